@@ -1,0 +1,1 @@
+"""The way of a request: messages → ImageRequest → backend → ImageResult → delivery."""

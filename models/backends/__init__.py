@@ -1,0 +1,1 @@
+"""One module or folder per service; `registry.py` names them, `base.py` says what they are."""

@@ -1,0 +1,65 @@
+"""Fetching a picture from an address that somebody else named: the user's input pictures and a service's results."""
+
+import ipaddress
+import socket
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from models.backends.errors import BadRequest
+from models.backends.http import MIB, Service
+from models.backends.reply import Reply
+from models.clock import Clock, Deadline
+
+MAX_DOWNLOAD_BYTES = 64 * MIB
+MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def download(
+    url: str,
+    *,
+    attempt: str,
+    clock: Clock,
+    deadline: Deadline,
+    max_bytes: int = MAX_DOWNLOAD_BYTES,
+    allow_private: bool,
+) -> Reply:
+    """GET a URL that somebody else named, without any credentials, following at most five redirects.
+
+    `allow_private` permits LAN addresses: a user's own input pictures and results of the user's own servers; a
+    hosted service has no business naming them. Raises BadRequest for a forbidden address, else as `Service.request`.
+    """
+    for _ in range(MAX_REDIRECTS):
+        _check_address(url, attempt, allow_private=allow_private)
+        parts = urlsplit(url)
+        service = Service(
+            name=parts.netloc, base_url=f"{parts.scheme}://{parts.netloc}", clock=clock, settings="the URL"
+        )
+        # A signed query string must stay byte for byte, so it travels as part of the path.
+        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        reply = service.request(
+            "GET", path, attempt=attempt, deadline=deadline, max_bytes=max_bytes, read_timeout=60.0, accept=_REDIRECTS
+        )
+        if reply.ok:
+            return reply
+        url = urljoin(url, reply.headers.get("location", ""))
+    raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the picture's final address")
+
+
+def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise BadRequest(
+            f"{attempt} failed", "the address is not an http(s) URL", "Give a URL that starts with https://"
+        )
+    if not allow_private and not _is_public(parts.hostname):
+        raise BadRequest(
+            f"{attempt} failed", f"{parts.hostname} is not a public address", "Only public addresses are fetched here"
+        )
+
+
+def _is_public(hostname: str) -> bool:
+    try:
+        found = socket.getaddrinfo(hostname, None)
+    except OSError:
+        return True  # the request itself will say that the name does not resolve
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)

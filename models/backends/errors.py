@@ -1,0 +1,144 @@
+"""Failures in three parts: what was attempted, the service's own words, and what the user can do next.
+
+Each class stands for exactly one of the host's five error classes (`host`); the entry hands out that class and nothing
+else, because Dify knows them by name and shows every other one as raw JSON.
+"""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import ClassVar
+
+from dify_plugin.errors.model import (
+    InvokeAuthorizationError,
+    InvokeBadRequestError,
+    InvokeConnectionError,
+    InvokeError,
+    InvokeRateLimitError,
+    InvokeServerUnavailableError,
+)
+
+SAID_LIMIT = 600  # characters of a service's own words that still help; a traceback does not
+
+
+class ImageError(Exception):
+    """Root of everything a backend raises.
+
+    `transient` says that the same question may be answered a moment later (a lost connection while asking for a
+    job's state), so that a polling check keeps its job instead of failing it.
+    """
+
+    host: ClassVar[type[InvokeError]]
+
+    def __init__(self, attempted: str, said: str = "", next_step: str = "", *, transient: bool = False) -> None:
+        self.attempted = attempted
+        self.said = shorten(said)
+        self.next_step = next_step
+        self.transient = transient
+        super().__init__(attempted, said, next_step)
+
+    def __str__(self) -> str:
+        head = f"{self.attempted}: {self.said}" if self.said else self.attempted
+        return " ".join(
+            part if part.endswith((".", "!", "?", "。")) else f"{part}." for part in (head, self.next_step) if part
+        )
+
+
+class AuthorizationFailed(ImageError):
+    """The key, the login or the region is wrong, or the account may not do this."""
+
+    host = InvokeAuthorizationError
+
+
+class RateLimited(ImageError):
+    """Too many requests, quota used up, or no credit left."""
+
+    host = InvokeRateLimitError
+
+
+class BadRequest(ImageError):
+    """The request itself cannot be served: parameter, prompt, picture, unsupported feature."""
+
+    host = InvokeBadRequestError
+
+
+class ServerUnavailable(ImageError):
+    """The service failed: 5xx, out of memory, failed node, empty or broken picture."""
+
+    host = InvokeServerUnavailableError
+
+
+class ConnectionFailed(ImageError):
+    """The service was not reached, did not answer in time, or the connection was lost."""
+
+    host = InvokeConnectionError
+
+
+ERROR_CLASSES: tuple[type[ImageError], ...] = (
+    AuthorizationFailed,
+    RateLimited,
+    BadRequest,
+    ServerUnavailable,
+    ConnectionFailed,
+)
+
+_BY_STATUS: dict[int, type[ImageError]] = {
+    HTTPStatus.UNAUTHORIZED: AuthorizationFailed,
+    HTTPStatus.PAYMENT_REQUIRED: RateLimited,
+    HTTPStatus.FORBIDDEN: AuthorizationFailed,
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: AuthorizationFailed,
+    HTTPStatus.REQUEST_TIMEOUT: ConnectionFailed,
+    HTTPStatus.TOO_MANY_REQUESTS: RateLimited,
+}
+
+_NEXT_STEP: dict[type[ImageError], str] = {
+    AuthorizationFailed: "Check the key or login in the provider's settings",
+    RateLimited: "Wait a moment and try again, or raise the account's limits",
+    BadRequest: "Change the request and try again",
+    ServerUnavailable: "Try again in a moment; if it stays, look at the service's own log or status page",
+    ConnectionFailed: "Check the address in the provider's settings and that the service is running",
+}
+
+
+def class_for_status(status: int) -> type[ImageError]:
+    """The one table from an HTTP status to an error class; services refine it by their own error names."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.BAD_REQUEST:
+        return ServerUnavailable
+    return _BY_STATUS.get(status, BadRequest)
+
+
+def default_next_step(error: type[ImageError]) -> str:
+    return _NEXT_STEP[error]
+
+
+def unsupported(feature: str, *, model: str, way_out: str) -> BadRequest:
+    """The refusal of something that a model cannot express, by name and with the way out."""
+    return BadRequest(f"{model} does not support {feature}", next_step=way_out)
+
+
+def shorten(text: str, limit: int = SAID_LIMIT) -> str:
+    """One line of readable text: white space folded, cut at `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+_HIDDEN = "[hidden]"
+_HEADERS = re.compile(r"(?i)\b(authorization|x-api-key)\b(\s*[:=]\s*)(?:(?:bearer|basic|key)\s+)?\S+")
+_SHORTEST_SECRET = 4  # a shorter password would hide letters of ordinary words
+_SHORTEST_PIECE = 8  # services quote the start or the end of a key: "sk-abcdefgh…"
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """`text` without any of the secrets, without long pieces of them, and without credential headers."""
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        text = _hide(text, secret)
+    return _HEADERS.sub(rf"\1\2{_HIDDEN}", text)
+
+
+def _hide(text: str, secret: str) -> str:
+    if len(secret) < _SHORTEST_SECRET:
+        return text
+    text = text.replace(secret, _HIDDEN)
+    for length in range(len(secret) - 1, _SHORTEST_PIECE - 1, -1):
+        text = text.replace(secret[:length], _HIDDEN).replace(secret[-length:], _HIDDEN)
+    return text

@@ -1,0 +1,294 @@
+"""The only door to HTTP: one pooled session per process, timeouts, caps, redaction, retries and the way to errors.
+
+A service says method, path and body and how to read its refusals (`Explain`); everything else stands here.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+
+from models.backends.errors import (
+    ConnectionFailed,
+    ImageError,
+    ServerUnavailable,
+    default_next_step,
+    redact,
+)
+from models.backends.reply import Explain, Explanation, Reply, plain_explanation
+from models.clock import Clock, Deadline
+
+CLIENT_NAME = "dify-image-generation"
+CLIENT_VERSION = "0.1.0"
+MIB = 1024 * 1024
+MAX_REPLY_BYTES = 128 * MIB  # ten 4096×4096 pictures as base64 JSON do not come near it
+CONNECT_TIMEOUT = 10.0
+# Bounds, not targets: 200 jobs in flight may all talk to one host.
+_POOL_SIZE = 256
+
+type JsonBody = Mapping[str, object] | Sequence[object]
+# One multipart field: text, or (file name, bytes, MIME type).
+type FormField = str | tuple[str, bytes, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a request that may be repeated is repeated, and the waits (seconds) where the service names none."""
+
+    delays: tuple[float, ...] = (1.0, 4.0)
+    longest: float = 60.0
+
+
+ONCE = Retries(delays=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service as one account sees it.
+
+    `name` is what the user calls it; `settings` names the form field with the address, for advice; `secrets` never
+    leave in a message; `headers` go with every request (authorization included) to `base_url` and nowhere else.
+    """
+
+    name: str
+    base_url: str
+    clock: Clock
+    settings: str = "the provider's settings"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    explain: Explain = plain_explanation
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        attempt: str,
+        deadline: Deadline,
+        json: JsonBody | None = None,
+        form: Mapping[str, FormField] | Sequence[tuple[str, FormField]] | None = None,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        read_timeout: float = 120.0,
+        max_bytes: int = MAX_REPLY_BYTES,
+        retries: Retries = Retries(),
+        accept: tuple[int, ...] = (),
+    ) -> Reply:
+        """Send one request and return its answer when the status is 2xx or in `accept`.
+
+        `attempt` completes the sentence "… failed" for the user ("Generating with Stability AI"). `form` makes the body
+        multipart. A GET or HEAD is repeated after any passing trouble; anything else only when nothing was sent or
+        the service says that nothing happened (`Explanation.retry_after`).
+
+        Raises an ImageError: ConnectionFailed for network trouble and a passed deadline, else what `explain` says.
+        """
+        send = requests.Request(
+            method,
+            join_url(self.base_url, path),
+            headers={"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **self.headers, **(headers or {})},
+            params=dict(params or {}),
+            json=json,
+            files=_multipart(form) if form is not None else None,
+        )
+        idempotent = method in {"GET", "HEAD"}
+        waits = iter(retries.delays)
+        while True:
+            try:
+                reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
+            except ConnectionFailed as error:
+                if not (error.transient and (idempotent or _nothing_sent(error))):
+                    raise
+                if (pause := self._pause(waits, None, retries, deadline)) is None:
+                    raise
+            else:
+                if reply.ok or reply.status in accept:
+                    return reply
+                meaning = self.explain(reply)
+                asked = reply.retry_after if reply.retry_after is not None else meaning.retry_after
+                may_repeat = meaning.retry_after is not None or (idempotent and _passing(reply.status))
+                pause = self._pause(waits, asked, retries, deadline) if may_repeat else None
+                if pause is None:
+                    raise self.failure(attempt, meaning, transient=_passing(reply.status))
+            self.clock.sleep(pause)
+
+    def failure(self, attempt: str, meaning: Explanation, *, transient: bool = False) -> ImageError:
+        """The error of a refusal, redacted. Its cause is never chained: causes carry raw replies."""
+        return meaning.error(
+            f"{attempt} failed",
+            redact(meaning.said, self.secrets),
+            redact(meaning.next_step, self.secrets) or default_next_step(meaning.error),
+            transient=transient,
+        )
+
+    def _send_once(
+        self, send: requests.Request, attempt: str, deadline: Deadline, read_timeout: float, max_bytes: int
+    ) -> Reply:
+        if deadline.passed:
+            raise timed_out(attempt)
+        session = _session()
+        timeout = (min(CONNECT_TIMEOUT, deadline.remaining), max(0.1, min(read_timeout, deadline.remaining)))
+        send.auth = _KeepHeaders()
+        try:
+            prepared = session.prepare_request(send)
+            settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+            with closing(session.send(prepared, timeout=timeout, allow_redirects=False, **settings)) as response:
+                body = read_capped(response, max_bytes, attempt, deadline)
+                return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+        except requests.RequestException as error:
+            raise self._network_failure(attempt, error) from None
+
+    def _network_failure(self, attempt: str, error: requests.RequestException) -> ConnectionFailed:
+        said, advice = _network_words(error, self.base_url)
+        failure = ConnectionFailed(
+            f"{attempt} failed",
+            redact(said, self.secrets),
+            advice.format(settings=self.settings, name=self.name),
+            transient=not isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)),
+        )
+        failure.__cause__ = _NothingSentError() if _refused(error) else None
+        return failure
+
+    def _pause(self, waits: Iterator[float], asked: float | None, retries: Retries, deadline: Deadline) -> float | None:
+        planned = next(waits, None)
+        if planned is None:
+            return None
+        pause = asked or planned
+        return pause if pause <= retries.longest and pause < deadline.remaining else None
+
+
+class _NothingSentError(Exception):
+    """Marks a failure of the connection itself: no byte of the request reached the service."""
+
+
+def _nothing_sent(error: ConnectionFailed) -> bool:
+    return isinstance(error.__cause__, _NothingSentError)
+
+
+def _refused(error: requests.RequestException) -> bool:
+    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError)):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, NewConnectionError)
+
+
+def _unanswered(error: requests.RequestException) -> bool:
+    # A silence in the middle of the body arrives as a ConnectionError around urllib3's own class.
+    return isinstance(error, requests.exceptions.ReadTimeout) or any(
+        isinstance(arg, ReadTimeoutError) for arg in error.args
+    )
+
+
+def _passing(status: int) -> bool:
+    return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _network_words(error: requests.RequestException, base_url: str) -> tuple[str, str]:
+    host = urlsplit(base_url).netloc.rpartition("@")[2]
+    match error:
+        case requests.exceptions.SSLError():
+            return f"the TLS certificate of {host} was not accepted", "Check the address in {settings}"
+        case requests.exceptions.ProxyError():
+            return f"the proxy on the way to {host} did not pass the request", "Check the proxy of the plugin's host"
+        case requests.exceptions.ConnectTimeout():
+            return f"{host} did not accept a connection in time", "Check the address in {settings} and the firewall"
+        case _ if _unanswered(error):
+            return (
+                f"{host} accepted the request and did not answer in time; it may still have been carried out",
+                "Raise `timeout`, or look at {name} before trying again",
+            )
+        case (
+            requests.exceptions.InvalidURL() | requests.exceptions.MissingSchema() | requests.exceptions.InvalidSchema()
+        ):
+            return f"the address {host or base_url!r} is not a URL", "Write it as http://host:port in {settings}"
+        case _ if _refused(error):
+            return (
+                f"{host} could not be reached",
+                "Check the address in {settings} and that {name} is running there; from inside a container, localhost "
+                "is the container itself: use the machine's LAN address or host.docker.internal",
+            )
+        case _:
+            return f"the connection to {host} was lost", "Try again; if it stays, look at {name}'s own log"
+
+
+def timed_out(attempt: str) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"{attempt} failed", "the time for the whole job is over", "Raise `timeout`, or ask for less"
+    )
+
+
+def read_capped(response: requests.Response, max_bytes: int, attempt: str, deadline: Deadline) -> bytes:
+    """The body, decompressed, at most `max_bytes` long; a slow drip ends at the deadline."""
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in response.iter_content(64 * 1024):
+        size += len(chunk)
+        if size > max_bytes:
+            raise ServerUnavailable(
+                f"{attempt} failed",
+                f"the answer is larger than {max_bytes // MIB} MiB",
+                "Ask for fewer or smaller pictures",
+            )
+        if deadline.passed:
+            raise timed_out(attempt)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def join_url(base_url: str, path: str) -> str:
+    """`path` below `base_url`; a path prefix of the base (a reverse proxy's mount point) is kept."""
+    return f"{base_url.rstrip('/')}/{path.lstrip('/')}"
+
+
+def basic_auth(username: str, password: str) -> dict[str, str]:
+    """The Authorization header for Basic auth, UTF-8; empty without a user name and password."""
+    if not username and not password:
+        return {}
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+def bearer_auth(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def split_userinfo(base_url: str) -> tuple[str, str, str]:
+    """`http://user:pass@host/x` → (`http://host/x`, user, pass): a login in the address must not travel in messages."""
+    parts = urlsplit(base_url)
+    host = parts.netloc.rpartition("@")[2]
+    clean = urlunsplit(parts._replace(netloc=host))
+    return clean, unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def _multipart(form: Mapping[str, FormField] | Sequence[tuple[str, FormField]]) -> list[tuple[str, Any]]:
+    pairs = form.items() if isinstance(form, Mapping) else form
+    # Text parts carry no file name: servers read a part with one as an upload.
+    return [(name, (None, value) if isinstance(value, str) else value) for name, value in pairs]
+
+
+class _KeepHeaders(requests.auth.AuthBase):
+    """Keeps requests from reading ~/.netrc and overwriting our own Authorization header."""
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        return r
+
+
+_shared: list[requests.Session] = []
+
+
+def _session() -> requests.Session:
+    if not _shared:
+        session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=64, pool_maxsize=_POOL_SIZE)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        # One process serves many accounts: a cookie of one must never reach the request of another.
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        _shared.append(session)
+    return _shared[0]

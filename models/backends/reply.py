@@ -1,0 +1,114 @@
+"""A service's answer, the reading of its refusals, and the way from JSON to a typed model."""
+
+import json as jsonlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from pydantic import BaseModel, ValidationError
+
+from models.backends.errors import ImageError, ServerUnavailable, class_for_status
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer of a service, whatever its status. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", errors="replace")
+
+    def json(self) -> object:
+        """The body as JSON, or None where it is none: gateways answer HTML where a service promises JSON."""
+        try:
+            parsed: object = jsonlib.loads(self.body)
+        except ValueError:
+            return None
+        return parsed
+
+    @property
+    def retry_after(self) -> float | None:
+        """The header `Retry-After` in seconds (dates are not used by the services at hand)."""
+        try:
+            return max(0.0, float(self.headers.get("retry-after", "")))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What a refusal means. `retry_after` (seconds) is set only where the service promises that nothing happened and
+    nothing was billed, so that the same request may be sent again; 0 leaves the wait to the caller's plan, and the
+    header `Retry-After` goes before both."""
+
+    error: type[ImageError]
+    said: str
+    next_step: str = ""
+    retry_after: float | None = None
+
+
+type Explain = Callable[[Reply], Explanation]
+
+
+def plain_explanation(reply: Reply) -> Explanation:
+    """The reading of a refusal for services without an error format of their own."""
+    return Explanation(error=class_for_status(reply.status), said=said_by(reply))
+
+
+def said_by(reply: Reply) -> str:
+    """The service's words out of the error shapes in use: `error` object or string, `message`, `detail`, plain text."""
+    words = _words(reply.json())
+    if not words and "html" not in reply.headers.get("content-type", "") and not reply.text.lstrip().startswith("<"):
+        words = reply.text
+    return f"HTTP {reply.status}" + (f", {words.strip()}" if words.strip() else "")
+
+
+def _words(parsed: object) -> str:
+    match parsed:
+        case str():
+            return parsed
+        case {"error": dict(error)}:
+            return _words(error)
+        case {"message": str(message)} if message:
+            return message
+        case {"errors": list(errors)} if errors:
+            return "; ".join(str(error) for error in errors)
+        case {"detail": str(detail)} if detail:
+            return detail
+        case {"detail": list(details)}:
+            return "; ".join(_schema_fault(fault) for fault in details)
+        case {"error": str(error)}:
+            return error
+        case _:
+            return ""
+
+
+def _schema_fault(fault: object) -> str:
+    match fault:
+        case {"loc": list(loc), "msg": str(msg)}:
+            return f"{'.'.join(str(part) for part in loc)}: {msg}"
+        case _:
+            return str(fault)
+
+
+def parse[M: BaseModel](reply: Reply, model: type[M], *, attempt: str) -> M:
+    """The reply as `model`. Raises ServerUnavailable when a service that said 200 did not say what it promises."""
+    try:
+        return model.model_validate_json(reply.body)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()[:3]
+        )
+        raise ServerUnavailable(
+            f"{attempt} failed",
+            f"the answer was not understood ({faults})",
+            "Check that the address belongs to this kind of service and that no proxy answers in its place",
+        ) from None

@@ -1,0 +1,96 @@
+"""The model cards as data: `models/llm/<backend>/<model>.yaml`, read once per process.
+
+A card is the host's own format plus one block `image_generation`, which the host does not read: the facts that a
+backend needs about the model (endpoint, sizes, limits).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.parameters import Rule, Text
+from models.result import Price
+
+CARDS = Path(__file__).parent / "llm"
+
+
+class Pricing(BaseModel):
+    """`output` is the price of one image: the host's "completion tokens" are images here, so `unit` is 1."""
+
+    input: Decimal
+    output: Decimal
+    unit: Decimal
+    currency: str
+
+
+class CardFile(BaseModel):
+    """One YAML file as it stands in the tree."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    label: Text
+    model_type: str
+    features: tuple[str, ...]
+    model_properties: Mapping[str, str | int]
+    parameter_rules: tuple[Rule, ...]
+    pricing: Pricing | None = None
+    deprecated: bool = False
+    image_generation: Mapping[str, object] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A predefined model: its id, the backend whose folder it lies in, its rules, price and facts."""
+
+    model: str
+    backend: str
+    label: str
+    rules: tuple[Rule, ...]
+    features: tuple[str, ...]
+    facts: Mapping[str, object]
+    price_per_image: Price | None
+
+    @property
+    def vision(self) -> bool:
+        return "vision" in self.features
+
+
+@cache
+def cards() -> Mapping[str, Card]:
+    """Every predefined model by its id."""
+    found = {}
+    for path in sorted(CARDS.glob("*/*.yaml")):
+        card = _read(path)
+        found[card.model] = card
+    return found
+
+
+def card_for(backend: str, model: str) -> Card | None:
+    """The card of `model` when it belongs to `backend`."""
+    card = cards().get(model)
+    return card if card is not None and card.backend == backend else None
+
+
+def _read(path: Path) -> Card:
+    # The C loader makes the start of the process noticeably shorter; both are safe loaders.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    file = CardFile.model_validate(yaml.load(path.read_text("utf-8"), Loader=loader))  # noqa: S506
+    return Card(
+        model=file.model,
+        backend=path.parent.name,
+        label=file.label.en_US,
+        rules=file.parameter_rules,
+        features=file.features,
+        facts=file.image_generation,
+        price_per_image=_price(file.pricing),
+    )
+
+
+def _price(pricing: Pricing | None) -> Price | None:
+    return Price(pricing.output * pricing.unit, pricing.currency) if pricing else None
