@@ -1,0 +1,61 @@
+"""Fill in the parameter rules of the model cards from the one vocabulary: `uv run python -m tools.cards [--check]`.
+
+The host reads each card on its own, so every card repeats label, type and help of its parameters. A maintainer writes
+only what is particular to the model (`name`, `default`, `min`, `max`, `options` ...); this command writes the rest.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from models.backends.registry import BACKENDS
+from models.catalog import CARDS
+from models.parameters import RULES, Rule
+
+_PARTICULAR = ("required", "default", "min", "max", "precision", "options")
+
+
+def rules_of(backend: str) -> dict[str, Rule]:
+    """The common vocabulary and the parameters that only `backend` knows."""
+    return {**RULES, **{rule.name: rule for rule in BACKENDS[backend].extra_rules}}
+
+
+def rendered(card: Mapping[str, object], backend: str) -> str:
+    """The card's YAML text with every parameter rule complete. Raises KeyError for a parameter without a rule."""
+    known = rules_of(backend)
+    entries = card["parameter_rules"]
+    assert isinstance(entries, list)  # noqa: S101 -- CardFile says so, this only tells the type checker
+    complete = {**card, "parameter_rules": [_entry(known[entry["name"]], entry) for entry in entries]}
+    return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _entry(rule: Rule, given: Mapping[str, object]) -> dict[str, object]:
+    own = {key: given[key] for key in _PARTICULAR if key in given}
+    whole = rule.narrowed(**own).model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    return {key: _tidy(value) for key, value in whole.items()}
+
+
+def _tidy(value: object) -> object:
+    # `min: 1.0` of a whole-number parameter reads better as `min: 1`.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def main() -> int:
+    check = "--check" in sys.argv[1:]
+    stale: list[Path] = []
+    for path in sorted(CARDS.glob("*/*.yaml")):
+        text = path.read_text("utf-8")
+        wanted = rendered(yaml.safe_load(text), path.parent.name)
+        if wanted != text:
+            stale.append(path)
+            if not check:
+                path.write_text(wanted, "utf-8")
+    for path in stale:
+        print(f"{'stale' if check else 'written'}: {path.relative_to(CARDS.parent.parent)}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
