@@ -1,0 +1,251 @@
+"""The stand-in host against a plugin that misbehaves on request."""
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from sandbox import (
+    CallTimeoutError,
+    Host,
+    InvokeReply,
+    PluginDiedError,
+    PluginError,
+    PluginStartError,
+    RefusedError,
+)
+from sandbox.protocol import Chunk, JsonObject, image_part, system, user
+from tests.sandbox.conftest import PLUGIN
+
+
+def _echo(reply: InvokeReply) -> JsonObject:
+    seen: JsonObject = json.loads(reply.text)
+    return seen
+
+
+def test_a_picture_comes_back_as_bytes(host: Host) -> None:
+    reply = host.invoke("painter", {}, [user("a cat")])
+    assert reply.text == "a cat"
+    assert [(image.mime_type, image.data[:4]) for image in reply.images] == [("image/png", b"\x89PNG")]
+    assert reply.usage is not None
+    assert reply.usage.currency == "USD"
+
+
+def test_the_statistics_measure_the_lines(host: Host) -> None:
+    statistics = host.invoke("painter", {}, [user("a cat")], {"act": "long-line", "amount": 50_000}).statistics
+    assert 50_000 < statistics.largest_line < 51_000
+    assert (statistics.action, statistics.lines, statistics.backwards_calls) == ("invoke_llm", 2, ())
+    assert 0 < statistics.seconds_to_first_line <= statistics.seconds
+
+
+def test_chunks_are_seen_as_they_come(host: Host) -> None:
+    seen: list[Chunk] = []
+    reply = host.invoke("painter", {}, [user("red green")], {"act": "stream"}, stream=True, on_chunk=seen.append)
+    assert reply.chunks == tuple(seen)
+    assert len(reply.images) == 2
+    assert reply.text == "red green "
+
+
+def test_values_cross_the_daemon_as_float64(host: Host) -> None:
+    seed = 2**53 + 1
+    reply = host.invoke(
+        "painter", {"port": 80.0, "big": seed}, [user("a")], {"act": "echo", "amount": 2.0, "seed": seed}
+    )
+    seen = _echo(reply)
+    assert seen["parameters"] == {"act": "echo", "amount": 2, "seed": 2**53}
+    assert seen["credentials"] == {"big": 2**53, "port": 80}
+
+
+def test_the_state_of_a_job_crosses_the_daemon_as_float64_both_ways(host: Host) -> None:
+    started = host.start_polling("job", {}, [user("a")], {"seed": 2**53 - 1})
+    assert started.plugin_state is not None
+    assert started.plugin_state["half"] == 0.5
+    checked = host.check_polling("job", {}, started.plugin_state | {"seed": 2**53 + 1})
+    assert checked.plugin_state is not None
+    assert checked.plugin_state["seed"] == 2**53
+
+
+def test_images_and_roles_reach_the_plugin(host: Host) -> None:
+    reply = host.invoke(
+        "painter", {}, [system("be bold"), user("a", image_part(b"\x89PNG", filename="mask.png"))], {"act": "echo"}
+    )
+    messages = _echo(reply)["messages"]
+    assert isinstance(messages, list)
+    first, second = messages
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert (first["role"], first["content"]) == ("system", "be bold")
+    assert isinstance(second["content"], list)
+    assert isinstance(second["content"][1], dict)
+    assert second["content"][1]["filename"] == "mask.png"
+
+
+@pytest.mark.parametrize(
+    "message", [{"role": "user", "content": None}, {"role": "robot", "content": "a"}, {"content": "a"}]
+)
+def test_a_message_the_daemon_would_refuse_is_refused(host: Host, message: JsonObject) -> None:
+    with pytest.raises(RefusedError):
+        host.invoke("painter", {}, [message])
+
+
+def test_an_error_arrives_with_its_class_and_sentence(host: Host) -> None:
+    with pytest.raises(PluginError, match="no such size") as caught:
+        host.invoke("painter", {}, [user("no such size")], {"act": "refuse"})
+    assert caught.value.error_type == "InvokeBadRequestError"
+    assert "_invoke" in caught.value.traceback
+
+
+def test_calls_back_into_the_host_are_refused(host: Host) -> None:
+    with pytest.raises(PluginError, match="you can not invoke dify from model"):
+        host.invoke("painter", {}, [user("a")], {"act": "call-back"})
+
+
+def test_a_stray_print_is_skipped(host: Host) -> None:
+    assert host.invoke("painter", {}, [user("a")], {"act": "print"}).text == "printed"
+
+
+def test_start_and_check_meet_different_processes(host: Host) -> None:
+    reply = host.run_polling("job", {}, [user("a dog")], sleep=lambda _: None)
+    first, second, third = json.loads(reply.text.removeprefix("painted by "))
+    assert first == third != second
+    assert len(reply.images) == 1
+
+
+def test_polling_waits_as_long_as_the_plugin_asks(host: Host) -> None:
+    waits: list[float] = []
+    host.run_polling("job", {}, [user("a")], sleep=waits.append)
+    assert waits == [1, 1]
+
+
+def test_a_failed_job_is_an_answer_not_an_exception(host: Host) -> None:
+    reply = host.run_polling("job", {}, [user("a")], {"act": "refuse"}, sleep=lambda _: None)
+    assert (reply.status, reply.error, reply.images) == ("failed", "refused: a", ())
+
+
+def test_structured_output_comes_with_the_result(host: Host) -> None:
+    reply = host.run_polling("job", {}, [user("a")], {"seed": 5}, json_schema={"type": "object"}, sleep=lambda _: None)
+    assert reply.result is not None
+    assert reply.result.structured_output == {"seed": 5, "prompt": "a"}
+
+
+def test_credentials_are_checked_by_the_plugin(host: Host) -> None:
+    host.validate_provider_credentials({"api_key": "right"})
+    host.validate_model_credentials("painter", {"api_key": "right"})
+    with pytest.raises(PluginError, match=r"Fill in another api_key\."):
+        host.validate_provider_credentials({"api_key": "wrong"})
+    with pytest.raises(PluginError, match=r"Fill in another api_key for painter\."):
+        host.validate_model_credentials("painter", {"api_key": "wrong"})
+
+
+def test_the_schema_of_a_model_is_its_card(host: Host) -> None:
+    schema = host.model_schema("job", {})
+    assert schema is not None
+    assert schema["features"] == ["vision", "polling", "structured-output"]
+    assert host.model_schema("nobody", {}) is None
+
+
+def test_tokens_are_counted_by_the_plugin(host: Host) -> None:
+    assert host.num_tokens("painter", {}, [user("four")]) == 4
+
+
+def test_many_calls_run_at_once(host: Host) -> None:
+    """Twenty waits of 0.5 s one after another would pass the limit."""
+    deadline = time.monotonic() + 8
+    with ThreadPoolExecutor(20) as pool:
+        replies = list(
+            pool.map(
+                lambda number: host.invoke("painter", {}, [user(str(number))], {"act": "sleep", "amount": 0.5}),
+                range(20),
+            )
+        )
+    assert time.monotonic() < deadline
+    assert {reply.statistics.process for reply in replies} == {0, 1}
+
+
+def test_big_answers_at_once_keep_their_lines_apart(host: Host) -> None:
+    def ask(number: int) -> int:
+        return len(host.invoke("painter", {}, [user("a")], {"act": "long-line", "amount": 100_000 + number}).text)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(24))) == [100_000 + number for number in range(24)]
+
+
+def test_an_oversize_line_kills_the_process_and_is_reported_with_its_length(fragile_host: Host) -> None:
+    victim = fragile_host.process(0).pid
+    with pytest.raises(PluginDiedError, match="longer than the host's 100000") as caught:
+        fragile_host.invoke("painter", {}, [user("a")], {"act": "long-line", "amount": 250_000})
+    assert caught.value.line_length is not None
+    assert 250_000 < caught.value.line_length < 251_000
+    assert not psutil.pid_exists(victim)
+
+
+def test_a_line_of_exactly_the_limit_passes_and_one_byte_more_kills(fragile_host: Host) -> None:
+    def line_of(amount: int) -> int:
+        parameters: JsonObject = {"act": "long-line", "amount": amount}
+        return fragile_host.invoke("painter", {}, [user("a")], parameters).statistics.largest_line
+
+    envelope = line_of(10_000) - 10_000
+    limit = fragile_host.limits.line
+    assert line_of(limit - envelope) == limit
+    with pytest.raises(PluginDiedError) as caught:
+        line_of(limit - envelope + 1)
+    assert caught.value.line_length == limit + 1
+
+
+def test_everybody_in_flight_falls_with_the_process(fragile_host: Host) -> None:
+    fallen: list[str] = []
+
+    def sleep() -> None:
+        with pytest.raises(PluginDiedError) as caught:
+            fragile_host.invoke("painter", {}, [user("a")], {"act": "sleep", "amount": 1.5})
+        fallen.append(caught.value.reason)
+
+    sleeper = threading.Thread(target=sleep)
+    sleeper.start()
+    fragile_host.invoke("painter", {}, [user("a")])
+    with pytest.raises(PluginDiedError):
+        fragile_host.invoke("painter", {}, [user("a")], {"act": "long-line", "amount": 250_000})
+    sleeper.join()
+    assert "longer than the host's" in fallen[0]
+
+
+def test_a_crash_is_reported_with_the_last_words_and_the_next_call_restarts(fragile_host: Host) -> None:
+    fragile_host.process(0)
+    restarts = fragile_host.restarts
+    with pytest.raises(PluginDiedError, match="the last words") as caught:
+        fragile_host.invoke("painter", {}, [user("a")], {"act": "crash"})
+    assert caught.value.reason == "the plugin process ended by itself with code 7"
+    assert fragile_host.invoke("painter", {}, [user("again")]).text == "again"
+    assert fragile_host.restarts == restarts + 1
+
+
+def test_a_killed_process_is_replaced(fragile_host: Host) -> None:
+    before = fragile_host.process(0).pid
+    fragile_host.kill(0)
+    assert not psutil.pid_exists(before)
+    assert fragile_host.invoke("painter", {}, [user("again")]).text == "again"
+    assert fragile_host.process(0).pid != before
+
+
+def test_a_silent_heart_kills_the_process(fragile_host: Host) -> None:
+    with pytest.raises(PluginDiedError, match="no heartbeat"):
+        fragile_host.invoke("painter", {}, [user("a")], {"act": "block", "amount": 10})
+
+
+def test_a_call_that_never_ends_is_killed_by_timeout(fragile_host: Host) -> None:
+    with pytest.raises(CallTimeoutError, match="killed by timeout"):
+        fragile_host.invoke("painter", {}, [user("a")], {"act": "sleep", "amount": 30})
+
+
+def test_leaving_the_host_ends_the_process() -> None:
+    with Host(plugin_dir=PLUGIN) as host:
+        pid = host.process(0).pid
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_folder_without_a_plugin_is_named_as_the_cause(tmp_path: object) -> None:
+    with pytest.raises(PluginStartError, match="No module named main"), Host(plugin_dir=str(tmp_path)):
+        pass
