@@ -268,7 +268,7 @@ def read_value(rule: Rule, value: object) -> ParameterValue:
             return _plain(value)
 
 
-def _number(rule: Rule, value: object) -> float:
+def _number(rule: Rule, value: object, allowed: str = "a number") -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -276,7 +276,7 @@ def _number(rule: Rule, value: object) -> float:
             number = float("nan")
         if number == number and abs(number) != float("inf"):  # noqa: PLR0124 -- NaN is the one number unequal to itself
             return number
-    raise refused(rule, value, "a number")
+    raise refused(rule, value, allowed)
 
 
 def _whole(rule: Rule, value: object) -> int:
@@ -284,7 +284,7 @@ def _whole(rule: Rule, value: object) -> int:
         return value
     if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
         return int(value)
-    number = _number(rule, value)
+    number = _number(rule, value, "a whole number")
     if number != int(number):
         raise refused(rule, value, "a whole number")
     return int(number)
@@ -299,8 +299,8 @@ def _within[N: (int, float)](rule: Rule, number: N) -> N:
 
 def _bounds(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
-        return f"between {low:.15g} and {high:.15g}"
-    return f"at least {low:.15g}" if low is not None else f"at most {high:.15g}"
+        return f"between {_plain(low)} and {_plain(high)}"
+    return f"at least {_plain(low)}" if low is not None else f"at most {_plain(high)}"
 
 
 _TRUE = frozenset({"true", "1", "yes", "on"})

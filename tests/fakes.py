@@ -45,5 +45,5 @@ def picture(
 def noise(width: int, height: int, *, kind: str = "PNG", **save: object) -> bytes:
     """A picture that no codec can make small."""
     out = io.BytesIO()
-    Image.effect_noise((width, height), 100).convert("RGB").save(out, kind, **save)  # type: ignore[arg-type]
+    Image.effect_noise((width, height), 100).convert("RGB").save(out, kind, **save)
     return out.getvalue()

@@ -18,6 +18,9 @@ from models.result import GeneratedImage, ImageResult, Price
 
 type Job = dict[str, JsonValue]
 
+SYNC_LIMIT = 590.0
+"""Seconds; the host gives one call 600 and drops what comes later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -104,6 +107,10 @@ class Backend(ABC):
 
     # The rest is the same for every service.
 
+    def deadline(self, request: ImageRequest) -> Deadline:
+        """The end of a request that is answered within one call of the host, which allows no more than SYNC_LIMIT."""
+        return Deadline.after(self.clock, min(request.timeout, SYNC_LIMIT))
+
     def require_access(self) -> None:
         """Raises BadRequest when a form field without which the service cannot be asked is empty."""
         for name in self.required:
@@ -120,13 +127,18 @@ class Backend(ABC):
             raise unsupported(
                 "masks", model=model, way_out="Describe the region in words, or choose a model with inpainting"
             )
-        if len(request.images) > able.images:
-            if able.images == 0:
-                raise unsupported(
-                    "input images", model=model, way_out="Send text only, or choose a model that edits images"
-                )
-            raise unsupported(f"{len(request.images)} input images", model=model, way_out=f"Send at most {able.images}")
-        if len(request.images) < able.min_images:
+        self.check_image_count(len(request.images))
+
+    def check_image_count(self, count: int) -> None:
+        """Refuse more or fewer input pictures than the bound model takes. Raises BadRequest."""
+        able, model = self.capabilities, self.model.name
+        if count and able.images == 0:
+            raise unsupported(
+                "input images", model=model, way_out="Send text only, or choose a model that edits images"
+            )
+        if count > able.images:
+            raise unsupported(f"{count} input images", model=model, way_out=f"Send at most {able.images}")
+        if count < able.min_images:
             raise BadRequest(
                 f"{model} edits images and got none",
                 next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",

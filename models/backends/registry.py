@@ -7,8 +7,12 @@ from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.clock import Clock
 from models.credentials import is_custom
+from models.parameters import RULES
 
 BACKENDS: Mapping[str, type[Backend]] = {}
+
+COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_quality", "details", "timeout"))
+"""The parameters that every model has, whatever its backend can tell."""
 
 
 def bind(name: str, credentials: Mapping[str, object], clock: Clock | None = None) -> Backend:

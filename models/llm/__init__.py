@@ -1,0 +1,1 @@
+"""The entry class and the model cards, one folder per backend."""

@@ -1,0 +1,217 @@
+"""The one class that the host knows: host types in, host types out. It translates and dispatches, nothing else.
+
+The host executes this module outside `sys.modules`: nothing imports it, and nothing here keeps state. Of all
+`AIModel` subclasses in its namespace the last one wins, so the base class is imported with its module.
+"""
+
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any, Literal
+
+from dify_plugin.entities import I18nObject
+from dify_plugin.entities.model import AIModelEntity, FetchFrom, ModelFeature, ModelPropertyKey, ModelType
+from dify_plugin.entities.model.llm import (
+    LLMMode,
+    LLMPollingResult,
+    LLMPollingStatus,
+    LLMResult,
+    LLMResultChunk,
+    LLMResultChunkDelta,
+    LLMResultWithStructuredOutput,
+    LLMUsage,
+)
+from dify_plugin.entities.model.message import AssistantPromptMessage, PromptMessage, PromptMessageTool
+from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
+from dify_plugin.interfaces.model import large_language_model as host
+from pydantic import JsonValue
+
+from models import polling
+from models.backends import registry
+from models.backends.base import SYNC_LIMIT, Backend
+from models.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
+from models.host_errors import host_errors, logger
+from models.intake import build_request
+from models.messages import read_conversation
+from models.parameters import Rule
+from models.request import ImageRequest
+from models.result import ImageResult
+from models.usage import usage_of
+
+POLLING_TIMEOUT = 600.0
+"""Seconds for a whole job where nobody names a `timeout`."""
+CONTEXT_SIZE = 10_000
+
+
+class ImageGenerationModel(host.LargeLanguageModel):
+    """Every image model, predefined or added by the user."""
+
+    def _invoke(
+        self,
+        model: str,
+        credentials: dict[str, Any],
+        prompt_messages: list[PromptMessage],
+        model_parameters: dict[str, Any],
+        tools: list[PromptMessageTool] | None = None,
+        stop: list[str] | None = None,
+        stream: bool = True,
+        user: str | None = None,
+    ) -> LLMResult | Generator[LLMResultChunk, None, None]:
+        del tools, stop, user
+        with host_errors(credentials):
+            backend, request = _prepare(model, credentials, prompt_messages, model_parameters, timeout=SYNC_LIMIT)
+            options = DeliveryOptions.of(request, None)
+            started = backend.clock.now()
+            result = backend.invoke(request)
+            duration = backend.clock.now() - started
+            usage = _usage(backend, result, duration)
+            if stream:
+                # The work is done here: what fails inside a generator would reach the host untranslated.
+                return _chunks(model, list(deliver_each(result, options, duration=duration)), usage)
+            return _llm_result(model, deliver_whole(result, options, duration=duration), usage)
+
+    def _start_polling(
+        self,
+        model: str,
+        credentials: dict[str, Any],
+        prompt_messages: list[PromptMessage],
+        model_parameters: dict[str, Any],
+        tools: list[PromptMessageTool] | None = None,
+        stop: list[str] | None = None,
+        stream: Literal[False] = False,
+        user: str | None = None,
+        *,
+        json_schema: dict[str, JsonValue] | None = None,
+    ) -> LLMPollingResult:
+        del tools, stop, stream, user
+        try:
+            with host_errors(credentials):
+                backend, request = _prepare(
+                    model, credentials, prompt_messages, model_parameters, timeout=POLLING_TIMEOUT
+                )
+                return _polled(backend, polling.start(backend, request, DeliveryOptions.of(request, json_schema)))
+        except InvokeError as error:
+            return _failed(error)
+
+    def _check_polling(
+        self, model: str, credentials: dict[str, Any], plugin_state: dict[str, JsonValue], user: str | None = None
+    ) -> LLMPollingResult:
+        del user
+        try:
+            with host_errors(credentials):
+                backend = registry.bind(model, credentials)
+                return _polled(backend, polling.check(backend, plugin_state))
+        except InvokeError as error:
+            return _failed(error)
+
+    def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
+        """Probe a customizable model's server without generating. Raises CredentialsValidateFailedError."""
+        try:
+            with host_errors(credentials):
+                backend = registry.bind(model, credentials)
+                backend.require_access()
+                for sentence in backend.check_access():
+                    logger.info("%s: %s", model, sentence)
+        except InvokeError as error:
+            raise CredentialsValidateFailedError(str(error)) from None
+
+    def get_num_tokens(
+        self,
+        model: str,
+        credentials: dict[str, Any],
+        prompt_messages: list[PromptMessage],
+        tools: list[PromptMessageTool] | None = None,
+    ) -> int:
+        """Images are not priced by tokens."""
+        del model, credentials, prompt_messages, tools
+        return 0
+
+    def get_customizable_model_schema(self, model: str, credentials: Mapping[str, Any]) -> AIModelEntity | None:
+        """The form of a model that the user added. The host asks often: it never raises and never waits long."""
+        try:
+            backend = registry.bind(model, credentials)
+            rules, vision = backend.rules(), backend.capabilities.images > 0
+        except Exception:  # noqa: BLE001 -- a form without live choices is better than no model at all
+            logger.warning("the form of %s could not be made; only the common parameters are shown", model)
+            rules, vision = registry.COMMON_RULES, True
+        return _schema(model, rules, vision=vision)
+
+    def _validate_and_filter_model_parameters(
+        self, model: str, model_parameters: dict[str, Any], credentials: dict[str, Any]
+    ) -> dict[str, Any]:
+        # The SDK's own check runs outside the error mapping and ends as a bare ValueError, also for the text "42"
+        # of a workflow variable. The intake reads the same values by the same rules and answers in sentences.
+        del model, credentials
+        return model_parameters
+
+    @property
+    def _invoke_error_mapping(self) -> dict[type[InvokeError], list[type[Exception]]]:
+        return {}
+
+    def _transform_invoke_error(self, error: Exception) -> InvokeError:
+        # `host_errors` has spoken already; the SDK's wording would drop the text of authorization errors.
+        return type(error)(str(error)) if isinstance(error, InvokeError) else InvokeError(str(error))
+
+
+def _prepare(
+    model: str,
+    credentials: Mapping[str, Any],
+    messages: list[PromptMessage],
+    parameters: Mapping[str, Any],
+    *,
+    timeout: float,
+) -> tuple[Backend, ImageRequest]:
+    backend = registry.bind(model, credentials)
+    backend.require_access()
+    return backend, build_request(backend, read_conversation(messages), parameters, timeout=timeout)
+
+
+def _polled(backend: Backend, outcome: polling.Waiting | polling.Finished) -> LLMPollingResult:
+    if isinstance(outcome, polling.Waiting):
+        return LLMPollingResult(
+            status=LLMPollingStatus.RUNNING, plugin_state=outcome.state, next_check_after_seconds=outcome.next_check
+        )
+    delivered = deliver_whole(outcome.result, outcome.options, duration=outcome.duration)
+    usage = _usage(backend, outcome.result, outcome.duration)
+    return LLMPollingResult(status=LLMPollingStatus.SUCCEEDED, result=_llm_result(backend.model.name, delivered, usage))
+
+
+def _failed(error: InvokeError) -> LLMPollingResult:
+    return LLMPollingResult(status=LLMPollingStatus.FAILED, error=str(error))
+
+
+def _usage(backend: Backend, result: ImageResult, duration: float) -> LLMUsage:
+    card = backend.model.card
+    return usage_of(result, card.price_per_image if card else None, duration)
+
+
+def _llm_result(model: str, delivered: Delivered, usage: LLMUsage) -> LLMResult:
+    message = AssistantPromptMessage(content=list(delivered.contents))
+    if delivered.structured_output is None:
+        return LLMResult(model=model, message=message, usage=usage)
+    return LLMResultWithStructuredOutput(
+        model=model, message=message, usage=usage, structured_output=delivered.structured_output
+    )
+
+
+def _chunks(model: str, deliveries: list[Delivered], usage: LLMUsage) -> Generator[LLMResultChunk, None, None]:
+    last = len(deliveries) - 1
+    for index, delivered in enumerate(deliveries):
+        delta = LLMResultChunkDelta(
+            index=index,
+            message=AssistantPromptMessage(content=list(delivered.contents)),
+            usage=usage if index == last else None,
+            finish_reason="stop" if index == last else None,
+        )
+        yield LLMResultChunk(model=model, delta=delta)
+
+
+def _schema(model: str, rules: Iterable[Rule], *, vision: bool) -> AIModelEntity:
+    features = [ModelFeature.POLLING, ModelFeature.STRUCTURED_OUTPUT, *([ModelFeature.VISION] if vision else [])]
+    return AIModelEntity(
+        model=model,
+        label=I18nObject(en_us=model),
+        model_type=ModelType.LLM,
+        features=features,
+        fetch_from=FetchFrom.CUSTOMIZABLE_MODEL,
+        model_properties={ModelPropertyKey.MODE: LLMMode.CHAT.value, ModelPropertyKey.CONTEXT_SIZE: CONTEXT_SIZE},
+        parameter_rules=[rule.model_dump(mode="json", exclude_none=True) for rule in rules],
+    )

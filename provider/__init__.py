@@ -1,0 +1,1 @@
+"""The credential form and the provider class."""
