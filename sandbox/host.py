@@ -218,6 +218,21 @@ class Host:
         meter = self._call("invoke_llm", data, lambda item: _take_chunk(item, chunks, on_chunk))
         return InvokeReply(chunks=tuple(chunks), statistics=meter.result())
 
+    def stream(
+        self,
+        model: str,
+        credentials: Values,
+        messages: Messages,
+        parameters: Values | None = None,
+        *,
+        stream: bool = True,
+    ) -> Iterator[Chunk]:
+        """The chunks of an answer as they come. Raises as `invoke` does, while it is read."""
+        data = self._llm_request(model, credentials, messages, parameters) | {"stream": stream}
+        process, meter = self._next_process("invoke_llm")
+        for item in self._converse(process, data, meter):
+            yield _validated(Chunk, item)
+
     def start_polling(
         self,
         model: str,
@@ -324,16 +339,19 @@ class Host:
         return _only(action, answers)
 
     def _call(self, action: str, data: JsonObject, take: Callable[[JsonObject], None]) -> _Meter:
-        with self._turn_lock:
-            index = next(self._turn)
-        process = self.process(index)
-        meter = _Meter(action=action, process=index)
-        request = {"type": "model", "action": action, "user_id": "sandbox-user", "provider": self.provider, **data}
-        for item in self._converse(process, request, meter):
+        process, meter = self._next_process(action)
+        for item in self._converse(process, data, meter):
             take(item)
         return meter
 
-    def _converse(self, process: PluginProcess, request: JsonObject, meter: _Meter) -> Iterator[JsonObject]:
+    def _next_process(self, action: str) -> tuple[PluginProcess, _Meter]:
+        with self._turn_lock:
+            index = next(self._turn)
+        return self.process(index), _Meter(action=action, process=index)
+
+    def _converse(self, process: PluginProcess, data: JsonObject, meter: _Meter) -> Iterator[JsonObject]:
+        envelope: JsonObject = {"type": "model", "action": meter.action, "user_id": "sandbox-user"}
+        request = envelope | {"provider": self.provider} | data
         session_id = str(uuid.uuid4())
         session = process.open_session(session_id)
         line = protocol.request_line(session_id, request)

@@ -1,0 +1,130 @@
+"""Builds the engine's nodes with this machine's collaborators in place of Dify's services."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, override
+
+from graphon.dsl import node_factory as engine
+from graphon.enums import BuiltinNodeTypes
+from graphon.file.file_manager import file_manager
+from graphon.model_runtime.entities.llm_entities import LLMPollingConfig
+from graphon.nodes.code.code_node import CodeNode
+from graphon.nodes.code.entities import CodeNodeData
+from graphon.nodes.http_request.config import build_http_request_config
+from graphon.nodes.http_request.entities import HttpRequestNodeData
+from graphon.nodes.http_request.node import HttpRequestNode, HttpRequestNodeDependencies
+from graphon.nodes.llm import LLMNode, LLMNodeData
+from graphon.nodes.llm.file_saver import FileSaverImpl
+from graphon.nodes.llm.runtime_protocols import LLMProtocol
+
+from sandbox.code_runner import code_executor
+from sandbox.files import FileStore, HostHttpClient
+from sandbox.host import Host, Values
+from sandbox.local_llm import LocalModel, Script
+from sandbox.model_adapter import plugin_model
+
+type Request = engine._NodeBuildRequest  # noqa: SLF001 - the engine's factory is extended, not copied
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """
+    What nodes work with.
+
+    Args:
+        host: the plugin, for LLM nodes of its provider.
+        store: files.
+        credentials: of the plugin's provider.
+        script: answers of the local stand-in, by node id or title.
+        polling: the engine's limits for polling; None for its defaults (checks every 1 to 30 s).
+
+    """
+
+    host: Host
+    store: FileStore
+    credentials: Values = field(default_factory=dict)
+    script: Script = field(default_factory=dict)
+    polling: LLMPollingConfig = field(default_factory=LLMPollingConfig)
+
+    def model(self, node_id: str, data: Mapping[str, Any]) -> LLMProtocol:
+        """The model behind a node: the plugin's, or the local stand-in for every other provider."""
+        settings = data["model"]
+        provider, name = settings["provider"], settings["name"]
+        parameters = settings.get("completion_params") or {}
+        if provider == self.host.provider:
+            return plugin_model(self.host, provider, name, parameters, self.credentials, self.polling)
+        answer = self.script.get(node_id, self.script.get(str(data.get("title"))))
+        return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=answer)
+
+
+@dataclass
+class NodeFactory(engine.SlimDslNodeFactory):
+    """The engine's factory for imported apps, without its plugin runner and its sandbox service."""
+
+    services: Services
+
+    @override
+    def _resolve_slim_llm_settings(
+        self, *, node_id: str, data: Mapping[str, Any], node_type_label: str
+    ) -> tuple[dict[str, Any], str, str, dict[str, Any]]:
+        """No dependency has to be resolved here: the host is the only plugin."""
+        model = dict(data.get("model") or {})
+        return {**data, "model": model}, str(model.get("provider")), "", {}
+
+    @override
+    def _create_slim_llm_runtime(  # type: ignore[override]  # any model of the protocol serves the nodes
+        self, *, node_id: str, data: Mapping[str, Any], node_type_label: str
+    ) -> tuple[dict[str, Any], LLMProtocol]:
+        return dict(data), self.services.model(node_id, data)
+
+    @override
+    def _create_llm_node(self, request: Request) -> LLMNode:
+        return LLMNode(
+            node_id=request.node_id,
+            data=LLMNodeData.model_validate(request.data_payload),
+            init_params=self.init_params,
+            runtime_state=self.runtime_state,
+            model_instance=self.services.model(request.node_id, request.data_payload),
+            llm_file_saver=FileSaverImpl(
+                tool_file_manager=self.services.store,
+                file_reference_factory=self.services.store,
+                http_client=HostHttpClient(self.services.store),
+            ),
+            prompt_message_serializer=engine._PassthroughPromptMessageSerializer(),  # noqa: SLF001
+            jinja2_template_renderer=engine._DefaultJinja2TemplateRenderer(),  # noqa: SLF001
+            default_query_selector=("sys", "query"),
+        )
+
+    @override
+    def _create_code_node(self, request: Request) -> CodeNode:
+        return CodeNode(
+            node_id=request.node_id,
+            data=CodeNodeData.model_validate(request.data_payload),
+            init_params=self.init_params,
+            runtime_state=self.runtime_state,
+            code_executor=code_executor(),
+            code_limits=engine._code_limits(self.credentials.code),  # noqa: SLF001
+        )
+
+    @override
+    def _create_http_request_node(self, request: Request) -> HttpRequestNode:
+        return HttpRequestNode(
+            node_id=request.node_id,
+            data=HttpRequestNodeData.model_validate(request.data_payload),
+            init_params=self.init_params,
+            runtime_state=self.runtime_state,
+            http_request_config=build_http_request_config(),
+            dependencies=HttpRequestNodeDependencies(
+                tool_file_manager_factory=lambda: self.services.store,
+                file_manager=file_manager,
+                file_reference_factory=self.services.store,
+                http_client=HostHttpClient(self.services.store),
+            ),
+        )
+
+    NODE_BUILDERS: ClassVar[Mapping[Any, Any]] = {
+        **engine.SlimDslNodeFactory.NODE_BUILDERS,
+        BuiltinNodeTypes.LLM: _create_llm_node,
+        BuiltinNodeTypes.CODE: _create_code_node,
+        BuiltinNodeTypes.HTTP_REQUEST: _create_http_request_node,
+    }

@@ -1,0 +1,294 @@
+"""Runs a Dify app (workflow or chatflow, as exported from the editor) on the engine Dify itself uses."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from graphon.dsl import DslError, inspect
+from graphon.dsl.entities import DslCredentials, DslDocument
+from graphon.engine import Engine
+from graphon.engine.layer.builtin.execution_limits import ExecutionLimitsLayer
+from graphon.engine_events import (
+    EngineEvent,
+    GraphRunAbortedEvent,
+    GraphRunFailedEvent,
+    GraphRunPartialSucceededEvent,
+    GraphRunSucceededEvent,
+    NodeRunExceptionEvent,
+    NodeRunFailedEvent,
+    NodeRunModelPollingProgressEvent,
+    NodeRunStartedEvent,
+    NodeRunSucceededEvent,
+)
+from graphon.enums import BuiltinNodeTypes
+from graphon.file.models import File
+from graphon.file.runtime import use_workflow_file_runtime
+from graphon.graph.graph import Graph
+from graphon.graph.validation import GraphValidationError
+from graphon.node_events.base import NodeRunResult
+from graphon.nodes.start.entities import StartNodeData
+from graphon.runtime.init_params import InitParams
+from graphon.runtime.runtime_state import RuntimeState
+from graphon.runtime.variable_pool import VariablePool
+from graphon.variables.segments import Segment
+
+from sandbox.inputs import Given, start_values, upload
+from sandbox.local_llm import LABEL
+from sandbox.node_factory import NodeFactory, Services
+
+type Status = Literal["running", "succeeded", "failed", "exception", "partial-succeeded", "aborted"]
+
+_LONGEST_RUN = 1200  # seconds: Dify's WORKFLOW_MAX_EXECUTION_TIME
+_MOST_STEPS = 500  # Dify's WORKFLOW_MAX_EXECUTION_STEPS
+_WORKERS = 5
+
+
+class WorkflowError(Exception):
+    """The app cannot be run at all: the file is wrong, or uses a node that the engine has not."""
+
+
+@dataclass
+class NodeRun:
+    """One run of one node; a node inside an iteration has several."""
+
+    id: str
+    title: str
+    type: str
+    model: str = ""
+    status: Status = "running"
+    seconds: float = 0.0
+    checks: int = 0
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    price: Decimal = Decimal(0)
+    currency: str = ""
+
+
+@dataclass
+class WorkflowRun:
+    """
+    A finished run.
+
+    `outputs` are what the app returns (`answer` in a chatflow), `nodes` every node run in the order they began,
+    `files` the pictures written, `error` the reason of a run that did not succeed.
+    """
+
+    status: Status = "running"
+    outputs: dict[str, Any] = field(default_factory=dict)
+    nodes: list[NodeRun] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
+    seconds: float = 0.0
+    error: str = ""
+
+    def node(self, node_id: str) -> NodeRun:
+        """The last run of a node. Raises LookupError if it never ran."""
+        for node in reversed(self.nodes):
+            if node.id == node_id:
+                return node
+        msg = f"node {node_id!r} did not run; these did: {[node.id for node in self.nodes]}"
+        raise LookupError(msg)
+
+
+def run_workflow(
+    dsl: str | Path,
+    inputs: Mapping[str, Given],
+    services: Services,
+    *,
+    query: str = "",
+    files: Sequence[Path] = (),
+    on_event: Callable[[WorkflowRun], None] | None = None,
+) -> WorkflowRun:
+    """
+    Run an app from its DSL (text, or the path of the file).
+
+    Args:
+        dsl: YAML with `kind: app` and mode `workflow` or `advanced-chat`.
+        inputs: values of the start node; `Path`s (or lists of them) for files.
+        services: plugin, files, credentials.
+        query: the user's message in a chatflow.
+        files: the user's attachments in a chatflow.
+        on_event: called with the run so far after each event of the engine.
+
+    Returns:
+        The run, whether it succeeded or not.
+
+    Raises:
+        WorkflowError: the app cannot be run at all.
+        InputError: the inputs do not fit the start node.
+
+    """
+    document = _document(dsl.read_text(encoding="utf-8") if isinstance(dsl, Path) else dsl)
+    with use_workflow_file_runtime(services.store):
+        engine = _engine(document, inputs, services, system={"query": query, "files": _uploads(files, services)})
+        recorder = _Recorder(_model_labels(document, services))
+        for event in _events(engine):
+            recorder.record(event)
+            if on_event is not None:
+                on_event(recorder.run)
+        return recorder.finish(services)
+
+
+def _events(engine: Engine) -> Iterator[EngineEvent]:
+    """The engine reports a failed run as an event, and then raises the failure once more."""
+    failed = False
+    try:
+        for event in engine.run():
+            failed = isinstance(event, GraphRunFailedEvent)
+            yield event
+    except Exception:
+        if not failed:
+            raise
+
+
+def _model_labels(document: DslDocument, services: Services) -> dict[str, str]:
+    """The model's name by node, with a note where the local stand-in answers in its place."""
+    models = {str(node["id"]): node["data"]["model"] for node in _nodes(document) if "model" in node["data"]}
+    return {
+        node_id: str(model["name"]) if model["provider"] == services.host.provider else f"{model['name']} ({LABEL})"
+        for node_id, model in models.items()
+    }
+
+
+def _uploads(files: Sequence[Path], services: Services) -> list[File]:
+    return [upload(path, services.store) for path in files]
+
+
+def _document(text: str) -> DslDocument:
+    try:
+        plan = inspect(text)
+    except DslError as error:
+        msg = f"not a Dify app that can be run: {error}"
+        raise WorkflowError(msg) from error
+    document = plan.document
+    unknown = _node_types(document) - {str(node_type) for node_type in NodeFactory.NODE_BUILDERS}
+    if document.graph_config is None or unknown:
+        msg = plan.load_reason or f"unsupported node types: {', '.join(sorted(unknown))}"
+        raise WorkflowError(msg)
+    return document
+
+
+def _node_types(document: DslDocument) -> set[str]:
+    return {str(node["data"]["type"]) for node in _nodes(document)}
+
+
+def _nodes(document: DslDocument) -> Sequence[Mapping[str, Any]]:
+    nodes: Sequence[Mapping[str, Any]] = (document.graph_config or {}).get("nodes", ())
+    return nodes
+
+
+def _engine(
+    document: DslDocument, inputs: Mapping[str, Given], services: Services, *, system: Mapping[str, Any]
+) -> Engine:
+    start = _start_node(document)
+    values = start_values(StartNodeData.model_validate(start["data"]).variables, inputs, services.store)
+    run_id = str(uuid.uuid4())
+    context = {"user_id": "sandbox-user", "app_id": "sandbox-app", "workflow_id": run_id, "workflow_run_id": run_id}
+    pool = _variable_pool(document, str(start["id"]), values, {**context, **system})
+    state = RuntimeState(variable_pool=pool, start_at=time.time(), workflow_id=run_id)
+    graph_config = document.graph_config or {}
+    factory = NodeFactory(
+        graph_config=graph_config,
+        init_params=InitParams(workflow_id=run_id, graph_config=graph_config, run_context=context, call_depth=0),
+        runtime_state=state,
+        credentials=DslCredentials(),
+        dependencies=[],
+        services=services,
+    )
+    try:
+        graph = Graph.init(graph_config=graph_config, node_factory=factory, root_node_id=str(start["id"]))
+    except (GraphValidationError, LookupError, ValueError) as error:
+        raise WorkflowError(str(error)) from error
+    engine = Engine(graph=graph, runtime_state=state, workers=_WORKERS)
+    engine.add_layer(ExecutionLimitsLayer(max_steps=_MOST_STEPS, max_time=_LONGEST_RUN))
+    return engine
+
+
+def _start_node(document: DslDocument) -> Mapping[str, Any]:
+    starts = [node for node in _nodes(document) if node["data"]["type"] == BuiltinNodeTypes.START]
+    if len(starts) != 1:
+        msg = f"the app needs exactly one start node, not {len(starts)}"
+        raise WorkflowError(msg)
+    return starts[0]
+
+
+def _variable_pool(
+    document: DslDocument, start_id: str, values: Mapping[str, Any], system: Mapping[str, Any]
+) -> VariablePool:
+    pool = VariablePool()
+    for variable in document.runtime_variables.environment_variables:
+        pool.add(("env", variable.name), variable.value)
+    for variable in document.runtime_variables.conversation_variables:
+        pool.add(("conversation", variable.name), variable.value)
+    for name, value in system.items():
+        pool.add(("sys", name), value)
+    for name, value in values.items():
+        pool.add((start_id, name), value)
+    return pool
+
+
+class _Recorder:
+    """Turns the engine's events into a `WorkflowRun`."""
+
+    def __init__(self, models: Mapping[str, str]) -> None:
+        self.run = WorkflowRun()
+        self._models = models
+        self._started = time.perf_counter()
+        self._by_execution: dict[str, tuple[NodeRun, datetime]] = {}
+
+    def record(self, event: EngineEvent) -> None:
+        match event:
+            case NodeRunStartedEvent():
+                self._begin(event)
+            case NodeRunModelPollingProgressEvent():
+                self._by_execution[event.id][0].checks = event.attempt + 1
+            case NodeRunSucceededEvent():
+                self._end(event.id, "succeeded", event.node_run_result)
+            case NodeRunFailedEvent():
+                self._end(event.id, "failed", event.node_run_result, event.error)
+            case NodeRunExceptionEvent():
+                self._end(event.id, "exception", event.node_run_result, event.error)
+            case GraphRunSucceededEvent():
+                self._close("succeeded", event.outputs)
+            case GraphRunPartialSucceededEvent():
+                self._close("partial-succeeded", event.outputs)
+            case GraphRunAbortedEvent():
+                self._close("aborted", event.outputs, event.reason or "aborted")
+            case GraphRunFailedEvent():
+                self._close("failed", {}, event.error)
+
+    def finish(self, services: Services) -> WorkflowRun:
+        self.run.seconds = time.perf_counter() - self._started
+        self.run.files = tuple(services.store.written)
+        return self.run
+
+    def _begin(self, event: NodeRunStartedEvent) -> None:
+        node = NodeRun(id=event.node_id, title=event.node_title, type=str(event.node_type))
+        node.model = self._models.get(event.node_id, "")
+        self._by_execution[event.id] = (node, event.start_at)
+        self.run.nodes.append(node)
+
+    def _end(self, execution: str, status: Status, result: NodeRunResult, error: str = "") -> None:
+        node, started = self._by_execution[execution]
+        node.status, node.error = status, error
+        node.seconds = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()
+        node.outputs = {name: _plain(value) for name, value in result.outputs.items()}
+        node.price, node.currency = result.llm_usage.total_price, result.llm_usage.currency
+
+    def _close(self, status: Status, outputs: Mapping[str, object], error: str = "") -> None:
+        self.run.status, self.run.error = status, error
+        self.run.outputs = {name: _plain(value) for name, value in outputs.items()}
+
+
+def _plain(value: object) -> Any:
+    return value.to_object() if isinstance(value, Segment) else value
+
+
+def iterate_files(run: WorkflowRun) -> Iterator[File]:
+    """Every file among the app's outputs."""
+    for value in run.outputs.values():
+        yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, File))

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from sandbox.files import FileStore, HostHttpClient
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "out", now=lambda: 1000.0)
+
+
+def _link(store: FileStore) -> str:
+    stored = store.create_file_by_raw(file_binary=b"picture", mimetype="image/png")
+    return store.resolve_tool_file_url(tool_file_id=stored.id, extension=".png")
+
+
+def test_a_link_has_the_hosts_shape_and_leads_to_the_file(store: FileStore) -> None:
+    link = _link(store)
+    assert link.startswith("http://localhost/files/tools/")
+    assert ".png?timestamp=1000&nonce=" in link
+    reply = HostHttpClient(store).get(link)
+    assert (reply.status_code, reply.content, reply.headers["content-type"]) == (200, b"picture", "image/png")
+
+
+def test_a_link_expires_after_five_minutes(store: FileStore) -> None:
+    link = _link(store)
+    store.now = lambda: 1301.0
+    assert HostHttpClient(store).get(link).status_code == 403
+
+
+@pytest.mark.parametrize("change", [("sign=", "sign=x"), ("timestamp=1000", "timestamp=1001")])
+def test_a_changed_link_is_refused(store: FileStore, change: tuple[str, str]) -> None:
+    assert HostHttpClient(store).get(_link(store).replace(*change)).status_code == 403
+
+
+def test_a_link_to_nothing_is_not_found(store: FileStore) -> None:
+    assert HostHttpClient(store).get("http://localhost/files/tools/nothing.png").status_code == 404
+
+
+def test_an_existing_picture_is_never_overwritten(store: FileStore) -> None:
+    store.folder.mkdir()
+    (store.folder / "image-1.png").write_bytes(b"older")
+    stored = store.create_file_by_raw(file_binary=b"newer", mimetype="image/png")
+    assert stored.path.name == "image-2.png"
+    assert (store.folder / "image-1.png").read_bytes() == b"older"
