@@ -1,0 +1,339 @@
+"""Put a request into a workflow: values as JSON values of the right type, on a deep copy.
+
+Nothing is ever replaced in serialised JSON, and what was put in is not searched for placeholders again: no prompt can
+break the graph or reach beyond its own input.
+"""
+
+import io
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+from pydantic import JsonValue
+
+from models.backends.comfyui.edits import add_node, inputs_of, insert_after, links, prune, rewire
+from models.backends.comfyui.graph import Graph, Link, RawGraph, Target
+from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.pictures import LOAD_MASK, MaskSlot
+from models.backends.comfyui.placeholders import replaced
+from models.backends.comfyui.sizing import wanted_size
+from models.backends.comfyui.slots import MARK_IT, Slots, typed
+from models.backends.comfyui.values import has_placeholder
+from models.backends.errors import BadRequest
+from models.request import ImageRequest, InputImage, ParameterValue
+
+SEED_LIMIT = 2**32  # seeds above 2**53 lose digits in JavaScript and in JSON tools; below 2**32 every reader is safe
+
+_RANDOM = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A graph ready for `POST /prompt`. `seed` is the one that was put in, None where the workflow has no slot for it."""
+
+    graph: RawGraph
+    seed: int | None
+    notices: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the steps of one filling share."""
+
+    graph: Graph
+    slots: Slots
+    request: ImageRequest
+    info: ObjectInfo | None
+    raw: RawGraph
+    notices: list[str] = field(default_factory=list)
+
+    def own(self, name: str) -> ParameterValue | None:
+        slot = self.slots.get(name)
+        return slot.default if slot else None
+
+
+def fill(
+    graph: Graph,
+    slots: Slots,
+    request: ImageRequest,
+    *,
+    images: Sequence[str] = (),
+    mask: str | None = None,
+    seed: int | None = None,
+    filename_prefix: str | None = None,
+    info: ObjectInfo | None = None,
+) -> Filled:
+    """The workflow with the request in it.
+
+    `images` and `mask` are the names that the server gave to the uploaded pictures, in the request's order. The seed
+    is the request's, else `seed`, else drawn. Raises BadRequest when the workflow cannot take the request, naming the
+    node and the way out.
+    """
+    work = _Work(graph, slots, request, info, graph.raw())
+    values = _values(work, seed)
+    if filename_prefix is not None:
+        values["filename_prefix"] = filename_prefix
+    _fill_placeholders(work, values)
+    _fill_places(work, values)
+    _fill_images(work, images)
+    _fill_mask(work, images, mask)
+    _repeat(work)
+    if info:
+        _complete(work.raw, info)
+    used = values.get("seed")
+    return Filled(work.raw, used if isinstance(used, int) and "seed" in slots.found else None, tuple(work.notices))
+
+
+# Values
+
+_FROM_REQUEST = (
+    "steps",
+    "cfg_scale",
+    "sampler",
+    "scheduler",
+    "denoising_strength",
+    "checkpoint",
+    "style_preset",
+    "aspect_ratio",
+)
+
+
+def _values(work: _Work, seed: int | None) -> dict[str, ParameterValue]:
+    """Everything that the request asks for, by parameter name; what it leaves open keeps the workflow's own value."""
+    request, slots = work.request, work.slots
+    values: dict[str, ParameterValue] = {**request.extra, "prompt": request.prompt, "n": request.n}
+    for name in _FROM_REQUEST:
+        value = getattr(request, name)
+        if value is not None:
+            values[name] = value
+    if request.negative_prompt:
+        values["negative_prompt"] = request.negative_prompt
+    chosen = request.seed if request.seed is not None else seed
+    values["seed"] = chosen if chosen is not None else _RANDOM.randrange(SEED_LIMIT)
+    size, said = wanted_size(request, work.own("width"), work.own("height"), slots.size_step)
+    values.update(size)
+    work.notices.extend(said)
+    if request.extra.get("draft") is True:
+        _halve_steps(work, values)
+    _check_prompt(work)
+    _notice_unused(work)
+    _notice_negative(work, values)
+    return values
+
+
+def _halve_steps(work: _Work, values: dict[str, ParameterValue]) -> None:
+    steps = values.get("steps", work.own("steps"))
+    if isinstance(steps, int):
+        values["steps"] = max(1, steps // 2)
+        work.notices.append(f"Draft: {values['steps']} steps instead of {steps}, half the pixels")
+
+
+def _check_prompt(work: _Work) -> None:
+    slots = work.slots
+    if "prompt" in slots.ambiguous:
+        raise BadRequest(
+            "The workflow does not show where the prompt belongs",
+            slots.ambiguous["prompt"],
+            MARK_IT % ("prompt", "prompt"),
+        )
+    if "prompt" in slots.missing:
+        work.notices.append(f"The workflow takes no prompt, the text was not used: {slots.missing['prompt']}")
+
+
+def _notice_unused(work: _Work) -> None:
+    """Say which wishes the workflow has no place for."""
+    request, slots = work.request, work.slots
+    for name in ("seed", "steps", "cfg_scale", "sampler", "scheduler", "denoising_strength", "width", "height"):
+        if getattr(request, name) is not None and name not in slots.found:
+            why = slots.missing.get(name) or slots.ambiguous.get(name) or "the workflow has no place for it"
+            work.notices.append(f"`{name}` was not used: {why}")
+
+
+def _notice_negative(work: _Work, values: Mapping[str, ParameterValue]) -> None:
+    wish = work.request.negative_prompt
+    if not wish or wish == work.own("negative_prompt"):
+        return
+    if "negative_prompt" not in work.slots.found:
+        why = work.slots.missing.get("negative_prompt") or work.slots.ambiguous.get("negative_prompt", "")
+        work.notices.append(f"The negative prompt was not used: {why}")
+    elif values.get("cfg_scale", work.own("cfg_scale")) == 1:
+        work.notices.append("The negative prompt has no effect: this workflow runs with a CFG scale of 1")
+
+
+# Placeholders and places
+
+
+def _fill_placeholders(work: _Work, values: Mapping[str, ParameterValue]) -> None:
+    missing: dict[str, None] = {}
+
+    def look_up(name: str, default: str | None) -> ParameterValue | None:
+        slot = work.slots.get(name)
+        if slot is None:  # a picture's file name, which its own slot fills
+            return None
+        value = values.get(name)
+        if value is None and default is not None:
+            value = typed(default, slot.kind)
+        if value is None:
+            value = slot.default
+        if value is None and name == "negative_prompt":
+            value = ""
+        if value is None:
+            missing[name] = None
+        return value
+
+    for node in work.raw:
+        inputs = inputs_of(work.raw, node)
+        for name, value in inputs.items():
+            inputs[name] = replaced(value, look_up)
+    if missing:
+        named = ", ".join(f"`{name}`" for name in missing)
+        raise BadRequest(
+            f"The workflow asks for {named}", "no value was given", "Set the parameter, or write {{name|default}}"
+        )
+
+
+def _fill_places(work: _Work, values: Mapping[str, ParameterValue]) -> None:
+    for slot in work.slots.found.values():
+        value = values.get(slot.name)
+        if slot.by == "placeholder" or value is None:
+            continue
+        for place in slot.places:
+            inputs_of(work.raw, place.node)[place.input] = _scaled(work, place, value)
+
+
+def _scaled(work: _Work, place: Target, value: ParameterValue) -> ParameterValue:
+    if place.scale == 1 or not isinstance(value, (int, float)):
+        return value
+    if place.input in ("start_at_step", "end_at_step"):
+        return round(value * place.scale)
+    step = work.slots.size_step
+    return max(step, round(value * place.scale / step) * step)
+
+
+# Pictures
+
+# Picture inputs that a node does without, for when the server's definitions are not at hand.
+_OPTIONAL = {
+    ("TextEncodeQwenImageEdit", "image"),
+    ("TextEncodeQwenImageEditPlus", "image1"),
+    ("TextEncodeQwenImageEditPlus", "image2"),
+    ("TextEncodeQwenImageEditPlus", "image3"),
+}
+
+
+def _fill_images(work: _Work, names: Sequence[str]) -> None:
+    places = work.slots.images
+    if len(names) > len(places):
+        raise BadRequest(
+            f"The workflow takes {len(places)} input images and got {len(names)}",
+            next_step="Send fewer images, or add LoadImage nodes to the workflow",
+        )
+    for place, name in zip(places, names, strict=False):
+        inputs_of(work.raw, place.node)[place.input] = name
+    for place in places[len(names) :]:
+        _leave_out(work, place)
+
+
+def _leave_out(work: _Work, place: Target) -> None:
+    """A picture that was not given: cut off where its users do without, else the workflow's own stays."""
+    users = [(node, name) for node, name, link in links(work.raw) if link.node == place.node]
+    if users and all(_is_optional(work, node, name) for node, name in users):
+        for node, name in users:
+            del inputs_of(work.raw, node)[name]
+        prune(work.raw, place.node)
+        return
+    loader = work.graph.nodes[place.node]
+    own = inputs_of(work.raw, place.node)[place.input]
+    if has_placeholder(own):
+        raise BadRequest(
+            f"The workflow needs a picture for {loader.described}", next_step="Send an image with the message"
+        )
+    work.notices.append(f"No image was given for {loader.described}: the workflow's own {own!r} was used")
+
+
+def _is_optional(work: _Work, node: str, name: str) -> bool:
+    class_type = str(work.raw[node]["class_type"])
+    spec = work.info.spec(class_type, name) if work.info else None
+    return not spec.required if spec else (class_type, name) in _OPTIONAL
+
+
+def _fill_mask(work: _Work, images: Sequence[str], mask: str | None) -> None:
+    """White repaints. Without a mask of its own the transparent part of the first picture is repainted."""
+    slot = work.slots.mask
+    if slot is None:
+        if mask is not None:
+            raise BadRequest(
+                "The workflow takes no mask", next_step="Send no mask, or add a LoadImageMask node to the workflow"
+            )
+        return
+    if mask is not None:
+        _set_mask(work, slot, mask, "red")
+    elif images:
+        _require_alpha(work)
+        if not _reads_alpha_of(work, slot):
+            _set_mask(work, slot, images[0], "alpha")
+
+
+def _reads_alpha_of(work: _Work, slot: MaskSlot) -> bool:
+    return slot.kind == "alpha" and any(place.node == slot.node for place in work.slots.images)
+
+
+def _set_mask(work: _Work, slot: MaskSlot, name: str, channel: str) -> None:
+    raw = work.raw
+    if slot.kind == "file":
+        inputs_of(raw, slot.node).update(image=name, channel=channel)
+        loaded = Link(slot.node, 0)
+    else:
+        replaced_output = Link(slot.node, 1) if slot.kind == "alpha" else Link(slot.converter, 0)
+        loaded = Link(add_node(raw, LOAD_MASK, "Mask", {"image": name, "channel": channel}), 0)
+        rewire(raw, replaced_output, loaded)
+    if slot.inverted:  # the workflow expects black where to repaint
+        insert_after(raw, loaded, "InvertMask", "Mask as the workflow expects it", {"mask": [loaded.node, loaded.slot]})
+
+
+def _require_alpha(work: _Work) -> None:
+    if work.request.images and not has_alpha(work.request.images[0]):
+        raise BadRequest(
+            "The workflow repaints a masked area and got no mask",
+            next_step="Send a second image whose name contains `mask` (white = repaint), or a picture with transparency",
+        )
+
+
+def has_alpha(image: InputImage) -> bool:
+    """Whether the picture has transparency, by its header."""
+    try:
+        with Image.open(io.BytesIO(image.data), formats=["PNG", "WEBP", "GIF", "TIFF"]) as opened:
+            return "A" in opened.getbands() or "transparency" in opened.info
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+# Number of pictures, and what a newer server wants
+
+
+def _repeat(work: _Work) -> None:
+    """Several pictures of a workflow without a batch field: the latent that sampling starts from is repeated."""
+    wanted, latent = work.request.n, work.slots.latent
+    if wanted == 1 or "n" in work.slots.found:
+        return
+    if latent is None:
+        work.notices.append("`n` was not used: the workflow makes as many pictures as it makes")
+        return
+    inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": wanted}
+    insert_after(work.raw, latent, "RepeatLatentBatch", "Number of images", inputs)
+
+
+def _complete(raw: RawGraph, info: ObjectInfo) -> None:
+    """Add the required values that the workflow's ComfyUI did not know yet, and write file paths as the server does."""
+    for node in raw.values():
+        known = info.classes.get(str(node["class_type"]))
+        inputs = node["inputs"]
+        if known is None or not isinstance(inputs, dict):
+            continue
+        for spec in known.inputs.values():
+            if spec.name not in inputs and spec.required and spec.is_widget and "default" in spec.options:
+                inputs[spec.name] = spec.default
+            value = inputs.get(spec.name)
+            if isinstance(value, str):
+                inputs[spec.name] = spec.spelled(value)

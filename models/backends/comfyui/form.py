@@ -1,0 +1,118 @@
+"""The parameter form of a workflow: each slot with its type, the workflow's own value as default, and the server's
+bounds and choices where its definitions are at hand."""
+
+from models.backends.comfyui.graph import Graph
+from models.backends.comfyui.object_info import InputSpec, ObjectInfo
+from models.backends.comfyui.slots import Slot, Slots
+from models.parameters import MAX_SEED, RULES, Rule, Text
+from models.request import ParameterValue
+
+DRAFT = Rule(
+    name="draft",
+    type="boolean",
+    label=Text(en_US="Quick draft", zh_Hans="快速草稿"),
+    help=Text(en_US="Half the pixels and half the steps, for a first look.", zh_Hans="像素和步数减半，用于快速预览。"),
+    default=False,
+)
+
+_LABELS = {
+    "unet": ("Diffusion model", "扩散模型"),
+    "clip": ("Text encoder", "文本编码器"),
+    "vae": ("VAE", "VAE"),
+    "lora": ("LoRA", "LoRA"),
+    "lora_strength": ("LoRA strength", "LoRA 强度"),
+    "lora_clip_strength": ("LoRA strength on the text encoder", "LoRA 对文本编码器的强度"),
+    "controlnet": ("ControlNet", "ControlNet"),
+    "controlnet_strength": ("ControlNet strength", "ControlNet 强度"),
+    "upscale_model": ("Upscale model", "放大模型"),
+    "clip_vision": ("CLIP vision model", "CLIP 视觉模型"),
+    "style_model": ("Style model", "风格模型"),
+    "guidance": ("Guidance", "引导系数"),
+    "shift": ("Shift", "Shift 偏移"),
+    "filename_prefix": ("File name prefix", "文件名前缀"),
+}
+
+_DELIVERY = ("output_format", "output_quality", "details", "timeout")
+_ORDER = (
+    *("negative_prompt", "width", "height", "aspect_ratio", "n", "seed", "steps", "cfg_scale", "sampler", "scheduler"),
+    *("denoising_strength", "checkpoint"),
+)
+
+
+def make_form(graph: Graph, slots: Slots, info: ObjectInfo | None = None) -> tuple[Rule, ...]:
+    """Every parameter that the workflow takes, in the vocabulary's order, its own ones after the common ones.
+
+    The prompt is not among them: it comes from the messages.
+    """
+    rules = {name: _rule(graph, slot, info) for name, slot in slots.found.items() if _is_offered(slots, slot)}
+    if "width" in rules and "height" in rules:
+        rules["aspect_ratio"] = RULES["aspect_ratio"]
+    if "n" not in rules and slots.latent is not None:
+        rules["n"] = RULES["n"]
+    if "width" in rules or "steps" in rules:
+        rules["draft"] = DRAFT
+    common = [rules.pop(name) for name in _ORDER if name in rules]
+    return (*common, *rules.values(), *(RULES[name] for name in _DELIVERY))
+
+
+def _is_offered(slots: Slots, slot: Slot) -> bool:
+    if slot.name == "denoising_strength" and slot.by == "trace":
+        # On an empty latent a strength below 1 gives mud, so it is offered only where something is repainted.
+        return slots.from_picture or (isinstance(slot.default, (int, float)) and slot.default < 1)
+    return slot.name != "prompt"
+
+
+def _rule(graph: Graph, slot: Slot, info: ObjectInfo | None) -> Rule:
+    spec = _spec(graph, slot, info)
+    base = RULES.get(slot.name) or _own_rule(slot)
+    changes: dict[str, object] = {}
+    if slot.name == "seed":
+        return base
+    if slot.default is not None:
+        changes["default"] = slot.default
+    elif base.default is None and slot.name != "negative_prompt":
+        changes["required"] = True
+    changes.update(_bounds(base, slot, spec))
+    if base.type == "string" and spec and spec.choices:
+        changes["options"] = _options(spec.choices, slot.default)
+    return base.narrowed(**changes)
+
+
+def _own_rule(slot: Slot) -> Rule:
+    stem = slot.name.rstrip("0123456789").rstrip("_")
+    number = slot.name[len(stem) :].lstrip("_")
+    names = _LABELS.get(stem)
+    english, chinese = (f"{text} {number}".strip() for text in names) if names else (slot.name, slot.name)
+    return Rule(
+        name=slot.name,
+        type=slot.kind,
+        label=Text(en_US=english, zh_Hans=chinese),
+        precision=2 if slot.kind == "float" else None,
+    )
+
+
+def _spec(graph: Graph, slot: Slot, info: ObjectInfo | None) -> InputSpec | None:
+    if info is None:
+        return None
+    specs = [info.spec(graph.nodes[place.node].class_type, place.input) for place in slot.places]
+    return next((spec for spec in specs if spec is not None), None)
+
+
+def _bounds(base: Rule, slot: Slot, spec: InputSpec | None) -> dict[str, object]:
+    """The node class's bounds within the plugin's, wide enough for the workflow's own value."""
+    if base.type not in ("int", "float"):
+        return {}
+    # What counts for the number of pictures is the plugin's bound: memory grows with a batch.
+    low, high = (spec.number("min"), spec.number("max")) if spec and slot.name != "n" else (None, None)
+    if high is not None and high > MAX_SEED:
+        low, high = None, None  # a value node without bounds of its own
+    low, high = base.min if low is None else low, base.max if high is None else high
+    own = slot.default
+    if isinstance(own, (int, float)) and not isinstance(own, bool):
+        low, high = None if low is None else min(low, own), None if high is None else max(high, own)
+    return {"min": low, "max": high}
+
+
+def _options(choices: tuple[str, ...], own: ParameterValue | None) -> tuple[str, ...]:
+    # The workflow's own file stays choosable when the server lacks it: the server then names it in its refusal.
+    return choices if own is None or own in choices else (str(own), *choices)

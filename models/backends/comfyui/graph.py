@@ -1,0 +1,134 @@
+"""A workflow in API format as a typed, read-only graph.
+
+API format: an object from node id to `{"class_type", "inputs", "_meta": {"title"}}`; an input is a value or a link
+`[node id, output slot]`. Node ids are strings of any form (`83:27` inside subgraphs) and are never taken as numbers.
+"""
+
+import copy
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from pydantic import JsonValue
+
+type RawGraph = dict[str, dict[str, JsonValue]]
+"""The graph as plain JSON, ready for `POST /prompt`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The output `slot` of `node`, as an input of another node refers to it."""
+
+    node: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node. `inputs` holds values and links as they stand in the JSON; `title` is empty where none was given."""
+
+    id: str
+    class_type: str
+    inputs: Mapping[str, JsonValue]
+    title: str = ""
+
+    def link(self, name: str) -> Link | None:
+        return as_link(self.inputs.get(name))
+
+    def links(self) -> dict[str, Link]:
+        found = {name: as_link(value) for name, value in self.inputs.items()}
+        return {name: link for name, link in found.items() if link is not None}
+
+    @property
+    def described(self) -> str:
+        """How messages name the node: `node 6 (CLIPTextEncode "Positive")`."""
+        title = f' "{self.title}"' if self.title and self.title != self.class_type else ""
+        return f"node {self.id} ({self.class_type}{title})"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a value goes: one input of one node.
+
+    `scale` is the input's share of the value: a second pass at twice the width has 2.0, a sampler that stops at step
+    20 of 25 has 0.8.
+    """
+
+    node: str
+    input: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole workflow. Links to nodes that do not exist are kept as they are: the server names them well."""
+
+    nodes: Mapping[str, Node]
+    _users: dict[str, list[tuple[str, str, int]]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for node in self.nodes.values():
+            for name, link in node.links().items():
+                self._users.setdefault(link.node, []).append((node.id, name, link.slot))
+
+    @classmethod
+    def of(cls, raw: RawGraph) -> Self:
+        return cls({key: _node(key, value) for key, value in raw.items()})
+
+    def raw(self) -> RawGraph:
+        """A deep copy as JSON: changing it leaves the graph as it is."""
+        return {node.id: _raw(node) for node in self.nodes.values()}
+
+    def source(self, link: Link | None) -> Node | None:
+        return self.nodes.get(link.node) if link else None
+
+    def users(self, node: str, slot: int | None = None) -> Iterator[tuple[Node, str]]:
+        """Every (node, input name) that takes an output of `node`."""
+        for user, name, used in self._users.get(node, ()):
+            if slot is None or slot == used:
+                yield self.nodes[user], name
+
+    def upstream(self, starts: Iterable[str]) -> list[Node]:
+        """The start nodes and everything they depend on, each once, nearest first."""
+        waiting = [node for node in starts if node in self.nodes]
+        seen = dict.fromkeys(waiting)
+        for node_id in waiting:  # the list grows while it is walked
+            for link in self.nodes[node_id].links().values():
+                if link.node in self.nodes and link.node not in seen:
+                    seen[link.node] = None
+                    waiting.append(link.node)
+        return [self.nodes[node_id] for node_id in waiting]
+
+
+def as_link(value: JsonValue | None) -> Link | None:
+    """The link that an input's value is, if it is one: a list of a node id and a slot number."""
+    match value:
+        case [str(node), int(slot)] if not isinstance(slot, bool):
+            return Link(node, slot)
+        case _:
+            return None
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that reads runs of digits as numbers: `9` before `10`, `65:2` before `65:10`."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part != ""]
+
+
+def _node(key: str, raw: Mapping[str, JsonValue]) -> Node:
+    inputs = raw.get("inputs")
+    meta = raw.get("_meta")
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return Node(
+        key,
+        str(raw["class_type"]),
+        inputs if isinstance(inputs, dict) else {},
+        title if isinstance(title, str) else "",
+    )
+
+
+def _raw(node: Node) -> dict[str, JsonValue]:
+    made: dict[str, JsonValue] = {"inputs": copy.deepcopy(dict(node.inputs)), "class_type": node.class_type}
+    if node.title:
+        made["_meta"] = {"title": node.title}
+    return made

@@ -1,0 +1,157 @@
+"""What people paste as a workflow, read into a JSON graph.
+
+Accepted: API format, a whole request body `{"prompt": {...}}`, editor format (told apart, not yet converted), and a
+PNG or WebP made by ComfyUI, whose metadata holds the graph, as bytes, base64 text or a data URI.
+"""
+
+import base64
+import binascii
+import io
+import json
+import re
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+from pydantic import JsonValue
+
+from models.backends.comfyui.graph import RawGraph
+from models.backends.errors import BadRequest
+
+EXPORT = "In ComfyUI choose Workflow > Export (API) and paste that file's text"
+
+type EditorGraph = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Exactly one of the two is set."""
+
+    api: RawGraph | None = None
+    editor: EditorGraph | None = None
+
+
+def read_source(pasted: str | bytes) -> Source:
+    """Tell what was pasted and read it. Raises BadRequest with the way to a file that works."""
+    if isinstance(pasted, bytes):
+        return _from_picture(pasted) if _is_picture(pasted) else read_source(_decoded(pasted))
+    text = pasted.strip().removeprefix("\ufeff")
+    if not text:
+        raise _unreadable("it is empty")
+    picture = _picture_in(text)
+    return _from_picture(picture) if picture else classify(_parsed(text))
+
+
+def classify(value: JsonValue) -> Source:
+    """Tell API format from editor format. Raises BadRequest."""
+    if not isinstance(value, dict):
+        raise _unreadable("it is not a JSON object")
+    if isinstance(value.get("nodes"), list):
+        return Source(editor=value)
+    inner = value.get("prompt")
+    if isinstance(inner, dict) and "class_type" not in value and "class_type" not in inner:
+        return classify(inner)
+    return Source(api=_api(value))
+
+
+def _api(value: dict[str, JsonValue]) -> RawGraph:
+    # Comments and version keys, which some programs write, make the server refuse the whole graph.
+    nodes = {key: _clean(node) for key, node in value.items() if isinstance(node, dict) and "class_type" in node}
+    if not nodes:
+        raise _unreadable("it has no node with a `class_type`")
+    return nodes
+
+
+_NODE_KEYS = ("inputs", "class_type", "_meta")
+
+
+def _clean(node: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    kept = {key: node[key] for key in _NODE_KEYS if key in node}
+    inputs = kept.get("inputs")
+    kept["inputs"] = {key: _own(item) for key, item in inputs.items()} if isinstance(inputs, dict) else {}
+    return kept
+
+
+def _own(value: JsonValue) -> JsonValue:
+    match value:
+        case [int(node), int(slot)] if not isinstance(node, bool) and not isinstance(slot, bool):
+            return [str(node), slot]  # the server takes only strings as node ids in links
+        case _:
+            return value
+
+
+_BARE_PLACEHOLDER = re.compile(r"([:\[,]\s*)(\{\{[^{}]*\}\})(?=\s*[,\]}])")
+
+
+def _parsed(text: str) -> JsonValue:
+    try:
+        return _loads(text)
+    except ValueError as error:
+        # `"width": {{width}}` is how people write a number's placeholder; as a string it is JSON.
+        quoted = _BARE_PLACEHOLDER.sub(lambda found: found[1] + json.dumps(found[2]), text)
+        try:
+            return _loads(quoted)
+        except ValueError:
+            raise _unreadable(f"it is not JSON ({error})") from error
+
+
+def _loads(text: str) -> JsonValue:
+    # NaN, which ComfyUI itself writes into metadata, is no JSON that the server would take back.
+    try:
+        value: JsonValue = json.loads(text, parse_constant=lambda _: None)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return value
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable("it is neither text nor a picture made by ComfyUI") from error
+
+
+_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_BASE64_STARTS = ("iVBORw0KGgo", "UklGR")  # PNG and RIFF (WebP)
+
+
+def _picture_in(text: str) -> bytes | None:
+    head = _DATA_URI.match(text)
+    if head is None and not text.startswith(_BASE64_STARTS):
+        return None
+    body = text[head.end() :] if head else text
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _unreadable("it starts like a picture in base64 and is not complete") from error
+
+
+def _is_picture(data: bytes) -> bool:
+    return data.startswith(b"\x89PNG\r\n\x1a\n") or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
+
+
+def _from_picture(data: bytes) -> Source:
+    # The API graph first: it is what really ran, and needs no conversion.
+    texts = _metadata(data)
+    for key in ("prompt", "workflow"):
+        if texts.get(key):
+            return classify(_parsed(texts[key]))
+    raise _unreadable("the picture carries no workflow (it may have been re-encoded)")
+
+
+_EXIF = {"prompt": 0x0110, "workflow": 0x010F}
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The metadata texts `prompt` and `workflow`; only headers are read, no pixel is decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
+            if image.format == "PNG":
+                return {key: str(image.info[key]) for key in _EXIF if key in image.info}
+            exif = image.getexif()
+            return {key: str(exif.get(tag, "")).removeprefix(f"{key}:") for key, tag in _EXIF.items()}
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable("the picture cannot be read") from error
+
+
+def _unreadable(why: str) -> BadRequest:
+    return BadRequest("The workflow cannot be read", why, EXPORT)

@@ -1,0 +1,117 @@
+"""A pasted or shipped workflow, read once: what it can be asked, its form, and the graph for one request.
+
+workflow = Workflow.load(text, info)     # info: ObjectInfo.parse(<GET /object_info>), or None
+workflow.rules(info)                     # the form
+workflow.lacking(info)                   # sentences about missing nodes and files, for the credential check
+filled = workflow.filled(request, images=("dify/a.png",), mask=None)
+post({"prompt": filled.graph, ...})
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from models.backends.comfyui.convert import convert
+from models.backends.comfyui.fill import Filled, fill
+from models.backends.comfyui.form import make_form
+from models.backends.comfyui.graph import Graph
+from models.backends.comfyui.needs import Needs, find_needs, lacking
+from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.slots import Slots, find_slots, output_nodes
+from models.backends.comfyui.source import EXPORT, read_source
+from models.backends.errors import BadRequest
+from models.parameters import Rule
+from models.request import ImageRequest
+
+
+class NeedsObjectInfo(BadRequest):
+    """The workflow is in editor format: load it again with the server's definitions."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One workflow and everything that was found in it. Immutable; safe to keep and share.
+
+    `info` is what it was read with. Every method that takes `info` again uses that one by default.
+    """
+
+    graph: Graph
+    info: ObjectInfo | None = None
+
+    @classmethod
+    def load(cls, text: str | bytes, info: ObjectInfo | None = None) -> Self:
+        """Read API format, `{"prompt": {...}}`, editor format, or a picture made by ComfyUI (bytes, base64, data URI).
+
+        Raises NeedsObjectInfo for editor format without `info`, BadRequest for what is no workflow or cannot be
+        converted, with the way to a file that works.
+        """
+        source = read_source(text)
+        if source.api is not None:
+            return cls(Graph.of(source.api), info)
+        if info is None:
+            raise NeedsObjectInfo(
+                "The workflow is in the editor's format", "converting it needs the server's node definitions", EXPORT
+            )
+        return cls(Graph.of(convert(source.editor or {}, info)), info)
+
+    @cached_property
+    def slots(self) -> Slots:
+        """What can be set, and what was not found (`slots.missing`, `slots.ambiguous`, `slots.notes`)."""
+        return find_slots(self.graph, self.info)
+
+    @cached_property
+    def output_nodes(self) -> tuple[str, ...]:
+        """Ids of the nodes that give results; those whose files stay come before previews."""
+        return output_nodes(self.graph, self.info)
+
+    @cached_property
+    def needs(self) -> Needs:
+        """Node classes and model files that the workflow uses."""
+        return find_needs(self.graph, self.output_nodes)
+
+    @property
+    def images(self) -> int:
+        """How many input pictures it takes (`Capabilities.images`)."""
+        return len(self.slots.images)
+
+    @property
+    def takes_mask(self) -> bool:
+        return self.slots.mask is not None
+
+    def lacking(self, info: ObjectInfo | None = None) -> tuple[str, ...]:
+        """A sentence for every node class and file that the server lacks; empty when it has all, or is not known."""
+        known = info or self.info
+        return lacking(self.graph, self.output_nodes, known) if known else ()
+
+    def rules(self, info: ObjectInfo | None = None) -> tuple[Rule, ...]:
+        """The parameter form; bounds and choices of the server when `info` is known. Never raises."""
+        return make_form(self.graph, self.slots, info or self.info)
+
+    def filled(
+        self,
+        request: ImageRequest,
+        *,
+        images: Sequence[str] = (),
+        mask: str | None = None,
+        seed: int | None = None,
+        filename_prefix: str | None = None,
+        info: ObjectInfo | None = None,
+    ) -> Filled:
+        """The graph for one request, on a deep copy, with the seed used and notices.
+
+        `images` and `mask` are the server's names of the uploaded pictures, in the order of `request.images`;
+        `request.n` pictures are made in one run. `seed` is used when the request has none (default: drawn);
+        `filename_prefix` overrides the workflow's (another prefix makes a server save a cached picture again).
+        Raises BadRequest, naming the node, where the workflow cannot take the request.
+        """
+        return fill(
+            self.graph,
+            self.slots,
+            request,
+            images=images,
+            mask=mask,
+            seed=seed,
+            filename_prefix=filename_prefix,
+            info=info or self.info,
+        )

@@ -1,0 +1,226 @@
+"""Editor format becomes what the editor itself would send."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.backends.comfyui import convert as converting
+from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.workflow import NeedsObjectInfo, Workflow
+from models.backends.errors import BadRequest
+from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info
+
+PAIRS = sorted(path.name.removesuffix(".ui.json") for path in (WORKFLOWS / "ui").glob("*.ui.json"))
+
+
+def convert(graph: dict[str, Any], info: ObjectInfo) -> dict[str, Any]:
+    return dict(converting.convert(graph, info))
+
+
+def editor(name: str) -> dict[str, Any]:
+    graph: dict[str, Any] = json.loads(Path(WORKFLOWS / "ui" / f"{name}.ui.json").read_text("utf-8"))
+    return graph
+
+
+def test_all_nine_recorded_pairs_are_there() -> None:
+    assert len(PAIRS) == 9
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_recorded_graph_converts_exactly_as_the_editor_converts_it(name: str) -> None:
+    api = json.loads((WORKFLOWS / "ui" / f"{name}.api.json").read_text("utf-8"))
+    assert convert(editor(name), recorded_info()) == api
+
+
+def test_a_node_class_the_server_does_not_know_is_named_with_the_way_out() -> None:
+    graph = editor("plain_sd15_txt2img")
+    graph["nodes"][0]["type"] = "FancySampler"
+    with pytest.raises(BadRequest) as refusal:
+        convert(graph, recorded_info())
+    assert "FancySampler (node " in str(refusal.value)
+    assert "Export (API)" in str(refusal.value)
+
+
+def test_editor_format_without_definitions_asks_for_them() -> None:
+    with pytest.raises(NeedsObjectInfo, match="node definitions"):
+        Workflow.load(json.dumps(editor("plain_sd15_txt2img")))
+
+
+def small(nodes: list[Any], links: list[Any], **more: Any) -> dict[str, Any]:
+    return {"nodes": nodes, "links": links, "version": 0.4, **more}
+
+
+SAVE: dict[str, Any] = {
+    "id": 9,
+    "type": "SaveImage",
+    "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+    "widgets_values": ["out"],
+}
+
+
+def test_values_may_stand_under_their_names() -> None:
+    graph = small([{"id": 1, "type": "EmptyImage", "widgets_values": {"width": 64, "height": 32}}], [])
+    inputs = convert(graph, recorded_info())["1"]["inputs"]
+    assert inputs == {"width": 64, "height": 32, "batch_size": 1, "color": 0}
+
+
+def test_values_that_an_older_save_lacks_are_the_defaults() -> None:
+    graph = small([{"id": 1, "type": "ImageScaleToTotalPixels", "widgets_values": ["lanczos", 1.0]}], [])
+    assert convert(graph, recorded_info())["1"]["inputs"] == {
+        "upscale_method": "lanczos",
+        "megapixels": 1.0,
+        "resolution_steps": 1,
+    }
+
+
+def test_a_list_that_is_a_value_is_wrapped_so_that_it_is_no_link() -> None:
+    graph = small([{"id": 1, "type": "PrimitiveString", "widgets_values": [["a", 0]]}], [])
+    assert convert(graph, recorded_info())["1"]["inputs"] == {"value": {"__value__": ["a", 0]}}
+
+
+def test_the_choice_of_a_dynamic_combo_brings_its_own_values() -> None:
+    info = ObjectInfo.parse(
+        {
+            "Resize": {
+                "input": {
+                    "required": {
+                        "mode": [
+                            "COMFY_DYNAMICCOMBO_V3",
+                            {
+                                "options": [
+                                    {
+                                        "key": "by size",
+                                        "inputs": {"required": {"width": ["INT", {}], "height": ["INT", {}]}},
+                                    },
+                                    {"key": "by factor", "inputs": {"required": {"factor": ["FLOAT", {}]}}},
+                                ]
+                            },
+                        ],
+                        "crop": ["COMBO", {"options": ["no", "centre"]}],
+                    }
+                }
+            }
+        }
+    )
+    graph = small([{"id": 1, "type": "Resize", "widgets_values": ["by size", 640, 480, "centre"]}], [])
+    assert convert(graph, info)["1"]["inputs"] == {
+        "mode": "by size",
+        "mode.width": 640,
+        "mode.height": 480,
+        "crop": "centre",
+    }
+
+
+def test_values_promoted_to_the_outside_of_a_subgraph_win_and_null_keeps_the_inner_one() -> None:
+    inner = {
+        "id": "sub",
+        "name": "Make",
+        "nodes": [
+            {
+                "id": 1,
+                "type": "EmptyImage",
+                "widgets_values": [64, 64, 1, 0],
+                "inputs": [
+                    {"name": "width", "type": "INT", "link": 5, "widget": {"name": "width"}},
+                    {"name": "height", "type": "INT", "link": 6, "widget": {"name": "height"}},
+                ],
+            }
+        ],
+        "links": [
+            {"id": 5, "origin_id": -10, "origin_slot": 0, "target_id": 1, "target_slot": 0, "type": "INT"},
+            {"id": 6, "origin_id": -10, "origin_slot": 1, "target_id": 1, "target_slot": 1, "type": "INT"},
+            {"id": 7, "origin_id": 1, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"},
+        ],
+        "inputs": [{"name": "width", "type": "INT"}, {"name": "height", "type": "INT"}],
+        "outputs": [{"name": "IMAGE", "type": "IMAGE", "linkIds": [7]}],
+    }
+    outer: dict[str, Any] = {
+        "id": 3,
+        "type": "sub",
+        "widgets_values": [128, None],
+        "properties": {"proxyWidgets": [["-1", "width"], ["-1", "height"]]},
+    }
+    graph = small([outer, SAVE], [[1, 3, 0, 9, 0, "IMAGE"]], definitions={"subgraphs": [inner]})
+    converted = convert(graph, recorded_info())
+    assert converted["9"]["inputs"] == {"filename_prefix": "out", "images": ["3:1", 0]}
+    assert converted["3:1"]["inputs"] == {"width": 128, "height": 64, "batch_size": 1, "color": 0}
+
+
+def test_links_into_a_subgraph_and_subgraphs_within_subgraphs_are_followed() -> None:
+    deepest = {
+        "id": "turn",
+        "nodes": [{"id": 2, "type": "ImageInvert", "inputs": [{"name": "image", "type": "IMAGE", "link": 1}]}],
+        "links": [
+            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 2, "target_slot": 0, "type": "IMAGE"},
+            {"id": 2, "origin_id": 2, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"},
+        ],
+        "inputs": [{"name": "picture", "type": "IMAGE"}],
+        "outputs": [{"name": "IMAGE", "linkIds": [2]}],
+    }
+    middle = {
+        "id": "twice",
+        "nodes": [{"id": 7, "type": "turn", "inputs": [{"name": "picture", "type": "IMAGE", "link": 1}]}],
+        "links": [
+            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 7, "target_slot": 0, "type": "IMAGE"},
+            {"id": 2, "origin_id": 7, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"},
+        ],
+        "inputs": [{"name": "in", "type": "IMAGE"}],
+        "outputs": [{"name": "out", "linkIds": [2]}],
+    }
+    graph = small(
+        [
+            {"id": 1, "type": "EmptyImage", "widgets_values": [64, 64, 1, 0]},
+            {"id": 5, "type": "twice", "inputs": [{"name": "in", "type": "IMAGE", "link": 2}]},
+            SAVE,
+        ],
+        [[2, 1, 0, 5, 0, "IMAGE"], [1, 5, 0, 9, 0, "IMAGE"]],
+        definitions={"subgraphs": [deepest, middle]},
+    )
+    converted = convert(graph, recorded_info())
+    assert converted["5:7:2"]["inputs"] == {"image": ["1", 0]}
+    assert converted["9"]["inputs"]["images"] == ["5:7:2", 0]
+
+
+def test_a_bypassed_node_passes_on_the_input_of_its_own_slot_first() -> None:
+    graph = small(
+        [
+            {"id": 1, "type": "EmptyImage", "widgets_values": [64, 64, 1, 0]},
+            {"id": 2, "type": "EmptyImage", "widgets_values": [32, 32, 1, 0]},
+            {
+                "id": 3,
+                "type": "ImageBatch",
+                "mode": 4,
+                "inputs": [
+                    {"name": "image1", "type": "IMAGE", "link": 2},
+                    {"name": "image2", "type": "IMAGE", "link": 3},
+                ],
+                "outputs": [{"name": "IMAGE", "type": "IMAGE"}],
+            },
+            SAVE,
+        ],
+        [[2, 1, 0, 3, 0, "IMAGE"], [3, 2, 0, 3, 1, "IMAGE"], [1, 3, 0, 9, 0, "IMAGE"]],
+    )
+    assert convert(graph, recorded_info())["9"]["inputs"]["images"] == ["1", 0]
+
+
+def test_reroutes_in_a_ring_and_a_subgraph_in_itself_end() -> None:
+    ring = small(
+        [
+            {"id": 1, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 2}]},
+            {"id": 2, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 3}]},
+            SAVE,
+        ],
+        [[2, 2, 0, 1, 0, "*"], [3, 1, 0, 2, 0, "*"], [1, 1, 0, 9, 0, "IMAGE"]],
+    )
+    assert "images" not in convert(ring, recorded_info())["9"]["inputs"]
+    itself = {"id": "sub", "name": "Own tail", "nodes": [{"id": 1, "type": "sub"}], "links": []}
+    with pytest.raises(BadRequest, match="Own tail"):
+        convert(small([{"id": 1, "type": "sub"}], [], definitions={"subgraphs": [itself]}), recorded_info())
+
+
+@pytest.mark.parametrize("nodes", [[{"id": 1}], [3], [{"type": "SaveImage"}]])
+def test_a_broken_file_is_refused_with_a_sentence(nodes: list[Any]) -> None:
+    with pytest.raises(BadRequest, match="cannot be converted"):
+        convert({"nodes": nodes, "links": []}, recorded_info())
