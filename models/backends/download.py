@@ -2,11 +2,12 @@
 
 import ipaddress
 import socket
+from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from models.backends.errors import BadRequest
+from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import MIB, Service
-from models.backends.reply import Reply
+from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 
 MAX_DOWNLOAD_BYTES = 64 * MIB
@@ -32,7 +33,11 @@ def download(
         _check_address(url, attempt, allow_private=allow_private)
         parts = urlsplit(url)
         service = Service(
-            name=parts.netloc, base_url=f"{parts.scheme}://{parts.netloc}", clock=clock, settings="the URL"
+            name=parts.netloc,
+            base_url=f"{parts.scheme}://{parts.netloc}",
+            clock=clock,
+            settings="the URL",
+            explain=_explain,
         )
         # A signed query string must stay byte for byte, so it travels as part of the path.
         path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -43,6 +48,16 @@ def download(
             return reply
         url = urljoin(url, reply.headers.get("location", ""))
     raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the picture's final address")
+
+
+def _explain(reply: Reply) -> Explanation:
+    """A refusal by a file server is about the address, not about anybody's key; its body is a page for browsers."""
+    error = BadRequest if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR else ServerUnavailable
+    return Explanation(
+        error=error,
+        said=f"the address answered HTTP {reply.status}",
+        next_step="Links to files expire: use a fresh one, or send the picture itself",
+    )
 
 
 def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:

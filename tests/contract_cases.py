@@ -1,0 +1,39 @@
+"""What the contract suite must know of each backend: credentials for an address, and a fake of its service.
+
+A new backend adds one entry; a test fails for a registered backend without one.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from tests.fakes import MARKER_KEY
+
+type Credentials = dict[str, str]
+
+
+class Fake(Protocol):
+    """A running fake service."""
+
+    @property
+    def url(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """`credentials(url)` is a filled form with MARKER_KEY as every secret; `serve` starts a healthy fake; both are None
+    for a backend without a service. `model` is the name to ask for, predefined or the user's own. `edit_model` takes
+    an input image, where one of the service's models does."""
+
+    model: str
+    credentials: Callable[[str], Credentials] | None = None
+    serve: Callable[[], AbstractContextManager[Fake]] | None = None
+    edit_model: str | None = None
+
+
+CASES: Mapping[str, Case] = {
+    "preview": Case("preview", edit_model="preview"),
+}
+
+KEY = MARKER_KEY

@@ -1,0 +1,95 @@
+"""Backends made for tests: one that answers at once, one that works with jobs."""
+
+from collections.abc import Sequence
+
+from models.backends.base import Backend, Capabilities, Job, JobBackend, Model, Running
+from models.backends.errors import ImageError
+from models.clock import Clock
+from models.credentials import Access
+from models.parameters import RULES, Rule
+from models.request import ImageRequest
+from models.result import GeneratedImage, ImageResult
+from tests.fakes import picture
+
+STUB_RULES = tuple(
+    RULES[name]
+    for name in (
+        "width",
+        "height",
+        "aspect_ratio",
+        "seed",
+        "n",
+        "details",
+        "timeout",
+        "output_format",
+        "output_quality",
+    )
+)
+
+
+class StubBackend(Backend):
+    """Answers every request with one red picture and keeps what it was asked."""
+
+    name = "stub"
+    title = "Stub"
+    prefix = "stub"
+    able = Capabilities()
+
+    def __init__(self, clock: Clock, *, able: Capabilities | None = None, rules: tuple[Rule, ...] = STUB_RULES) -> None:
+        super().__init__(Model("stub-model", "stub-model", Access(prefix="stub"), None), clock)
+        self.able = able or Capabilities()
+        self.asked: list[ImageRequest] = []
+        self._rules = rules
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.able
+
+    def rules(self) -> tuple[Rule, ...]:
+        return self._rules
+
+    def invoke(self, request: ImageRequest) -> ImageResult:
+        self.asked.append(request)
+        return self.result(request, [GeneratedImage(picture(), seed=request.seed)])
+
+    def check_access(self) -> Sequence[str]:
+        return ()
+
+
+class StubJobs(JobBackend):
+    """A service whose job takes `takes` seconds on the clock; `troubles` are raised by the next checks, in order."""
+
+    name = "stub_jobs"
+    title = "Stub service"
+    prefix = "stub"
+
+    def __init__(self, clock: Clock, *, takes: float, troubles: Sequence[ImageError] = ()) -> None:
+        super().__init__(Model("stub-model", "stub-model", Access(prefix="stub"), None), clock)
+        self.takes = takes
+        self.troubles = list(troubles)
+        self.cancelled: list[Job] = []
+        self.checks = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    def submit(self, request: ImageRequest) -> Job | ImageResult:
+        return {"ends": self.clock.now() + self.takes, "prompt": request.prompt}
+
+    def check(self, job: Job) -> Running | ImageResult:
+        self.checks += 1
+        if self.troubles:
+            raise self.troubles.pop(0)
+        ends = job["ends"]
+        assert isinstance(ends, (int, float))
+        if self.clock.now() < ends:
+            return Running("step 12/30")
+        request = ImageRequest(model="stub-model", prompt=str(job["prompt"]))
+        return self.result(request, [GeneratedImage(picture(), seed=7)])
+
+    def cancel(self, job: Job) -> None:
+        self.cancelled.append(job)
+
+    def check_access(self) -> Sequence[str]:
+        return ()

@@ -1,0 +1,259 @@
+"""What every backend promises, checked for every backend in the registry."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models.backends.base import Backend, JobBackend
+from models.backends.errors import (
+    AuthorizationFailed,
+    BadRequest,
+    ConnectionFailed,
+    ImageError,
+    RateLimited,
+    ServerUnavailable,
+)
+from models.backends.registry import BACKENDS, bind
+from models.catalog import CARDS, Card, cards
+from models.request import ImageRequest, InputImage
+from models.result import GeneratedImage
+from tests.contract_cases import CASES, Case
+from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.servers.broken import Broken, broken_server
+from tools.cards import rendered, rules_of
+
+SERVICES = sorted(name for name, case in CASES.items() if case.credentials)
+EDITORS = sorted(name for name, case in CASES.items() if case.edit_model)
+
+
+@pytest.fixture
+def broken() -> Iterator[Broken]:
+    with broken_server() as server:
+        yield server
+
+
+@contextmanager
+def healthy(name: str, model: str | None = None) -> Iterator[Backend]:
+    """The backend of a case bound to a fake of its service."""
+    case = CASES[name]
+    asked = model or case.model
+    if case.serve is None or case.credentials is None:
+        yield bind(asked, {})
+        return
+    with case.serve() as fake:
+        yield bind(asked, case.credentials(fake.url))
+
+
+def at(name: str, url: str) -> Backend:
+    """The backend of a case bound to any address; its clock never really waits."""
+    case = CASES[name]
+    assert case.credentials
+    return bind(case.model, case.credentials(url), FakeClock())
+
+
+def ask(backend: Backend, **parts: object) -> ImageRequest:
+    return ImageRequest(model=backend.model.name, prompt="a red fox in the snow", timeout=20, **parts)  # type: ignore[arg-type]
+
+
+def assert_normalised(image: GeneratedImage) -> None:
+    assert image.mime_type.startswith("image/")
+    assert min(image.size) > 0
+    assert image.image_url.startswith(("http", "data:image/"))
+
+
+def test_every_backend_has_a_case() -> None:
+    assert set(CASES) == set(BACKENDS)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_result_is_normalised(name: str) -> None:
+    with healthy(name) as backend:
+        result = backend.invoke(ask(backend))
+    assert (result.backend, result.model, result.prompt) == (name, backend.model.name, "a red fox in the snow")
+    for image in result.images:
+        assert_normalised(image)
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_an_input_image_is_taken_by_a_model_that_edits(name: str) -> None:
+    with healthy(name, CASES[name].edit_model) as backend:
+        photo = InputImage(picture(512, 512, kind="JPEG"), "image/jpeg", "photo.jpg")
+        result = backend.invoke(ask(backend, images=(photo,)))
+    for image in result.images:
+        assert_normalised(image)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_too_many_images_are_refused_by_name(name: str) -> None:
+    with healthy(name) as backend:
+        photo = InputImage(picture(), "image/png")
+        with pytest.raises(BadRequest, match="input images") as refusal:
+            backend.invoke(ask(backend, images=(photo,) * (backend.capabilities.images + 1)))
+    assert backend.model.name in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_mask_is_taken_or_refused_by_name(name: str) -> None:
+    with healthy(name) as backend:
+        if backend.capabilities.mask:
+            return
+        with pytest.raises(BadRequest, match="masks"):
+            backend.invoke(ask(backend, mask=InputImage(picture(), "image/png")))
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_access_is_checked_without_generating(name: str) -> None:
+    with healthy(name) as backend:
+        for sentence in backend.check_access():
+            assert MARKER_KEY not in sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "classes"),
+    [
+        (401, (AuthorizationFailed,)),
+        (403, (AuthorizationFailed, BadRequest)),
+        (413, (BadRequest,)),
+        (429, (RateLimited,)),
+        (500, (ServerUnavailable,)),
+        (503, (ServerUnavailable,)),
+    ],
+)
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_refusal_has_its_class_and_quotes_no_key(
+    name: str, status: int, classes: tuple[type[ImageError], ...], broken: Broken
+) -> None:
+    broken.says(status, {"error": {"message": "refused for {keys}"}, "message": "refused for {keys}"})
+    backend = at(name, broken.url)
+    with pytest.raises(ImageError) as failure:
+        backend.invoke(ask(backend))
+    assert isinstance(failure.value, classes)
+    assert_clean(failure.value)
+
+
+def assert_clean(error: BaseException | None) -> None:
+    """No secret in an error or in anything it was raised from; a sentence that ends as one."""
+    assert str(error).endswith(".")
+    while error is not None:
+        assert MARKER_KEY not in f"{error} {error!r}"
+        assert MARKER_KEY[8:20] not in f"{error} {error!r}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_html_page_instead_of_an_answer_is_the_services_trouble(name: str, broken: Broken) -> None:
+    broken.says(502, "<html><body>Bad Gateway</body></html>", "text/html")
+    backend = at(name, broken.url)
+    with pytest.raises(ServerUnavailable) as failure:
+        backend.invoke(ask(backend))
+    assert "<html" not in str(failure.value)
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "null", "", "not json", '{"data": []}', '{"images": []}'])
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_empty_success_is_a_failure(name: str, body: str, broken: Broken) -> None:
+    broken.says(200, body)
+    backend = at(name, broken.url)
+    with pytest.raises(ImageError) as failure:
+        backend.invoke(ask(backend))
+    assert isinstance(failure.value, (ServerUnavailable, ConnectionFailed, BadRequest))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_lost_connection_is_a_connection_error(name: str, broken: Broken) -> None:
+    broken.hang_up = True
+    backend = at(name, broken.url)
+    with pytest.raises(ConnectionFailed) as failure:
+        backend.invoke(ask(backend))
+    assert_clean(failure.value)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_address_where_nothing_listens_names_the_setting(name: str) -> None:
+    with broken_server() as server:
+        url = server.url
+    backend = at(name, url)
+    with pytest.raises(ConnectionFailed) as failure:
+        backend.invoke(ask(backend))
+    assert "base_url" in str(failure.value)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_check_that_cannot_tell_is_an_error_of_its_class(name: str, broken: Broken) -> None:
+    broken.says(401, {"error": {"message": "refused for {keys}"}, "detail": "Not authenticated {keys}"})
+    with pytest.raises(AuthorizationFailed) as failure:
+        at(name, broken.url).check_access()
+    assert_clean(failure.value)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_empty_form_names_the_field_to_fill(name: str) -> None:
+    if not BACKENDS[name].required:
+        return
+    backend = BACKENDS[name].bind(CASES[name].model, {})
+    with pytest.raises(BadRequest, match=f"Fill `{BACKENDS[name].prefix}_{BACKENDS[name].required[0]}`"):
+        backend.require_access()
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_no_secret_is_printed(name: str) -> None:
+    case = CASES[name]
+    credentials = case.credentials("http://127.0.0.1:9") if case.credentials else {}
+    backend = bind(case.model, credentials)
+    assert MARKER_KEY not in repr(backend.model)
+    assert MARKER_KEY not in repr(backend.rules())
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_job_is_plain_json_without_secrets(name: str) -> None:
+    with healthy(name) as backend:
+        if not isinstance(backend, JobBackend):
+            return
+        outcome = backend.submit(ask(backend))
+        if isinstance(outcome, dict):
+            assert json.loads(json.dumps(outcome)) == outcome
+            assert MARKER_KEY not in json.dumps(outcome)
+
+
+def test_every_card_belongs_to_a_registered_backend() -> None:
+    assert {card.backend for card in cards().values()} <= set(BACKENDS)
+
+
+@pytest.mark.parametrize("path", sorted(CARDS.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_a_card_says_what_the_providers_rules_say(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert rendered(yaml.safe_load(text), path.parent.name) == text
+
+
+@pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
+def test_a_card_stays_within_the_providers_rules_and_names_its_features(card: Card) -> None:
+    known = rules_of(card.backend)
+    names = [rule.name for rule in card.rules]
+    assert len(names) == len(set(names))
+    assert {"details", "timeout", "output_format", "output_quality"} <= set(names)
+    assert {"polling", "structured-output"} <= set(card.features)
+    for rule in card.rules:
+        assert (rule.type, rule.label, rule.help) == (
+            known[rule.name].type,
+            known[rule.name].label,
+            known[rule.name].help,
+        )
+        low, high = known[rule.name].min, known[rule.name].max
+        assert low is None or rule.min is None or rule.min >= low
+        assert high is None or rule.max is None or rule.max <= high
+
+
+@pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
+def test_vision_is_declared_where_images_are_taken(card: Card) -> None:
+    backend = bind(card.model, {})
+    assert (backend.capabilities.images > 0) == card.vision
+
+
+def test_cases_are_well_formed() -> None:
+    for case in CASES.values():
+        assert isinstance(case, Case)
+        assert (case.serve is None) == (case.credentials is None)
