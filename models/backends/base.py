@@ -107,6 +107,11 @@ class Backend(ABC):
 
     # The rest is the same for every service.
 
+    @property
+    def price_per_image(self) -> Price | None:
+        """What the model's card says; a result that knows better carries its own price."""
+        return self.model.card.price_per_image if self.model.card else None
+
     def deadline(self, request: ImageRequest) -> Deadline:
         """The end of a request that is answered within one call of the host, which allows no more than SYNC_LIMIT."""
         return Deadline.after(self.clock, min(request.timeout, SYNC_LIMIT))

@@ -4,7 +4,7 @@ The host executes this module outside `sys.modules`: nothing imports it, and not
 `AIModel` subclasses in its namespace the last one wins, so the base class is imported with its module.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from dify_plugin.entities import I18nObject
@@ -33,7 +33,6 @@ from models.intake import build_request
 from models.messages import read_conversation
 from models.parameters import Rule
 from models.request import ImageRequest
-from models.result import ImageResult
 from models.usage import usage_of
 
 POLLING_TIMEOUT = 600.0
@@ -61,12 +60,9 @@ class ImageGenerationModel(host.LargeLanguageModel):
             options = DeliveryOptions.of(request, None)
             started = backend.clock.now()
             result = backend.invoke(request)
-            duration = backend.clock.now() - started
-            usage = _usage(backend, result, duration)
-            if stream:
-                # The work is done here: what fails inside a generator would reach the host untranslated.
-                return _chunks(model, list(deliver_each(result, options, duration=duration)), usage)
-            return _llm_result(model, deliver_whole(result, options, duration=duration), usage)
+            done = polling.Finished(result, options, backend.clock.now() - started)
+            # The work is done here: what fails inside a generator would reach the host untranslated.
+            return _chunks(backend, done) if stream else _llm_result(backend, done)
 
     def _start_polling(
         self,
@@ -169,37 +165,40 @@ def _polled(backend: Backend, outcome: polling.Waiting | polling.Finished) -> LL
         return LLMPollingResult(
             status=LLMPollingStatus.RUNNING, plugin_state=outcome.state, next_check_after_seconds=outcome.next_check
         )
-    delivered = deliver_whole(outcome.result, outcome.options, duration=outcome.duration)
-    usage = _usage(backend, outcome.result, outcome.duration)
-    return LLMPollingResult(status=LLMPollingStatus.SUCCEEDED, result=_llm_result(backend.model.name, delivered, usage))
+    return LLMPollingResult(status=LLMPollingStatus.SUCCEEDED, result=_llm_result(backend, outcome))
 
 
 def _failed(error: InvokeError) -> LLMPollingResult:
     return LLMPollingResult(status=LLMPollingStatus.FAILED, error=str(error))
 
 
-def _usage(backend: Backend, result: ImageResult, duration: float) -> LLMUsage:
-    card = backend.model.card
-    return usage_of(result, card.price_per_image if card else None, duration)
-
-
-def _llm_result(model: str, delivered: Delivered, usage: LLMUsage) -> LLMResult:
+def _llm_result(backend: Backend, done: polling.Finished) -> LLMResult:
+    price = backend.price_per_image
+    delivered = deliver_whole(done.result, done.options, duration=done.duration, price_per_image=price)
     message = AssistantPromptMessage(content=list(delivered.contents))
+    usage = usage_of(done.result, price, done.duration)
     if delivered.structured_output is None:
-        return LLMResult(model=model, message=message, usage=usage)
+        return LLMResult(model=backend.model.name, message=message, usage=usage)
     return LLMResultWithStructuredOutput(
-        model=model, message=message, usage=usage, structured_output=delivered.structured_output
+        model=backend.model.name, message=message, usage=usage, structured_output=delivered.structured_output
     )
 
 
-def _chunks(model: str, deliveries: list[Delivered], usage: LLMUsage) -> Generator[LLMResultChunk, None, None]:
-    last = len(deliveries) - 1
+def _chunks(backend: Backend, done: polling.Finished) -> Generator[LLMResultChunk, None, None]:
+    price = backend.price_per_image
+    deliveries = deliver_each(done.result, done.options, duration=done.duration, price_per_image=price)
+    usage = usage_of(done.result, price, done.duration)
+    return _as_chunks(backend.model.name, deliveries, usage)
+
+
+def _as_chunks(model: str, deliveries: Sequence[Delivered], usage: LLMUsage) -> Generator[LLMResultChunk, None, None]:
     for index, delivered in enumerate(deliveries):
+        last = index == len(deliveries) - 1
         delta = LLMResultChunkDelta(
             index=index,
             message=AssistantPromptMessage(content=list(delivered.contents)),
-            usage=usage if index == last else None,
-            finish_reason="stop" if index == last else None,
+            usage=usage if last else None,
+            finish_reason="stop" if last else None,
         )
         yield LLMResultChunk(model=model, delta=delta)
 
