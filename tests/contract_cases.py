@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.fakes import MARKER_KEY
-
 type Credentials = dict[str, str]
 
 
@@ -22,7 +20,7 @@ class Fake(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """`credentials(url)` is a filled form with MARKER_KEY as every secret; `serve` starts a healthy fake; both are None
+    """`credentials(url)` is a filled form with tests.fakes.MARKER_KEY as every secret; `serve` starts a healthy fake; both are None
     for a backend without a service. `model` is the name to ask for, predefined or the user's own. `edit_model` takes
     an input image, where one of the service's models does."""
 
@@ -32,8 +30,4 @@ class Case:
     edit_model: str | None = None
 
 
-CASES: Mapping[str, Case] = {
-    "preview": Case("preview", edit_model="preview"),
-}
-
-KEY = MARKER_KEY
+CASES: Mapping[str, Case] = {}

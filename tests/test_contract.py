@@ -66,7 +66,7 @@ def assert_normalised(image: GeneratedImage) -> None:
 
 
 def test_every_backend_has_a_case() -> None:
-    assert set(CASES) == set(BACKENDS)
+    assert set(CASES) == set(BACKENDS), "add the backend's case to tests/contract_cases.py"
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
