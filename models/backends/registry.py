@@ -4,12 +4,15 @@ from collections.abc import Mapping
 
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
+from models.backends.stability import Stability
 from models.catalog import cards
 from models.clock import Clock
 from models.credentials import is_custom
 from models.parameters import RULES
 
-BACKENDS: Mapping[str, type[Backend]] = {}
+BACKENDS: Mapping[str, type[Backend]] = {
+    "stability": Stability,
+}
 
 COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_quality", "details", "timeout"))
 """The parameters that every model has, whatever its backend can tell."""

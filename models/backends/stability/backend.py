@@ -1,0 +1,219 @@
+"""The backend: from a request to one v1 call or `n` v2beta calls, and the balance probe.
+
+Source: Stability REST API; `facts.py` holds what the vendor's documentation leaves open.
+"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from pydantic import BaseModel
+
+from models.backends.base import Backend, Capabilities, Model
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
+from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Retries, Service, bearer_auth, split_userinfo
+from models.backends.reply import parse
+from models.backends.stability import v1, v2beta
+from models.backends.stability.facts import (
+    BACK_OFF,
+    BASE_URL,
+    LOCKOUT,
+    LOW_BALANCE,
+    READ_TIMEOUT,
+    V1,
+    Facts,
+    V2Beta,
+    read_facts,
+)
+from models.backends.stability.outcome import ATTEMPT, Picture, settle
+from models.backends.stability.refusals import explain
+from models.backends.stability.uploads import as_sized_upload, as_upload
+from models.catalog import cards
+from models.clock import Clock, Deadline
+from models.parameters import RULES, refused
+from models.request import ImageRequest
+from models.result import ImageResult, Price
+from models.sniff import sniff
+
+_RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
+_PROBE_SECONDS = 20.0
+
+
+class Balance(BaseModel):
+    """GET /v1/user/balance."""
+
+    credits: float
+
+
+class Stability(Backend):
+    """Stability AI: v2beta's ultra, core and sd3 endpoints, and v1's SDXL engine."""
+
+    name = "stability"
+    title = "Stability AI"
+    prefix = "stability"
+    required = ("api_key",)
+
+    def __init__(self, model: Model, clock: Clock) -> None:
+        super().__init__(model, clock)
+        self._facts: Facts | None = read_facts(model.card.facts) if model.card else None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        match self._facts:
+            case V2Beta(image_to_image="no") | None:
+                return Capabilities()
+            case _:
+                return Capabilities(images=1)
+
+    def known_models(self) -> Sequence[str]:
+        return [card.model for card in cards().values() if card.backend == self.name]
+
+    def invoke(self, request: ImageRequest) -> ImageResult:
+        self.require_access()
+        facts = self._known_facts()
+        self.check_inputs(request)
+        deadline = Deadline.after(self.clock, request.timeout)
+        first_seed, notices = _first_seed(request, facts.max_seed)
+        match facts:
+            case V2Beta():
+                return self._by_v2beta(facts, request, deadline, first_seed, notices)
+            case V1():
+                return self._by_v1(facts, request, deadline, first_seed, notices)
+
+    def check_access(self) -> Sequence[str]:
+        self.require_access()
+        self._known_facts()
+        attempt = "Checking the Stability AI key"
+        deadline = Deadline.after(self.clock, _PROBE_SECONDS)
+        try:
+            reply = self._service().request(
+                "GET", "/v1/user/balance", attempt=attempt, deadline=deadline, read_timeout=10.0
+            )
+            credits_left = parse(reply, Balance, attempt=attempt).credits
+        except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
+            raise _could_not_tell(error) from None
+        except BadRequest as error:
+            field = self.model.access.field("base_url")
+            raise BadRequest(error.attempted, error.said, f"Check `{field}`, or empty it to use {BASE_URL}") from None
+        return [_low_balance(credits_left)] if credits_left < LOW_BALANCE else []
+
+    def _by_v2beta(
+        self, facts: V2Beta, request: ImageRequest, deadline: Deadline, first_seed: int, notices: list[str]
+    ) -> ImageResult:
+        image, upload_notices = as_upload(request.images[0]) if request.images else (None, [])
+        calls = [
+            v2beta.build(facts, request, seed=seed, image=image)
+            for seed in _seeds(first_seed, request.n, facts.max_seed)
+        ]
+        pictures, ended_by = self._run(facts, calls, deadline)
+        made, missing = settle(pictures, asked=request.n, ended_by=ended_by)
+        shape = v2beta.shape_notice(request, calls[0], made[0])
+        return self.result(request, made, [*notices, *upload_notices, *([shape] if shape else []), *missing])
+
+    def _run(
+        self, facts: V2Beta, calls: Sequence[v2beta.Call], deadline: Deadline
+    ) -> tuple[list[Picture], ImageError | None]:
+        """Call by call, until one fails: the pictures so far are paid for and kept."""
+        pictures: list[Picture] = []
+        for call in calls:
+            try:
+                reply = self._service().request(
+                    "POST",
+                    facts.path,
+                    attempt=ATTEMPT,
+                    deadline=deadline,
+                    form=call.parts(),
+                    read_timeout=READ_TIMEOUT,
+                    retries=_RETRIES,
+                )
+                pictures.append(v2beta.read(reply, sent_seed=call.form.seed))
+            except ImageError as error:
+                return pictures, error
+        return pictures, None
+
+    def _by_v1(
+        self, facts: V1, request: ImageRequest, deadline: Deadline, first_seed: int, notices: list[str]
+    ) -> ImageResult:
+        path = f"/v1/generation/{facts.engine}"
+        send = partial(
+            self._service().request,
+            "POST",
+            attempt=ATTEMPT,
+            deadline=deadline,
+            read_timeout=READ_TIMEOUT,
+            retries=_RETRIES,
+        )
+        if request.images:
+            header = sniff(request.images[0].data)
+            size = v1.size_for(request, (header.width, header.height))
+            image, upload_notices = as_sized_upload(request.images[0], size)
+            reply = send(f"{path}/image-to-image", form=v1.build_image(request, seed=first_seed).parts(image))
+        else:
+            text = v1.build_text(request, seed=first_seed)
+            size, upload_notices = (text.width, text.height), []
+            reply = send(f"{path}/text-to-image", json=text.body())
+        made, missing = settle(v1.read(reply, sent_seed=first_seed), asked=request.n)
+        snapped = v1.size_notice(request, size)
+        return self.result(
+            request,
+            made,
+            [*notices, *upload_notices, *([snapped] if snapped else []), *missing],
+            price=self._v1_price(facts, request, len(made)),
+        )
+
+    def _v1_price(self, facts: V1, request: ImageRequest, images: int) -> Price | None:
+        per_image = self.model.card.price_per_image if self.model.card else None
+        return v1.price(facts, per_image, steps=request.steps, images=images) if per_image else None
+
+    def _known_facts(self) -> Facts:
+        if self._facts is None:
+            raise BadRequest(
+                f"Stability AI has no model {self.model.remote!r}",
+                next_step=f"Set `remote_model` {self.model.access.place} to one of {', '.join(self.known_models())}",
+            )
+        return self._facts
+
+    def _service(self) -> Service:
+        access = self.model.access
+        return Service(
+            name=self.title,
+            base_url=split_userinfo(access.base_url or BASE_URL)[0],
+            clock=self.clock,
+            settings=f"`{access.field('base_url')}` {access.place}",
+            headers={
+                **bearer_auth(access.api_key),
+                "Accept": "application/json",
+                "stability-client-id": CLIENT_NAME,
+                "stability-client-version": CLIENT_VERSION,
+            },
+            secrets=access.secrets,
+            explain=partial(explain, access=access),
+        )
+
+
+def _first_seed(request: ImageRequest, max_seed: int) -> tuple[int, list[str]]:
+    """The seed to send: the asked one, else one drawn here, so that it is known whatever the answer says."""
+    if request.seed is not None and not 0 <= request.seed <= max_seed:
+        raise refused(RULES["seed"], request.seed, f"a number from 0 to {max_seed}")
+    seed = request.seed or secrets.randbelow(max_seed) + 1
+    if request.seed == 0:
+        return seed, [f"Seed 0 means random to Stability AI; {seed} was used."]
+    return seed, []
+
+
+def _seeds(first: int, count: int, max_seed: int) -> Iterator[int]:
+    """`first` and its successors; after the largest comes 1, because 0 would be random."""
+    return ((first - 1 + offset) % max_seed + 1 for offset in range(count))
+
+
+def _could_not_tell(error: ImageError) -> ImageError:
+    return type(error)(
+        "Whether the Stability AI key is valid could not be told",
+        error.said,
+        f"Nothing says that the key is wrong. {error.next_step}",
+        transient=error.transient,
+    )
+
+
+def _low_balance(credits_left: float) -> str:
+    return f"Stability AI: {credits_left:.4g} credits are left, less than one picture of stable-image-core costs."

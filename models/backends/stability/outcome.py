@@ -1,0 +1,70 @@
+"""A picture as the service hands it out, before it is known to be good: its finish reason decides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.result import GeneratedImage
+from models.sniff import NotAnImageError, sniff
+
+ATTEMPT = "Generating with Stability AI"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Bytes, seed and finish reason of one picture. A filtered one is blurred: it must never pass as a success."""
+
+    data: bytes
+    seed: int
+    finish_reason: str
+
+    @property
+    def trouble(self) -> ImageError | None:
+        """Why the picture cannot be handed out; None for a good one."""
+        match self.finish_reason:
+            case "SUCCESS":
+                return _not_a_picture(self.data)
+            case "CONTENT_FILTERED":
+                return filtered()
+            case reason:
+                return broken_answer(f"the service ended with {reason}")
+
+    def generated(self) -> GeneratedImage:
+        return GeneratedImage(self.data, seed=self.seed)
+
+
+def filtered() -> BadRequest:
+    return BadRequest(
+        f"{ATTEMPT} failed",
+        "the service's content filter withheld the picture",
+        "Reword the prompt, or try another seed",
+    )
+
+
+def broken_answer(said: str) -> ServerUnavailable:
+    return ServerUnavailable(f"{ATTEMPT} failed", said, "Try again")
+
+
+def _not_a_picture(data: bytes) -> ServerUnavailable | None:
+    try:
+        sniff(data)
+    except NotAnImageError as error:
+        return broken_answer(str(error))
+    return None
+
+
+def settle(
+    pictures: Sequence[Picture], *, asked: int, ended_by: ImageError | None = None
+) -> tuple[list[GeneratedImage], list[str]]:
+    """The good pictures, and a notice about the missing ones: what is paid for is never thrown away.
+
+    `ended_by` is the failure that stopped the calls. Raises the trouble when there is no good picture at all.
+    """
+    good = [picture.generated() for picture in pictures if picture.trouble is None]
+    trouble = ended_by or next((picture.trouble for picture in pictures if picture.trouble), None)
+    if not good and trouble:
+        raise trouble
+    missing = asked - len(good)
+    if missing <= 0:
+        return good, []
+    return good, [f"{missing} of {asked} pictures are missing. {trouble or 'The service sent fewer than asked for.'}"]

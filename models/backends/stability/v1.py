@@ -1,0 +1,152 @@
+"""The v1 family: JSON (multipart beside a picture), exact sizes out of nine, several pictures per call.
+
+Source: Stability REST API, v1 generation/{engine}/text-to-image and image-to-image.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from models.backends.http import FormField
+from models.backends.reply import Reply, parse
+from models.backends.stability.facts import DEFAULT_STRENGTH, V1
+from models.backends.stability.outcome import ATTEMPT, Picture, broken_answer
+from models.backends.stability.shapes import Size, asked_shape, asked_size, asked_words, nearest_sdxl_size
+from models.request import ImageRequest, InputImage
+from models.result import Price
+
+
+class TextPrompt(BaseModel):
+    """A weight below zero makes it a negative prompt; the API has no other field for one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    weight: float
+
+
+class Sampling(BaseModel):
+    """What both calls share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text_prompts: tuple[TextPrompt, ...]
+    cfg_scale: float | None = None
+    steps: int | None = None
+    samples: int
+    seed: int
+    sampler: str | None = None
+    style_preset: str | None = None
+
+
+class TextToImage(Sampling):
+    width: int
+    height: int
+
+    def body(self) -> Mapping[str, object]:
+        return self.model_dump(exclude_none=True)
+
+
+class ImageToImage(Sampling):
+    """`image_strength` is the reverse of our denoising strength: near 1 stays close to the picture."""
+
+    init_image_mode: str = "IMAGE_STRENGTH"
+    image_strength: float = Field(ge=0, le=1)
+
+    def parts(self, image: InputImage) -> dict[str, FormField]:
+        """The form: prompts as indexed keys, every value as text, the picture as the only file."""
+        plain = self.model_dump(exclude_none=True, exclude={"text_prompts"})
+        prompts = {
+            f"text_prompts[{index}][{name}]": _text(value)
+            for index, prompt in enumerate(self.text_prompts)
+            for name, value in prompt.model_dump().items()
+        }
+        picture: FormField = ("init_image", image.data, image.mime_type)
+        return {**prompts, **{name: _text(value) for name, value in plain.items()}, "init_image": picture}
+
+
+class Artifact(BaseModel):
+    base64: str
+    seed: int | None = None
+    finish_reason: str = Field(default="SUCCESS", alias="finishReason")
+
+
+class Artifacts(BaseModel):
+    artifacts: tuple[Artifact, ...]
+
+
+class Answer(RootModel[Artifacts | tuple[Artifact, ...]]):
+    """The published schema of 2023 shows a bare list, the samples and the later schema an object: both are read."""
+
+    @property
+    def artifacts(self) -> Sequence[Artifact]:
+        return self.root.artifacts if isinstance(self.root, Artifacts) else self.root
+
+
+def size_for(request: ImageRequest, image_size: Size | None) -> Size:
+    """One of the nine sizes: nearest to what was asked for, else to the input picture, else square."""
+    return nearest_sdxl_size(asked_shape(request) or image_size or (1, 1))
+
+
+def size_notice(request: ImageRequest, used: Size) -> str | None:
+    """The asked and the used size, where they differ."""
+    if asked_size(request) in {None, used}:
+        return None
+    return f"{asked_words(request)} was asked for; the model makes nine sizes only: {used[0]}×{used[1]} was used."
+
+
+def build_text(request: ImageRequest, *, seed: int) -> TextToImage:
+    width, height = size_for(request, None)
+    return TextToImage(**_sampling(request, seed), width=width, height=height)
+
+
+def build_image(request: ImageRequest, *, seed: int) -> ImageToImage:
+    given = request.denoising_strength
+    strength = DEFAULT_STRENGTH if given is None else given
+    return ImageToImage(**_sampling(request, seed), image_strength=round(1 - strength, 6))
+
+
+def read(reply: Reply, *, sent_seed: int) -> Sequence[Picture]:
+    """The pictures of a 200. Raises ServerUnavailable when there is none to read."""
+    artifacts = parse(reply, Answer, attempt=ATTEMPT).artifacts
+    return [_picture(artifact, sent_seed) for artifact in artifacts]
+
+
+def price(facts: V1, per_image: Price, *, steps: int | None, images: int) -> Price:
+    """The price of the card holds up to `steps_in_price` steps and grows in proportion beyond them."""
+    factor = max(Decimal(1), Decimal(steps or 0) / facts.steps_in_price)
+    return Price(per_image.amount * factor * images, per_image.currency)
+
+
+def _sampling(request: ImageRequest, seed: int) -> dict[str, object]:
+    return {
+        "text_prompts": _prompts(request),
+        "cfg_scale": request.cfg_scale,
+        "steps": request.steps,
+        "samples": request.n,
+        "seed": seed,
+        "sampler": request.sampler,
+        "style_preset": request.style_preset,
+    }
+
+
+def _prompts(request: ImageRequest) -> tuple[TextPrompt, ...]:
+    wanted = TextPrompt(text=request.prompt, weight=1)
+    if not request.negative_prompt:
+        return (wanted,)
+    return wanted, TextPrompt(text=request.negative_prompt, weight=-1)
+
+
+def _picture(artifact: Artifact, sent_seed: int) -> Picture:
+    try:
+        data = base64.b64decode(artifact.base64, validate=True)
+    except binascii.Error:
+        raise broken_answer("a picture in the answer is not base64") from None
+    return Picture(data, sent_seed if artifact.seed is None else artifact.seed, artifact.finish_reason)
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,136 @@
+"""The v2beta family: multipart, one picture per call, nine shapes instead of sizes.
+
+Source: Stability REST API, v2beta stable-image/generate/{ultra,core,sd3}.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from models.backends.http import FormField
+from models.backends.reply import Reply, parse
+from models.backends.stability.facts import DEFAULT_STRENGTH, V2Beta
+from models.backends.stability.outcome import Picture, broken_answer
+from models.backends.stability.shapes import asked_shape, asked_size, asked_words, nearest_ratio
+from models.request import ImageRequest, InputImage
+from models.result import GeneratedImage
+from models.sniff import sniff
+
+
+class GenerateForm(BaseModel):
+    """The text parts of one call. `strength` is our denoising strength."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str
+    negative_prompt: str | None = None
+    model: str | None = None
+    mode: Literal["image-to-image"] | None = None
+    aspect_ratio: str | None = None
+    strength: float | None = None
+    cfg_scale: float | None = None
+    style_preset: str | None = None
+    seed: int
+    output_format: str
+
+    def parts(self) -> dict[str, FormField]:
+        """Every value as text: multipart knows nothing else."""
+        return {name: _text(value) for name, value in self.model_dump(exclude_none=True).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, ready to send."""
+
+    form: GenerateForm
+    image: InputImage | None = None
+
+    def parts(self) -> dict[str, FormField]:
+        if self.image is None:
+            return self.form.parts()
+        return {**self.form.parts(), "image": ("image", self.image.data, self.image.mime_type)}
+
+
+class GenerateReply(BaseModel):
+    """`seed` is optional in the service's schema."""
+
+    image: str
+    seed: int | None = None
+    finish_reason: str = "SUCCESS"
+
+
+def build(facts: V2Beta, request: ImageRequest, *, seed: int, image: InputImage | None) -> Call:
+    """One call of `request`; `image` is the input picture, already small enough for the service."""
+    return Call(
+        form=GenerateForm(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt or None,
+            model=facts.model,
+            mode="image-to-image" if image and facts.image_to_image == "mode" else None,
+            aspect_ratio=aspect_ratio(facts, request, image),
+            strength=_strength(request) if image else None,
+            cfg_scale=request.cfg_scale,
+            style_preset=request.style_preset,
+            seed=seed,
+            output_format=_output_format(request),
+        ),
+        image=image,
+    )
+
+
+def aspect_ratio(facts: V2Beta, request: ImageRequest, image: InputImage | None) -> str | None:
+    """The shape to ask for; None where the service decides (the input picture, or its default 1:1).
+
+    `mode` endpoints take no aspect ratio beside a picture. The other one keeps the picture's shape only when told.
+    """
+    if image is not None and facts.image_to_image == "mode":
+        return None
+    shape = asked_shape(request) or (_size(image) if image else None)
+    return nearest_ratio(shape) if shape else None
+
+
+def shape_notice(request: ImageRequest, call: Call, made: GeneratedImage) -> str | None:
+    """What became of the asked shape, naming both; None when the picture is what was asked for."""
+    asked, used = asked_words(request), call.form.aspect_ratio
+    width, height = made.size
+    if not asked or asked == used or asked_size(request) == (width, height):
+        return None
+    if used is None:
+        return f"{asked} was asked for; beside an input picture the model keeps that picture's shape: {width}×{height}."
+    return f"{asked} was asked for; the model takes aspect ratios, not sizes: {used} was used, {width}×{height} pixels."
+
+
+def read(reply: Reply, *, sent_seed: int) -> Picture:
+    """The picture of a 200, in either of the two forms of the answer. Raises ServerUnavailable when it is neither."""
+    if reply.headers.get("content-type", "").startswith("image/"):
+        seed = reply.headers.get("seed", "")
+        return Picture(
+            reply.body, int(seed) if seed.isdecimal() else sent_seed, reply.headers.get("finish-reason", "SUCCESS")
+        )
+    answer = parse(reply, GenerateReply, attempt="Generating with Stability AI")
+    try:
+        data = base64.b64decode(answer.image, validate=True)
+    except binascii.Error:
+        raise broken_answer("the picture in the answer is not base64") from None
+    return Picture(data, sent_seed if answer.seed is None else answer.seed, answer.finish_reason)
+
+
+def _strength(request: ImageRequest) -> float:
+    return DEFAULT_STRENGTH if request.denoising_strength is None else request.denoising_strength
+
+
+def _output_format(request: ImageRequest) -> str:
+    # With a quality asked for, the delivery encodes; a second lossy step before it would only cost quality.
+    return "png" if request.output_quality is not None else request.output_format or "png"
+
+
+def _size(image: InputImage) -> tuple[int, int]:
+    header = sniff(image.data)
+    return header.width, header.height
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
