@@ -7,6 +7,8 @@ else, because Dify knows them by name and shows every other one as raw JSON.
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from itertools import groupby
+from operator import itemgetter
 from typing import ClassVar
 
 from dify_plugin.errors.model import (
@@ -136,9 +138,14 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _hide(text: str, secret: str) -> str:
+    """Covers the secret and every stretch of it that is long enough to help a thief."""
     if len(secret) < _SHORTEST_SECRET:
         return text
-    text = text.replace(secret, _HIDDEN)
-    for length in range(len(secret) - 1, _SHORTEST_PIECE - 1, -1):
-        text = text.replace(secret[:length], _HIDDEN).replace(secret[-length:], _HIDDEN)
-    return text
+    length = min(len(secret), _SHORTEST_PIECE)
+    pieces = {secret[start : start + length] for start in range(len(secret) - length + 1)}
+    hidden = [False] * len(text)
+    for start in range(len(text) - length + 1):
+        if text[start : start + length] in pieces:
+            hidden[start : start + length] = [True] * length
+    runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1))
+    return "".join(_HIDDEN if covered else "".join(char for char, _ in run) for covered, run in runs)

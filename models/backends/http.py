@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
+import gevent
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from models.backends.errors import (
+    AuthorizationFailed,
     ConnectionFailed,
     ImageError,
     ServerUnavailable,
@@ -33,6 +36,7 @@ MAX_REPLY_BYTES = 128 * MIB  # ten 4096×4096 pictures as base64 JSON do not com
 CONNECT_TIMEOUT = 10.0
 # Bounds, not targets: 200 jobs in flight may all talk to one host.
 _POOL_SIZE = 256
+_READABLE = 20_000  # characters of an answer that are searched for words and secrets; a reader gets far fewer
 
 type JsonBody = Mapping[str, object] | Sequence[object]
 # One multipart field: text, or (file name, bytes, MIME type).
@@ -90,6 +94,39 @@ class Service:
 
         Raises an ImageError: ConnectionFailed for network trouble and a passed deadline, else what `explain` says.
         """
+        send = self._prepared(method, path, attempt=attempt, json=json, form=form, params=params, headers=headers)
+        idempotent = method in {"GET", "HEAD"}
+        waits = iter(retries.delays)
+        while True:
+            try:
+                reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
+            except _NETWORK_TROUBLE as error:
+                may_repeat = not _hopeless(error) and (idempotent or _refused(error))
+                failure: ImageError = self._network_failure(attempt, error)
+                asked = None
+            else:
+                if reply.ok or reply.status in accept:
+                    return reply
+                meaning = self._meaning(reply)
+                may_repeat = meaning.retry_after is not None or (idempotent and _passing(reply.status))
+                failure = self.failure(attempt, meaning, transient=_passing(reply.status))
+                asked = reply.retry_after if reply.retry_after is not None else meaning.retry_after
+            pause = self._pause(waits, asked, retries, deadline) if may_repeat else None
+            if pause is None:
+                raise failure from None  # causes carry raw replies and headers
+            self.clock.sleep(pause)
+
+    def _prepared(
+        self,
+        method: str,
+        path: str,
+        *,
+        attempt: str,
+        json: JsonBody | None,
+        form: Mapping[str, FormField] | Sequence[tuple[str, FormField]] | None,
+        params: Mapping[str, str | int] | None,
+        headers: Mapping[str, str] | None,
+    ) -> requests.PreparedRequest:
         send = requests.Request(
             method,
             join_url(self.base_url, path),
@@ -97,64 +134,72 @@ class Service:
             params=dict(params or {}),
             json=json,
             files=_multipart(form) if form is not None else None,
+            auth=_KeepHeaders(),
         )
-        idempotent = method in {"GET", "HEAD"}
-        waits = iter(retries.delays)
-        while True:
-            try:
-                reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
-            except ConnectionFailed as error:
-                if not (error.transient and (idempotent or _nothing_sent(error))):
-                    raise
-                if (pause := self._pause(waits, None, retries, deadline)) is None:
-                    raise
-            else:
-                if reply.ok or reply.status in accept:
-                    return reply
-                meaning = self.explain(reply)
-                asked = reply.retry_after if reply.retry_after is not None else meaning.retry_after
-                may_repeat = meaning.retry_after is not None or (idempotent and _passing(reply.status))
-                pause = self._pause(waits, asked, retries, deadline) if may_repeat else None
-                if pause is None:
-                    raise self.failure(attempt, meaning, transient=_passing(reply.status))
-            self.clock.sleep(pause)
+        if not all(_sendable(value) for value in send.headers.values()):
+            raise AuthorizationFailed(
+                f"{attempt} failed",
+                "the key or login holds a character that cannot be sent, such as a line break or a typographic mark",
+                "Copy it again from its source",
+            )
+        try:
+            return _session().prepare_request(send)
+        except _NETWORK_TROUBLE as error:  # an address that is no URL
+            raise self._network_failure(attempt, error) from None
+
+    def _meaning(self, reply: Reply) -> Explanation:
+        if not reply.redirects:
+            return self.explain(reply)
+        target = urlsplit(reply.headers.get("location", ""))
+        where = urlunsplit(("", "", target.path, "", "")) if not target.netloc else _without_login(target)
+        return Explanation(
+            error=ServerUnavailable,
+            said=f"HTTP {reply.status}, the address redirects to {where or 'nowhere'}",
+            next_step=f"Write the final address into {self.settings}; a login page in between must be passed first",
+        )
 
     def failure(self, attempt: str, meaning: Explanation, *, transient: bool = False) -> ImageError:
         """The error of a refusal, redacted. Its cause is never chained: causes carry raw replies."""
         return meaning.error(
             f"{attempt} failed",
-            redact(meaning.said, self.secrets),
-            redact(meaning.next_step, self.secrets) or default_next_step(meaning.error),
+            redact(meaning.said[:_READABLE], self._hidden),
+            redact(meaning.next_step, self._hidden) or default_next_step(meaning.error),
             transient=transient,
         )
 
     def _send_once(
-        self, send: requests.Request, attempt: str, deadline: Deadline, read_timeout: float, max_bytes: int
+        self, send: requests.PreparedRequest, attempt: str, deadline: Deadline, read_timeout: float, max_bytes: int
     ) -> Reply:
         if deadline.passed:
             raise timed_out(attempt)
         session = _session()
         timeout = (min(CONNECT_TIMEOUT, deadline.remaining), max(0.1, min(read_timeout, deadline.remaining)))
-        send.auth = _KeepHeaders()
+        settings = session.merge_environment_settings(send.url, {}, True, None, None)
+        # Socket timeouts begin anew with every byte; a slow drip of header or body ends with this one.
+        over = gevent.Timeout(deadline.remaining)
         try:
-            prepared = session.prepare_request(send)
-            settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
-            with closing(session.send(prepared, timeout=timeout, allow_redirects=False, **settings)) as response:
-                body = read_capped(response, max_bytes, attempt, deadline)
+            with over, closing(session.send(send, timeout=timeout, allow_redirects=False, **settings)) as response:
+                body = read_capped(response, max_bytes, attempt)
                 return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
-        except requests.RequestException as error:
-            raise self._network_failure(attempt, error) from None
+        except gevent.Timeout as passed:
+            if passed is not over:  # somebody else's, around this call
+                raise
+            raise timed_out(attempt) from None
 
-    def _network_failure(self, attempt: str, error: requests.RequestException) -> ConnectionFailed:
+    def _network_failure(self, attempt: str, error: Exception) -> ConnectionFailed:
         said, advice = _network_words(error, self.base_url)
-        failure = ConnectionFailed(
+        return ConnectionFailed(
             f"{attempt} failed",
-            redact(said, self.secrets),
+            redact(said, self._hidden),
             advice.format(settings=self.settings, name=self.name),
-            transient=not isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)),
+            transient=not _hopeless(error),
         )
-        failure.__cause__ = _NothingSentError() if _refused(error) else None
-        return failure
+
+    @property
+    def _hidden(self) -> tuple[str, ...]:
+        """The secrets, and the forms that they travel in: services and proxies quote headers and addresses."""
+        credentials = self.headers.get("Authorization", "").rpartition(" ")[2]
+        return tuple(form for secret in (*self.secrets, credentials) if secret for form in (secret, quote(secret, "")))
 
     def _pause(self, waits: Iterator[float], asked: float | None, retries: Retries, deadline: Deadline) -> float | None:
         planned = next(waits, None)
@@ -164,22 +209,30 @@ class Service:
         return pause if pause <= retries.longest and pause < deadline.remaining else None
 
 
-class _NothingSentError(Exception):
-    """Marks a failure of the connection itself: no byte of the request reached the service."""
+# requests lets a few of urllib3's own errors through, for addresses that it does not look at itself.
+_NETWORK_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError)
+_BAD_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationParseError,
+)
 
 
-def _nothing_sent(error: ConnectionFailed) -> bool:
-    return isinstance(error.__cause__, _NothingSentError)
+def _hopeless(error: Exception) -> bool:
+    """Whether the same question will fail again: a wrong address or certificate."""
+    return isinstance(error, (*_BAD_ADDRESS, requests.exceptions.SSLError))
 
 
-def _refused(error: requests.RequestException) -> bool:
-    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError)):
+def _refused(error: Exception) -> bool:
+    """Whether the connection itself failed, so that no byte of the request reached the service."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
         return True
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(reason, NewConnectionError)
 
 
-def _unanswered(error: requests.RequestException) -> bool:
+def _unanswered(error: Exception) -> bool:
     # A silence in the middle of the body arrives as a ConnectionError around urllib3's own class.
     return isinstance(error, requests.exceptions.ReadTimeout) or any(
         isinstance(arg, ReadTimeoutError) for arg in error.args
@@ -190,9 +243,11 @@ def _passing(status: int) -> bool:
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _network_words(error: requests.RequestException, base_url: str) -> tuple[str, str]:
-    host = urlsplit(base_url).netloc.rpartition("@")[2]
+def _network_words(error: Exception, base_url: str) -> tuple[str, str]:
+    host = _host(base_url)
     match error:
+        case _ if isinstance(error, _BAD_ADDRESS):
+            return f"the address {host!r} is not a URL", "Write it as http://host:port in {settings}"
         case requests.exceptions.SSLError():
             return f"the TLS certificate of {host} was not accepted", "Check the address in {settings}"
         case requests.exceptions.ProxyError():
@@ -204,10 +259,6 @@ def _network_words(error: requests.RequestException, base_url: str) -> tuple[str
                 f"{host} accepted the request and did not answer in time; it may still have been carried out",
                 "Raise `timeout`, or look at {name} before trying again",
             )
-        case (
-            requests.exceptions.InvalidURL() | requests.exceptions.MissingSchema() | requests.exceptions.InvalidSchema()
-        ):
-            return f"the address {host or base_url!r} is not a URL", "Write it as http://host:port in {settings}"
         case _ if _refused(error):
             return (
                 f"{host} could not be reached",
@@ -224,8 +275,8 @@ def timed_out(attempt: str) -> ConnectionFailed:
     )
 
 
-def read_capped(response: requests.Response, max_bytes: int, attempt: str, deadline: Deadline) -> bytes:
-    """The body, decompressed, at most `max_bytes` long; a slow drip ends at the deadline."""
+def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> bytes:
+    """The body, decompressed, at most `max_bytes` long. Raises ServerUnavailable for a longer one."""
     chunks: list[bytes] = []
     size = 0
     for chunk in response.iter_content(64 * 1024):
@@ -236,8 +287,6 @@ def read_capped(response: requests.Response, max_bytes: int, attempt: str, deadl
                 f"the answer is larger than {max_bytes // MIB} MiB",
                 "Ask for fewer or smaller pictures",
             )
-        if deadline.passed:
-            raise timed_out(attempt)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -264,6 +313,24 @@ def split_userinfo(base_url: str) -> tuple[str, str, str]:
     host = parts.netloc.rpartition("@")[2]
     clean = urlunsplit(parts._replace(netloc=host))
     return clean, unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def _sendable(value: str | bytes) -> bool:
+    # http.client sends headers as latin-1, and a line break would begin another header.
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    return text == text.strip() and text.isprintable() and all(ord(char) < 256 for char in text)  # noqa: PLR2004
+
+
+def _host(base_url: str) -> str:
+    """Host and port without a login; whatever is left of an address that is no URL."""
+    try:
+        return urlsplit(base_url).netloc.rpartition("@")[2] or base_url.rpartition("@")[2]
+    except ValueError:
+        return base_url.rpartition("@")[2]
+
+
+def _without_login(parts: SplitResult) -> str:
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _multipart(form: Mapping[str, FormField] | Sequence[tuple[str, FormField]]) -> list[tuple[str, Any]]:

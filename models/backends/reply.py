@@ -23,6 +23,10 @@ class Reply:
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
+    def redirects(self) -> bool:
+        return HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
+
+    @property
     def text(self) -> str:
         return self.body.decode("utf-8", errors="replace")
 

@@ -17,7 +17,7 @@ from models.backends.registry import bind
 from models.backends.stability.backend import Stability
 from models.catalog import cards
 from models.request import ImageRequest, InputImage
-from tests.fakes import MARKER_KEY, FakeClock, noise, picture
+from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.stability import FakeStability, Refusal
 
 MODELS = [card.model for card in cards().values() if card.backend == "stability"]
@@ -58,7 +58,7 @@ def failure(server: FakeStability, clock: FakeClock, model: str = "stable-image-
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_makes_a_picture_from_text(fake: FakeStability, clock: FakeClock, model: str):
+def test_every_model_makes_a_picture_from_text(fake: FakeStability, clock: FakeClock, model: str) -> None:
     result = bound(fake, clock, model).invoke(
         asking(model, seed=42, negative_prompt="blurry", style_preset="anime", aspect_ratio="16:9")
     )
@@ -67,12 +67,12 @@ def test_every_model_makes_a_picture_from_text(fake: FakeStability, clock: FakeC
 
 
 @pytest.mark.parametrize("model", EDITING)
-def test_every_model_but_core_makes_a_picture_from_a_picture(fake: FakeStability, clock: FakeClock, model: str):
+def test_every_model_but_core_makes_a_picture_from_a_picture(fake: FakeStability, clock: FakeClock, model: str) -> None:
     result = bound(fake, clock, model).invoke(asking(model, images=(SQUARE,), denoising_strength=0.4))
     assert len(result.images) == 1
 
 
-def test_core_refuses_input_pictures_by_name(fake: FakeStability, clock: FakeClock):
+def test_core_refuses_input_pictures_by_name(fake: FakeStability, clock: FakeClock) -> None:
     error = failure(fake, clock, images=(SQUARE,))
     assert isinstance(error, BadRequest)
     assert "stable-image-core does not support input images" in str(error)
@@ -80,7 +80,7 @@ def test_core_refuses_input_pictures_by_name(fake: FakeStability, clock: FakeClo
 
 
 @pytest.mark.parametrize("model", EDITING)
-def test_a_second_picture_and_a_mask_are_refused(fake: FakeStability, clock: FakeClock, model: str):
+def test_a_second_picture_and_a_mask_are_refused(fake: FakeStability, clock: FakeClock, model: str) -> None:
     assert isinstance(failure(fake, clock, model, images=(SQUARE, SQUARE)), BadRequest)
     assert isinstance(failure(fake, clock, model, images=(SQUARE,), mask=SQUARE), BadRequest)
 
@@ -88,7 +88,7 @@ def test_a_second_picture_and_a_mask_are_refused(fake: FakeStability, clock: Fak
 @pytest.mark.parametrize("model", MODELS)
 def test_every_call_names_the_client_and_carries_the_key_in_its_header_only(
     fake: FakeStability, clock: FakeClock, model: str
-):
+) -> None:
     bound(fake, clock, model).invoke(asking(model))
     sent = fake.requests[0]
     assert sent.headers["authorization"] == f"Bearer {MARKER_KEY}"
@@ -98,23 +98,23 @@ def test_every_call_names_the_client_and_carries_the_key_in_its_header_only(
     assert MARKER_KEY.encode() not in sent.body
 
 
-def test_n_pictures_are_n_calls_with_successive_seeds(fake: FakeStability, clock: FakeClock):
+def test_n_pictures_are_n_calls_with_successive_seeds(fake: FakeStability, clock: FakeClock) -> None:
     result = bound(fake, clock).invoke(asking(n=3, seed=7))
     assert [request.texts["seed"] for request in fake.requests] == ["7", "8", "9"]
     assert [image.seed for image in result.images] == [7, 8, 9]
 
 
-def test_after_the_largest_seed_comes_one_because_zero_is_random(fake: FakeStability, clock: FakeClock):
+def test_after_the_largest_seed_comes_one_because_zero_is_random(fake: FakeStability, clock: FakeClock) -> None:
     bound(fake, clock).invoke(asking(n=2, seed=4_294_967_294))
     assert [request.texts["seed"] for request in fake.requests] == ["4294967294", "1"]
 
 
-def test_without_a_seed_one_is_drawn_and_reported(fake: FakeStability, clock: FakeClock):
+def test_without_a_seed_one_is_drawn_and_reported(fake: FakeStability, clock: FakeClock) -> None:
     result = bound(fake, clock).invoke(asking())
     assert result.images[0].seed == int(fake.requests[0].texts["seed"]) > 0
 
 
-def test_seed_zero_is_told_to_be_random(fake: FakeStability, clock: FakeClock):
+def test_seed_zero_is_told_to_be_random(fake: FakeStability, clock: FakeClock) -> None:
     result = bound(fake, clock).invoke(asking(seed=0))
     assert result.notices == (f"Seed 0 means random to Stability AI; {result.images[0].seed} was used.",)
 
@@ -122,17 +122,17 @@ def test_seed_zero_is_told_to_be_random(fake: FakeStability, clock: FakeClock):
 @pytest.mark.parametrize(("model", "seed"), [("stable-image-core", 4_294_967_295), ("stable-diffusion-xl", 2**32)])
 def test_a_seed_beyond_the_family_is_refused_before_anything_is_paid(
     fake: FakeStability, clock: FakeClock, model: str, seed: int
-):
+) -> None:
     assert "seed" in str(failure(fake, clock, model, seed=seed))
     assert fake.requests == []
 
 
-def test_sdxl_takes_its_own_largest_seed(fake: FakeStability, clock: FakeClock):
+def test_sdxl_takes_its_own_largest_seed(fake: FakeStability, clock: FakeClock) -> None:
     result = bound(fake, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", seed=4_294_967_295))
     assert result.images[0].seed == 4_294_967_295
 
 
-def test_pictures_already_paid_for_are_kept_when_credits_run_out(fake: FakeStability, clock: FakeClock):
+def test_pictures_already_paid_for_are_kept_when_credits_run_out(fake: FakeStability, clock: FakeClock) -> None:
     fake.balance = 7.0
     result = bound(fake, clock).invoke(asking(n=4))
     assert len(result.images) == 2
@@ -141,14 +141,14 @@ def test_pictures_already_paid_for_are_kept_when_credits_run_out(fake: FakeStabi
     assert len(fake.requests) == 3
 
 
-def test_a_filtered_picture_does_not_stop_the_others(fake: FakeStability, clock: FakeClock):
+def test_a_filtered_picture_does_not_stop_the_others(fake: FakeStability, clock: FakeClock) -> None:
     fake.filter_next()
     result = bound(fake, clock).invoke(asking(n=3, seed=5))
     assert [image.seed for image in result.images] == [6, 7]
     assert "content filter" in result.notices[0]
 
 
-def test_sdxl_keeps_the_unfiltered_samples_and_asks_once(fake: FakeStability, clock: FakeClock):
+def test_sdxl_keeps_the_unfiltered_samples_and_asks_once(fake: FakeStability, clock: FakeClock) -> None:
     fake.filter_next()
     result = bound(fake, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", n=3, seed=5))
     assert [image.seed for image in result.images] == [6, 7]
@@ -156,7 +156,9 @@ def test_sdxl_keeps_the_unfiltered_samples_and_asks_once(fake: FakeStability, cl
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_filtered_result_is_a_failure_not_a_blurred_picture(fake: FakeStability, clock: FakeClock, model: str):
+def test_a_filtered_result_is_a_failure_not_a_blurred_picture(
+    fake: FakeStability, clock: FakeClock, model: str
+) -> None:
     fake.filter_next()
     error = failure(fake, clock, model)
     assert isinstance(error, BadRequest)
@@ -164,7 +166,7 @@ def test_a_filtered_result_is_a_failure_not_a_blurred_picture(fake: FakeStabilit
     assert len(fake.requests) == 1
 
 
-def test_the_notice_of_a_changed_size_names_the_pixels_that_came(drawing: FakeStability, clock: FakeClock):
+def test_the_notice_of_a_changed_size_names_the_pixels_that_came(drawing: FakeStability, clock: FakeClock) -> None:
     result = bound(drawing, clock, "sd3.5-medium").invoke(asking("sd3.5-medium", width=1280, height=720))
     assert result.images[0].size == (1344, 768)
     assert result.notices == (
@@ -172,18 +174,18 @@ def test_the_notice_of_a_changed_size_names_the_pixels_that_came(drawing: FakeSt
     )
 
 
-def test_sdxl_makes_the_exact_size_without_a_notice(drawing: FakeStability, clock: FakeClock):
+def test_sdxl_makes_the_exact_size_without_a_notice(drawing: FakeStability, clock: FakeClock) -> None:
     result = bound(drawing, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", width=1216, height=832))
     assert (result.images[0].size, result.notices) == ((1216, 832), ())
 
 
-def test_sdxl_snaps_another_size_with_a_notice_naming_both(drawing: FakeStability, clock: FakeClock):
+def test_sdxl_snaps_another_size_with_a_notice_naming_both(drawing: FakeStability, clock: FakeClock) -> None:
     result = bound(drawing, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", width=512, height=512))
     assert result.images[0].size == (1024, 1024)
     assert result.notices == ("512×512 was asked for; the model makes nine sizes only: 1024×1024 was used.",)
 
 
-def test_an_input_picture_of_any_size_suits_sdxl(drawing: FakeStability, clock: FakeClock):
+def test_an_input_picture_of_any_size_suits_sdxl(drawing: FakeStability, clock: FakeClock) -> None:
     result = bound(drawing, clock, "stable-diffusion-xl").invoke(
         asking("stable-diffusion-xl", images=(InputImage(picture(600, 400), "image/png"),))
     )
@@ -192,9 +194,10 @@ def test_an_input_picture_of_any_size_suits_sdxl(drawing: FakeStability, clock: 
 
 
 @pytest.mark.parametrize("model", EDITING)
-def test_an_input_picture_beyond_ten_mebibytes_is_made_to_fit(fake: FakeStability, clock: FakeClock, model: str):
-    large = InputImage(noise(2100, 1800, kind="BMP"), "image/bmp")
-    assert len(large.data) > 10 * 1024**2
+def test_an_input_picture_beyond_ten_mebibytes_is_made_to_fit(
+    fake: FakeStability, clock: FakeClock, model: str
+) -> None:
+    large = InputImage(picture(900, 700) + bytes(10 * 1024**2), "image/png")
     result = bound(fake, clock, model).invoke(asking(model, images=(large,)))
     assert len(result.images) == 1
 
@@ -231,7 +234,7 @@ def test_an_input_picture_beyond_ten_mebibytes_is_made_to_fit(fake: FakeStabilit
 )
 def test_a_refusal_is_the_right_error_with_a_next_step_and_is_never_repeated(
     fake: FakeStability, clock: FakeClock, refusal: str, error: type[ImageError], advice: str
-):
+) -> None:
     fake.fail_next(refusal)
     caught = failure(fake, clock)
     assert type(caught) is error
@@ -242,12 +245,12 @@ def test_a_refusal_is_the_right_error_with_a_next_step_and_is_never_repeated(
     assert clock.pauses == []
 
 
-def test_the_services_own_words_are_passed_on(fake: FakeStability, clock: FakeClock):
+def test_the_services_own_words_are_passed_on(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("insufficient_balance")
     assert "need $0.009, have $0.002" in str(failure(fake, clock, "stable-diffusion-xl"))
 
 
-def test_a_prompt_in_another_language_is_answered_with_the_way_out(fake: FakeStability, clock: FakeClock):
+def test_a_prompt_in_another_language_is_answered_with_the_way_out(fake: FakeStability, clock: FakeClock) -> None:
     error = failure(fake, clock, prompt="红色自行车")
     assert isinstance(error, BadRequest)
     assert "put an LLM node before this one that translates" in str(error)
@@ -256,37 +259,37 @@ def test_a_prompt_in_another_language_is_answered_with_the_way_out(fake: FakeSta
 @pytest.mark.parametrize("refusal", ["internal_error", "html_502", "html_503", "server_error"])
 def test_a_fault_of_the_service_is_tried_twice_more_with_growing_pauses(
     fake: FakeStability, clock: FakeClock, refusal: str
-):
+) -> None:
     fake.fail_next(refusal, times=2)
     assert len(bound(fake, clock).invoke(asking()).images) == 1
     assert clock.pauses == [2.0, 8.0]
 
 
-def test_a_lasting_fault_of_the_service_is_reported_after_three_calls(fake: FakeStability, clock: FakeClock):
+def test_a_lasting_fault_of_the_service_is_reported_after_three_calls(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("internal_error", times=9)
     assert isinstance(failure(fake, clock), ServerUnavailable)
     assert len(fake.requests) == 3
 
 
-def test_a_locked_out_key_waits_a_minute(fake: FakeStability, clock: FakeClock):
+def test_a_locked_out_key_waits_a_minute(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("rate_limit_exceeded")
     assert len(bound(fake, clock).invoke(asking()).images) == 1
     assert clock.pauses == [60.0]
 
 
-def test_retry_after_goes_before_the_minute(fake: FakeStability, clock: FakeClock):
+def test_retry_after_goes_before_the_minute(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("rate_limit_exceeded", Retry_After="7")
     bound(fake, clock).invoke(asking())
     assert clock.pauses == [7.0]
 
 
-def test_a_rate_limit_that_stays_is_reported_after_two_waits(fake: FakeStability, clock: FakeClock):
+def test_a_rate_limit_that_stays_is_reported_after_two_waits(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("rate_limit_exceeded", times=9)
     assert isinstance(failure(fake, clock), RateLimited)
     assert clock.pauses == [60.0, 60.0]
 
 
-def test_a_wait_never_goes_beyond_the_timeout(fake: FakeStability, clock: FakeClock):
+def test_a_wait_never_goes_beyond_the_timeout(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("rate_limit_exceeded")
     assert isinstance(failure(fake, clock, timeout=30.0), RateLimited)
     assert clock.pauses == []
@@ -296,13 +299,13 @@ def test_a_wait_never_goes_beyond_the_timeout(fake: FakeStability, clock: FakeCl
 @pytest.mark.parametrize("model", ["stable-image-core", "stable-diffusion-xl"])
 def test_a_lost_connection_is_never_repeated_because_the_call_may_have_been_billed(
     fake: FakeStability, clock: FakeClock, model: str, when: str
-):
+) -> None:
     fake.drop_next(when)
     assert isinstance(failure(fake, clock, model), ConnectionFailed)
     assert len(fake.requests) == 1
 
 
-def test_pictures_before_a_lost_connection_are_kept(fake: FakeStability, clock: FakeClock):
+def test_pictures_before_a_lost_connection_are_kept(fake: FakeStability, clock: FakeClock) -> None:
     fake.pass_next()
     fake.drop_next("middle")
     result = bound(fake, clock).invoke(asking(n=3))
@@ -311,14 +314,14 @@ def test_pictures_before_a_lost_connection_are_kept(fake: FakeStability, clock: 
     assert len(fake.requests) == 2
 
 
-def test_a_slow_answer_ends_at_the_timeout(fake: FakeStability, clock: FakeClock):
+def test_a_slow_answer_ends_at_the_timeout(fake: FakeStability, clock: FakeClock) -> None:
     fake.delay = 5.0
     error = failure(fake, clock, timeout=0.2)
     assert isinstance(error, ConnectionFailed)
     assert "timeout" in error.next_step
 
 
-def test_an_unreachable_address_is_a_connection_failure_that_names_its_field(clock: FakeClock):
+def test_an_unreachable_address_is_a_connection_failure_that_names_its_field(clock: FakeClock) -> None:
     with FakeStability() as gone:
         address = gone.url
     backend = bind("sd3.5-large", {"stability_api_key": MARKER_KEY, "stability_base_url": address}, clock)
@@ -327,7 +330,7 @@ def test_an_unreachable_address_is_a_connection_failure_that_names_its_field(clo
     assert clock.pauses == [2.0, 8.0]
 
 
-def test_without_a_key_the_field_is_named_and_nothing_is_sent(fake: FakeStability, clock: FakeClock):
+def test_without_a_key_the_field_is_named_and_nothing_is_sent(fake: FakeStability, clock: FakeClock) -> None:
     backend = bind("sd3.5-large", {"stability_base_url": fake.url}, clock)
     with pytest.raises(BadRequest, match="Fill `stability_api_key` in the provider's settings"):
         backend.invoke(asking("sd3.5-large"))
@@ -337,18 +340,18 @@ def test_without_a_key_the_field_is_named_and_nothing_is_sent(fake: FakeStabilit
 # The credential check
 
 
-def test_a_good_key_is_probed_without_spending(fake: FakeStability, clock: FakeClock):
+def test_a_good_key_is_probed_without_spending(fake: FakeStability, clock: FakeClock) -> None:
     assert bound(fake, clock).check_access() == []
     assert [(request.method, request.path) for request in fake.requests] == [("GET", "/v1/user/balance")]
     assert fake.balance == 1000.0
 
 
-def test_a_low_balance_is_told(fake: FakeStability, clock: FakeClock):
+def test_a_low_balance_is_told(fake: FakeStability, clock: FakeClock) -> None:
     fake.balance = 0.4112222
     assert "0.4112 credits" in bound(fake, clock).check_access()[0]
 
 
-def test_a_wrong_key_is_an_authorization_failure_without_the_key(fake: FakeStability, clock: FakeClock):
+def test_a_wrong_key_is_an_authorization_failure_without_the_key(fake: FakeStability, clock: FakeClock) -> None:
     fake.key = "another"
     with pytest.raises(AuthorizationFailed, match="`stability_api_key`") as caught:
         bound(fake, clock).check_access()
@@ -357,14 +360,16 @@ def test_a_wrong_key_is_an_authorization_failure_without_the_key(fake: FakeStabi
 
 
 @pytest.mark.parametrize("refusal", ["rate_limit_exceeded", "internal_error", "html_502", "html_503", "html_504"])
-def test_a_probe_that_cannot_tell_never_calls_the_key_wrong(fake: FakeStability, clock: FakeClock, refusal: str):
+def test_a_probe_that_cannot_tell_never_calls_the_key_wrong(
+    fake: FakeStability, clock: FakeClock, refusal: str
+) -> None:
     fake.fail_next(refusal, times=9)
     with pytest.raises((RateLimited, ServerUnavailable), match="could not be told") as caught:
         bound(fake, clock).check_access()
     assert "Nothing says that the key is wrong" in str(caught.value)
 
 
-def test_an_unreachable_service_at_the_probe_is_not_a_wrong_key(clock: FakeClock):
+def test_an_unreachable_service_at_the_probe_is_not_a_wrong_key(clock: FakeClock) -> None:
     with FakeStability() as gone:
         address = gone.url
     backend = bind("sd3.5-large", {"stability_api_key": MARKER_KEY, "stability_base_url": address}, clock)
@@ -372,7 +377,7 @@ def test_an_unreachable_service_at_the_probe_is_not_a_wrong_key(clock: FakeClock
         backend.check_access()
 
 
-def test_an_address_that_is_no_stability_api_names_the_address_field(fake: FakeStability, clock: FakeClock):
+def test_an_address_that_is_no_stability_api_names_the_address_field(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next(Refusal(404, "", "not here", html=True))
     with pytest.raises(BadRequest, match="Check `stability_base_url`"):
         bound(fake, clock).check_access()
@@ -385,7 +390,7 @@ def own_form(server: FakeStability, remote_model: str = "") -> dict[str, str]:
     return {"backend": "stability", "base_url": server.url, "api_key": MARKER_KEY, "remote_model": remote_model}
 
 
-def test_a_models_own_form_uses_the_facts_of_its_remote_model(fake: FakeStability, clock: FakeClock):
+def test_a_models_own_form_uses_the_facts_of_its_remote_model(fake: FakeStability, clock: FakeClock) -> None:
     backend = bind("my-painter", own_form(fake, "sd3.5-medium"), clock)
     result = backend.invoke(asking("my-painter"))
     assert fake.requests[0].texts["model"] == "sd3.5-medium"
@@ -393,7 +398,7 @@ def test_a_models_own_form_uses_the_facts_of_its_remote_model(fake: FakeStabilit
     assert backend.rules() == cards()["sd3.5-medium"].rules
 
 
-def test_an_unknown_remote_model_is_refused_with_the_known_ones(fake: FakeStability, clock: FakeClock):
+def test_an_unknown_remote_model_is_refused_with_the_known_ones(fake: FakeStability, clock: FakeClock) -> None:
     backend = bind("my-painter", own_form(fake, "sd4"), clock)
     assert backend.rules() == ()
     for call in (backend.check_access, lambda: backend.invoke(asking("my-painter"))):
@@ -403,11 +408,11 @@ def test_an_unknown_remote_model_is_refused_with_the_known_ones(fake: FakeStabil
     assert fake.requests == []
 
 
-def test_a_wrong_key_of_a_models_own_form_names_its_own_field(fake: FakeStability, clock: FakeClock):
+def test_a_wrong_key_of_a_models_own_form_names_its_own_field(fake: FakeStability, clock: FakeClock) -> None:
     fake.key = "another"
     with pytest.raises(AuthorizationFailed, match="Check `api_key` in the model's settings"):
         bind("my-painter", own_form(fake, "sd3.5-medium"), clock).invoke(asking("my-painter"))
 
 
-def test_the_known_models_are_the_cards():
+def test_the_known_models_are_the_cards() -> None:
     assert Stability.bind("sd3.5-large", {}).known_models() == MODELS

@@ -13,11 +13,11 @@ from models.backends.stability.facts import ASPECT_RATIOS, MAX_REQUEST_BYTES, V1
 from models.backends.stability.outcome import Picture, settle
 from models.backends.stability.shapes import nearest_ratio, nearest_sdxl_size
 from models.backends.stability.uploads import as_sized_upload, as_upload
-from models.catalog import cards
+from models.catalog import Card, cards
 from models.request import ImageRequest, InputImage
 from models.result import Price
 from models.sniff import sniff
-from tests.fakes import noise, picture
+from tests.fakes import picture
 
 CORE = V2Beta(api="v2beta", path="/core", image_to_image="no")
 ULTRA = V2Beta(api="v2beta", path="/ultra", image_to_image="strength")
@@ -49,7 +49,7 @@ def asking(**changes: object) -> ImageRequest:
         (2048, 512, "21:9"),
     ],
 )
-def test_the_nearest_aspect_ratio_distorts_least(width: int, height: int, ratio: str):
+def test_the_nearest_aspect_ratio_distorts_least(width: int, height: int, ratio: str) -> None:
     assert nearest_ratio((width, height)) == ratio
 
 
@@ -63,16 +63,16 @@ def test_the_nearest_aspect_ratio_distorts_least(width: int, height: int, ratio:
         ((100, 400), (640, 1536)),
     ],
 )
-def test_the_nearest_of_the_nine_sdxl_sizes_keeps_the_shape(asked: tuple[int, int], size: tuple[int, int]):
+def test_the_nearest_of_the_nine_sdxl_sizes_keeps_the_shape(asked: tuple[int, int], size: tuple[int, int]) -> None:
     assert nearest_sdxl_size(asked) == size
 
 
-def test_a_plain_text_call_sends_only_what_was_said():
+def test_a_plain_text_call_sends_only_what_was_said() -> None:
     call = v2beta.build(CORE, asking(), seed=7, image=None)
     assert call.parts() == {"prompt": "a red bicycle", "seed": "7", "output_format": "png"}
 
 
-def test_every_parameter_of_a_text_call_has_its_part():
+def test_every_parameter_of_a_text_call_has_its_part() -> None:
     request = asking(
         negative_prompt="blurry",
         width=1280,
@@ -94,7 +94,7 @@ def test_every_parameter_of_a_text_call_has_its_part():
     }
 
 
-def test_sd3_beside_a_picture_says_the_mode_and_no_aspect_ratio():
+def test_sd3_beside_a_picture_says_the_mode_and_no_aspect_ratio() -> None:
     call = v2beta.build(MEDIUM, asking(denoising_strength=0.25, aspect_ratio="1:1"), seed=7, image=WIDE)
     assert call.parts() == {
         "prompt": "a red bicycle",
@@ -107,20 +107,20 @@ def test_sd3_beside_a_picture_says_the_mode_and_no_aspect_ratio():
     }
 
 
-def test_ultra_beside_a_picture_keeps_the_shape_of_the_picture():
+def test_ultra_beside_a_picture_keeps_the_shape_of_the_picture() -> None:
     form = v2beta.build(ULTRA, asking(), seed=7, image=WIDE).form
     assert (form.mode, form.strength, form.aspect_ratio) == (None, 0.6, "16:9")
 
 
-def test_ultra_beside_a_picture_takes_the_asked_shape():
+def test_ultra_beside_a_picture_takes_the_asked_shape() -> None:
     assert v2beta.build(ULTRA, asking(aspect_ratio="1:1"), seed=7, image=WIDE).form.aspect_ratio == "1:1"
 
 
-def test_an_aspect_ratio_the_service_lacks_becomes_the_nearest():
+def test_an_aspect_ratio_the_service_lacks_becomes_the_nearest() -> None:
     assert v2beta.build(CORE, asking(aspect_ratio="4:3"), seed=7, image=None).form.aspect_ratio == "5:4"
 
 
-def test_with_a_quality_asked_for_the_service_sends_png_so_that_one_lossy_step_is_enough():
+def test_with_a_quality_asked_for_the_service_sends_png_so_that_one_lossy_step_is_enough() -> None:
     request = asking(output_format="jpeg", output_quality=80)
     assert v2beta.build(CORE, request, seed=7, image=None).form.output_format == "png"
 
@@ -137,21 +137,21 @@ def test_with_a_quality_asked_for_the_service_sends_png_so_that_one_lossy_step_i
 )
 def test_a_changed_shape_is_told_with_both_names(
     request_: ImageRequest, made: tuple[int, int], told: tuple[str, ...] | None
-):
+) -> None:
     call = v2beta.build(CORE, request_, seed=7, image=None)
     notice = v2beta.shape_notice(request_, call, Picture(picture(*made), 7, "SUCCESS").generated())
     assert (notice is None) == (told is None)
     assert all(word in (notice or "") for word in told or ())
 
 
-def test_an_asked_size_beside_a_picture_that_decides_the_shape_is_told():
+def test_an_asked_size_beside_a_picture_that_decides_the_shape_is_told() -> None:
     request = asking(width=512, height=512)
     call = v2beta.build(MEDIUM, request, seed=7, image=WIDE)
     notice = v2beta.shape_notice(request, call, Picture(picture(1600, 900), 7, "SUCCESS").generated())
     assert notice == ("512×512 was asked for; beside an input picture the model keeps that picture's shape: 1600×900.")
 
 
-def test_v1_asks_with_exact_size_steps_and_a_negative_weight():
+def test_v1_asks_with_exact_size_steps_and_a_negative_weight() -> None:
     request = asking(
         negative_prompt="blurry", width=1344, height=768, steps=40, cfg_scale=7.0, n=2, sampler="K_EULER",
         style_preset="anime",
@@ -169,13 +169,13 @@ def test_v1_asks_with_exact_size_steps_and_a_negative_weight():
     }
 
 
-def test_v1_without_a_size_is_square_and_with_a_ratio_the_size_of_that_shape():
+def test_v1_without_a_size_is_square_and_with_a_ratio_the_size_of_that_shape() -> None:
     assert v1.size_for(asking(), None) == (1024, 1024)
     assert v1.size_for(asking(aspect_ratio="16:9"), None) == (1344, 768)
     assert v1.size_for(asking(), (1600, 900)) == (1344, 768)
 
 
-def test_v1_image_strength_is_the_reverse_of_the_denoising_strength():
+def test_v1_image_strength_is_the_reverse_of_the_denoising_strength() -> None:
     request = asking(negative_prompt="blurry", denoising_strength=0.7, steps=20)
     assert v1.build_image(request, seed=9).parts(WIDE) == {
         "text_prompts[0][text]": "a red bicycle",
@@ -192,11 +192,11 @@ def test_v1_image_strength_is_the_reverse_of_the_denoising_strength():
 
 
 @pytest.mark.parametrize("steps", [None, 10, 30])
-def test_v1_costs_the_price_of_the_card_up_to_thirty_steps(steps: int | None):
+def test_v1_costs_the_price_of_the_card_up_to_thirty_steps(steps: int | None) -> None:
     assert v1.price(SDXL, Price(Decimal("0.009"), "USD"), steps=steps, images=3) == Price(Decimal("0.027"), "USD")
 
 
-def test_v1_costs_more_in_proportion_beyond_thirty_steps():
+def test_v1_costs_more_in_proportion_beyond_thirty_steps() -> None:
     assert v1.price(SDXL, Price(Decimal("0.009"), "USD"), steps=50, images=1).amount == Decimal("0.015")
 
 
@@ -208,45 +208,45 @@ PNG = picture()
 BASE64 = base64.b64encode(PNG).decode()
 
 
-def test_the_json_form_of_the_answer_is_read():
+def test_the_json_form_of_the_answer_is_read() -> None:
     reply = json_reply({"image": BASE64, "seed": 11, "finish_reason": "SUCCESS"})
     assert v2beta.read(reply, sent_seed=7) == Picture(PNG, 11, "SUCCESS")
 
 
-def test_an_answer_without_a_seed_keeps_the_seed_that_was_sent():
+def test_an_answer_without_a_seed_keeps_the_seed_that_was_sent() -> None:
     assert v2beta.read(json_reply({"image": BASE64, "finish_reason": "SUCCESS"}), sent_seed=7).seed == 7
 
 
-def test_the_byte_form_of_the_answer_is_read_from_its_headers():
+def test_the_byte_form_of_the_answer_is_read_from_its_headers() -> None:
     headers = {"content-type": "image/png", "seed": "11", "finish-reason": "CONTENT_FILTERED"}
     assert v2beta.read(Reply(200, headers, PNG), sent_seed=7) == Picture(PNG, 11, "CONTENT_FILTERED")
 
 
 @pytest.mark.parametrize("content", [{}, {"image": None}, {"id": "job"}, [], {"image": "not base64!"}])
-def test_an_answer_without_a_picture_is_never_a_success(content: object):
+def test_an_answer_without_a_picture_is_never_a_success(content: object) -> None:
     with pytest.raises(ServerUnavailable):
         v2beta.read(json_reply(content), sent_seed=7)
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_v1_artifacts_are_read_wrapped_and_bare(wrapped: bool):  # noqa: FBT001 -- a test's parameter
+def test_v1_artifacts_are_read_wrapped_and_bare(wrapped: bool) -> None:
     artifacts = [{"base64": BASE64, "seed": 11, "finishReason": "SUCCESS"}]
     reply = json_reply({"artifacts": artifacts} if wrapped else artifacts)
     assert v1.read(reply, sent_seed=7) == [Picture(PNG, 11, "SUCCESS")]
 
 
 @pytest.mark.parametrize("content", [{}, {"artifacts": None}, {"artifacts": [{"url": "https://x"}]}])
-def test_v1_answers_without_artifacts_are_never_a_success(content: object):
+def test_v1_answers_without_artifacts_are_never_a_success(content: object) -> None:
     with pytest.raises(ServerUnavailable):
         v1.read(json_reply(content), sent_seed=7)
 
 
-def test_a_filtered_picture_is_a_failure():
+def test_a_filtered_picture_is_a_failure() -> None:
     with pytest.raises(BadRequest, match="content filter"):
         settle([Picture(PNG, 1, "CONTENT_FILTERED")], asked=1)
 
 
-def test_good_pictures_are_kept_beside_a_filtered_one():
+def test_good_pictures_are_kept_beside_a_filtered_one() -> None:
     pictures = [Picture(PNG, 1, "SUCCESS"), Picture(PNG, 2, "CONTENT_FILTERED")]
     good, notices = settle(pictures, asked=2)
     assert [image.seed for image in good] == [1]
@@ -255,55 +255,55 @@ def test_good_pictures_are_kept_beside_a_filtered_one():
 
 
 @pytest.mark.parametrize("reason", ["ERROR", "SOMETHING_NEW"])
-def test_an_unknown_finish_reason_is_a_failure_of_the_service(reason: str):
+def test_an_unknown_finish_reason_is_a_failure_of_the_service(reason: str) -> None:
     with pytest.raises(ServerUnavailable, match=reason):
         settle([Picture(PNG, 1, reason)], asked=1)
 
 
-def test_bytes_that_are_no_picture_are_a_failure_of_the_service():
+def test_bytes_that_are_no_picture_are_a_failure_of_the_service() -> None:
     with pytest.raises(ServerUnavailable, match="HTML"):
         settle([Picture(b"<html>", 1, "SUCCESS")], asked=1)
 
 
-def test_fewer_pictures_than_asked_for_are_told():
+def test_fewer_pictures_than_asked_for_are_told() -> None:
     assert settle([Picture(PNG, 1, "SUCCESS")], asked=3)[1] == [
         "2 of 3 pictures are missing. The service sent fewer than asked for."
     ]
 
 
-def test_a_picture_the_service_takes_is_sent_untouched():
+def test_a_picture_the_service_takes_is_sent_untouched() -> None:
     assert as_upload(WIDE) == (WIDE, [])
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF"])
-def test_a_format_the_service_lacks_is_re_encoded(kind: str):
+def test_a_format_the_service_lacks_is_re_encoded(kind: str) -> None:
     given = InputImage(picture(64, 64, kind=kind), f"image/{kind.lower()}")
     sent, notices = as_upload(given)
     assert (sent.mime_type, sniff(sent.data).mime_type, notices) == ("image/png", "image/png", [])
 
 
-def test_a_picture_beyond_the_request_limit_is_made_to_fit():
-    given = InputImage(noise(2400, 1800, kind="BMP"), "image/bmp")
+def test_a_picture_beyond_the_request_limit_is_made_to_fit() -> None:
+    given = InputImage(picture(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
     sent, _ = as_upload(given)
     assert len(sent.data) < MAX_REQUEST_BYTES
     assert sniff(sent.data).mime_type == sent.mime_type
 
 
-def test_a_picture_for_sdxl_is_cut_to_one_of_its_sizes_and_told():
+def test_a_picture_for_sdxl_is_cut_to_one_of_its_sizes_and_told() -> None:
     sent, notices = as_sized_upload(WIDE, (1344, 768))
     header = sniff(sent.data)
     assert (header.width, header.height) == (1344, 768)
     assert notices == ["The input picture was fitted from 1600×900 to 1344×768."]
 
 
-def test_a_picture_that_does_not_decode_is_refused():
+def test_a_picture_that_does_not_decode_is_refused() -> None:
     broken = InputImage(picture(64, 64)[:60], "image/png")
     with pytest.raises(BadRequest, match="cannot be read"):
         as_sized_upload(broken, (1024, 1024))
 
 
 @pytest.mark.parametrize("card", [card for card in cards().values() if card.backend == "stability"], ids=str)
-def test_every_card_has_facts_a_price_and_the_limits_of_its_family(card):  # noqa: ANN001 -- Card
+def test_every_card_has_facts_a_price_and_the_limits_of_its_family(card: Card) -> None:
     facts = read_facts(card.facts)
     rules = {rule.name: rule for rule in card.rules}
     assert card.price_per_image is not None

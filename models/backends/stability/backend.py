@@ -72,7 +72,7 @@ class Stability(Backend):
         self.require_access()
         facts = self._known_facts()
         self.check_inputs(request)
-        deadline = Deadline.after(self.clock, request.timeout)
+        deadline = self.deadline(request)
         first_seed, notices = _first_seed(request, facts.max_seed)
         match facts:
             case V2Beta():
