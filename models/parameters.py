@@ -318,7 +318,7 @@ def _plain(value: object) -> str:
     # A workflow variable with the text `1.0` or `true` arrives as a number or a boolean.
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
 
