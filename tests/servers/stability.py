@@ -291,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
     fake: ClassVar[FakeStability]
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
 
     def do_GET(self) -> None:
