@@ -8,6 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from tests.fakes import MARKER_KEY
+from tests.servers.stability import FakeStability
+
 type Credentials = dict[str, str]
 
 
@@ -30,4 +33,11 @@ class Case:
     edit_model: str | None = None
 
 
-CASES: Mapping[str, Case] = {}
+CASES: Mapping[str, Case] = {
+    "stability": Case(
+        model="stable-image-core",
+        credentials=lambda url: {"stability_base_url": url, "stability_api_key": MARKER_KEY},
+        serve=lambda: FakeStability(key=MARKER_KEY),
+        edit_model="sd3.5-medium",
+    ),
+}
