@@ -63,8 +63,14 @@ def decode(data: bytes) -> Image.Image:
         image.load()
         _read_frames(image)
     except Exception as error:  # decoders raise whatever a damaged file makes them meet
-        raise BrokenImageError(f"the file is damaged or incomplete ({error})") from error
+        raise BrokenImageError(_damage(error)) from error
     return image
+
+
+def _damage(error: Exception) -> str:
+    if "truncated" in str(error) or isinstance(error, EOFError):
+        return "the file ends in the middle of the picture"
+    return f"the file is damaged ({error})"
 
 
 def is_animated(image: Image.Image) -> bool:

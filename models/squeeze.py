@@ -1,7 +1,6 @@
 """Making a picture fit into a number of bytes with as little loss as possible."""
 
 import math
-from collections.abc import Iterator
 
 from PIL import Image
 
@@ -14,35 +13,37 @@ _SAMPLE_SIDE = 1024
 _TILES = 4
 
 
-def squeezed(image: Image.Image, size: int, max_bytes: int, kind: Kind, best: int | None) -> tuple[bytes, str]:
+def squeezed(
+    image: Image.Image, size: int, max_bytes: int, kind: Kind, best: int | None, *, lossy: Kind | None = None
+) -> tuple[bytes, str]:
     """A plain picture in at most `max_bytes` bytes, and what was done to it ("saved as WebP with quality 80").
 
     `size` is its present size in bytes (0 if a lossless copy is not worth a try), `kind` the file format to prefer
-    and `best` the quality not to exceed. A PNG becomes WebP: nothing lossless would help further.
+    and `best` the quality not to exceed. Where nothing lossless helps, the picture becomes `lossy`, by default a PNG
+    WebP; with `lossy` PNG only the pixels shrink.
     Raises ValueError when not even a single pixel fits.
     """
     if kind != "jpeg" and 0 < size <= max_bytes * _LOSSLESS_GAIN:
-        for data, how in _lossless(image, kind):
-            if len(data) <= max_bytes:
-                return data, how
-    lossy: Kind = "jpeg" if kind == "jpeg" else "webp"
-    return _coarser(image, max_bytes, lossy, best) or _smaller(image, max_bytes, lossy, best)
+        data, how = _lossless(image, kind)
+        if len(data) <= max_bytes:
+            return data, how
+    target: Kind = lossy or ("jpeg" if kind == "jpeg" else "webp")
+    return _coarser(image, max_bytes, target, best) or _smaller(image, max_bytes, target, best)
 
 
-def _lossless(image: Image.Image, kind: Kind) -> Iterator[tuple[bytes, str]]:
-    if kind == "png":
-        yield encode(image, "png"), "compressed again as PNG without loss"
-    elif encodable(image, "webp") is image:
-        yield encode(image, "webp", lossless=True), "saved as WebP without loss"
+def _lossless(image: Image.Image, kind: Kind) -> tuple[bytes, str]:
+    if kind == "png" or encodable(image, "webp") is not image:
+        return encode(image, "png"), "compressed again as PNG without loss"
+    return encode(image, "webp", lossless=True), "saved as WebP without loss"
 
 
 def _coarser(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -> tuple[bytes, str] | None:
-    if encodable(image, kind) is not image:
+    if kind == "png" or encodable(image, kind) is not image:
         return None
     for quality in (q for q in QUALITIES if q <= (best or 100)):
         data = _attempt(image, max_bytes, kind, quality)
         if data is not None:
-            return data, f"saved as {_TITLES[kind]} with quality {quality}"
+            return data, f"saved as {_format(kind, quality)}"
     return None
 
 
@@ -64,7 +65,7 @@ def _smaller(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -
         size = len(data)
         if size <= max_bytes:
             how = f"made smaller, {image.width}×{image.height} to {small.width}×{small.height}"
-            return data, f"{how}, as {_TITLES[kind]} with quality {quality}"
+            return data, f"{how}, as {_format(kind, quality)}"
         if small.size == (1, 1):
             raise ValueError(f"no picture fits into {max_bytes} bytes")
 
@@ -90,4 +91,8 @@ def _sample(image: Image.Image) -> Image.Image:
     return mosaic
 
 
-_TITLES: dict[Kind, str] = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
+def _format(kind: Kind, quality: int) -> str:
+    return "PNG" if kind == "png" else f"{_TITLES[kind]} with quality {quality}"
+
+
+_TITLES: dict[Kind, str] = {"jpeg": "JPEG", "webp": "WebP"}
