@@ -1,7 +1,7 @@
 """What every backend is: a plain class bound to one model and one account, `invoke(request) -> ImageResult`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -176,6 +176,11 @@ class JobBackend(Backend):
     A Job is plain JSON data that another process can go on with; no secret, no picture in it.
     """
 
+    def __init__(self, model: Model, clock: Clock) -> None:
+        super().__init__(model, clock)
+        self.on_progress: Callable[[Running], None] = _nobody_listens
+        """Called by `watch` with every state it sees."""
+
     @abstractmethod
     def submit(self, request: ImageRequest) -> Job | ImageResult:
         """Hand the request over; an ImageResult where the service answered at once. Raises ImageError."""
@@ -208,6 +213,7 @@ class JobBackend(Backend):
             if isinstance(seen, ImageResult):
                 return seen
             state = seen
+            self.on_progress(state)
             pause = min(self.interval(self.clock.now() - started), until.remaining)
             if pause <= 0:
                 return state
@@ -234,6 +240,10 @@ class JobBackend(Backend):
         except ImageError as trouble:
             error.said = f"{error.said}, and it could not be cancelled ({trouble.said or trouble.attempted})"
         return error
+
+
+def _nobody_listens(_: Running) -> None:
+    return
 
 
 def no_images(title: str) -> ServerUnavailable:

@@ -26,13 +26,15 @@ from pydantic import JsonValue
 
 from models import polling
 from models.backends import registry
-from models.backends.base import SYNC_LIMIT, Backend
+from models.backends.base import SYNC_LIMIT, Backend, JobBackend
 from models.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
 from models.host_errors import host_errors, logger
 from models.intake import build_request
 from models.messages import read_conversation
 from models.parameters import Rule
+from models.progress import narrated
 from models.request import ImageRequest
+from models.result import ImageResult
 from models.usage import usage_of
 
 POLLING_TIMEOUT = 600.0
@@ -57,11 +59,11 @@ class ImageGenerationModel(host.LargeLanguageModel):
         del tools, stop, user
         with host_errors(credentials):
             backend, request = _prepare(model, credentials, prompt_messages, model_parameters, timeout=SYNC_LIMIT)
-            options = DeliveryOptions.of(request, None)
             started = backend.clock.now()
-            result = backend.invoke(request)
-            done = polling.Finished(result, options, backend.clock.now() - started)
+            if stream and request.details and isinstance(backend, JobBackend):
+                return _told(backend, request, started, credentials)
             # The work is done here: what fails inside a generator would reach the host untranslated.
+            done = _finished(backend, request, backend.invoke(request), started)
             return _chunks(backend, done) if stream else _llm_result(backend, done)
 
     def _start_polling(
@@ -158,6 +160,31 @@ def _prepare(
     backend = registry.bind(model, credentials)
     backend.require_access()
     return backend, build_request(backend, read_conversation(messages), parameters, timeout=timeout)
+
+
+def _finished(backend: Backend, request: ImageRequest, result: ImageResult, started: float) -> polling.Finished:
+    return polling.Finished(result, DeliveryOptions.of(request), backend.clock.now() - started)
+
+
+def _told(
+    backend: JobBackend, request: ImageRequest, started: float, credentials: Mapping[str, Any]
+) -> Generator[LLMResultChunk, None, None]:
+    """Progress as reasoning text while the job runs, then the answer."""
+    with host_errors(credentials):
+        yield _text_chunk(backend.model.name, "<think>\n")
+        steps = narrated(backend, request)
+        while True:
+            try:
+                yield _text_chunk(backend.model.name, f"{next(steps)}\n")
+            except StopIteration as end:
+                result = end.value
+                break
+        yield _text_chunk(backend.model.name, "</think>\n")
+        yield from _chunks(backend, _finished(backend, request, result, started))
+
+
+def _text_chunk(model: str, text: str) -> LLMResultChunk:
+    return LLMResultChunk(model=model, delta=LLMResultChunkDelta(index=0, message=AssistantPromptMessage(content=text)))
 
 
 def _polled(backend: Backend, outcome: polling.Waiting | polling.Finished) -> LLMPollingResult:
