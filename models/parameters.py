@@ -45,7 +45,8 @@ class Rule(BaseModel):
         return self.model_validate({**self.model_dump(), **changes})
 
 
-def _rule(name: str, kind: RuleType, label: tuple[str, str], help_text: tuple[str, str], **bounds: object) -> Rule:
+def make_rule(name: str, kind: RuleType, label: tuple[str, str], help_text: tuple[str, str], **bounds: object) -> Rule:
+    """A rule with its label and help in English and Chinese; `bounds` are further fields of Rule."""
     return Rule.model_validate(
         {
             "name": name,
@@ -61,7 +62,7 @@ ASPECT_RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3"
 OUTPUT_FORMATS = ("png", "jpeg", "webp")
 
 VOCABULARY: tuple[Rule, ...] = (
-    _rule(
+    make_rule(
         "width",
         "int",
         ("Width", "宽度"),
@@ -72,7 +73,7 @@ VOCABULARY: tuple[Rule, ...] = (
         min=16,
         max=16384,
     ),
-    _rule(
+    make_rule(
         "height",
         "int",
         ("Height", "高度"),
@@ -83,7 +84,7 @@ VOCABULARY: tuple[Rule, ...] = (
         min=16,
         max=16384,
     ),
-    _rule(
+    make_rule(
         "aspect_ratio",
         "string",
         ("Aspect ratio", "宽高比"),
@@ -93,7 +94,7 @@ VOCABULARY: tuple[Rule, ...] = (
         ),
         options=ASPECT_RATIOS,
     ),
-    _rule(
+    make_rule(
         "steps",
         "int",
         ("Steps", "采样步数"),
@@ -104,7 +105,7 @@ VOCABULARY: tuple[Rule, ...] = (
         min=1,
         max=200,
     ),
-    _rule(
+    make_rule(
         "cfg_scale",
         "float",
         ("CFG scale", "提示词引导系数"),
@@ -113,13 +114,13 @@ VOCABULARY: tuple[Rule, ...] = (
         max=35,
         precision=2,
     ),
-    _rule(
+    make_rule(
         "negative_prompt",
         "text",
         ("Negative prompt", "反向提示词"),
         ("What must not appear in the picture.", "不希望出现在画面中的内容。"),
     ),
-    _rule(
+    make_rule(
         "seed",
         "int",
         ("Seed", "随机种子"),
@@ -130,7 +131,7 @@ VOCABULARY: tuple[Rule, ...] = (
         min=RANDOM_SEED,
         max=MAX_SEED,
     ),
-    _rule(
+    make_rule(
         "n",
         "int",
         ("Number of images", "图片数量"),
@@ -139,19 +140,19 @@ VOCABULARY: tuple[Rule, ...] = (
         min=1,
         max=10,
     ),
-    _rule(
+    make_rule(
         "sampler",
         "string",
         ("Sampler", "采样器"),
         ("Sampling method.", "采样方法。"),
     ),
-    _rule(
+    make_rule(
         "scheduler",
         "string",
         ("Scheduler", "调度器"),
         ("Noise schedule of the sampler.", "采样器的噪声调度方式。"),
     ),
-    _rule(
+    make_rule(
         "denoising_strength",
         "float",
         ("Denoising strength", "重绘强度"),
@@ -160,20 +161,20 @@ VOCABULARY: tuple[Rule, ...] = (
         max=1,
         precision=2,
     ),
-    _rule(
+    make_rule(
         "style_preset",
         "string",
         ("Style preset", "风格预设"),
         ("Guides the picture towards a style.", "引导画面朝某种风格生成。"),
     ),
-    _rule(
+    make_rule(
         "output_format",
         "string",
         ("Output format", "输出格式"),
         ("File format of the picture.", "图片的文件格式。"),
         options=OUTPUT_FORMATS,
     ),
-    _rule(
+    make_rule(
         "output_quality",
         "int",
         ("Output quality", "输出质量"),
@@ -181,7 +182,7 @@ VOCABULARY: tuple[Rule, ...] = (
         min=1,
         max=100,
     ),
-    _rule(
+    make_rule(
         "checkpoint",
         "string",
         ("Checkpoint", "模型文件"),
@@ -190,19 +191,19 @@ VOCABULARY: tuple[Rule, ...] = (
             "服务器上的模型文件；留空则使用服务器当前的模型。",
         ),
     ),
-    _rule(
+    make_rule(
         "prompt_extend",
         "boolean",
         ("Extend prompt", "智能改写提示词"),
         ("Lets the service rewrite and enrich the prompt.", "允许服务改写并丰富提示词。"),
     ),
-    _rule(
+    make_rule(
         "watermark",
         "boolean",
         ("Watermark", "水印"),
         ("Adds the service's watermark.", "添加服务商的水印。"),
     ),
-    _rule(
+    make_rule(
         "details",
         "boolean",
         ("Details", "附加信息"),
@@ -212,7 +213,7 @@ VOCABULARY: tuple[Rule, ...] = (
         ),
         default=False,
     ),
-    _rule(
+    make_rule(
         "timeout",
         "int",
         ("Timeout", "超时时间"),
@@ -225,7 +226,7 @@ VOCABULARY: tuple[Rule, ...] = (
     ),
 )
 
-PROMPT_RULE = _rule(
+PROMPT_RULE = make_rule(
     "prompt",
     "text",
     ("Prompt", "提示词"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.fakes import MARKER_KEY
+from tests.servers.automatic1111 import FakeWebUI
 from tests.servers.stability import FakeStability
 
 type Credentials = dict[str, str]
@@ -34,6 +35,16 @@ class Case:
 
 
 CASES: Mapping[str, Case] = {
+    "automatic1111": Case(
+        model="automatic1111",
+        credentials=lambda url: {
+            "automatic1111_base_url": url,
+            "automatic1111_username": "dify",
+            "automatic1111_password": MARKER_KEY,
+        },
+        serve=lambda: FakeWebUI().run(),
+        edit_model="automatic1111",
+    ),
     "stability": Case(
         model="stable-image-core",
         credentials=lambda url: {"stability_base_url": url, "stability_api_key": MARKER_KEY},

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from models.backends.automatic1111 import Automatic1111
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
 from models.backends.stability import Stability
@@ -11,6 +12,7 @@ from models.credentials import is_custom
 from models.parameters import RULES
 
 BACKENDS: Mapping[str, type[Backend]] = {
+    "automatic1111": Automatic1111,
     "stability": Stability,
 }
 

@@ -1,0 +1,224 @@
+"""An ImageRequest as the body of txt2img, img2img or upscaling (AUTOMATIC1111 API, sections of these names). Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from models.backends.automatic1111.canvas import as_base64, outpainting, ready, size_of
+from models.backends.automatic1111.inputs import Inputs
+from models.backends.automatic1111.names import Name
+from models.backends.automatic1111.options import INPAINT_FILLS, RESIZE_MODES, Options
+from models.backends.automatic1111.resolve import CONTROLNET, Resolved
+from models.backends.automatic1111.size import DEFAULT, Size, asked_size, size_notices
+from models.backends.automatic1111.wire import (
+    ADetailerUnit,
+    Body,
+    ControlNetUnit,
+    Generation,
+    Img2Img,
+    Txt2Img,
+    Upscale,
+)
+from models.request import ImageRequest, InputImage
+
+HIRES_DENOISING = 0.7  # the web UI's default; the API's own is not documented
+OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
+_HIRES_UPSCALER = "Latent"
+_SAME_MODULES = ("Use same choices",)  # Forge fails without the field; the others ignore it
+
+
+@dataclass(frozen=True, slots=True)
+class Built[B: Body]:
+    """A body, and what the user has to know about it."""
+
+    body: B
+    notices: tuple[str, ...] = ()
+
+
+def build(request: ImageRequest, options: Options, inputs: Inputs, names: Resolved) -> Built[Txt2Img] | Built[Img2Img]:
+    """txt2img without a picture to repaint, else img2img. Raises BadRequest for a picture that cannot be decoded."""
+    common = _common(request, options, inputs, names)
+    if not inputs.pictures:
+        return _txt2img(request, options, names, common)
+    if options.outpaints:
+        return _outpaint(request, options, inputs, common)
+    return _img2img(request, options, inputs, common)
+
+
+def _txt2img(request: ImageRequest, options: Options, names: Resolved, common: Mapping[str, object]) -> Built[Txt2Img]:
+    asked = asked_size(request, DEFAULT)
+    size = asked.snapped
+    body = Txt2Img.model_validate({**common, **_sides(size), **_hires(request, options, names)})
+    return Built(body, size_notices(request, asked, size))
+
+
+def _hires(request: ImageRequest, options: Options, names: Resolved) -> dict[str, object]:
+    if not options.hires_scale or options.hires_scale == 1:
+        return {}
+    return {
+        "enable_hr": True,
+        "hr_scale": options.hires_scale,
+        "hr_upscaler": names.hires_upscaler or _HIRES_UPSCALER,
+        "hr_second_pass_steps": options.hires_steps,
+        "hr_additional_modules": _SAME_MODULES,
+        "denoising_strength": _either(request.denoising_strength, HIRES_DENOISING),
+    }
+
+
+def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Mapping[str, object]) -> Built[Img2Img]:
+    own = size_of(inputs.pictures[0])
+    asked = asked_size(request, own.capped)
+    size = asked.snapped
+    body = Img2Img.model_validate(
+        {
+            **common,
+            **_sides(size),
+            "init_images": tuple(ready(picture) for picture in inputs.pictures),
+            # One job repaints all pictures at once: picture k of a batch starts from input k.
+            **({"batch_size": len(inputs.pictures), "n_iter": request.n} if len(inputs.pictures) > 1 else {}),
+            **_mask(inputs.mask, options, "original"),
+        }
+    )
+    return Built(body, (*size_notices(request, asked, size), *_shrunk(request, own, size)))
+
+
+def _outpaint(request: ImageRequest, options: Options, inputs: Inputs, common: Mapping[str, object]) -> Built[Img2Img]:
+    canvas = outpainting(inputs.pictures[0], options)
+    asked = asked_size(request, canvas.size.capped)
+    size = asked.snapped
+    mask = InputImage(canvas.mask, "image/png")
+    body = Img2Img.model_validate(
+        {
+            **common,
+            **_sides(size),
+            "init_images": (as_base64(canvas.picture),),
+            **_mask(mask, options, "fill"),
+            "inpaint_full_res": False,  # the whole picture is the context of what is new
+            "denoising_strength": _either(request.denoising_strength, OUTPAINT_DENOISING),
+        }
+    )
+    return Built(body, (*size_notices(request, asked, size), *_shrunk(request, canvas.size, size)))
+
+
+def _mask(mask: InputImage | None, options: Options, fill: str) -> dict[str, object]:
+    if mask is None:
+        return {}
+    return {
+        "mask": ready(mask),
+        "mask_blur": options.mask_blur,
+        "inpainting_fill": INPAINT_FILLS[options.inpaint_fill or fill],  # type: ignore[index]
+        "inpaint_full_res": options.inpaint_only_masked,
+        "inpaint_full_res_padding": options.inpaint_padding,
+        "inpainting_mask_invert": int(options.inpaint_invert),
+    }
+
+
+def _common(request: ImageRequest, options: Options, inputs: Inputs, names: Resolved) -> dict[str, object]:
+    batch = _batch(request.n, options.batch_size)
+    refiner = {"refiner_checkpoint": names.refiner, "refiner_switch_at": options.refiner_switch_at}
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "styles": names.styles or None,
+        "seed": -1 if request.seed is None else request.seed,
+        "sampler_name": names.sampler,
+        "scheduler": names.scheduler,
+        "batch_size": batch,
+        "n_iter": request.n // batch,
+        "steps": request.steps,
+        "cfg_scale": request.cfg_scale,
+        "distilled_cfg_scale": options.distilled_cfg_scale,
+        "restore_faces": options.restore_faces,
+        "tiling": options.tiling,
+        **(
+            {"denoising_strength": request.denoising_strength, "resize_mode": RESIZE_MODES[options.resize_mode]}
+            if inputs.pictures
+            else {}
+        ),
+        **(refiner if names.refiner else {}),
+        "override_settings": _overrides(options, names) or None,
+        "alwayson_scripts": _scripts(options, inputs, names) or None,
+    }
+
+
+def _batch(n: int, most: int) -> int:
+    """The largest batch of at most `most` pictures that divides `n`, so that exactly `n` pictures are made."""
+    return max(size for size in range(1, max(1, most) + 1) if n % size == 0)
+
+
+def _overrides(options: Options, names: Resolved) -> dict[str, JsonValue]:
+    """Settings of this request alone: the model, its VAE and clip skip, and nothing else.
+
+    AUTOMATIC1111 puts a setting back only if its config.json has it; any other one would stay changed for everybody.
+    """
+    overrides: dict[str, JsonValue] = dict(names.vae_settings)
+    if names.checkpoint:
+        overrides["sd_model_checkpoint"] = names.checkpoint.sent
+    if options.clip_skip is not None:
+        overrides["CLIP_stop_at_last_layers"] = options.clip_skip
+    return overrides
+
+
+def _scripts(options: Options, inputs: Inputs, names: Resolved) -> dict[str, JsonValue]:
+    scripts: dict[str, JsonValue] = {}
+    if names.controlnet_model:
+        unit = ControlNetUnit(
+            model=names.controlnet_model,
+            module=names.controlnet_module or "none",
+            weight=options.controlnet_weight,
+            # Without a picture of its own ControlNet takes the one that is repainted.
+            image=ready(inputs.control) if inputs.control else None,
+        )
+        scripts[CONTROLNET] = {"args": [unit.body()]}
+    if names.adetailer_title:
+        detail = ADetailerUnit(ad_model=options.adetailer_model, ad_prompt=options.adetailer_prompt or None)
+        scripts[names.adetailer_title] = {"args": [detail.body()]}
+    return scripts
+
+
+def _sides(size: Size) -> dict[str, int]:
+    return {"width": size.width, "height": size.height}
+
+
+def _shrunk(request: ImageRequest, own: Size, size: Size) -> tuple[str, ...]:
+    if request.width or request.height or own.capped == own:
+        return ()
+    return (f"The picture of {own} is repainted at {size}; set width and height for another size",)
+
+
+def _either[T](given: T | None, default: T) -> T:
+    return default if given is None else given
+
+
+# --- upscaling --------------------------------------------------------------------------------------------------------
+
+DEFAULT_UPSCALER = "Lanczos"  # needs no model file
+DEFAULT_FACTOR = 2.0
+
+
+def build_upscale(picture: InputImage, request: ImageRequest, options: Options, upscaler: Name | None) -> Upscale:
+    """Enlarge by `upscale_by`; without it to width × height, else twice."""
+    to_size = options.upscale_by is None and request.width is not None and request.height is not None
+    return Upscale(
+        image=ready(picture),
+        upscaler_1=upscaler.sent if upscaler else DEFAULT_UPSCALER,
+        resize_mode=1 if to_size else 0,
+        upscaling_resize=None if to_size else options.upscale_by or DEFAULT_FACTOR,
+        upscaling_resize_w=request.width if to_size else None,
+        upscaling_resize_h=request.height if to_size else None,
+        gfpgan_visibility=1.0 if options.restore_faces else None,
+    )
+
+
+def upscale_notices(options: Options) -> tuple[str, ...]:
+    if options.upscaler:
+        return ()
+    return (f"No upscaler was chosen: {DEFAULT_UPSCALER} enlarged the picture without adding detail",)
+
+
+def generation_path(body: Generation) -> str:
+    return "/sdapi/v1/img2img" if isinstance(body, Img2Img) else "/sdapi/v1/txt2img"
+
+
+UPSCALE_PATH = "/sdapi/v1/extra-single-image"

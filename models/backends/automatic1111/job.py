@@ -1,0 +1,165 @@
+"""One blocking POST, followed by its task id (AUTOMATIC1111 API, section "progress, queue, interrupt").
+
+The server paints one job at a time and keeps every waiting request open in a pool of 40 threads, in which its other
+answers wait too: so requests queue here, and only a few at a time are open.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from pydantic import JsonValue, ValidationError
+
+from models.backends.automatic1111.wire import Progress, TaskProgress
+from models.backends.errors import ConnectionFailed, ImageError
+from models.backends.http import ONCE, Service, timed_out
+from models.backends.reply import Reply
+from models.clock import Deadline
+
+OPEN_AT_ONCE = 2
+"""Open generations per server and process: one is painted, the next one is at hand when it ends."""
+
+FIRST_LOOK = 2.0  # seconds after sending; most pictures of a warm GPU are done by then
+PACE = 5.0  # seconds between further looks
+_ANSWER_TIME = 5.0  # seconds for the small questions
+_ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
+
+_gates: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs of one account at one server. `attempt` completes the sentence "... failed"."""
+
+    service: Service
+    attempt: str
+
+    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply:
+        """Send `body` and wait for the pictures; a job past its deadline is interrupted if it is the one running.
+
+        Raises ImageError.
+        """
+        with self._turn(deadline):
+            task = f"task(dify-{uuid.uuid4().hex})"
+            post = gevent.spawn(self._post, path, {**body, "force_task_id": task}, deadline)
+            try:
+                seen = self._follow(post, task, deadline)
+                outcome: Reply | ImageError | None = post.value
+            finally:
+                post.kill(block=False)  # hanging up stops nothing at the server, it only frees our side
+            if isinstance(outcome, Reply):
+                return outcome
+            if outcome is None or deadline.passed:
+                raise self._give_up(task, seen)
+            raise outcome
+
+    def was_interrupted(self, job_timestamp: str | None) -> bool:
+        """Whether somebody stopped the job of that time: its answer is a 200 with unfinished pictures.
+
+        The server keeps the mark until its next job begins, so a "no" is not certain.
+        """
+        if job_timestamp is None:
+            return False
+        reply = self._ask("GET", "/sdapi/v1/progress", params={"skip_current_image": "true"})
+        try:
+            state = Progress.model_validate_json(reply.body).state if reply else None
+        except ValidationError:
+            return False
+        return state is not None and state.job_timestamp == job_timestamp and (state.interrupted or state.skipped)
+
+    @contextmanager
+    def _turn(self, deadline: Deadline) -> Iterator[None]:
+        gate = _gates.setdefault(self.service.base_url, BoundedSemaphore(OPEN_AT_ONCE))
+        if not gate.acquire(timeout=deadline.remaining):
+            raise self._late("it was still waiting for its turn behind other pictures for this server")
+        try:
+            yield
+        finally:
+            gate.release()
+
+    def _post(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply | ImageError:
+        # An error is a value here: gevent prints what a greenlet raises.
+        try:
+            return self.service.request(
+                "POST", path, attempt=self.attempt, deadline=deadline, json=body, read_timeout=deadline.remaining
+            )
+        except ImageError as error:
+            return error
+
+    def _follow[**P, R](self, post: "gevent.Greenlet[P, R]", task: str, deadline: Deadline) -> TaskProgress | None:
+        """Wait for the answer with a look at the task now and then; the last state seen is returned."""
+        seen, pause = None, FIRST_LOOK
+        while True:
+            post.join(timeout=min(pause, deadline.remaining))
+            if post.ready() or deadline.passed:
+                return seen
+            seen, pause = self._look(task) or seen, PACE
+
+    def _give_up(self, task: str, seen: TaskProgress | None) -> ConnectionFailed:
+        now = self._look(task)
+        if now is None:
+            return self._late(
+                "this server does not tell whose job it runs, so it was left alone and may still be painted"
+            )
+        if now.active:
+            self._ask("POST", "/sdapi/v1/interrupt", json={})
+            return self._late(f"the job was interrupted at {(seen or now).words or now.words}")
+        if now.queued:
+            gevent.spawn(self._interrupt_later, task)
+            return self._late(
+                f"the job was still waiting in the server ({now.words}); it is interrupted when it starts"
+            )
+        return self._late("the job is no longer on the server")
+
+    def _late(self, said: str) -> ConnectionFailed:
+        error = timed_out(self.attempt)
+        error.said = f"{error.said}; {said}"
+        return error
+
+    def _interrupt_later(self, task: str) -> None:
+        """Nothing takes a job out of the server's queue, so it is stopped in its first steps."""
+        for _ in range(_ORPHAN_LOOKS):
+            self.service.clock.sleep(PACE)
+            state = self._look(task)
+            if state is not None and state.active:
+                self._ask("POST", "/sdapi/v1/interrupt", json={})
+            if state is not None and not state.queued:
+                return
+
+    def _look(self, task: str) -> TaskProgress | None:
+        """The state of one task; None where the server does not tell (`--nowebui`, SD.Next) or does not answer."""
+        reply = self._ask(
+            "POST", "/internal/progress", json={"id_task": task, "id_live_preview": -1, "live_preview": False}
+        )
+        try:
+            return TaskProgress.model_validate_json(reply.body) if reply else None
+        except ValidationError:
+            return None
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, JsonValue] | None = None,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Reply | None:
+        """A small question beside the job, whose failure changes nothing for the job."""
+        deadline = Deadline.after(self.service.clock, _ANSWER_TIME)
+        try:
+            return self.service.request(
+                method,
+                path,
+                attempt="Asking the WebUI about its job",
+                deadline=deadline,
+                json=json,
+                params=params,
+                read_timeout=_ANSWER_TIME,
+                retries=ONCE,
+            )
+        except ImageError:
+            return None

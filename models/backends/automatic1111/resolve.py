@@ -1,0 +1,157 @@
+"""Every name in a request as the server spells it. An unknown one is refused here, because the server would take it
+and use another."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from models.backends.automatic1111.lists import ListName, Lists
+from models.backends.automatic1111.names import Name, find, lookup
+from models.backends.automatic1111.options import Options
+from models.backends.automatic1111.servers import recognise
+from models.backends.errors import BadRequest
+from models.clock import Deadline
+from models.request import ImageRequest
+
+_LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
+_AUTOMATIC = "automatic"
+_KEEP = ("automatic", "none")  # values of `sd_vae` that are no file
+
+CONTROLNET = "controlnet"
+ADETAILER = "adetailer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """Names that exist on the server; None where nothing was asked for."""
+
+    sampler: str | None = None
+    scheduler: str | None = None
+    checkpoint: Name | None = None
+    vae_settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    styles: tuple[str, ...] = ()
+    hires_upscaler: str | None = None
+    refiner: str | None = None
+    controlnet_model: str | None = None
+    controlnet_module: str | None = None
+    adetailer_title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """The names of one request against the lists of one server."""
+
+    lists: Lists
+    deadline: Deadline
+
+    def resolve(self, request: ImageRequest, options: Options, checkpoint: str) -> Resolved:
+        """Raises BadRequest for a name or an extension that the server does not have, ImageError when it cannot be asked."""
+        self._check_loras(f"{request.prompt}\n{request.negative_prompt}")
+        sampler, scheduler = self._sampling(request.sampler, request.scheduler)
+        controlnet = self._script(CONTROLNET, options.controlnet_model, "ControlNet")
+        module = options.controlnet_module if controlnet else ""
+        return Resolved(
+            sampler=sampler,
+            scheduler=scheduler,
+            checkpoint=self._named("checkpoint", checkpoint, "checkpoints"),
+            vae_settings=self._vae(options.vae),
+            styles=self._styles(request.style_preset or ""),
+            hires_upscaler=_sent(
+                self._named("hires upscaler", options.hires_upscaler, "latent_upscalers", "upscalers")
+            ),
+            refiner=_sent(self._named("refiner checkpoint", options.refiner_checkpoint, "checkpoints")),
+            adetailer_title=self._script(ADETAILER, options.adetailer_model, "ADetailer"),
+            controlnet_model=_sent(self._named("ControlNet model", options.controlnet_model, "controlnet_models")),
+            controlnet_module=_sent(self._named("ControlNet preprocessor", module, "controlnet_modules")),
+        )
+
+    def upscaler(self, asked: str) -> Name | None:
+        return self._named("upscaler", asked, "upscalers")
+
+    def _named(self, kind: str, asked: str, *lists: ListName) -> Name | None:
+        """`asked` as the first list spells it that has it; unchecked where the server has no list."""
+        if not asked:
+            return None
+        known = self._known(*lists)
+        if known is None:
+            return Name(asked)
+        return lookup(asked, known) or find(kind, asked, self._known(*lists, fresh=True) or ())
+
+    def _known(self, *lists: ListName, fresh: bool = False) -> Sequence[Name] | None:
+        found = [self.lists.get(name, self.deadline, fresh=fresh) for name in lists]
+        offered = [names for names in found if names is not None]
+        return [name for names in offered for name in names] if offered else None
+
+    def _sampling(self, sampler: str | None, scheduler: str | None) -> tuple[str | None, str | None]:
+        if not sampler and not scheduler:
+            return None, None
+        samplers, schedulers = self._known("samplers"), self._known("schedulers")
+        if schedulers is None:
+            return self._joined(sampler, scheduler, samplers), None
+        if sampler and samplers is not None and lookup(sampler, samplers) is None:
+            sampler, split = _split(sampler, schedulers)
+            scheduler = scheduler or split
+        return (
+            _sent(self._named("sampler", sampler or "", "samplers")),
+            _sent(self._named("scheduler", scheduler or "", "schedulers")),
+        )
+
+    def _joined(self, sampler: str | None, scheduler: str | None, samplers: Sequence[Name] | None) -> str:
+        """Servers before 1.9: the schedule is a part of the sampler's name."""
+        if not sampler:
+            raise BadRequest(
+                f"This server has no schedulers of their own, so the scheduler {scheduler!r} needs a sampler",
+                next_step="Choose a sampler such as `DPM++ 2M Karras`, or update the WebUI to 1.9 or later",
+            )
+        plain = not scheduler or scheduler.casefold() == _AUTOMATIC
+        asked = sampler if plain else f"{sampler} {scheduler}"
+        return find("sampler", asked, samplers).sent if samplers is not None else asked
+
+    def _vae(self, asked: str) -> Mapping[str, JsonValue]:
+        if not asked:
+            return {}
+        server = recognise(self.lists.service, self.deadline)
+        names = [word.strip() for word in asked.split(",") if word.strip()]
+        if names[0].casefold() not in _KEEP:
+            names = [found.sent for name in names if (found := self._named("VAE", name, server.vae_list))]
+        return server.vae_settings(names)
+
+    def _styles(self, asked: str) -> tuple[str, ...]:
+        """One style by its whole name, or several separated by commas."""
+        if not asked:
+            return ()
+        known = self._known("styles")
+        whole = lookup(asked, known) if known else None
+        words = [asked] if whole else [word.strip() for word in asked.split(",") if word.strip()]
+        return tuple(found.sent for word in words if (found := self._named("style", word, "styles")))
+
+    def _check_loras(self, prompts: str) -> None:
+        for name in dict.fromkeys(_LORA.findall(prompts)):
+            self._named("LoRA", name.strip(), "loras")
+
+    def _script(self, title: str, asked: str, extension: str) -> str | None:
+        """The title under which an extension's script runs. Raises BadRequest where the server does not have it."""
+        if not asked:
+            return None
+        known = self._known("scripts")
+        if known is not None and lookup(title, known) is None:
+            raise BadRequest(
+                f"The server does not have the extension {extension}",
+                next_step=f"Install {extension} in the WebUI (Extensions) and restart it, or leave its parameters empty",
+            )
+        return title
+
+
+def _split(sampler: str, schedulers: Sequence[Name]) -> tuple[str, str | None]:
+    """`DPM++ 2M Karras` → sampler and scheduler, as servers since 1.9 have them."""
+    for scheduler in schedulers:
+        for label in (scheduler.sent, *scheduler.known_as):
+            if sampler.casefold().endswith(f" {label.casefold()}"):
+                return sampler[: -len(label) - 1], scheduler.sent
+    return sampler, None
+
+
+def _sent(name: Name | None) -> str | None:
+    return name.sent if name else None

@@ -1,0 +1,477 @@
+"""The whole backend against a fake server over real HTTP."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from models.backends.automatic1111 import Automatic1111, job, lists
+from models.backends.errors import (
+    AuthorizationFailed,
+    BadRequest,
+    ConnectionFailed,
+    ImageError,
+    ServerUnavailable,
+)
+from models.request import ImageRequest, InputImage
+from tests.fakes import MARKER_KEY, picture
+from tests.servers.automatic1111 import FakeWebUI, Kind, read_picture
+
+ALL_KINDS: tuple[Kind, ...] = ("a1111", "forge", "sdnext", "old")
+
+
+@pytest.fixture(autouse=True)
+def no_memory() -> Iterator[None]:
+    lists.forget()
+    yield
+    lists.forget()
+
+
+@pytest.fixture
+def webui() -> Iterator[FakeWebUI]:
+    with FakeWebUI().run() as fake:
+        yield fake
+        assert fake.unknown_fields == set()
+        assert fake.asked("/sdapi/v1/options") == 0, "settings of everybody were touched"
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "FIRST_LOOK", 0.02)
+    monkeypatch.setattr(job, "PACE", 0.02)
+
+
+def backend(fake: FakeWebUI, **fields: str) -> Automatic1111:
+    form = {"automatic1111_base_url": fake.url, **{f"automatic1111_{name}": value for name, value in fields.items()}}
+    bound = Automatic1111.bind("automatic1111", form)
+    assert isinstance(bound, Automatic1111)
+    return bound
+
+
+def wish(**fields: Any) -> ImageRequest:
+    given = {"model": "automatic1111", "prompt": "a fox", "steps": 2, "width": 64, "height": 64, **fields}
+    return ImageRequest(**given)
+
+
+def shown(**make: Any) -> InputImage:
+    return InputImage(picture(**make), "image/png", "fox.png")
+
+
+def mask() -> InputImage:
+    return InputImage(picture(64, 64, mode="L", colour=255), "image/png", "mask.png")
+
+
+# --- painting ---
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_kind_of_server_paints_a_picture_with_its_seed(kind: Kind) -> None:
+    with FakeWebUI(kind).run() as fake:
+        result = backend(fake).invoke(wish(seed=7, width=72, height=64))
+    (made,) = result.images
+    assert (made.seed, made.size, made.mime_type) == (7, (72, 64), "image/png")
+    assert read_picture(made.data) == ("alpha", 7, "a fox")
+    assert result.notices == ()
+
+
+def test_a_random_seed_is_the_one_that_the_server_drew(webui: FakeWebUI) -> None:
+    (made,) = backend(webui).invoke(wish()).images
+    assert made.seed == read_picture(made.data)[1] == 1234
+
+
+def test_several_pictures_count_their_seeds_up_and_bring_no_grid(webui: FakeWebUI) -> None:
+    result = backend(webui).invoke(wish(n=6, seed=10, extra={"batch_size": 4}))
+    assert [made.seed for made in result.images] == [10, 11, 12, 13, 14, 15]
+    assert [read_picture(made.data)[1] for made in result.images] == [10, 11, 12, 13, 14, 15]
+    (body,) = webui.bodies("/sdapi/v1/txt2img")
+    assert (body["batch_size"], body["n_iter"], body["save_images"]) == (3, 2, False)
+
+
+def test_a_size_off_the_grid_is_told(webui: FakeWebUI) -> None:
+    result = backend(webui).invoke(wish(width=65, height=70))
+    assert result.images[0].size == (64, 72)
+    assert result.notices == ("The size 65×70 became 64×72: the WebUI paints multiples of 8 pixels from 64 on",)
+
+
+@pytest.mark.parametrize("kind", ["a1111", "forge"])
+def test_hires_fix_works_on_both(kind: Kind) -> None:
+    with FakeWebUI(kind).run() as fake:
+        result = backend(fake).invoke(wish(extra={"hires_scale": 2.0, "hires_upscaler": "latent"}))
+    assert result.images[0].size == (128, 128)
+
+
+def test_the_parameter_text_comes_on_request(webui: FakeWebUI) -> None:
+    result = backend(webui).invoke(wish(sampler="Euler", extra={"infotext": True}))
+    assert result.notices == ("a fox\nSteps: 2, Sampler: Euler, Schedule type: Automatic",)
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["beta", "BETA", "beta.safetensors", "beta [6265746100]", "beta.safetensors [6265746100]", "6265746100"],
+)
+def test_a_checkpoint_is_found_by_every_name_it_has(webui: FakeWebUI, asked: str) -> None:
+    (made,) = backend(webui).invoke(wish(checkpoint=asked)).images
+    assert read_picture(made.data)[0] == "beta"
+    assert webui.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {"sd_model_checkpoint": "beta"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"checkpoint": "betta"}, "checkpoint 'betta' on the server. It has: beta, alpha;"),
+        ({"sampler": "Eular"}, "sampler 'Eular' on the server. It has: Euler"),
+        ({"scheduler": "Karas"}, "scheduler 'Karas' on the server. It has: Karras"),
+        ({"style_preset": "cinema"}, "style 'cinema' on the server. It has: cinematic"),
+        ({"prompt": "a fox <lora:papercut:0.8>"}, "LoRA 'papercut' on the server. It has: paper-cut"),
+        ({"extra": {"vae": "best.pt"}}, "VAE 'best.pt' on the server. It has: vae-ft-mse"),
+        ({"extra": {"refiner_checkpoint": "gamma"}}, "refiner checkpoint 'gamma' on the server. It has: alpha"),
+        (
+            {"extra": {"hires_scale": 2.0, "hires_upscaler": "Latnet"}},
+            "hires upscaler 'Latnet' on the server. It has: Latent",
+        ),
+        ({"extra": {"upscaler": "Lanczoz"}, "images": (shown(),)}, "upscaler 'Lanczoz' on the server. It has: Lanczos"),
+        (
+            {"extra": {"controlnet_model": "scribble"}, "images": (shown(),)},
+            "ControlNet model 'scribble' on the server. It has: control_v11p_sd15_canny [d14c016b]",
+        ),
+    ],
+)
+def test_an_unknown_name_is_refused_with_those_there_are(
+    webui: FakeWebUI, fields: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadRequest) as refused:
+        backend(webui).invoke(wish(**fields))
+    assert said in str(refused.value)
+    assert webui.jobs == 0
+
+
+def test_a_file_added_a_moment_ago_is_found(webui: FakeWebUI) -> None:
+    backend(webui).invoke(wish(checkpoint="alpha"))
+    webui.checkpoints = (*webui.checkpoints, "gamma")
+    (made,) = backend(webui).invoke(wish(checkpoint="gamma")).images
+    assert read_picture(made.data)[0] == "gamma"
+
+
+def test_lists_are_remembered(webui: FakeWebUI) -> None:
+    for _ in range(3):
+        backend(webui).invoke(wish(checkpoint="beta", sampler="Euler"))
+    assert (webui.asked("/sdapi/v1/sd-models"), webui.asked("/sdapi/v1/samplers")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "sent"),
+    [
+        ("euler", None, ("Euler", None)),
+        ("DPM++ 2M", "karras", ("DPM++ 2M", "Karras")),
+        ("DPM++ 2M Karras", None, ("DPM++ 2M", "Karras")),
+        ("k_euler", "SGM Uniform", ("Euler", "SGM Uniform")),
+        (None, "Karras", (None, "Karras")),
+    ],
+)
+def test_samplers_and_schedulers_go_by_their_usual_spellings(
+    webui: FakeWebUI, sampler: str | None, scheduler: str | None, sent: tuple[str | None, str | None]
+) -> None:
+    backend(webui).invoke(wish(sampler=sampler, scheduler=scheduler))
+    (body,) = webui.bodies("/sdapi/v1/txt2img")
+    assert (body.get("sampler_name"), body.get("scheduler")) == sent
+
+
+def test_an_old_server_gets_joined_sampler_names() -> None:
+    with FakeWebUI("old").run() as fake:
+        backend(fake).invoke(wish(sampler="DPM++ 2M", scheduler="karras"))
+        backend(fake).invoke(wish(sampler="Euler", scheduler="Automatic"))
+    sent = [(body["sampler_name"], body.get("scheduler")) for body in fake.bodies("/sdapi/v1/txt2img")]
+    assert sent == [("DPM++ 2M Karras", None), ("Euler", None)]
+
+
+def test_styles_may_have_commas_in_their_names(webui: FakeWebUI) -> None:
+    backend(webui).invoke(wish(style_preset="ink, wash"))
+    backend(webui).invoke(wish(style_preset="cinematic, Cinematic"))
+    assert [body["styles"] for body in webui.bodies("/sdapi/v1/txt2img")] == [["ink, wash"], ["cinematic", "cinematic"]]
+
+
+def test_a_vae_is_asked_for_as_each_server_wants_it(webui: FakeWebUI) -> None:
+    backend(webui).invoke(wish(extra={"vae": "vae-ft-mse", "clip_skip": 2}))
+    with FakeWebUI("forge", vaes=("ae.safetensors", "clip_l.safetensors")).run() as forge:
+        backend(forge).invoke(wish(extra={"vae": "ae, clip_l"}))
+    assert webui.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {
+        "sd_vae": "vae-ft-mse.safetensors",
+        "CLIP_stop_at_last_layers": 2,
+    }
+    assert forge.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {
+        "forge_additional_modules": ["ae.safetensors", "clip_l.safetensors"]
+    }
+
+
+def test_a_server_that_ignores_the_checkpoint_is_reported(webui: FakeWebUI) -> None:
+    webui.ignores_overrides = True
+    with pytest.raises(ServerUnavailable, match="painted with alpha instead of beta"):
+        backend(webui).invoke(wish(checkpoint="beta"))
+
+
+def test_an_extension_that_is_not_there_is_named(webui: FakeWebUI) -> None:
+    webui.scripts = ("refiner",)
+    with pytest.raises(BadRequest, match="does not have the extension ADetailer"):
+        backend(webui).invoke(wish(extra={"adetailer_model": "face_yolov8n.pt"}))
+
+
+def test_adetailer_gets_its_unit(webui: FakeWebUI) -> None:
+    result = backend(webui).invoke(wish(extra={"adetailer_model": "face_yolov8n.pt", "adetailer_prompt": "a smile"}))
+    (body,) = webui.bodies("/sdapi/v1/txt2img")
+    assert body["alwayson_scripts"] == {
+        "adetailer": {"args": [{"ad_model": "face_yolov8n.pt", "ad_prompt": "a smile"}]}
+    }
+    assert result.notices == ()
+
+
+# --- pictures in ---
+
+
+def test_one_picture_is_repainted_at_its_own_size(webui: FakeWebUI) -> None:
+    request = wish(images=(shown(width=136, height=96),), width=None, height=None, denoising_strength=0.4)
+    (made,) = backend(webui).invoke(request).images
+    (body,) = webui.bodies("/sdapi/v1/img2img")
+    assert made.size == (136, 96)
+    assert (body["denoising_strength"], body["resize_mode"], "mask" in body) == (0.4, 1, False)
+
+
+def test_a_mask_makes_it_inpainting(webui: FakeWebUI) -> None:
+    options = {
+        "mask_blur": 8,
+        "inpaint_fill": "latent noise",
+        "inpaint_only_masked": True,
+        "inpaint_padding": 16,
+        "inpaint_invert": True,
+    }
+    backend(webui).invoke(wish(images=(shown(),), mask=mask(), extra=options))
+    (body,) = webui.bodies("/sdapi/v1/img2img")
+    assert body["mask"]
+    assert {name: body[name] for name in body if "paint" in name or name == "mask_blur"} == {
+        "mask_blur": 8,
+        "inpainting_fill": 2,
+        "inpaint_full_res": True,
+        "inpaint_full_res_padding": 16,
+        "inpainting_mask_invert": 1,
+    }
+
+
+def test_three_pictures_are_repainted_in_one_job(webui: FakeWebUI) -> None:
+    result = backend(webui).invoke(wish(images=(shown(), shown(), shown()), n=2, seed=1))
+    assert len(result.images) == 6
+    assert webui.jobs == 1
+
+
+def test_upscaling_paints_nothing(webui: FakeWebUI) -> None:
+    result = backend(webui).invoke(
+        wish(
+            images=(shown(width=40, height=30), shown(width=20, height=20)),
+            width=None,
+            height=None,
+            extra={"upscaler": "lanczos", "upscale_by": 3.0},
+        )
+    )
+    assert [made.size for made in result.images] == [(120, 90), (60, 60)]
+    assert webui.jobs == 0
+
+
+def test_the_second_picture_controls_when_controlnet_is_on(webui: FakeWebUI) -> None:
+    line_art = InputImage(picture(64, 64, colour=(255, 255, 255)), "image/png", "lines.png")
+    options = {"controlnet_model": "control_v11p_sd15_canny", "controlnet_module": "canny", "controlnet_weight": 0.7}
+    result = backend(webui).invoke(wish(images=(shown(),), mask=line_art, extra=options))
+    (body,) = webui.bodies("/sdapi/v1/img2img")
+    (unit,) = body["alwayson_scripts"]["controlnet"]["args"]
+    assert unit.pop("image")
+    assert unit == {
+        "enabled": True,
+        "module": "canny",
+        "model": "control_v11p_sd15_canny [d14c016b]",
+        "weight": 0.7,
+        "pixel_perfect": True,
+        "save_detected_map": False,
+    }
+    assert (len(result.images), "mask" in body) == (1, False)
+
+
+def test_the_only_picture_controls_a_new_one(webui: FakeWebUI) -> None:
+    backend(webui).invoke(wish(images=(shown(),), extra={"controlnet_model": "control_v11p_sd15_canny"}))
+    assert len(webui.bodies("/sdapi/v1/txt2img")) == 1
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize("kind", ["a1111", "forge", "sdnext"])
+def test_out_of_memory_says_what_to_make_smaller(kind: Kind) -> None:
+    with FakeWebUI(kind, memory_pixels=64 * 64).run() as fake, pytest.raises(ServerUnavailable) as failed:
+        backend(fake).invoke(wish(width=128, height=128))
+    assert "OutOfMemoryError: CUDA out of memory" in str(failed.value)
+    assert "smaller size" in str(failed.value)
+
+
+def test_a_server_without_api_says_how_to_start_it() -> None:
+    with FakeWebUI(api=False).run() as fake, pytest.raises(BadRequest, match="--api"):
+        backend(fake).invoke(wish())
+
+
+@pytest.mark.parametrize("kind", ["a1111", "forge"])
+@pytest.mark.parametrize("login", [{}, {"username": "dify", "password": MARKER_KEY}])
+def test_a_wrong_login_names_its_fields_and_never_its_words(kind: Kind, login: dict[str, str]) -> None:
+    with FakeWebUI(kind, auth=("dify", "secret")).run() as fake, pytest.raises(AuthorizationFailed) as refused:
+        backend(fake, **login).invoke(wish())
+    assert "`automatic1111_username` and `automatic1111_password`" in str(refused.value)
+    assert MARKER_KEY not in repr(refused.value)
+
+
+def test_the_right_login_is_sent_unasked() -> None:
+    with FakeWebUI(auth=("dify", "秘密")).run() as fake:
+        assert backend(fake, username="dify", password="秘密").invoke(wish(checkpoint="beta")).images
+        inside = fake.url.replace("http://", "http://dify:%E7%A7%98%E5%AF%86@")
+        bound = Automatic1111.bind("automatic1111", {"automatic1111_base_url": inside})
+        assert bound.invoke(wish()).images
+
+
+def test_a_server_that_dies_while_painting_is_a_lost_connection(webui: FakeWebUI) -> None:
+    webui.drops_next = True
+    with pytest.raises(ConnectionFailed, match="was lost"):
+        backend(webui).invoke(wish())
+    assert webui.jobs == 1, "a job that may have run is not sent twice"
+
+
+def test_a_server_that_is_off_is_unreachable() -> None:
+    with FakeWebUI().run() as fake:
+        bound = backend(fake)
+    with pytest.raises(ConnectionFailed, match="could not be reached"):
+        bound.invoke(wish())
+
+
+# --- waiting ---
+
+
+def test_a_job_past_its_deadline_is_interrupted(webui: FakeWebUI, quick_looks: None) -> None:
+    webui.step_seconds = 0.02
+    with pytest.raises(ConnectionFailed, match=r"the job was interrupted at [0-9]+ %"):
+        backend(webui).invoke(wish(steps=500, timeout=0.5))
+    assert webui.asked("/sdapi/v1/interrupt") == 1
+
+
+def test_a_job_past_its_deadline_in_the_queue_leaves_the_running_one_alone(webui: FakeWebUI, quick_looks: None) -> None:
+    webui.step_seconds = 0.02
+    other = gevent.spawn(backend(webui).invoke, wish(prompt="other", steps=40, seed=1))
+    gevent.sleep(0.1)
+    with pytest.raises(ConnectionFailed, match=r"waiting in the server \(In queue: 1/1\)"):
+        backend(webui).invoke(wish(prompt="late", steps=500, timeout=0.2))
+    (made,) = other.get().images
+    assert read_picture(made.data) == ("alpha", 1, "other")
+    _until(lambda: webui.asked("/sdapi/v1/interrupt") == 1)
+    _until(lambda: len(webui._finished) == 2)
+
+
+def test_nothing_is_interrupted_where_the_server_does_not_tell_whose_job_runs(quick_looks: None) -> None:
+    with FakeWebUI(internal=False, step_seconds=0.02).run() as fake:
+        with pytest.raises(ConnectionFailed, match="was left alone"):
+            backend(fake).invoke(wish(steps=40, timeout=0.2))
+        assert fake.asked("/sdapi/v1/interrupt") == 0
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) -> None:
+    webui.step_seconds = 0.01
+    painting = gevent.spawn(_outcome, backend(webui), wish(steps=200, n=n))
+    _until(lambda: webui.jobs == 1)
+    webui.answer("POST", "/sdapi/v1/interrupt", {}, None)
+    error = painting.get()
+    assert isinstance(error, ServerUnavailable)
+    assert "interrupted at the server" in str(error)
+
+
+def test_forty_requests_of_two_tenants_get_their_own_pictures(webui: FakeWebUI, quick_looks: None) -> None:
+    webui.load_seconds, webui.step_seconds = 0.005, 0.001
+    wishes = [wish(seed=k, prompt=f"wish {k}", checkpoint=("alpha", "beta")[k % 2]) for k in range(40)]
+    tenants = [backend(webui), backend(webui, username="second", password="tenant")]
+    painting = [gevent.spawn(tenants[k % 2].invoke, asked) for k, asked in enumerate(wishes)]
+    gevent.joinall(painting, timeout=30)
+    seen = [read_picture(one.get().images[0].data) for one in painting]
+    assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
+    assert webui.most_open <= 12, "the server stalls when its forty threads are taken"
+    assert webui.asked("/sdapi/v1/sd-models") == 2, "one list per tenant"
+
+
+def _outcome(bound: Automatic1111, request: ImageRequest) -> object:
+    try:
+        return bound.invoke(request)
+    except ImageError as error:
+        return error
+
+
+def _until(true: object) -> None:
+    assert callable(true)
+    end = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < end
+        gevent.sleep(0.01)
+
+
+# --- credentials and forms ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("a1111", "AUTOMATIC1111"), ("forge", "Forge"), ("sdnext", "SD.Next"), ("old", "AUTOMATIC1111")],
+)
+def test_the_credential_check_recognises_the_server_and_paints_nothing(kind: Kind, told: str) -> None:
+    with FakeWebUI(kind).run() as fake:
+        assert backend(fake).check_access() == (f"{told} with 2 checkpoints",)
+    assert fake.jobs == 0
+
+
+def test_the_credential_check_tells_a_closed_api_from_another_service(webui: FakeWebUI) -> None:
+    webui.api = False
+    with pytest.raises(BadRequest, match="runs without its API"):
+        backend(webui).check_access()
+    webui.internal = False
+    with pytest.raises(BadRequest, match="no Stable Diffusion WebUI at `automatic1111_base_url`"):
+        backend(webui).check_access()
+
+
+def test_the_credential_check_tries_the_login() -> None:
+    with FakeWebUI(auth=("dify", "secret")).run() as fake:
+        assert backend(fake, username="dify", password="secret").check_access()
+        with pytest.raises(AuthorizationFailed):
+            backend(fake, username="dify", password="wrong").check_access()
+
+
+def own_model(fake: FakeWebUI, **fields: str) -> Automatic1111:
+    bound = Automatic1111.bind("my-webui", {"backend": "automatic1111", "base_url": fake.url, **fields})
+    assert isinstance(bound, Automatic1111)
+    return bound
+
+
+def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -> None:
+    options = {rule.name: rule.options for rule in own_model(webui).rules()}
+    assert options["checkpoint"] == options["refiner_checkpoint"] == ("alpha", "beta")
+    assert options["sampler"] == ("DPM++ 2M", "DPM++ SDE", "Euler a", "Euler", "DDIM")
+    assert options["scheduler"] == ("Automatic", "Karras", "SGM Uniform")
+    assert options["style_preset"] == ("cinematic", "ink, wash")
+    assert options["hires_upscaler"][:3] == ("Latent", "Latent (nearest)", "None")
+    assert options["vae"] == ()
+
+
+def test_the_form_works_with_the_server_off_and_asks_it_once() -> None:
+    with FakeWebUI().run() as fake:
+        bound = own_model(fake)
+    rules = bound.rules()
+    assert {rule.name: rule.options for rule in rules}["checkpoint"] == ()
+    assert [rule.name for rule in bound.rules()] == [rule.name for rule in rules]
+
+
+def test_the_checkpoint_of_an_own_model_applies_unless_the_node_names_one(webui: FakeWebUI) -> None:
+    bound = own_model(webui, checkpoint="beta")
+    assert [read_picture(bound.invoke(wish(checkpoint=asked)).images[0].data)[0] for asked in (None, "alpha")] == [
+        "beta",
+        "alpha",
+    ]
