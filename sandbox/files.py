@@ -24,6 +24,7 @@ from graphon.file.file_factory import standardize_file_type
 from graphon.file.models import File
 from graphon.file.protocols import WorkflowFileRuntimeProtocol
 from graphon.http import HttpResponse, HttpxHttpClient
+from graphon.nodes.llm.file_saver import FileSaverImpl
 from graphon.nodes.protocols import FileReferenceFactoryProtocol, ToolFileManagerProtocol
 
 _LINK_LIFETIME = 300.0
@@ -206,6 +207,11 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
                 number += 1
             else:
                 return path
+
+
+def file_saver(store: FileStore) -> FileSaverImpl:
+    """The engine's own way from a model's answer to a file: a URL is downloaded, inline data is written as it is."""
+    return FileSaverImpl(tool_file_manager=store, file_reference_factory=store, http_client=HostHttpClient(store))
 
 
 class HostHttpClient(HttpxHttpClient):

@@ -72,6 +72,10 @@ class PollingReply:
     statistics: CallStatistics
 
     @property
+    def usage(self) -> Usage | None:
+        return self.result.usage if self.result else None
+
+    @property
     def text(self) -> str:
         return protocol.text_of([self.result.message] if self.result else [])
 
@@ -125,7 +129,7 @@ class Host:
         limits: the daemon's limits; tests make them small.
 
     Raises:
-        PluginStartError: a process did not come up (on entering).
+        PluginStartError: a process did not come up (on entering, or in `start`).
 
     """
 
@@ -148,15 +152,25 @@ class Host:
         self._turn_lock = threading.Lock()
         self.restarts = 0
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """
+        Start the processes that do not run yet and wait until all are ready.
+
+        Raises:
+            PluginStartError: one did not come up; none is left running.
+
+        """
         try:
-            started = [self._start() for _ in self._slots]
-            for index, process in enumerate(started):
-                self._slots[index] = process
-                process.wait_ready()
+            self._slots = [slot or self._start() for slot in self._slots]
+            for process in self._slots:
+                if process is not None:
+                    process.wait_ready()
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(

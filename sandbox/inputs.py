@@ -53,7 +53,7 @@ def _value(variable: VariableEntity, given: Given, store: FileStore) -> Any:
         case VariableEntityType.CHECKBOX:
             return given if isinstance(given, bool) else str(given).lower() in {"true", "1", "yes"}
         case VariableEntityType.JSON_OBJECT:
-            return json.loads(given) if isinstance(given, str) else given
+            return _json_object(variable, given)
         case _:
             return _text(variable, str(given))
 
@@ -87,6 +87,14 @@ def _number(variable: VariableEntity, given: Given) -> int | float:
         msg = f"{variable.variable} in input form must be a number, not {given!r}"
         raise InputError(msg) from error
     return int(number) if number.is_integer() else number
+
+
+def _json_object(variable: VariableEntity, given: Given) -> Any:
+    try:
+        return json.loads(given) if isinstance(given, str) else given
+    except ValueError as error:
+        msg = f"{variable.variable} in input form must be a JSON object: {error}"
+        raise InputError(msg) from error
 
 
 def _text(variable: VariableEntity, given: str) -> str:

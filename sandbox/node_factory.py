@@ -14,12 +14,12 @@ from graphon.nodes.http_request.config import build_http_request_config
 from graphon.nodes.http_request.entities import HttpRequestNodeData
 from graphon.nodes.http_request.node import HttpRequestNode, HttpRequestNodeDependencies
 from graphon.nodes.llm import LLMNode, LLMNodeData
-from graphon.nodes.llm.file_saver import FileSaverImpl
 from graphon.nodes.llm.runtime_protocols import LLMProtocol
 
 from sandbox.code_runner import code_executor
-from sandbox.files import FileStore, HostHttpClient
-from sandbox.host import Host, Values
+from sandbox.credentials import Credentials
+from sandbox.files import FileStore, HostHttpClient, file_saver
+from sandbox.host import Host
 from sandbox.local_llm import LocalModel, Script
 from sandbox.model_adapter import plugin_model
 
@@ -34,7 +34,7 @@ class Services:
     Args:
         host: the plugin, for LLM nodes of its provider.
         store: files.
-        credentials: of the plugin's provider.
+        credentials: what the host has stored for the plugin's provider and models.
         script: answers of the local stand-in, by node id or title.
         polling: the engine's limits for polling; None for its defaults (checks every 1 to 30 s).
 
@@ -42,7 +42,7 @@ class Services:
 
     host: Host
     store: FileStore
-    credentials: Values = field(default_factory=dict)
+    credentials: Credentials = field(default_factory=Credentials)
     script: Script = field(default_factory=dict)
     polling: LLMPollingConfig = field(default_factory=LLMPollingConfig)
 
@@ -52,7 +52,7 @@ class Services:
         provider, name = settings["provider"], settings["name"]
         parameters = settings.get("completion_params") or {}
         if provider == self.host.provider:
-            return plugin_model(self.host, provider, name, parameters, self.credentials, self.polling)
+            return plugin_model(self.host, provider, name, parameters, self.credentials.of(name), self.polling)
         answer = self.script.get(node_id, self.script.get(str(data.get("title"))))
         return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=answer)
 
@@ -85,11 +85,7 @@ class NodeFactory(engine.SlimDslNodeFactory):
             init_params=self.init_params,
             runtime_state=self.runtime_state,
             model_instance=self.services.model(request.node_id, request.data_payload),
-            llm_file_saver=FileSaverImpl(
-                tool_file_manager=self.services.store,
-                file_reference_factory=self.services.store,
-                http_client=HostHttpClient(self.services.store),
-            ),
+            llm_file_saver=file_saver(self.services.store),
             prompt_message_serializer=engine._PassthroughPromptMessageSerializer(),  # noqa: SLF001
             jinja2_template_renderer=engine._DefaultJinja2TemplateRenderer(),  # noqa: SLF001
             default_query_selector=("sys", "query"),

@@ -81,7 +81,7 @@ class PluginProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "main"],
             cwd=directory,
-            env={**os.environ, "INSTALL_METHOD": "local", **environment},
+            env={**_own_environment(), "INSTALL_METHOD": "local", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -190,6 +190,8 @@ class PluginProcess:
             case {"event": "heartbeat"}:
                 self._last_heartbeat = time.monotonic()
                 self._ready.set()
+            case {"event": "log", "data": {"level": str(level), "message": str(text)}}:
+                self.log_messages.append(f"{level}: {text}")
             case {"event": "log" | "error", "data": data}:
                 self.log_messages.append(str(data))
             case {"event": _}:
@@ -230,6 +232,11 @@ class PluginProcess:
                 self._kill_reason = f"killed: no heartbeat for {silence:.1f} s"
                 self._process.kill()
                 return
+
+
+def _own_environment() -> dict[str, str]:
+    """As the daemon does, all of it; but a path meant for this process must not shadow the plugin's own modules."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

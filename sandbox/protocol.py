@@ -15,6 +15,8 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from sandbox.errors import RefusedError
+
 type JsonObject = dict[str, JsonValue]
 
 LINE_LIMIT = 5_242_880
@@ -164,13 +166,13 @@ def images_of(messages: Iterable[Message]) -> tuple[Image, ...]:
     All image parts in order, decoded as strictly as the host decodes them.
 
     Raises:
-        ValueError: `base64_data` is not plain base64 (line breaks and data-URI prefixes included).
+        RefusedError: `base64_data` is not plain base64 (a line break or a data-URI prefix is enough).
 
     """
     parts = (part for message in messages for part in message.contents if part.type == "image")
     return tuple(
         Image(
-            data=base64.b64decode(part.base64_data, validate=True),
+            data=_decode(part.base64_data),
             url=part.url,
             mime_type=part.mime_type,
             format=part.format,
@@ -178,6 +180,14 @@ def images_of(messages: Iterable[Message]) -> tuple[Image, ...]:
         )
         for part in parts
     )
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        msg = f"the host cannot decode this image: {error}; its data begins with {text[:40]!r}"
+        raise RefusedError(msg) from error
 
 
 def text_part(text: str) -> JsonObject:

@@ -122,7 +122,7 @@ def run_workflow(
         InputError: the inputs do not fit the start node.
 
     """
-    document = _document(dsl.read_text(encoding="utf-8") if isinstance(dsl, Path) else dsl)
+    document = _document(_read(dsl) if isinstance(dsl, Path) else dsl)
     with use_workflow_file_runtime(services.store):
         engine = _engine(document, inputs, services, system={"query": query, "files": _uploads(files, services)})
         recorder = _Recorder(_model_labels(document, services))
@@ -156,6 +156,14 @@ def _model_labels(document: DslDocument, services: Services) -> dict[str, str]:
 
 def _uploads(files: Sequence[Path], services: Services) -> list[File]:
     return [upload(path, services.store) for path in files]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise WorkflowError(msg) from error
 
 
 def _document(text: str) -> DslDocument:
@@ -286,9 +294,3 @@ class _Recorder:
 
 def _plain(value: object) -> Any:
     return value.to_object() if isinstance(value, Segment) else value
-
-
-def iterate_files(run: WorkflowRun) -> Iterator[File]:
-    """Every file among the app's outputs."""
-    for value in run.outputs.values():
-        yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, File))

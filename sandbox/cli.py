@@ -1,0 +1,268 @@
+"""
+The command line of the stand-in host: `python -m sandbox run|invoke|check|models`.
+
+Exit codes: 0 done; 1 the plugin refused, or the workflow failed; 2 wrong use (arguments, inputs, files);
+3 the plugin process failed (no start, a crash, a line over the host's limit, a time-out); 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+from graphon.file.enums import FileType
+from graphon.http import HttpStatusError
+from httpx import RequestError
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from sandbox import protocol
+from sandbox.credentials import Credentials, CredentialsFileError, load_credentials
+from sandbox.errors import HostError, PluginError
+from sandbox.files import FileStore, file_saver
+from sandbox.host import CallStatistics, Host, InvokeReply, PollingReply
+from sandbox.inputs import InputError
+from sandbox.local_llm import Script
+from sandbox.node_factory import Services
+from sandbox.package import Package, PackageError, read_package
+from sandbox.parameters import ParameterError, Schema, parse_parameters
+from sandbox.protocol import Image, JsonObject
+from sandbox.report import call_lines, workflow_report
+from sandbox.status import StatusLine
+from sandbox.workflow import WorkflowError, WorkflowRun, run_workflow
+
+_ROOT = Path(__file__).parent.parent
+_USER_ERRORS = (CredentialsFileError, InputError, OSError, PackageError, ParameterError, WorkflowError)
+_DOWNLOAD_ERRORS = (HttpStatusError, RequestError)
+_SCRIPT: TypeAdapter[dict[str, str | dict[str, JsonValue]]] = TypeAdapter(dict[str, str | dict[str, JsonValue]])
+
+DONE, REFUSED, MISUSED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What every command works with."""
+
+    arguments: argparse.Namespace
+    options: Sequence[str]
+    package: Package
+    credentials: Credentials
+    host: Host
+
+    @property
+    def store(self) -> FileStore:
+        stem = getattr(self.arguments, "model", None) or Path(getattr(self.arguments, "file", "image")).stem
+        return FileStore(self.arguments.out, stem=f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = _parser()
+    arguments, options = parser.parse_known_args(argv)
+    if options and arguments.command is not _invoke:
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
+    try:
+        return _run_command(arguments, options)
+    except PluginError as error:
+        return _complain(error.message, REFUSED)
+    except HostError as error:
+        return _complain(str(error), BROKEN)
+    except _USER_ERRORS as error:
+        return _complain(str(error), MISUSED)
+    except _DOWNLOAD_ERRORS as error:
+        return _complain(f"the host cannot fetch the picture: {error}", REFUSED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; a job already started at a service goes on there", INTERRUPTED)
+
+
+def _run_command(arguments: argparse.Namespace, options: Sequence[str]) -> int:
+    package = read_package(arguments.plugin_dir)
+    credentials = load_credentials(_credentials_path(arguments), os.environ, package)
+    with _open_host(arguments) as host:
+        command: Callable[[_Session], int] = arguments.command
+        return command(_Session(arguments, options, package, credentials, host))
+
+
+def _open_host(arguments: argparse.Namespace) -> AbstractContextManager[Host]:
+    host = Host(plugin_dir=arguments.plugin_dir, processes=arguments.processes)
+    with StatusLine("starting the plugin"):
+        host.start()
+    return host
+
+
+def _complain(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
+
+
+def _credentials_path(arguments: argparse.Namespace) -> Path | None:
+    """The file that was named, else the default one where there is one."""
+    if arguments.credentials is not None:
+        return Path(arguments.credentials)
+    default: Path = arguments.plugin_dir / "credentials.json"
+    return default if default.exists() else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--credentials", metavar="FILE", help="JSON object of the provider's fields (credentials.json)")
+    common.add_argument("--plugin-dir", type=Path, default=_ROOT, help="folder of the plugin (this project)")
+    common.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (out)")
+    common.add_argument("--processes", type=int, default=1, help="plugin processes that share the calls (1)")
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A stand-in for Dify on this machine.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_run(commands.add_parser("run", parents=[common], allow_abbrev=False, help="run a workflow or chatflow"))
+    _add_invoke(commands.add_parser("invoke", parents=[common], allow_abbrev=False, help="call one model"))
+    check = commands.add_parser("check", parents=[common], allow_abbrev=False, help="check the credentials")
+    check.set_defaults(command=_check)
+    models = commands.add_parser("models", parents=[common], allow_abbrev=False, help="list models and parameters")
+    models.set_defaults(command=_models)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="a Dify app, e.g. workflows/text_to_image.yml")
+    parser.add_argument(
+        "-i", "--input", action="append", default=[], metavar="NAME=VALUE", help="start input; a file as NAME=@path"
+    )
+    parser.add_argument("--query", default="", help="the user's message to a chatflow")
+    parser.add_argument("--file", dest="files", action="append", type=Path, default=[], help="attachment to a chatflow")
+    parser.add_argument(
+        "--answers", type=Path, help="YAML: what other providers' LLM nodes answer, by node id or title"
+    )
+    parser.set_defaults(command=_run)
+
+
+def _add_invoke(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--prompt", required=True)
+    parser.add_argument("--system", default="", help="system message")
+    parser.add_argument("--image", action="append", type=Path, default=[], help="input image, may be repeated")
+    parser.add_argument("--poll", action="store_true", help="start a job and check it, as a workflow does")
+    parser.add_argument("--stream", action="store_true", help="ask for one chunk per image")
+    parser.epilog = "Any other --<parameter> value is a parameter of the model: --steps 30 --seed 42 --details."
+    parser.set_defaults(command=_invoke)
+
+
+def _run(session: _Session) -> int:
+    arguments = session.arguments
+    services = Services(
+        host=session.host, store=session.store, credentials=session.credentials, script=_script(arguments.answers)
+    )
+    with StatusLine(f"running {arguments.file.name}") as status:
+        run = run_workflow(
+            arguments.file,
+            dict(_input(text) for text in arguments.input),
+            services,
+            query=arguments.query,
+            files=arguments.files,
+            on_event=lambda run: _show_progress(status, run),
+        )
+    print(workflow_report(run))
+    return DONE if run.status in {"succeeded", "partial-succeeded"} else REFUSED
+
+
+def _show_progress(status: StatusLine, run: WorkflowRun) -> None:
+    status.text = ", ".join(
+        f"{node.title}" + (f" (check {node.checks})" if node.checks else "")
+        for node in run.nodes
+        if node.status == "running"
+    )
+
+
+def _input(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        msg = f"-i takes NAME=VALUE, not {text!r}"
+        raise InputError(msg)
+    if not value.startswith("@"):
+        return name, value
+    paths = [Path(part.removeprefix("@")) for part in value.split(",")]
+    return name, paths[0] if len(paths) == 1 else paths
+
+
+def _script(path: Path | None) -> Script:
+    if path is None:
+        return {}
+    try:
+        return _SCRIPT.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        msg = f"{path} is no YAML mapping of nodes to answers: {error}"
+        raise InputError(msg) from error
+
+
+def _invoke(session: _Session) -> int:
+    arguments = session.arguments
+    credentials = session.credentials.of(arguments.model)
+    parameters = parse_parameters(session.options, _schema(session, arguments.model))
+    messages = _messages(arguments)
+    calls: list[CallStatistics] = []
+    with StatusLine(arguments.model) as status:
+        if arguments.poll:
+            reply: InvokeReply | PollingReply = session.host.run_polling(
+                arguments.model, credentials, messages, parameters, on_check=lambda check: _count(calls, check, status)
+            )
+        else:
+            reply = session.host.invoke(arguments.model, credentials, messages, parameters, stream=arguments.stream)
+            calls.append(reply.statistics)
+    if isinstance(reply, PollingReply) and reply.status == "failed":
+        return _complain(str(reply.error), REFUSED)
+    files = _save(reply.images, session.store)
+    print("\n".join(call_lines(reply.text, files, reply.usage, calls)))
+    return DONE
+
+
+def _count(calls: list[CallStatistics], check: PollingReply, status: StatusLine) -> None:
+    calls.append(check.statistics)
+    status.text = f"check {len(calls)}"
+
+
+def _schema(session: _Session, model: str) -> Schema:
+    raw = session.host.model_schema(model, session.credentials.of(model))
+    if raw is None:
+        msg = f"there is no model {model}; there are: {', '.join(session.package.models)}"
+        raise ParameterError(msg)
+    return Schema.model_validate(raw)
+
+
+def _messages(arguments: argparse.Namespace) -> list[JsonObject]:
+    missing = [str(path) for path in arguments.image if not path.is_file()]
+    if missing:
+        msg = f"there is no file {', '.join(missing)}"
+        raise InputError(msg)
+    images = [protocol.image_file_part(path) for path in arguments.image]
+    system = [protocol.system(arguments.system)] if arguments.system else []
+    return [*system, protocol.user(*images, arguments.prompt)]
+
+
+def _save(images: Sequence[Image], store: FileStore) -> list[Path]:
+    saver = file_saver(store)
+    for image in images:
+        if image.url:
+            saver.save_remote_url(image.url, FileType.IMAGE)
+        else:
+            saver.save_binary_string(image.data, image.mime_type, FileType.IMAGE)
+    return store.written
+
+
+def _check(session: _Session) -> int:
+    with StatusLine("asking the services"):
+        session.host.validate_provider_credentials(session.credentials.provider)
+        for model, credentials in session.credentials.models.items():
+            session.host.validate_model_credentials(model, credentials)
+    print("\n".join(session.host.process(0).log_messages))
+    filled = ", ".join(sorted(session.credentials.provider)) or "none"
+    print(f"The credentials may be saved. Fields filled: {filled}.")
+    return DONE
+
+
+def _models(session: _Session) -> int:
+    for model in (*session.package.models, *session.credentials.models):
+        schema = _schema(session, model)
+        print(f"{model}  [{', '.join(schema.features or [])}]")
+        print(f"    {', '.join(rule.name for rule in schema.parameter_rules) or 'no parameters'}")
+    return DONE

@@ -1,0 +1,79 @@
+"""What Dify would have stored for the provider and for models added by the user, read from outside the repository."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graphon.model_runtime.schema_validators.provider_credential_schema_validator import (
+    ProviderCredentialSchemaValidator,
+)
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from sandbox.host import Values
+from sandbox.package import Package
+
+
+class CredentialsFileError(Exception):
+    """The credentials cannot be used: bad JSON, an unknown field, a required one missing."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Of the provider, and of each customizable model by its name."""
+
+    provider: Values = field(default_factory=dict)
+    models: Mapping[str, Values] = field(default_factory=dict)
+
+    def of(self, model: str) -> Values:
+        """What a call of this model carries: its own credentials where it was added by the user."""
+        return self.models.get(model, self.provider)
+
+
+class _File(BaseModel):
+    """`{"<variable>": "<value>", ..., "models": {"<name>": {...}}}`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    models: dict[str, dict[str, JsonValue]] = {}
+
+
+def load_credentials(path: Path | None, environment: Mapping[str, str], package: Package) -> Credentials:
+    """
+    The file's values, then the environment's: `<PROVIDER>_<VARIABLE>`, e.g. `IMAGE_GENERATION_STABILITY_API_KEY`.
+
+    Raises:
+        CredentialsFileError: see there. No value is ever quoted.
+
+    """
+    content = _read(path) if path else _File()
+    provider = {**(content.model_extra or {}), **_from_environment(environment, package)}
+    return Credentials(provider=_validated(provider, package), models=content.models)
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        msg = f"there is no credentials file {path}"
+        raise CredentialsFileError(msg) from error
+    except (ValueError, ValidationError) as error:
+        msg = f"{path} is not a JSON object of credentials"
+        raise CredentialsFileError(msg) from error
+
+
+def _from_environment(environment: Mapping[str, str], package: Package) -> dict[str, str]:
+    prefix = f"{package.provider.upper()}_"
+    return {name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)}
+
+
+def _validated(values: Mapping[str, object], package: Package) -> Values:
+    known = [field.variable for field in package.provider_form.credential_form_schemas]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        msg = f"the provider's form has no field {', '.join(unknown)}; it has: {', '.join(known)}"
+        raise CredentialsFileError(msg)
+    try:
+        return ProviderCredentialSchemaValidator(package.provider_form).validate_and_filter(dict(values))
+    except ValueError as error:
+        raise CredentialsFileError(str(error)) from error

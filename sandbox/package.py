@@ -1,0 +1,93 @@
+"""The plugin's folder as the daemon reads it at installation: manifest, provider form, model cards."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from graphon.model_runtime.entities.provider_entities import ModelCredentialSchema, ProviderCredentialSchema
+from pydantic import BaseModel, Field, ValidationError
+
+
+class PackageError(Exception):
+    """The folder holds no plugin that can be read."""
+
+
+class _Plugins(BaseModel):
+    models: list[str]
+
+
+class _Manifest(BaseModel):
+    author: str
+    name: str
+    version: str
+    plugins: _Plugins
+
+
+class _Llm(BaseModel):
+    predefined: list[str]
+
+
+class _Models(BaseModel):
+    llm: _Llm
+
+
+class _Provider(BaseModel):
+    provider: str
+    provider_credential_schema: ProviderCredentialSchema = Field(
+        default_factory=lambda: ProviderCredentialSchema(credential_form_schemas=[])
+    )
+    model_credential_schema: ModelCredentialSchema | None = None
+    models: _Models
+
+
+class _Card(BaseModel):
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """What the host knows of a plugin without starting it."""
+
+    author: str
+    name: str
+    version: str
+    provider: str
+    provider_form: ProviderCredentialSchema
+    model_form: ModelCredentialSchema | None
+    models: tuple[str, ...]
+
+
+def read_package(folder: Path) -> Package:
+    """
+    Read the plugin in a folder.
+
+    Raises:
+        PackageError: a file is missing or malformed.
+
+    """
+    manifest = _read(folder / "manifest.yaml", _Manifest)
+    provider = _read(folder / manifest.plugins.models[-1], _Provider)  # of several, the daemon keeps the last
+    return Package(
+        author=manifest.author,
+        name=manifest.name,
+        version=manifest.version,
+        provider=provider.provider,
+        provider_form=provider.provider_credential_schema,
+        model_form=provider.model_credential_schema,
+        models=_model_names(folder, provider.models.llm.predefined),
+    )
+
+
+def _model_names(folder: Path, patterns: list[str]) -> tuple[str, ...]:
+    cards = sorted(
+        path for pattern in patterns for path in folder.glob(pattern) if not path.name.startswith("_position.")
+    )
+    return tuple(_read(card, _Card).model for card in cards)
+
+
+def _read[M: BaseModel](path: Path, kind: type[M]) -> M:
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise PackageError(msg) from error

@@ -1,0 +1,221 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from sandbox import Host, cli
+from sandbox.protocol import JsonObject
+from sandbox.status import StatusLine
+from tests.sandbox.apps import OTHER_PROVIDER, answer, app, end, llm, start, variable
+from tests.sandbox.conftest import PLUGIN
+
+KEY = "sk-marker-key"
+
+type Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line on the shared plugin processes: exit code, stdout, stderr."""
+    monkeypatch.setattr(cli, "_open_host", lambda _: nullcontext(host))
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code = cli.main([*map(str, arguments), "--plugin-dir", str(PLUGIN), "--out", str(tmp_path / "out")])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_invoke_writes_the_picture_and_a_short_report(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("invoke", "--model", "painter", "--prompt", "a cat")
+    assert (code, err) == (0, "")
+    (picture,) = (tmp_path / "out").iterdir()
+    lines = out.splitlines()
+    assert lines[0] == "text: a cat"
+    assert lines[1].startswith(f"file: {picture} (8x8 PNG, ")
+    assert re.fullmatch(r"time: [\d.]+ s in 1 call\(s\), largest line [\d.]+ KiB", lines[2])
+
+
+def test_invoke_passes_typed_parameters_and_images(run: Run, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"\x89PNG")
+    _, out, _ = run(
+        *("invoke", "--model", "painter", "--prompt", "a", "--system", "be bold", "--image", photo),
+        *("--act", "echo", "--seed", "42", "--amount=0.5"),
+    )
+    assert '"parameters": {"act": "echo", "amount": 0.5, "seed": 42}' in out
+    assert '"photo.png"' in out
+    assert "be bold" in out
+
+
+def test_invoke_polls_when_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.host.time.sleep", lambda _: None)
+    code, out, _ = run("invoke", "--model", "job", "--prompt", "a", "--poll")
+    assert (code, out.splitlines()[0][:18]) == (0, "text: painted by [")
+    assert "in 3 call(s)" in out
+
+
+def test_invoke_prints_the_plugins_sentence_as_it_is(run: Run) -> None:
+    code, out, err = run("invoke", "--model", "painter", "--prompt", "no such size", "--act", "refuse")
+    assert (code, out) == (1, "")
+    assert err.endswith("no such size\n")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["invoke", "--model", "nobody", "--prompt", "a"], "there is no model nobody; there are: job, painter"),
+        (
+            ["invoke", "--model", "job", "--prompt", "a", "--stepp", "3"],
+            "no parameter stepp; it has: act, amount, seed",
+        ),
+        (["invoke", "--model", "job", "--prompt", "a", "--seed", "x"], "--seed takes a value of type int, not 'x'"),
+        (["invoke", "--model", "job", "--prompt", "a", "--image", "no.png"], "there is no file no.png"),
+        (["invoke", "--model", "job", "--prompt", "a", "stray"], "'stray' is neither an option"),
+        (["run", "missing.yml"], "missing.yml cannot be read"),
+        (["check", "--credentials", "missing.json"], "there is no credentials file missing.json"),
+    ],
+)
+def test_wrong_use_is_answered_with_a_sentence(run: Run, arguments: list[str], complaint: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert complaint in err
+
+
+def test_run_reports_nodes_outputs_and_files(run: Run, tmp_path: Path) -> None:
+    dsl = app(
+        "start -> enhance",
+        "enhance -> llm",
+        "llm -> end",
+        start=start(variable("prompt")),
+        enhance=llm("{{#start.prompt#}}", model="gpt-4o", provider=OTHER_PROVIDER),
+        llm=llm("{{#enhance.text#}}\n"),
+        end=end(text=["llm", "text"]),
+    )
+    answers = _write(tmp_path / "answers.yml", "enhance: a cat in oil")
+    code, out, err = run("run", _write(tmp_path / "app.yml", dsl), "-i", "prompt=a cat", "--answers", answers)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("succeeded in ")
+    assert re.fullmatch(r"  ✓ enhance +[\d.]+ s  llm, gpt-4o \(local stand-in\)", lines[2])
+    assert re.fullmatch(r"  ✓ llm +[\d.]+ s  llm, painter", lines[3])
+    assert "text: a cat in oil\n![](http://localhost/files/tools/" in out
+    assert lines[-1].startswith(f"file: {tmp_path / 'out'}/app-")
+
+
+def test_run_answers_a_chatflow_with_an_attachment(run: Run, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"\x89PNG")
+    vision: JsonObject = {"enabled": True, "configs": {"variable_selector": ["sys", "files"], "detail": "high"}}
+    dsl = app(
+        "start -> llm",
+        "llm -> answer",
+        mode="advanced-chat",
+        start=start(),
+        llm=llm("{{#sys.query#}}", parameters={"act": "echo"}, vision=vision),
+        answer=answer("{{#llm.text#}}"),
+    )
+    code, out, _ = run("run", _write(tmp_path / "app.yml", dsl), "--query", "a fox", "--file", photo)
+    assert code == 0
+    assert "a fox" in out
+    assert "photo.png" in out
+
+
+def test_a_failed_run_says_why(run: Run, tmp_path: Path) -> None:
+    dsl = app("start -> llm", "llm -> end", start=start(), llm=llm("rude", parameters={"act": "refuse"}), end=end())
+    code, out, _ = run("run", _write(tmp_path / "app.yml", dsl))
+    assert code == 1
+    assert re.match(r"failed in [\d.]+ s: .*rude\n", out)
+    assert re.search(r"  ✗ llm +[\d.]+ s  llm, painter, .*rude", out)
+
+
+def test_check_speaks_of_fields_and_never_of_keys(run: Run, tmp_path: Path) -> None:
+    file = _write(tmp_path / "credentials.json", json.dumps({"api_key": KEY, "models": {"painter": {"api_key": KEY}}}))
+    code, out, err = run("check", "--credentials", file)
+    assert (code, err) == (0, "")
+    assert "Fields filled: api_key" in out
+    assert KEY not in out
+
+
+def test_the_environment_wins_over_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISBEHAVING_API_KEY", "wrong")
+    file = _write(tmp_path / "credentials.json", json.dumps({"api_key": "right"}))
+    assert run("check", "--credentials", file) == (1, "", "Fill in another api_key.\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [('{"apikey": "%s"}', "no field apikey; it has: api_key"), ('["%s"]', "not a JSON object"), ("%s", "not a JSON")],
+)
+def test_a_bad_credentials_file_is_named_without_its_content(
+    run: Run, tmp_path: Path, content: str, complaint: str
+) -> None:
+    code, out, err = run("check", "--credentials", _write(tmp_path / "credentials.json", content % KEY))
+    assert (code, out) == (2, "")
+    assert complaint in err
+    assert KEY not in err
+
+
+def test_models_lists_features_and_parameters(run: Run) -> None:
+    assert run("models") == (
+        0,
+        "job  [vision, polling, structured-output]\n    act, amount, seed\npainter  [vision]\n    act, amount, seed\n",
+        "",
+    )
+
+
+def test_a_crash_of_the_plugin_has_its_own_exit_code(run: Run) -> None:
+    code, _, err = run("invoke", "--model", "painter", "--prompt", "a", "--act", "crash")
+    assert code == 3
+    assert "the last words" in err
+
+
+def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "sandbox", "invoke", "--plugin-dir", PLUGIN, "--model", "painter", "--prompt", "a cat"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PLUGIN.parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "file: out/painter-" in done.stdout
+    assert len([*(tmp_path / "out").iterdir()]) == 1
+
+
+class _Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_status_line_shows_its_text_on_a_terminal_and_leaves_nothing_behind() -> None:
+    terminal = _Terminal()
+    with StatusLine("painting", terminal, period=0.001):
+        while "painting" not in terminal.getvalue():
+            time.sleep(0.001)
+    assert terminal.getvalue().endswith("\r\x1b[2K")
+
+
+def test_the_status_line_is_silent_elsewhere() -> None:
+    stream = StringIO()
+    with StatusLine("painting", stream, period=0.001):
+        pass
+    assert stream.getvalue() == ""
