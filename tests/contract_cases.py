@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tests.fakes import MARKER_KEY
 from tests.servers.automatic1111 import FakeWebUI
+from tests.servers.qwen_image import model_studio
 from tests.servers.stability import FakeStability
 
 type Credentials = dict[str, str]
@@ -50,5 +51,11 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"stability_base_url": url, "stability_api_key": MARKER_KEY},
         serve=lambda: FakeStability(key=MARKER_KEY),
         edit_model="sd3.5-medium",
+    ),
+    "qwen_image": Case(
+        "qwen-image-3.0",
+        credentials=lambda url: {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": url},
+        serve=lambda: model_studio(key=MARKER_KEY),
+        edit_model="qwen-image-edit-plus",
     ),
 }

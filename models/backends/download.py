@@ -66,13 +66,13 @@ def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
         raise BadRequest(
             f"{attempt} failed", "the address is not an http(s) URL", "Give a URL that starts with https://"
         )
-    if not allow_private and not _is_public(parts.hostname):
+    if not allow_private and not is_public(parts.hostname):
         raise BadRequest(
             f"{attempt} failed", f"{parts.hostname} is not a public address", "Only public addresses are fetched here"
         )
 
 
-def _is_public(hostname: str) -> bool:
+def is_public(hostname: str) -> bool:
     try:
         found = socket.getaddrinfo(hostname, None)
     except OSError:

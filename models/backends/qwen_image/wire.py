@@ -1,0 +1,181 @@
+"""What travels to Model Studio and back: request bodies are strict, replies tolerant.
+
+Source: Model Studio, Qwen-Image API (multimodal generation; text2image and image-generation tasks), Wan image editing
+API (image2image tasks), task API. A field that a model does not take stays None and is not sent.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+SYNC_PATH = "services/aigc/multimodal-generation/generation"
+JOB_PATHS: Mapping[str, str] = {
+    "text2image": "services/aigc/text2image/image-synthesis",
+    "image-generation": "services/aigc/image-generation/generation",
+    "image2image": "services/aigc/image2image/image-synthesis",
+}
+ASYNC_HEADER = {"X-DashScope-Async": "enable"}
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageItem(_Sent):
+    image: str
+
+
+class TextItem(_Sent):
+    text: str
+
+
+class Message(_Sent):
+    """Pictures in their order, then exactly one text."""
+
+    role: Literal["user"] = "user"
+    content: tuple[ImageItem | TextItem, ...]
+
+
+class MessagesInput(_Sent):
+    messages: tuple[Message]
+
+
+class PromptInput(_Sent):
+    """The older shape, of text2image tasks."""
+
+    prompt: str
+    negative_prompt: str | None = None
+
+
+class FunctionInput(_Sent):
+    """The shape of image2image tasks. White parts of the mask are changed."""
+
+    function: str
+    prompt: str
+    base_image_url: str
+    mask_image_url: str | None = None
+
+
+class Parameters(_Sent):
+    """`size` is `W*H` with an asterisk. The last eight belong to image2image tasks."""
+
+    size: str | None = None
+    n: int
+    negative_prompt: str | None = None
+    prompt_extend: bool | None = None
+    prompt_extend_mode: str | None = None
+    enable_thinking: bool | None = None
+    watermark: bool
+    seed: int
+    strength: float | None = None
+    top_scale: float | None = None
+    bottom_scale: float | None = None
+    left_scale: float | None = None
+    right_scale: float | None = None
+    upscale_factor: int | None = None
+    is_sketch: bool | None = None
+
+
+class Body(_Sent):
+    model: str
+    input: MessagesInput | PromptInput | FunctionInput
+    parameters: Parameters
+
+    def json_body(self) -> dict[str, object]:
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+# Fields that some answers leave out and others fill with null or a number.
+type _Words = Annotated[str, BeforeValidator(lambda value: "" if value is None else str(value))]
+
+
+class Failure(BaseModel):
+    """The envelope of a refusal, at the top of an answer or inside a task or one of its results."""
+
+    code: _Words = ""
+    message: _Words = ""
+    request_id: _Words = ""
+
+    @property
+    def words(self) -> str:
+        """The service's words, with what its support asks for."""
+        told = ", ".join(part for part in (self.code, self.request_id and f"request {self.request_id}") if part)
+        return f"{self.message} ({told})" if self.message else told
+
+    @classmethod
+    def read(cls, parsed: object) -> Self:
+        """The envelope of any JSON, empty where there is none; OpenAI-compatible answers wrap it in `error`."""
+        try:
+            match parsed:
+                case {"error": dict(inner)}:
+                    return cls.model_validate(inner)
+                case _:
+                    return cls.model_validate(parsed)
+        except ValidationError:
+            return cls()
+
+
+class _Content(BaseModel):
+    image: str | None = None
+
+
+class _ReplyMessage(BaseModel):
+    content: tuple[_Content, ...] = ()
+
+
+class _Choice(BaseModel):
+    message: _ReplyMessage = _ReplyMessage()
+
+
+class Picture(BaseModel):
+    """One entry of a result: an address, or the failure of this one picture."""
+
+    url: str = ""
+    actual_prompt: str | None = None
+    code: _Words = ""
+    message: _Words = ""
+
+    @property
+    def failure(self) -> Failure:
+        return Failure(code=self.code, message=self.message)
+
+
+class Output(BaseModel):
+    """The output of an answer or of a task. Old tasks list `results`, everything newer `choices`."""
+
+    task_id: str = ""
+    task_status: str = ""
+    code: _Words = ""
+    message: _Words = ""
+    results: tuple[Picture, ...] = ()
+    choices: tuple[_Choice, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Every picture of every choice, and every result, failed ones included."""
+        chosen = (item.image for choice in self.choices for item in choice.message.content)
+        return (*(Picture(url=url) for url in chosen if url), *self.results)
+
+
+class Answer(BaseModel):
+    """Any 200 answer of the generation and task APIs."""
+
+    output: Output
+    request_id: _Words = ""
+
+
+class _Models(BaseModel):
+    models: list[object]
+
+
+class ModelList(BaseModel):
+    """The native list; the fields of an entry are not documented."""
+
+    output: _Models
+
+
+class CompatibleModelList(BaseModel):
+    """The OpenAI-style list."""
+
+    data: list[object]

@@ -1,0 +1,588 @@
+"""Qwen-Image against a strict stand-in for Model Studio, over real HTTP."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from models.backends.base import Running
+from models.backends.errors import (
+    AuthorizationFailed,
+    BadRequest,
+    ConnectionFailed,
+    ImageError,
+    RateLimited,
+    ServerUnavailable,
+)
+from models.backends.qwen_image import QwenImage
+from models.backends.qwen_image.results import EXPIRY
+from models.backends.registry import bind
+from models.clock import Deadline
+from models.request import ImageRequest, InputImage
+from models.result import ImageResult, Price
+from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
+
+TEXT_MODELS = ("qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-3.0", "qwen-image-3.0-pro")
+FIXED_MODELS = ("qwen-image-max", "qwen-image-plus")
+EDIT_MODELS = ("qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit", "wanx2.1-imageedit")
+JOB_MODELS = ("qwen-image-3.0", "qwen-image-3.0-pro", "qwen-image-plus", "wanx2.1-imageedit")
+
+PHOTO = InputImage(picture(1200, 800, kind="JPEG"), "image/jpeg", "photo.jpg")
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeModelStudio]:
+    with model_studio(key=MARKER_KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def beijing(studio: FakeModelStudio, monkeypatch: pytest.MonkeyPatch) -> FakeModelStudio:
+    """The stand-in as the shared host of a region, so that the price list and the advice of the region apply."""
+    from models.backends.qwen_image import account  # noqa: PLC0415 -- only its table is replaced
+
+    regions = {name: replace(region, base_url=studio.url) for name, region in account.REGIONS.items()}
+    monkeypatch.setattr(account, "REGIONS", regions)
+    return studio
+
+
+def backend(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2.0", **fields: str) -> QwenImage:
+    credentials = {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": studio.url, **fields}
+    bound = bind(model, credentials, clock)
+    assert isinstance(bound, QwenImage)
+    return bound
+
+
+def asked(model: str = "qwen-image-2.0", **more: Any) -> ImageRequest:
+    if model in EDIT_MODELS:
+        more = {"images": (PHOTO,), **more}
+    return ImageRequest(**{"model": model, "prompt": "a tea shop, 晨光茶舍", **more})
+
+
+def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2.0", **more: Any) -> ImageError:
+    """The error of a request, which never carries the key."""
+    with pytest.raises(ImageError) as caught:
+        backend(studio, clock, model).invoke(asked(model, **more))
+    assert MARKER_KEY not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
+    return caught.value
+
+
+# Every model
+
+
+@pytest.mark.parametrize("model", [*TEXT_MODELS, *FIXED_MODELS, *EDIT_MODELS])
+def test_every_model_makes_a_picture_of_the_size_it_said_with_the_seed_it_reports(
+    model: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    result = backend(studio, clock, model).invoke(asked(model, seed=7))
+    (image,) = result.images
+    assert (result.backend, result.model, image.seed) == ("qwen_image", model, 7)
+    size = studio.of_kind("submit" if model in JOB_MODELS else "generate")[0].body["parameters"].get("size")
+    if size:
+        assert f"{image.size[0]}*{image.size[1]}" == size
+    assert image.url is not None
+    assert image.image_url.endswith(SIGNATURE)
+    assert result.notices == (EXPIRY,)
+
+
+@pytest.mark.parametrize("model", [*TEXT_MODELS, "qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit"])
+def test_three_pictures_are_edited_in_their_order(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+    images = tuple(InputImage(picture(600, 400, colour=(c, c, c)), "image/png") for c in (10, 20, 30))
+    backend(studio, clock, model).invoke(asked(model, images=images))
+    content = studio.requests[0].body["input"]["messages"][0]["content"]
+    assert [list(item) for item in content] == [["image"], ["image"], ["image"], ["text"]]
+    assert len({item["image"] for item in content[:3]}) == 3
+
+
+@pytest.mark.parametrize("model", JOB_MODELS)
+def test_jobs_are_watched_through_all_their_states(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.statuses = ["PENDING", "SUSPENDED", "RUNNING", "SUCCEEDED"]
+    bound = backend(studio, clock, model)
+    job = bound.submit(asked(model, seed=7))
+    assert isinstance(job, dict)
+    assert MARKER_KEY not in json.dumps(job)
+    assert "base64" not in json.dumps(job)
+    states = [bound.check(job) for _ in range(4)]
+    assert states[:3] == [Running("queued"), Running("running"), Running("running")]
+    assert isinstance(states[3], ImageResult)
+    assert states[3].prompt == asked(model).prompt
+
+
+@pytest.mark.parametrize("model", ["qwen-image-2.0", "qwen-image-max", "qwen-image-edit"])
+def test_models_without_jobs_answer_a_submit_at_once(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+    assert isinstance(backend(studio, clock, model).submit(asked(model)), ImageResult)
+
+
+def test_the_looks_at_a_job_start_at_two_seconds_and_grow_to_five(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.statuses = ["PENDING"] * 30 + ["SUCCEEDED"]
+    backend(studio, clock, "qwen-image-3.0").invoke(asked("qwen-image-3.0"))
+    assert clock.pauses[0] == 2.0
+    assert clock.pauses[-1] == 5.0
+    assert clock.pauses == sorted(clock.pauses)
+
+
+def test_a_random_seed_is_drawn_within_the_service_and_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
+    (image,) = backend(studio, clock).invoke(asked()).images
+    assert image.seed == studio.requests[0].body["parameters"]["seed"]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_every_picture_of_every_choice_is_delivered(apart: bool, studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.choices_apart = apart
+    assert len(backend(studio, clock).invoke(asked(n=3)).images) == 3
+
+
+def test_an_extended_prompt_is_reported_where_the_service_tells_it(studio: FakeModelStudio, clock: FakeClock) -> None:
+    (image,) = backend(studio, clock, "qwen-image-plus").invoke(asked("qwen-image-plus")).images
+    assert image.revised_prompt == f"{asked().prompt}, in fine detail"
+
+
+def test_results_are_fetched_without_the_key_and_with_the_query_byte_for_byte(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    backend(studio, clock).invoke(asked())
+    (fetched,) = studio.of_kind("download")
+    assert "authorization" not in fetched.headers
+    assert fetched.path.endswith(f".png?{SIGNATURE}")
+
+
+def test_a_dated_snapshot_can_be_a_model_of_ones_own(studio: FakeModelStudio, clock: FakeClock) -> None:
+    credentials = {
+        "backend": "qwen_image",
+        "base_url": studio.url,
+        "api_key": MARKER_KEY,
+        "remote_model": "qwen-image-2.0-pro-2026-06-22",
+    }
+    bound = bind("poster", credentials, clock)
+    assert bound.rules() == bind("qwen-image-2.0-pro", {}, clock).rules()
+    assert bound.invoke(asked("poster")).model == "poster"
+    assert studio.requests[0].body["model"] == "qwen-image-2.0-pro-2026-06-22"
+
+
+# Several calls
+
+
+def test_a_model_that_makes_one_picture_per_call_is_asked_again_at_its_rate(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    """qwen-image-max takes two requests a minute."""
+    result = backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max", n=3, seed=5))
+    assert [image.seed for image in result.images] == [5, 6, 7]
+    assert clock.pauses == [30.0, 30.0]
+
+
+def test_several_tasks_are_one_job(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.statuses = ["RUNNING", "SUCCEEDED"]
+    bound = backend(studio, clock, "qwen-image-plus")
+    job = bound.submit(asked("qwen-image-plus", n=3, seed=5))
+    assert isinstance(job, dict)
+    assert bound.check(job) == Running("running, 0 of 3 finished")
+    result = bound.check(job)
+    assert isinstance(result, ImageResult)
+    assert [image.seed for image in result.images] == [5, 6, 7]
+
+
+def test_pictures_that_were_made_are_delivered_when_a_later_call_fails(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.fail("generate", 400, "DataInspectionFailed", after=1, times=9)
+    result = backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max", n=3))
+    assert len(result.images) == 1
+    assert result.notices[:2] == (EXPIRY, "1 of 3 pictures came back.")
+    assert "content filter" in result.notices[2]
+    assert len(studio.of_kind("generate")) == 2
+
+
+def test_tasks_that_were_accepted_go_on_when_a_later_one_is_refused(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.fail("submit", 400, "Arrearage", after=1)
+    result = backend(studio, clock, "qwen-image-plus").invoke(asked("qwen-image-plus", n=2))
+    assert len(result.images) == 1
+    assert any("owes money" in notice for notice in result.notices)
+
+
+def test_a_wait_for_the_next_call_that_outlasts_the_timeout_is_not_begun(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    result = backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max", n=3, timeout=45))
+    assert len(result.images) == 2
+    assert clock.pauses == [30.0]
+    assert "time for the whole job is over" in result.notices[2]
+
+
+def test_a_partly_failed_task_delivers_the_rest(studio: FakeModelStudio, clock: FakeClock) -> None:
+    bound = backend(studio, clock, "wanx2.1-imageedit")
+    made = FakeModelStudio._results(studio, {"input": {"prompt": "x"}, "parameters": {}}, studio._draw(1, (64, 64)))
+    studio.final = {"results": [*made["results"], {"code": "DataInspectionFailed", "message": "blocked"}]}  # type: ignore[misc]
+    result = bound.invoke(asked("wanx2.1-imageedit", n=2))
+    assert len(result.images) == 1
+    assert "1 of 2 pictures came back." in result.notices
+    assert any("blocked (DataInspectionFailed)" in notice for notice in result.notices)
+
+
+# Price
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "price"),
+    [
+        ("qwen-image-2.0", {"n": 2}, "0.40"),
+        ("qwen-image-3.0-pro", {}, "0.25"),
+        ("qwen-image-3.0-pro", {"width": 2048, "height": 2048}, "0.50"),
+        ("qwen-image-3.0", {"images": (PHOTO, PHOTO)}, "0.22"),
+        ("wanx2.1-imageedit", {}, "0.14"),
+    ],
+)
+def test_the_price_follows_size_and_input_pictures(
+    model: str, more: dict[str, Any], price: str, beijing: FakeModelStudio, clock: FakeClock
+) -> None:
+    result = backend(beijing, clock, model, dashscope_base_url="").invoke(asked(model, **more))
+    assert result.price == Price(Decimal(price), "CNY")
+
+
+def test_singapore_has_its_own_prices(beijing: FakeModelStudio, clock: FakeClock) -> None:
+    bound = backend(beijing, clock, dashscope_base_url="", dashscope_region="singapore")
+    assert bound.invoke(asked()).price == Price(Decimal("0.256873"), "CNY")
+
+
+def test_an_address_of_no_known_region_leaves_the_price_to_the_card(studio: FakeModelStudio, clock: FakeClock) -> None:
+    assert backend(studio, clock).invoke(asked()).price is None
+
+
+# Access
+
+
+def test_the_key_check_generates_nothing(studio: FakeModelStudio, clock: FakeClock) -> None:
+    backend(studio, clock).check_access()
+    assert [request.path for request in studio.requests] == ["/api/v1/models?page_no=1&page_size=1"]
+
+
+def test_the_key_check_falls_back_to_the_compatible_list(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.lists_models = False
+    backend(studio, clock).check_access()
+    assert [request.kind for request in studio.requests] == ["models", "compatible"]
+
+
+def test_a_bad_key_fails_the_check(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.key = "sk-another"
+    with pytest.raises(AuthorizationFailed, match="check `dashscope_api_key` and `dashscope_base_url`"):
+        backend(studio, clock).check_access()
+
+
+def test_something_else_at_the_address_is_told_from_a_bad_key(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("models", 200, "<html>a router's login page</html>", "text/html")
+    with pytest.raises(ServerUnavailable, match="the answer was not understood"):
+        backend(studio, clock).check_access()
+
+
+def test_a_key_of_another_region_is_explained_as_such(beijing: FakeModelStudio, clock: FakeClock) -> None:
+    beijing.key = "sk-of-singapore"
+    with pytest.raises(AuthorizationFailed) as caught:
+        backend(beijing, clock, dashscope_base_url="").check_access()
+    assert "InvalidApiKey" in caught.value.said
+    assert "refused by Beijing" in caught.value.next_step
+    assert "if it was made in Singapore or US (Virginia), choose that in `dashscope_region`" in caught.value.next_step
+
+
+def test_a_token_plan_key_is_asked_synchronously_and_listed_the_compatible_way(clock: FakeClock) -> None:
+    key = f"sk-sp-{MARKER_KEY}"
+    with model_studio(key=key) as server:
+        bound = backend(server, clock, "qwen-image-3.0", dashscope_api_key=key)
+        bound.check_access()
+        assert isinstance(bound.submit(asked("qwen-image-3.0")), ImageResult)
+    assert [request.kind for request in server.requests] == ["compatible", "generate", "download"]
+
+
+def test_a_token_plan_key_at_an_ordinary_host_is_told_its_own_address(
+    beijing: FakeModelStudio, clock: FakeClock
+) -> None:
+    bound = backend(beijing, clock, dashscope_base_url="", dashscope_api_key="sk-sp-xyzxyzxyz")
+    with pytest.raises(AuthorizationFailed, match=r"token-plan\.cn-beijing\.maas\.aliyuncs\.com/api/v1"):
+        bound.check_access()
+
+
+def test_an_empty_key_names_the_field_before_anything_is_sent(studio: FakeModelStudio, clock: FakeClock) -> None:
+    with pytest.raises(BadRequest, match="Fill `dashscope_api_key` in the provider's settings"):
+        backend(studio, clock, dashscope_api_key="").invoke(asked())
+    assert studio.requests == []
+
+
+def test_a_region_that_does_not_exist_is_refused(studio: FakeModelStudio, clock: FakeClock) -> None:
+    with pytest.raises(BadRequest, match="Choose one of beijing, singapore, us in `dashscope_region`"):
+        backend(studio, clock, dashscope_base_url="", dashscope_region="mars").invoke(asked())
+
+
+def test_a_model_that_the_region_does_not_offer_is_refused_with_the_regions_that_do(
+    beijing: FakeModelStudio, clock: FakeClock
+) -> None:
+    bound = backend(beijing, clock, "wanx2.1-imageedit", dashscope_base_url="", dashscope_region="singapore")
+    with pytest.raises(BadRequest, match=r"wanx2\.1-imageedit is offered in Beijing, not in Singapore"):
+        bound.invoke(asked("wanx2.1-imageedit"))
+    assert beijing.requests == []
+
+
+# Trouble
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        (400, "InvalidParameter", BadRequest, "Check the size"),
+        (400, "InvalidURL.ConnectionRefused", BadRequest, "Use another picture"),
+        (400, "InvalidImage.FileFormat", BadRequest, "Use another picture"),
+        (400, "BadRequest.TooLarge", BadRequest, "Use another picture"),
+        (400, "BadRequest.EmptyInput", BadRequest, "Check the size"),
+        (400, "InvalidParameter.DataInspection", BadRequest, "Use another picture"),
+        (400, "DataInspectionFailed", BadRequest, "content filter"),
+        (400, "data_inspection_failed", BadRequest, "content filter"),
+        (400, "IPInfringementSuspect", BadRequest, "content filter"),
+        (400, "Arrearage", AuthorizationFailed, "owes money"),
+        (400, "Throttling.AllocationQuota", RateLimited, "quota is used up"),
+        (401, "InvalidApiKey", AuthorizationFailed, "same region"),
+        (401, "invalid_api_key", AuthorizationFailed, "same region"),
+        (401, "NOT AUTHORIZED", AuthorizationFailed, "another workspace"),
+        (403, "AccessDenied", AuthorizationFailed, "grant it to the workspace"),
+        (403, "AccessDenied.Unpurchased", AuthorizationFailed, "Activate Model Studio"),
+        (403, "Model.AccessDenied", AuthorizationFailed, "grant it to the workspace"),
+        (403, "AllocationQuota.FreeTierOnly", AuthorizationFailed, "free tier only"),
+        (404, "ModelNotFound", BadRequest, "offered in Beijing and Singapore"),
+        (404, "model_not_found", BadRequest, "offered in Beijing and Singapore"),
+        (429, "Throttling.AllocationQuota", RateLimited, "quota is used up"),
+        (429, "insufficient_quota", RateLimited, "quota is used up"),
+        (429, "PostpaidBillOverdue", AuthorizationFailed, "owes money"),
+        (500, "RequestTimeOut", ServerUnavailable, "gave up after its own time limit"),
+        (500, "InternalError.Timeout", ServerUnavailable, "gave up after its own time limit"),
+        (418, "SomethingNew", BadRequest, "Change the request"),
+    ],
+)
+def test_a_refusal_that_lasts_is_told_once_with_the_next_step(
+    status: int, code: str, kind: type[ImageError], words: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.fail("generate", status, code, f"no, {MARKER_KEY}", times=9)
+    error = failed(studio, clock)
+    assert type(error) is kind
+    assert error.said == f"no, [hidden] ({code}, request e20)"
+    assert words in error.next_step
+    assert len(studio.of_kind("generate")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (429, "Throttling", RateLimited),
+        (429, "Throttling.RateQuota", RateLimited),
+        (429, "limit_requests", RateLimited),
+        (429, "Throttling.BurstRate", RateLimited),
+        (500, "InternalError", ServerUnavailable),
+        (500, "InternalError.Algo", ServerUnavailable),
+        (503, "ModelUnavailable", ServerUnavailable),
+    ],
+)
+def test_trouble_that_passes_is_waited_out_and_told_after_the_third_attempt(
+    status: int, code: str, kind: type[ImageError], studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.fail("generate", status, code, times=2)
+    assert backend(studio, clock).invoke(asked()).images
+    studio.fail("generate", status, code, times=3)
+    assert type(failed(studio, clock)) is kind
+
+
+def test_models_with_a_limit_by_the_minute_wait_for_their_next_slot(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.throttle("generate")
+    backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max"))
+    assert clock.pauses == [30.0]
+
+
+def test_the_service_s_own_wait_goes_first(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.fail("generate", 429, "Throttling.RateQuota", headers={"Retry-After": "3"})
+    backend(studio, clock).invoke(asked())
+    assert clock.pauses == [3.0]
+
+
+def test_a_request_whose_answer_was_lost_is_not_sent_again(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.drop("generate")
+    assert isinstance(failed(studio, clock), ConnectionFailed)
+    assert len(studio.of_kind("generate")) == 1
+
+
+def test_html_of_a_gateway_is_never_the_message(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("generate", 502, "<html>Bad Gateway</html>", "text/html", times=9)
+    error = failed(studio, clock)
+    assert type(error) is ServerUnavailable
+    assert error.said == "HTTP 502"
+
+
+def test_a_call_of_the_wrong_kind_is_a_bad_request_not_a_login_problem(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.fail("generate", 403, "AccessDenied", "current user api does not support synchronous calls")
+    error = failed(studio, clock)
+    assert type(error) is BadRequest
+    assert "does not take calls of this kind" in error.next_step
+
+
+def test_an_unknown_model_of_ones_own_is_told_by_name(studio: FakeModelStudio, clock: FakeClock) -> None:
+    credentials = {"backend": "qwen_image", "base_url": studio.url, "api_key": MARKER_KEY}
+    with pytest.raises(BadRequest, match=r"Check the model's name \(qwen-image-99\)"):
+        bind("qwen-image-99", credentials, clock).invoke(asked("qwen-image-99"))
+
+
+@pytest.mark.parametrize("body", ['{"output":{"choices":[]}}', '{"output":{"choices":[{"message":{"content":[]}}]}}'])
+def test_success_without_a_picture_is_an_error(body: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("generate", 200, body)
+    error = failed(studio, clock)
+    assert type(error) is ServerUnavailable
+    assert "without a picture" in error.said
+
+
+def test_an_answer_that_is_none_is_told(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("generate", 200, '{"request_id":"req-1"}')
+    assert "was not understood (output" in failed(studio, clock).said
+
+
+# Results
+
+
+def test_an_expired_address_is_told_as_such(studio: FakeModelStudio, clock: FakeClock) -> None:
+    bound = backend(studio, clock, "qwen-image-plus")
+    job = bound.submit(asked("qwen-image-plus"))
+    assert isinstance(job, dict)
+    studio.forget_pictures()
+    with pytest.raises(ServerUnavailable, match="HTTP 403") as caught:
+        bound.check(job)
+    assert "24 hours" in caught.value.next_step
+    assert not caught.value.transient
+
+
+def test_a_lost_connection_while_downloading_is_tried_again(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.drop("download", times=2)
+    assert backend(studio, clock).invoke(asked()).images
+
+
+def test_a_picture_that_cannot_be_had_for_now_keeps_the_job_alive(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("download", 503, "busy", times=3)
+    bound = backend(studio, clock, "qwen-image-plus")
+    job = bound.submit(asked("qwen-image-plus"))
+    assert isinstance(job, dict)
+    with pytest.raises(ServerUnavailable) as caught:
+        bound.check(job)
+    assert caught.value.transient
+    assert isinstance(bound.check(job), ImageResult)
+
+
+def test_a_download_that_is_no_picture_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("download", 200, "<html>login</html>", "text/html")
+    assert "HTML page" in failed(studio, clock).said
+
+
+def test_one_broken_download_of_two_delivers_the_other(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("download", 200, "", "image/png")
+    result = backend(studio, clock).invoke(asked(n=2))
+    assert len(result.images) == 1
+    assert "1 of 2 pictures came back." in result.notices
+
+
+@pytest.mark.parametrize("url", ["http://203.0.113.7/1.png", "https://127.0.0.1/1.png", "https://10.0.0.8/1.png"])
+def test_a_public_service_may_not_name_private_or_unencrypted_addresses(url: str, clock: FakeClock) -> None:
+    from models.backends.qwen_image.results import Fetcher  # noqa: PLC0415
+    from models.backends.qwen_image.wire import Picture  # noqa: PLC0415
+
+    fetcher = Fetcher(clock, "https://8.8.8.8/api/v1")
+    made = fetcher.fetch_all([Picture(url=url)], seed=1, deadline=Deadline.after(clock, 1))
+    assert made.images == ()
+    assert "https://" in str(made.failures[0]) or "not a public address" in str(made.failures[0])
+
+
+# Tasks
+
+
+def test_a_failed_task_is_told_with_its_inner_code(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.statuses = ["RUNNING", "FAILED"]
+    studio.final = {"code": "DataInspectionFailed", "message": "blocked"}
+    error = failed(studio, clock, "qwen-image-3.0")
+    assert type(error) is BadRequest
+    assert error.said == "blocked (DataInspectionFailed)"
+
+
+def test_a_task_that_failed_inside_the_service_is_the_service_s_fault(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.statuses = ["FAILED"]
+    assert type(failed(studio, clock, "qwen-image-plus")) is ServerUnavailable
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("UNKNOWN", "no longer knows the job"), ("CANCELED", "cancelled at the service"), ("NEW", r"the job \(NEW\)")],
+)
+def test_a_lost_or_cancelled_task_ends_the_job(
+    status: str, words: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.statuses = [status]
+    bound = backend(studio, clock, "qwen-image-plus")
+    job = bound.submit(asked("qwen-image-plus"))
+    assert isinstance(job, dict)
+    with pytest.raises(ServerUnavailable, match=words) as caught:
+        bound.check(job)
+    assert not caught.value.transient
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "ModelUnavailable"), (504, ""), (429, "Throttling.RateQuota")])
+def test_trouble_while_looking_keeps_the_job(status: int, code: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.fail("poll", status, code, times=7)
+    assert backend(studio, clock, "qwen-image-3.0").invoke(asked("qwen-image-3.0")).images
+
+
+def test_a_job_past_its_time_is_taken_out_of_the_queue(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.statuses = ["PENDING"]
+    error = failed(studio, clock, "qwen-image-plus", timeout=20)
+    assert type(error) is ConnectionFailed
+    assert "still running (queued)" in error.said
+    assert len(studio.of_kind("cancel")) == 1
+
+
+def test_a_running_job_cannot_be_cancelled_and_that_is_said(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.statuses = ["RUNNING"]
+    error = failed(studio, clock, "qwen-image-plus", timeout=20)
+    assert "could not be cancelled (task is not pending (UnsupportedOperation" in error.said
+
+
+def test_every_task_of_a_job_is_cancelled_even_when_one_cannot_be(studio: FakeModelStudio, clock: FakeClock) -> None:
+    bound = backend(studio, clock, "qwen-image-plus")
+    job = bound.submit(asked("qwen-image-plus", n=3))
+    assert isinstance(job, dict)
+    studio.fail("cancel", 400, "UnsupportedOperation")
+    with pytest.raises(BadRequest, match="only be cancelled while it waits"):
+        bound.cancel(job)
+    assert len(studio.of_kind("cancel")) == 3
+
+
+def test_another_process_with_only_the_state_finishes_the_job(studio: FakeModelStudio, clock: FakeClock) -> None:
+    job = backend(studio, clock, "qwen-image-plus").submit(asked("qwen-image-plus", seed=9))
+    travelled = json.loads(json.dumps(job))
+    result = backend(studio, FakeClock(), "qwen-image-plus").check(travelled)
+    assert isinstance(result, ImageResult)
+    assert result.images[0].seed == 9
+
+
+# Masks
+
+
+def test_a_mask_repaints_its_white_part(studio: FakeModelStudio, clock: FakeClock) -> None:
+    drawn = Image.new("L", (1200, 800), 0)
+    drawn.paste(255, (100, 100, 300, 300))
+    out = io.BytesIO()
+    drawn.save(out, "PNG")
+    mask = InputImage(out.getvalue(), "image/png", "mask.png")
+    backend(studio, clock, "wanx2.1-imageedit").invoke(asked("wanx2.1-imageedit", mask=mask))
+    assert studio.requests[0].body["input"]["function"] == "description_edit_with_mask"
+
+
+def test_a_model_without_masks_refuses_one(studio: FakeModelStudio, clock: FakeClock) -> None:
+    with pytest.raises(BadRequest, match="does not support masks"):
+        backend(studio, clock, "qwen-image-edit-plus").invoke(asked("qwen-image-edit-plus", mask=PHOTO))

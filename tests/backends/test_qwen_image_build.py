@@ -1,0 +1,296 @@
+"""What is sent to Model Studio, compared as a whole; sizes, seeds and the splitting into calls are pure."""
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.backends.errors import BadRequest
+from models.backends.qwen_image.build import Plan, checked_seed, plan
+from models.backends.qwen_image.facts import Facts, facts_for, family_of
+from models.backends.qwen_image.sizes import AreaSizes, SideSizes, chosen_size
+from models.request import ImageRequest, InputImage
+from tests.fakes import picture
+
+TALL = InputImage(picture(600, 1200), "image/png")
+WIDE = InputImage(picture(1600, 800, kind="JPEG"), "image/jpeg")
+
+
+def planned(
+    model: str, *, asynchronous: bool = True, seed: int = 42, prompt: str = "paper-cut fox", **asked: Any
+) -> Plan:
+    request = ImageRequest(model=model, prompt=prompt, **asked)
+    return plan(request, facts_for(model), model, seed=seed, asynchronous=asynchronous)
+
+
+def sent(made: Plan) -> dict[str, Any]:
+    return made.calls[0].body.json_body()
+
+
+def data_url(image: InputImage) -> str:
+    return f"data:{image.mime_type};base64,{base64.b64encode(image.data).decode()}"
+
+
+def test_text_to_image_always_sends_size_number_watermark_and_extension() -> None:
+    made = planned("qwen-image-2.0", prompt="茶舍 sign", negative_prompt="blurry")
+    assert made.jobs is None
+    assert [call.body.json_body() for call in made.calls] == [
+        {
+            "model": "qwen-image-2.0",
+            "input": {"messages": [{"role": "user", "content": [{"text": "茶舍 sign"}]}]},
+            "parameters": {
+                "size": "1024*1024",
+                "n": 1,
+                "negative_prompt": "blurry",
+                "prompt_extend": True,
+                "watermark": False,
+                "seed": 42,
+            },
+        }
+    ]
+    assert made.notices == ()
+
+
+def test_older_tasks_take_the_negative_prompt_beside_the_prompt() -> None:
+    made = planned("qwen-image-plus", negative_prompt="text", prompt_extend=False, watermark=True)
+    assert made.jobs == "text2image"
+    assert sent(made) == {
+        "model": "qwen-image-plus",
+        "input": {"prompt": "paper-cut fox", "negative_prompt": "text"},
+        "parameters": {"size": "1328*1328", "n": 1, "prompt_extend": False, "watermark": True, "seed": 42},
+    }
+
+
+def test_pictures_keep_their_order_and_come_before_the_instruction() -> None:
+    made = planned("qwen-image-edit-plus", images=(TALL, WIDE), width=1024, height=1024)
+    assert sent(made)["input"] == {
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"image": data_url(TALL)}, {"image": data_url(WIDE)}, {"text": "paper-cut fox"}],
+            }
+        ]
+    }
+
+
+def test_an_edit_without_a_size_takes_the_shape_of_the_last_picture() -> None:
+    parameters = sent(planned("qwen-image-3.0", images=(TALL, WIDE)))["parameters"]
+    assert parameters["size"] == "1456*720"
+
+
+def test_the_base_edit_model_takes_neither_size_nor_extension() -> None:
+    made = planned("qwen-image-edit", images=(WIDE,), negative_prompt=" ")
+    assert sent(made)["parameters"] == {
+        "n": 1,
+        "negative_prompt": " ",
+        "watermark": False,
+        "seed": 42,
+    }
+
+
+def test_thinking_and_the_mode_of_extension_are_sent_where_they_were_asked_for() -> None:
+    extra = {"prompt_extend_mode": "agent", "enable_thinking": False}
+    parameters = sent(planned("qwen-image-3.0", extra=extra))["parameters"]
+    assert parameters["prompt_extend_mode"] == "agent"
+    assert parameters["enable_thinking"] is False
+
+
+def test_agent_mode_with_a_picture_becomes_direct_and_says_so() -> None:
+    made = planned("qwen-image-3.0", images=(WIDE,), extra={"prompt_extend_mode": "agent"})
+    assert made.calls[0].body.parameters.prompt_extend_mode == "direct"
+    assert made.notices == ("The prompt mode `agent` works without input pictures only; `direct` was used.",)
+
+
+@pytest.mark.parametrize(
+    ("model", "n", "counts"),
+    [
+        ("qwen-image-2.0", 6, [6]),
+        ("qwen-image-2.0", 8, [6, 2]),
+        ("qwen-image-max", 3, [1, 1, 1]),
+        ("wanx2.1-imageedit", 4, [4]),
+    ],
+)
+def test_more_pictures_than_one_call_makes_are_several_calls_with_seeds_that_count_up(
+    model: str, n: int, counts: list[int]
+) -> None:
+    images = (WIDE,) if model.startswith("wanx") else ()
+    made = planned(model, n=n, images=images, seed=2**31 - 2)
+    assert [call.n for call in made.calls] == counts
+    firsts = [sum(counts[:index]) for index in range(len(counts))]
+    assert [call.body.parameters.seed for call in made.calls] == [(2**31 - 2 + first) % 2**31 for first in firsts]
+
+
+def test_long_prompts_go_where_they_are_read_to_the_end() -> None:
+    """Tasks of qwen-image-plus stop at 800 characters, the synchronous endpoint counts tokens."""
+    assert planned("qwen-image-plus", prompt="x" * 800).jobs == "text2image"
+    made = planned("qwen-image-plus", prompt="x" * 801)
+    assert made.jobs is None
+    assert made.notices == ()
+
+
+def test_what_the_service_would_cut_silently_is_said() -> None:
+    assert planned("wanx2.1-imageedit", images=(WIDE,), prompt="x" * 900).notices == (
+        "The prompt has 900 characters; the model reads the first 800.",
+    )
+    assert planned("qwen-image-max", negative_prompt="y" * 501).notices == (
+        "The negative prompt has 501 characters; the model reads the first 500.",
+    )
+
+
+def test_an_account_without_tasks_is_asked_synchronously() -> None:
+    assert planned("qwen-image-3.0", asynchronous=False).jobs is None
+
+
+# Wan: functions, masks and outpainting
+
+
+def wan(**asked: Any) -> dict[str, Any]:
+    return sent(planned("wanx2.1-imageedit", images=(WIDE,), **asked))
+
+
+def test_a_mask_means_inpainting() -> None:
+    mask = InputImage(picture(1600, 800, mode="L", colour=255), "image/png")
+    assert wan(mask=mask) == {
+        "model": "wanx2.1-imageedit",
+        "input": {
+            "function": "description_edit_with_mask",
+            "prompt": "paper-cut fox",
+            "base_image_url": data_url(WIDE),
+            "mask_image_url": data_url(mask),
+        },
+        "parameters": {"n": 1, "watermark": False, "seed": 42},
+    }
+
+
+def test_without_a_mask_the_instruction_edits_the_whole_picture_by_strength() -> None:
+    body = wan(denoising_strength=0.3)
+    assert body["input"]["function"] == "description_edit"
+    assert body["parameters"] == {"n": 1, "watermark": False, "seed": 42, "strength": 0.3}
+
+
+def test_outpainting_takes_its_four_scales() -> None:
+    body = wan(extra={"edit_function": "expand", "left_scale": 1.5, "top_scale": 1.0})
+    assert body["parameters"] == {"n": 1, "watermark": False, "seed": 42, "left_scale": 1.5, "top_scale": 1.0}
+
+
+def test_a_parameter_of_another_function_is_not_sent_and_the_notice_names_who_reads_it() -> None:
+    made = planned("wanx2.1-imageedit", images=(WIDE,), extra={"edit_function": "doodle", "upscale_factor": 2})
+    assert made.calls[0].body.parameters.upscale_factor is None
+    assert made.notices == ("`upscale_factor` was not used: `doodle` does not read it, `super_resolution` would.",)
+
+
+def test_a_mask_for_a_function_without_masks_and_a_missing_mask_are_refused() -> None:
+    with pytest.raises(BadRequest, match="`expand` does not read a mask"):
+        wan(mask=WIDE, extra={"edit_function": "expand"})
+    with pytest.raises(BadRequest, match="needs a mask and got none"):
+        wan(extra={"edit_function": "description_edit_with_mask"})
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "size", "notice"),
+    [
+        ("qwen-image-2.0", {"width": 1024, "height": 768}, "1024*768", ""),
+        ("qwen-image-2.0", {"width": 1000, "height": 700}, "1008*704", "1000×700"),
+        ("qwen-image-2.0", {"width": 256, "height": 256}, "512*512", "256×256"),
+        ("qwen-image-3.0", {"width": 4096, "height": 4096}, "2048*2048", "4096×4096"),
+        ("qwen-image-2.0", {"aspect_ratio": "16:9"}, "1360*768", ""),
+        ("qwen-image-plus", {"width": 1024, "height": 1024}, "1328*1328", "1024×1024"),
+        ("qwen-image-max", {"width": 928, "height": 1664}, "928*1664", ""),
+        ("qwen-image-max", {"aspect_ratio": "16:9"}, "1664*928", ""),
+        ("qwen-image-max", {"aspect_ratio": "21:9"}, "1664*928", "the aspect ratio 21:9"),
+        ("qwen-image-2.0", {"width": 2048}, "2048*2048", ""),
+        ("qwen-image-2.0", {"height": 512, "aspect_ratio": "2:1"}, "1024*512", ""),
+    ],
+)
+def test_the_nearest_legal_size_is_used_and_a_change_names_both(
+    model: str, asked: dict[str, Any], size: str, notice: str
+) -> None:
+    made = planned(model, **asked)
+    assert made.calls[0].body.parameters.size == size
+    if notice:
+        assert made.notices == (
+            f"{model} does not make {notice}; the nearest size it makes, {size.replace('*', '×')}, was used.",
+        )
+    else:
+        assert made.notices == ()
+
+
+AREA = AreaSizes(rule="area", default=(1024, 1024), min_area=262_144, max_area=4_194_304, max_ratio=8)
+SIDE = SideSizes(rule="side", default=(1024, 1024), min_side=512, max_side=2048)
+sides = st.integers(min_value=16, max_value=16384)
+
+
+@given(sides, sides)
+def test_every_wish_has_a_legal_size_of_the_same_shape_where_the_shape_is_legal(width: int, height: int) -> None:
+    got_width, got_height = AREA.nearest((width, height))
+    assert got_width % 16 == got_height % 16 == 0
+    assert 262_144 <= got_width * got_height <= 4_194_304
+    assert 1 / 8 <= got_width / got_height <= 8
+    if 1 / 7 <= width / height <= 7:
+        assert 0.85 < (got_width / got_height) / (width / height) < 1.18
+
+
+@given(sides, sides)
+def test_sides_are_always_within_their_bounds(width: int, height: int) -> None:
+    got = SIDE.nearest((width, height))
+    assert all(512 <= side <= 2048 and side % 16 == 0 for side in got)
+
+
+@given(st.integers(32, 128), st.integers(32, 128))
+def test_a_legal_size_is_left_alone(columns: int, rows: int) -> None:
+    size = (columns * 16, rows * 16)
+    assert AREA.nearest(size) == size
+    assert SIDE.nearest(size) == size
+
+
+def test_the_ratio_of_the_node_wins_over_the_shape_of_the_picture() -> None:
+    request = ImageRequest(model="m", prompt="p", aspect_ratio="1:1")
+    assert chosen_size(request, SIDE, like=(1600, 800), model="m") == ((1024, 1024), "")
+
+
+# Models that have no card
+
+
+def test_a_dated_snapshot_is_asked_like_its_family_and_costs_the_same() -> None:
+    snapshot, family = facts_for("qwen-image-edit-plus-2025-12-15"), facts_for("qwen-image-edit-plus")
+    assert snapshot == family
+    # Whether tasks take snapshots is not documented; every model but Wan's answers synchronously.
+    assert facts_for("qwen-image-plus-2026-01-09").jobs is None
+    assert facts_for("wanx2.1-imageedit-2026-01-01").jobs == "image2image"
+
+
+def test_the_base_model_is_asked_like_plus_without_its_price() -> None:
+    assert facts_for("qwen-image").jobs == "text2image"
+    assert facts_for("qwen-image").prices == {}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "family"),
+    [
+        ("qwen-image-3.0-pro-preview", "qwen-image-3.0-pro"),
+        ("qwen-image-edit-ultra", "qwen-image-edit"),
+        ("qwen-image-4.0", "qwen-image-2.0"),
+        ("something", "qwen-image-2.0"),
+    ],
+)
+def test_an_unknown_model_is_asked_like_the_most_similar_known_one(unknown: str, family: str) -> None:
+    assert family_of(unknown) == family
+    facts = facts_for(unknown)
+    assert facts.size == facts_for(family).size
+    assert (facts.jobs, facts.prices) == (None, {})
+
+
+def test_facts_are_strict_about_misspelt_cards() -> None:
+    with pytest.raises(ValueError, match="images_per_cal"):
+        Facts.model_validate({"requests_per_minute": 1, "regions": ["beijing"], "images_per_cal": 2})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_beyond_the_service_is_refused(seed: int) -> None:
+    with pytest.raises(BadRequest, match="Give between 0 and 2147483647"):
+        checked_seed(seed)
