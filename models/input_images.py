@@ -29,6 +29,7 @@ from models.squeeze import squeezed
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = 1
+_MIDDLE_GREY = 128
 _ADVICE = "Send a PNG, JPEG or WebP file"
 
 
@@ -83,6 +84,11 @@ def mask_of(image: InputImage) -> InputImage:
 def invert(mask: InputImage) -> InputImage:
     """The mask for services where black is what shall be painted anew."""
     return in_thread(lambda: _mask_file(ImageOps.invert(_grey(mask)), mask))
+
+
+def hard_edged(mask: InputImage) -> InputImage:
+    """The mask in pure black and white, for services that know nothing in between."""
+    return in_thread(lambda: _mask_file(_grey(mask).point(lambda grey: 255 if grey >= _MIDDLE_GREY else 0), mask))
 
 
 def same_size(mask: InputImage, image: InputImage) -> InputImage:

@@ -25,7 +25,7 @@ from models.backends.registry import bind
 from models.clock import Deadline
 from models.request import ImageRequest, InputImage
 from models.result import ImageResult, Price
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, noise, picture
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
 TEXT_MODELS = ("qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-3.0", "qwen-image-3.0-pro")
@@ -568,6 +568,43 @@ def test_another_process_with_only_the_state_finishes_the_job(studio: FakeModelS
     result = backend(studio, FakeClock(), "qwen-image-plus").check(travelled)
     assert isinstance(result, ImageResult)
     assert result.images[0].seed == 9
+
+
+# Input pictures
+
+
+def phone_photo() -> InputImage:
+    """Twelve megapixels, held upright: the camera stores them lying and says so in EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return InputImage(picture(4032, 3024, kind="JPEG", exif=exif), "image/jpeg", "IMG_0001.jpg")
+
+
+@pytest.mark.parametrize("model", ["qwen-image-edit-plus", "qwen-image-3.0", "wanx2.1-imageedit"])
+def test_a_phone_photo_is_edited_upright_without_the_user_doing_anything(
+    model: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    (image,) = backend(studio, clock, model).invoke(asked(model, images=(phone_photo(),))).images
+    width, height = image.size
+    assert 0.73 < width / height < 0.77
+
+
+def test_a_picture_too_large_for_a_data_url_is_squeezed_with_a_notice(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    large = InputImage(noise(2400, 1600), "image/png", "noise.png")
+    assert len(large.data) > 8_000_000
+    result = backend(studio, clock).invoke(asked(images=(large,)))
+    assert any(notice.startswith("noise.png was") for notice in result.notices)
+
+
+def test_a_small_picture_is_enlarged_for_the_model_that_needs_512_pixels(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    small = InputImage(picture(300, 200), "image/png", "small.png")
+    mask = InputImage(picture(300, 200, mode="L", colour=120), "image/png", "mask.png")
+    result = backend(studio, clock, "wanx2.1-imageedit").invoke(asked("wanx2.1-imageedit", images=(small,), mask=mask))
+    assert any("small.png was scaled from 300×200" in notice for notice in result.notices)
 
 
 # Masks

@@ -19,6 +19,7 @@ from models.backends.http import ONCE, Retries, Service, bearer_auth, timed_out
 from models.backends.qwen_image.account import REGIONS, Account, read_account
 from models.backends.qwen_image.build import MAX_SEED, Call, Plan, checked_seed, plan
 from models.backends.qwen_image.facts import BACKEND, facts_for, family_of
+from models.backends.qwen_image.pictures import fitted
 from models.backends.qwen_image.refusals import Asked, explain, explain_failure
 from models.backends.qwen_image.results import Fetcher, Made, price_of
 from models.backends.qwen_image.rules import EXTRA_RULES
@@ -102,6 +103,7 @@ class QwenImage(JobBackend):
         account = self._account()
         self._require_region(account)
         seed = random.SystemRandom().randrange(MAX_SEED + 1) if request.seed is None else checked_seed(request.seed)
+        request = fitted(request, self.facts)
         planned = plan(request, self.facts, self.model.remote, seed=seed, asynchronous=not account.token_plan)
         request = replace(request, notices=(*request.notices, *planned.notices))
         deadline = self.deadline(request)

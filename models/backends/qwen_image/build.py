@@ -1,12 +1,12 @@
 """From a request to what is sent: pure functions, one body per call that the service must be asked."""
 
-import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from models.backends.errors import BadRequest
 from models.backends.qwen_image import functions
 from models.backends.qwen_image.facts import Facts, JobApi
+from models.backends.qwen_image.pictures import data_url
 from models.backends.qwen_image.sizes import Size, chosen_size
 from models.backends.qwen_image.wire import (
     Body,
@@ -18,7 +18,7 @@ from models.backends.qwen_image.wire import (
     PromptInput,
     TextItem,
 )
-from models.request import ImageRequest, InputImage
+from models.request import ImageRequest
 from models.sniff import sniff
 
 MAX_SEED = 2**31 - 1
@@ -66,10 +66,6 @@ def checked_seed(seed: int) -> int:
     if not 0 <= seed <= MAX_SEED:
         raise BadRequest(f"The parameter `seed` cannot be {seed}", next_step=f"Give between 0 and {MAX_SEED}")
     return seed
-
-
-def data_url(image: InputImage) -> str:
-    return f"data:{image.mime_type};base64,{base64.b64encode(image.data).decode()}"
 
 
 def _fits_jobs(request: ImageRequest, facts: Facts) -> bool:

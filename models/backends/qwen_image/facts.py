@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.backends.qwen_image.sizes import Size, SizeRule
+from models.backends.qwen_image.sizes import SizeRule
 from models.catalog import cards
 
 BACKEND = "qwen_image"
@@ -32,7 +32,7 @@ class Facts(BaseModel):
     """How one model is asked.
 
     `sync` says whether it answers on the synchronous endpoint, `jobs` which asynchronous one takes it. `size` None:
-    the model decides. `input_sides` are the smallest and largest sides (pixels) of a picture to edit.
+    the model decides. A picture to edit is brought to sides (pixels) within `min_input_side` and `max_input_side`.
     `prompt_characters` is where the asynchronous endpoint stops reading; the synchronous one counts tokens and reads
     further.
     """
@@ -43,7 +43,8 @@ class Facts(BaseModel):
     jobs: JobApi | None = None
     images: int = 0
     min_images: int = 0
-    input_sides: Size = (384, 3072)
+    min_input_side: int | None = None
+    max_input_side: int = 3072
     images_per_call: int = 1
     size: SizeRule | None = None
     prompt_extend: bool = True
