@@ -258,9 +258,9 @@ def read_value(rule: Rule, value: object) -> ParameterValue:
     """One value as its rule's type, checked against bounds and choices. Raises BadRequest."""
     match rule.type:
         case "int":
-            return _within(rule, _whole(rule, value))
+            return _within(rule, _whole(rule, value), value)
         case "float":
-            return _within(rule, _number(rule, value))
+            return _within(rule, _number(rule, value), value)
         case "boolean":
             return _truth(rule, value)
         case "string":
@@ -291,10 +291,10 @@ def _whole(rule: Rule, value: object) -> int:
     return int(number)
 
 
-def _within[N: (int, float)](rule: Rule, number: N) -> N:
+def _within[N: (int, float)](rule: Rule, number: N, value: object) -> N:
     low, high = rule.min, rule.max
     if (low is not None and number < low) or (high is not None and number > high):
-        raise refused(rule, number, _bounds(low, high))
+        raise refused(rule, value, _bounds(low, high))
     return number
 
 

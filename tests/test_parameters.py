@@ -33,7 +33,7 @@ def test_false_in_every_spelling(value: object) -> None:
         ("steps", 0, "The parameter `steps` cannot be '0'. Give between 1 and 200."),
         ("steps", True, "The parameter `steps` cannot be 'True'. Give a whole number."),
         ("cfg_scale", "nan", "The parameter `cfg_scale` cannot be 'nan'. Give a number."),
-        ("cfg_scale", 99, "The parameter `cfg_scale` cannot be '99.0'. Give between 0 and 35."),
+        ("cfg_scale", 99, "The parameter `cfg_scale` cannot be '99'. Give between 0 and 35."),
         ("details", "maybe", "The parameter `details` cannot be 'maybe'. Give true or false."),
         ("output_format", "tga", "The parameter `output_format` cannot be 'tga'. Give one of png, jpeg, webp."),
         ("seed", 2**53, f"The parameter `seed` cannot be '{2**53}'. Give between -1 and {MAX_SEED}."),

@@ -125,9 +125,13 @@ def shorten(text: str, limit: int = SAID_LIMIT) -> str:
 
 
 _HIDDEN = "[hidden]"
-_HEADERS = re.compile(r"(?i)\b(authorization|x-api-key)\b(\s*[:=]\s*)(?:(?:bearer|basic|key)\s+)?\S+")
+# "authorization: invalid or missing" is a service's sentence and stays; a scheme with its value, or a long word, goes.
+_HEADERS = re.compile(
+    r"(?i)\b(authorization|x-api-key)\b(['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|key)\s+\S+|\S{16,})"
+)
 _SHORTEST_SECRET = 4  # a shorter password would hide letters of ordinary words
-_SHORTEST_PIECE = 8  # services quote the start or the end of a key: "sk-abcdefgh…"
+_SHORTEST_KEY = 20  # services quote the start or the end of a key ("sk-abcdefgh…"); a password is quoted whole or not
+_SHORTEST_PIECE = 8
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -141,7 +145,7 @@ def _hide(text: str, secret: str) -> str:
     """Covers the secret and every stretch of it that is long enough to help a thief."""
     if len(secret) < _SHORTEST_SECRET:
         return text
-    length = min(len(secret), _SHORTEST_PIECE)
+    length = _SHORTEST_PIECE if len(secret) >= _SHORTEST_KEY else len(secret)
     pieces = {secret[start : start + length] for start in range(len(secret) - length + 1)}
     hidden = [False] * len(text)
     for start in range(len(text) - length + 1):
