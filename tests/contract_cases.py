@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tests.fakes import MARKER_KEY
 from tests.servers.automatic1111 import FakeWebUI
+from tests.servers.openai_images import FakeOpenAIImages
 from tests.servers.qwen_image import model_studio
 from tests.servers.stability import FakeStability
 
@@ -45,6 +46,14 @@ CASES: Mapping[str, Case] = {
         },
         serve=lambda: FakeWebUI().run(),
         edit_model="automatic1111",
+    ),
+    "openai_images": Case(
+        model="Qwen/Qwen-Image",
+        credentials=lambda url: {"backend": "openai_images", "base_url": f"{url}/v1", "api_key": MARKER_KEY},
+        serve=lambda: FakeOpenAIImages(
+            "vllm_omni", key=MARKER_KEY, models=("Qwen/Qwen-Image", "Qwen/Qwen-Image-Edit-2509")
+        ),
+        edit_model="Qwen/Qwen-Image-Edit-2509",
     ),
     "stability": Case(
         model="stable-image-core",

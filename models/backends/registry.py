@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from models.backends.automatic1111 import Automatic1111
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
+from models.backends.openai_images import OpenAIImages
 from models.backends.qwen_image import QwenImage
 from models.backends.stability import Stability
 from models.catalog import cards
@@ -14,6 +15,7 @@ from models.parameters import RULES
 
 BACKENDS: Mapping[str, type[Backend]] = {
     "automatic1111": Automatic1111,
+    "openai_images": OpenAIImages,
     "stability": Stability,
     "qwen_image": QwenImage,
 }

@@ -1,0 +1,158 @@
+"""One call in our words, before a dialect writes it in a server's words, and the ways pictures travel."""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from models.backends.http import FormField
+from models.request import InputImage
+
+type Value = bool | int | float | str
+
+
+class Call(BaseModel):
+    """Everything a dialect may have to say about one call. `size` is `WxH` or `auto`; what is None is not sent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = None
+    prompt: str
+    n: int | None = None
+    size: str | None = None
+    negative_prompt: str | None = None
+    steps: int | None = None
+    cfg_scale: float | None = None
+    true_cfg_scale: float | None = None
+    seed: int | None = None
+    denoising_strength: float | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    output_format: str | None = None
+    output_quality: int | None = None
+    response_format: str | None = None
+    quality: str | None = None
+    background: str | None = None
+    moderation: str | None = None
+    input_fidelity: str | None = None
+    style_preset: str | None = None
+
+    @property
+    def words(self) -> dict[str, Value]:
+        """What is said, by our names."""
+        words: dict[str, Value] = self.model_dump(exclude_none=True)
+        return words
+
+
+# What a dialect does to a call that has no keys of its own for some words.
+type Rewrite = Callable[[Call], Call]
+
+
+def unchanged(call: Call) -> Call:
+    return call
+
+
+def negative_after_bar(call: Call) -> Call:
+    """LocalAI splits the prompt at `|`: the second part is the negative prompt, further ones are lost."""
+    prompt = without_bar(call.prompt)
+    if call.negative_prompt and call.negative_prompt.strip():
+        prompt = f"{prompt}|{without_bar(call.negative_prompt)}"
+    return call.model_copy(update={"prompt": prompt, "negative_prompt": None})
+
+
+def without_bar(text: str) -> str:
+    return text.replace("|", "/")
+
+
+_TAG = "sd_cpp_extra_args"
+_BLOCK = re.compile(rf"<{_TAG}>.*?</{_TAG}>", re.IGNORECASE | re.DOTALL)
+_MARK = re.compile(rf"</?{_TAG}>?", re.IGNORECASE)
+
+
+def without_server_tag(text: str) -> str:
+    """`text` without any `<sd_cpp_extra_args>` block: whoever writes a prompt must not set server parameters."""
+    while (shorter := _MARK.sub("", _BLOCK.sub("", text))) != text:
+        text = shorter  # taking a block out may put the halves of another one together
+    return text
+
+
+_SAMPLE_WORDS = {"steps": "sample_steps", "sampler": "sample_method", "scheduler": "scheduler"}
+_NATIVE_WORDS = {"negative_prompt": "negative_prompt", "seed": "seed", "denoising_strength": "strength"}
+
+
+def controls_in_prompt(call: Call) -> Call:
+    """stable-diffusion.cpp takes its native controls as JSON inside the prompt."""
+    words = call.words
+    native: dict[str, object] = {key: words[word] for word, key in _NATIVE_WORDS.items() if word in words}
+    sample: dict[str, object] = {key: words[word] for word, key in _SAMPLE_WORDS.items() if word in words}
+    if call.cfg_scale is not None:
+        sample["guidance"] = {"txt_cfg": call.cfg_scale}
+    if sample:
+        native["sample_params"] = sample
+    carried = dict.fromkeys((*_NATIVE_WORDS, *_SAMPLE_WORDS, "cfg_scale"))
+    tag = f" <{_TAG}>{json.dumps(native)}</{_TAG}>" if native else ""
+    return call.model_copy(update={**carried, "prompt": call.prompt + tag})
+
+
+# How input pictures travel: parts of a form, or entries of a JSON body.
+type Parts = list[tuple[str, FormField]]
+type Entries = dict[str, object]
+type Upload = Callable[[Sequence[InputImage]], Parts]
+type Inline = Callable[[Sequence[InputImage]], Entries]
+
+
+def part(image: InputImage, name: str) -> tuple[str, bytes, str]:
+    """A file of a form. The user's own file name stays at home: the type comes from the bytes."""
+    return (f"{name}.{image.mime_type.rpartition('/')[2]}", image.data, image.mime_type)
+
+
+def parts_named(key: str, several: str = "") -> Upload:
+    """Every picture as a part `key`; two and more as `several` where the server wants another name for a list."""
+
+    def upload(images: Sequence[InputImage]) -> Parts:
+        name = several if several and len(images) > 1 else key
+        return [(name, part(image, f"image{number}")) for number, image in enumerate(images, 1)]
+
+    return upload
+
+
+def data_urls(*keys: str) -> Inline:
+    """Picture by picture as a data URL under its own key."""
+
+    def inline(images: Sequence[InputImage]) -> Entries:
+        return {
+            key: f"data:{image.mime_type};base64,{_base64(image)}" for key, image in zip(keys, images, strict=False)
+        }
+
+    return inline
+
+
+def init_and_references(images: Sequence[InputImage]) -> Entries:
+    """LocalAI: the first picture as start of img2img, all as references of editing models; raw base64, no prefix."""
+    return {"file": _base64(images[0]), "ref_images": [_base64(image) for image in images]}
+
+
+def no_parts(images: Sequence[InputImage]) -> Parts:
+    del images
+    return []
+
+
+def no_entries(images: Sequence[InputImage]) -> Entries:
+    del images
+    return {}
+
+
+def renamed(words: Mapping[str, Value], keys: Mapping[str, str]) -> dict[str, Value]:
+    """The words that have a key, under it."""
+    return {keys[word]: value for word, value in words.items() if keys.get(word)}
+
+
+def as_text(value: Value) -> str:
+    """A value as a form carries it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _base64(image: InputImage) -> str:
+    return base64.b64encode(image.data).decode()

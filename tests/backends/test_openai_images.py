@@ -1,0 +1,455 @@
+"""The backend against servers over real HTTP: every dialect generates and edits, waits, fails and recovers."""
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+import responses
+
+from models.backends import registry
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
+from models.backends.openai_images.backend import OpenAIImages, root_of
+from models.request import ImageRequest, InputImage
+from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.servers.openai_images import FakeOpenAIImages, Fault
+
+EDITORS = {
+    "openai": "gpt-image-1.5",
+    "vllm_omni": "Qwen/Qwen-Image-Edit-2509",
+    "sglang": "Qwen/Qwen-Image-Edit-2509",
+    "localai": "qwen-image-edit",
+    "sdcpp": "sd-cpp-local",
+    "siliconflow": "Qwen/Qwen-Image-Edit-2509",
+}
+PAINTERS = {
+    "openai": "gpt-image-1.5",
+    "vllm_omni": "Qwen/Qwen-Image",
+    "sglang": "Qwen/Qwen-Image",
+    "localai": "stablediffusion",
+    "sdcpp": "sd-cpp-local",
+    "siliconflow": "Qwen/Qwen-Image",
+}
+HOME = "http://images.test"
+
+
+class Servers:
+    """Starts fakes for one test and binds backends to them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+
+    def start(self, dialect: str, **options: object) -> FakeOpenAIImages:
+        return self.stack.enter_context(FakeOpenAIImages(dialect, key=MARKER_KEY, **options))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(stack)
+
+
+def bound(
+    address: str, model: str, dialect: str = "auto", *, key: str = MARKER_KEY, clock: FakeClock | None = None
+) -> OpenAIImages:
+    backend = registry.bind(
+        model, {"backend": "openai_images", "base_url": address, "api_key": key, "dialect": dialect}, clock
+    )
+    assert isinstance(backend, OpenAIImages)
+    return backend
+
+
+def asked(**changes: object) -> ImageRequest:
+    return ImageRequest(**{"model": "m", "prompt": "a red bicycle", "timeout": 60.0, **changes})  # type: ignore[arg-type]
+
+
+def image(width: int = 320, height: int = 240, name: str = "photo.png") -> InputImage:
+    return InputImage(picture(width, height), "image/png", name)
+
+
+# ---- every dialect
+
+
+def chosen_or_auto(dialect: str) -> list[str]:
+    # OpenAI and SiliconFlow are known by their addresses, which a fake does not have.
+    return [dialect] if dialect in {"openai", "siliconflow"} else [dialect, "auto"]
+
+
+WAYS = [(dialect, way) for dialect in PAINTERS for way in chosen_or_auto(dialect)]
+
+
+@pytest.mark.parametrize(("dialect", "way"), WAYS)
+def test_every_dialect_generates(servers: Servers, dialect: str, way: str) -> None:
+    server = servers.start(dialect)
+    backend = bound(server.url, PAINTERS[dialect], way)
+    result = backend.invoke(asked(width=1024, height=1024))
+    assert server.ignored == []
+    assert server.painted[0].prompt.strip() == "a red bicycle"
+    assert [made.size for made in result.images] == [(1024, 1024)]
+    assert result.images[0].seed == server.painted[0].seed
+    assert result.images[0].mime_type == "image/png"
+    assert result.images[0].url is None
+    assert result.notices == ()
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize(("dialect", "way"), WAYS)
+def test_every_dialect_edits(servers: Servers, dialect: str, way: str) -> None:
+    models = () if dialect in {"openai", "localai", "siliconflow"} else (EDITORS[dialect],)
+    server = servers.start(dialect, models=models)
+    photo = image()
+    result = bound(server.url, EDITORS[dialect], way).invoke(asked(images=(photo,), seed=None))
+    assert server.ignored == []
+    assert server.painted[0].images == (photo.data,)
+    assert len(result.images) == 1
+
+
+def test_two_and_three_pictures_reach_qwen_image_edit_in_order(servers: Servers) -> None:
+    for dialect in ("vllm_omni", "sglang", "siliconflow"):
+        server = servers.start(dialect, models=(EDITORS[dialect],))
+        photos = (image(64, 64), image(96, 64), image(64, 96))
+        bound(server.url, EDITORS[dialect], dialect).invoke(asked(images=photos))
+        assert server.painted[0].images == tuple(photo.data for photo in photos)
+        with pytest.raises(BadRequest, match="4 input images"):
+            bound(server.url, EDITORS[dialect], dialect).invoke(asked(images=(*photos, image())))
+
+
+def test_qwen_image_edit_without_a_picture_is_refused_before_anything_is_sent(servers: Servers) -> None:
+    server = servers.start("vllm_omni", models=(EDITORS["vllm_omni"],))
+    with pytest.raises(BadRequest, match="edits images and got none"):
+        bound(server.url, EDITORS["vllm_omni"]).invoke(asked())
+    assert server.posts == []
+
+
+def test_qwen_image_on_its_own_server_gets_its_defaults(servers: Servers) -> None:
+    for dialect in ("vllm_omni", "sglang"):
+        server = servers.start(dialect)
+        bound(server.url, "Qwen/Qwen-Image").invoke(asked())
+        painted = server.painted[0]
+        assert (painted.steps, painted.cfg, painted.negative) == (50, 4.0, " ")
+        assert (painted.width, painted.height) == (1328, 1328)
+
+
+def test_an_alias_is_looked_through_where_the_server_names_what_stands_behind_it(servers: Servers) -> None:
+    server = servers.start("vllm_omni", models=("painter",), root="/models/Qwen/Qwen-Image-Edit-2509")
+    backend = bound(server.url, "painter")
+    assert backend.capabilities.images == 3
+    backend.invoke(asked(images=(image(),)))
+    assert server.painted[0].steps == 40
+
+
+def test_a_seed_is_drawn_here_told_and_never_repeated(servers: Servers) -> None:
+    server = servers.start("sglang")
+    seeds = {bound(server.url, "Qwen/Qwen-Image").invoke(asked()).images[0].seed for _ in range(3)}
+    assert len(seeds) == 3
+    assert seeds == {painted.seed for painted in server.painted}
+
+
+def test_several_pictures_say_their_seeds(servers: Servers) -> None:
+    counted = servers.start("sdcpp")
+    result = bound(counted.url, "sd").invoke(asked(n=3, seed=7))
+    assert [made.seed for made in result.images] == [7, 8, 9]
+    shared = servers.start("vllm_omni")
+    result = bound(shared.url, "Qwen/Qwen-Image").invoke(asked(n=2, seed=7))
+    assert [made.seed for made in result.images] == [7, 7]
+
+
+def test_localai_is_left_to_draw_its_own_seeds_for_several_pictures(servers: Servers) -> None:
+    server = servers.start("localai")
+    result = bound(server.url, "stablediffusion").invoke(asked(n=2))
+    assert server.painted[0].seed is None
+    assert [made.seed for made in result.images] == [None, None]
+    alike = bound(server.url, "stablediffusion").invoke(asked(n=2, seed=5))
+    assert any("alike" in notice for notice in alike.notices)
+
+
+def test_sdcpp_understands_every_control(servers: Servers) -> None:
+    server = servers.start("sdcpp")
+    bound(server.url, "sd").invoke(asked(negative_prompt='say "no"', steps=12, cfg_scale=6.5, seed=3))
+    painted = server.painted[0]
+    assert (painted.negative, painted.steps, painted.cfg, painted.seed) == ('say "no"', 12, 6.5, 3)
+    assert painted.prompt == "a red bicycle "
+
+
+def test_localai_paints_a_mask_at_its_own_size_and_says_so(servers: Servers) -> None:
+    server = servers.start("localai")
+    result = bound(server.url, "stablediffusion").invoke(asked(images=(image(),), mask=image(320, 240), seed=5))
+    assert server.painted[0].mask
+    assert server.ignored == []
+    assert result.images[0].seed is None
+    assert any("seed" in notice for notice in result.notices)
+
+
+def test_openai_gets_a_mask_with_alpha(servers: Servers) -> None:
+    server = servers.start("openai")
+    bound(server.url, "gpt-image-1.5", "openai").invoke(asked(images=(image(),), mask=image(32, 32)))
+    assert server.painted[0].mask
+
+
+@pytest.mark.parametrize("dialect", ["vllm_omni", "sglang"])
+def test_a_mask_that_the_server_would_ignore_is_refused_by_name_with_a_way_out(servers: Servers, dialect: str) -> None:
+    server = servers.start(dialect, models=(EDITORS[dialect],))
+    with pytest.raises(BadRequest) as caught:
+        bound(server.url, EDITORS[dialect]).invoke(asked(images=(image(),), mask=image()))
+    assert "masks" in str(caught.value)
+    assert EDITORS[dialect] in str(caught.value)
+    assert "ComfyUI" in caught.value.next_step
+    assert server.posts == []
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/", "/v1/images/generations"])
+def test_base_urls_work_with_and_without_v1(servers: Servers, tail: str) -> None:
+    server = servers.start("vllm_omni")
+    assert bound(server.url + tail, "Qwen/Qwen-Image").invoke(asked()).images
+
+
+def test_the_address_before_v1_keeps_its_prefix() -> None:
+    assert root_of("https://gate.test/llm/v1/") == "https://gate.test/llm"
+    assert root_of("https://gate.test/v1beta") == "https://gate.test/v1beta"
+
+
+def test_the_services_with_one_address_need_none() -> None:
+    backend = registry.bind("gpt-image-1", {"backend": "openai_images", "api_key": "k", "dialect": "openai"})
+    backend.require_access()
+    assert isinstance(backend, OpenAIImages)
+    assert backend.service.base_url == "https://api.openai.com"
+    with pytest.raises(BadRequest, match="Fill `base_url` in the model's settings"):
+        registry.bind("x", {"backend": "openai_images"}).require_access()
+
+
+def test_a_login_in_the_address_is_used_and_never_shown() -> None:
+    backend = bound(f"http://me:{MARKER_KEY}@127.0.0.1:9", "x", "localai", key="")
+    with pytest.raises(ConnectionFailed) as caught:
+        backend.invoke(asked(timeout=1.0))
+    assert backend.service.headers["Authorization"].startswith("Basic ")
+    assert MARKER_KEY not in str(caught.value)
+    assert MARKER_KEY not in backend.service.base_url
+
+
+# ---- trouble
+
+
+def test_a_dropped_connection_is_a_connection_error_and_nothing_is_painted_twice(servers: Servers) -> None:
+    server = servers.start("vllm_omni")
+    for fault in (Fault(drop=True), Fault(drop=True, status=200)):
+        server.faults.append(fault)
+        with pytest.raises(ConnectionFailed):
+            bound(server.url, "Qwen/Qwen-Image").invoke(asked())
+    assert len(server.posts) == 2
+
+
+def test_a_server_that_does_not_answer_is_given_up_at_the_deadline(servers: Servers) -> None:
+    server = servers.start("sglang")
+    bound(server.url, "Qwen/Qwen-Image").rules()
+    server.faults.append(Fault(delay=30.0))
+    with pytest.raises(ConnectionFailed, match="Raise `timeout`"):
+        bound(server.url, "Qwen/Qwen-Image").invoke(asked(timeout=0.3))
+
+
+def test_throttling_is_waited_out_as_the_server_asks(servers: Servers, clock: FakeClock) -> None:
+    server = servers.start("openai")
+    body = {"error": {"message": "Slow down.", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
+    server.faults += [Fault(status=429, body=body, headers={"Retry-After": "7"}), Fault(status=429, body=body)]
+    result = bound(server.url, "gpt-image-1.5", "openai", clock=clock).invoke(asked())
+    assert result.images
+    assert clock.pauses == [7.0, 4.0]
+
+
+def test_an_empty_account_is_not_asked_again(servers: Servers, clock: FakeClock) -> None:
+    server = servers.start("openai")
+    error = {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
+    server.faults.append(Fault(status=429, body={"error": error}))
+    with pytest.raises(RateLimited, match="add some or raise its limit"):
+        bound(server.url, "gpt-image-1.5", "openai", clock=clock).invoke(asked())
+    assert clock.pauses == []
+    assert len(server.posts) == 1
+
+
+def test_a_loading_model_is_waited_for_when_the_server_says_how_long(servers: Servers, clock: FakeClock) -> None:
+    server = servers.start("localai")
+    body = {"error": {"code": 503, "message": "model is loading", "type": ""}}
+    server.faults.append(Fault(status=503, body=body, headers={"Retry-After": "3"}))
+    assert bound(server.url, "stablediffusion", clock=clock).invoke(asked()).images
+    assert clock.pauses == [3.0]
+
+
+@pytest.mark.parametrize("dialect", sorted(PAINTERS))
+def test_a_wrong_key_names_the_field_and_never_shows_the_key(servers: Servers, dialect: str) -> None:
+    server = servers.start(dialect)
+    wrong = f"{MARKER_KEY}-but-wrong"
+    for action in ("invoke", "check_access"):
+        backend = bound(server.url, PAINTERS[dialect], dialect, key=wrong)
+        with pytest.raises(ImageError) as caught:
+            backend.invoke(asked()) if action == "invoke" else backend.check_access()
+        assert caught.value.host.__name__ == "InvokeAuthorizationError"
+        assert "`api_key` in the model's settings" in str(caught.value)
+        assert MARKER_KEY not in str(caught.value)
+
+
+def test_a_server_that_is_off_gives_a_full_form_and_a_clear_error(clock: FakeClock) -> None:
+    backend = bound("http://127.0.0.1:9", "x", clock=clock)
+    assert "steps" in [rule.name for rule in backend.rules()]
+    assert backend.capabilities.images > 0
+    with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+        backend.invoke(asked())
+
+
+def test_an_unknown_dialect_is_refused_with_the_list() -> None:
+    backend = bound("http://127.0.0.1:9", "x", "klingon")
+    assert backend.rules()
+    with pytest.raises(BadRequest, match="vllm_omni"):
+        backend.invoke(asked())
+
+
+# ---- answers
+
+
+def answer(body: object, *, status: int = 200, content_type: str = "application/json") -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    responses.post(f"{HOME}/v1/images/generations", body=raw, status=status, content_type=content_type)
+
+
+@pytest.fixture
+def generic() -> OpenAIImages:
+    return bound(HOME, "some-model", "openai")
+
+
+PIC = picture(64, 48)
+B64 = base64.b64encode(PIC).decode()
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": [{"b64_json": B64, "url": None}]},
+        {"data": [{"b64_json": f"data:image/png;base64,{B64}"}]},
+        {"data": [{"url": f"data:image/png;base64,{B64}"}]},
+        {"data": [{"b64_json": B64[:20] + "\n" + B64[20:], "file_path": "/srv/out/x.png"}], "usage": {"total": 1}},
+        {"images": [{"b64_json": B64}]},
+        PIC,
+    ],
+)
+def test_every_shape_of_a_picture_is_understood(generic: OpenAIImages, body: object) -> None:
+    answer(body)
+    result = generic.invoke(asked())
+    assert [made.data for made in result.images] == [PIC]
+    assert "/srv" not in repr(result)
+
+
+@responses.activate
+def test_a_zip_of_pictures_is_unpacked(generic: OpenAIImages) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("1.png", PIC)
+        archive.writestr("2.jpg", picture(32, 32, kind="JPEG"))
+    answer(out.getvalue(), content_type="application/zip")
+    result = generic.invoke(asked(n=2))
+    assert [made.mime_type for made in result.images] == ["image/png", "image/jpeg"]
+
+
+@responses.activate
+def test_a_zip_bomb_is_not_unpacked(generic: OpenAIImages) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("1.png", bytes(65 * 1024 * 1024))
+    answer(out.getvalue())
+    with pytest.raises(ServerUnavailable, match="ZIP is too large"):
+        generic.invoke(asked())
+
+
+@responses.activate
+def test_the_type_comes_from_the_bytes(generic: OpenAIImages) -> None:
+    answer({"data": [{"b64_json": base64.b64encode(picture(kind="JPEG")).decode()}], "output_format": "png"})
+    assert generic.invoke(asked()).images[0].mime_type == "image/jpeg"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"created": 1}, "without a picture"),
+        ({"data": []}, "without a picture"),
+        ({"data": [{"b64_json": "", "url": ""}]}, "without a picture"),
+        ({"data": [{"b64_json": "%%%"}]}, "broken base64"),
+        ({"data": [{"b64_json": base64.b64encode(b"<html>").decode()}]}, "HTML page"),
+        (b"<html>proxy</html>", "not understood"),
+        (b"PK\x03\x04garbage", "broken ZIP"),
+    ],
+)
+def test_a_success_without_a_picture_is_a_failure(generic: OpenAIImages, body: object, words: str) -> None:
+    answer(body)
+    with pytest.raises(ServerUnavailable, match=words):
+        generic.invoke(asked())
+
+
+@responses.activate
+def test_an_error_with_status_200_is_an_error(generic: OpenAIImages) -> None:
+    answer({"error": {"message": "blocked by our safety system", "code": "moderation_blocked"}})
+    with pytest.raises(BadRequest, match="content filter"):
+        generic.invoke(asked())
+
+
+@responses.activate
+def test_a_relative_address_is_fetched_from_the_server_with_the_login(generic: OpenAIImages) -> None:
+    answer({"data": [{"url": "/v1/images/1/content?variant=0"}]})
+    responses.get(f"{HOME}/v1/images/1/content?variant=0", body=PIC)
+    result = generic.invoke(asked())
+    assert result.images[0].data == PIC
+    assert result.images[0].url is None
+    assert responses.calls[-1].request.headers["Authorization"] == f"Bearer {MARKER_KEY}"
+
+
+@responses.activate
+def test_a_public_address_is_fetched_without_the_login_and_kept(
+    generic: OpenAIImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
+    answer({"data": [{"url": "https://pictures.test/x.png?sig=1"}]})
+    responses.get("https://pictures.test/x.png?sig=1", body=PIC)
+    result = generic.invoke(asked())
+    assert result.images[0].url == "https://pictures.test/x.png?sig=1"
+    assert "Authorization" not in responses.calls[-1].request.headers
+    assert any("one hour" in notice for notice in result.notices)
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://127.0.0.1:8080/x.png",
+        "http://[::1]/x.png",
+        "http://10.0.0.7/x.png",
+        "file:///etc/passwd",
+        "ftp://pictures.test/x.png",
+    ],
+)
+def test_no_server_makes_us_fetch_a_private_address(generic: OpenAIImages, address: str) -> None:
+    answer({"data": [{"url": address}]})
+    with pytest.raises(BadRequest, match="address"):
+        generic.invoke(asked())
+    assert len(responses.calls) == 1
+
+
+def test_the_users_own_host_may_serve_its_pictures_from_another_port(servers: Servers) -> None:
+    shelf = servers.start("siliconflow")
+    server = servers.start("siliconflow")
+    shelf.key = ""
+    server.address_for_files = shelf.url
+    shelf.files = server.files
+    result = bound(server.url, "Qwen/Qwen-Image", "siliconflow").invoke(asked())
+    assert result.images[0].url is None
+    assert shelf.seen[-1].headers.get("Authorization") is None
+
+
+@responses.activate
+def test_fewer_or_other_pictures_than_asked_are_told(generic: OpenAIImages) -> None:
+    answer({"data": [{"b64_json": B64, "revised_prompt": "a red bicycle in snow"}]})
+    result = generic.invoke(asked(n=3, width=512, height=512))
+    assert result.images[0].revised_prompt == "a red bicycle in snow"
+    assert "The server was asked for 512x512 and made 64x48." in result.notices
+    assert "1 of 3 pictures came back." in result.notices
