@@ -29,7 +29,7 @@ from sandbox.inputs import InputError
 from sandbox.local_llm import Script
 from sandbox.node_factory import Services
 from sandbox.package import Package, PackageError, read_package
-from sandbox.parameters import ParameterError, Schema, parse_parameters
+from sandbox.parameters import ParameterError, Schema, parse_parameters, unknown_parameters
 from sandbox.protocol import Image, JsonObject
 from sandbox.report import call_lines, workflow_report
 from sandbox.status import StatusLine
@@ -198,7 +198,10 @@ def _script(path: Path | None) -> Script:
 def _invoke(session: _Session) -> int:
     arguments = session.arguments
     credentials = session.credentials.of(arguments.model)
-    parameters = parse_parameters(session.options, _schema(session, arguments.model))
+    schema = _schema(session, arguments.model)
+    parameters = parse_parameters(session.options, schema)
+    for note in unknown_parameters(parameters, schema):
+        print(note, file=sys.stderr)
     messages = _messages(arguments)
     calls: list[CallStatistics] = []
     with StatusLine(arguments.model) as status:

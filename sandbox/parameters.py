@@ -1,6 +1,6 @@
 """Command line options that are a model's parameters: `--steps 30`, `--negative-prompt=blur`, `--details`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, JsonValue
 
@@ -9,7 +9,7 @@ _FALSE = {"false", "0", "no", "off"}
 
 
 class ParameterError(Exception):
-    """An option is no parameter of the model, or has the wrong type."""
+    """What follows the options is none, or a value has the wrong type."""
 
 
 class Rule(BaseModel):
@@ -31,12 +31,22 @@ def parse_parameters(options: Sequence[str], schema: Schema) -> dict[str, JsonVa
     """
     The parameters in a list of options, typed by the model's rules. Dashes in names count as underscores.
 
+    One without a rule is passed on as it is written: the plugin's SDK drops it, as it does in Dify.
+
     Raises:
         ParameterError: see there.
 
     """
     rules = {rule.name: rule for rule in schema.parameter_rules}
-    return {name: _typed(_rule(name, rules, schema.model), value) for name, value in _pairs(options)}
+    return {name: _typed(rules[name], value) if name in rules else value for name, value in _pairs(options)}
+
+
+def unknown_parameters(parameters: Iterable[str], schema: Schema) -> Iterator[str]:
+    """A sentence for each parameter that the model has no rule for."""
+    names = sorted(rule.name for rule in schema.parameter_rules)
+    for name in parameters:
+        if name not in names:
+            yield f"note: {schema.model} has no parameter {name} and drops it; it has: {', '.join(names) or 'none'}"
 
 
 def _pairs(options: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -50,13 +60,6 @@ def _pairs(options: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not equals:
             value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
         yield name.replace("-", "_"), value
-
-
-def _rule(name: str, rules: Mapping[str, Rule], model: str) -> Rule:
-    if name not in rules:
-        msg = f"{model} has no parameter {name}; it has: {', '.join(sorted(rules)) or 'none'}"
-        raise ParameterError(msg)
-    return rules[name]
 
 
 def _typed(rule: Rule, value: str) -> JsonValue:

@@ -6,6 +6,7 @@ import pytest
 from sandbox import Host, Limits
 
 PLUGIN = Path(__file__).parent / "fixtures_plugin"
+BARE = Path(__file__).parent / "fixtures_bare"
 
 
 @pytest.fixture(scope="session")
@@ -15,9 +16,8 @@ def host() -> Iterator[Host]:
         yield host
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fragile_host() -> Iterator[Host]:
-    """One process with short limits, for the tests that kill it: whoever comes next meets a new one."""
-    limits = Limits(line=100_000, heartbeat=1.0, call=2.0)
-    with Host(plugin_dir=PLUGIN, environment={"HEARTBEAT_INTERVAL": "0.1"}, limits=limits) as host:
+    """One bare process with short limits, for a test that kills it."""
+    with Host(plugin_dir=BARE, limits=Limits(line=100_000, heartbeat=0.5, call=1.0)) as host:
         yield host

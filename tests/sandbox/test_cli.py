@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -64,8 +66,14 @@ def test_invoke_passes_typed_parameters_and_images(run: Run, tmp_path: Path) -> 
     assert "be bold" in out
 
 
-def test_invoke_polls_when_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.host.time.sleep", lambda _: None)
+def test_a_parameter_the_model_has_not_is_named_and_dropped_by_the_plugin(run: Run) -> None:
+    code, out, err = run("invoke", "--model", "painter", "--prompt", "a", "--act", "echo", "--stepp", "3")
+    assert (code, err) == (0, "note: painter has no parameter stepp and drops it; it has: act, amount, seed\n")
+    assert '"parameters": {"act": "echo"}' in out
+
+
+def test_invoke_polls_when_asked(run: Run, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "run_polling", partial(host.run_polling, sleep=lambda _: None))
     code, out, _ = run("invoke", "--model", "job", "--prompt", "a", "--poll")
     assert (code, out.splitlines()[0][:18]) == (0, "text: painted by [")
     assert "in 3 call(s)" in out
@@ -82,10 +90,6 @@ def test_invoke_prints_the_plugins_sentence_as_it_is(run: Run) -> None:
     ("arguments", "complaint"),
     [
         (["invoke", "--model", "nobody", "--prompt", "a"], "there is no model nobody; there are: job, painter"),
-        (
-            ["invoke", "--model", "job", "--prompt", "a", "--stepp", "3"],
-            "no parameter stepp; it has: act, amount, seed",
-        ),
         (["invoke", "--model", "job", "--prompt", "a", "--seed", "x"], "--seed takes a value of type int, not 'x'"),
         (["invoke", "--model", "job", "--prompt", "a", "--image", "no.png"], "there is no file no.png"),
         (["invoke", "--model", "job", "--prompt", "a", "stray"], "'stray' is neither an option"),
@@ -181,10 +185,11 @@ def test_models_lists_features_and_parameters(run: Run) -> None:
     )
 
 
-def test_a_crash_of_the_plugin_has_its_own_exit_code(run: Run) -> None:
-    code, _, err = run("invoke", "--model", "painter", "--prompt", "a", "--act", "crash")
-    assert code == 3
-    assert "the last words" in err
+def test_a_plugin_that_does_not_start_has_its_own_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(PLUGIN, tmp_path / "plugin")
+    (tmp_path / "plugin/main.py").write_text("raise SystemExit('no luck')")
+    assert cli.main(["models", "--plugin-dir", str(tmp_path / "plugin")]) == 3
+    assert "no luck" in capsys.readouterr().err
 
 
 def test_the_module_runs_as_a_program(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""The stand-in host against a plugin that misbehaves on request."""
+"""The stand-in host against a real plugin that misbehaves on request, and against a bare process where it dies."""
 
 import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,13 +13,14 @@ from sandbox import (
     CallTimeoutError,
     Host,
     InvokeReply,
+    Limits,
     PluginDiedError,
     PluginError,
     PluginStartError,
     RefusedError,
 )
 from sandbox.protocol import Chunk, JsonObject, image_part, system, user
-from tests.sandbox.conftest import PLUGIN
+from tests.sandbox.conftest import BARE
 
 
 def _echo(reply: InvokeReply) -> JsonObject:
@@ -176,7 +178,7 @@ def test_big_answers_at_once_keep_their_lines_apart(host: Host) -> None:
 def test_an_oversize_line_kills_the_process_and_is_reported_with_its_length(fragile_host: Host) -> None:
     victim = fragile_host.process(0).pid
     with pytest.raises(PluginDiedError, match="longer than the host's 100000") as caught:
-        fragile_host.invoke("painter", {}, [user("a")], {"act": "long-line", "amount": 250_000})
+        fragile_host.invoke("bare", {}, [user("a")], {"act": "long-line", "amount": 250_000})
     assert caught.value.line_length is not None
     assert 250_000 < caught.value.line_length < 251_000
     assert not psutil.pid_exists(victim)
@@ -185,7 +187,7 @@ def test_an_oversize_line_kills_the_process_and_is_reported_with_its_length(frag
 def test_a_line_of_exactly_the_limit_passes_and_one_byte_more_kills(fragile_host: Host) -> None:
     def line_of(amount: int) -> int:
         parameters: JsonObject = {"act": "long-line", "amount": amount}
-        return fragile_host.invoke("painter", {}, [user("a")], parameters).statistics.largest_line
+        return fragile_host.invoke("bare", {}, [user("a")], parameters).statistics.largest_line
 
     envelope = line_of(10_000) - 10_000
     limit = fragile_host.limits.line
@@ -195,57 +197,68 @@ def test_a_line_of_exactly_the_limit_passes_and_one_byte_more_kills(fragile_host
     assert caught.value.line_length == limit + 1
 
 
-def test_everybody_in_flight_falls_with_the_process(fragile_host: Host) -> None:
-    fallen: list[str] = []
+def test_the_limit_is_the_daemons() -> None:
+    assert Limits().line == 5_242_880
 
-    def sleep() -> None:
+
+def test_everybody_in_flight_falls_with_the_process(fragile_host: Host) -> None:
+    waiting, fallen = threading.Event(), []
+
+    def hang() -> None:
+        waiting.set()
         with pytest.raises(PluginDiedError) as caught:
-            fragile_host.invoke("painter", {}, [user("a")], {"act": "sleep", "amount": 1.5})
+            fragile_host.invoke("bare", {}, [user("a")], {"act": "hang"})
         fallen.append(caught.value.reason)
 
-    sleeper = threading.Thread(target=sleep)
-    sleeper.start()
-    fragile_host.invoke("painter", {}, [user("a")])
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    waiting.wait()
+    fragile_host.invoke("bare", {}, [user("a")])
     with pytest.raises(PluginDiedError):
-        fragile_host.invoke("painter", {}, [user("a")], {"act": "long-line", "amount": 250_000})
-    sleeper.join()
+        fragile_host.invoke("bare", {}, [user("a")], {"act": "long-line", "amount": 250_000})
+    hanging.join()
     assert "longer than the host's" in fallen[0]
 
 
 def test_a_crash_is_reported_with_the_last_words_and_the_next_call_restarts(fragile_host: Host) -> None:
-    fragile_host.process(0)
-    restarts = fragile_host.restarts
     with pytest.raises(PluginDiedError, match="the last words") as caught:
-        fragile_host.invoke("painter", {}, [user("a")], {"act": "crash"})
+        fragile_host.invoke("bare", {}, [user("a")], {"act": "crash"})
     assert caught.value.reason == "the plugin process ended by itself with code 7"
-    assert fragile_host.invoke("painter", {}, [user("again")]).text == "again"
-    assert fragile_host.restarts == restarts + 1
+    assert fragile_host.invoke("bare", {}, [user("again")]).text == "again"
+    assert fragile_host.restarts == 1
 
 
 def test_a_killed_process_is_replaced(fragile_host: Host) -> None:
     before = fragile_host.process(0).pid
     fragile_host.kill(0)
     assert not psutil.pid_exists(before)
-    assert fragile_host.invoke("painter", {}, [user("again")]).text == "again"
+    assert fragile_host.invoke("bare", {}, [user("again")]).text == "again"
     assert fragile_host.process(0).pid != before
 
 
 def test_a_silent_heart_kills_the_process(fragile_host: Host) -> None:
     with pytest.raises(PluginDiedError, match="no heartbeat"):
-        fragile_host.invoke("painter", {}, [user("a")], {"act": "block", "amount": 10})
+        fragile_host.invoke("bare", {}, [user("a")], {"act": "fall-silent"})
 
 
 def test_a_call_that_never_ends_is_killed_by_timeout(fragile_host: Host) -> None:
     with pytest.raises(CallTimeoutError, match="killed by timeout"):
-        fragile_host.invoke("painter", {}, [user("a")], {"act": "sleep", "amount": 30})
+        fragile_host.invoke("bare", {}, [user("a")], {"act": "hang"})
 
 
-def test_leaving_the_host_ends_the_process() -> None:
-    with Host(plugin_dir=PLUGIN) as host:
-        pid = host.process(0).pid
-    assert not psutil.pid_exists(pid)
+def test_leaving_the_host_ends_every_process() -> None:
+    with Host(plugin_dir=BARE, processes=2) as host:
+        pids = [host.process(index).pid for index in range(2)]
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
-def test_a_folder_without_a_plugin_is_named_as_the_cause(tmp_path: object) -> None:
-    with pytest.raises(PluginStartError, match="No module named main"), Host(plugin_dir=str(tmp_path)):
+def test_a_folder_without_a_plugin_is_named_as_the_cause(tmp_path: Path) -> None:
+    with pytest.raises(PluginStartError, match="No module named main"), Host(plugin_dir=tmp_path):
         pass
+
+
+def test_modules_of_the_host_do_not_shadow_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
+    with Host(plugin_dir=BARE) as host:
+        assert host.invoke("bare", {}, [user("a")]).text == "a"

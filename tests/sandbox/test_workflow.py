@@ -108,8 +108,7 @@ def test_a_fail_branch_goes_on_with_the_error_message(services: Services) -> Non
     assert run.node("llm").status == "exception"
 
 
-def test_a_crash_of_the_plugin_fails_the_node_with_its_last_words(fragile_host: Host, tmp_path: Path) -> None:
-    services = Services(host=fragile_host, store=FileStore(tmp_path))
+def test_a_crash_of_the_plugin_fails_the_node_with_its_last_words(services: Services) -> None:
     dsl = app("start -> llm", "llm -> end", start=start(), llm=llm("a", parameters={"act": "crash"}), end=end())
     run = run_workflow(dsl, {}, services)
     assert run.status == "failed"

@@ -148,14 +148,6 @@ def _sleep(seconds: float) -> str:
     return "slept"
 
 
-def _hold_the_interpreter(seconds: float) -> str:
-    """Nothing else runs meanwhile, heartbeats included."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
-    return "back"
-
-
 def _crash(_: float) -> str:
     sys.stderr.write("the last words\n")
     sys.stderr.flush()
@@ -176,7 +168,6 @@ def _print(_: float) -> str:
 
 MISDEEDS: dict[str, Callable[[float], str]] = {
     "sleep": _sleep,
-    "block": _hold_the_interpreter,
     "crash": _crash,
     "call-back": _call_back,
     "print": _print,
