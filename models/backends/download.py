@@ -3,7 +3,7 @@
 import ipaddress
 import socket
 from http import HTTPStatus
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import MIB, Service
@@ -32,21 +32,22 @@ def download(
     for _ in range(MAX_REDIRECTS):
         _check_address(url, attempt, allow_private=allow_private)
         parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
         service = Service(
-            name=parts.netloc,
-            base_url=f"{parts.scheme}://{parts.netloc}",
+            name=host,
+            base_url=f"{parts.scheme}://{host}",
             clock=clock,
             settings="the URL",
             explain=_explain,
         )
         # A signed query string must stay byte for byte, so it travels as part of the path.
-        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         reply = service.request(
             "GET", path, attempt=attempt, deadline=deadline, max_bytes=max_bytes, read_timeout=60.0, accept=_REDIRECTS
         )
         if reply.ok:
             return reply
-        url = urljoin(url, reply.headers.get("location", ""))
+        url = _target(url, reply.headers.get("location", ""))
     raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the picture's final address")
 
 
@@ -60,8 +61,18 @@ def _explain(reply: Reply) -> Explanation:
     )
 
 
+def _target(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location  # the check of the next round refuses it
+
+
 def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadRequest(
             f"{attempt} failed", "the address is not an http(s) URL", "Give a URL that starts with https://"

@@ -5,7 +5,7 @@ else, because Dify knows them by name and shows every other one as raw JSON.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from itertools import groupby
 from operator import itemgetter
@@ -136,20 +136,22 @@ _SHORTEST_PIECE = 8
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """`text` without any of the secrets, without long pieces of them, and without credential headers."""
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        text = _hide(text, secret)
-    return _HEADERS.sub(rf"\1\2{_HIDDEN}", text)
-
-
-def _hide(text: str, secret: str) -> str:
-    """Covers the secret and every stretch of it that is long enough to help a thief."""
-    if len(secret) < _SHORTEST_SECRET:
-        return text
-    length = _SHORTEST_PIECE if len(secret) >= _SHORTEST_KEY else len(secret)
-    pieces = {secret[start : start + length] for start in range(len(secret) - length + 1)}
     hidden = [False] * len(text)
-    for start in range(len(text) - length + 1):
-        if text[start : start + length] in pieces:
-            hidden[start : start + length] = [True] * length
+    for secret in secrets:
+        for start, end in _stretches(text, secret):
+            hidden[start:end] = [True] * (end - start)
     runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1))
-    return "".join(_HIDDEN if covered else "".join(char for char, _ in run) for covered, run in runs)
+    shown = "".join(_HIDDEN if covered else "".join(char for char, _ in run) for covered, run in runs)
+    return _HEADERS.sub(rf"\1\2{_HIDDEN}", shown)
+
+
+def _stretches(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    """Where `text` shows the secret or a piece of it that is long enough to help a thief."""
+    if len(secret) < _SHORTEST_SECRET:
+        return
+    length = _SHORTEST_PIECE if len(secret) >= _SHORTEST_KEY else len(secret)
+    for piece in {secret[start : start + length] for start in range(len(secret) - length + 1)}:
+        at = text.find(piece)
+        while at >= 0:
+            yield at, at + length
+            at = text.find(piece, at + 1)

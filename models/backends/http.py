@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import gevent
 import requests
@@ -150,11 +150,11 @@ class Service:
     def _meaning(self, reply: Reply) -> Explanation:
         if not reply.redirects:
             return self.explain(reply)
-        target = urlsplit(reply.headers.get("location", ""))
-        where = urlunsplit(("", "", target.path, "", "")) if not target.netloc else _without_login(target)
+        # Only the host: the rest of the target may hold a ticket or a login.
+        target = _host(reply.headers.get("location", "")) or "another page"
         return Explanation(
             error=ServerUnavailable,
-            said=f"HTTP {reply.status}, the address redirects to {where or 'nowhere'}",
+            said=f"HTTP {reply.status}, the address redirects to {target}",
             next_step=f"Write the final address into {self.settings}; a login page in between must be passed first",
         )
 
@@ -174,11 +174,13 @@ class Service:
             raise timed_out(attempt)
         session = _session()
         timeout = (min(CONNECT_TIMEOUT, deadline.remaining), max(0.1, min(read_timeout, deadline.remaining)))
-        settings = session.merge_environment_settings(send.url, {}, True, None, None)
+        url = send.url or ""
+        settings: Any = session.merge_environment_settings(url, {}, True, None, None)
         # Socket timeouts begin anew with every byte; a slow drip of header or body ends with this one.
         over = gevent.Timeout(deadline.remaining)
         try:
-            with over, closing(session.send(send, timeout=timeout, allow_redirects=False, **settings)) as response:
+            # Not `session.send`: it reads the target and the whole body of a redirect, without any limit.
+            with over, closing(session.get_adapter(url).send(send, timeout=timeout, **settings)) as response:
                 body = read_capped(response, max_bytes, attempt)
                 return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
         except gevent.Timeout as passed:
@@ -249,7 +251,10 @@ def _network_words(error: Exception, base_url: str) -> tuple[str, str]:
         case _ if isinstance(error, _BAD_ADDRESS):
             return f"the address {host!r} is not a URL", "Write it as http://host:port in {settings}"
         case requests.exceptions.SSLError():
-            return f"the TLS certificate of {host} was not accepted", "Check the address in {settings}"
+            return (
+                f"no secure connection to {host} could be made",
+                "Check the address in {settings}: it may have to begin with http://, or its certificate is not valid",
+            )
         case requests.exceptions.ProxyError():
             return f"the proxy on the way to {host} did not pass the request", "Check the proxy of the plugin's host"
         case requests.exceptions.ConnectTimeout():
@@ -293,7 +298,7 @@ def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> by
 
 def join_url(base_url: str, path: str) -> str:
     """`path` below `base_url`; a path prefix of the base (a reverse proxy's mount point) is kept."""
-    return f"{base_url.rstrip('/')}/{path.lstrip('/')}"
+    return f"{base_url.rstrip('/')}/{path.removeprefix('/')}"
 
 
 def basic_auth(username: str, password: str) -> dict[str, str]:
@@ -309,9 +314,11 @@ def bearer_auth(key: str) -> dict[str, str]:
 
 def split_userinfo(base_url: str) -> tuple[str, str, str]:
     """`http://user:pass@host/x` → (`http://host/x`, user, pass): a login in the address must not travel in messages."""
-    parts = urlsplit(base_url)
-    host = parts.netloc.rpartition("@")[2]
-    clean = urlunsplit(parts._replace(netloc=host))
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:  # no URL at all: the request itself will say so
+        return base_url, "", ""
+    clean = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return clean, unquote(parts.username or ""), unquote(parts.password or "")
 
 
@@ -323,14 +330,11 @@ def _sendable(value: str | bytes) -> bool:
 
 def _host(base_url: str) -> str:
     """Host and port without a login; whatever is left of an address that is no URL."""
+    after_login = base_url.rpartition("@")[2]
     try:
-        return urlsplit(base_url).netloc.rpartition("@")[2] or base_url.rpartition("@")[2]
+        return urlsplit(base_url).netloc.rpartition("@")[2] or after_login
     except ValueError:
-        return base_url.rpartition("@")[2]
-
-
-def _without_login(parts: SplitResult) -> str:
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return after_login
 
 
 def _multipart(form: Mapping[str, FormField] | Sequence[tuple[str, FormField]]) -> list[tuple[str, Any]]:

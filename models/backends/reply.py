@@ -4,6 +4,7 @@ import json as jsonlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import isfinite
 
 from pydantic import BaseModel, ValidationError
 
@@ -42,9 +43,10 @@ class Reply:
     def retry_after(self) -> float | None:
         """The header `Retry-After` in seconds (dates are not used by the services at hand)."""
         try:
-            return max(0.0, float(self.headers.get("retry-after", "")))
+            seconds = float(self.headers.get("retry-after", ""))
         except ValueError:
             return None
+        return max(0.0, seconds) if isfinite(seconds) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

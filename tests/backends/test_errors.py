@@ -1,0 +1,110 @@
+"""Failures as sentences, and the hiding of secrets."""
+
+import string
+
+import pytest
+from dify_plugin.errors.model import InvokeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.backends.errors import (
+    ERROR_CLASSES,
+    SAID_LIMIT,
+    BadRequest,
+    ImageError,
+    RateLimited,
+    class_for_status,
+    default_next_step,
+    redact,
+    shorten,
+    unsupported,
+)
+from tests.fakes import MARKER_KEY
+
+KEYS = st.text(string.ascii_letters + string.digits + "-_", min_size=20, max_size=64)
+
+
+def test_a_failure_reads_as_sentences() -> None:
+    error = RateLimited("Painting failed", "no credit left", "Buy some")
+    assert str(error) == "Painting failed: no credit left. Buy some."
+
+
+@pytest.mark.parametrize("said", ["Try again!", "Really?", "已完成。", "Done."])
+def test_a_sentence_that_ends_is_not_ended_twice(said: str) -> None:
+    assert str(BadRequest("Painting failed", said)) == f"Painting failed: {said}"
+
+
+def test_the_services_words_are_one_line_of_bounded_length() -> None:
+    error = BadRequest("Painting failed", "line\n\n  line " * 500)
+    assert len(error.said) <= SAID_LIMIT
+    assert "\n" not in str(error)
+
+
+def test_shorten_marks_the_cut() -> None:
+    assert shorten("a  b\n c", 10) == "a b c"
+    assert shorten("abcdef", 4) == "abc…"
+
+
+def test_an_unsupported_feature_names_itself_the_model_and_the_way_out() -> None:
+    assert str(unsupported("masks", model="m", way_out="Use another")) == "m does not support masks. Use another."
+
+
+@pytest.mark.parametrize("error", ERROR_CLASSES)
+def test_every_class_stands_for_one_host_class_and_has_advice(error: type[ImageError]) -> None:
+    assert issubclass(error.host, InvokeError)
+    assert default_next_step(error)
+
+
+def test_the_classes_stand_for_five_different_host_classes() -> None:
+    assert len({error.host for error in ERROR_CLASSES}) == 5
+
+
+@given(st.integers(100, 999))
+def test_every_status_has_a_class(status: int) -> None:
+    assert class_for_status(status) in ERROR_CLASSES
+
+
+@given(st.text(), KEYS, st.text())
+def test_a_secret_never_survives(before: str, key: str, after: str) -> None:
+    shown = redact(f"{before}{key}{after}", [key])
+    assert key not in shown.replace("[hidden]", "\0")
+
+
+@given(KEYS, st.data())
+def test_no_piece_of_eight_characters_survives(key: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(key) - 8))
+    piece = key[start : data.draw(st.integers(start + 8, len(key)))]
+    assert redact(f"got <{piece}>", [key]) == "got <[hidden]>"
+
+
+@given(st.text(string.ascii_lowercase + " ", max_size=200))
+def test_text_without_a_secret_is_untouched(text: str) -> None:
+    assert redact(text, [MARKER_KEY]) == text
+
+
+def test_a_short_password_is_hidden_and_a_tiny_one_does_not_hide_letters() -> None:
+    assert redact("login pass1 failed", ["pass1"]) == "login [hidden] failed"
+    assert redact("a cat sat", ["a"]) == "a cat sat"
+
+
+def test_a_password_is_hidden_whole_and_leaves_the_words_it_is_made_of() -> None:
+    assert redact("login stable-diffusion failed for diffusion", ["stable-diffusion"]) == (
+        "login [hidden] failed for diffusion"
+    )
+
+
+def test_a_services_own_sentence_about_the_header_stays() -> None:
+    said = "authorization: invalid or missing header value"
+    assert redact(said, [MARKER_KEY]) == said
+
+
+def test_overlapping_secrets_are_all_hidden() -> None:
+    assert redact("abcdefghijkl-mnopqrst", ["abcdefghijkl", "ghijkl-mnopqrst"]) == "[hidden]"
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer abc", "authorization=Basic eHg=", '"X-API-Key": "abc4567890123456"'])
+def test_credential_headers_are_hidden_whatever_they_hold(header: str) -> None:
+    shown = redact(f"sent {header} to the service", [])
+    assert "abc" not in shown
+    assert "eHg" not in shown
+    assert shown.endswith("to the service")

@@ -1,0 +1,473 @@
+"""What the one door to HTTP promises: timeouts, retries, caps, and that a key goes to its own service and nowhere else."""
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.backends.errors import (
+    AuthorizationFailed,
+    BadRequest,
+    ConnectionFailed,
+    ImageError,
+    RateLimited,
+    ServerUnavailable,
+)
+from models.backends.http import (
+    ONCE,
+    Retries,
+    Service,
+    basic_auth,
+    bearer_auth,
+    join_url,
+    split_userinfo,
+)
+from models.backends.reply import Explanation, Reply
+from models.clock import Deadline
+from tests.fakes import MARKER_KEY, FakeClock
+from tests.servers.scripted import Act, Script, free_port, hang_up, raw, say, scripted_server, silence
+
+HALF = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"image": "'
+CHUNKED_HALF = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n"
+
+
+@pytest.fixture
+def server() -> Iterator[Script]:
+    with scripted_server() as script:
+        yield script
+
+
+def service(base_url: str, clock: FakeClock, **changes: object) -> Service:
+    known = {
+        "name": "Painter",
+        "base_url": base_url,
+        "clock": clock,
+        "settings": "`painter_base_url`",
+        "headers": bearer_auth(MARKER_KEY),
+        "secrets": (MARKER_KEY,),
+    }
+    return Service(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def ask(asked: Service, method: str = "POST", *, seconds: float = 300.0, **more: object) -> Reply:
+    deadline = Deadline.after(asked.clock, seconds)
+    return asked.request(method, "/paint", attempt="Painting", deadline=deadline, **more)  # type: ignore[arg-type]
+
+
+def failed(asked: Service, method: str = "POST", **more: object) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        ask(asked, method, **more)  # type: ignore[arg-type]
+    error = caught.value
+    assert str(error).startswith("Painting failed")
+    assert MARKER_KEY not in f"{error} {error!r}"
+    assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
+    return error
+
+
+def unbilled(reply: Reply) -> Explanation:
+    """The reading of a service that promises that a refusal cost nothing."""
+    return Explanation(error=RateLimited, said=reply.text, next_step="Wait", retry_after=5.0)
+
+
+# What is repeated, and what never
+
+
+@pytest.mark.parametrize(
+    "act",
+    [hang_up, raw(HALF), raw(CHUNKED_HALF), silence, say(500), say(502), say(503), say(504), say(429)],
+    ids=["closed", "half a body", "half a chunked body", "silence", "500", "502", "503", "504", "429"],
+)
+def test_a_post_that_may_have_been_carried_out_is_never_repeated(server: Script, clock: FakeClock, act: Act) -> None:
+    server.then(act)
+    failed(service(server.url, clock), read_timeout=0.2)
+    assert len(server.seen) == 1
+    assert clock.pauses == []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [hang_up, raw(HALF), silence, say(500), say(503), say(429)],
+    ids=["closed", "half a body", "silence", "500", "503", "429"],
+)
+def test_a_get_is_repeated_after_passing_trouble(server: Script, clock: FakeClock, act: Act) -> None:
+    server.then(act, act)
+    assert ask(service(server.url, clock), "GET", read_timeout=0.2).ok
+    assert len(server.seen) == 3
+    assert clock.pauses == [1.0, 4.0]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+def test_a_lasting_refusal_is_not_repeated(server: Script, clock: FakeClock, status: int) -> None:
+    server.then(say(status))
+    failed(service(server.url, clock), "GET")
+    assert len(server.seen) == 1
+
+
+def test_a_refused_connection_is_repeated_even_for_a_post_because_nothing_was_sent(clock: FakeClock) -> None:
+    error = failed(service(f"http://127.0.0.1:{free_port()}", clock))
+    assert type(error) is ConnectionFailed
+    assert clock.pauses == [1.0, 4.0]
+    assert "could not be reached" in error.said
+    assert "`painter_base_url`" in error.next_step
+    assert error.transient
+
+
+def test_a_post_is_repeated_where_the_service_promises_that_nothing_happened(server: Script, clock: FakeClock) -> None:
+    server.then(say(429), say(500))
+    assert ask(service(server.url, clock, explain=unbilled), json={"prompt": "x"}).ok
+    assert clock.pauses == [5.0, 5.0]
+    assert {seen.body for seen in server.seen} == {b'{"prompt": "x"}'}
+
+
+def test_a_form_is_sent_again_whole(server: Script, clock: FakeClock) -> None:
+    server.then(say(429))
+    ask(service(server.url, clock, explain=unbilled), form={"image": ("image", b"\x89PNG", "image/png")})
+    first, second = server.seen
+    assert first.body == second.body != b""
+
+
+def test_retry_after_goes_before_every_plan(server: Script, clock: FakeClock) -> None:
+    server.then(say(429, Retry_After="17"))
+    ask(service(server.url, clock, explain=unbilled))
+    assert clock.pauses == [17.0]
+
+
+def test_a_retry_after_that_is_no_number_leaves_the_plan_as_it_is(server: Script, clock: FakeClock) -> None:
+    server.then(say(429, Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"))
+    ask(service(server.url, clock, explain=unbilled))
+    assert clock.pauses == [5.0]
+
+
+def test_a_pause_longer_than_allowed_ends_the_attempts(server: Script, clock: FakeClock) -> None:
+    server.then(say(429, Retry_After="3600"))
+    assert isinstance(failed(service(server.url, clock, explain=unbilled)), RateLimited)
+    assert clock.pauses == []
+
+
+def test_a_pause_never_reaches_beyond_the_deadline(server: Script, clock: FakeClock) -> None:
+    server.then(say(429, Retry_After="20"))
+    failed(service(server.url, clock, explain=unbilled), seconds=15.0)
+    assert clock.pauses == []
+
+
+def test_attempts_end_with_the_plan(server: Script, clock: FakeClock) -> None:
+    server.then(*[say(503)] * 9)
+    error = failed(service(server.url, clock), "GET", retries=Retries(delays=(2.0, 8.0)))
+    assert isinstance(error, ServerUnavailable)
+    assert error.transient
+    assert clock.pauses == [2.0, 8.0]
+
+
+def test_once_means_once(server: Script, clock: FakeClock) -> None:
+    server.then(say(503))
+    failed(service(server.url, clock), "GET", retries=ONCE)
+    assert len(server.seen) == 1
+
+
+def test_an_accepted_status_is_an_answer(server: Script, clock: FakeClock) -> None:
+    server.then(say(404, b"none"))
+    assert ask(service(server.url, clock), "GET", accept=(404,)).text == "none"
+
+
+# Waiting
+
+
+def test_after_the_deadline_nothing_is_sent(server: Script, clock: FakeClock) -> None:
+    error = failed(service(server.url, clock), seconds=0.0)
+    assert isinstance(error, ConnectionFailed)
+    assert "timeout" in error.next_step
+    assert server.seen == []
+
+
+def test_silence_is_told_to_have_been_accepted(server: Script, clock: FakeClock) -> None:
+    server.then(silence)
+    error = failed(service(server.url, clock), read_timeout=0.1)
+    assert isinstance(error, ConnectionFailed)
+    assert "may still have been carried out" in error.said
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *[b"x"] * 100],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 100],
+        [b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 100],
+    ],
+    ids=["body", "chunks", "headers"],
+)
+def test_a_slow_drip_ends_at_the_deadline(server: Script, clock: FakeClock, pieces: list[bytes]) -> None:
+    server.then(raw(*pieces, pause=0.05))
+    error = failed(service(server.url, clock), seconds=0.3)
+    assert isinstance(error, ConnectionFailed)
+    assert "time for the whole job is over" in error.said
+
+
+def test_a_connection_given_up_is_not_used_again(server: Script, clock: FakeClock) -> None:
+    late = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"late"'
+    server.then(raw(b"", late, pause=0.3))
+    failed(service(server.url, clock), read_timeout=0.1)
+    assert ask(service(server.url, clock)).text == "{}"
+
+
+# Sizes and encodings
+
+
+def test_an_answer_beyond_the_cap_is_cut_off(server: Script, clock: FakeClock) -> None:
+    server.then(say(200, b"x" * 5000))
+    error = failed(service(server.url, clock), max_bytes=4000)
+    assert isinstance(error, ServerUnavailable)
+    assert "larger than" in error.said
+
+
+def test_the_cap_counts_what_comes_out_of_gzip(server: Script, clock: FakeClock) -> None:
+    bomb = gzip.compress(bytes(3_000_000))
+    assert len(bomb) < 10_000
+    server.then(say(200, bomb, Content_Encoding="gzip"))
+    assert "larger than 1 MiB" in failed(service(server.url, clock), max_bytes=1024**2).said
+
+
+def test_the_cap_holds_for_a_redirect_too(server: Script, clock: FakeClock) -> None:
+    server.then(say(302, b"x" * 5000, Location="/elsewhere"))
+    assert "larger than" in failed(service(server.url, clock), max_bytes=4000).said
+
+
+def test_gzip_is_unpacked(server: Script, clock: FakeClock) -> None:
+    server.then(say(200, gzip.compress(b'{"a": 1}'), Content_Encoding="gzip"))
+    assert ask(service(server.url, clock)).json() == {"a": 1}
+
+
+def test_broken_gzip_is_a_lost_answer(server: Script, clock: FakeClock) -> None:
+    server.then(say(200, b"no gzip", Content_Encoding="gzip"))
+    assert isinstance(failed(service(server.url, clock)), ConnectionFailed)
+
+
+# Whose key goes where
+
+
+def test_a_redirect_is_told_and_not_followed(server: Script, clock: FakeClock) -> None:
+    with scripted_server() as other:
+        server.then(say(302, Location=f"{other.url}/login?ticket={MARKER_KEY}"))
+        error = failed(service(server.url, clock), "GET")
+        assert other.seen == []
+    assert isinstance(error, ServerUnavailable)
+    assert f"redirects to {other.url.removeprefix('http://')}" in error.said
+    assert "ticket" not in str(error)
+    assert "`painter_base_url`" in error.next_step
+
+
+@pytest.mark.parametrize("location", ["", "/login", "http://[", "//"])
+def test_a_redirect_to_anything_is_survived(server: Script, clock: FakeClock, location: str) -> None:
+    server.then(say(301, Location=location))
+    assert "HTTP 301" in failed(service(server.url, clock)).said
+
+
+def test_cookies_of_one_account_never_reach_another(server: Script, clock: FakeClock) -> None:
+    server.then(say(200, Set_Cookie="session=one; Path=/"))
+    ask(service(server.url, clock))
+    ask(service(server.url, clock))
+    assert all("cookie" not in seen.headers for seen in server.seen)
+
+
+def test_the_machines_netrc_is_not_asked(
+    server: Script, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    ask(service(server.url, clock))
+    ask(service(server.url, clock, headers={}))
+    assert server.seen[0].headers["authorization"] == f"Bearer {MARKER_KEY}"
+    assert "authorization" not in server.seen[1].headers
+
+
+def test_the_environments_proxy_is_used_and_named_when_it_fails(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    error = failed(service("http://painter.invalid", clock), retries=ONCE)
+    assert isinstance(error, ConnectionFailed)
+    assert "proxy" in str(error)
+
+
+def test_a_login_in_the_address_is_never_sent_or_shown(server: Script, clock: FakeClock) -> None:
+    address = server.url.replace("http://", f"http://someone:{MARKER_KEY}@")
+    server.then(hang_up)
+    failed(service(address, clock, headers={}, secrets=()))
+    assert "authorization" not in server.seen[0].headers
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("http://h:80/p", ("http://h:80/p", "", "")),
+        ("https://someone:p%40ss@h/p", ("https://h/p", "someone", "p@ss")),
+        ("http://key@h", ("http://h", "key", "")),
+        ("http://[bad", ("http://[bad", "", "")),
+    ],
+)
+def test_a_login_is_split_from_its_address(address: str, parts: tuple[str, str, str]) -> None:
+    assert split_userinfo(address) == parts
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "url"),
+    [
+        ("http://h", "/v1/x", "http://h/v1/x"),
+        ("http://h/", "v1/x", "http://h/v1/x"),
+        ("http://h/proxy/painter/", "/v1/x", "http://h/proxy/painter/v1/x"),
+        ("http://h", "//x", "http://h//x"),
+    ],
+)
+def test_a_path_prefix_of_the_address_is_kept(base: str, path: str, url: str) -> None:
+    assert join_url(base, path) == url
+
+
+def test_the_path_prefix_arrives(server: Script, clock: FakeClock) -> None:
+    ask(service(f"{server.url}/mounted/here/", clock), params={"q": "a b"})
+    assert server.seen[0].path in {"/mounted/here/paint?q=a+b", "/mounted/here/paint?q=a%20b"}
+
+
+# Mistakes in the form
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "painter.example",
+        "painter.example:7860",
+        "ftp://painter.example",
+        "http://",
+        "http://[bad",
+        "http://painter.example:99999999",
+        f"http://{'a' * 70}.example",
+        "http://.example",
+        f"someone:{MARKER_KEY}@painter.example",
+        f"http://someone:{MARKER_KEY}@[bad",
+    ],
+)
+def test_an_address_that_is_no_url_names_its_field_and_is_not_tried_again(clock: FakeClock, address: str) -> None:
+    error = failed(service(address, clock))
+    assert isinstance(error, ConnectionFailed)
+    assert "is not a URL" in error.said
+    assert "`painter_base_url`" in error.next_step
+    assert not error.transient
+    assert clock.pauses == []
+
+
+@pytest.mark.parametrize("key", ["sk-MARKER…51d2", "sk-MARKER\nX-Evil: 1", "sk-密钥", "sk-MARKER\xa0", "  sk-MARKER"])
+def test_a_key_that_no_header_can_carry_is_an_authorization_failure(server: Script, clock: FakeClock, key: str) -> None:
+    error = failed(service(server.url, clock, headers={"Authorization": key}, secrets=(key,)))
+    assert isinstance(error, AuthorizationFailed)
+    assert "MARKER" not in str(error)
+    assert server.seen == []
+
+
+def test_https_to_a_plain_server_is_explained_and_not_tried_again(server: Script, clock: FakeClock) -> None:
+    error = failed(service(server.url.replace("http://", "https://"), clock), "GET")
+    assert isinstance(error, ConnectionFailed)
+    assert "secure connection" in error.said
+    assert "http://" in error.next_step
+    assert clock.pauses == []
+
+
+# Redaction
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        MARKER_KEY,
+        f"Incorrect API key provided: {MARKER_KEY}",
+        f"key {MARKER_KEY[:10]}…{MARKER_KEY[-10:]}",
+        f"middle {MARKER_KEY[5:20]}",
+        f"Authorization: Bearer {MARKER_KEY}",
+    ],
+)
+@pytest.mark.parametrize("shape", ['{{"message": "{0}"}}', "{0}", '{{"detail": [{{"loc": ["a"], "msg": "{0}"}}]}}'])
+def test_a_service_that_quotes_the_key_is_redacted(server: Script, clock: FakeClock, quoted: str, shape: str) -> None:
+    server.then(say(401, shape.format(quoted)))
+    error = failed(service(server.url, clock))
+    assert isinstance(error, AuthorizationFailed)
+    assert "[hidden]" in str(error)
+    assert MARKER_KEY[:8] not in str(error)
+    assert MARKER_KEY[6:16] not in str(error)
+
+
+def test_a_quoted_basic_login_is_redacted(server: Script, clock: FakeClock) -> None:
+    login = basic_auth("someone", MARKER_KEY)
+    server.then(say(401, f'{{"message": "got {login["Authorization"]}"}}'))
+    error = failed(service(server.url, clock, headers=login))
+    assert login["Authorization"].removeprefix("Basic ") not in str(error)
+
+
+def test_advice_is_redacted_too(server: Script, clock: FakeClock) -> None:
+    def careless(reply: Reply) -> Explanation:
+        return Explanation(error=BadRequest, said="no", next_step=f"Check {MARKER_KEY}")
+
+    server.then(say(400))
+    assert failed(service(server.url, clock, explain=careless)).next_step == "Check [hidden]"
+
+
+def test_a_page_for_browsers_is_not_quoted(server: Script, clock: FakeClock) -> None:
+    server.then(say(502, "<html><body>Bad <b>gateway</b></body></html>", Content_Type="text/html"))
+    assert failed(service(server.url, clock)).said == "HTTP 502"
+
+
+def test_a_megabyte_of_refusal_becomes_a_readable_sentence(server: Script, clock: FakeClock) -> None:
+    server.then(say(500, "Traceback: " + "x" * 1_000_000, Content_Type="text/plain"))
+    assert len(str(failed(service(server.url, clock)))) < 1000
+
+
+# The wire
+
+
+def test_text_parts_of_a_form_have_no_file_name(server: Script, clock: FakeClock) -> None:
+    ask(service(server.url, clock), form={"prompt": "红", "image": ("image", b"\x89PNG", "image/png")})
+    seen = server.seen[0]
+    assert seen.headers["content-type"].startswith("multipart/form-data; boundary=")
+    assert re.search(rb'name="prompt"\r\n\r\n\xe7\xba\xa2\r\n', seen.body)
+    assert b'name="image"; filename="image"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n' in seen.body
+
+
+def test_a_json_body_says_so(server: Script, clock: FakeClock) -> None:
+    ask(service(server.url, clock), json={"a": 1})
+    assert server.seen[0].headers["content-type"] == "application/json"
+
+
+def test_every_request_says_who_asks(server: Script, clock: FakeClock) -> None:
+    ask(service(server.url, clock), headers={"Accept": "application/json"})
+    headers = server.seen[0].headers
+    assert headers["user-agent"].startswith("dify-image-generation/")
+    assert headers["accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, BadRequest),
+        (401, AuthorizationFailed),
+        (402, RateLimited),
+        (403, AuthorizationFailed),
+        (404, BadRequest),
+        (407, AuthorizationFailed),
+        (408, ConnectionFailed),
+        (413, BadRequest),
+        (422, BadRequest),
+        (429, RateLimited),
+        (500, ServerUnavailable),
+        (504, ServerUnavailable),
+    ],
+)
+def test_a_status_has_one_class_and_always_a_next_step(
+    server: Script, clock: FakeClock, status: int, error: type[ImageError]
+) -> None:
+    server.then(say(status))
+    caught = failed(service(server.url, clock))
+    assert type(caught) is error
+    assert caught.next_step

@@ -1,0 +1,63 @@
+"""Reading answers: the words of a refusal in every shape in use, and JSON into typed models."""
+
+import json
+
+import pytest
+from pydantic import BaseModel
+
+from models.backends.errors import ServerUnavailable
+from models.backends.reply import Reply, parse, plain_explanation, said_by
+
+
+def reply(body: object, status: int = 400, **headers: str) -> Reply:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": {"message": "no credit", "code": 1}}, "HTTP 400, no credit"),
+        ({"error": "no credit"}, "HTTP 400, no credit"),
+        ({"message": "no credit"}, "HTTP 400, no credit"),
+        ({"errors": ["one", "two"]}, "HTTP 400, one; two"),
+        ({"detail": "Not Found"}, "HTTP 400, Not Found"),
+        ({"detail": [{"loc": ["body", "steps"], "msg": "too many"}]}, "HTTP 400, body.steps: too many"),
+        ("just text", "HTTP 400, just text"),
+        (b"plain text", "HTTP 400, plain text"),
+        (b"", "HTTP 400"),
+        (b"<!DOCTYPE html><p>x", "HTTP 400"),
+        (b"\xff\xfe", "HTTP 400, \ufffd\ufffd"),
+    ],
+)
+def test_the_words_of_a_refusal_are_found(body: object, words: str) -> None:
+    assert said_by(reply(body)) == words
+
+
+def test_a_plain_refusal_is_never_to_be_repeated_by_itself() -> None:
+    assert plain_explanation(reply({}, 429)).retry_after is None
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), ("", None)])
+def test_retry_after_is_read_in_seconds(value: str, seconds: float | None) -> None:
+    assert reply({}, retry_after=value).retry_after == seconds
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_retry_after_that_is_no_time_is_ignored(value: str) -> None:
+    assert reply({}, retry_after=value).retry_after is None
+
+
+class Answer(BaseModel):
+    image: str
+
+
+def test_a_good_answer_becomes_its_model() -> None:
+    assert parse(reply({"image": "x", "more": 1}, 200), Answer, attempt="Painting") == Answer(image="x")
+
+
+@pytest.mark.parametrize("body", [{}, {"image": 1}, [], b"", b"<html>", b"\xff"])
+def test_an_answer_that_breaks_its_promise_is_the_services_fault(body: object) -> None:
+    with pytest.raises(ServerUnavailable, match="Painting failed: the answer was not understood") as caught:
+        parse(reply(body, 200), Answer, attempt="Painting")
+    assert caught.value.__cause__ is None
