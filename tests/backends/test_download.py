@@ -77,7 +77,7 @@ def test_a_private_address_is_refused_where_it_is_not_allowed(server: Script, cl
 def test_a_redirect_to_a_private_address_is_refused(
     server: Script, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "_is_public", lambda host: host == "127.0.0.1")
+    monkeypatch.setattr(door, "is_public", lambda host: host == "127.0.0.1")
     server.then(say(302, Location=server.url.replace("127.0.0.1", "localhost")))
     with pytest.raises(BadRequest, match="localhost is not a public address"):
         fetch(server.url, clock, allow_private=False)
@@ -103,7 +103,7 @@ def test_a_redirect_to_a_private_address_is_refused(
     ],
 )
 def test_private_places_are_known_in_every_spelling(host: str, public: bool) -> None:
-    assert door._is_public(host) is public
+    assert door.is_public(host) is public
 
 
 def test_a_file_beyond_the_cap_is_cut_off(server: Script, clock: FakeClock) -> None:

@@ -102,7 +102,9 @@ def test_overlapping_secrets_are_all_hidden() -> None:
     assert redact("abcdefghijkl-mnopqrst", ["abcdefghijkl", "ghijkl-mnopqrst"]) == "[hidden]"
 
 
-@pytest.mark.parametrize("header", ["Authorization: Bearer abc", "authorization=Basic eHg=", '"X-API-Key": "abc4567890123456"'])
+@pytest.mark.parametrize(
+    "header", ["Authorization: Bearer abc", "authorization=Basic eHg=", '"X-API-Key": "abc4567890123456"']
+)
 def test_credential_headers_are_hidden_whatever_they_hold(header: str) -> None:
     shown = redact(f"sent {header} to the service", [])
     assert "abc" not in shown
