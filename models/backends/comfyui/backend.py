@@ -1,0 +1,227 @@
+"""ComfyUI: a workflow, shipped or pasted, is the model; a server of the user's own runs it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+
+from pydantic import JsonValue
+
+from models.backends.base import Capabilities, Job, JobBackend, Model, Running, no_images
+from models.backends.comfyui.client import TITLE, connect
+from models.backends.comfyui.definitions import Definitions
+from models.backends.comfyui.events import Progress
+from models.backends.comfyui.fill import Filled
+from models.backends.comfyui.form import DRAFT
+from models.backends.comfyui.graph import Graph, RawGraph
+from models.backends.comfyui.listening import Ears
+from models.backends.comfyui.source import read_source
+from models.backends.comfyui.state import JobState
+from models.backends.comfyui.tracking import LOOK_SECONDS, Made, Tracker
+from models.backends.comfyui.uploads import upload, upload_mask
+from models.backends.comfyui.variants import EMBED_WORKFLOW, Variants, one_for_all, shipped
+from models.backends.comfyui.waiting import Wait
+from models.backends.comfyui.workflow import NeedsObjectInfo, Workflow
+from models.backends.errors import BadRequest
+from models.clock import Clock, Deadline
+from models.parameters import Rule
+from models.request import ImageRequest
+from models.result import ImageResult
+
+FORM_SECONDS = 3.0
+"""How long the form waits for the server: it is asked for often, and shows the workflow's own values without it."""
+CHECK_SECONDS = 30.0
+
+
+class ComfyUIBackend(JobBackend):
+    """One workflow at one server. `details` of the reading stand in the modules of this folder."""
+
+    name = "comfyui"
+    title = TITLE
+    prefix = "comfyui"
+    required = ("base_url",)
+    extra_rules = (DRAFT, EMBED_WORKFLOW)
+
+    def __init__(self, model: Model, clock: Clock) -> None:
+        super().__init__(model, clock)
+        self.server = connect(model.access, clock)
+        self.definitions = Definitions(self.server)
+        self._ears: Ears | None = None
+
+    # The workflow
+
+    @cached_property
+    def variants(self) -> Variants:
+        """Raises BadRequest for a model without a workflow, or with one that cannot be read."""
+        if self.model.access.workflow:
+            return one_for_all(self._pasted(self.model.access.workflow))
+        if self.model.card is not None:
+            return shipped(self.model.card.facts)
+        raise BadRequest(
+            f"{self.model.name} has no workflow",
+            next_step="Paste a workflow exported with Workflow > Export (API) into `workflow` in the model's settings",
+        )
+
+    def _pasted(self, text: str) -> Workflow:
+        try:
+            return Workflow.load(text)
+        except NeedsObjectInfo:
+            classes = editor_classes(read_source(text).editor)
+            return Workflow.load(text, self.definitions.fetched(classes, deadline=self._within(CHECK_SECONDS)))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.variants.capabilities
+
+    def rules(self) -> tuple[Rule, ...]:
+        if not self.model.access.workflow:
+            return super().rules()
+        workflow = self._any
+        info = self.definitions.at_hand(workflow.needs.classes, deadline=self._within(FORM_SECONDS))
+        return (*workflow.rules(info), EMBED_WORKFLOW)
+
+    @property
+    def _any(self) -> Workflow:
+        return next(iter(self.variants))
+
+    # The job
+
+    def submit(self, request: ImageRequest) -> Job:
+        self.require_access()
+        self.check_inputs(request)
+        deadline = self.deadline(request)
+        state = self._planned(request, deadline)
+        self._ears = self._listening_to(state)
+        self._ears.open()  # before the job exists, so that no event of it can be missed
+        try:
+            self._tracker(state).submit(state, deadline=deadline)
+        except BaseException:
+            self._ears.close()
+            raise
+        return state.dump()
+
+    def check(self, job: Job) -> Running | ImageResult:
+        state = JobState.load(job)
+        try:
+            return self._told(state, self._tracker(state).look(state, places=True))
+        finally:
+            state.save(job)
+
+    def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
+        state = JobState.load(job)
+        heard_all = self._ears is not None and not self._ears.deaf
+        ears = self._ears or self._listening_to(state)
+        self._ears = None
+        wait = Wait(self._tracker(state), ears, state, self.clock, started, self.interval)
+        try:
+            ears.open()
+            return self._told(state, wait.until(until, look_first=not heard_all))
+        finally:
+            ears.close()
+            state.save(job)
+
+    def cancel(self, job: Job) -> None:
+        state = JobState.load(job)
+        self._tracker(state).cancel(state)
+
+    def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
+        """Upload the pictures and fill the workflow: everything that is known before the first job exists."""
+        workflow = self.variants.choose(request)
+        images = [upload(self.server, image, deadline=deadline) for image in request.images]
+        mask = upload_mask(self.server, request.mask, deadline=deadline) if request.mask else None
+        known = self.definitions.known(workflow.needs.classes)
+        info = known if known.classes else None
+        filled = _filled(request, workflow, partial(workflow.filled, images=images, mask=mask, info=info))
+        state = JobState.of(
+            [(with_files(one.graph), one.seed) for one in filled],
+            prompt=request.prompt,
+            keep_workflow=request.extra.get(EMBED_WORKFLOW.name) is True,
+        )
+        state.tell(*request.notices, *(notice for one in filled for notice in one.notices))
+        return state
+
+    def _told(self, state: JobState, seen: Running | Made) -> Running | ImageResult:
+        if isinstance(seen, Running):
+            return seen
+        if not seen.images:
+            raise no_images(self.title)
+        return ImageResult(
+            images=seen.images,
+            backend=self.name,
+            model=self.model.name,
+            prompt=state.prompt,
+            notices=tuple(state.notices),
+        )
+
+    def _tracker(self, state: JobState) -> Tracker:
+        workflow = self._editor_graph() if state.keep_workflow else None
+        return Tracker(self.server, self.clock, self._choices, workflow)
+
+    def _editor_graph(self) -> JsonValue:
+        text = self.model.access.workflow
+        return read_source(text).editor if text else None
+
+    def _choices(self, class_type: str, name: str) -> Sequence[str]:
+        return self.definitions.choices(class_type, name, deadline=self._within(LOOK_SECONDS))
+
+    def _listening_to(self, state: JobState) -> Ears:
+        titles = {node.id: node.title or node.class_type for node in Graph.of(state.graph).nodes.values()}
+        return Ears(self.server.service, state.client_id, Progress(state.ids, titles), self.clock)
+
+    # The form
+
+    def check_access(self) -> Sequence[str]:
+        self.require_access()
+        deadline = self._within(CHECK_SECONDS)
+        version = self.server.stats(deadline=deadline).system.comfyui_version
+        found = [f"{TITLE} {version}"]
+        if self.model.access.workflow:
+            self._check_workflow(self._any, deadline)
+            found.extend(self._any.slots.notes)
+        return tuple(found)
+
+    def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
+        info = self.definitions.fetched(workflow.needs.classes, deadline=deadline)
+        if lacking := workflow.lacking(info):
+            raise BadRequest(
+                f"The workflow does not run on this {TITLE}",
+                "; ".join(lacking),
+                "Install what is missing on the server, or choose what it has and export the workflow again",
+            )
+
+    def _within(self, seconds: float) -> Deadline:
+        return Deadline.after(self.clock, seconds)
+
+
+def _filled(request: ImageRequest, workflow: Workflow, fill: Callable[[ImageRequest], Filled]) -> list[Filled]:
+    """One graph per submission: a workflow with a batch field makes all pictures at once, others one at a time with
+    seeds that count up, so that each picture can be made again on its own."""
+    found = workflow.slots.found
+    if request.n == 1 or "n" in found or "seed" not in found:
+        return [fill(request)]
+    first = fill(replace(request, n=1))
+    seeds = range((first.seed or 0) + 1, (first.seed or 0) + request.n)
+    return [first, *(fill(replace(request, n=1, seed=seed)) for seed in seeds)]
+
+
+def with_files(graph: RawGraph) -> RawGraph:
+    """SaveImageWebsocket sends its pictures to the socket alone and leaves no file that a later check could fetch."""
+    return {
+        key: {**node, "class_type": "PreviewImage"} if node["class_type"] == "SaveImageWebsocket" else node
+        for key, node in graph.items()
+    }
+
+
+def editor_classes(editor: Mapping[str, JsonValue] | None) -> list[str]:
+    """Every node type of an editor graph, those inside subgraphs included."""
+    graph = editor or {}
+    nodes, definitions = graph.get("nodes"), graph.get("definitions")
+    inner = definitions.get("subgraphs") if isinstance(definitions, dict) else None
+    found = (
+        [str(node["type"]) for node in nodes if isinstance(node, dict) and "type" in node]
+        if isinstance(nodes, list)
+        else []
+    )
+    for subgraph in inner if isinstance(inner, list) else ():
+        if isinstance(subgraph, dict):
+            found.extend(editor_classes(subgraph))
+    return list(dict.fromkeys(found))

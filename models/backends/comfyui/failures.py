@@ -1,0 +1,196 @@
+"""What a refusal of the validation or a failed node means for the user. Pure.
+
+Every sentence names the node (id, class, title), keeps the server's words and says what to do. Tracebacks and inputs,
+which show paths of the server and whole tensors, stay out. Reference: ComfyUI server API, "POST /prompt", 400, and
+"Errors while running".
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from models.backends.comfyui.graph import Graph, Node, RawGraph
+from models.backends.comfyui.packages import package_of
+from models.backends.comfyui.wire import INTERRUPTED, Accepted, Fault, NodeFaults, Refused, RunError
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+
+REFUSED = "ComfyUI refused the workflow"
+FAILED = "Generating with ComfyUI failed"
+_SHOWN_FAULTS = 3
+_SHOWN_CHOICES = 12
+
+type Choices = Callable[[str, str], Sequence[str]]
+"""(node class, input name) → what the server offers there; empty when that is not known."""
+
+# Input of a loader → folder below `models` on the server.
+_FOLDERS = {
+    "ckpt_name": "checkpoints",
+    "lora_name": "loras",
+    "vae_name": "vae",
+    "unet_name": "diffusion_models",
+    "clip_name": "text_encoders",
+    "clip_name1": "text_encoders",
+    "clip_name2": "text_encoders",
+    "clip_name3": "text_encoders",
+    "control_net_name": "controlnet",
+    "style_model_name": "style_models",
+    "model_name": "upscale_models",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """One objection and the node that it is about."""
+
+    node: Node
+    fault: Fault
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.node.described}: {_words(self.fault)}"
+
+
+def refusal(answer: Refused, raw: RawGraph, choices: Choices) -> BadRequest:
+    """The error for a workflow that did not pass the validation. `raw` is the graph that was sent."""
+    graph = Graph.of(raw)
+    if missing := _missing_class(answer.error, graph):
+        return missing_nodes([missing])
+    faults = _located(answer.node_errors, graph)
+    if not faults:
+        # A cycle is refused without naming a node.
+        return BadRequest(REFUSED, _words(answer.error), _GENERAL.get(answer.error.type, _OPEN_IT))
+    said = "; ".join(fault.sentence for fault in faults[:_SHOWN_FAULTS])
+    more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+    return BadRequest(REFUSED, said + more, _mend(faults[0], choices))
+
+
+def missing_nodes(missing: Sequence[Node]) -> BadRequest:
+    """The error for node classes that the server does not have."""
+    named = ", ".join(node.described for node in missing)
+    packages = sorted({package for node in missing if (package := package_of(node.class_type))})
+    install = f"Install {', '.join(packages)}" if packages else "Install the extension that brings it"
+    return BadRequest(
+        REFUSED,
+        f"the server does not have {named}",
+        f"{install} on the ComfyUI server (ComfyUI-Manager, Install Missing Custom Nodes) and restart it",
+    )
+
+
+def dropped_outputs(answer: Accepted, raw: RawGraph) -> list[str]:
+    """Notices about the parts of the graph that the server left out although it accepted the rest."""
+    graph = Graph.of(raw)
+    return [
+        f"The server left out a part of the workflow: {fault.sentence}" for fault in _located(answer.node_errors, graph)
+    ]
+
+
+def failed_run(kind: str, error: RunError, raw: RawGraph) -> ImageError:
+    """The error for a job whose last message is `kind`, `execution_error` or `execution_interrupted`."""
+    node = Graph.of(raw).nodes.get(error.node_id) or Node(error.node_id, error.node_type, {})
+    where = node.described if error.node_id else "the job"
+    if kind == INTERRUPTED:
+        return ServerUnavailable(
+            FAILED, f"interrupted on the server at {where}", "Run it again if nobody meant to stop it"
+        )
+    said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a word'}"
+    for pattern, error_class, advice in _RUN_ERRORS:
+        if re.search(pattern, f"{error.exception_type} {error.exception_message}", re.IGNORECASE):
+            return error_class(FAILED, said, advice)
+    return ServerUnavailable(FAILED, said, "Open the workflow in ComfyUI, run it there and look at the server's log")
+
+
+_RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
+    (
+        r"OutOfMemory|out of memory|Allocation on device",
+        ServerUnavailable,
+        "Ask for a smaller picture or fewer at once, use a smaller model (fp8, GGUF), or start ComfyUI with --lowvram",
+    ),
+    (
+        r"mat1 and mat2 shapes",
+        BadRequest,
+        "Two files do not fit together: use the text encoder, VAE, LoRA and ControlNet made for this checkpoint",
+    ),
+    (
+        r"SafetensorError|deserializing header|PytorchStreamReader|invalid load key",
+        ServerUnavailable,
+        "The model file on the server is damaged or incomplete: download it again",
+    ),
+    (r"UnidentifiedImageError|cannot identify image", BadRequest, "Send a PNG, JPEG or WebP picture"),
+    (
+        r"Please login first|Unauthorized",
+        BadRequest,
+        "This node calls a paid Comfy service, which needs a Comfy account: use a workflow that runs on the server",
+    ),
+)
+
+_OPEN_IT = "Open the workflow in ComfyUI, mend it there, and export it again with Workflow > Export (API)"
+_GENERAL = {
+    "prompt_no_outputs": "Give the workflow a node that saves its picture, such as Save Image",
+    "prompt_outputs_failed_validation": "The workflow may contain a circle of links. " + _OPEN_IT,
+    "invalid_prompt": _OPEN_IT,
+}
+
+
+def _located(faults: Mapping[str, NodeFaults], graph: Graph) -> list[_Located]:
+    return [
+        _Located(graph.nodes.get(node_id) or Node(node_id, node.class_type, {}), fault)
+        for node_id, node in faults.items()
+        for fault in node.errors
+    ]
+
+
+def _words(fault: Fault) -> str:
+    return f"{fault.message}: {fault.details}" if fault.details else fault.message
+
+
+_NODE_ID = re.compile(r"#(.+?)'?$")
+
+
+def _missing_class(fault: Fault, graph: Graph) -> Node | None:
+    """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`."""
+    if fault.type not in {"invalid_prompt", "missing_node_type"}:
+        return None
+    found = _NODE_ID.search(fault.details)
+    return graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
+
+
+def _mend(located: _Located, choices: Choices) -> str:
+    fault, name = located.fault, located.fault.extra_info.input_name
+    match fault.type:
+        case "value_not_in_list":
+            return _choose(located, _offered(fault) or choices(located.node.class_type, name))
+        case "value_smaller_than_min" | "value_bigger_than_max":
+            return f"Change the parameter that sets `{name}`"
+        case "required_input_missing":
+            return f"The server's version of the node needs `{name}`. {_OPEN_IT}"
+        case "custom_validation_failed" if "image file" in fault.details:
+            return "The workflow names a picture that is not on the server: send an input image, or put the file there"
+        case _:
+            return _OPEN_IT
+
+
+def _offered(fault: Fault) -> Sequence[str]:
+    match fault.extra_info.input_config:
+        case [list(options), *_]:
+            return [str(option) for option in options]
+        case [str(), {"options": list(options)}, *_]:
+            return [str(option) for option in options]
+        case _:
+            return ()
+
+
+def _choose(located: _Located, offered: Sequence[str]) -> str:
+    name, asked = located.fault.extra_info.input_name, str(located.fault.extra_info.received_value)
+    folder = _FOLDERS.get(name)
+    if not offered:
+        return f"Put the file into `models/{folder}` on the server" if folder else _OPEN_IT
+    choose = f"Choose one of those on the server for `{name}`: {_listed(asked, offered)}"
+    return f"{choose}; or put {asked} into its `models/{folder}`" if folder else choose
+
+
+def _listed(asked: str, offered: Sequence[str]) -> str:
+    """The likeliest ones first, and not all of two hundred."""
+    near = difflib.get_close_matches(asked, offered, n=_SHOWN_CHOICES, cutoff=0.5)
+    shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_CHOICES]
+    return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")

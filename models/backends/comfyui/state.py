@@ -1,0 +1,108 @@
+"""The job as plain JSON data: all that another process needs to find, repeat and finish it. No secret, no picture."""
+
+import copy
+import uuid
+from collections.abc import Sequence
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from models.backends.base import Job
+from models.backends.comfyui.graph import RawGraph
+
+type Change = tuple[str, str, JsonValue]
+"""(node id, input name, value): how a run's graph differs from that of the first run."""
+
+
+class Run(BaseModel):
+    """One submission. `tries` counts how often it was handed over; `seed` is None for a graph without one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_id: str
+    seed: int | None = None
+    changes: tuple[Change, ...] = ()
+    tries: int = 1
+
+
+class JobState(BaseModel):
+    """Everything about one request. All runs share one client id, so that one socket hears them all.
+
+    The graph travels along because a server that was restarted has forgotten it; runs differ from it in few values.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    client_id: str
+    graph: RawGraph
+    runs: list[Run]
+    prompt: str
+    notices: list[str]
+    keep_workflow: bool = False
+
+    @classmethod
+    def of(cls, graphs: Sequence[tuple[RawGraph, int | None]], *, prompt: str, keep_workflow: bool) -> Self:
+        """A job of one run per (graph, seed), with fresh ids."""
+        first = graphs[0][0]
+        return cls(
+            client_id=str(uuid.uuid4()),
+            graph=first,
+            runs=[
+                Run(prompt_id=str(uuid.uuid4()), seed=seed, changes=tuple(changes(first, graph)))
+                for graph, seed in graphs
+            ],
+            prompt=prompt,
+            notices=[],
+            keep_workflow=keep_workflow,
+        )
+
+    @classmethod
+    def load(cls, job: Job) -> Self:
+        return cls.model_validate(job)
+
+    def save(self, job: Job) -> None:
+        """Write back what became of the runs: whoever checks next must know of a repeated one."""
+        job.update(self.dump())
+
+    def dump(self) -> Job:
+        return self.model_dump(mode="json")
+
+    def graph_of(self, run: Run) -> RawGraph:
+        """The whole graph of one run, as a copy."""
+        graph = copy.deepcopy(self.graph)
+        for node, name, value in run.changes:
+            _inputs(graph, node)[name] = value
+        return graph
+
+    @property
+    def ids(self) -> list[str]:
+        return [run.prompt_id for run in self.runs]
+
+    def tell(self, *notices: str) -> None:
+        """Add notices, each once."""
+        self.notices.extend(notice for notice in dict.fromkeys(notices) if notice not in self.notices)
+
+
+def changes(first: RawGraph, other: RawGraph) -> list[Change]:
+    """Where `other` differs from `first`, a graph of the same nodes and inputs."""
+    return [
+        (node, name, value)
+        for node in other
+        for name, value in _inputs(other, node).items()
+        if _inputs(first, node).get(name) != value
+    ]
+
+
+def renamed(graph: RawGraph, mark: str) -> list[Change]:
+    """The changes that make every saving node write new files and leave the rest of the graph cached."""
+    return [
+        (node, "filename_prefix", f"{prefix}-{mark}")
+        for node in graph
+        if isinstance(prefix := _inputs(graph, node).get("filename_prefix"), str)
+    ]
+
+
+def _inputs(graph: RawGraph, node: str) -> dict[str, JsonValue]:
+    inputs = graph[node]["inputs"]
+    assert isinstance(inputs, dict)  # noqa: S101 -- reading a workflow gives every node its inputs
+    return inputs

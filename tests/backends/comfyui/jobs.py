@@ -1,0 +1,87 @@
+"""Workflows of the kind that the recorded servers ran, and a backend for them."""
+
+import json
+from typing import Any
+
+from models.backends.comfyui.backend import ComfyUIBackend
+from models.clock import Clock
+from models.request import ImageRequest
+from tests.servers.comfyui import ComfyUIServer
+
+type Graph = dict[str, dict[str, Any]]
+
+TXT2IMG: Graph = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 42,
+            "steps": 4,
+            "cfg": 7.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "denoise": 1.0,
+            "model": ["4", 0],
+            "positive": ["6", 0],
+            "negative": ["7", 0],
+            "latent_image": ["5", 0],
+        },
+        "_meta": {"title": "KSampler"},
+    },
+    "4": {
+        "class_type": "CheckpointLoaderSimple",
+        "inputs": {"ckpt_name": "tiny-random-sd15.safetensors"},
+        "_meta": {"title": "Load Checkpoint"},
+    },
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+    "6": {
+        "class_type": "CLIPTextEncode",
+        "inputs": {"text": "a fox", "clip": ["4", 1]},
+        "_meta": {"title": "Positive"},
+    },
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "text", "clip": ["4", 1]}, "_meta": {"title": "Negative"}},
+    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+    "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "fox", "images": ["8", 0]}},
+}
+
+
+def sampled(**changes: Any) -> Graph:
+    """TXT2IMG with some inputs changed: `sampled(ckpt_name="x")`."""
+    graph: Graph = json.loads(json.dumps(TXT2IMG))
+    for node in graph.values():
+        node["inputs"].update({name: value for name, value in changes.items() if name in node["inputs"]})
+    return graph
+
+
+def slow(seconds: float = 0.0, *, steps: int = 4, prefix: str = "slow", colour: int = 1) -> Graph:
+    """A picture without a model that takes a while; `{{seed}}` sits where a sampler would have it."""
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": colour}},
+        "2": {
+            "class_type": "DevSleep",
+            "inputs": {"image": ["1", 0], "seconds": seconds, "steps": steps, "seed": "{{seed}}"},
+            "_meta": {"title": "Slow"},
+        },
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": prefix}},
+    }
+
+
+def failing(kind: str) -> Graph:
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 1}},
+        "2": {"class_type": "DevFail", "inputs": {"image": ["1", 0], "kind": kind}, "_meta": {"title": "Breaks"}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "never"}},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+
+
+def backend_for(server: ComfyUIServer | str, graph: Graph, clock: Clock | None = None, **form: str) -> ComfyUIBackend:
+    """A customizable model with this workflow."""
+    url = server if isinstance(server, str) else server.url
+    credentials = {"backend": "comfyui", "base_url": url, "workflow": json.dumps(graph), **form}
+    bound = ComfyUIBackend.bind("my-workflow", credentials, clock)
+    assert isinstance(bound, ComfyUIBackend)
+    return bound
+
+
+def asked(prompt: str = "a red fox", **changes: Any) -> ImageRequest:
+    return ImageRequest(model="my-workflow", prompt=prompt, timeout=changes.pop("timeout", 30.0), **changes)

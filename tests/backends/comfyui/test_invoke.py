@@ -1,0 +1,248 @@
+"""From a request to pictures, over real HTTP and WebSocket against the stand-in server."""
+
+import json
+
+import pytest
+
+from models.backends.comfyui.backend import ComfyUIBackend
+from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavailable
+from models.request import InputImage
+from models.result import ImageResult
+from models.sniff import sniff
+from tests.backends.comfyui.jobs import asked, backend_for, failing, sampled, slow
+from tests.fakes import MARKER_KEY, picture
+from tests.servers.comfyui import ComfyUIServer, basic
+
+
+def sent(server: ComfyUIServer, number: int = -1) -> dict[str, dict[str, dict[str, object]]]:
+    """The graph that the server ran."""
+    entry = list(server.engine.history.values())[number]
+    graph: dict[str, dict[str, dict[str, object]]] = entry["prompt"][2]
+    return graph
+
+
+def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: ComfyUIServer) -> None:
+    server.fill_history(500)
+    result = backend_for(server, sampled()).invoke(asked())
+    assert [line.split("/")[1].split("?")[0] for line in server.requests] == ["ws", "prompt", "history", "view"]
+    assert [image.size for image in result.images] == [(64, 64)]
+    assert server.bytes_sent < 20_000
+
+
+def test_the_request_stands_in_the_graph_and_its_seed_in_the_result(server: ComfyUIServer) -> None:
+    result = backend_for(server, sampled()).invoke(
+        asked('"quotes" and\nlines', seed=7, steps=2, width=128, height=64, negative_prompt="fog")
+    )
+    graph = sent(server)
+    assert graph["6"]["inputs"]["text"] == '"quotes" and\nlines'
+    assert graph["7"]["inputs"]["text"] == "fog"
+    assert (graph["3"]["inputs"]["seed"], graph["3"]["inputs"]["steps"]) == (7, 2)
+    assert (result.images[0].size, result.images[0].seed) == ((128, 64), 7)
+
+
+def test_a_random_seed_is_drawn_and_reported(server: ComfyUIServer) -> None:
+    backend = backend_for(server, sampled())
+    seeds = [backend_for(server, sampled()).invoke(asked()).images[0].seed for _ in range(2)]
+    assert backend.name == "comfyui"
+    assert seeds == [sent(server, n)["3"]["inputs"]["seed"] for n in range(2)]
+    assert seeds[0] != seeds[1]
+
+
+def test_a_workflow_with_a_batch_field_makes_all_pictures_in_one_run(server: ComfyUIServer) -> None:
+    result = backend_for(server, sampled()).invoke(asked(n=3, seed=5))
+    assert len(result.images) == 3
+    assert server.count("POST /prompt") == 1
+    assert "The 3 pictures come from one batch with the seed 5" in result.notices
+
+
+def test_a_workflow_without_a_batch_field_is_submitted_several_times_with_seeds_that_count_up(
+    server: ComfyUIServer,
+) -> None:
+    graph = slow()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}}
+    server.engine.files["input", "", "own.png"] = picture()
+    result = backend_for(server, graph).invoke(asked(n=3, seed=5))
+    assert [image.seed for image in result.images] == [5, 6, 7]
+    assert [sent(server, n)["2"]["inputs"]["seed"] for n in range(3)] == [5, 6, 7]
+    assert server.count("GET /ws") == 1
+
+
+def test_input_images_are_uploaded_under_names_that_cannot_collide(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    image = InputImage(picture(), "image/png", "../../me.png")
+    backend_for(server, graph).invoke(asked(images=(image,)))
+    backend_for(server, graph).invoke(asked(images=(image,)))
+    names = [name for kind, folder, name in server.engine.files if (kind, folder) == ("input", "dify")]
+    assert len(set(names)) == 2
+    assert sent(server)["1"]["inputs"]["image"] == f"dify/{names[1]}"
+    assert server.engine.files["input", "dify", names[0]] == image.data
+
+
+def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    graph["4"] = {"class_type": "LoadImageMask", "inputs": {"image": "mask.png", "channel": "alpha"}}
+    graph["5"] = {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["6", 0], "mask": ["4", 0]}}
+    graph["6"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["7", 0]}}
+    graph["7"] = {"class_type": "VAELoader", "inputs": {"vae_name": "x"}}
+    server.engine.object_info["VAELoader"]["input"]["required"]["vae_name"] = [["x"], {}]
+    graph["8"] = {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["7", 0]}}
+    graph["9"] = {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "x"}}
+    cut_out = InputImage(picture(8, 8, mode="RGBA", colour=(0, 0, 0, 0)), "image/png", "mask.png")
+    image = InputImage(picture(8, 8), "image/png")
+    backend = backend_for(server, graph)
+    assert backend.capabilities.mask
+    backend.invoke(asked(images=(image,), mask=cut_out))
+    stored = sent(server)["4"]["inputs"]
+    assert stored["channel"] == "red"
+    folder, _, name = str(stored["image"]).rpartition("/")
+    data = server.engine.files["input", folder, name]
+    assert data == picture(8, 8, colour="white", compress_level=3)
+
+
+def test_the_workflow_is_kept_in_the_picture_only_when_asked_for(server: ComfyUIServer) -> None:
+    plain = backend_for(server, sampled()).invoke(asked("a secret recipe")).images[0].data
+    kept = (
+        backend_for(server, sampled()).invoke(asked("a secret recipe", extra={"embed_workflow": True})).images[0].data
+    )
+    assert b"a secret recipe" not in plain
+    assert b"a secret recipe" in kept
+    assert sniff(plain) == sniff(kept)
+
+
+def test_a_saved_picture_goes_before_a_preview(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    result = backend_for(server, graph).invoke(asked())
+    assert len(result.images) == 1
+    assert server.count("GET /view") == 1
+
+
+def test_a_workflow_that_only_previews_gives_its_preview(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["3"] = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
+    assert len(backend_for(server, graph).invoke(asked()).images) == 1
+
+
+def test_pictures_that_would_go_to_the_socket_alone_are_fetched_as_previews(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["3"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["2", 0]}}
+    assert len(backend_for(server, graph).invoke(asked()).images) == 1
+
+
+def test_a_missing_checkpoint_is_named_with_those_that_exist(server: ComfyUIServer) -> None:
+    with pytest.raises(BadRequest) as caught:
+        backend_for(server, sampled(ckpt_name="sd_xl_base_1.0.safetensors")).invoke(asked())
+    said = str(caught.value)
+    assert 'node 4 (CheckpointLoaderSimple "Load Checkpoint")' in said
+    assert "tiny-random-sd15.safetensors" in said
+    assert "models/checkpoints" in said
+
+
+def test_a_long_list_of_choices_is_fetched_for_the_message(server: ComfyUIServer) -> None:
+    with pytest.raises(BadRequest) as caught:
+        backend_for(server, sampled(sampler_name="dpmpp_2m_")).invoke(asked())
+    assert "Choose one of those on the server for `sampler_name`: dpmpp_2m" in str(caught.value)
+    assert "GET /object_info/KSampler" in server.requests
+
+
+def test_a_missing_extension_is_named_with_the_package_that_brings_the_node(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["2"] = {
+        "class_type": "UltimateSDUpscale",
+        "inputs": {"image": ["1", 0]},
+        "_meta": {"title": "Bigger"},
+    }
+    with pytest.raises(BadRequest) as caught:
+        backend_for(server, graph).invoke(asked())
+    assert 'the server does not have node 2 (UltimateSDUpscale "Bigger")' in str(caught.value)
+    assert "Install ComfyUI_UltimateSDUpscale" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "advice"),
+    [
+        ("cuda_oom", ServerUnavailable, "smaller picture"),
+        ("runtime", BadRequest, "made for this checkpoint"),
+        ("value_error", ServerUnavailable, "look at the server's log"),
+    ],
+)
+def test_a_failed_node_is_told_with_its_title_the_servers_words_and_advice(
+    server: ComfyUIServer, kind: str, error: type[Exception], advice: str
+) -> None:
+    with pytest.raises(error) as caught:
+        backend_for(server, failing(kind)).invoke(asked())
+    said = str(caught.value)
+    assert 'node 2 (DevFail "Breaks"): ' in said
+    assert advice in said
+    assert "/opt/ComfyUI" not in said
+    assert "tensor" not in said
+
+
+def test_outputs_that_the_server_drops_are_told(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["4"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}
+    result = backend_for(server, graph).invoke(asked())
+    assert any("left out a part of the workflow: node 4 (SaveImage)" in notice for notice in result.notices)
+
+
+def test_an_animation_is_a_picture(server: ComfyUIServer) -> None:
+    graph = slow()
+    server.engine.object_info["SaveAnimatedWEBP"]["input"]["required"] = {
+        "images": ["IMAGE"],
+        "filename_prefix": ["STRING", {"default": "x"}],
+    }
+    graph["3"] = {"class_type": "SaveAnimatedWEBP", "inputs": {"images": ["2", 0], "filename_prefix": "anim"}}
+    assert backend_for(server, graph).invoke(asked()).images[0].mime_type == "image/webp"
+
+
+@pytest.mark.parametrize(
+    ("login", "form"),
+    [
+        (f"Bearer {MARKER_KEY}", {"api_key": MARKER_KEY}),
+        (basic("me", MARKER_KEY), {"username": "me", "password": MARKER_KEY}),
+    ],
+)
+def test_the_login_opens_http_and_socket_alike_below_a_path(login: str, form: dict[str, str]) -> None:
+    with ComfyUIServer(login=login, prefix="/comfy") as server:
+        backend_for(server, sampled(), None, **form).invoke(asked())
+        assert server.requests == ["GET /ws", "POST /prompt", *server.requests[2:]]
+        assert len(server.requests) == 4
+        assert set(server.origins) == {None}
+
+
+def test_a_wrong_login_names_the_field_and_hides_the_key() -> None:
+    with ComfyUIServer(login="Bearer right") as server, pytest.raises(AuthorizationFailed) as caught:
+        backend_for(server, sampled(), api_key=MARKER_KEY).invoke(asked())
+    assert "`api_key`" in str(caught.value)
+    assert MARKER_KEY not in str(caught.value)
+
+
+def test_nothing_secret_and_no_picture_stands_in_the_job(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    backend = backend_for(server, graph, api_key=MARKER_KEY)
+    job = backend.submit(asked(images=(InputImage(picture(200, 200), "image/png"),)))
+    text = json.dumps(job)
+    assert MARKER_KEY not in text
+    assert len(text) < 2_000
+    backend.cancel(job)
+
+
+def test_an_address_without_a_scheme_is_meant_as_http(server: ComfyUIServer) -> None:
+    backend = backend_for(server.url.removeprefix("http://"), sampled())
+    assert isinstance(backend.invoke(asked()), ImageResult)
+
+
+def test_a_too_large_upload_says_which_limit_to_raise() -> None:
+    graph = slow()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    with ComfyUIServer(max_upload=2_000) as server, pytest.raises(BadRequest, match="--max-upload-size"):
+        backend_for(server, graph).invoke(asked(images=(InputImage(picture(300, 300) + bytes(4_000), "image/png"),)))
+
+
+def test_a_model_without_a_workflow_says_where_to_paste_one(server: ComfyUIServer) -> None:
+    bare = ComfyUIBackend.bind("mine", {"backend": "comfyui", "base_url": server.url})
+    with pytest.raises(BadRequest, match="Export \\(API\\)"):
+        bare.invoke(asked())
