@@ -3,13 +3,16 @@
 A new backend adds one entry; a test fails for a registered backend without one.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from tests.backends.comfyui.jobs import TXT2IMG
 from tests.fakes import MARKER_KEY
 from tests.servers.automatic1111 import FakeWebUI
+from tests.servers.comfyui import ComfyUIServer
 from tests.servers.openai_images import FakeOpenAIImages
 from tests.servers.qwen_image import model_studio
 from tests.servers.stability import FakeStability
@@ -66,5 +69,15 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": url},
         serve=lambda: model_studio(key=MARKER_KEY),
         edit_model="qwen-image-edit-plus",
+    ),
+    "comfyui": Case(
+        model="my-workflow",
+        credentials=lambda url: {
+            "backend": "comfyui",
+            "base_url": url,
+            "api_key": MARKER_KEY,
+            "workflow": json.dumps(TXT2IMG),
+        },
+        serve=lambda: ComfyUIServer(login=f"Bearer {MARKER_KEY}"),
     ),
 }

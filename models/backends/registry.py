@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from models.backends.automatic1111 import Automatic1111
 from models.backends.base import Backend
+from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.errors import BadRequest
 from models.backends.openai_images import OpenAIImages
 from models.backends.qwen_image import QwenImage
@@ -18,6 +19,7 @@ BACKENDS: Mapping[str, type[Backend]] = {
     "openai_images": OpenAIImages,
     "stability": Stability,
     "qwen_image": QwenImage,
+    "comfyui": ComfyUIBackend,
 }
 
 COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_quality", "details", "timeout"))

@@ -18,7 +18,7 @@ from models.backends.comfyui.source import read_source
 from models.backends.comfyui.state import JobState
 from models.backends.comfyui.tracking import LOOK_SECONDS, Made, Tracker
 from models.backends.comfyui.uploads import upload, upload_mask
-from models.backends.comfyui.variants import EMBED_WORKFLOW, Variants, one_for_all, shipped
+from models.backends.comfyui.variants import EMBED_WORKFLOW, Pasted, Variants, capabilities_of
 from models.backends.comfyui.waiting import Wait
 from models.backends.comfyui.workflow import NeedsObjectInfo, Workflow
 from models.backends.errors import BadRequest
@@ -52,16 +52,17 @@ class ComfyUIBackend(JobBackend):
     @cached_property
     def variants(self) -> Variants:
         """Raises BadRequest for a model without a workflow, or with one that cannot be read."""
-        if self.model.access.workflow:
-            return one_for_all(self._pasted(self.model.access.workflow))
-        if self.model.card is not None:
-            return shipped(self.model.card.facts)
-        raise BadRequest(
-            f"{self.model.name} has no workflow",
-            next_step="Paste a workflow exported with Workflow > Export (API) into `workflow` in the model's settings",
-        )
+        return Pasted(self._pasted)
 
-    def _pasted(self, text: str) -> Workflow:
+    @cached_property
+    def _pasted(self) -> Workflow:
+        text = self.model.access.workflow
+        if not text:
+            raise BadRequest(
+                f"{self.model.name} has no workflow",
+                next_step="Export one with Workflow > Export (API) in ComfyUI and paste it into `workflow` "
+                "in the model's settings",
+            )
         try:
             return Workflow.load(text)
         except NeedsObjectInfo:
@@ -70,18 +71,14 @@ class ComfyUIBackend(JobBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return self.variants.capabilities
+        return capabilities_of(self.variants)
 
     def rules(self) -> tuple[Rule, ...]:
         if not self.model.access.workflow:
             return super().rules()
-        workflow = self._any
-        info = self.definitions.at_hand(workflow.needs.classes, deadline=self._within(FORM_SECONDS))
-        return (*workflow.rules(info), EMBED_WORKFLOW)
-
-    @property
-    def _any(self) -> Workflow:
-        return next(iter(self.variants))
+        classes = self._pasted.needs.classes
+        info = self.definitions.at_hand(classes, deadline=self._within(FORM_SECONDS))
+        return (*self._pasted.rules(info), EMBED_WORKFLOW)
 
     # The job
 
@@ -111,7 +108,7 @@ class ComfyUIBackend(JobBackend):
         heard_all = self._ears is not None and not self._ears.deaf
         ears = self._ears or self._listening_to(state)
         self._ears = None
-        wait = Wait(self._tracker(state), ears, state, self.clock, started, self.interval)
+        wait = Wait(self._tracker(state), ears, state, self.clock, started, self.interval, self._say)
         try:
             ears.open()
             return self._told(state, wait.until(until, look_first=not heard_all))
@@ -165,7 +162,10 @@ class ComfyUIBackend(JobBackend):
 
     def _listening_to(self, state: JobState) -> Ears:
         titles = {node.id: node.title or node.class_type for node in Graph.of(state.graph).nodes.values()}
-        return Ears(self.server.service, state.client_id, Progress(state.ids, titles), self.clock)
+        return Ears(self.server.service, state.client_id, Progress(state.ids, titles, self._say), self.clock)
+
+    def _say(self, words: str) -> None:
+        self.on_progress(Running(words))
 
     # The form
 
@@ -175,8 +175,8 @@ class ComfyUIBackend(JobBackend):
         version = self.server.stats(deadline=deadline).system.comfyui_version
         found = [f"{TITLE} {version}"]
         if self.model.access.workflow:
-            self._check_workflow(self._any, deadline)
-            found.extend(self._any.slots.notes)
+            self._check_workflow(self._pasted, deadline)
+            found.extend(self._pasted.slots.notes)
         return tuple(found)
 
     def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:

@@ -5,7 +5,7 @@ the end of a job: `execution_success` comes before the history holds it, and `ex
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,6 +58,8 @@ class Progress:
     ids: Sequence[str]
     titles: Mapping[str, str] = field(default_factory=dict)
     """Node id → what a reader calls the node."""
+    say: Callable[[str], None] = lambda _: None
+    """Told the words whenever they change."""
     ended: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     started: set[str] = field(default_factory=set)
@@ -72,9 +74,9 @@ class Progress:
             case "executing" if event.node is None:
                 self.ended.add(event.prompt_id)
             case "executing":
-                self.words = self._of(event, f"running {self.titles.get(event.node or '', event.node)}")
+                self._tell(event, f"running {self.titles.get(event.node or '', event.node)}")
             case "progress" if event.of > 1:
-                self.words = self._of(event, f"step {event.value:.0f}/{event.of:.0f}")
+                self._tell(event, f"step {event.value:.0f}/{event.of:.0f}")
             case "execution_error" | "execution_interrupted":
                 self.failed.add(event.prompt_id)
 
@@ -83,10 +85,12 @@ class Progress:
         """Whether nothing more is worth waiting for: every run ended, or one of them badly."""
         return self.ended.issuperset(self.ids) or bool(self.ended & self.failed)
 
-    def _of(self, event: Event, words: str) -> str:
-        if len(self.ids) == 1:
-            return words
-        return f"image {list(self.ids).index(event.prompt_id) + 1} of {len(self.ids)}, {words}"
+    def _tell(self, event: Event, words: str) -> None:
+        if len(self.ids) > 1:
+            words = f"image {list(self.ids).index(event.prompt_id) + 1} of {len(self.ids)}, {words}"
+        if words != self.words:
+            self.words = words
+            self.say(words)
 
 
 def queued(place: int) -> str:

@@ -21,7 +21,8 @@ SILENCE = 10.0  # seconds without an event of a running job: a model is being lo
 
 @dataclass
 class Wait:
-    """`pause` says how many seconds lie between looks where no socket helps, for a job of a given age in seconds."""
+    """`pause` says how many seconds lie between looks where no socket helps, for a job of a given age in seconds;
+    `say` is told what a look has found."""
 
     tracker: Tracker
     ears: Ears
@@ -29,6 +30,7 @@ class Wait:
     clock: Clock
     started: float
     pause: Callable[[float], float]
+    say: Callable[[str], None]
     _seen: Running = field(default_factory=Running, init=False)
     _queue_seen: float | None = field(default=None, init=False)
 
@@ -59,8 +61,9 @@ class Wait:
             # A run that had to be repeated goes on under another id, and an end counts for one look only.
             progress.ids = self.state.ids
             progress.ended.clear()
-        if isinstance(seen, Running):
+        if isinstance(seen, Running) and not progress.started:
             self._seen = seen
+            self.say(seen.progress)
         return seen
 
     def _queue_due(self) -> bool:
