@@ -1,0 +1,159 @@
+"""What the plugin costs on top of the service: time per 1 MB picture, start, memory, package size.
+
+`uv run python -m benchmarks.overhead [--runs 50] [--jobs 200]`
+"""
+
+import argparse
+import base64
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import psutil
+import requests
+
+from sandbox.host import Host
+from tests.fakes import MARKER_KEY
+from tools.package import ROOT, packed_files, write_package
+
+MODEL = "sd3.5-medium"
+MESSAGES = [{"role": "user", "content": "a red fox in the snow"}]
+_HEADERS = {
+    "Authorization": f"Bearer {MARKER_KEY}",
+    "Accept": "application/json",
+    "stability-client-id": "benchmark",
+    "stability-client-version": "1",
+}
+_FORM = {
+    "prompt": "a red fox in the snow",
+    "model": MODEL,
+    "mode": "text-to-image",
+    "aspect_ratio": "1:1",
+    "output_format": "png",
+}
+
+
+@contextmanager
+def fake_stability() -> Iterator[tuple[str, int]]:
+    """The address of a fake server in another process, and the size of its picture in bytes."""
+    command = [sys.executable, "-m", "benchmarks.stability_server"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+        assert server.stdout  # noqa: S101 -- it was asked for as a pipe
+        try:
+            url, size = server.stdout.readline().split()
+            yield url, int(size)
+        finally:
+            server.kill()
+
+
+def direct(url: str, session: requests.Session) -> bytes:
+    """The same picture by one HTTP call, as the shortest script would do it."""
+    reply = session.post(
+        f"{url}/v2beta/stable-image/generate/sd3",
+        headers=_HEADERS,
+        files={name: (None, value) for name, value in _FORM.items()},
+        timeout=60,
+    )
+    reply.raise_for_status()
+    return base64.b64decode(reply.json()["image"])
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Milliseconds."""
+    before = time.perf_counter()
+    work()
+    return (time.perf_counter() - before) * 1000
+
+
+def overhead(runs: int) -> list[tuple[str, str]]:
+    """Direct and through the plugin by turns, so that a drift of the machine's speed meets both."""
+    plain, through = [], []
+    with fake_stability() as (url, size), Host(plugin_dir=ROOT) as host, requests.Session() as session:
+        credentials = {"stability_api_key": MARKER_KEY, "stability_base_url": url}
+        for _ in range(3):
+            direct(url, session)
+            host.invoke(MODEL, credentials, MESSAGES, {})
+        for _ in range(runs):
+            plain.append(timed(lambda: direct(url, session)))
+            through.append(timed(lambda: host.invoke(MODEL, credentials, MESSAGES, {})))
+    pairs = [b - a for a, b in zip(plain, through, strict=True)]
+    return [
+        (f"direct call, {size / 1e6:.2f} MB picture, median of {runs}", f"{median(plain):.1f} ms"),
+        ("through the plugin over stdio, median", f"{median(through):.1f} ms"),
+        ("overhead, median of the pairs", f"{median(pairs):.1f} ms"),
+    ]
+
+
+def start_times(runs: int = 5) -> list[tuple[str, str]]:
+    ready, answered = [], []
+    for _ in range(runs):
+        before = time.perf_counter()
+        with Host(plugin_dir=ROOT) as host:
+            ready.append((time.perf_counter() - before) * 1000)
+            host.num_tokens("preview", {}, MESSAGES)
+            answered.append((time.perf_counter() - before) * 1000)
+    return [
+        (f"start to first heartbeat, median of {runs}", f"{median(ready):.0f} ms"),
+        ("start to first answer, median", f"{median(answered):.0f} ms"),
+    ]
+
+
+def memory(jobs: int) -> list[tuple[str, str]]:
+    """Resident memory of the process, idle and with `jobs` preview jobs of 1 MP waiting in a held call each."""
+    with Host(plugin_dir=ROOT) as host:
+        process = psutil.Process(host.process(0).pid)
+        idle = process.memory_info().rss
+        parameters = {"simulate_seconds": 60, "width": 1024, "height": 1024}
+        states: list[object] = []
+        threads = [
+            threading.Thread(
+                target=lambda: states.append(host.start_polling("preview", {}, MESSAGES, parameters).status)
+            )
+            for _ in range(jobs)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(15)
+        waiting, os_threads = process.memory_info().rss, process.num_threads()
+        for thread in threads:
+            thread.join()
+        running = sum(status == "running" for status in states)
+    return [
+        ("resident memory, idle", f"{idle / 2**20:.0f} MiB"),
+        (f"resident memory, {jobs} jobs waiting ({running} answered `running`)", f"{waiting / 2**20:.0f} MiB"),
+        ("threads of the process meanwhile", str(os_threads)),
+    ]
+
+
+def package() -> list[tuple[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        packed = write_package(ROOT, Path(folder) / "plugin.difypkg")
+    unpacked = sum((ROOT / path).stat().st_size for path in packed_files(ROOT))
+    return [("package", f"{packed / 2**20:.2f} MiB"), ("package, unpacked", f"{unpacked / 2**20:.2f} MiB")]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--runs", type=int, default=50)
+    options.add_argument("--jobs", type=int, default=200)
+    asked = options.parse_args()
+    print("| what | value |\n| --- | --- |")
+    show(overhead(asked.runs))
+    show(start_times())
+    show(memory(asked.jobs))
+    show(package())
+
+
+def show(rows: list[tuple[str, str]]) -> None:
+    for name, value in rows:
+        print(f"| {name} | {value} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""A fake Stability server in a process of its own, answering with one picture of 1 MB; prints its address."""
+
+import threading
+
+from tests.fakes import MARKER_KEY, noise
+from tests.servers.stability import FakeStability
+
+SIDE = 590  # pixels; noise of this size is a PNG of about 1 MB
+
+
+def main() -> None:
+    picture = noise(SIDE, SIDE)
+    fake = FakeStability(key=MARKER_KEY, balance=1e9, throttle=10**9, picture=lambda *_: picture)
+    with fake:
+        print(fake.url, len(picture), flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
