@@ -24,7 +24,7 @@ from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
 from dify_plugin.interfaces.model import large_language_model as host
 from pydantic import JsonValue
 
-from models import polling
+from models import policy, polling
 from models.backends import registry
 from models.backends.base import SYNC_LIMIT, Backend, JobBackend
 from models.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
@@ -159,7 +159,9 @@ def _prepare(
 ) -> tuple[Backend, ImageRequest]:
     backend = registry.bind(model, credentials)
     backend.require_access()
-    return backend, build_request(backend, read_conversation(messages), parameters, timeout=timeout)
+    request = build_request(backend, read_conversation(messages), parameters, timeout=timeout)
+    policy.check(request, policy.EditPolicy.read(credentials))
+    return backend, request
 
 
 def _finished(backend: Backend, request: ImageRequest, result: ImageResult, started: float) -> polling.Finished:
