@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from models.backends.comfyui.graph import Graph, Node, Target
-from models.backends.comfyui.values import settle
+from models.backends.comfyui.values import is_number, settle
 
 # Inputs of loaders and the parameter that they become; `text` inputs name files.
 FILE_INPUTS: Mapping[str, str] = {
@@ -50,7 +50,8 @@ def find_files(graph: Graph, outputs: Iterable[str], starts: Iterable[str]) -> d
         for name, parameter in _BY_CLASS.get(node.class_type, FILE_INPUTS).items():
             _add(graph, node, name, parameter, found, text=True)
         for name, parameter in STRENGTHS.get(node.class_type, {}).items():
-            _add(graph, node, name, parameter, found, text=False)
+            if not _goes_along(node, name, found):
+                _add(graph, node, name, parameter, found, text=False)
     return found
 
 
@@ -68,6 +69,18 @@ def _add(graph: Graph, node: Node, name: str, parameter: str, found: dict[str, l
         return
     number = next(n for n in range(1, len(found) + 2) if _numbered(parameter, n) not in found)
     found[_numbered(parameter, number)] = [place]
+
+
+def _goes_along(node: Node, name: str, found: dict[str, list[Target]]) -> bool:
+    """A LoRA's strength on the text encoder follows its strength on the model where the workflow has them equal."""
+    own = node.inputs.get("strength_model")
+    if name != "strength_clip" or not is_number(own) or node.inputs.get(name) != own:
+        return False
+    places = next((p for p in found.values() if p[0] == Target(node.id, "strength_model")), None)
+    if places is None:
+        return False
+    places.append(Target(node.id, name))
+    return True
 
 
 def _numbered(parameter: str, number: int) -> str:

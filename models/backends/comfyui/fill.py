@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from models.backends.comfyui.edits import add_node, inputs_of, insert_after, links, prune, rewire
 from models.backends.comfyui.graph import Graph, Link, RawGraph, Target
 from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.optional import leave_out
 from models.backends.comfyui.pictures import LOAD_MASK, MaskSlot
 from models.backends.comfyui.placeholders import replaced
 from models.backends.comfyui.sizing import wanted_size
@@ -75,6 +76,7 @@ def fill(
     if filename_prefix is not None:
         values["filename_prefix"] = filename_prefix
     _fill_placeholders(work, values)
+    leave_out(work.raw, graph, lambda name: bool(values.get(name) or work.own(name)), info)
     _fill_places(work, values)
     _fill_images(work, images)
     _fill_mask(work, images, mask)
@@ -111,7 +113,7 @@ def _values(work: _Work, seed: int | None) -> dict[str, ParameterValue]:
         values["negative_prompt"] = request.negative_prompt
     chosen = request.seed if request.seed is not None else seed
     values["seed"] = chosen if chosen is not None else _RANDOM.randrange(SEED_LIMIT)
-    size, said = wanted_size(request, work.own("width"), work.own("height"), slots.size_step)
+    size, said = wanted_size(request, (work.own("width"), work.own("height")), slots.size_step)
     values.update(size)
     work.notices.extend(said)
     if request.extra.get("draft") is True:
@@ -199,7 +201,8 @@ def _fill_places(work: _Work, values: Mapping[str, ParameterValue]) -> None:
         if slot.by == "placeholder" or value is None:
             continue
         for place in slot.places:
-            inputs_of(work.raw, place.node)[place.input] = _scaled(work, place, value)
+            if place.node in work.raw:
+                inputs_of(work.raw, place.node)[place.input] = _scaled(work, place, value)
 
 
 def _scaled(work: _Work, place: Target, value: ParameterValue) -> ParameterValue:
@@ -223,11 +226,11 @@ _OPTIONAL = {
 
 
 def _fill_images(work: _Work, names: Sequence[str]) -> None:
-    places = work.slots.images
+    places = [place for place in work.slots.images if place.node in work.raw]
     if len(names) > len(places):
         raise BadRequest(
             f"The workflow takes {len(places)} input images and got {len(names)}",
-            next_step="Send fewer images, or add LoadImage nodes to the workflow",
+            next_step="Send fewer images, or set the parameter that switches on the node for the further one",
         )
     for place, name in zip(places, names, strict=False):
         inputs_of(work.raw, place.node)[place.input] = name

@@ -68,9 +68,9 @@ def _rule(graph: Graph, slot: Slot, info: ObjectInfo | None) -> Rule:
     changes: dict[str, object] = {}
     if slot.name == "seed":
         return base
-    if slot.default is not None:
+    if slot.default not in (None, ""):
         changes["default"] = slot.default
-    elif base.default is None and slot.name != "negative_prompt":
+    elif slot.default is None and base.default is None and slot.name != "negative_prompt":
         changes["required"] = True
     changes.update(_bounds(base, slot, spec))
     if base.type == "string" and spec and spec.choices:
@@ -115,4 +115,4 @@ def _bounds(base: Rule, slot: Slot, spec: InputSpec | None) -> dict[str, object]
 
 def _options(choices: tuple[str, ...], own: ParameterValue | None) -> tuple[str, ...]:
     # The workflow's own file stays choosable when the server lacks it: the server then names it in its refusal.
-    return choices if own is None or own in choices else (str(own), *choices)
+    return choices if own in (None, "") or own in choices else (str(own), *choices)

@@ -35,7 +35,7 @@ def find_needs(graph: Graph, outputs: Iterable[str]) -> Needs:
         FileNeed(node, name, value)
         for node in nodes
         for name, value in node.inputs.items()
-        if name in _FILE_NAMES and isinstance(value, str) and not has_placeholder(value)
+        if name in _FILE_NAMES and isinstance(value, str) and value and not has_placeholder(value)
     ]
     return Needs(tuple(dict.fromkeys(node.class_type for node in nodes)), tuple(files))
 
@@ -58,7 +58,7 @@ def lacking(graph: Graph, outputs: Iterable[str], info: ObjectInfo) -> tuple[str
 
 def _unknown_choice(node: Node, name: str, value: str, info: ObjectInfo) -> str:
     spec = info.spec(node.class_type, name)
-    if spec is None or spec.choices is None or spec.is_upload or has_placeholder(value):
+    if spec is None or spec.choices is None or spec.is_upload or not value or has_placeholder(value):
         return ""
     if spec.spelled(value) in spec.choices:
         return ""

@@ -64,7 +64,9 @@ def find_pictures(graph: Graph, outputs: Iterable[str], info: ObjectInfo | None)
 
 
 def _upload(node: Node, info: ObjectInfo | None) -> Target | None:
-    """The input that names a file of the server's input folder."""
+    """The input that names a file of the server's input folder, unless the title says that its picture is fixed."""
+    if node.title.strip().casefold().startswith("fixed"):
+        return None
     known = info.classes.get(node.class_type) if info else None
     if known is not None:
         names = [

@@ -1,58 +1,50 @@
-"""Width and height to ask for: wishes, aspect ratio, the workflow's own size, multiples."""
+"""Width and height to ask for: the wish, the aspect ratio, the workflow's own size, multiples, a draft."""
 
 import math
 
 from models.request import ImageRequest, ParameterValue
+from models.shape import size_for_ratio
 
-DRAFT_SIDE = math.sqrt(0.5)  # half the pixels
+_DRAFT_SIDE = math.sqrt(0.5)  # half the pixels
 
 
 def wanted_size(
-    request: ImageRequest, own_width: ParameterValue | None, own_height: ParameterValue | None, step: int
-) -> tuple[dict[str, ParameterValue], list[str]]:
-    """The sizes to set, in pixels and multiples of `step`, with a notice where they differ from the wish.
+    request: ImageRequest, own: tuple[ParameterValue | None, ParameterValue | None], step: int
+) -> tuple[dict[str, ParameterValue], tuple[str, ...]]:
+    """Width and height to set, in pixels and multiples of `step`, with a notice where they differ from the wish.
 
-    The form shows the workflow's own size as the default, so that an aspect ratio beside exactly that size means: no
-    size was chosen. An aspect ratio keeps the number of pixels of the workflow's own size.
+    `own` is the workflow's width and height. An aspect ratio keeps its number of pixels; a side that equals the
+    workflow's own is left as its author wrote it.
     """
-    size = _wish(request, own_width, own_height)
-    own = {"width": own_width, "height": own_height}
-    draft = request.extra.get("draft") is True
-    if draft:
-        whole = {name: value for name, value in own.items() if isinstance(value, int)} | size
-        size = {name: value * DRAFT_SIDE for name, value in whole.items()}
-    snapped = {name: _snapped(value, step) if value != own[name] else int(value) for name, value in size.items()}
-    notices = []
-    exact = not draft and (request.width, request.height) != (None, None)
-    if exact and any(snapped[name] != size[name] for name in snapped):
-        asked = " x ".join(f"{size[name]:g}" for name in snapped)
-        made = " x ".join(f"{snapped[name]}" for name in snapped)
-        notices.append(f"The size {asked} became {made}: this workflow takes multiples of {step} pixels")
-    return dict(snapped), notices
+    wish = {side: float(value) for side, value in _wish(request, own, step).items()}
+    if request.extra.get("draft") is True:
+        halved = {side: value * _DRAFT_SIDE for side, value in (_sides(own) | wish).items()}
+        return {side: _snapped(value, step) for side, value in halved.items()}, ()
+    owned = dict(zip(("width", "height"), own, strict=True))
+    made = {side: int(value) if value == owned[side] else _snapped(value, step) for side, value in wish.items()}
+    if made == wish:
+        return dict(made), ()
+    asked, legal = (" x ".join(f"{value:g}" for value in sides.values()) for sides in (wish, made))
+    return dict(made), (f"The size {asked} became {legal}: this workflow takes multiples of {step} pixels",)
+
+
+def _wish(
+    request: ImageRequest, own: tuple[ParameterValue | None, ParameterValue | None], step: int
+) -> dict[str, float]:
+    given = _sides((request.width, request.height))
+    if given or not request.aspect_ratio:
+        return given
+    width, height = own
+    pixels = width * height if isinstance(width, int) and isinstance(height, int) else None
+    sizes = size_for_ratio(request.aspect_ratio, multiple=step, **({"pixels": pixels} if pixels else {}))
+    return _sides(sizes)
+
+
+def _sides(pair: tuple[ParameterValue | None, ParameterValue | None]) -> dict[str, float]:
+    return {
+        side: value for side, value in zip(("width", "height"), pair, strict=True) if isinstance(value, (int, float))
+    }
 
 
 def _snapped(value: float, step: int) -> int:
     return max(step, math.floor(value / step + 0.5) * step)
-
-
-def _wish(
-    request: ImageRequest, own_width: ParameterValue | None, own_height: ParameterValue | None
-) -> dict[str, float]:
-    ratio = _ratio(request.aspect_ratio)
-    width, height = request.width, request.height
-    unchosen = (width, height) in ((None, None), (own_width, own_height))
-    if ratio and unchosen and isinstance(own_width, int) and isinstance(own_height, int):
-        pixels = own_width * own_height
-        return {"width": math.sqrt(pixels * ratio), "height": math.sqrt(pixels / ratio)}
-    if ratio and width and not height:
-        return {"width": width, "height": width / ratio}
-    if ratio and height and not width:
-        return {"width": height * ratio, "height": height}
-    return {name: value for name, value in (("width", width), ("height", height)) if value is not None}
-
-
-def _ratio(text: str | None) -> float | None:
-    if not text:
-        return None
-    across, _, down = text.partition(":")
-    return float(across) / float(down)

@@ -18,6 +18,7 @@ from models.backends.comfyui.form import make_form
 from models.backends.comfyui.graph import Graph
 from models.backends.comfyui.needs import Needs, find_needs, lacking
 from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.optional import leave_out
 from models.backends.comfyui.slots import Slots, find_slots, output_nodes
 from models.backends.comfyui.source import EXPORT, read_source
 from models.backends.errors import BadRequest
@@ -74,6 +75,19 @@ class Workflow:
     def images(self) -> int:
         """How many input pictures it takes (`Capabilities.images`)."""
         return len(self.slots.images)
+
+    @cached_property
+    def min_images(self) -> int:
+        """1 when it cannot do without an input picture (`Capabilities.min_images`).
+
+        A workflow that carries a picture of its own on purpose says so in the loader's title: `fixed: logo`.
+        """
+        raw = self.graph.raw()
+        try:
+            leave_out(raw, self.graph, lambda _: False, self.info)
+        except BadRequest:  # said where a request meets it; here every picture counts
+            raw = self.graph.raw()
+        return int(any(place.node in raw for place in self.slots.images))
 
     @property
     def takes_mask(self) -> bool:
