@@ -44,31 +44,25 @@ def find_files(graph: Graph, outputs: Iterable[str], starts: Iterable[str]) -> d
 
     A number that stands in several nodes as the same value (the guidance of both passes) is one parameter.
     """
-    nodes = _ordered(graph, outputs, starts)
     found: dict[str, list[Target]] = {}
-    for node in nodes:
-        for name, parameter in _BY_CLASS.get(node.class_type, FILE_INPUTS).items():
-            _add(graph, node, name, parameter, found, text=True)
-        for name, parameter in STRENGTHS.get(node.class_type, {}).items():
-            if not _goes_along(node, name, found):
-                _add(graph, node, name, parameter, found, text=False)
+    for node in _ordered(graph, outputs, starts):
+        for name, parameter in _parameters(node).items():
+            place = settle(graph, node, name, text=name not in STRENGTHS.get(node.class_type, {}))
+            if place and not _goes_along(node, name, found) and not any(place in places for places in found.values()):
+                found[_free(parameter, node, found)] = [place]
     return found
+
+
+def _parameters(node: Node) -> dict[str, str]:
+    """Input name → parameter, of what this node has."""
+    known = {**_BY_CLASS.get(node.class_type, FILE_INPUTS), **STRENGTHS.get(node.class_type, {})}
+    return {name: parameter for name, parameter in known.items() if name in node.inputs}
 
 
 def _ordered(graph: Graph, outputs: Iterable[str], starts: Iterable[str]) -> list[Node]:
     near = graph.upstream(starts)
     known = {node.id for node in near}
     return [*near, *(node for node in graph.upstream(outputs) if node.id not in known)]
-
-
-def _add(graph: Graph, node: Node, name: str, parameter: str, found: dict[str, list[Target]], *, text: bool) -> None:
-    if name not in node.inputs:
-        return
-    place = settle(graph, node, name, text=text)
-    if place is None or any(place in places for places in found.values()):
-        return
-    number = next(n for n in range(1, len(found) + 2) if _numbered(parameter, n) not in found)
-    found[_numbered(parameter, number)] = [place]
 
 
 def _goes_along(node: Node, name: str, found: dict[str, list[Target]]) -> bool:
@@ -83,5 +77,10 @@ def _goes_along(node: Node, name: str, found: dict[str, list[Target]]) -> bool:
     return True
 
 
-def _numbered(parameter: str, number: int) -> str:
-    return parameter if number == 1 else f"{parameter}_{number}"
+def _free(parameter: str, node: Node, found: dict[str, list[Target]]) -> str:
+    """The parameter's name, numbered from the second on; a LoRA's strengths have the number of their LoRA."""
+    named = next((name for name, places in found.items() if places[0] == Target(node.id, "lora_name")), None)
+    if named and parameter != "lora":
+        return parameter + named.removeprefix("lora")
+    numbers = (f"_{number}" if number > 1 else "" for number in range(1, len(found) + 2))
+    return next(parameter + number for number in numbers if parameter + number not in found)

@@ -73,14 +73,14 @@ def fill(
     """
     work = _Work(graph, slots, request, info, graph.raw())
     values = _values(work, seed)
-    if filename_prefix is not None:
-        values["filename_prefix"] = filename_prefix
     _fill_placeholders(work, values)
     leave_out(work.raw, graph, lambda name: bool(values.get(name) or work.own(name)), info)
     _fill_places(work, values)
     _fill_images(work, images)
     _fill_mask(work, images, mask)
     _repeat(work)
+    if filename_prefix is not None:
+        _rename(work.raw, filename_prefix)
     if info:
         _complete(work.raw, info)
     used = values.get("seed")
@@ -325,6 +325,12 @@ def _repeat(work: _Work) -> None:
         return
     inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": wanted}
     insert_after(work.raw, latent, "RepeatLatentBatch", "Number of images", inputs)
+
+
+def _rename(raw: RawGraph, prefix: str) -> None:
+    for node in raw:
+        if "filename_prefix" in inputs_of(raw, node):
+            inputs_of(raw, node)["filename_prefix"] = prefix
 
 
 def _complete(raw: RawGraph, info: ObjectInfo) -> None:

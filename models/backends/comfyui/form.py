@@ -3,34 +3,10 @@ bounds and choices where its definitions are at hand."""
 
 from models.backends.comfyui.graph import Graph
 from models.backends.comfyui.object_info import InputSpec, ObjectInfo
+from models.backends.comfyui.own_rules import DRAFT, own_rule
 from models.backends.comfyui.slots import Slot, Slots
 from models.parameters import MAX_SEED, RULES, Rule, Text
 from models.request import ParameterValue
-
-DRAFT = Rule(
-    name="draft",
-    type="boolean",
-    label=Text(en_US="Quick draft", zh_Hans="快速草稿"),
-    help=Text(en_US="Half the pixels and half the steps, for a first look.", zh_Hans="像素和步数减半，用于快速预览。"),
-    default=False,
-)
-
-_LABELS = {
-    "unet": ("Diffusion model", "扩散模型"),
-    "clip": ("Text encoder", "文本编码器"),
-    "vae": ("VAE", "VAE"),
-    "lora": ("LoRA", "LoRA"),
-    "lora_strength": ("LoRA strength", "LoRA 强度"),
-    "lora_clip_strength": ("LoRA strength on the text encoder", "LoRA 对文本编码器的强度"),
-    "controlnet": ("ControlNet", "ControlNet"),
-    "controlnet_strength": ("ControlNet strength", "ControlNet 强度"),
-    "upscale_model": ("Upscale model", "放大模型"),
-    "clip_vision": ("CLIP vision model", "CLIP 视觉模型"),
-    "style_model": ("Style model", "风格模型"),
-    "guidance": ("Guidance", "引导系数"),
-    "shift": ("Shift", "Shift 偏移"),
-    "filename_prefix": ("File name prefix", "文件名前缀"),
-}
 
 _DELIVERY = ("output_format", "output_quality", "details", "timeout")
 _ORDER = (
@@ -64,7 +40,7 @@ def _is_offered(slots: Slots, slot: Slot) -> bool:
 
 def _rule(graph: Graph, slot: Slot, info: ObjectInfo | None) -> Rule:
     spec = _spec(graph, slot, info)
-    base = RULES.get(slot.name) or _own_rule(slot)
+    base = RULES.get(slot.name) or own_rule(slot.name) or _fresh_rule(slot)
     changes: dict[str, object] = {}
     if slot.name == "seed":
         return base
@@ -78,17 +54,10 @@ def _rule(graph: Graph, slot: Slot, info: ObjectInfo | None) -> Rule:
     return base.narrowed(**changes)
 
 
-def _own_rule(slot: Slot) -> Rule:
-    stem = slot.name.rstrip("0123456789").rstrip("_")
-    number = slot.name[len(stem) :].lstrip("_")
-    names = _LABELS.get(stem)
-    english, chinese = (f"{text} {number}".strip() for text in names) if names else (slot.name, slot.name)
-    return Rule(
-        name=slot.name,
-        type=slot.kind,
-        label=Text(en_US=english, zh_Hans=chinese),
-        precision=2 if slot.kind == "float" else None,
-    )
+def _fresh_rule(slot: Slot) -> Rule:
+    """A parameter that the workflow's author made up: its name is its label."""
+    label = Text(en_US=slot.name)
+    return Rule(name=slot.name, type=slot.kind, label=label, precision=2 if slot.kind == "float" else None)
 
 
 def _spec(graph: Graph, slot: Slot, info: ObjectInfo | None) -> InputSpec | None:

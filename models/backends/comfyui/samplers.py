@@ -59,18 +59,18 @@ def first_samplers(graph: Graph, samplers: Iterable[Sampler]) -> list[Sampler]:
 def _read(graph: Graph, node: Node) -> Sampler:
     links = node.links()
     guider = graph.source(links.get("guider")) or node
-    sigmas = _with_input(graph, links.get("sigmas"), "steps") or (node if "sigmas" not in links else None)
+    sigmas = _with_input(graph, links.get("sigmas"), "steps") or graph.source(links.get("sigmas")) or node
     chooser = _with_input(graph, links.get("sampler"), "sampler_name") or node
     why: list[tuple[str, str]] = []
-    cfg = _place(graph, guider, "cfg", why, as_name="cfg_scale")
+    cfg = _place(graph, guider, "cfg_conds" if "cfg_conds" in guider.inputs else "cfg", why, as_name="cfg_scale")
     return Sampler(
         node=node,
         seed=_seed(graph, node, why),
-        steps=_place(graph, sigmas or node, "steps", why),
+        steps=_place(graph, sigmas, "steps", why),
         cfg=cfg,
         sampler=_place(graph, chooser, "sampler_name", why, text=True, as_name="sampler"),
-        scheduler=_place(graph, sigmas or node, "scheduler", why, text=True),
-        denoise=_place(graph, sigmas or node, "denoise", why, as_name="denoising_strength"),
+        scheduler=_place(graph, sigmas, "scheduler", why, text=True),
+        denoise=_place(graph, sigmas, "denoise", why, as_name="denoising_strength"),
         positive=_conditioning(guider, "positive", "conditioning", "cond1"),
         negative=_conditioning(guider, "negative"),
         latent=links.get("latent_image") or links.get("latent") or links.get("samples") or links.get("image"),

@@ -20,6 +20,7 @@ _LATENT_STEP = 16
 _FOLLOWERS: dict[str, dict[Side, tuple[str, ...]]] = {
     "ModelSamplingFlux": {"width": ("width",), "height": ("height",)},
     "Flux2Scheduler": {"width": ("width",), "height": ("height",)},
+    "CLIPTextEncodeSDXLRefiner": {"width": ("width",), "height": ("height",)},
     "CLIPTextEncodeSDXL": {"width": ("width", "target_width"), "height": ("height", "target_height")},
 }
 
@@ -70,34 +71,49 @@ def _beginning(graph: Graph, link: Link) -> list[Node]:
 def _read_beginning(graph: Graph, steps: list[Node], sizes: Sizes) -> None:
     if not steps:
         return
-    makes = "width" in steps[0].inputs and "height" in steps[0].inputs
+    makes = _size_input(steps[0], "width") is not None
     sizes.from_picture |= not makes and any("pixels" in node.links() for node in steps)
-    sized = next((node for node in steps if {"width", "height"} <= node.inputs.keys()), None)
-    sizes.step = _STEPS.get(sized.class_type, _LATENT_STEP if "Latent" in sized.class_type else 8) if sized else 8
-    for name, places in (("width", sizes.width), ("height", sizes.height)):
-        sizes.why.update(_add(graph, sized, name, places, as_name=name) or _from_picture(name, steps[0], sized))
-    _read_batch(graph, steps, sizes)
-
-
-def _read_batch(graph: Graph, steps: list[Node], sizes: Sizes) -> None:
+    sized = next((node for node in steps if _size_input(node, "width") and _size_input(node, "height")), None)
+    sizes.step = _step(sized)
+    for side in ("width", "height"):
+        name = _size_input(sized, side) if sized else None
+        _add(graph, sized, name or side, side, sizes, first=steps[0])
     batched = next((node for node in steps if "batch_size" in node.inputs), None)
     repeated = next((node for node in steps if node.class_type == "RepeatLatentBatch"), None)
-    holder, name = (batched, "batch_size") if batched else (repeated, "amount")
-    sizes.why.update(_add(graph, holder, name, sizes.batch, as_name="n") or _from_picture("n", steps[0], holder))
+    _add(graph, batched or repeated, "batch_size" if batched else "amount", "n", sizes, first=steps[0])
 
 
-def _from_picture(name: str, first: Node, holder: Node | None) -> dict[str, str]:
-    return {} if holder else {name: f"it comes from the picture of {first.described}"}
+def _size_input(node: Node, side: str) -> str | None:
+    return next((name for name in (side, f"empty_latent_{side}") if name in node.inputs), None)
 
 
-def _add(graph: Graph, node: Node | None, name: str, places: list[Target], *, as_name: str) -> dict[str, str]:
-    """Add the place of `node.name`; the answer says why there is none."""
+def _step(sized: Node | None) -> int:
+    if sized is None:
+        return 8
+    return _STEPS.get(sized.class_type, _LATENT_STEP if "Latent" in sized.class_type else 8)
+
+
+def _add(graph: Graph, node: Node | None, name: str, parameter: str, sizes: Sizes, *, first: Node) -> None:
+    """Add the place of `node.name`, or say why there is none."""
+    places = {"width": sizes.width, "height": sizes.height, "n": sizes.batch}[parameter]
     place = settle(graph, node, name) if node else None
-    if node and place is None:
-        return {as_name: f"{node.described} takes it from other nodes"}
-    if place and place not in places:
-        places.append(place)
-    return {}
+    if place is not None:
+        if place not in places:
+            places.append(_shared(graph, place, places) if parameter != "n" else place)
+    elif node is not None:
+        sizes.why[parameter] = f"{node.described} takes it from other nodes"
+    elif any(isinstance(first.inputs.get(key), str) for key in ("image", "video")):
+        sizes.why[parameter] = f"it comes from the picture of {first.described}"
+    else:
+        sizes.why[parameter] = f"{first.described} has no such field that is known"
+
+
+def _shared(graph: Graph, place: Target, places: list[Target]) -> Target:
+    """A second picture of another size keeps its proportion to the first."""
+    own, base = value_at(graph, place), value_at(graph, places[0]) if places else None
+    if not isinstance(own, (int, float)) or not isinstance(base, (int, float)) or base <= 0:
+        return place
+    return Target(place.node, place.input, own / base)
 
 
 def _follow(graph: Graph, name: Side, sizes: Sizes, on_way: Iterable[Node]) -> None:

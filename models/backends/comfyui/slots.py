@@ -261,8 +261,9 @@ def _trace(graph: Graph, outputs: Sequence[str]) -> _Traced:
     _trace_sizes(graph, outputs, first, traced)
     for name, places in find_files(graph, outputs, [sampler.node.id for sampler in first]).items():
         traced.places[name] = places
-    prefixes = [Target(n, "filename_prefix") for n in outputs if "filename_prefix" in graph.nodes[n].inputs]
-    if prefixes and isinstance(value_at(graph, prefixes[0]), str):
+    prefixes = [Target(node, "filename_prefix") for node in outputs]
+    prefixes = _alike(graph, [place for place in prefixes if isinstance(value_at(graph, place), str)])
+    if prefixes:
         traced.places["filename_prefix"] = prefixes
     return traced
 
@@ -274,6 +275,8 @@ def _trace_prompts(graph: Graph, samplers: Iterable[Sampler], traced: _Traced) -
     shared = [place for place in negative.places if place in positive.places]
     negative.places = [place for place in negative.places if place not in positive.places]
     traced.notes.extend(positive.notes + negative.notes)
+    traced.notes.extend(_replaced_texts(graph, positive.places, "prompt"))
+    traced.notes.extend(_replaced_texts(graph, negative.places, "negative prompt"))
     _put(traced, "prompt", positive)
     _put(traced, "negative_prompt", negative)
     if "negative_prompt" in traced.places:
@@ -286,6 +289,16 @@ def _trace_prompts(graph: Graph, samplers: Iterable[Sampler], traced: _Traced) -
         traced.missing["negative_prompt"] = f"the negative side is switched off by {negative.zeroed[0]}"
     elif not any(sampler.negative for sampler in ordered):
         traced.missing["negative_prompt"] = "no sampler of this workflow has a negative side"
+
+
+def _replaced_texts(graph: Graph, places: Sequence[Target], title: str) -> list[str]:
+    """A later pass with words of its own takes the same prompt; its author may want to know."""
+    own = value_at(graph, places[0]) if places else None
+    return [
+        f"{graph.nodes[place.node].described} has its own text {str(text)[:60]!r}, which the {title} replaces"
+        for place in places[1:]
+        if place.node != places[0].node and (text := value_at(graph, place)) != own and text
+    ]
 
 
 def _put(traced: _Traced, name: str, found: Found) -> None:
@@ -308,6 +321,9 @@ _SETTINGS: Mapping[str, str] = {
 
 def _trace_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler], traced: _Traced) -> None:
     ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
+    if len(first) > 1:
+        listed = " and ".join(sampler.node.described for sampler in first)
+        traced.notes.append(f"{listed} each make a picture of their own from the same prompt and settings")
     for name, attribute in _SETTINGS.items():
         places = [getattr(sampler, attribute) for sampler in ordered]
         _put_places(traced, name, _alike(graph, [place for place in places if place]), ordered)

@@ -1,0 +1,146 @@
+"""What people paste becomes one graph, and nothing about it is guessed."""
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from models.backends.comfyui.graph import Graph, Link, as_link, natural
+from models.backends.comfyui.source import read_source
+from models.backends.comfyui.workflow import Workflow
+from models.backends.errors import BadRequest
+from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
+from tests.fakes import picture
+
+API = text_of("sd15_txt2img.api.json")
+UI = (WORKFLOWS / "ui" / "plain_sd15_txt2img.ui.json").read_text("utf-8")
+GRAPH: dict[str, Any] = json.loads(API)
+
+
+def png(**texts: str) -> bytes:
+    info = PngInfo()
+    for key, text in texts.items():
+        info.add_text(key, text)
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
+def webp(prompt: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0110] = f"prompt:{prompt}"
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "WEBP", exif=exif)
+    return out.getvalue()
+
+
+def data_uri(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        API,
+        f"\ufeff\n {API}",
+        API.encode(),
+        json.dumps({"prompt": GRAPH, "client_id": "x"}),
+        json.dumps({"_comment": "made by hand", "version": 3, **GRAPH}),
+        png(prompt=API, workflow=UI),
+        base64.b64encode(png(prompt=API)).decode(),
+        data_uri(png(prompt=API)),
+        webp(API),
+        data_uri(webp(API)),
+    ],
+    ids=["text", "bom", "bytes", "request", "comments", "png", "base64", "data-uri", "webp", "webp-uri"],
+)
+def test_every_form_of_one_workflow_is_the_same_graph(pasted: str | bytes) -> None:
+    assert Workflow.load(pasted).graph == Graph.of(GRAPH)
+
+
+@pytest.mark.parametrize("pasted", [UI, png(workflow=UI), data_uri(png(workflow=UI))])
+def test_the_editors_format_is_converted_with_the_servers_definitions(pasted: str | bytes) -> None:
+    expected = json.loads((WORKFLOWS / "ui" / "plain_sd15_txt2img.api.json").read_text("utf-8"))
+    assert Workflow.load(pasted, recorded_info()).graph.raw() == expected
+
+
+@pytest.mark.parametrize(
+    ("pasted", "said"),
+    [
+        ("", "it is empty"),
+        ("a fox in the snow", "it is not JSON"),
+        ("[1, 2]", "not a JSON object"),
+        ("{}", "no node with a `class_type`"),
+        ('{"prompt": {}}', "no node with a `class_type`"),
+        (picture(), "carries no workflow"),
+        (data_uri(picture()), "carries no workflow"),
+        ("iVBORw0KGgo!", "not complete"),
+        ("iVBORw0KGgoAAAA=", "cannot be read"),
+        (b"\xff\xfe\x00", "neither text nor a picture"),
+        ("[" * 100_000, "it is not JSON"),
+    ],
+)
+def test_what_is_no_workflow_is_refused_with_the_way_to_one(pasted: str | bytes, said: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        Workflow.load(pasted)
+    assert said in str(refusal.value)
+    assert "Export (API)" in str(refusal.value)
+
+
+@given(st.text() | st.binary())
+def test_no_text_and_no_bytes_bring_the_reader_down(pasted: str | bytes) -> None:
+    try:
+        Workflow.load(pasted)
+    except BadRequest as refusal:
+        assert str(refusal)  # noqa: PT017 -- either outcome is fine, a crash is not
+
+
+def test_metadata_that_the_server_adds_does_not_travel_back() -> None:
+    """A picture's own graph holds `is_changed` with NaN, which is no JSON that the server takes."""
+    text = '{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "is_changed": [NaN]}}'
+    assert Workflow.load(text).graph.raw() == {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
+
+
+def test_a_number_as_a_links_node_id_becomes_text() -> None:
+    """The server refuses integer ids in links."""
+    text = '{"1": {"class_type": "EmptyImage", "inputs": {}}, "2": {"class_type": "SaveImage", "inputs": {"images": [1, 0]}}}'
+    assert Workflow.load(text).graph.nodes["2"].link("images") == Link("1", 0)
+
+
+def test_a_placeholder_without_quotes_is_read_as_one() -> None:
+    text = '{"5": {"class_type": "EmptyLatentImage", "inputs": {"width": {{width}}, "height": {{height|512}}, "batch_size": 1}}}'
+    source = read_source(text)
+    assert source.api is not None
+    assert source.api["5"]["inputs"] == {"width": "{{width}}", "height": "{{height|512}}", "batch_size": 1}
+
+
+@pytest.mark.parametrize("value", ["4", ["4"], ["4", True], ["4", "0"], ["4", 0, 1], {"__value__": ["4", 0]}, None])
+def test_only_a_node_id_and_a_slot_are_a_link(value: Any) -> None:
+    assert as_link(value) is None
+
+
+def test_the_copy_for_one_request_leaves_the_graph_alone() -> None:
+    graph = Graph.of(GRAPH)
+    raw: dict[str, Any] = graph.raw()
+    raw["6"]["inputs"]["text"] = "changed"
+    raw["3"]["inputs"]["model"][0] = "99"
+    assert graph == Graph.of(json.loads(API))
+
+
+def test_upstream_is_nearest_first_and_ends_in_a_ring() -> None:
+    ring = {
+        "1": {"class_type": "A", "inputs": {"x": ["2", 0]}},
+        "2": {"class_type": "B", "inputs": {"x": ["3", 0], "y": ["gone", 0]}},
+        "3": {"class_type": "C", "inputs": {"x": ["1", 0]}},
+    }
+    assert [node.id for node in Graph.of(ring).upstream(["1"])] == ["1", "2", "3"]  # type: ignore[arg-type]
+
+
+def test_ids_sort_as_people_count() -> None:
+    assert sorted(["65:10", "9", "65:9", "10", "a"], key=natural) == ["9", "10", "65:9", "65:10", "a"]

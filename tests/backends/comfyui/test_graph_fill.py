@@ -1,0 +1,341 @@
+"""A request goes into the graph as typed values in the right places, and nowhere else."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.backends.comfyui.fill import SEED_LIMIT
+from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.workflow import Workflow
+from models.backends.errors import BadRequest
+from models.request import ImageRequest, InputImage
+from tests.backends.comfyui.graphs import recorded_info, text_of, workflow
+from tests.fakes import picture
+
+OPAQUE = InputImage(picture(), "image/png")
+CLEAR = InputImage(picture(mode="RGBA", colour=(1, 2, 3, 0)), "image/png")
+
+
+def request(**more: Any) -> ImageRequest:
+    return ImageRequest(**{"model": "m", "prompt": "a fox", **more})
+
+
+def changed(name: str, asked: ImageRequest, **more: Any) -> dict[str, Any]:
+    """What filling changed: `6.text` → new value; `None` for an input or node that went."""
+    before: dict[str, Any] = json.loads(text_of(f"{name}.api.json"))
+    after: dict[str, Any] = dict(workflow(name).filled(asked, seed=5, **more).graph)
+    flat = [
+        {f"{i}.{k}": v for i, node in graph.items() for k, v in node["inputs"].items()} for graph in (before, after)
+    ]
+    return {key: flat[1].get(key) for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)}
+
+
+def test_only_prompt_and_seed_change_when_nothing_else_was_asked() -> None:
+    assert changed("sd15_txt2img", request()) == {"6.text": "a fox", "3.seed": 5}
+
+
+def test_every_common_parameter_lands_in_its_place_with_its_type() -> None:
+    asked = request(
+        negative_prompt="dark",
+        width=768,
+        height=640,
+        n=3,
+        steps=9,
+        cfg_scale=4.5,
+        sampler="ddim",
+        scheduler="karras",
+        denoising_strength=0.9,
+        checkpoint="other.safetensors",
+        extra={"filename_prefix": "x/y"},
+        seed=2**53 - 1,
+    )
+    assert changed("sd15_txt2img", asked) == {
+        "6.text": "a fox",
+        "7.text": "dark",
+        "5.width": 768,
+        "5.height": 640,
+        "5.batch_size": 3,
+        "3.seed": 2**53 - 1,
+        "3.steps": 9,
+        "3.cfg": 4.5,
+        "3.sampler_name": "ddim",
+        "3.scheduler": "karras",
+        "3.denoise": 0.9,
+        "4.ckpt_name": "other.safetensors",
+        "9.filename_prefix": "x/y",
+    }
+
+
+def test_sizes_and_steps_that_follow_keep_their_share() -> None:
+    assert changed("sd15_hires_fix", request(width=768, height=512)) | {"5.height": 512} == {
+        "6.text": "a fox",
+        "3.seed": 5,
+        "31.seed": 5,
+        "5.width": 768,
+        "5.height": 512,
+        "30.width": 1536,
+    }
+    refined = changed("sdxl_base_refiner_ksampleradvanced", request(steps=50))
+    assert (refined["10.steps"], refined["11.steps"]) == (50, 50)
+    assert (refined["10.end_at_step"], refined["11.start_at_step"]) == (40, 40)
+    assert (refined["6.text"], refined["15.text"]) == ("a fox", "a fox")
+    assert refined["10.noise_seed"] == 5
+    assert "11.noise_seed" not in refined  # adds no noise
+    assert "11.end_at_step" not in refined  # 10000 means: to the end
+
+
+def test_a_seed_is_drawn_and_told_where_none_was_given() -> None:
+    first, second = (workflow("sd15_txt2img").filled(request()).seed for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert 0 <= first < SEED_LIMIT
+    assert first != second
+
+
+def test_a_seed_without_a_place_is_not_claimed() -> None:
+    filled = workflow("no_noise_manual_sigmas").filled(request(seed=3))
+    assert filled.seed is None
+    assert "`seed` was not used: node 8 (DisableNoise) has none" in filled.notices
+
+
+@given(st.text())
+def test_no_prompt_can_break_the_graph(prompt: str) -> None:
+    """Quotes, newlines, braces and placeholders of a prompt stay text in exactly one input."""
+    for name, place in (("sd15_txt2img", "6"), ("placeholders", "6")):
+        graph: dict[str, Any] = workflow(name).filled(request(prompt=prompt, seed=1)).graph
+        plain: dict[str, Any] = workflow(name).filled(request(prompt="", seed=1)).graph
+        assert graph[place]["inputs"]["text"] == plain[place]["inputs"]["text"] + prompt
+        graph[place]["inputs"]["text"] = plain[place]["inputs"]["text"] = ""
+        assert graph == plain
+
+
+def test_placeholders_take_typed_values_and_defaults() -> None:
+    values = changed("placeholders", request(width=640, extra={"style": "ink {{prompt}}"}))
+    assert values == {
+        "6.text": "ink {{prompt}} drawing, a fox",
+        "7.text": "blurry",
+        "5.width": 640,
+        "5.height": 512,
+        "3.seed": 5,
+        "3.steps": 24,
+        "3.cfg": 6.5,
+    }
+    assert isinstance(values["3.cfg"], float)
+
+
+def test_a_placeholder_without_value_and_default_is_asked_for_by_name() -> None:
+    text = text_of("placeholders.api.json").replace("{{style|anime}}", "{{style}}")
+    with pytest.raises(BadRequest, match="asks for `style`"):
+        Workflow.load(text).filled(request())
+
+
+def test_titles_win_over_tracing() -> None:
+    assert changed("titles_name_prompt_and_quality", request(prompt="a hare", extra={"quality": "rough, "})) == {
+        "11.value": "a hare",
+        "10.string_a": "rough, ",
+        "3.seed": 5,
+    }
+
+
+def test_a_prompt_without_a_clear_place_is_refused_with_the_node_and_the_way_out() -> None:
+    with pytest.raises(BadRequest) as refusal:
+        workflow("prompt_concatenated").filled(request())
+    assert "node 6 (CLIPTextEncode) is put together by node 10 (StringConcatenate)" in str(refusal.value)
+    assert "{{prompt}}" in str(refusal.value)
+    assert "input:prompt" in str(refusal.value)
+
+
+def test_a_workflow_without_a_prompt_runs_and_says_so() -> None:
+    filled = workflow("upscale_with_model").filled(request(images=(OPAQUE,)), images=["up.png"])
+    assert filled.graph["1"]["inputs"] == {"image": "up.png"}
+    assert any("takes no prompt" in notice for notice in filled.notices)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "said"),
+    [
+        ("flux1_schnell_checkpoint_zeroed_negative", {"negative_prompt": "x"}, "switched off by node 33"),
+        ("shared_text_node_both_sides", {"negative_prompt": "x"}, "gives both sides"),
+        ("qwen_image_edit_2509_lightning_primitive_prompt", {"negative_prompt": "x"}, "no effect"),
+        ("sd15_txt2img", {"negative_prompt": "x", "cfg_scale": 1.0}, "no effect"),
+        (
+            "flux1_dev_samplercustomadvanced",
+            {"cfg_scale": 3.0},
+            "`cfg_scale` was not used: node 22 (BasicGuider) has none",
+        ),
+        ("sd15_img2img", {"width": 640}, "`width` was not used: it comes from the picture of node 10"),
+        ("sd15_txt2img", {"width": 770, "height": 512}, "770 x 512 became 768 x 512"),
+    ],
+)
+def test_what_could_not_be_honoured_is_said(name: str, asked: dict[str, Any], said: str) -> None:
+    found = workflow(name)
+    names = [f"{number}.png" for number in range(found.images)]
+    assert any(said in notice for notice in found.filled(request(**asked), images=names).notices)
+
+
+def test_the_workflows_own_negative_prompt_needs_no_notice() -> None:
+    found = workflow("sd15_txt2img")
+    asked = request(negative_prompt="low quality, watermark", cfg_scale=1.0)
+    assert found.filled(asked).notices == ()
+
+
+def test_a_zeroed_negative_side_never_overwrites_the_prompt() -> None:
+    values = changed("flux1_schnell_checkpoint_zeroed_negative", request(negative_prompt="ugly"))
+    assert values == {"6.text": "a fox", "31.seed": 5}
+
+
+def test_an_aspect_ratio_keeps_the_number_of_pixels() -> None:
+    values = changed("qwen_image_txt2img", request(aspect_ratio="16:9"))
+    assert (values["58.width"], values["58.height"]) == (1776, 992)
+    assert values["58.width"] % 16 == values["58.height"] % 16 == 0
+
+
+def test_a_draft_halves_pixels_and_steps() -> None:
+    values = changed("sd15_txt2img", request(extra={"draft": True}))
+    assert (values["5.width"], values["5.height"], values["3.steps"]) == (360, 360, 10)
+
+
+def test_linked_sizes_are_set_at_their_source() -> None:
+    assert changed("flux2_klein_linked_width_height", request(width=512, height=768)) == {
+        "76.value": "a fox",
+        "75:68.value": 512,
+        "75:69.value": 768,
+        "75:73.noise_seed": 5,
+    }
+
+
+# Pictures and masks
+
+
+def test_pictures_fill_the_loaders_in_the_order_of_their_titles() -> None:
+    values = changed("pictures_ordered_by_title", request(images=(OPAQUE, OPAQUE)), images=["a.png", "b.png"])
+    assert (values["20.image"], values["10.image"]) == ("a.png", "b.png")
+    assert "22.image" not in values  # titled `fixed:`
+
+
+def test_a_picture_that_was_not_given_is_cut_off_where_its_users_do_without() -> None:
+    name = "qwen_image_edit_2509_lightning_primitive_prompt"
+    filled = workflow(name).filled(request(images=(OPAQUE,)), images=["a.png"])
+    assert "106" not in filled.graph
+    assert "image2" not in str(filled.graph["111"])
+    assert not any("106" in notice for notice in filled.notices)
+
+
+def test_a_picture_that_was_not_given_and_is_needed_stays_the_workflows_own_with_a_notice() -> None:
+    filled = workflow("three_loras_two_controlnets").filled(request(images=(OPAQUE,)), images=["a.png"])
+    assert filled.graph["28"]["inputs"] == {"image": "d.png"}
+    assert any("node 28" in notice and "d.png" in notice for notice in filled.notices)
+
+
+def test_more_pictures_than_loaders_are_refused() -> None:
+    with pytest.raises(BadRequest, match="takes 1 input images and got 2"):
+        workflow("sd15_img2img").filled(request(), images=["a", "b"])
+
+
+def test_a_placeholder_for_a_picture_is_filled_by_place_and_never_sent_as_text() -> None:
+    text = text_of("sd15_img2img.api.json").replace("example.png", "{{image}}")
+    graph = Workflow.load(text).filled(request(), images=["a.png"]).graph
+    assert graph["10"]["inputs"] == {"image": "a.png"}
+    with pytest.raises(BadRequest, match="needs a picture"):
+        Workflow.load(text).filled(request())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sd15_inpaint_separate_mask", {"12.image": "m.png"}),
+        (
+            "sd15_inpaint_vaeencodeforinpaint",
+            {"11.mask": ["added:1", 0], "added:1.image": "m.png", "added:1.channel": "red"},
+        ),
+        (
+            "mask_from_a_pictures_colour",
+            {"14.mask": ["added:1", 0], "added:1.image": "m.png", "added:1.channel": "red"},
+        ),
+        (
+            "mask_from_a_second_pictures_alpha",
+            {"15.mask": ["added:1", 0], "added:1.image": "m.png", "added:1.channel": "red"},
+        ),
+        (
+            "mask_turned_round",
+            {"12.image": "m.png", "12.channel": "red", "13.mask": ["added:1", 0], "added:1.mask": ["12", 0]},
+        ),
+    ],
+)
+def test_white_is_repainted_whatever_way_the_workflow_takes_its_mask(name: str, expected: dict[str, Any]) -> None:
+    asked = request(images=(OPAQUE,), mask=OPAQUE)
+    values = changed(name, asked, images=["a.png"], mask="m.png")
+    assert values == {"6.text": "a fox", "3.seed": 5, "10.image": "a.png", **expected}
+
+
+def test_without_a_mask_the_transparent_part_is_repainted() -> None:
+    asked = request(images=(CLEAR,))
+    separate = changed("sd15_inpaint_separate_mask", asked, images=["a.png"])
+    assert (separate["12.image"], separate["12.channel"]) == ("a.png", "alpha")
+    own = changed("sd15_inpaint_vaeencodeforinpaint", asked, images=["a.png"])
+    assert own == {"6.text": "a fox", "3.seed": 5, "10.image": "a.png"}
+
+
+def test_without_a_mask_and_transparency_nothing_would_be_repainted_so_it_is_refused() -> None:
+    with pytest.raises(BadRequest, match="masked area and got no mask"):
+        workflow("sd15_inpaint_vaeencodeforinpaint").filled(request(images=(OPAQUE,)), images=["a.png"])
+
+
+def test_a_mask_for_a_workflow_without_one_is_refused() -> None:
+    with pytest.raises(BadRequest, match="takes no mask"):
+        workflow("sd15_img2img").filled(request(), images=["a.png"], mask="m.png")
+
+
+def test_several_pictures_of_a_picture_repeat_its_latent() -> None:
+    values = changed("sd15_img2img", request(n=3), images=["a.png"])
+    assert values["3.latent_image"] == ["added:1", 0]
+    assert (values["added:1.samples"], values["added:1.amount"]) == (["11", 0], 3)
+
+
+# Optional nodes
+
+
+def test_an_optional_node_without_its_parameter_is_bypassed() -> None:
+    values = changed("optional_lora_and_vague_title", request())
+    assert (values["3.model"], values["6.clip"], values["7.clip"]) == (["4", 0], ["4", 1], ["4", 1])
+    assert values["20.lora_name"] is None
+    given = changed("optional_lora_and_vague_title", request(extra={"lora": "a.safetensors", "lora_strength": 0.5}))
+    assert given == {
+        "6.text": "a fox",
+        "3.seed": 5,
+        "20.lora_name": "a.safetensors",
+        "20.strength_model": 0.5,
+        "20.strength_clip": 0.5,
+    }
+
+
+def test_an_optional_node_that_nothing_can_stand_for_is_named() -> None:
+    graph = json.loads(text_of("sd15_txt2img.api.json"))
+    graph["5"]["_meta"] = {"title": "optional:size"}
+    with pytest.raises(BadRequest, match=r"node 5 .* cannot be left out"):
+        Workflow.load(json.dumps(graph)).filled(request())
+
+
+# With the server's definitions
+
+
+def test_values_that_a_newer_server_requires_are_added() -> None:
+    graph = json.loads(text_of("qwen_image_edit.api.json"))
+    del graph["93"]["inputs"]["resolution_steps"]
+    filled = Workflow.load(json.dumps(graph), recorded_info()).filled(request(), images=["a.png"])
+    assert filled.graph["93"]["inputs"]["resolution_steps"] == 1  # type: ignore[index, call-overload]
+
+
+def test_a_folder_is_written_as_the_server_writes_it() -> None:
+    spec = ["COMBO", {"options": ["sdxl\\a.safetensors"]}]
+    info = ObjectInfo.parse({"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": spec}}}})  # type: ignore[dict-item]
+    graph: dict[str, Any] = workflow("sd15_txt2img", info).filled(request(checkpoint="sdxl/a.safetensors")).graph
+    assert graph["4"]["inputs"]["ckpt_name"] == "sdxl\\a.safetensors"
+
+
+def test_another_prefix_goes_to_every_saver() -> None:
+    values = changed("two_pictures_side_by_side", request(), filename_prefix="again")
+    assert (values["9.filename_prefix"], values["19.filename_prefix"]) == ("again", "again")
