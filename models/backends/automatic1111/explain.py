@@ -71,7 +71,7 @@ def _login(access: Access) -> str:
 def _is_route(reply: Reply) -> bool:
     """A missing route, not a missing thing: "Init image not found" is a 404 too."""
     parsed = reply.json()
-    return not isinstance(parsed, dict) or "error" not in parsed
+    return not isinstance(parsed, dict) or parsed.get("detail") in {None, "Not Found", "Method Not Allowed"}
 
 
 def _fault(said: str) -> Explanation:

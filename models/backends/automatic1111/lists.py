@@ -185,7 +185,7 @@ def read_list(name: ListName, body: bytes) -> tuple[Name, ...]:
         return tuple(_SOURCES[name][1](body))
     except ValidationError:
         raise ServerUnavailable(
-            _attempt(name),
+            f"{_attempt(name)} failed",
             "the answer was not understood",
             "Check that the address is that of a Stable Diffusion WebUI and that no proxy answers in its place",
         ) from None

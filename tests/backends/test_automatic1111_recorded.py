@@ -1,0 +1,354 @@
+"""Every recorded exchange of a real A1111 1.10.1 and a real Forge goes through the parsers."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.backends.automatic1111.explain import explain_for
+from models.backends.automatic1111.lists import ListName, read_list
+from models.backends.automatic1111.names import Name, lookup
+from models.backends.automatic1111.options import Options
+from models.backends.automatic1111.parse import check_checkpoint, decoded, differences, infotexts, pictures
+from models.backends.automatic1111.resolve import Resolved
+from models.backends.automatic1111.wire import Generated, Info, Progress, TaskProgress, Txt2Img, Upscaled
+from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable
+from models.backends.reply import Reply, parse
+from models.credentials import Access
+from tests.fakes import picture
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "automatic1111"
+ACCESS = Access(prefix="automatic1111")
+STAND_IN = base64.b64encode(picture(8, 8)).decode()
+
+LISTS: Mapping[str, ListName] = {
+    "/sdapi/v1/sd-models": "checkpoints",
+    "/sdapi/v1/sd-vae": "vaes",
+    "/sdapi/v1/sd-modules": "modules",
+    "/sdapi/v1/samplers": "samplers",
+    "/sdapi/v1/schedulers": "schedulers",
+    "/sdapi/v1/upscalers": "upscalers",
+    "/sdapi/v1/latent-upscale-modes": "latent_upscalers",
+    "/sdapi/v1/prompt-styles": "styles",
+    "/sdapi/v1/loras": "loras",
+    "/sdapi/v1/scripts": "scripts",
+}
+NEVER_ASKED = {
+    "/app_id",
+    "/internal/pending-tasks",
+    "/sdapi/v1/cmd-flags",
+    "/sdapi/v1/embeddings",
+    "/sdapi/v1/extensions",
+    "/sdapi/v1/extra-batch-images",
+    "/sdapi/v1/face-restorers",
+    "/sdapi/v1/hypernetworks",
+    "/sdapi/v1/memory",
+    "/sdapi/v1/options",
+    "/sdapi/v1/png-info",
+    "/sdapi/v1/realesrgan-models",
+    "/sdapi/v1/refresh-checkpoints",
+    "/sdapi/v1/refresh-embeddings",
+    "/sdapi/v1/refresh-loras",
+    "/sdapi/v1/refresh-vae",
+    "/sdapi/v1/reload-checkpoint",
+    "/sdapi/v1/skip",
+    "/sdapi/v1/unload-checkpoint",
+}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    scenario: str
+    step: str
+    method: str
+    path: str
+    asked: Mapping[str, Any]
+    reply: Reply
+    decoded: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.scenario}: {self.step}"
+
+
+def _recorded() -> Iterator[Exchange]:
+    for file in sorted(FIXTURES.glob("*/exchanges.json")):
+        for entry in json.loads(file.read_text("utf-8")):
+            if "response" in entry:  # the others are remarks of the recorder
+                yield _exchange(file.parent.name, entry)
+
+
+def _exchange(scenario: str, entry: dict[str, Any]) -> Exchange:
+    request, response = entry["request"], entry["response"]
+    headers = {name.lower(): value for name, value in response["headers"].items()}
+    body = json.dumps(_uncut(response["json"])).encode()
+    return Exchange(
+        scenario,
+        entry["step"],
+        request["method"],
+        request["path"],
+        request.get("json") or {},
+        Reply(response["status"], headers, body),
+        tuple(response.get("recorder_decoded_images", ())),
+    )
+
+
+def _uncut(answer: Any) -> Any:
+    """Where the recorder cut a picture, another one stands in; cut lists lose the recorder's remark."""
+    if isinstance(answer, dict) and isinstance(answer.get("images"), list):
+        return {**answer, "images": [STAND_IN if "cut by" in image[:99] else image for image in answer["images"]]}
+    if isinstance(answer, list):
+        return [item for item in answer if not (isinstance(item, str) and "cut by the recorder" in item)]
+    return answer
+
+
+RECORDED = tuple(_recorded())
+
+
+def recorded(*paths: str, ok: bool = True) -> list[Any]:
+    return [pytest.param(e, id=str(e)) for e in RECORDED if e.path in paths and e.reply.ok is ok]
+
+
+def one(scenario: str, step: str) -> Exchange:
+    (found,) = [e for e in RECORDED if (e.scenario, e.step) == (scenario, step)]
+    return found
+
+
+def test_the_recordings_are_of_both_servers_and_all_answers_have_a_reader() -> None:
+    generations = {"/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"}
+    others = {"/sdapi/v1/progress", "/internal/progress", "/internal/ping", "/sdapi/v1/interrupt"}
+    read = {*generations, *LISTS, *others, *NEVER_ASKED}
+    assert {e.path for e in RECORDED if e.reply.ok} <= read
+    assert {e.scenario.startswith("forge") for e in RECORDED} == {True, False}
+
+
+# --- pictures ---
+
+
+@pytest.mark.parametrize("exchange", recorded("/sdapi/v1/txt2img", "/sdapi/v1/img2img"))
+def test_every_recorded_generation_is_read(exchange: Exchange) -> None:
+    generated = parse(exchange.reply, Generated, attempt="Painting")
+    info = Info.read(generated.info)
+    asked = exchange.asked
+    count = asked.get("batch_size", 1) * asked.get("n_iter", 1)
+    assert info.sampler_name
+    assert info.sd_model_name == "tiny-random-sd15"
+    assert info.version
+    assert len(info.all_seeds) == count
+    if exchange.scenario == "interrupt-n-iter":
+        with pytest.raises(ServerUnavailable, match="1 of 3 pictures came back: the job was interrupted"):
+            pictures(generated, info, count, "Painting")
+        return
+    made = pictures(generated, info, count, "Painting")
+    expected = 0 if asked.get("send_images") is False else count
+    assert [image.seed for image in made] == list(info.all_seeds[:expected])
+    assert len(infotexts(info)) >= expected
+
+
+@pytest.mark.parametrize("scenario", ["txt2img", "forge-txt2img"])
+def test_a_recorded_grid_is_left_out(scenario: str) -> None:
+    grid = one(scenario, "batch_size 2 with save_images")
+    generated = parse(grid.reply, Generated, attempt="Painting")
+    info = Info.read(generated.info)
+    assert (len(grid.decoded), info.index_of_first_image) == (3, 1)
+    assert [made.seed for made in pictures(generated, info, 2, "Painting")] == [5, 6]
+    assert len(infotexts(info)) == 2
+
+
+@pytest.mark.parametrize("scenario", ["txt2img", "forge-txt2img", "img2img", "forge-img2img"])
+def test_a_recorded_picture_decodes_with_its_true_size(scenario: str) -> None:
+    step = "basic raw base64" if "img2img" in scenario else "basic"
+    generated = parse(one(scenario, step).reply, Generated, attempt="Painting")
+    (made,) = pictures(generated, Info.read(generated.info), 1, "Painting")
+    assert (made.mime_type, made.size, made.seed) == ("image/png", (64, 64), 5)
+
+
+def test_a_recorded_jpeg_is_recognised_by_its_bytes() -> None:
+    generated = parse(one("override-settings", "samples_format jpg override").reply, Generated, attempt="Painting")
+    (made,) = pictures(generated, Info.read(generated.info), 1, "Painting")
+    assert made.mime_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("exchange", recorded("/sdapi/v1/extra-single-image"))
+def test_every_recorded_upscaling_is_read(exchange: Exchange) -> None:
+    upscaled = parse(exchange.reply, Upscaled, attempt="Upscaling")
+    assert decoded(upscaled.image, "Upscaling").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("text", ["", "%%%", base64.b64encode(b"no picture").decode()])
+def test_a_broken_picture_is_the_servers_trouble(text: str) -> None:
+    with pytest.raises(ServerUnavailable, match="broken picture"):
+        decoded(text, "Painting")
+
+
+@pytest.mark.parametrize("text", [None, "", "no json", "[]", '{"all_seeds": "many"}'])
+def test_an_unreadable_info_costs_the_seed_and_not_the_picture(text: str | None) -> None:
+    (made,) = pictures(Generated(images=(STAND_IN,), info=text), Info.read(text), 1, "Painting")
+    assert made.seed is None
+
+
+# --- what the server did otherwise ---
+
+
+@pytest.mark.parametrize("scenario", ["txt2img", "forge-txt2img"])
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("basic", []),
+        ("sampler and scheduler", []),
+        ("unknown sampler", ["The server used the sampler DPM++ 2M instead of No Such Sampler"]),
+        ("sampler alias k_euler", ["The server used the sampler DPM++ 2M instead of k_euler"]),
+        ("unknown scheduler", ["The server used the scheduler Automatic instead of No Such Scheduler"]),
+    ],
+)
+def test_silent_replacements_are_told(scenario: str, step: str, told: list[str]) -> None:
+    exchange = one(scenario, step)
+    info = Info.read(parse(exchange.reply, Generated, attempt="Painting").info)
+    fields = {name: exchange.asked[name] for name in ("sampler_name", "scheduler") if name in exchange.asked}
+    body = Txt2Img(prompt="a fox", width=64, height=64, **fields)
+    assert list(differences(info, body, Options(), Resolved())) == told
+
+
+@pytest.mark.parametrize("scenario", ["override-settings", "forge-override-settings"])
+def test_an_ignored_checkpoint_is_an_error_and_an_honoured_one_is_not(scenario: str) -> None:
+    ignored = parse(one(scenario, "override model that does not exist").reply, Generated, attempt="Painting")
+    with pytest.raises(ServerUnavailable, match="painted with tiny-random-sd15 instead of no-such-model"):
+        check_checkpoint(Info.read(ignored.info), Resolved(checkpoint=Name("no-such-model")), "Painting")
+    honoured = Info.read(parse(one(scenario, "override known model").reply, Generated, attempt="Painting").info)
+    check_checkpoint(honoured, Resolved(checkpoint=Name("tiny-random-sd15")), "Painting")
+    body = Txt2Img(prompt="a fox", width=64, height=64)
+    assert list(differences(honoured, body, Options(clip_skip=2), Resolved())) == []
+    assert list(differences(honoured, body, Options(clip_skip=3), Resolved())) == [
+        "The server used clip skip 2 instead of 3"
+    ]
+
+
+# --- lists ---
+
+
+@pytest.mark.parametrize("exchange", recorded(*LISTS))
+def test_every_recorded_list_is_read(exchange: Exchange) -> None:
+    names = read_list(LISTS[exchange.path], exchange.reply.body)
+    sent = json.loads(exchange.reply.body)
+    assert bool(names) == bool(sent)
+
+
+@pytest.mark.parametrize("scenario", ["info", "forge-info"])
+def test_recorded_names_go_by_all_their_spellings(scenario: str) -> None:
+    models = read_list("checkpoints", one(scenario, "get sd-models").reply.body)
+    spellings = (
+        "tiny-random-sd15",
+        "tiny-random-sd15.safetensors",
+        "tiny-random-sd15.safetensors [5582ce9b8e]",
+        "tiny-random-sd15 [5582ce9b8e]",
+        "5582ce9b8e",
+        "Tiny-Random-SD15",
+    )
+    assert {found.sent for word in spellings if (found := lookup(word, models))} == {"tiny-random-sd15"}
+    samplers = read_list("samplers", one(scenario, "get samplers").reply.body)
+    words = ("Euler a", "euler a", "k_euler_a", "euler_ancestral", "dpmpp_2m")
+    assert [found.sent if (found := lookup(word, samplers)) else None for word in words] == [
+        "Euler a",
+        "Euler a",
+        "Euler a",
+        "Euler a",
+        "DPM++ 2M",
+    ]
+    schedulers = read_list("schedulers", one(scenario, "get schedulers").reply.body)
+    assert {
+        found.sent for word in ("SGM Uniform", "sgm_uniform", "SGMUniform") if (found := lookup(word, schedulers))
+    } == {"SGM Uniform"}
+
+
+def test_the_headings_in_forges_styles_are_no_styles() -> None:
+    names = read_list("styles", one("forge-info", "get prompt-styles").reply.body)
+    assert [name.sent for name in names] == ["Kamph_Default_Negative (NO)"]
+
+
+def test_a_list_of_another_shape_is_not_understood() -> None:
+    with pytest.raises(ServerUnavailable, match="Asking the WebUI for its checkpoints failed"):
+        read_list("checkpoints", b'{"models": []}')
+
+
+# --- progress ---
+
+
+@pytest.mark.parametrize("exchange", recorded("/internal/progress"))
+def test_every_recorded_task_state_is_read(exchange: Exchange) -> None:
+    state = TaskProgress.model_validate_json(exchange.reply.body)
+    words = {
+        "internal progress running": "7 %, about 90 s left",
+        "internal progress queued": "In queue: 3/3",
+    }
+    assert state.words == words.get(exchange.step, "")
+    assert state.completed == (exchange.step == "internal progress finished")
+
+
+@pytest.mark.parametrize("exchange", recorded("/sdapi/v1/progress"))
+def test_every_recorded_progress_is_read(exchange: Exchange) -> None:
+    state = Progress.model_validate_json(exchange.reply.body).state
+    assert state.job_timestamp
+    assert state.interrupted == (exchange.scenario == "interrupt-n-iter")
+
+
+def test_the_interrupted_job_is_known_by_its_time() -> None:
+    """What `Jobs.was_interrupted` rests on: the mark in the progress carries the time that `info` has."""
+    job = Info.read(
+        parse(one("interrupt-n-iter", "n_iter 3 interrupted in the first").reply, Generated, attempt="").info
+    )
+    state = Progress.model_validate_json(one("interrupt-n-iter", "progress when done").reply.body).state
+    assert (state.interrupted, state.job_timestamp) == (True, job.job_timestamp)
+
+
+# --- refusals ---
+
+_TOLD: Mapping[str, tuple[type[ImageError], str]] = {
+    "no credentials": (AuthorizationFailed, "Not authenticated"),
+    "wrong password": (AuthorizationFailed, "Incorrect username or password"),
+    "bearer token": (AuthorizationFailed, "Not authenticated"),
+    "txt2img without credentials": (AuthorizationFailed, "Not authenticated"),
+    "init_images missing": (BadRequest, "Init image not found"),
+    "init image not base64": (BadRequest, "Invalid encoded image"),
+    "empty image": (BadRequest, "Invalid encoded image"),
+    "two init images": (BadRequest, "bad number of images passed: 2; expecting 1 or less"),
+    "unknown upscaler": (BadRequest, "could not find upscaler named NoSuch"),
+    "hires fix unknown upscaler": (BadRequest, "could not find upscaler named NoSuchUpscaler"),
+    "unknown alwayson script": (BadRequest, "Script 'ControlNet Nope' not found"),
+    "init_images as string": (BadRequest, "body.init_images: "),
+    "steps as text": (BadRequest, "body.steps: "),
+    "steps 0": (ServerUnavailable, "ZeroDivisionError: integer division or modulo by zero"),
+    "prompt null": (ServerUnavailable, "AssertionError"),
+    "override unknown key": (ServerUnavailable, "KeyError: 'no_such_option'"),
+    "sd-models": (BadRequest, "Not Found"),
+    "txt2img": (BadRequest, "Not Found"),
+}
+
+
+@pytest.mark.parametrize("exchange", [pytest.param(e, id=str(e)) for e in RECORDED if not e.reply.ok])
+def test_every_recorded_refusal_has_its_class_and_the_servers_words(exchange: Exchange) -> None:
+    meaning = explain_for(ACCESS)(exchange.reply)
+    error, said = _TOLD.get(exchange.step, (meaning.error, ""))
+    assert meaning.error is error
+    assert said in meaning.said
+    assert meaning.said.startswith(f"HTTP {exchange.reply.status}")
+    assert "{" not in meaning.said.replace("{'type'", ""), "raw JSON is no sentence"
+
+
+@pytest.mark.parametrize("step", ["sd-models", "txt2img"])
+def test_a_server_without_api_is_told_how_to_start(step: str) -> None:
+    assert "--api" in explain_for(ACCESS)(one("no-api-flag", step).reply).next_step
+
+
+@pytest.mark.parametrize("scenario", ["img2img", "forge-img2img"])
+def test_a_missing_picture_is_not_taken_for_a_missing_api(scenario: str) -> None:
+    assert "--api" not in explain_for(ACCESS)(one(scenario, "init_images missing").reply).next_step
+
+
+def test_a_proxy_that_gives_up_is_told_apart() -> None:
+    cut = Reply(504, {"content-type": "text/html"}, b"<html>504 Gateway Time-out</html>")
+    meaning = explain_for(ACCESS)(cut)
+    assert (meaning.error, meaning.said) == (ServerUnavailable, "HTTP 504")
+    assert "reverse proxy" in meaning.next_step
