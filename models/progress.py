@@ -5,12 +5,12 @@ from collections.abc import Generator
 import gevent
 from gevent.queue import SimpleQueue
 
-from models.backends.base import JobBackend
+from models.backends.base import Backend
 from models.request import ImageRequest
 from models.result import ImageResult
 
 
-def narrated(backend: JobBackend, request: ImageRequest) -> Generator[str, None, ImageResult]:
+def narrated(backend: Backend, request: ImageRequest) -> Generator[str, None, ImageResult]:
     """`backend.invoke(request)`, with a few words for each change of the job's state ("queued 2nd", "step 12/30").
 
     Returns the result; raises what `invoke` raises.

@@ -69,9 +69,14 @@ class Backend(ABC):
     extra_rules: ClassVar[tuple[Rule, ...]] = ()
     """Parameters that only this service knows, beyond the common vocabulary."""
 
+    tells_progress: ClassVar[bool] = False
+    """Whether `on_progress` is ever called."""
+
     def __init__(self, model: Model, clock: Clock) -> None:
         self.model = model
         self.clock = clock
+        self.on_progress: Callable[[Running], None] = _nobody_listens
+        """Called with every state of a job that is seen while `invoke` waits for it."""
 
     @classmethod
     def bind(cls, name: str, credentials: Mapping[str, object], clock: Clock | None = None) -> "Backend":
@@ -176,10 +181,7 @@ class JobBackend(Backend):
     A Job is plain JSON data that another process can go on with; no secret, no picture in it.
     """
 
-    def __init__(self, model: Model, clock: Clock) -> None:
-        super().__init__(model, clock)
-        self.on_progress: Callable[[Running], None] = _nobody_listens
-        """Called by `watch` with every state it sees."""
+    tells_progress = True
 
     @abstractmethod
     def submit(self, request: ImageRequest) -> Job | ImageResult:

@@ -26,7 +26,7 @@ from pydantic import JsonValue
 
 from models import policy, polling
 from models.backends import registry
-from models.backends.base import SYNC_LIMIT, Backend, JobBackend
+from models.backends.base import SYNC_LIMIT, Backend
 from models.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
 from models.host_errors import host_errors, logger
 from models.intake import build_request
@@ -60,7 +60,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
         with host_errors(credentials):
             backend, request = _prepare(model, credentials, prompt_messages, model_parameters, timeout=SYNC_LIMIT)
             started = backend.clock.now()
-            if stream and request.details and isinstance(backend, JobBackend):
+            if stream and request.details and backend.tells_progress:
                 return _told(backend, request, started, credentials)
             # The work is done here: what fails inside a generator would reach the host untranslated.
             done = _finished(backend, request, backend.invoke(request), started)
@@ -169,7 +169,7 @@ def _finished(backend: Backend, request: ImageRequest, result: ImageResult, star
 
 
 def _told(
-    backend: JobBackend, request: ImageRequest, started: float, credentials: Mapping[str, Any]
+    backend: Backend, request: ImageRequest, started: float, credentials: Mapping[str, Any]
 ) -> Generator[LLMResultChunk, None, None]:
     """Progress as reasoning text while the job runs, then the answer."""
     with host_errors(credentials):

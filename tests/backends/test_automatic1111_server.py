@@ -1,5 +1,6 @@
 """The whole backend against a fake server over real HTTP."""
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -414,6 +415,20 @@ def _until(true: object) -> None:
     while not true():
         assert time.monotonic() < end
         gevent.sleep(0.01)
+
+
+def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_looks: None) -> None:
+    webui.step_seconds = 0.02
+    told: list[str] = []
+    others = [gevent.spawn(backend(webui).invoke, wish(steps=20)) for _ in range(2)]
+    gevent.sleep(0.05)
+    listened = backend(webui)
+    listened.on_progress = lambda running: told.append(running.progress)
+    listened.invoke(wish(steps=20))
+    gevent.joinall(others)
+    assert told[0] == "waiting for its turn behind other pictures"
+    assert "In queue: 1/1" in told
+    assert re.fullmatch(r"\d+ %, about 9 s left", told[-1])
 
 
 # --- credentials and forms ---

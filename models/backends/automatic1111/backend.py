@@ -27,7 +27,7 @@ from models.backends.automatic1111.parse import (
 from models.backends.automatic1111.resolve import Resolved, Resolver
 from models.backends.automatic1111.servers import recognise
 from models.backends.automatic1111.wire import Generated, Generation, Info, Upscaled
-from models.backends.base import Backend, Capabilities
+from models.backends.base import Backend, Capabilities, Running
 from models.backends.errors import BadRequest
 from models.backends.http import Service, basic_auth, split_userinfo
 from models.backends.reply import parse
@@ -60,6 +60,7 @@ class Automatic1111(Backend):
     prefix: ClassVar[str] = "automatic1111"
     required: ClassVar[tuple[str, ...]] = ("base_url",)
     extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
+    tells_progress: ClassVar[bool] = True
 
     @property
     def capabilities(self) -> Capabilities:
@@ -108,7 +109,7 @@ class Automatic1111(Backend):
         resolver = Resolver(Lists(service, self.model.access), deadline)
         names = resolver.resolve(request, options, request.checkpoint or self.model.access.checkpoint)
         built = build(request, options, inputs, names)
-        jobs = Jobs(service, _ATTEMPT)
+        jobs = Jobs(service, _ATTEMPT, self._tell)
         reply = jobs.run(generation_path(built.body), built.body.body(), deadline)
         generated = parse(reply, Generated, attempt=_ATTEMPT)
         info = Info.read(generated.info)
@@ -116,7 +117,9 @@ class Automatic1111(Backend):
             raise interrupted(_ATTEMPT, "the pictures are unfinished")
         check_checkpoint(info, names, _ATTEMPT)
         made = pictures(generated, info, built.body.count, _ATTEMPT)
-        return self.result(request, made, (*built.notices, *self._told(info, built.body, options, names)))
+        return self.result(
+            request, made, (*inputs.notices, *built.notices, *self._told(info, built.body, options, names))
+        )
 
     def _told(self, info: Info, body: Generation, options: Options, names: Resolved) -> Sequence[str]:
         told = list(differences(info, body, options, names))
@@ -125,13 +128,16 @@ class Automatic1111(Backend):
     def _upscale(self, request: ImageRequest, options: Options, inputs: Inputs, deadline: Deadline) -> ImageResult:
         service = self._service()
         upscaler = Resolver(Lists(service, self.model.access), deadline).upscaler(options.upscaler)
-        jobs = Jobs(service, "Upscaling with the WebUI")
+        jobs = Jobs(service, "Upscaling with the WebUI", self._tell)
         made = []
         for picture in inputs.pictures:
             body = build_upscale(picture, request, options, upscaler)
             reply = jobs.run(UPSCALE_PATH, body.body(), deadline)
             made.append(GeneratedImage(decoded(parse(reply, Upscaled, attempt=jobs.attempt).image, jobs.attempt)))
-        return self.result(request, made, upscale_notices(options))
+        return self.result(request, made, (*inputs.notices, *upscale_notices(options)))
+
+    def _tell(self, words: str) -> None:
+        self.on_progress(Running(words))
 
     def _service(self) -> Service:
         access = self.model.access

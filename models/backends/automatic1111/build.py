@@ -1,11 +1,11 @@
 """An ImageRequest as the body of txt2img, img2img or upscaling (AUTOMATIC1111 API, sections of these names). Pure."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from models.backends.automatic1111.canvas import as_base64, outpainting, ready, size_of
 from models.backends.automatic1111.inputs import Inputs
 from models.backends.automatic1111.names import Name
 from models.backends.automatic1111.options import INPAINT_FILLS, RESIZE_MODES, Options
@@ -21,6 +21,7 @@ from models.backends.automatic1111.wire import (
     Upscale,
 )
 from models.request import ImageRequest, InputImage
+from models.sniff import sniff
 
 HIRES_DENOISING = 0.7  # the web UI's default; the API's own is not documented
 OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
@@ -37,12 +38,10 @@ class Built[B: Body]:
 
 
 def build(request: ImageRequest, options: Options, inputs: Inputs, names: Resolved) -> Built[Txt2Img] | Built[Img2Img]:
-    """txt2img without a picture to repaint, else img2img. Raises BadRequest for a picture that cannot be decoded."""
+    """txt2img without a picture to repaint, else img2img."""
     common = _common(request, options, inputs, names)
     if not inputs.pictures:
         return _txt2img(request, options, names, common)
-    if options.outpaints:
-        return _outpaint(request, options, inputs, common)
     return _img2img(request, options, inputs, common)
 
 
@@ -67,50 +66,48 @@ def _hires(request: ImageRequest, options: Options, names: Resolved) -> dict[str
 
 
 def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Mapping[str, object]) -> Built[Img2Img]:
-    own = size_of(inputs.pictures[0])
+    shown = sniff(inputs.pictures[0].data)
+    own = Size(shown.width, shown.height)
     asked = asked_size(request, own.capped)
     size = asked.snapped
     body = Img2Img.model_validate(
         {
             **common,
             **_sides(size),
-            "init_images": tuple(ready(picture) for picture in inputs.pictures),
-            # One job repaints all pictures at once: picture k of a batch starts from input k.
-            **({"batch_size": len(inputs.pictures), "n_iter": request.n} if len(inputs.pictures) > 1 else {}),
-            **_mask(inputs.mask, options, "original"),
+            "init_images": tuple(_base64(picture) for picture in inputs.pictures),
+            **_series(request, inputs),
+            **_inpainting(inputs.mask, options),
+            **(_outpainting(request) if options.outpaints else {}),
         }
     )
     return Built(body, (*size_notices(request, asked, size), *_shrunk(request, own, size)))
 
 
-def _outpaint(request: ImageRequest, options: Options, inputs: Inputs, common: Mapping[str, object]) -> Built[Img2Img]:
-    canvas = outpainting(inputs.pictures[0], options)
-    asked = asked_size(request, canvas.size.capped)
-    size = asked.snapped
-    mask = InputImage(canvas.mask, "image/png")
-    body = Img2Img.model_validate(
-        {
-            **common,
-            **_sides(size),
-            "init_images": (as_base64(canvas.picture),),
-            **_mask(mask, options, "fill"),
-            "inpaint_full_res": False,  # the whole picture is the context of what is new
-            "denoising_strength": _either(request.denoising_strength, OUTPAINT_DENOISING),
-        }
-    )
-    return Built(body, (*size_notices(request, asked, size), *_shrunk(request, canvas.size, size)))
+def _series(request: ImageRequest, inputs: Inputs) -> dict[str, object]:
+    """One job repaints several pictures at once: picture k of a batch starts from input k."""
+    together = len(inputs.pictures)
+    return {"batch_size": together, "n_iter": request.n} if together > 1 else {}
 
 
-def _mask(mask: InputImage | None, options: Options, fill: str) -> dict[str, object]:
+def _outpainting(request: ImageRequest) -> dict[str, object]:
+    # The whole picture is the context of what is new.
+    return {
+        "inpaint_full_res": False,
+        "denoising_strength": _either(request.denoising_strength, OUTPAINT_DENOISING),
+    }
+
+
+def _inpainting(mask: InputImage | None, options: Options) -> dict[str, object]:
     if mask is None:
         return {}
+    fill = options.inpaint_fill or ("fill" if options.outpaints else "original")
     return {
-        "mask": ready(mask),
+        "mask": _base64(mask),
         "mask_blur": options.mask_blur,
-        "inpainting_fill": INPAINT_FILLS[options.inpaint_fill or fill],  # type: ignore[index]
+        "inpainting_fill": INPAINT_FILLS[fill],
         "inpaint_full_res": options.inpaint_only_masked,
         "inpaint_full_res_padding": options.inpaint_padding,
-        "inpainting_mask_invert": int(options.inpaint_invert),
+        "inpainting_mask_invert": int(options.inpaint_invert and not options.outpaints),
     }
 
 
@@ -168,13 +165,17 @@ def _scripts(options: Options, inputs: Inputs, names: Resolved) -> dict[str, Jso
             module=names.controlnet_module or "none",
             weight=options.controlnet_weight,
             # Without a picture of its own ControlNet takes the one that is repainted.
-            image=ready(inputs.control) if inputs.control else None,
+            image=_base64(inputs.control) if inputs.control else None,
         )
         scripts[CONTROLNET] = {"args": [unit.body()]}
     if names.adetailer_title:
         detail = ADetailerUnit(ad_model=options.adetailer_model, ad_prompt=options.adetailer_prompt or None)
         scripts[names.adetailer_title] = {"args": [detail.body()]}
     return scripts
+
+
+def _base64(image: InputImage) -> str:
+    return base64.b64encode(image.data).decode()
 
 
 def _sides(size: Size) -> dict[str, int]:
@@ -201,7 +202,7 @@ def build_upscale(picture: InputImage, request: ImageRequest, options: Options, 
     """Enlarge by `upscale_by`; without it to width × height, else twice."""
     to_size = options.upscale_by is None and request.width is not None and request.height is not None
     return Upscale(
-        image=ready(picture),
+        image=_base64(picture),
         upscaler_1=upscaler.sent if upscaler else DEFAULT_UPSCALER,
         resize_mode=1 if to_size else 0,
         upscaling_resize=None if to_size else options.upscale_by or DEFAULT_FACTOR,

@@ -1,16 +1,13 @@
-"""Input pictures as the servers want them, and the larger canvas with its mask for outpainting."""
+"""The larger canvas with its mask for outpainting, and a look at whether a picture is a mask."""
 
-import base64
 from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.size import GRID, Size
-from models.backends.errors import BadRequest
-from models.images import BrokenImageError, decode, encode, flatten, in_thread, plain
+from models.images import decode, encode, flatten, in_thread, plain
 from models.request import InputImage
-from models.sniff import NotAnImageError
 
 _OVERLAP = 8  # pixels of the picture that are repainted along a new border, so that no seam shows
 _COLOURLESS = 16  # difference between channels that JPEG makes of grey
@@ -18,26 +15,10 @@ _COLOURLESS = 16  # difference between channels that JPEG makes of grey
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Picture and mask as PNG bytes; white in the mask is new."""
+    """Picture and mask as PNG files; white in the mask is new."""
 
-    picture: bytes
-    mask: bytes
-    size: Size
-
-
-def as_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def ready(image: InputImage) -> str:
-    """The picture upright and without transparency as base64 PNG: the servers ignore a photo's orientation mark and
-    put transparent pictures on a colour of their own. Raises BadRequest for what cannot be decoded."""
-    return as_base64(in_thread(lambda: encode(_opened(image), "png")))
-
-
-def size_of(image: InputImage) -> Size:
-    """As it is seen: a photo's own orientation counts. Raises BadRequest for what cannot be decoded."""
-    return in_thread(lambda: Size(*_opened(image).size))
+    picture: InputImage
+    mask: InputImage
 
 
 def looks_like_mask(image: InputImage) -> bool:
@@ -46,7 +27,7 @@ def looks_like_mask(image: InputImage) -> bool:
 
 
 def _colourless(image: InputImage) -> bool:
-    small = _opened(image)
+    small = _decoded(image)
     small.thumbnail((64, 64))
     red, green, blue = small.split()
     return max(_most(red, green), _most(green, blue)) <= _COLOURLESS
@@ -66,13 +47,13 @@ def outpainting(image: InputImage, options: Options) -> Canvas:
 
 
 def _outpainting(image: InputImage, options: Options) -> Canvas:
-    picture = _opened(image)
+    picture = _decoded(image)
     size = _canvas_size(picture, options)
     canvas = picture.resize((size.width, size.height))
     canvas.paste(picture, (options.outpaint_left, options.outpaint_up))
     mask = Image.new("L", canvas.size, 255)
     mask.paste(0, _kept(picture, options, size))
-    return Canvas(encode(canvas, "png"), encode(mask, "png"), size)
+    return Canvas(_file(canvas, "canvas"), _file(mask, "mask"))
 
 
 def _canvas_size(picture: Image.Image, options: Options) -> Size:
@@ -93,9 +74,9 @@ def _kept(picture: Image.Image, options: Options, size: Size) -> tuple[int, int,
     )
 
 
-def _opened(image: InputImage) -> Image.Image:
-    try:
-        return flatten(plain(decode(image.data)))
-    except (NotAnImageError, BrokenImageError) as error:
-        name = image.filename or "the input image"
-        raise BadRequest(f"Reading {name} failed", str(error), "Send it as PNG, JPEG or WebP") from None
+def _decoded(image: InputImage) -> Image.Image:
+    return flatten(plain(decode(image.data)))
+
+
+def _file(image: Image.Image, name: str) -> InputImage:
+    return InputImage(encode(image, "png"), "image/png", f"{name}.png")

@@ -1,54 +1,86 @@
 """Which picture plays which part: to be repainted, mask, or control picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.backends.automatic1111.canvas import looks_like_mask
+from models.backends.automatic1111.canvas import looks_like_mask, outpainting
 from models.backends.automatic1111.options import Options
 from models.backends.errors import BadRequest
+from models.input_images import Limits, alpha_mask, fit, mask_of
 from models.request import ImageRequest, InputImage
+
+# The servers take any size and scale it themselves; they ignore a photo's orientation mark and put transparency on a
+# colour of their own.
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The pictures of one request, by their parts."""
+    """The pictures of one request, by their parts, as the servers take them."""
 
     pictures: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
     control: InputImage | None = None
+    notices: tuple[str, ...] = ()
 
 
 def sort_inputs(request: ImageRequest, options: Options) -> Inputs:
-    """Tell the parts of the pictures apart. Raises BadRequest for pictures that do not go together.
+    """Tell the parts of the pictures apart and make them ready.
 
     A picture that came second without the word "mask" in its name is read as the mask of the first; it is the control
-    picture when a ControlNet model is chosen, and a picture of its own when it has colours.
+    picture when a ControlNet model is chosen, and a picture of its own when it has colours. Outpainting puts its one
+    picture on a larger canvas and makes the mask. Raises BadRequest for pictures that do not go together.
     """
     pictures, mask, control = list(request.images), request.mask, None
-    doubtful = mask is not None and "mask" not in mask.filename.casefold() and len(pictures) == 1
     if options.controlnet_model:
-        if mask is not None and doubtful:
+        if mask is not None and _is_second_picture(mask, pictures):
             mask, control = None, mask
         elif len(pictures) > 1 or (pictures and mask is None):
             control = pictures.pop()
-    elif mask is not None and doubtful and not looks_like_mask(mask):
+    elif mask is not None and _is_second_picture(mask, pictures) and not looks_like_mask(mask):
         pictures, mask = [*pictures, mask], None
-    return _checked(Inputs(tuple(pictures), mask, control), options)
+    _check(pictures, mask, control, options)
+    return _extended(_ready(pictures, mask, control), options)
 
 
-def _checked(inputs: Inputs, options: Options) -> Inputs:
-    if options.controlnet_model and not (inputs.control or inputs.pictures):
+def _is_second_picture(mask: InputImage, pictures: Sequence[InputImage]) -> bool:
+    """Whether only its place made it a mask: neither its name nor the transparency of the picture."""
+    return len(pictures) == 1 and "mask" not in mask.filename.casefold() and mask != alpha_mask(pictures[0])
+
+
+def _check(
+    pictures: Sequence[InputImage], mask: InputImage | None, control: InputImage | None, options: Options
+) -> None:
+    if options.controlnet_model and not (control or pictures):
         raise BadRequest("ControlNet needs a picture", next_step="Send the control picture as input image")
-    if inputs.mask is not None and not inputs.pictures:
+    if mask is not None and not pictures:
         raise BadRequest("There is a mask and no picture", next_step="Send the picture to repaint beside the mask")
-    if (inputs.mask is not None or options.outpaints) and len(inputs.pictures) > 1:
+    if (mask is not None or options.outpaints) and len(pictures) > 1:
         raise BadRequest("Several pictures cannot share one mask", next_step="Send one picture at a time")
-    if options.outpaints and not inputs.pictures:
+    if options.outpaints and not pictures:
         raise BadRequest("Outpainting needs a picture", next_step="Send the picture to extend as input image")
-    if options.outpaints and inputs.mask is not None:
+    if options.outpaints and mask is not None:
         raise BadRequest("Outpainting makes its own mask", next_step="Leave out the mask, or the borders to add")
-    if options.upscales and not inputs.pictures:
+    if options.upscales and not pictures:
         raise BadRequest(
             "Upscaling needs a picture",
             next_step="Send it as input image; to paint larger from a prompt use `hires_scale` and `hires_upscaler`",
         )
-    return inputs
+
+
+def _ready(pictures: Sequence[InputImage], mask: InputImage | None, control: InputImage | None) -> Inputs:
+    fitted = [fit(picture, _LIMITS) for picture in pictures]
+    steering = [fit(control, _LIMITS)] if control else []
+    return Inputs(
+        pictures=tuple(image for image, _ in fitted),
+        mask=mask_of(mask) if mask else None,
+        control=steering[0][0] if steering else None,
+        notices=tuple(notice for _, notices in [*fitted, *steering] for notice in notices),
+    )
+
+
+def _extended(inputs: Inputs, options: Options) -> Inputs:
+    if not options.outpaints:
+        return inputs
+    canvas = outpainting(inputs.pictures[0], options)
+    return Inputs((canvas.picture,), canvas.mask, inputs.control, inputs.notices)

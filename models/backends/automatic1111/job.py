@@ -5,7 +5,7 @@ answers wait too: so requests queue here, and only a few at a time are open.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -37,6 +37,8 @@ class Jobs:
 
     service: Service
     attempt: str
+    tell: Callable[[str], None]
+    """Called with the state of the job in a few words, while it is waited for."""
 
     def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply:
         """Send `body` and wait for the pictures; a job past its deadline is interrupted if it is the one running.
@@ -74,6 +76,8 @@ class Jobs:
     @contextmanager
     def _turn(self, deadline: Deadline) -> Iterator[None]:
         gate = _gates.setdefault(self.service.base_url, BoundedSemaphore(OPEN_AT_ONCE))
+        if gate.locked():
+            self.tell("waiting for its turn behind other pictures")
         if not gate.acquire(timeout=deadline.remaining):
             raise self._late("it was still waiting for its turn behind other pictures for this server")
         try:
@@ -98,6 +102,8 @@ class Jobs:
             if post.ready() or deadline.passed:
                 return seen
             seen, pause = self._look(task) or seen, PACE
+            if seen is not None:
+                self.tell(seen.words)
 
     def _give_up(self, task: str, seen: TaskProgress | None) -> ConnectionFailed:
         now = self._look(task)

@@ -1,0 +1,330 @@
+"""Requests as bodies, and the pictures' parts: pure."""
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from models.backends.automatic1111.build import build, build_upscale, upscale_notices
+from models.backends.automatic1111.inputs import Inputs, sort_inputs
+from models.backends.automatic1111.names import Name
+from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
+from models.backends.automatic1111.resolve import Resolved
+from models.backends.errors import BadRequest
+from models.catalog import cards
+from models.input_images import alpha_mask
+from models.request import ImageRequest, InputImage
+from tests.fakes import picture
+
+NOTHING = Resolved()
+
+
+def wish(**fields: Any) -> ImageRequest:
+    return ImageRequest(**{"model": "automatic1111", "prompt": "a fox", **fields})
+
+
+def shown(width: int = 64, height: int = 64, name: str = "fox.png", **make: Any) -> InputImage:
+    return InputImage(picture(width, height, **make), "image/png", name)
+
+
+def black_and_white(name: str = "second.png") -> InputImage:
+    return InputImage(picture(64, 64, mode="L", colour=255), "image/png", name)
+
+
+def body(request: ImageRequest, names: Resolved = NOTHING, **extra: Any) -> dict[str, Any]:
+    options = Options(**extra)
+    return dict(build(request, options, sort_inputs(request, options), names).body.body())
+
+
+def opened(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+# --- txt2img ---
+
+
+def test_a_bare_wish_leaves_everything_to_the_server_but_size_and_seed() -> None:
+    assert body(wish()) == {
+        "prompt": "a fox",
+        "negative_prompt": "",
+        "seed": -1,
+        "batch_size": 1,
+        "n_iter": 1,
+        "width": 512,
+        "height": 512,
+        "override_settings_restore_afterwards": True,
+        "save_images": False,
+    }
+
+
+def test_a_full_wish_names_everything_as_the_api_does() -> None:
+    names = Resolved(
+        sampler="DPM++ 2M",
+        scheduler="Karras",
+        checkpoint=Name("anime"),
+        vae_settings={"sd_vae": "clear.pt"},
+        styles=("ink",),
+        hires_upscaler="R-ESRGAN 4x+",
+        refiner="xl-refiner",
+    )
+    request = wish(
+        negative_prompt="blurry", width=768, height=512, steps=30, cfg_scale=5.5, seed=42, n=4, denoising_strength=0.5
+    )
+    made = body(
+        request,
+        names,
+        batch_size=2,
+        clip_skip=2,
+        restore_faces=True,
+        tiling=False,
+        distilled_cfg_scale=3.5,
+        hires_scale=1.5,
+        hires_steps=10,
+        refiner_checkpoint="xl-refiner",
+        refiner_switch_at=0.7,
+    )
+    assert made == {
+        "prompt": "a fox",
+        "negative_prompt": "blurry",
+        "styles": ["ink"],
+        "seed": 42,
+        "sampler_name": "DPM++ 2M",
+        "scheduler": "Karras",
+        "batch_size": 2,
+        "n_iter": 2,
+        "steps": 30,
+        "cfg_scale": 5.5,
+        "distilled_cfg_scale": 3.5,
+        "width": 768,
+        "height": 512,
+        "restore_faces": True,
+        "tiling": False,
+        "denoising_strength": 0.5,
+        "refiner_checkpoint": "xl-refiner",
+        "refiner_switch_at": 0.7,
+        "override_settings": {"sd_vae": "clear.pt", "sd_model_checkpoint": "anime", "CLIP_stop_at_last_layers": 2},
+        "override_settings_restore_afterwards": True,
+        "save_images": False,
+        "enable_hr": True,
+        "hr_scale": 1.5,
+        "hr_upscaler": "R-ESRGAN 4x+",
+        "hr_second_pass_steps": 10,
+        "hr_additional_modules": ["Use same choices"],
+    }
+
+
+def test_a_repainting_strength_without_a_picture_is_kept_out() -> None:
+    assert "denoising_strength" not in body(wish(denoising_strength=0.3))
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "sent"), [(1, 1, (1, 1)), (4, 1, (1, 4)), (4, 8, (4, 1)), (6, 4, (3, 2)), (7, 4, (1, 7))]
+)
+def test_batches_make_exactly_the_pictures_asked_for(n: int, most: int, sent: tuple[int, int]) -> None:
+    made = body(wish(n=n), batch_size=most)
+    assert (made["batch_size"], made["n_iter"]) == sent
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({}, (512, 512)),
+        ({"width": 1024, "height": 768}, (1024, 768)),
+        ({"width": 1001, "height": 700}, (1000, 704)),
+        ({"width": 16, "height": 20}, (64, 64)),
+        ({"aspect_ratio": "16:9"}, (680, 384)),
+        ({"aspect_ratio": "1:1", "width": 640, "height": 480}, (640, 480)),
+    ],
+)
+def test_sizes_are_ones_that_the_server_paints(fields: dict[str, Any], size: tuple[int, int]) -> None:
+    made = body(wish(**fields))
+    assert (made["width"], made["height"]) == size
+
+
+# --- img2img ---
+
+
+def test_a_picture_without_size_keeps_its_own() -> None:
+    made = body(wish(images=(shown(200, 120),)))
+    assert (made["width"], made["height"], made["resize_mode"]) == (200, 120, 1)
+    assert opened(made["init_images"][0]).size == (200, 120)
+
+
+def test_a_large_picture_is_repainted_at_one_megapixel_and_told() -> None:
+    request = wish(images=(shown(2000, 1000),))
+    built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
+    assert (built.body.width, built.body.height) == (1448, 728)
+    assert built.notices == (
+        "The picture of 2000×1000 is repainted at 1448×728; set width and height for another size",
+    )
+
+
+def test_a_photo_is_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = InputImage(picture(160, 80, kind="JPEG", exif=exif), "image/jpeg")
+    made = body(wish(images=(photo,)))
+    assert (made["width"], made["height"]) == opened(made["init_images"][0]).size == (80, 160)
+
+
+def test_several_pictures_are_one_batch_and_n_repeats_it() -> None:
+    made = body(wish(images=(shown(), shown(), shown()), n=2), batch_size=8)
+    assert (len(made["init_images"]), made["batch_size"], made["n_iter"]) == (3, 3, 2)
+
+
+def test_a_mask_starts_from_what_is_there_unless_told_otherwise() -> None:
+    made = body(wish(images=(shown(),), mask=black_and_white("mask.png")))
+    told = body(wish(images=(shown(),), mask=black_and_white("mask.png")), inpaint_fill="latent nothing")
+    assert (made["inpainting_fill"], made["inpaint_full_res"], told["inpainting_fill"]) == (1, False, 3)
+    assert opened(made["mask"]).mode == "L"
+
+
+def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
+    made = body(wish(images=(shown(64, 64, colour=(200, 30, 30)),)), outpaint_left=64, outpaint_down=60)
+    canvas, mask = opened(made["init_images"][0]), opened(made["mask"])
+    assert canvas.size == mask.size == (made["width"], made["height"]) == (128, 128)
+    assert canvas.getpixel((100, 30)) == (200, 30, 30)
+    # New: the left half and the lower border, each with an overlap into the picture; kept: the rest.
+    assert [mask.getpixel(at) for at in ((10, 10), (64, 30), (71, 30), (72, 30), (127, 0), (127, 55), (127, 56))] == [
+        255,
+        255,
+        255,
+        0,
+        0,
+        0,
+        255,
+    ]
+    assert (made["inpainting_fill"], made["denoising_strength"], made["inpaint_full_res"]) == (0, 0.8, False)
+
+
+def test_controlnet_and_adetailer_units_are_switched_on_without_extra_pictures() -> None:
+    names = Resolved(controlnet_model="canny [1]", controlnet_module="canny", adetailer_title="adetailer")
+    made = body(
+        wish(images=(shown(),)), names, controlnet_model="canny", controlnet_weight=0.5, adetailer_model="face.pt"
+    )
+    control = made["alwayson_scripts"]["controlnet"]["args"][0]
+    assert opened(control.pop("image")).size == (64, 64)
+    assert control == {
+        "enabled": True,
+        "module": "canny",
+        "model": "canny [1]",
+        "weight": 0.5,
+        "pixel_perfect": True,
+        "save_detected_map": False,
+    }
+    assert made["alwayson_scripts"]["adetailer"] == {"args": [{"ad_model": "face.pt"}]}
+    assert "init_images" not in made
+
+
+# --- the parts of pictures ---
+
+
+def parts(request: ImageRequest, **extra: Any) -> tuple[int, bool, bool]:
+    sorted_out: Inputs = sort_inputs(request, Options(**extra))
+    return len(sorted_out.pictures), sorted_out.mask is not None, sorted_out.control is not None
+
+
+@pytest.mark.parametrize(
+    ("mask", "control", "expected"),
+    [
+        (black_and_white(), False, (1, True, False)),
+        (black_and_white("my_mask.png"), False, (1, True, False)),
+        (shown(name="wolf.png"), False, (2, False, False)),
+        (shown(name="mask.png"), False, (1, True, False)),
+        (black_and_white(), True, (1, False, True)),
+        (black_and_white("mask.png"), True, (1, True, False)),
+    ],
+)
+def test_a_second_picture_is_mask_picture_or_control(
+    mask: InputImage, control: bool, expected: tuple[int, bool, bool]
+) -> None:
+    assert parts(wish(images=(shown(),), mask=mask), controlnet_model="canny" if control else "") == expected
+
+
+def test_a_picture_s_own_transparency_stays_its_mask_beside_controlnet() -> None:
+    erased = shown(mode="RGBA", colour=(200, 30, 30, 0))
+    request = wish(images=(erased,), mask=alpha_mask(erased))
+    assert parts(request, controlnet_model="inpaint") == (1, True, False)
+
+
+def test_the_last_of_several_pictures_controls() -> None:
+    assert parts(wish(images=(shown(), shown(), shown())), controlnet_model="canny") == (2, False, True)
+    assert parts(wish(images=(shown(),)), controlnet_model="canny") == (0, False, True)
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "extra", "said"),
+    [
+        ({}, {"controlnet_model": "canny"}, "ControlNet needs a picture"),
+        ({}, {"outpaint_left": 64}, "Outpainting needs a picture"),
+        ({}, {"upscale_by": 2.0}, "Upscaling needs a picture"),
+        ({"mask": black_and_white("mask.png")}, {}, "There is a mask and no picture"),
+        ({"images": (shown(), shown()), "mask": black_and_white("mask.png")}, {}, "cannot share one mask"),
+        ({"images": (shown(),), "mask": black_and_white("mask.png")}, {"outpaint_up": 8}, "makes its own mask"),
+    ],
+)
+def test_pictures_that_do_not_go_together_are_refused(
+    request_fields: dict[str, Any], extra: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadRequest, match=said):
+        sort_inputs(wish(**request_fields), Options(**extra))
+
+
+# --- upscaling ---
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "sent"),
+    [
+        ({}, {"upscale_by": 3.0}, {"resize_mode": 0, "upscaling_resize": 3.0, "upscaler_1": "Lanczos"}),
+        ({}, {"upscaler": "ESRGAN"}, {"resize_mode": 0, "upscaling_resize": 2.0, "upscaler_1": "ESRGAN"}),
+        (
+            {"width": 800, "height": 600},
+            {"upscaler": "ESRGAN", "restore_faces": True},
+            {
+                "resize_mode": 1,
+                "upscaling_resize_w": 800,
+                "upscaling_resize_h": 600,
+                "upscaler_1": "ESRGAN",
+                "gfpgan_visibility": 1.0,
+            },
+        ),
+        (
+            {"width": 800, "height": 600},
+            {"upscaler": "ESRGAN", "upscale_by": 4.0},
+            {"resize_mode": 0, "upscaling_resize": 4.0, "upscaler_1": "ESRGAN"},
+        ),
+    ],
+)
+def test_upscaling_goes_by_factor_or_to_a_size(
+    fields: dict[str, Any], extra: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    options = Options(**extra)
+    named = Name(options.upscaler) if options.upscaler else None
+    made = dict(build_upscale(shown(), wish(**fields), options, named).body())
+    assert made.pop("image")
+    assert made == sent
+    assert bool(upscale_notices(options)) == (not options.upscaler)
+
+
+# --- options ---
+
+
+def test_every_extra_rule_is_an_option_and_every_option_has_a_rule() -> None:
+    assert {rule.name for rule in EXTRA_RULES} == set(Options.model_fields)
+
+
+def test_the_rules_say_the_defaults_that_apply() -> None:
+    defaults = {rule.name: rule.default for rule in EXTRA_RULES if rule.default is not None}
+    assert defaults == {name: getattr(Options(), name) for name in defaults}
+
+
+def test_the_card_offers_every_option() -> None:
+    assert {rule.name for rule in EXTRA_RULES} <= {rule.name for rule in cards()["automatic1111"].rules}
+
+
+def test_an_option_of_another_kind_is_refused_by_name() -> None:
+    with pytest.raises(BadRequest, match="`clip_skip`"):
+        read_options({"clip_skip": "deep"})
