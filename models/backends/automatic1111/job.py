@@ -102,7 +102,7 @@ class Jobs:
             if post.ready() or deadline.passed:
                 return seen
             seen, pause = self._look(task) or seen, PACE
-            if seen is not None:
+            if seen is not None and seen.words:
                 self.tell(seen.words)
 
     def _give_up(self, task: str, seen: TaskProgress | None) -> ConnectionFailed:
