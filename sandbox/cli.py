@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the plugin refused, or the workflow failed; 2 wrong use (a
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -61,6 +62,7 @@ class _Session:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    logging.getLogger("graphon").addHandler(logging.NullHandler())  # the report says what failed
     parser = _parser()
     arguments, options = parser.parse_known_args(argv)
     if options and arguments.command is not _invoke:
@@ -253,13 +255,16 @@ def _save(images: Sequence[Image], store: FileStore) -> list[Path]:
 
 
 def _check(session: _Session) -> int:
+    log = session.host.process(0).log_messages
+    log.clear()  # what the plugin said before the check
     with StatusLine("asking the services"):
         session.host.validate_provider_credentials(session.credentials.provider)
         for model, credentials in session.credentials.models.items():
             session.host.validate_model_credentials(model, credentials)
-    print("\n".join(session.host.process(0).log_messages))
-    filled = ", ".join(sorted(session.credentials.provider)) or "none"
-    print(f"The credentials may be saved. Fields filled: {filled}.")
+    for line in log:
+        print(line)
+    fields = ", ".join(sorted(session.credentials.provider)) or "none"
+    print(f"The credentials may be saved. Fields, defaults included: {fields}.")
     return DONE
 
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from sandbox.errors import RefusedError
 
@@ -23,7 +23,6 @@ LINE_LIMIT = 5_242_880
 """Bytes of the longest stdout line, line feed included, that the daemon's scanner can hold."""
 
 _EXPONENT_FROM = 1e21  # Go writes floats below this without an exponent: whole ones come back as ints
-_JSON_OBJECT: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 
 
 def float64_round_trip(value: JsonValue) -> JsonValue:
@@ -307,6 +306,7 @@ def _line(message: JsonObject) -> bytes:
 def parse_line(line: bytes) -> JsonObject | None:
     """The JSON object on a stdout line; None for anything else, which the daemon logs and skips."""
     try:
-        return _JSON_OBJECT.validate_python(json.loads(line))
+        value = json.loads(line)
     except ValueError:
         return None
+    return value if isinstance(value, dict) else None

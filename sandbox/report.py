@@ -24,7 +24,7 @@ def workflow_report(run: WorkflowRun) -> str:
     return "\n".join(
         [
             f"{run.status} in {run.seconds:.1f} s" + (f": {run.error}" if run.error else ""),
-            *_node_lines(run.nodes),
+            *_node_lines(run),
             *_output_lines(run.outputs),
             *(f"file: {describe(path)}" for path in run.files),
             *(f"seed: {seed}" for node in run.nodes for seed in _seeds(node)),
@@ -55,10 +55,11 @@ def describe(path: Path) -> str:
     return f"{path} ({shape}, {_size(path.stat().st_size)})"
 
 
-def _node_lines(nodes: list[NodeRun]) -> Iterator[str]:
-    width = max((len(node.title) for node in nodes), default=0)
-    for node in nodes:
-        facts = [node.type, node.model, f"{node.checks} checks" if node.checks else "", node.error]
+def _node_lines(run: WorkflowRun) -> Iterator[str]:
+    width = max((len(node.title) for node in run.nodes), default=0)
+    for node in run.nodes:
+        error = "see above" if node.error and node.error == run.error else node.error
+        facts = [node.type, node.model, f"{node.checks} checks" if node.checks else "", error]
         yield f"  {_MARKS[node.status]} {node.title:<{width}}  {node.seconds:6.2f} s  {', '.join(filter(None, facts))}"
 
 

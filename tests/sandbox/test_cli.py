@@ -147,15 +147,14 @@ def test_a_failed_run_says_why(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("run", _write(tmp_path / "app.yml", dsl))
     assert code == 1
     assert re.match(r"failed in [\d.]+ s: .*rude\n", out)
-    assert re.search(r"  ✗ llm +[\d.]+ s  llm, painter, .*rude", out)
+    assert re.search(r"  ✗ llm +[\d.]+ s  llm, painter, see above$", out, re.MULTILINE)
 
 
 def test_check_speaks_of_fields_and_never_of_keys(run: Run, tmp_path: Path) -> None:
     file = _write(tmp_path / "credentials.json", json.dumps({"api_key": KEY, "models": {"painter": {"api_key": KEY}}}))
     code, out, err = run("check", "--credentials", file)
     assert (code, err) == (0, "")
-    assert "Fields filled: api_key" in out
-    assert KEY not in out
+    assert out == "The credentials may be saved. Fields, defaults included: api_key.\n"
 
 
 def test_the_environment_wins_over_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
