@@ -75,9 +75,8 @@ def _pictures(backend: Backend, conversation: Conversation) -> tuple[tuple[Input
         backend.check_image_count(len(parts))
         return (), None
     images = [read_part(part, backend) for part in parts]
-    if not able.mask:
-        return tuple(images), None
-    return split_mask(images, second_is_mask=able.second_image == "mask")
+    # A file that calls itself a mask stays one where the model takes none: it is refused by name, not painted from.
+    return split_mask(images, second_is_mask=able.mask and able.second_image == "mask")
 
 
 def split_mask(

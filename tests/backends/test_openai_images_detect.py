@@ -1,0 +1,185 @@
+"""How `auto` finds the dialect: free questions only, few of them, remembered, and told in the credential check."""
+
+import json
+
+import pytest
+import responses
+
+from models.backends import registry
+from models.backends.errors import BadRequest, ConnectionFailed
+from models.backends.openai_images import detect
+from models.backends.openai_images.backend import OpenAIImages
+from models.backends.openai_images.detect import FINDINGS, Finding, Findings
+from models.backends.openai_images.dialects import OPENAI
+from models.request import ImageRequest
+from tests.fakes import MARKER_KEY, FakeClock
+from tests.servers.openai_images import FakeOpenAIImages
+
+HOME = "http://images.test"
+
+
+def bound(address: str, model: str, dialect: str = "auto", clock: FakeClock | None = None) -> OpenAIImages:
+    form = {"backend": "openai_images", "base_url": address, "api_key": MARKER_KEY, "dialect": dialect}
+    backend = registry.bind(model, form, clock)
+    assert isinstance(backend, OpenAIImages)
+    return backend
+
+
+def models(*cards: object) -> None:
+    responses.get(f"{HOME}/v1/models", json={"object": "list", "data": list(cards)})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "model", "tell"),
+    [
+        ("vllm_omni", "Qwen/Qwen-Image", "owned by vllm"),
+        ("sglang", "Qwen/Qwen-Image", "owned by sglang"),
+        ("localai", "stablediffusion", "/.well-known/localai.json"),
+        ("sdcpp", "anything", "sd-cpp-local"),
+    ],
+)
+def test_the_check_says_what_auto_took_and_why(dialect: str, model: str, tell: str) -> None:
+    with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
+        said = bound(server.url, model).check_access()
+        assert f"({dialect})" in said[0]
+        assert tell in said[0]
+        assert server.posts == []
+        assert MARKER_KEY not in " ".join(said)
+
+
+@responses.activate
+@pytest.mark.parametrize("host", ["https://api.openai.com", "https://api.openai.com/v1"])
+def test_openai_is_known_by_its_address_and_not_asked_for_a_form(host: str) -> None:
+    backend = bound(host, "gpt-image-1.5")
+    assert "quality" in [rule.name for rule in backend.rules()]
+    assert backend.capabilities.images == 16
+    assert len(responses.calls) == 0
+
+
+@responses.activate
+@pytest.mark.parametrize("host", ["api.siliconflow.cn", "api.siliconflow.com"])
+def test_siliconflow_is_known_by_its_address(host: str) -> None:
+    responses.get(f"https://{host}/v1/models", json={"data": [{"id": "Qwen/Qwen-Image"}]})
+    said = bound(f"https://{host}/v1", "Qwen/Qwen-Image").check_access()
+    assert "(siliconflow)" in said[0]
+
+
+@responses.activate
+def test_a_model_of_openai_that_is_newer_than_this_table_is_taken_for_the_newest() -> None:
+    backend = bound("https://api.openai.com", "brand-new-image-model")
+    responses.post(
+        "https://api.openai.com/v1/images/generations", status=400, json={"error": {"message": "x", "code": "y"}}
+    )
+    with pytest.raises(BadRequest):
+        backend.invoke(ImageRequest(model="m", prompt="a fox", timeout=30.0))
+    body = json.loads(responses.calls[-1].request.body or b"")
+    assert "response_format" not in body
+    assert body["size"] == "auto"
+
+
+@responses.activate
+def test_an_older_localai_is_known_by_its_readiness_page() -> None:
+    models({"id": "sd", "object": "model"})
+    responses.get(f"{HOME}/.well-known/localai.json", status=404)
+    responses.get(f"{HOME}/readyz", body=b"")
+    assert "(localai)" in bound(HOME, "sd").check_access()[0]
+
+
+@responses.activate
+def test_a_web_page_for_every_path_is_no_localai() -> None:
+    models({"id": "sd", "object": "model"})
+    for page in (".well-known/localai.json", "readyz"):
+        responses.get(f"{HOME}/{page}", body="<html></html>", content_type="text/html")
+    assert "not recognised" in bound(HOME, "sd").check_access()[0]
+
+
+@responses.activate
+@pytest.mark.parametrize("owner", ["library", "openai", "me"])
+def test_other_servers_get_the_portable_core_and_it_is_said(owner: str) -> None:
+    models({"id": "flux", "object": "model", "owned_by": owner})
+    assert "choose a dialect" in bound(HOME, "flux").check_access()[0]
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_a_server_without_a_model_list_is_not_refused() -> None:
+    responses.get(f"{HOME}/v1/models", status=404)
+    responses.get(f"{HOME}/.well-known/localai.json", status=404)
+    responses.get(f"{HOME}/readyz", status=404)
+    assert "not recognised" in bound(HOME, "flux").check_access()[0]
+
+
+@responses.activate
+@pytest.mark.parametrize("body", ["[]", "null", '{"data": null}', '{"data": [{"name": 1}]}', "<html>"])
+def test_a_strange_model_list_is_survived(body: str) -> None:
+    responses.get(f"{HOME}/v1/models", body=body)
+    for page in (".well-known/localai.json", "readyz"):
+        responses.get(f"{HOME}/{page}", status=404)
+    assert bound(HOME, "flux").check_access()
+
+
+def test_the_form_asks_once_and_remembers(clock: FakeClock) -> None:
+    with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server:
+        for _ in range(3):
+            backend = bound(server.url, "Qwen/Qwen-Image", clock=clock)
+            assert backend.rules()
+            assert backend.capabilities.images == 0
+        assert len(server.seen) == 1
+        clock.time += detect.GOOD_FOR + 1
+        bound(server.url, "Qwen/Qwen-Image", clock=clock).rules()
+        assert len(server.seen) == 2
+
+
+def test_a_server_that_is_off_is_left_alone_for_a_while(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(service: object, deadline: object, *_: object) -> Finding:
+        asked.append(service)
+        raise ConnectionFailed("no")
+
+    monkeypatch.setattr(detect, "ask", refuse)
+    for _ in range(3):
+        assert bound(HOME, "x", clock=clock).rules()
+    assert len(asked) == 1
+    clock.time += detect.BAD_FOR + 1
+    bound(HOME, "x", clock=clock).rules()
+    assert len(asked) == 2
+
+
+def test_a_failure_is_never_remembered_for_a_request(clock: FakeClock) -> None:
+    with FakeOpenAIImages("sdcpp") as server:
+        FINDINGS.keep(server.url, ConnectionFailed("it was off a second ago"), clock)
+            backend = bound(server.url, "x", clock=clock)
+        assert backend.invoke(ImageRequest(model="x", prompt="a fox", timeout=30.0, seed=4)).images[0].seed == 4
+
+
+def test_the_memory_is_bounded(clock: FakeClock) -> None:
+    memory = Findings()
+    for number in range(1000):
+        memory.keep(f"http://{number}", Finding(OPENAI, ""), clock)
+    assert len(memory.kept) == 256
+    assert memory.get("http://999", clock) is not None
+
+
+def test_a_chosen_dialect_is_used_and_a_doubt_is_told() -> None:
+    with FakeOpenAIImages("sglang", key=MARKER_KEY) as server:
+        said = bound(server.url, "Qwen/Qwen-Image", "vllm_omni").check_access()
+    assert "vllm_omni (vLLM-Omni) is used as chosen, although the server looks like SGLang" in said[0]
+
+
+def test_a_model_that_vllm_does_not_serve_is_refused_with_the_one_it_does() -> None:
+    with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server, pytest.raises(BadRequest) as caught:
+        bound(server.url, "my-painter").check_access()
+    assert "Qwen/Qwen-Image" in caught.value.said
+    assert "`remote_model` in the model's settings" in caught.value.next_step
+
+
+def test_a_model_that_another_server_does_not_list_is_only_mentioned() -> None:
+    with FakeOpenAIImages("localai", key=MARKER_KEY) as server:
+        said = bound(server.url, "unlisted").check_access()
+    assert "unlisted is not among the models" in said[1]
+
+
+def test_known_models_are_the_listed_ones() -> None:
+    with FakeOpenAIImages("localai", key=MARKER_KEY) as server:
+        assert bound(server.url, "x").known_models() == ["stablediffusion", "qwen-image-edit"]
