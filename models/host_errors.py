@@ -15,6 +15,7 @@ logger = logging.getLogger("image_generation")
 if plugin_logger_handler not in logger.handlers:
     logger.addHandler(plugin_logger_handler)
     logger.propagate = False
+    logger.setLevel(logging.INFO)  # what a credential check found out is worth a line in the host's log
 
 
 @contextmanager

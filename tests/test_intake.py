@@ -150,3 +150,10 @@ def test_an_image_without_content_is_refused() -> None:
 def test_a_data_uri_is_read_like_base64() -> None:
     uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
     assert build("edit", ImagePart("", uri, "a.png"), able=EDITOR).images[0].data == picture()
+
+
+def test_a_mask_stays_a_mask_for_a_model_that_takes_none() -> None:
+    """The backend refuses it by name; painted from like a picture it would spoil the result without a word."""
+    request = build("fill", part("mask.png"), part("photo.png"), able=Capabilities(images=3))
+    assert request.mask is not None
+    assert len(request.images) == 1

@@ -149,7 +149,7 @@ def test_a_server_that_is_off_is_left_alone_for_a_while(clock: FakeClock, monkey
 def test_a_failure_is_never_remembered_for_a_request(clock: FakeClock) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         FINDINGS.keep(server.url, ConnectionFailed("it was off a second ago"), clock)
-            backend = bound(server.url, "x", clock=clock)
+        backend = bound(server.url, "x", clock=clock)
         assert backend.invoke(ImageRequest(model="x", prompt="a fox", timeout=30.0, seed=4)).images[0].seed == 4
 
 
