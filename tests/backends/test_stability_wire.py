@@ -5,13 +5,14 @@ import json
 from decimal import Decimal
 
 import pytest
+from PIL import Image
 
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.reply import Reply
 from models.backends.stability import v1, v2beta
 from models.backends.stability.facts import ASPECT_RATIOS, MAX_REQUEST_BYTES, V1, V2Beta, read_facts
 from models.backends.stability.outcome import Picture, settle
-from models.backends.stability.shapes import nearest_ratio, nearest_sdxl_size
+from models.backends.stability.shapes import sdxl_size, v2beta_ratio
 from models.backends.stability.uploads import as_sized_upload, as_upload
 from models.catalog import Card, cards
 from models.request import ImageRequest, InputImage
@@ -50,7 +51,7 @@ def asking(**changes: object) -> ImageRequest:
     ],
 )
 def test_the_nearest_aspect_ratio_distorts_least(width: int, height: int, ratio: str) -> None:
-    assert nearest_ratio((width, height)) == ratio
+    assert v2beta_ratio(width / height) == ratio
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_the_nearest_aspect_ratio_distorts_least(width: int, height: int, ratio:
     ],
 )
 def test_the_nearest_of_the_nine_sdxl_sizes_keeps_the_shape(asked: tuple[int, int], size: tuple[int, int]) -> None:
-    assert nearest_sdxl_size(asked) == size
+    assert sdxl_size(asked[0] / asked[1]) == size
 
 
 def test_a_plain_text_call_sends_only_what_was_said() -> None:
@@ -272,33 +273,44 @@ def test_fewer_pictures_than_asked_for_are_told() -> None:
 
 
 def test_a_picture_the_service_takes_is_sent_untouched() -> None:
-    assert as_upload(WIDE) == (WIDE, [])
+    assert as_upload(WIDE) == (WIDE, ())
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF"])
 def test_a_format_the_service_lacks_is_re_encoded(kind: str) -> None:
     given = InputImage(picture(64, 64, kind=kind), f"image/{kind.lower()}")
-    sent, notices = as_upload(given)
-    assert (sent.mime_type, sniff(sent.data).mime_type, notices) == ("image/png", "image/png", [])
-
-
-def test_a_picture_beyond_the_request_limit_is_made_to_fit() -> None:
-    given = InputImage(picture(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
     sent, _ = as_upload(given)
+    assert sent.mime_type == sniff(sent.data).mime_type
+    assert sent.mime_type in {"image/png", "image/jpeg", "image/webp"}
+
+
+def test_a_picture_beyond_the_request_limit_is_made_to_fit_and_told() -> None:
+    given = InputImage(picture(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
+    sent, notices = as_upload(given)
     assert len(sent.data) < MAX_REQUEST_BYTES
     assert sniff(sent.data).mime_type == sent.mime_type
+    assert notices
+
+
+def test_a_picture_on_its_side_is_judged_as_a_viewer_shows_it() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    given = InputImage(picture(1600, 900, kind="JPEG", exif=exif), "image/jpeg")
+    assert v2beta.build(ULTRA, asking(), seed=7, image=as_upload(given)[0]).form.aspect_ratio == "9:16"
+    sent, _ = as_sized_upload(given, (768, 1344))
+    assert (sniff(sent.data).width, sniff(sent.data).height) == (768, 1344)
 
 
 def test_a_picture_for_sdxl_is_cut_to_one_of_its_sizes_and_told() -> None:
     sent, notices = as_sized_upload(WIDE, (1344, 768))
     header = sniff(sent.data)
     assert (header.width, header.height) == (1344, 768)
-    assert notices == ["The input picture was fitted from 1600×900 to 1344×768."]
+    assert notices == ("The input picture was cut and scaled from 1600×900 to 1344×768.",)
 
 
 def test_a_picture_that_does_not_decode_is_refused() -> None:
     broken = InputImage(picture(64, 64)[:60], "image/png")
-    with pytest.raises(BadRequest, match="cannot be read"):
+    with pytest.raises(BadRequest, match="cannot be used"):
         as_sized_upload(broken, (1024, 1024))
 
 

@@ -30,10 +30,10 @@ from models.backends.stability.refusals import explain
 from models.backends.stability.uploads import as_sized_upload, as_upload
 from models.catalog import cards
 from models.clock import Clock, Deadline
+from models.input_images import size_of
 from models.parameters import RULES, refused
 from models.request import ImageRequest
 from models.result import ImageResult, Price
-from models.sniff import sniff
 
 _RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
 _PROBE_SECONDS = 20.0
@@ -100,7 +100,7 @@ class Stability(Backend):
     def _by_v2beta(
         self, facts: V2Beta, request: ImageRequest, deadline: Deadline, first_seed: int, notices: list[str]
     ) -> ImageResult:
-        image, upload_notices = as_upload(request.images[0]) if request.images else (None, [])
+        image, upload_notices = as_upload(request.images[0]) if request.images else (None, ())
         calls = [
             v2beta.build(facts, request, seed=seed, image=image)
             for seed in _seeds(first_seed, request.n, facts.max_seed)
@@ -144,13 +144,12 @@ class Stability(Backend):
             retries=_RETRIES,
         )
         if request.images:
-            header = sniff(request.images[0].data)
-            size = v1.size_for(request, (header.width, header.height))
+            size = v1.size_for(request, size_of(request.images[0]))
             image, upload_notices = as_sized_upload(request.images[0], size)
             reply = send(f"{path}/image-to-image", form=v1.build_image(request, seed=first_seed).parts(image))
         else:
             text = v1.build_text(request, seed=first_seed)
-            size, upload_notices = (text.width, text.height), []
+            size, upload_notices = (text.width, text.height), ()
             reply = send(f"{path}/text-to-image", json=text.body())
         made, missing = settle(v1.read(reply, sent_seed=first_seed), asked=request.n)
         snapped = v1.size_notice(request, size)

@@ -13,7 +13,6 @@ CREDIT_USD = "0.01"
 LOW_BALANCE = 3  # credits: the cheapest picture of the catalog's default model
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 REQUEST_OVERHEAD_BYTES = 256 * 1024  # room for the prompts and the multipart framing beside the picture
-UPLOAD_TYPES = ("image/png", "image/jpeg", "image/webp")
 
 # Not settled by the vendor's documentation; everything that rests on it reads these names.
 READ_TIMEOUT = 120.0  # no latency is published

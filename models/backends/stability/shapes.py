@@ -1,11 +1,12 @@
 """From the size that was asked for to what Stability can make: the nearest aspect ratio, the nearest SDXL size."""
 
-from math import log
-
 from models.backends.stability.facts import ASPECT_RATIOS, SDXL_SIZES
 from models.request import ImageRequest
+from models.shape import nearest_ratio, ratio_of
 
 type Size = tuple[int, int]
+
+_SDXL = {f"{width}:{height}": (width, height) for width, height in SDXL_SIZES}
 
 
 def asked_size(request: ImageRequest) -> Size | None:
@@ -13,11 +14,11 @@ def asked_size(request: ImageRequest) -> Size | None:
     return (request.width, request.height) if request.width and request.height else None
 
 
-def asked_shape(request: ImageRequest) -> Size | None:
-    """The asked size, else the asked aspect ratio as a pair; None when nothing was asked."""
+def asked_ratio(request: ImageRequest) -> float | None:
+    """Width over height as asked for, by size or by aspect ratio; None when nothing was asked."""
     if size := asked_size(request):
-        return size
-    return ratio_pair(request.aspect_ratio) if request.aspect_ratio else None
+        return size[0] / size[1]
+    return ratio_of(request.aspect_ratio) if request.aspect_ratio else None
 
 
 def asked_words(request: ImageRequest) -> str:
@@ -26,20 +27,11 @@ def asked_words(request: ImageRequest) -> str:
     return f"{size[0]}×{size[1]}" if size else request.aspect_ratio or ""
 
 
-def ratio_pair(aspect_ratio: str) -> Size:
-    width, _, height = aspect_ratio.partition(":")
-    return int(width), int(height)
+def v2beta_ratio(ratio: float) -> str:
+    """The aspect ratio of v2beta that distorts least."""
+    return nearest_ratio(ratio, 1, ASPECT_RATIOS)
 
 
-def nearest_ratio(shape: Size) -> str:
-    """The aspect ratio of v2beta that distorts `shape` least."""
-    return min(ASPECT_RATIOS, key=lambda ratio: _distance(ratio_pair(ratio), shape))
-
-
-def nearest_sdxl_size(shape: Size) -> Size:
-    """The size of SDXL whose proportions distort `shape` least: all nine have about the same number of pixels."""
-    return min(SDXL_SIZES, key=lambda size: _distance(size, shape))
-
-
-def _distance(one: Size, other: Size) -> float:
-    return abs(log((one[0] / one[1]) / (other[0] / other[1])))
+def sdxl_size(ratio: float) -> Size:
+    """The size of SDXL that distorts least: all nine have about the same number of pixels."""
+    return _SDXL[nearest_ratio(ratio, 1, tuple(_SDXL))]

@@ -14,7 +14,7 @@ from models.backends.http import FormField
 from models.backends.reply import Reply, parse
 from models.backends.stability.facts import DEFAULT_STRENGTH, V1
 from models.backends.stability.outcome import ATTEMPT, Picture, broken_answer
-from models.backends.stability.shapes import Size, asked_shape, asked_size, asked_words, nearest_sdxl_size
+from models.backends.stability.shapes import Size, asked_ratio, asked_size, asked_words, sdxl_size
 from models.request import ImageRequest, InputImage
 from models.result import Price
 
@@ -88,7 +88,8 @@ class Answer(RootModel[Artifacts | tuple[Artifact, ...]]):
 
 def size_for(request: ImageRequest, image_size: Size | None) -> Size:
     """One of the nine sizes: nearest to what was asked for, else to the input picture, else square."""
-    return nearest_sdxl_size(asked_shape(request) or image_size or (1, 1))
+    width, height = image_size or (1, 1)
+    return sdxl_size(asked_ratio(request) or width / height)
 
 
 def size_notice(request: ImageRequest, used: Size) -> str | None:

@@ -14,7 +14,7 @@ from models.backends.http import FormField
 from models.backends.reply import Reply, parse
 from models.backends.stability.facts import DEFAULT_STRENGTH, V2Beta
 from models.backends.stability.outcome import Picture, broken_answer
-from models.backends.stability.shapes import asked_shape, asked_size, asked_words, nearest_ratio
+from models.backends.stability.shapes import asked_ratio, asked_size, asked_words, v2beta_ratio
 from models.request import ImageRequest, InputImage
 from models.result import GeneratedImage
 from models.sniff import sniff
@@ -88,8 +88,8 @@ def aspect_ratio(facts: V2Beta, request: ImageRequest, image: InputImage | None)
     """
     if image is not None and facts.image_to_image == "mode":
         return None
-    shape = asked_shape(request) or (_size(image) if image else None)
-    return nearest_ratio(shape) if shape else None
+    ratio = asked_ratio(request) or (_ratio(image) if image else None)
+    return v2beta_ratio(ratio) if ratio else None
 
 
 def shape_notice(request: ImageRequest, call: Call, made: GeneratedImage) -> str | None:
@@ -127,9 +127,9 @@ def _output_format(request: ImageRequest) -> str:
     return "png" if request.output_quality is not None else request.output_format or "png"
 
 
-def _size(image: InputImage) -> tuple[int, int]:
+def _ratio(image: InputImage) -> float:
     header = sniff(image.data)
-    return header.width, header.height
+    return header.width / header.height
 
 
 def _text(value: object) -> str:
