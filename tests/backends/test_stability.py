@@ -18,7 +18,8 @@ from models.backends.stability.backend import Stability
 from models.catalog import cards
 from models.request import ImageRequest, InputImage
 from tests.fakes import MARKER_KEY, FakeClock, picture
-from tests.servers.stability import FakeStability, Refusal
+from tests.servers.stability import REFUSALS, FakeStability, Refusal
+from tests.stability_refusals import FINAL, REPEATED
 
 MODELS = [card.model for card in cards().values() if card.backend == "stability"]
 V2 = [name for name in MODELS if name != "stable-diffusion-xl"]
@@ -202,39 +203,11 @@ def test_an_input_picture_beyond_ten_mebibytes_is_made_to_fit(
     assert len(result.images) == 1
 
 
-@pytest.mark.parametrize(
-    ("refusal", "error", "advice"),
-    [
-        ("not_multipart", BadRequest, "check the proxy"),
-        ("bad_request", BadRequest, "Change the parameter"),
-        ("unauthorized", AuthorizationFailed, "`stability_api_key` in the provider's settings"),
-        ("payment_required", RateLimited, "Buy credits"),
-        ("content_moderation", BadRequest, "Reword the prompt"),
-        ("forbidden", AuthorizationFailed, "`stability_api_key`"),
-        ("not_found", BadRequest, "Choose another Stability model"),
-        ("payload_too_large", BadRequest, "smaller input picture"),
-        ("invalid_language", BadRequest, "Write the prompt in English"),
-        ("public_figure", BadRequest, "public figure"),
-        ("v1_bad_request", BadRequest, "Change the parameter"),
-        ("invalid_height_or_width", BadRequest, "nine sizes"),
-        ("invalid_sdxl_v1_dimensions", BadRequest, "nine sizes"),
-        ("invalid_pixel_count", BadRequest, "nine sizes"),
-        ("invalid_samples", BadRequest, "`n`"),
-        ("invalid_file_size", BadRequest, "smaller input picture"),
-        ("invalid_mime_type", BadRequest, "another input picture"),
-        ("invalid_image_dimensions", BadRequest, "another input picture"),
-        ("invalid_mask_image", BadRequest, "another input picture"),
-        ("invalid_prompts", BadRequest, "Reword the prompt"),
-        ("v1_content_moderation", BadRequest, "Reword the prompt"),
-        ("permission_denied", AuthorizationFailed, "`stability_api_key`"),
-        ("v1_not_found", BadRequest, "Choose another Stability model"),
-        ("insufficient_balance", RateLimited, "Buy credits"),
-        ("html_504", ServerUnavailable, "Try again"),
-    ],
-)
+@pytest.mark.parametrize("refusal", FINAL)
 def test_a_refusal_is_the_right_error_with_a_next_step_and_is_never_repeated(
-    fake: FakeStability, clock: FakeClock, refusal: str, error: type[ImageError], advice: str
+    fake: FakeStability, clock: FakeClock, refusal: str
 ) -> None:
+    error, advice = FINAL[refusal]
     fake.fail_next(refusal)
     caught = failure(fake, clock)
     assert type(caught) is error
@@ -243,6 +216,10 @@ def test_a_refusal_is_the_right_error_with_a_next_step_and_is_never_repeated(
     assert "<" not in str(caught)
     assert len(fake.requests) == 1
     assert clock.pauses == []
+
+
+def test_every_documented_refusal_is_covered() -> None:
+    assert set(FINAL) | set(REPEATED) == set(REFUSALS)
 
 
 def test_the_services_own_words_are_passed_on(fake: FakeStability, clock: FakeClock) -> None:
