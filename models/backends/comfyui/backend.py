@@ -11,9 +11,10 @@ from models.backends.comfyui.client import TITLE, connect
 from models.backends.comfyui.definitions import Definitions
 from models.backends.comfyui.events import Progress
 from models.backends.comfyui.fill import Filled
-from models.backends.comfyui.form import DRAFT
 from models.backends.comfyui.graph import Graph, RawGraph
 from models.backends.comfyui.listening import Ears
+from models.backends.comfyui.own_rules import EXTRA_RULES
+from models.backends.comfyui.shipped import Shipped
 from models.backends.comfyui.source import read_source
 from models.backends.comfyui.state import JobState
 from models.backends.comfyui.tracking import LOOK_SECONDS, Made, Tracker
@@ -39,7 +40,7 @@ class ComfyUIBackend(JobBackend):
     title = TITLE
     prefix = "comfyui"
     required = ("base_url",)
-    extra_rules = (DRAFT, EMBED_WORKFLOW)
+    extra_rules = (*EXTRA_RULES, EMBED_WORKFLOW)
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
@@ -52,6 +53,9 @@ class ComfyUIBackend(JobBackend):
     @cached_property
     def variants(self) -> Variants:
         """Raises BadRequest for a model without a workflow, or with one that cannot be read."""
+        card = self.model.card
+        if card is not None and not self.model.access.workflow:
+            return Shipped.of(card.model, card.facts)
         return Pasted(self._pasted)
 
     @cached_property

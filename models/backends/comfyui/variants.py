@@ -47,7 +47,8 @@ class Pasted:
 
     @property
     def min_images(self) -> int:
-        return 0  # a LoadImage node holds a picture of the workflow's own
+        # One that is meant to use a picture of its own says so in the loader's title (`fixed: logo`).
+        return self.workflow.min_images
 
     @property
     def takes_mask(self) -> bool:

@@ -59,7 +59,7 @@ def test_a_workflow_without_a_batch_field_is_submitted_several_times_with_seeds_
     server: ComfyUIServer,
 ) -> None:
     graph = slow()
-    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}}
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
     server.engine.files["input", "", "own.png"] = picture()
     result = backend_for(server, graph).invoke(asked(n=3, seed=5))
     assert [image.seed for image in result.images] == [5, 6, 7]

@@ -1,0 +1,223 @@
+"""The shipped workflows hold against recorded node definitions, and each request gets the variant it needs."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.backends.comfyui.backend import ComfyUIBackend
+from models.backends.comfyui.graph import as_link
+from models.backends.comfyui.object_info import InputSpec, ObjectInfo
+from models.backends.comfyui.shipped import WORKFLOWS, Shipped, load_shipped
+from models.backends.errors import BadRequest
+from models.catalog import cards
+from models.parameters import read_values
+from models.request import ImageRequest, InputImage
+from tests.backends.comfyui.graphs import FIXTURES
+from tests.fakes import picture
+
+FILES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+CARDS = {name: card for name, card in cards().items() if card.backend == "comfyui"}
+PHOTO = InputImage(picture(), "image/png")
+
+
+@pytest.fixture(scope="module")
+def recorded() -> ObjectInfo:
+    """Only what was recorded from a real server: the shipped workflows use no class beyond it."""
+    return ObjectInfo.parse(json.loads((FIXTURES / "object_info_selected.json").read_text("utf-8")))
+
+
+def card_request(model: str, **more: Any) -> ImageRequest:
+    """A request as intake makes it: the card's defaults, and what is asked."""
+    values = read_values(CARDS[model].rules, {})
+    common = {key: value for key, value in values.items() if key in ImageRequest.__dataclass_fields__}
+    extra = {key: value for key, value in values.items() if key not in common} | more.pop("extra", {})
+    return ImageRequest(**{"model": model, "prompt": "a fox", **common, "extra": extra, **more})
+
+
+def shipped(model: str) -> Shipped:
+    return Shipped.of(model, CARDS[model].facts)
+
+
+def assert_valid(graph: Any, info: ObjectInfo) -> None:
+    """What the server checks on submission: classes, required inputs, values, and the types of links."""
+    for node_id, node in graph.items():
+        known = info.classes.get(node["class_type"])
+        assert known, f"{node['class_type']} is not recorded"
+        assert set(node["inputs"]) <= set(known.inputs), f"{node_id}: unknown inputs"
+        for spec in known.inputs.values():
+            assert spec.name in node["inputs"] or not spec.required, f"{node_id}.{spec.name} is missing"
+            if spec.name in node["inputs"]:
+                assert_input(graph, f"{node_id}.{spec.name}", node["inputs"][spec.name], spec, info)
+
+
+_FILE = re.compile(r"_name\d?$|^image$")
+
+
+def assert_input(graph: Any, where: str, value: Any, spec: InputSpec, info: ObjectInfo) -> None:
+    link = as_link(value)
+    if link:
+        source = info.classes[graph[link.node]["class_type"]]
+        assert source.outputs[link.slot] == spec.kind, where
+        return
+    assert spec.is_widget, f"{where} wants a link"
+    if spec.choices is not None:
+        # Files are the user's; the recording server had none of them.
+        assert isinstance(value, str), where
+        assert (_FILE.search(spec.name) and spec.name != "sampler_name") or value in spec.choices, where
+        return
+    kinds: dict[str, Any] = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}
+    assert isinstance(value, kinds[spec.kind]), where
+    low, high = spec.number("min"), spec.number("max")
+    assert low is None or value >= low, where
+    assert high is None or value <= high, where
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_node_and_input_is_as_recorded(name: str, recorded: ObjectInfo) -> None:
+    assert_valid(load_shipped(name).graph.raw(), recorded)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_says_its_version_and_is_plain_api_format(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9-]+\.v\d+", name)
+    raw = json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
+    assert load_shipped(name).graph.raw() == raw
+    assert "{{" not in json.dumps(raw)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_prompt_seed_and_sampler_settings_are_found(name: str) -> None:
+    slots = load_shipped(name).slots
+    wanted = {"prompt", "seed", "steps", "sampler", "scheduler", "denoising_strength", "lora", "upscale_model"}
+    assert wanted <= set(slots.found)
+    assert not slots.ambiguous
+    assert not slots.notes
+
+
+def test_every_shipped_file_belongs_to_a_card() -> None:
+    named = [name for card in CARDS.values() for name in card.facts["workflows"].values()]  # type: ignore[attr-defined]
+    assert sorted(named) == FILES
+    assert sorted(CARDS) == ["comfyui-flux", "comfyui-qwen-image", "comfyui-qwen-image-edit", "comfyui-sdxl"]
+
+
+@pytest.mark.parametrize("model", sorted(CARDS))
+def test_a_card_offers_what_its_workflows_take_and_says_their_own_values(model: str) -> None:
+    common = {"aspect_ratio", "n", "draft", "embed_workflow", "output_format", "output_quality", "details", "timeout"}
+    for variant in shipped(model).variants.values():
+        found = variant.slots.found
+        for rule in CARDS[model].rules:
+            if rule.name in common | {"width", "height"}:
+                continue
+            assert rule.name in found, f"{rule.name} has no place"
+            if rule.default is not None:
+                assert rule.default == found[rule.name].default, rule.name
+
+
+@pytest.mark.parametrize("model", sorted(CARDS))
+def test_every_rule_of_a_card_is_the_vocabularys_or_the_backends(model: str) -> None:
+    own = {rule.name: rule for rule in ComfyUIBackend.extra_rules}
+    for rule in CARDS[model].rules:
+        if rule.name in own:
+            assert rule.label == own[rule.name].label
+
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "picture": {"images": (PHOTO,)},
+    "mask": {"images": (PHOTO,), "mask": PHOTO},
+    "everything": {
+        "images": (PHOTO, PHOTO),
+        "mask": PHOTO,
+        "n": 3,
+        "extra": {"lora": "a", "lora_2": "b", "upscale_model": "u", "controlnet": "c", "draft": True},
+    },
+    "control": {"images": (PHOTO,), "extra": {"controlnet": "c"}},
+    "resized": {"images": (PHOTO,), "width": 640, "height": 960, "n": 2},
+    "shape": {"aspect_ratio": "16:9", "extra": {"lora_2": "only the second"}},
+}
+
+
+def filled(model: str, request: ImageRequest) -> Any:
+    names = [f"dify/{number}.png" for number in range(len(request.images))]
+    workflow = shipped(model).choose(request)
+    return workflow.filled(request, images=names, mask="dify/mask.png" if request.mask else None)
+
+
+@pytest.mark.parametrize("asked", sorted(REQUESTS))
+@pytest.mark.parametrize("model", ["comfyui-flux", "comfyui-qwen-image", "comfyui-sdxl"])
+def test_what_goes_to_the_server_is_valid_for_every_kind_of_input(model: str, asked: str, recorded: ObjectInfo) -> None:
+    graph = filled(model, card_request(model, **REQUESTS[asked])).graph
+    assert_valid(graph, recorded)
+    text = json.dumps(graph)
+    assert "example.png" not in text
+    assert '_name": ""' not in text
+    assert ("ControlNetApplyAdvanced" in text) == bool(REQUESTS[asked].get("extra", {}).get("controlnet"))
+    assert ("ImageUpscaleWithModel" in text) == bool(REQUESTS[asked].get("extra", {}).get("upscale_model"))
+    assert text.count('"LoraLoader') == sum("lora" in name for name in REQUESTS[asked].get("extra", {}))
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_edit_takes_one_to_three_pictures(pictures: int, masked: bool, recorded: ObjectInfo) -> None:
+    request = card_request(
+        "comfyui-qwen-image-edit", images=(PHOTO,) * pictures, mask=PHOTO if masked else None, negative_prompt="blur"
+    )
+    graph = filled("comfyui-qwen-image-edit", request).graph
+    assert_valid(graph, recorded)
+    encoder = graph["6"]["inputs"]
+    assert [name for name in ("image1", "image2", "image3") if name in encoder] == [
+        f"image{number}" for number in range(1, pictures + 1)
+    ]
+    assert ("SetLatentNoiseMask" in json.dumps(graph)) == masked
+    assert graph["7"]["inputs"]["prompt"] == "blur"
+
+
+def test_the_control_picture_is_the_last_one() -> None:
+    request = card_request("comfyui-sdxl", images=(PHOTO, PHOTO), extra={"controlnet": "canny.safetensors"})
+    graph = filled("comfyui-sdxl", request).graph
+    control = graph[graph["24"]["inputs"]["image"][0]]["inputs"]["image"]
+    assert (graph["10"]["inputs"]["image"], control) == ("dify/0.png", "dify/1.png")
+
+
+def test_a_size_with_a_picture_scales_the_picture_to_it() -> None:
+    request = card_request("comfyui-sdxl", images=(PHOTO,), width=640, height=960)
+    scaler = filled("comfyui-sdxl", request).graph["13"]["inputs"]
+    assert (scaler["width"], scaler["height"], scaler["crop"]) == (640, 960, "center")
+    untouched = filled("comfyui-sdxl", card_request("comfyui-sdxl", images=(PHOTO,))).graph
+    assert "13" not in untouched
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "said"),
+    [
+        ("comfyui-qwen-image-edit", {}, "edits images and got none"),
+        ("comfyui-sdxl", {"mask": PHOTO}, "A mask came without a picture"),
+        ("comfyui-sdxl", {"extra": {"controlnet": "c"}}, "needs a control picture"),
+        ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "takes 1 input images and got 2"),
+    ],
+)
+def test_what_no_variant_takes_is_refused_with_the_way_out(model: str, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadRequest, match=said):
+        filled(model, card_request(model, **asked))
+
+
+def test_capabilities_are_those_of_the_largest_variant() -> None:
+    able = {name: (shipped(name).min_images, shipped(name).images, shipped(name).takes_mask) for name in CARDS}
+    assert able == {
+        "comfyui-sdxl": (0, 2, True),
+        "comfyui-flux": (0, 2, True),
+        "comfyui-qwen-image": (0, 2, True),
+        "comfyui-qwen-image-edit": (1, 3, True),
+    }
+
+
+@given(st.text(), st.text())
+def test_no_prompt_breaks_a_shipped_graph(prompt: str, negative: str) -> None:
+    request = card_request("comfyui-sdxl", prompt=prompt, negative_prompt=negative, seed=1)
+    graph = filled("comfyui-sdxl", request).graph
+    assert graph["6"]["inputs"]["text"] == prompt
+    assert graph["7"]["inputs"]["text"] == negative
