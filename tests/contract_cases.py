@@ -58,6 +58,7 @@ CASES: Mapping[str, Case] = {
         ),
         edit_model="Qwen/Qwen-Image-Edit-2509",
     ),
+    "preview": Case(model="preview", edit_model="preview"),
     "stability": Case(
         model="stable-image-core",
         credentials=lambda url: {"stability_base_url": url, "stability_api_key": MARKER_KEY},

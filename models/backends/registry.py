@@ -7,6 +7,7 @@ from models.backends.base import Backend
 from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.errors import BadRequest
 from models.backends.openai_images import OpenAIImages
+from models.backends.preview import Preview
 from models.backends.qwen_image import QwenImage
 from models.backends.stability import Stability
 from models.catalog import cards
@@ -17,6 +18,7 @@ from models.parameters import RULES
 BACKENDS: Mapping[str, type[Backend]] = {
     "automatic1111": Automatic1111,
     "openai_images": OpenAIImages,
+    "preview": Preview,
     "stability": Stability,
     "qwen_image": QwenImage,
     "comfyui": ComfyUIBackend,

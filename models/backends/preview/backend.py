@@ -1,0 +1,138 @@
+"""The backend `preview`: placeholders for building and testing workflows, and as the last fallback.
+
+Nothing is asked of any service. With `simulate_seconds` it behaves like a slow one: a job that other processes can
+check, with progress, a deadline and a cancel.
+"""
+
+from collections.abc import Sequence
+from random import SystemRandom
+from typing import ClassVar, override
+
+from pydantic import BaseModel
+
+from models.backends.base import Capabilities, Job, JobBackend, Running
+from models.backends.preview.drawing import Placeholder, draw
+from models.images import in_thread
+from models.parameters import Rule
+from models.request import ImageRequest
+from models.result import GeneratedImage, ImageResult
+from models.shape import size_for_ratio
+
+MOST_INPUTS = 8
+_STEPS = 30
+_RANDOM_SEEDS = 2**32
+_SQUARE = (1024, 1024)
+
+SIMULATE_SECONDS = Rule.model_validate(
+    {
+        "name": "simulate_seconds",
+        "type": "float",
+        "label": {"en_US": "Simulated duration", "zh_Hans": "模拟耗时"},
+        "help": {
+            "en_US": "Seconds that the preview pretends to work, so that waiting can be tried without a service.",
+            "zh_Hans": "预览假装工作的秒数，用于在没有服务的情况下试验等待与轮询。",
+        },
+        "default": 0,
+        "min": 0,
+        "max": 7200,
+        "precision": 1,
+    }
+)
+
+
+class _Job(BaseModel):
+    """All that the picture depends on. Times are epoch seconds; seeds are text, as the host's numbers lose digits."""
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    seeds: list[str]
+    started: float
+    ends: float
+    notices: list[str]
+
+
+class Preview(JobBackend):
+    """Placeholders with the words, size and seed of the request; byte for byte the same for the same request."""
+
+    name: ClassVar[str] = "preview"
+    title: ClassVar[str] = "Preview"
+    prefix: ClassVar[str] = "preview"
+    customizable: ClassVar[bool] = False
+    extra_rules: ClassVar[tuple[Rule, ...]] = (SIMULATE_SECONDS,)
+
+    @property
+    @override
+    def capabilities(self) -> Capabilities:
+        return Capabilities(images=MOST_INPUTS, mask=True)
+
+    @override
+    def check_access(self) -> Sequence[str]:
+        return ()
+
+    @override
+    def submit(self, request: ImageRequest) -> Job | ImageResult:
+        self.check_inputs(request)
+        seconds = float(request.extra.get(SIMULATE_SECONDS.name, 0))
+        job = self._job(request, seconds)
+        if seconds <= 0:
+            return self._drawn(job, _thumbnails(request))
+        if request.images or request.mask:
+            job.notices.append("The input images are not shown: a simulated job keeps only the words of the request.")
+        return job.model_dump(mode="json")
+
+    @override
+    def check(self, job: Job) -> Running | ImageResult:
+        known = _Job.model_validate(job)
+        now = self.clock.now()
+        if now >= known.ends:
+            return self._drawn(known, ())
+        done = (now - known.started) / (known.ends - known.started)
+        return Running(f"step {max(0, int(done * _STEPS))}/{_STEPS}")
+
+    @override
+    def cancel(self, job: Job) -> None:
+        """Nothing runs anywhere."""
+
+    def _job(self, request: ImageRequest, seconds: float) -> _Job:
+        width, height = _size(request)
+        first = request.seed if request.seed is not None else SystemRandom().randrange(_RANDOM_SEEDS)
+        started = self.clock.now()
+        return _Job(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            width=width,
+            height=height,
+            seeds=[str(first + number) for number in range(request.n)],
+            started=started,
+            ends=started + seconds,
+            notices=list(request.notices),
+        )
+
+    def _drawn(self, job: _Job, thumbnails: Sequence[tuple[str, bytes]]) -> ImageResult:
+        request = ImageRequest(model=self.model.name, prompt=job.prompt, notices=tuple(job.notices))
+        return self.result(request, [self._image(job, int(seed), thumbnails) for seed in job.seeds])
+
+    def _image(self, job: _Job, seed: int, thumbnails: Sequence[tuple[str, bytes]]) -> GeneratedImage:
+        placeholder = Placeholder(
+            model=self.model.name,
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
+            width=job.width,
+            height=job.height,
+            seed=seed,
+            thumbnails=thumbnails,
+        )
+        return GeneratedImage(in_thread(draw, placeholder), seed=seed)
+
+
+def _size(request: ImageRequest) -> tuple[int, int]:
+    if request.width and request.height:
+        return request.width, request.height
+    return size_for_ratio(request.aspect_ratio) if request.aspect_ratio else _SQUARE
+
+
+def _thumbnails(request: ImageRequest) -> tuple[tuple[str, bytes], ...]:
+    images = [(f"{number}. {image.filename or 'input'}", image.data) for number, image in enumerate(request.images, 1)]
+    return (*images, ("mask", request.mask.data)) if request.mask else tuple(images)

@@ -1,0 +1,139 @@
+"""The placeholder itself: scenery, a badge that says what it is, the input pictures, and the words of the request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from models.backends.preview.scenery import Dice, scenery
+from models.backends.preview.text import LINE_HEIGHT, clipped, shortened, width_of, wrapped, write
+from models.images import decode, encode, flatten, plain
+
+BADGE = "PREVIEW · 预览占位图"
+_SMALLEST_TEXT = 7
+_ROOM_FOR_BADGE = 96  # pixels of the shorter side; below, the words of the panel alone say what it is
+_DRAWN_TEXT = 3000  # characters; more cannot be read in any size
+_PANEL_SHARE = 0.56  # of the height, at most
+_STRIP_SHARE = 0.2  # of the height: the input pictures
+_WHITE, _SOFT, _DARK = (255, 255, 255), (214, 220, 228), (14, 18, 26)
+_DIM = 0.62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placeholder:
+    """What is drawn. The same values give the same bytes; `thumbnails` are captions with files."""
+
+    model: str
+    prompt: str
+    negative_prompt: str = ""
+    width: int
+    height: int
+    seed: int
+    thumbnails: Sequence[tuple[str, bytes]] = ()
+
+
+def draw(placeholder: Placeholder) -> bytes:
+    """The placeholder as a PNG file."""
+    dice = Dice(f"{placeholder.prompt}\0{placeholder.seed}")
+    canvas = scenery(placeholder.width, placeholder.height, dice)
+    unit = _unit(*canvas.size)
+    if min(canvas.size) >= _ROOM_FOR_BADGE:
+        bottom = _badge(canvas, unit, unit)
+        _strip(canvas, placeholder.thumbnails, unit, bottom + unit // 2)
+    _panel(canvas, placeholder, unit, unit if min(canvas.size) >= _ROOM_FOR_BADGE else 1)
+    return encode(canvas, "png")
+
+
+def _unit(width: int, height: int) -> int:
+    """The font size of small print, from which every other measure follows."""
+    short, long = min(width, height), max(width, height)
+    return max(_SMALLEST_TEXT, min(short // 14, max(short // 28, long // 80)))
+
+
+def _badge(canvas: Image.Image, unit: int, margin: int) -> int:
+    """The mark in the corner; returns its lower edge."""
+    label = shortened(BADGE, unit, canvas.width - 4 * margin)
+    width, height = round(width_of(label, unit)) + 2 * unit, round(unit * 1.9)
+    _glass(canvas, (margin, margin, margin + width, margin + height), height // 2)
+    write(ImageDraw.Draw(canvas), (margin + unit, margin + 0.45 * unit), label, unit, _WHITE)
+    return margin + height
+
+
+def _strip(canvas: Image.Image, thumbnails: Sequence[tuple[str, bytes]], unit: int, top: int) -> None:
+    """The input pictures in a row, each with a white border and its caption."""
+    if not thumbnails:
+        return
+    gap = max(2, unit // 2)
+    room = (canvas.width - 2 * unit - gap * (len(thumbnails) - 1)) / len(thumbnails)
+    side = max(8, int(min(canvas.height * _STRIP_SHARE, room)))
+    left = unit
+    for caption, data in thumbnails:
+        thumbnail = flatten(plain(decode(data)))
+        thumbnail.thumbnail((side, side))
+        border = max(1, unit // 8)
+        frame = Image.new("RGB", (thumbnail.width + 2 * border, thumbnail.height + 2 * border), _WHITE)
+        frame.paste(thumbnail, (border, border))
+        canvas.paste(frame, (left, top))
+        _caption(canvas, caption, left, top + frame.height, unit, side)
+        left += frame.width + gap
+
+
+def _caption(canvas: Image.Image, caption: str, left: int, top: int, unit: int, width: int) -> None:
+    size = max(_SMALLEST_TEXT, unit * 2 // 3)
+    words = shortened(caption, size, width)
+    outline = {"stroke_width": max(1, size // 8), "stroke_fill": _DARK}
+    write(ImageDraw.Draw(canvas), (left, top + 2), words, size, _WHITE, **outline)
+
+
+def _panel(canvas: Image.Image, placeholder: Placeholder, unit: int, margin: int) -> None:
+    """The words at the foot of the picture, as large as they fit."""
+    inner = canvas.width - 4 * margin
+    facts = _facts(placeholder, unit, inner)
+    room = canvas.height * _PANEL_SHARE - len(facts) * unit * LINE_HEIGHT - 2.5 * unit
+    size, lines = _largest(placeholder.prompt[:_DRAWN_TEXT], unit, inner, room)
+    height = len(lines) * size * LINE_HEIGHT + len(facts) * unit * LINE_HEIGHT + 2.5 * unit
+    top = canvas.height - margin - height
+    _glass(canvas, (margin, round(top), canvas.width - margin, canvas.height - margin), unit)
+    y = _paragraph(canvas, lines, (2 * margin, top + unit), size, _WHITE)
+    _paragraph(canvas, facts, (2 * margin, y + unit / 2), unit, _SOFT)
+
+
+def _facts(placeholder: Placeholder, size: int, width: float) -> list[str]:
+    without = [f"without: {placeholder.negative_prompt}"] if placeholder.negative_prompt else []
+    what = f"{placeholder.width} × {placeholder.height} · seed {placeholder.seed} · {placeholder.model}"
+    return [*(shortened(line, size, width) for line in without), *wrapped(what, size, width)[:3]]
+
+
+def _largest(prompt: str, unit: int, width: float, room: float) -> tuple[int, list[str]]:
+    """The largest font size at which the prompt fits, and its lines; a very long prompt is cut."""
+    size = unit * 2
+    while True:
+        lines = wrapped(prompt, size, width)
+        if len(lines) * size * LINE_HEIGHT <= room:
+            return size, lines
+        if size <= max(_SMALLEST_TEXT, unit * 3 // 4):
+            return size, clipped(lines, max(1, int(room / (size * LINE_HEIGHT))), size, width)
+        size = max(_SMALLEST_TEXT, size - max(1, unit // 6))
+
+
+def _paragraph(
+    canvas: Image.Image, lines: Sequence[str], at: tuple[float, float], size: int, colour: tuple[int, int, int]
+) -> float:
+    pen = ImageDraw.Draw(canvas)
+    x, y = at
+    for line in lines:
+        write(pen, (x, y + size * (LINE_HEIGHT - 1) / 2), line, size, colour)
+        y += size * LINE_HEIGHT
+    return y
+
+
+def _glass(canvas: Image.Image, box: tuple[int, int, int, int], radius: int) -> None:
+    """A dark pane with round corners; only its part of the picture is touched, as pictures may be huge."""
+    left, top, right, bottom = (max(0, side) for side in box)
+    if right - left < 1 or bottom - top < 1:
+        return
+    behind = canvas.crop((left, top, right, bottom))
+    pane = Image.blend(behind, Image.new("RGB", behind.size, _DARK), _DIM)
+    mask = Image.new("L", behind.size)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, behind.width - 1, behind.height - 1), radius, fill=255)
+    canvas.paste(pane, (left, top), mask)

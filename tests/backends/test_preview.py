@@ -1,0 +1,238 @@
+"""The model without a service: readable placeholders, the same for the same request, and jobs that any process can check."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops
+from pydantic import JsonValue
+
+from models.backends.base import JobBackend, Running
+from models.backends.errors import BadRequest, ConnectionFailed
+from models.backends.preview.drawing import Placeholder, draw
+from models.backends.preview.text import EAST_ASIAN, EUROPEAN, clipped, font, runs, shortened, width_of, wrapped
+from models.backends.registry import bind
+from models.request import ImageRequest, InputImage
+from models.result import ImageResult
+from tests.fakes import FakeClock, picture
+
+FOX = Placeholder(model="preview", prompt="a red fox", width=320, height=240, seed=7)
+
+
+def backend(clock: FakeClock) -> JobBackend:
+    found = bind("preview", {}, clock)
+    assert isinstance(found, JobBackend)
+    return found
+
+
+def ask(**parts: object) -> ImageRequest:
+    return ImageRequest(model="preview", prompt="a red fox", **parts)  # type: ignore[arg-type]
+
+
+def slow(seconds: float, **parts: object) -> ImageRequest:
+    return ask(extra={"simulate_seconds": seconds}, **parts)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def differs(one: bytes, other: bytes) -> tuple[int, int, int, int] | None:
+    """The box in which two pictures of one size differ."""
+    return ImageChops.difference(opened(one), opened(other)).getbbox()
+
+
+def test_the_same_request_gives_the_same_bytes() -> None:
+    assert draw(FOX) == draw(FOX)
+
+
+def test_another_process_draws_the_same_bytes() -> None:
+    code = (
+        "import hashlib; from models.backends.preview.drawing import Placeholder, draw; "
+        f"print(hashlib.sha256(draw({FOX!r})).hexdigest())"
+    )
+    root = Path(__file__).parents[2]
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)  # noqa: S603
+    assert other.stdout.strip() == hashlib.sha256(draw(FOX)).hexdigest()
+
+
+@pytest.mark.parametrize("change", [{"prompt": "a blue fox"}, {"seed": 8}])
+def test_prompt_and_seed_change_scenery_and_words(change: dict[str, object]) -> None:
+    other = draw(replace(FOX, **change))  # type: ignore[arg-type]
+    top_left = opened(draw(FOX)).getpixel((5, 5)), opened(other).getpixel((5, 5))
+    assert top_left[0] != top_left[1]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 64), (17, 900), (900, 17), (200, 150), (512, 512), (2048, 128)])
+def test_every_size_is_exact(size: tuple[int, int]) -> None:
+    assert opened(draw(replace(FOX, width=size[0], height=size[1]))).size == size
+
+
+@pytest.mark.parametrize("words", [{"model": "preview2"}, {"negative_prompt": "blur"}])
+def test_model_and_negative_prompt_are_written_into_the_panel(words: dict[str, str]) -> None:
+    box = differs(draw(FOX), draw(replace(FOX, **words)))  # type: ignore[arg-type]
+    assert box is not None
+    assert box[1] > 240 * 0.3
+
+
+def test_the_badge_says_what_it_is() -> None:
+    """The upper left corner is dark glass with white letters, whatever the scenery."""
+    corner = opened(draw(FOX)).crop((11, 11, 140, 30)).convert("L")
+    lowest, highest = corner.getextrema()
+    assert isinstance(lowest, int)
+    assert isinstance(highest, int)
+    assert lowest < 130
+    assert highest > 200
+
+
+def test_input_pictures_and_the_mask_are_shown() -> None:
+    red, blue = picture(colour=(255, 0, 0)), picture(colour=(0, 0, 255))
+    shown = opened(draw(replace(FOX, thumbnails=(("1. a.png", red), ("mask", blue)))))
+    assert differs(draw(FOX), draw(replace(FOX, thumbnails=(("1. a.png", red),)))) is not None
+    colours = shown.getcolors(320 * 240) or []
+    assert {(255, 0, 0), (0, 0, 255)} <= {colour for count, colour in colours if count > 500}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["红狐在雪地里", "大雪の中の狐", "눈속의여우", "Ünïcödéőł", "Рыжаялиса", "Ελλάδαώ", "繁體中文畫面", "₽€₩", "→≤①★"],
+)
+def test_the_fonts_have_the_scripts(text: str) -> None:
+    """A missing glyph would be drawn as the same box for every character."""
+    for name, run in runs(text):
+        missing = bytes(font(name, 24).getmask("\U0001f98a"))
+        assert missing not in {bytes(font(name, 24).getmask(char)) for char in run}
+
+
+def test_each_script_has_its_font_and_quotes_follow_it() -> None:
+    assert runs("say “hi” 他说“你好”") == [(EUROPEAN, "say “hi” "), (EAST_ASIAN, "他说“你好”")]
+
+
+def test_lines_break_between_words_and_between_chinese_characters() -> None:
+    assert wrapped("a red fox in the snow", 20, 100) == ["a red fox", "in the", "snow"]
+    lines = wrapped("一只在雪地里的红狐，电影感光线。", 20, 100)
+    assert "".join(lines) == "一只在雪地里的红狐，电影感光线。"
+    assert len(lines) > 3
+    assert not [line for line in lines if line[0] in "，。"]
+
+
+def test_a_word_longer_than_a_line_is_broken() -> None:
+    lines = wrapped("x" * 100, 20, 100)
+    assert "".join(lines) == "x" * 100
+    assert all(width_of(line, 20) <= 100 for line in lines)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=200) | st.text("永“”a —…。", max_size=200), st.integers(7, 40), st.integers(60, 600))
+def test_no_line_is_wider_than_its_room(text: str, size: int, width: int) -> None:
+    assert all(width_of(line, size) <= width + size * 2 for line in wrapped(text, size, width))
+    assert width_of(shortened(text, size, width), size) <= width + size
+
+
+def test_what_does_not_fit_ends_with_an_ellipsis() -> None:
+    lines = clipped(wrapped("word " * 50, 20, 100), 3, 20, 100)
+    assert len(lines) == 3
+    assert lines[-1].endswith("…")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.text(max_size=400), st.integers(16, 200), st.integers(16, 200))
+def test_any_text_can_be_drawn(prompt: str, width: int, height: int) -> None:
+    placeholder = replace(FOX, prompt=prompt, negative_prompt=prompt, width=width, height=height)
+    assert opened(draw(placeholder)).size == (width, height)
+
+
+def test_very_long_words_are_cut_before_they_are_measured() -> None:
+    """A prompt of a megabyte must not hold the thread."""
+    long = replace(FOX, prompt="永和" * 500_000, negative_prompt="i" * 1_000_000)
+    cut = replace(FOX, prompt="永和" * 2_000, negative_prompt="i" * 1_000)
+    assert differs(draw(replace(long, prompt="fox")), draw(replace(cut, prompt="fox"))) is None
+    assert opened(draw(long)).size == (320, 240)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ({}, (1024, 1024)),
+        ({"width": 300, "height": 200}, (300, 200)),
+        ({"width": 300, "height": 200, "aspect_ratio": "1:1"}, (300, 200)),
+        ({"aspect_ratio": "16:9"}, (1344, 768)),
+    ],
+)
+def test_the_asked_shape_is_drawn(shape: dict[str, object], size: tuple[int, int], clock: FakeClock) -> None:
+    (image,) = backend(clock).invoke(ask(**shape)).images
+    assert image.size == size
+
+
+def test_several_pictures_have_seeds_in_a_row(clock: FakeClock) -> None:
+    images = backend(clock).invoke(ask(n=3, seed=41, width=64, height=64)).images
+    assert [image.seed for image in images] == [41, 42, 43]
+    assert len({image.data for image in images}) == 3
+
+
+def test_a_random_seed_is_reported(clock: FakeClock) -> None:
+    seeds = {backend(clock).invoke(ask(width=64, height=64)).images[0].seed for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_without_a_simulated_duration_the_answer_is_immediate(clock: FakeClock) -> None:
+    outcome = backend(clock).submit(ask(width=64, height=64, notices=("Told before.",)))
+    assert isinstance(outcome, ImageResult)
+    assert (outcome.backend, outcome.model, outcome.notices) == ("preview", "preview", ("Told before.",))
+    assert clock.pauses == []
+
+
+def test_a_simulated_job_is_answered_by_another_process(clock: FakeClock) -> None:
+    """The state crosses the host as JSON with float64 numbers; a seed above 2^53 keeps its digits."""
+    job = backend(clock).submit(slow(10, seed=2**60, width=64, height=64, notices=("Told before.",)))
+    assert isinstance(job, dict)
+    travelled: dict[str, JsonValue] = json.loads(json.dumps(job), parse_int=float)
+    assert backend(clock).check(travelled) == Running("step 0/30")
+    clock.time += 5
+    assert backend(clock).check(travelled) == Running("step 15/30")
+    clock.time += 5
+    result = backend(clock).check(travelled)
+    assert isinstance(result, ImageResult)
+    assert result.images == backend(clock).invoke(ask(seed=2**60, width=64, height=64)).images
+    assert result.notices == ("Told before.",)
+
+
+def test_a_simulated_job_takes_its_time(clock: FakeClock) -> None:
+    started = clock.now()
+    backend(clock).invoke(slow(90, width=64, height=64))
+    assert 90 <= clock.now() - started < 92
+
+
+def test_a_job_longer_than_its_timeout_is_given_up_with_its_progress(clock: FakeClock) -> None:
+    with pytest.raises(ConnectionFailed, match=r"the job was still running \(step 15/30\)"):
+        backend(clock).invoke(slow(100, timeout=50))
+
+
+def test_a_simulated_job_says_that_it_forgets_the_pictures(clock: FakeClock) -> None:
+    photo = InputImage(picture(), "image/png", "a.png")
+    job = backend(clock).submit(slow(10, images=(photo,)))
+    assert isinstance(job, dict)
+    assert "not shown" in str(job["notices"])
+    assert len(json.dumps(job)) < 1000
+
+
+def test_input_pictures_reach_the_placeholder(clock: FakeClock) -> None:
+    photo = InputImage(picture(colour=(255, 0, 255)), "image/png", "a.png")
+    mask = InputImage(picture(mode="L", colour=255), "image/png", "mask.png")
+    plain = backend(clock).invoke(ask(seed=1, width=256, height=256)).images[0].data
+    edited = backend(clock).invoke(ask(seed=1, width=256, height=256, images=(photo,), mask=mask)).images[0].data
+    assert (255, 0, 255) in {colour for _, colour in opened(edited).getcolors(2**16) or []}
+    assert differs(plain, edited) is not None
+
+
+def test_more_pictures_than_fit_are_refused(clock: FakeClock) -> None:
+    photo = InputImage(picture(), "image/png")
+    with pytest.raises(BadRequest, match="at most 8"):
+        backend(clock).invoke(ask(images=(photo,) * 9))
