@@ -25,7 +25,7 @@ from sandbox import protocol
 from sandbox.credentials import Credentials, CredentialsFileError, load_credentials
 from sandbox.errors import HostError, PluginError
 from sandbox.files import FileStore, file_saver
-from sandbox.host import CallStatistics, Host, InvokeReply, PollingReply
+from sandbox.host import ROOT, CallStatistics, Host, InvokeReply, PollingReply
 from sandbox.inputs import InputError
 from sandbox.local_llm import Script
 from sandbox.node_factory import Services
@@ -36,7 +36,6 @@ from sandbox.report import call_lines, workflow_report
 from sandbox.status import StatusLine
 from sandbox.workflow import WorkflowError, WorkflowRun, run_workflow
 
-_ROOT = Path(__file__).parent.parent
 _USER_ERRORS = (CredentialsFileError, InputError, OSError, PackageError, ParameterError, WorkflowError)
 _DOWNLOAD_ERRORS = (HttpStatusError, RequestError)
 _SCRIPT: TypeAdapter[dict[str, str | dict[str, JsonValue]]] = TypeAdapter(dict[str, str | dict[str, JsonValue]])
@@ -112,7 +111,7 @@ def _credentials_path(arguments: argparse.Namespace) -> Path | None:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--credentials", metavar="FILE", help="JSON object of the provider's fields (credentials.json)")
-    common.add_argument("--plugin-dir", type=Path, default=_ROOT, help="folder of the plugin (this project)")
+    common.add_argument("--plugin-dir", type=Path, default=ROOT, help="folder of the plugin (this project)")
     common.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (out)")
     common.add_argument("--processes", type=int, default=1, help="plugin processes that share the calls (1)")
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A stand-in for Dify on this machine.")
@@ -131,8 +130,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i", "--input", action="append", default=[], metavar="NAME=VALUE", help="start input; a file as NAME=@path"
     )
-    parser.add_argument("--query", default="", help="the user's message to a chatflow")
-    parser.add_argument("--file", dest="files", action="append", type=Path, default=[], help="attachment to a chatflow")
+    parser.add_argument("--query", action="append", help="the user's message to a chatflow; repeat it for more turns")
+    parser.add_argument("--file", dest="files", action="append", type=Path, default=[], help="attachment to each turn")
     parser.add_argument(
         "--answers", type=Path, help="YAML: what other providers' LLM nodes answer, by node id or title"
     )
@@ -155,17 +154,22 @@ def _run(session: _Session) -> int:
     services = Services(
         host=session.host, store=session.store, credentials=session.credentials, script=_script(arguments.answers)
     )
+    runs = [_run_once(arguments, services, query) for query in arguments.query or [""]]
+    return DONE if all(run.status in {"succeeded", "partial-succeeded"} for run in runs) else REFUSED
+
+
+def _run_once(arguments: argparse.Namespace, services: Services, query: str) -> WorkflowRun:
     with StatusLine(f"running {arguments.file.name}") as status:
         run = run_workflow(
             arguments.file,
             dict(_input(text) for text in arguments.input),
             services,
-            query=arguments.query,
+            query=query,
             files=arguments.files,
             on_event=lambda run: _show_progress(status, run),
         )
     print(workflow_report(run))
-    return DONE if run.status in {"succeeded", "partial-succeeded"} else REFUSED
+    return run
 
 
 def _show_progress(status: StatusLine, run: WorkflowRun) -> None:

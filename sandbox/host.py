@@ -21,7 +21,9 @@ from sandbox.protocol import Chunk, Image, JsonObject, LlmResult, PollingResult,
 type Values = Mapping[str, JsonValue]
 type Messages = Sequence[Mapping[str, JsonValue]]
 
-_WHOLE_SECOND_CHECKS = 240
+ROOT = Path(__file__).parent.parent
+
+_MOST_CHECKS = 240
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ class Host:
     died is started again when its turn comes.
 
     Args:
-        plugin_dir: folder with the plugin's `manifest.yaml` and `main.py`.
+        plugin_dir: folder with the plugin's `manifest.yaml` and `main.py`; this project by default.
         provider: bare provider name sent with each call; default: the `name` of the plugin's manifest.
         processes: how many plugin processes share the work.
         environment: added to the environment of the plugin processes.
@@ -136,7 +138,7 @@ class Host:
     def __init__(
         self,
         *,
-        plugin_dir: Path | str = ".",
+        plugin_dir: Path | str = ROOT,
         provider: str | None = None,
         processes: int = 1,
         environment: Mapping[str, str] | None = None,
@@ -286,7 +288,7 @@ class Host:
 
         """
         reply = self.start_polling(model, credentials, messages, parameters, json_schema=json_schema)
-        for _ in range(_WHOLE_SECOND_CHECKS):
+        for _ in range(_MOST_CHECKS):
             if on_check is not None:
                 on_check(reply)
             if reply.status != "running":
@@ -295,7 +297,7 @@ class Host:
             reply = self.check_polling(model, credentials, reply.plugin_state or {})
         if reply.status != "running":
             return reply
-        msg = f"the job was still running after {_WHOLE_SECOND_CHECKS} checks"
+        msg = f"the job was still running after {_MOST_CHECKS} checks"
         raise CallTimeoutError(msg)
 
     def validate_provider_credentials(self, credentials: Values) -> None:

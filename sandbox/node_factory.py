@@ -17,6 +17,7 @@ from graphon.nodes.llm import LLMNode, LLMNodeData
 from graphon.nodes.llm.runtime_protocols import LLMProtocol
 
 from sandbox.code_runner import code_executor
+from sandbox.conversation import Conversation
 from sandbox.credentials import Credentials
 from sandbox.files import FileStore, HostHttpClient, file_saver
 from sandbox.host import Host
@@ -36,7 +37,8 @@ class Services:
         store: files.
         credentials: what the host has stored for the plugin's provider and models.
         script: answers of the local stand-in, by node id or title.
-        polling: the engine's limits for polling; None for its defaults (checks every 1 to 30 s).
+        polling: the engine's limits for polling; by default checks every 1 to 30 s.
+        conversation: earlier turns of a chatflow.
 
     """
 
@@ -45,6 +47,7 @@ class Services:
     credentials: Credentials = field(default_factory=Credentials)
     script: Script = field(default_factory=dict)
     polling: LLMPollingConfig = field(default_factory=LLMPollingConfig)
+    conversation: Conversation = field(default_factory=Conversation)
 
     def model(self, node_id: str, data: Mapping[str, Any]) -> LLMProtocol:
         """The model behind a node: the plugin's, or the local stand-in for every other provider."""
@@ -85,6 +88,7 @@ class NodeFactory(engine.SlimDslNodeFactory):
             init_params=self.init_params,
             runtime_state=self.runtime_state,
             model_instance=self.services.model(request.node_id, request.data_payload),
+            memory=self.services.conversation,
             llm_file_saver=file_saver(self.services.store),
             prompt_message_serializer=engine._PassthroughPromptMessageSerializer(),  # noqa: SLF001
             jinja2_template_renderer=engine._DefaultJinja2TemplateRenderer(),  # noqa: SLF001

@@ -106,6 +106,8 @@ def run_workflow(
     """
     Run an app from its DSL (text, or the path of the file).
 
+    A chatflow's turn joins the conversation of `services`, so that the next run of the same services remembers it.
+
     Args:
         dsl: YAML with `kind: app` and mode `workflow` or `advanced-chat`.
         inputs: values of the start node; `Path`s (or lists of them) for files.
@@ -123,14 +125,27 @@ def run_workflow(
 
     """
     document = _document(_read(dsl) if isinstance(dsl, Path) else dsl)
+    written_before = len(services.store.written)
     with use_workflow_file_runtime(services.store):
-        engine = _engine(document, inputs, services, system={"query": query, "files": _uploads(files, services)})
+        uploads = [upload(path, services.store) for path in files]
+        dialogue_count = len(services.conversation.turns)
+        system = {"query": query, "files": uploads, "dialogue_count": dialogue_count}
+        engine = _engine(document, inputs, services, system=system)
         recorder = _Recorder(_model_labels(document, services))
         for event in _events(engine):
             recorder.record(event)
             if on_event is not None:
                 on_event(recorder.run)
-        return recorder.finish(services)
+        run = recorder.finish()
+        run.files = tuple(services.store.written[written_before:])
+        if "answer" in run.outputs:
+            services.conversation.add(query, uploads, run.outputs["answer"], _pictures(run))
+        return run
+
+
+def _pictures(run: WorkflowRun) -> list[File]:
+    """What Dify attaches to a chatflow's message."""
+    return [file for node in run.nodes if node.type == BuiltinNodeTypes.LLM for file in node.outputs.get("files", ())]
 
 
 def _events(engine: Engine) -> Iterator[EngineEvent]:
@@ -152,10 +167,6 @@ def _model_labels(document: DslDocument, services: Services) -> dict[str, str]:
         node_id: str(model["name"]) if model["provider"] == services.host.provider else f"{model['name']} ({LABEL})"
         for node_id, model in models.items()
     }
-
-
-def _uploads(files: Sequence[Path], services: Services) -> list[File]:
-    return [upload(path, services.store) for path in files]
 
 
 def _read(path: Path) -> str:
@@ -269,9 +280,8 @@ class _Recorder:
             case GraphRunFailedEvent():
                 self._close("failed", {}, event.error)
 
-    def finish(self, services: Services) -> WorkflowRun:
+    def finish(self) -> WorkflowRun:
         self.run.seconds = time.perf_counter() - self._started
-        self.run.files = tuple(services.store.written)
         return self.run
 
     def _begin(self, event: NodeRunStartedEvent) -> None:

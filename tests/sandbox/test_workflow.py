@@ -1,5 +1,6 @@
 """Apps run on the real engine, with the plugin's process behind their LLM nodes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,20 @@ def test_a_chatflow_answers_the_query_with_text_and_picture(services: Services) 
     run = run_workflow(dsl, {}, services, query="a fox")
     assert run.outputs["answer"].startswith("Here: a fox\n![](http://localhost/files/tools/")
     assert len(run.files) == 1
+
+
+def test_a_chatflow_remembers_earlier_turns_with_their_pictures(services: Services) -> None:
+    memory: JsonObject = {"window": {"enabled": True, "size": 1}, "query_prompt_template": "{{#sys.query#}}"}
+    paint = llm("Paint.", memory=memory)
+    echo = llm("Paint.", memory=memory, parameters={"act": "echo"})
+    for query, node in (("forgotten", paint), ("a red fox", paint)):
+        dsl = app("start -> llm", "llm -> answer", mode="advanced-chat", start=start(), llm=node, answer=answer("done"))
+        run_workflow(dsl, {}, services, query=query)
+    dsl = app("start -> llm", "llm -> a", mode="advanced-chat", start=start(), llm=echo, a=answer("{{#llm.text#}}"))
+    messages = json.loads(run_workflow(dsl, {}, services, query="now blue").outputs["answer"])["messages"]
+    assert [message["role"] for message in messages] == ["user", "user", "assistant", "user"]
+    assert [messages[index]["content"] for index in (0, 1, 3)] == ["Paint.", "a red fox", "now blue"]
+    assert [part["type"] for part in messages[2]["content"]] == ["image", "text"]
 
 
 def test_another_providers_node_is_answered_by_the_labelled_stand_in(services: Services) -> None:
