@@ -1,10 +1,16 @@
 """`dify_plugin` comes first: importing it patches the sockets that everything else uses."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import dify_plugin  # noqa: F401
 import pytest
 
 from models.backends.openai_images.detect import FINDINGS
+from sandbox import Host
 from tests.fakes import FakeClock
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -16,3 +22,10 @@ def clock() -> FakeClock:
 def _forget_servers() -> None:
     """A port may belong to another fake server in the next test."""
     FINDINGS.kept.clear()
+
+
+@pytest.fixture(scope="session")
+def plugin() -> Iterator[Host]:
+    """The plugin as the host runs it: two processes that share the calls, so that start and check meet different ones."""
+    with Host(plugin_dir=ROOT, processes=2) as host:
+        yield host

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,7 @@ from sandbox import Host
 from sandbox.files import FileStore
 from sandbox.node_factory import Services
 
-ROOT = Path(__file__).parents[2]
 QUICK = LLMPollingConfig(min_check_interval_seconds=0.05, max_check_interval_seconds=0.05, wake_interval_seconds=0.05)
-
-
-@pytest.fixture(scope="session")
-def plugin() -> Iterator[Host]:
-    """Two processes of this plugin: start and check of a job meet different ones."""
-    with Host(plugin_dir=ROOT, processes=2) as host:
-        yield host
 
 
 @pytest.fixture
