@@ -12,7 +12,7 @@ import responses
 
 from models.backends import registry
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.openai_images.backend import OpenAIImages, root_of
+from models.backends.openai_images.backend import OpenAIImages, resolved, root_of
 from models.request import ImageRequest, InputImage
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.openai_images import FakeOpenAIImages, Fault
@@ -209,6 +209,21 @@ def test_base_urls_work_with_and_without_v1(servers: Servers, tail: str) -> None
 def test_the_address_before_v1_keeps_its_prefix() -> None:
     assert root_of("https://gate.test/llm/v1/") == "https://gate.test/llm"
     assert root_of("https://gate.test/v1beta") == "https://gate.test/v1beta"
+
+
+@pytest.mark.parametrize(
+    ("base", "address", "url"),
+    [
+        ("http://gpu:1", "/v1/images/7/content", "http://gpu:1/v1/images/7/content"),
+        ("http://gpu:1/sg", "/v1/images/7/content", "http://gpu:1/sg/v1/images/7/content"),
+        ("http://gpu:1/sg", "/sg/out/7.png", "http://gpu:1/sg/out/7.png"),
+        ("http://gpu:1/sg", "out/7.png", "http://gpu:1/sg/out/7.png"),
+        ("http://gpu:1/sg", "//cdn.test/7.png", "http://cdn.test/7.png"),
+        ("http://gpu:1/sg", "https://cdn.test/7.png?a=%2F", "https://cdn.test/7.png?a=%2F"),
+    ],
+)
+def test_a_path_in_an_answer_is_below_the_address(base: str, address: str, url: str) -> None:
+    assert resolved(base, address) == url
 
 
 def test_the_services_with_one_address_need_none() -> None:

@@ -183,3 +183,20 @@ def test_a_model_that_another_server_does_not_list_is_only_mentioned() -> None:
 def test_known_models_are_the_listed_ones() -> None:
     with FakeOpenAIImages("localai", key=MARKER_KEY) as server:
         assert bound(server.url, "x").known_models() == ["stablediffusion", "qwen-image-edit"]
+
+
+@pytest.mark.parametrize("dialect", ["vllm_omni", "sglang"])
+def test_a_server_for_text_is_refused_although_its_model_list_looks_right(dialect: str) -> None:
+    with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
+        server.lacks = {"/v1/images/generations", "/v1/images/edits"}
+        with pytest.raises(BadRequest) as caught:
+            bound(server.url, "Qwen/Qwen-Image").check_access()
+    assert "has no images API" in str(caught.value)
+    assert "--omni" in caught.value.next_step
+
+
+def test_a_version_that_does_not_edit_is_told() -> None:
+    model = "Qwen/Qwen-Image-Edit"
+    with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=(model,)) as server:
+        server.lacks = {"/v1/images/edits"}
+        assert "does not edit" in bound(server.url, model).check_access()[-1]

@@ -106,6 +106,7 @@ class FakeOpenAIImages:
         self.ignored: list[str] = []
         self.files: dict[str, bytes] = {}
         self.address_for_files = ""
+        self.lacks: set[str] = set()
         self.stopping = threading.Event()
         self._http = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"fake": self}))
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -137,6 +138,11 @@ class FakeOpenAIImages:
     def posts(self) -> list[Seen]:
         return [seen for seen in self.seen if seen.method == "POST"]
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """The POST endpoints; a test may take some away, as older versions lack them."""
+        return {path: body for path, body in _PATHS[self.dialect].items() if path not in self.lacks}
+
     # What a GET is answered.
 
     def get(self, path: str) -> tuple[int, object]:
@@ -144,6 +150,8 @@ class FakeOpenAIImages:
             return 200, {"object": "list", "data": [self._card(model) for model in self.models]}
         if path in self.files:
             return 200, self.files[path]
+        if path in self.paths and self.dialect in {"vllm_omni", "sglang", "localai"}:
+            return 405, {"detail": "Method Not Allowed"}
         return _HEALTH[self.dialect].get(path, (404, _not_found(self.dialect)))
 
     def _card(self, model: str) -> dict[str, object]:
@@ -567,7 +575,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        wanted = _PATHS[self.fake.dialect].get(self.path)
+        wanted = self.fake.paths.get(self.path)
         if wanted is None:
             return self._send(404, _not_found(self.fake.dialect))
         kind = self.headers.get("Content-Type", "")

@@ -13,10 +13,10 @@ from urllib.parse import urljoin, urlsplit
 from models.backends.base import Backend, Capabilities
 from models.backends.download import download
 from models.backends.errors import BadRequest, ServerUnavailable, unsupported
-from models.backends.http import Service, basic_auth, bearer_auth, split_userinfo
+from models.backends.http import Service, basic_auth, bearer_auth, join_url, split_userinfo
 from models.backends.openai_images.answer import Found, is_picture, pictures
 from models.backends.openai_images.build import Wire, build
-from models.backends.openai_images.detect import Finding, ask, glance, hosted, recognise
+from models.backends.openai_images.detect import Finding, ask, glance, has_endpoint, hosted, recognise
 from models.backends.openai_images.dialects import AUTO, DIALECTS, OPENAI, Dialect
 from models.backends.openai_images.families import NEWEST_AT_OPENAI, family_of
 from models.backends.openai_images.prepare import prepared
@@ -68,7 +68,7 @@ class OpenAIImages(Backend):
             base_url=root,
             clock=self.clock,
             settings=f"`{access.field('base_url')}` {access.place}",
-            headers={**login, "Accept": "application/json"},
+            headers=login,
             secrets=tuple(secret for secret in (*access.secrets, password) if secret),
             explain=Refusals(access).explain,
         )
@@ -175,7 +175,7 @@ class OpenAIImages(Backend):
         The server's own origin is asked with the login, any other without; private addresses only where the user's
         own base URL is.
         """
-        url = urljoin(f"{service.base_url}/", address)
+        url = resolved(service.base_url, address)
         home, there = urlsplit(service.base_url), urlsplit(url)
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
             path = f"{there.path}?{there.query}" if there.query else there.path
@@ -195,10 +195,29 @@ class OpenAIImages(Backend):
 
     def check_access(self) -> Sequence[str]:
         self.require_access()
-        finding = ask(self.service, Deadline.after(self.clock, CHECK_SECONDS))
-        dialect = self.chosen or finding.dialect
-        server = self.server(replace(finding, dialect=dialect))
-        return [*_taken(self.chosen, finding), *self._model_said(server, finding)]
+        deadline = Deadline.after(self.clock, CHECK_SECONDS)
+        finding = ask(self.service, deadline)
+        server = self.server(replace(finding, dialect=self.chosen or finding.dialect))
+        return [
+            *_taken(self.chosen, finding),
+            *self._model_said(server, finding),
+            *self._endpoints_said(server, deadline),
+        ]
+
+    def _endpoints_said(self, server: Server, deadline: Deadline) -> list[str]:
+        """A vLLM or SGLang server for text looks the same from its model list; its missing endpoints tell."""
+        dialect = server.dialect
+        if not dialect.tells_root:
+            return []
+        if not has_endpoint(self.service, dialect.generate.path, deadline):
+            raise BadRequest(
+                f"{self.service.base_url} has no images API",
+                f"it looks like {dialect.title}, and /{dialect.generate.path} is not there",
+                "Start the server with an image model (vLLM: `vllm serve <model> --omni`)",
+            )
+        if server.images and not has_endpoint(self.service, dialect.edit.path, deadline):
+            return [f"The server has no /{dialect.edit.path}: it paints and does not edit; newer versions do."]
+        return []
 
     def _model_said(self, server: Server, finding: Finding) -> list[str]:
         listed = [model.id for model in finding.models]
@@ -221,6 +240,13 @@ class OpenAIImages(Backend):
     def known_models(self) -> Sequence[str]:
         finding = self._glanced()
         return [model.id for model in finding.models] if finding else []
+
+
+def resolved(base_url: str, address: str) -> str:
+    """The absolute address of a picture. A path is below the base: a server knows nothing of the prefix of its proxy."""
+    prefix = urlsplit(base_url).path
+    below = address.startswith("/") and not address.startswith(("//", f"{prefix}/"))
+    return join_url(base_url, address) if prefix and below else urljoin(f"{base_url}/", address)
 
 
 _ENDPOINT = re.compile(r"/v1(/(images|models)(/\w+)?)?$")

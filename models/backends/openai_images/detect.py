@@ -14,6 +14,7 @@ The tells, in this order:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
@@ -126,6 +127,14 @@ def _answers(service: Service, page: str, deadline: Deadline) -> bool:
         return False
     # A web front end that answers every path with its page is no LocalAI.
     return "html" not in reply.headers.get("content-type", "")
+
+
+def has_endpoint(service: Service, path: str, deadline: Deadline) -> bool:
+    """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, and paints nothing."""
+    reply = service.request(
+        "GET", path, attempt="Looking for the images API", deadline=deadline, retries=ONCE, accept=_NOT_THERE
+    )
+    return reply.status != HTTPStatus.NOT_FOUND
 
 
 @dataclass
