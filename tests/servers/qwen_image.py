@@ -17,11 +17,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image, UnidentifiedImageError
+
+from tests.servers.busy import BusyServer
 
 GOOD_KEY = "sk-test-good"
 SIGNATURE = "Expires=1795000000&OSSAccessKeyId=LTAI&Signature=abc%2Bd%2F%3D"
@@ -162,14 +164,13 @@ class FakeModelStudio:
         self._pictures: dict[str, bytes] = {}
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: BusyServer | None = None
 
     # Running
 
     def start(self, port: int = 0) -> "FakeModelStudio":
         handler = type("Handler", (_Handler,), {"studio": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self._server.daemon_threads = True
+        self._server = BusyServer(("127.0.0.1", port), handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 

@@ -16,10 +16,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar, Self
 
 from PIL import Image
+
+from tests.servers.busy import BusyServer
 
 KEY = "sk-fake-stability-key"
 MAX_BODY = 10 * 1024 * 1024
@@ -215,12 +217,11 @@ class FakeStability:
     _arrivals: deque[float] = field(default_factory=deque)
     _locked_until: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _server: ThreadingHTTPServer | None = None
+    _server: BusyServer | None = None
 
     def start(self) -> Self:
         handler = type("Handler", (_Handler,), {"fake": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
-        self._server.daemon_threads = True
+        self._server = BusyServer(("127.0.0.1", self.port), handler)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 

@@ -1,0 +1,180 @@
+"""The plugin as a whole, through its real process: what the host and its users may rely on whatever the model."""
+
+import io
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+from pydantic import JsonValue
+
+from models.catalog import cards
+from sandbox import Host, protocol
+from sandbox.errors import PluginError
+from sandbox.protocol import image_part, user
+from tests.fakes import MARKER_KEY, picture
+from tests.servers.stability import FakeStability
+
+MAX_LINE = 5_000_000
+FIVE = {
+    "InvokeAuthorizationError",
+    "InvokeRateLimitError",
+    "InvokeBadRequestError",
+    "InvokeServerUnavailableError",
+    "InvokeConnectionError",
+}
+SCHEMA: dict[str, JsonValue] = {
+    "type": "object",
+    "properties": {"seed": {"type": "integer"}, "image_url": {"type": "string"}, "notices": {"type": "array"}},
+}
+
+
+@pytest.fixture
+def stability() -> Iterator[FakeStability]:
+    with FakeStability(key=MARKER_KEY, balance=1e6) as fake:
+        yield fake
+
+
+def credentials(fake: FakeStability) -> dict[str, JsonValue]:
+    return {"stability_api_key": MARKER_KEY, "stability_base_url": fake.url}
+
+
+def decoded(image: protocol.Image) -> Image.Image:
+    shown = Image.open(io.BytesIO(image.data))
+    shown.load()
+    return shown
+
+
+def png_of(megabytes: float, *, noise: bool = False) -> bytes:
+    """An uncompressed PNG: of noise, which nothing makes smaller without loss, or of one colour."""
+    side = int((megabytes * 1e6 / 3) ** 0.5)
+    pixels = os.urandom(side * side * 3) if noise else bytes(side * side * 3)
+    out = io.BytesIO()
+    Image.frombytes("RGB", (side, side), pixels).save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
+def test_every_predefined_model_is_known_with_polling(plugin: Host) -> None:
+    for model, card in cards().items():
+        schema = plugin.model_schema(model, {})
+        assert schema is not None
+        assert schema["model"] == model
+        assert {"polling", "structured-output"} <= set(schema["features"])  # type: ignore[arg-type]
+        assert len(schema["parameter_rules"]) == len(card.rules)  # type: ignore[arg-type]
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(plugin: Host) -> None:
+    with pytest.raises(PluginError, match="Choose one of") as refusal:
+        plugin.invoke("no-such-model", {}, [user("a fox")])
+    assert refusal.value.error_type == "InvokeBadRequestError"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"cfg_scale": "much"}, "The parameter `cfg_scale` cannot be 'much'. Give a number."),
+        ({"aspect_ratio": "7:5"}, "The parameter `aspect_ratio` cannot be '7:5'."),
+        ({"output_quality": 0}, "The parameter `output_quality` cannot be '0'. Give between 1 and 100."),
+    ],
+)
+def test_a_bad_value_is_a_sentence_not_the_sdks_bare_error(
+    plugin: Host, stability: FakeStability, parameters: dict[str, JsonValue], sentence: str
+) -> None:
+    with pytest.raises(PluginError) as refusal:
+        plugin.invoke("sd3.5-medium", credentials(stability), [user("a fox")], parameters)
+    assert refusal.value.error_type == "InvokeBadRequestError"
+    assert refusal.value.message.startswith(sentence)
+    polled = plugin.start_polling("sd3.5-medium", credentials(stability), [user("a fox")], parameters)
+    assert (polled.status, polled.error) == ("failed", refusal.value.message)
+    assert not stability.requests
+
+
+def test_values_typed_by_workflow_variables_mean_the_same(plugin: Host, stability: FakeStability) -> None:
+    for seed in (42, "42", 42.0):
+        reply = plugin.invoke("sd3.5-medium", credentials(stability), [user("a fox --details")], {"seed": seed})
+        assert '"seed": 42' in reply.text
+
+
+def test_a_model_whose_service_is_not_filled_names_the_field(plugin: Host) -> None:
+    with pytest.raises(PluginError, match="Fill `stability_api_key` in the provider's settings"):
+        plugin.invoke("stable-image-core", {}, [user("a fox")])
+
+
+def test_an_empty_form_may_be_saved(plugin: Host) -> None:
+    plugin.validate_provider_credentials({})
+
+
+def test_a_form_is_refused_with_a_sentence_for_each_service_that_fails(plugin: Host, stability: FakeStability) -> None:
+    form = {**credentials(stability), "stability_api_key": "sk-wrong", "comfyui_base_url": "http://127.0.0.1:9"}
+    with pytest.raises(PluginError) as refusal:
+        plugin.validate_provider_credentials(form)
+    assert "Stability AI: " in refusal.value.message
+    assert "ComfyUI: " in refusal.value.message
+    assert "`stability_api_key`" in refusal.value.message
+    assert "`comfyui_base_url`" in refusal.value.message
+
+
+def test_tokens_are_not_counted(plugin: Host) -> None:
+    assert plugin.num_tokens("stable-image-core", {}, [user("a fox")]) == 0
+
+
+def test_no_error_names_a_key_and_all_are_of_the_five(plugin: Host, stability: FakeStability) -> None:
+    form = {**credentials(stability), "stability_api_key": f"{MARKER_KEY}-wrong"}
+    with pytest.raises(PluginError) as refusal:
+        plugin.invoke("sd3.5-medium", form, [user("a fox")])
+    assert refusal.value.error_type in FIVE
+    assert MARKER_KEY not in str(refusal.value.__dict__)
+    for index in range(2):
+        assert MARKER_KEY not in str(plugin.process(index).log_messages)
+
+
+def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Host, stability: FakeStability) -> None:
+    noisy, plain = png_of(9.9, noise=True), png_of(9.9)
+    pictures = itertools.chain([noisy], itertools.repeat(plain))
+    stability.picture = lambda *_: next(pictures)
+    restarts = plugin.restarts
+    reply = plugin.start_polling(
+        "stable-diffusion-xl", credentials(stability), [user("a fox --n 10 --details")], json_schema=SCHEMA
+    )
+    assert reply.status == "succeeded", reply.error
+    assert reply.statistics.largest_line < MAX_LINE
+    assert len(reply.images) == 10
+    assert all(min(decoded(image).size) >= 256 for image in reply.images)
+    assert "because one answer to Dify holds at most 5 MB" in reply.text
+    assert plugin.restarts == restarts
+
+
+def test_a_streaming_caller_gets_one_picture_per_line(plugin: Host, stability: FakeStability) -> None:
+    big = png_of(6)
+    stability.picture = lambda *_: big
+    reply = plugin.invoke("stable-diffusion-xl", credentials(stability), [user("a fox --n 3")], stream=True)
+    assert len(reply.chunks) == 3
+    assert reply.statistics.largest_line < MAX_LINE
+    assert [chunk.delta.usage is not None for chunk in reply.chunks] == [False, False, True]
+
+
+def test_many_users_at_once_get_their_own_answers(plugin: Host, stability: FakeStability) -> None:
+    seeds: dict[int, str] = {}
+
+    def ask(seed: int) -> None:
+        reply = plugin.invoke("sd3.5-medium", credentials(stability), [user(f"fox {seed} --details --seed {seed}")])
+        seeds[seed] = reply.text
+
+    workers = [threading.Thread(target=ask, args=(seed,)) for seed in range(1, 41)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(seeds) == 40
+    assert all(f'"seed": {seed},' in text for seed, text in seeds.items())
+
+
+def test_an_input_image_reaches_the_service(plugin: Host, stability: FakeStability) -> None:
+    plugin.invoke(
+        "sd3.5-medium",
+        credentials(stability),
+        [user(image_part(picture(256, 256)), "make it blue --strength 0.4")],
+    )
+    assert b"make it blue" in stability.requests[-1].body
