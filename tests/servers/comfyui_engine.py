@@ -251,6 +251,7 @@ class Engine:
             if not alive.is_set():
                 return
             with self.lock:
+                self.executed.append(task.prompt_id)
                 self.history[task.prompt_id] = entry
                 self.running = None
             self._status()
@@ -283,7 +284,6 @@ class Engine:
             log("execution_error", node_id=current, node_type=task.graph[current]["class_type"], executed=[],
                 exception_message=f"{error.text}\n", exception_type=error.kind, traceback=TRACEBACK,
                 current_inputs={"image": ["tensor([[[0.2]]])"]}, current_outputs=[])  # fmt: skip
-        self.executed.append(task.prompt_id)
         return {
             "prompt": task.item,
             "outputs": outputs,

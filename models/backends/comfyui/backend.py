@@ -12,9 +12,10 @@ from models.backends.comfyui.definitions import Definitions
 from models.backends.comfyui.events import Progress
 from models.backends.comfyui.fill import Filled
 from models.backends.comfyui.graph import Graph, RawGraph
-from models.backends.comfyui.listening import Ears
+from models.backends.comfyui.listening import Ears, Opener
 from models.backends.comfyui.own_rules import EXTRA_RULES
 from models.backends.comfyui.shipped import Shipped
+from models.backends.comfyui.socket import open_socket
 from models.backends.comfyui.source import read_source
 from models.backends.comfyui.state import JobState
 from models.backends.comfyui.tracking import LOOK_SECONDS, Made, Tracker
@@ -46,6 +47,7 @@ class ComfyUIBackend(JobBackend):
         super().__init__(model, clock)
         self.server = connect(model.access, clock)
         self.definitions = Definitions(self.server)
+        self.opener: Opener = open_socket
         self._ears: Ears | None = None
 
     # The workflow
@@ -166,7 +168,9 @@ class ComfyUIBackend(JobBackend):
 
     def _listening_to(self, state: JobState) -> Ears:
         titles = {node.id: node.title or node.class_type for node in Graph.of(state.graph).nodes.values()}
-        return Ears(self.server.service, state.client_id, Progress(state.ids, titles, self._say), self.clock)
+        return Ears(
+            self.server.service, state.client_id, Progress(state.ids, titles, self._say), self.clock, self.opener
+        )
 
     def _say(self, words: str) -> None:
         self.on_progress(Running(words))

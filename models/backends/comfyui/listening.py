@@ -6,7 +6,7 @@ from typing import Protocol
 
 from models.backends.comfyui.events import Event, Progress
 from models.backends.comfyui.memory import Memory
-from models.backends.comfyui.socket import NoSocket, open_socket
+from models.backends.comfyui.socket import NoSocket
 from models.backends.http import Service
 from models.clock import Clock, Deadline
 
@@ -33,7 +33,7 @@ class Ears:
     client_id: str
     progress: Progress
     clock: Clock
-    opener: Opener = open_socket
+    opener: Opener
     _socket: Socket | None = field(default=None, init=False)
     _tried: float = field(default=0.0, init=False)
 

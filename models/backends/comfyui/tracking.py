@@ -44,6 +44,7 @@ class Tracker:
     workflow: JsonValue = None
     at_work: bool = field(default=False, init=False)
     """Whether the last look at the queue found the job running."""
+    _seen: Running = field(default_factory=Running, init=False)
     _entries: dict[str, Entry] = field(default_factory=dict, init=False)
 
     # Handing over
@@ -99,7 +100,9 @@ class Tracker:
         waiting = [run for run in state.runs if run.prompt_id not in self._entries]
         if not waiting:
             return self._collected(state)
-        return self._placed(state, waiting) if places else Running("running")
+        if places:
+            self._seen = self._placed(state, waiting)
+        return self._seen
 
     def _read_history(self, runs: Iterable[Run]) -> None:
         for run in runs:

@@ -1,9 +1,15 @@
 """Workflows of the kind that the recorded servers ran, and a backend for them."""
 
 import json
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from models.backends.comfyui.backend import ComfyUIBackend
+from models.backends.comfyui.events import Event
+from models.backends.comfyui.listening import Socket
+from models.backends.comfyui.socket import open_socket
+from models.backends.http import Service
 from models.clock import Clock
 from models.request import ImageRequest
 from tests.servers.comfyui import ComfyUIServer
@@ -85,3 +91,45 @@ def backend_for(server: ComfyUIServer | str, graph: Graph, clock: Clock | None =
 
 def asked(prompt: str = "a red fox", **changes: Any) -> ImageRequest:
     return ImageRequest(model="my-workflow", prompt=prompt, timeout=changes.pop("timeout", 30.0), **changes)
+
+
+@dataclass
+class HurriedClock:
+    """The real clock at many times its speed: what a user waits for in seconds takes a test some milliseconds."""
+
+    speed: float = 20.0
+    started: float = field(default_factory=time.time)
+
+    def now(self) -> float:
+        return self.started + (time.time() - self.started) * self.speed
+
+    def monotonic(self) -> float:
+        return self.now()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / self.speed)
+
+
+@dataclass
+class HurriedSocket:
+    """A socket whose patience is measured on that clock."""
+
+    socket: Socket
+    speed: float
+
+    def next(self, seconds: float) -> Event | None:
+        return self.socket.next(seconds / self.speed)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def hurried(server: ComfyUIServer | str, graph: Graph, speed: float = 20.0) -> ComfyUIBackend:
+    """`backend_for`, on a clock at many times the real speed."""
+    backend = backend_for(server, graph, HurriedClock(speed))
+
+    def opener(service: Service, client_id: str) -> Socket:
+        return HurriedSocket(open_socket(service, client_id), speed)
+
+    backend.opener = opener
+    return backend

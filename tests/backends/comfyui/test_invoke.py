@@ -29,6 +29,12 @@ def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: Com
     assert server.bytes_sent < 20_000
 
 
+def test_a_job_that_takes_its_time_costs_no_more_requests(server: ComfyUIServer) -> None:
+    """The socket tells when it is over: nobody asks in between."""
+    backend_for(server, slow(1.5, steps=3)).invoke(asked())
+    assert [line.split("/")[1] for line in server.requests] == ["ws", "prompt", "history", "view"]
+
+
 def test_the_request_stands_in_the_graph_and_its_seed_in_the_result(server: ComfyUIServer) -> None:
     result = backend_for(server, sampled()).invoke(
         asked('"quotes" and\nlines', seed=7, steps=2, width=128, height=64, negative_prompt="fog")

@@ -1,0 +1,237 @@
+"""What goes wrong on the way, against the stand-in server over real HTTP: nothing hangs, nothing runs twice unseen,
+nothing finished is lost."""
+
+import json
+from typing import Any
+
+import gevent
+import pytest
+
+from models.backends.base import Job, Running
+from models.backends.comfyui.backend import ComfyUIBackend
+from models.backends.comfyui.state import JobState
+from models.backends.errors import ConnectionFailed, ImageError, ServerUnavailable
+from models.clock import Deadline
+from models.result import ImageResult
+from tests.backends.comfyui.jobs import asked, hurried, sampled, slow
+from tests.servers.comfyui import ComfyUIServer, Fault, SocketMode, wait_until
+
+AGAIN = "was submitted again"
+
+
+def submitted(backend: ComfyUIBackend, **changes: Any) -> Job:
+    job = backend.submit(asked(**changes))
+    # Between two calls of the host a job is JSON text.
+    again: Job = json.loads(json.dumps(job))
+    return again
+
+
+def prompt_id(job: Job) -> str:
+    return JobState.load(job).ids[0]
+
+
+def watched(backend: ComfyUIBackend, job: Job, seconds: float = 60.0) -> Running | ImageResult:
+    clock = backend.clock
+    return backend.watch(job, Deadline.after(clock, seconds), started=clock.now())
+
+
+def finished(backend: ComfyUIBackend, job: Job, seconds: float = 60.0) -> ImageResult:
+    seen = watched(backend, job, seconds)
+    assert isinstance(seen, ImageResult)
+    return seen
+
+
+@pytest.mark.parametrize("sockets", ["forbidden", "silent", "mute", "dropping"])
+def test_a_socket_that_fails_in_any_way_loses_no_job(server: ComfyUIServer, sockets: SocketMode) -> None:
+    server.sockets = sockets
+    result = hurried(server, slow(0.1)).invoke(asked(timeout=200))
+    assert len(result.images) == 1
+    assert server.count("POST /prompt") == 1
+
+
+def test_a_forbidden_socket_is_not_asked_for_with_every_picture(server: ComfyUIServer) -> None:
+    server.sockets = "forbidden"
+    for seed in range(3):
+        hurried(server, slow()).invoke(asked(seed=seed))
+    assert server.count("GET /ws") == 1
+
+
+def test_a_socket_that_drops_is_opened_again_and_heard(server: ComfyUIServer) -> None:
+    server.sockets = "dropping"
+    server.engine.gate.clear()
+    backend = hurried(server, slow(steps=2))
+    words: list[str] = []
+    backend.on_progress = lambda running: words.append(running.progress)
+    job = submitted(backend)
+    wait_until(lambda: server.engine.running)
+    seen = watched(backend, job, seconds=5.0)
+    assert isinstance(seen, Running)
+    server.sockets = "open"
+    gevent.spawn_later(0.2, server.engine.gate.set)
+    finished(backend, job)
+    assert "step 2/2" in words
+
+
+@pytest.mark.parametrize("fault", ["lost_answer", "lost_request", "bad_gateway"])
+def test_a_submission_whose_answer_is_lost_runs_exactly_once(server: ComfyUIServer, fault: Fault) -> None:
+    server.faults["POST /prompt"] = [fault]
+    result = hurried(server, slow()).invoke(asked())
+    assert len(result.images) == 1
+    assert len(server.engine.executed) == 1
+
+
+def test_a_submission_is_given_up_when_the_server_stays_away(server: ComfyUIServer) -> None:
+    server.stop()
+    with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+        hurried(server, slow()).invoke(asked())
+
+
+def test_a_restart_with_the_job_queued_submits_it_again_and_says_so(server: ComfyUIServer) -> None:
+    server.engine.gate.clear()
+    other = submitted(hurried(server, slow(prefix="other")))
+    backend = hurried(server, slow())
+    job = submitted(backend)
+    assert watched(backend, job, seconds=3.0) == Running("queued 1st")
+    server.restart()
+    server.engine.gate.set()
+    result = finished(backend, job)
+    assert any(AGAIN in notice for notice in result.notices)
+    assert prompt_id(other) not in server.engine.executed
+    assert server.count("POST /prompt") == 3
+
+
+def test_a_restart_while_the_job_runs_submits_it_again_in_another_process(server: ComfyUIServer) -> None:
+    server.engine.gate.clear()
+    job = submitted(hurried(server, slow()))
+    wait_until(lambda: server.engine.running)
+    server.stop()
+    away = watched(hurried(server, slow()), job, seconds=5.0)
+    assert isinstance(away, Running)
+    server.engine.gate.set()
+    server.start()
+    result = finished(hurried(server, slow()), job)
+    assert sum(AGAIN in notice for notice in result.notices) == 1
+
+
+def test_a_job_that_is_lost_again_and_again_is_given_up(server: ComfyUIServer) -> None:
+    server.engine.gate.clear()
+    backend = hurried(server, slow())
+    job = submitted(backend)
+    server.restart()
+    assert isinstance(backend.check(job), Running)
+    server.restart()
+    with pytest.raises(ServerUnavailable, match="disappeared from the server's queue twice"):
+        backend.check(job)
+
+
+def test_a_check_in_another_process_finds_the_finished_job(server: ComfyUIServer) -> None:
+    job = submitted(hurried(server, slow()), seed=3)
+    wait_until(lambda: server.engine.history)
+    result = finished(hurried(server, slow()), job)
+    assert result.images[0].seed == 3
+    assert server.count("POST /prompt") == 1
+
+
+def test_a_check_while_the_server_is_away_is_passing_trouble(server: ComfyUIServer) -> None:
+    backend = hurried(server, slow())
+    job = submitted(backend)
+    server.stop()
+    with pytest.raises(ImageError) as caught:
+        backend.check(job)
+    assert caught.value.transient
+
+
+def test_a_cached_picture_that_was_deleted_is_saved_again_under_another_name(server: ComfyUIServer) -> None:
+    hurried(server, sampled()).invoke(asked(seed=5))
+    server.engine.files.clear()
+    result = hurried(server, sampled()).invoke(asked(seed=5))
+    assert len(result.images) == 1
+    assert any("deleted there, so it was saved again" in notice for notice in result.notices)
+    graphs = [entry["prompt"][2] for entry in server.engine.history.values()]
+    assert graphs[-1]["9"]["inputs"]["filename_prefix"].startswith("fox-")
+    assert graphs[-1]["3"] == graphs[0]["3"]
+
+
+def test_a_cached_picture_that_is_still_there_is_just_fetched(server: ComfyUIServer) -> None:
+    first = hurried(server, sampled()).invoke(asked(seed=5))
+    second = hurried(server, sampled()).invoke(asked(seed=5))
+    assert [image.data for image in first.images] == [image.data for image in second.images]
+    assert len([key for key in server.engine.files if key[0] == "output"]) == 1
+
+
+def test_an_interrupted_job_is_told_as_such(server: ComfyUIServer) -> None:
+    server.engine.gate.clear()
+    backend = hurried(server, slow())
+    job = submitted(backend)
+    wait_until(lambda: server.engine.running)
+    server.engine.interrupt(None)
+    with pytest.raises(ServerUnavailable, match='interrupted on the server at node 2 \\(DevSleep "Slow"\\)'):
+        watched(backend, job)
+
+
+def test_progress_is_told_in_words(server: ComfyUIServer) -> None:
+    server.engine.gate.clear()
+    submitted(hurried(server, slow(prefix="first")))
+    submitted(hurried(server, slow(prefix="second")))
+    backend = hurried(server, slow(0.05, steps=3))
+    words: list[str] = []
+    backend.on_progress = lambda running: words.append(running.progress)
+    job = submitted(backend)
+    assert watched(backend, job, seconds=2.0) == Running("queued 2nd")
+    server.engine.gate.set()
+    finished(backend, job)
+    assert words[0] == "queued 2nd"
+    assert [word for word in words if word.startswith("step")] == ["step 1/3", "step 2/3", "step 3/3"]
+
+
+def test_one_of_several_pictures_that_fails_ends_the_others(server: ComfyUIServer) -> None:
+    server.engine.gate.clear()
+    graph = slow(prefix="one-of-three")
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}}
+    server.engine.files["input", "", "own.png"] = b"x"
+    backend = hurried(server, graph)
+    job = submitted(backend, n=3)
+    wait_until(lambda: server.engine.running)
+    server.engine.interrupt(None)
+    with pytest.raises(ServerUnavailable):
+        watched(backend, job)
+    assert not server.engine.pending
+
+
+@pytest.mark.parametrize("version", ["0.3.64", "0.10.0", "0.38.1"])
+def test_cancelling_stops_our_own_job_only(version: str) -> None:
+    with ComfyUIServer(version=version) as server:
+        server.engine.gate.clear()
+        backend = hurried(server, slow())
+        running = submitted(backend)
+        wait_until(lambda: server.engine.running)
+        others = submitted(hurried(server, slow(prefix="others")))
+        waiting = submitted(backend)
+        backend.cancel(waiting)
+        assert [task.prompt_id for task in server.engine.pending] == [prompt_id(others)]
+        backend.cancel(running)
+        wait_until(lambda: prompt_id(running) in server.engine.history)
+        backend.cancel(running)
+        server.engine.gate.set()
+        assert finished(hurried(server, slow()), others)
+
+
+def test_a_job_past_its_deadline_is_cancelled_and_its_state_told(server: ComfyUIServer) -> None:
+    server.engine.gate.clear()
+    with pytest.raises(ConnectionFailed, match="still running"):
+        hurried(server, slow()).invoke(asked(timeout=8))
+    wait_until(lambda: server.engine.running is None)
+    assert not server.engine.pending
+
+
+def test_passing_trouble_while_fetching_does_not_lose_the_picture(server: ComfyUIServer) -> None:
+    server.faults["GET /view"] = ["bad_gateway", "lost_request"]
+    server.faults["GET /history/"] = ["bad_gateway"]
+    assert len(hurried(server, slow()).invoke(asked()).images) == 1
+
+
+def test_thirty_jobs_at_once_wait_side_by_side(server: ComfyUIServer) -> None:
+    """Each waits in a greenlet of its own: receiving must never block the process."""
+    jobs = [gevent.spawn(hurried(server, slow()).invoke, asked(seed=number, timeout=600)) for number in range(30)]
+    gevent.joinall(jobs, timeout=30)
+    assert {result.images[0].seed for job in jobs if (result := job.value)} == set(range(30))
