@@ -187,7 +187,7 @@ def test_progress_is_told_in_words(server: ComfyUIServer) -> None:
 def test_one_of_several_pictures_that_fails_ends_the_others(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     graph = slow(prefix="one-of-three")
-    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}}
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
     server.engine.files["input", "", "own.png"] = b"x"
     backend = hurried(server, graph)
     job = submitted(backend, n=3)
