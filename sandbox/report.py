@@ -88,8 +88,14 @@ def _seeds(node: NodeRun) -> list[str]:
 
 
 def _seeds_in(text: str) -> list[str]:
-    """Seeds named by the JSON lines of details."""
-    return [str(details["seed"]) for details in map(_json_object, text.splitlines()) if "seed" in details]
+    """Seeds named by the JSON lines of details, one per picture."""
+    pictures = (
+        picture
+        for details in map(_json_object, text.splitlines())
+        for picture in details.get("images", [details])
+        if isinstance(picture, dict)
+    )
+    return [str(picture["seed"]) for picture in pictures if "seed" in picture]
 
 
 def _json_object(line: str) -> dict[str, Any]:

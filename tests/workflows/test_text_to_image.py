@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sandbox.inputs import InputError
+from sandbox.node_factory import Services
+from sandbox.workflow import run_workflow
+
+APP = Path(__file__).parents[2] / "workflows" / "text_to_image.yml"
+
+
+@pytest.mark.parametrize(("ratio", "wanted"), [("16:9", 16 / 9), ("3:4", 3 / 4)])
+def test_a_prompt_becomes_a_stored_picture_of_the_chosen_shape(services: Services, ratio: str, wanted: float) -> None:
+    run = run_workflow(APP, {"prompt": "a lighthouse at dusk", "aspect_ratio": ratio}, services)
+    assert (run.status, run.error) == ("succeeded", "")
+    (path,) = run.files
+    with Image.open(path) as picture:
+        assert picture.width / picture.height == pytest.approx(wanted, rel=0.05)
+    assert f"![]({run.outputs['image_url']})" in run.outputs["text"]
+    assert services.store.path_of_link(run.outputs["image_url"]) == path
+
+
+def test_the_shape_may_be_left_out(services: Services) -> None:
+    run = run_workflow(APP, {"prompt": "a lighthouse"}, services)
+    with Image.open(run.files[0]) as picture:
+        assert picture.width == picture.height
+
+
+def test_the_same_prompt_and_seed_give_the_same_picture(services: Services) -> None:
+    first, second = (run_workflow(APP, {"prompt": "a lighthouse --seed 7"}, services).files[0] for _ in range(2))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_prompt_is_asked_for(services: Services) -> None:
+    with pytest.raises(InputError, match="prompt is required"):
+        run_workflow(APP, {"aspect_ratio": "1:1"}, services)
