@@ -2,9 +2,12 @@
 
 import gzip
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import gevent
 import pytest
 
 from models.backends.errors import (
@@ -210,6 +213,35 @@ def test_a_connection_given_up_is_not_used_again(server: Script, clock: FakeCloc
     server.then(raw(b"", late, pause=0.3))
     failed(service(server.url, clock), read_timeout=0.1)
     assert ask(service(server.url, clock)).text == "{}"
+
+
+def test_a_connection_is_used_again(server: Script, clock: FakeClock) -> None:
+    for _ in range(3):
+        ask(service(server.url, clock))
+    assert len({seen.peer for seen in server.seen}) == 1
+
+
+def test_a_connection_that_the_service_closed_meanwhile_is_not_used_for_a_post(
+    server: Script, clock: FakeClock
+) -> None:
+    server.then(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
+    ask(service(server.url, clock))
+    gevent.sleep(0.05)  # the end of the connection is on its way
+    assert ask(service(server.url, clock)).ok
+    assert len({seen.peer for seen in server.seen}) == 2
+
+
+def test_many_requests_wait_at_the_same_time(server: Script, clock: FakeClock) -> None:
+    crowd = 30
+    together = threading.Barrier(crowd, timeout=30)
+
+    def answer_when_all_are_here(handler: BaseHTTPRequestHandler) -> None:
+        together.wait()
+        say()(handler)
+
+    server.then(*[answer_when_all_are_here] * crowd)
+    waiting = [gevent.spawn(ask, service(server.url, clock)) for _ in range(crowd)]
+    assert all(each.get().ok for each in waiting)
 
 
 # Sizes and encodings

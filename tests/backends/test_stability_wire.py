@@ -140,16 +140,16 @@ def test_a_changed_shape_is_told_with_both_names(
     request_: ImageRequest, made: tuple[int, int], told: tuple[str, ...] | None
 ) -> None:
     call = v2beta.build(CORE, request_, seed=7, image=None)
-    notice = v2beta.shape_notice(request_, call, Picture(picture(*made), 7, "SUCCESS").generated())
-    assert (notice is None) == (told is None)
-    assert all(word in (notice or "") for word in told or ())
+    notices = v2beta.shape_notices(request_, call, Picture(picture(*made), 7, "SUCCESS").generated())
+    assert len(notices) == (told is not None)
+    assert all(word in notices[0] for word in told or ())
 
 
 def test_an_asked_size_beside_a_picture_that_decides_the_shape_is_told() -> None:
     request = asking(width=512, height=512)
     call = v2beta.build(MEDIUM, request, seed=7, image=WIDE)
-    notice = v2beta.shape_notice(request, call, Picture(picture(1600, 900), 7, "SUCCESS").generated())
-    assert notice == ("512×512 was asked for; beside an input picture the model keeps that picture's shape: 1600×900.")
+    notices = v2beta.shape_notices(request, call, Picture(picture(1600, 900), 7, "SUCCESS").generated())
+    assert notices == ["512×512 was asked for; beside an input picture the model keeps that picture's shape: 1600×900."]
 
 
 def test_v1_asks_with_exact_size_steps_and_a_negative_weight() -> None:
@@ -157,7 +157,7 @@ def test_v1_asks_with_exact_size_steps_and_a_negative_weight() -> None:
         negative_prompt="blurry", width=1344, height=768, steps=40, cfg_scale=7.0, n=2, sampler="K_EULER",
         style_preset="anime",
     )  # fmt: skip
-    assert v1.build_text(request, seed=9).body() == {
+    assert v1.build(request, seed=9, size=(1344, 768), image=None).json == {
         "text_prompts": ({"text": "a red bicycle", "weight": 1.0}, {"text": "blurry", "weight": -1.0}),
         "width": 1344,
         "height": 768,
@@ -178,7 +178,7 @@ def test_v1_without_a_size_is_square_and_with_a_ratio_the_size_of_that_shape() -
 
 def test_v1_image_strength_is_the_reverse_of_the_denoising_strength() -> None:
     request = asking(negative_prompt="blurry", denoising_strength=0.7, steps=20)
-    assert v1.build_image(request, seed=9).parts(WIDE) == {
+    assert v1.build(request, seed=9, size=(1344, 768), image=WIDE).form == {
         "text_prompts[0][text]": "a red bicycle",
         "text_prompts[0][weight]": "1",
         "text_prompts[1][text]": "blurry",
@@ -198,7 +198,7 @@ def test_v1_costs_the_price_of_the_card_up_to_thirty_steps(steps: int | None) ->
 
 
 def test_v1_costs_more_in_proportion_beyond_thirty_steps() -> None:
-    assert v1.price(SDXL, Price(Decimal("0.009"), "USD"), steps=50, images=1).amount == Decimal("0.015")
+    assert v1.price(SDXL, Price(Decimal("0.009"), "USD"), steps=50, images=1) == Price(Decimal("0.015"), "USD")
 
 
 def json_reply(content: object, **headers: str) -> Reply:

@@ -23,6 +23,8 @@ class Seen:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    peer: int = 0
+    """The client's port: the same one means the same connection."""
 
 
 @dataclass
@@ -96,7 +98,7 @@ def scripted_server() -> Iterator[Script]:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             with lock:
-                script.seen.append(Seen(self.command, self.path, headers, body))
+                script.seen.append(Seen(self.command, self.path, headers, body, self.client_address[1]))
                 act = script.acts.popleft() if script.acts else say()
             act(self)
 

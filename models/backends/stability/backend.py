@@ -4,15 +4,16 @@ Source: Stability REST API; `facts.py` holds what the vendor's documentation lea
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from pydantic import BaseModel
 
 from models.backends.base import Backend, Capabilities, Model
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Retries, Service, bearer_auth, split_userinfo
-from models.backends.reply import parse
+from models.backends.http import CLIENT_NAME, CLIENT_VERSION, FormField, Retries, Service, bearer_auth, split_userinfo
+from models.backends.reply import Reply, parse
 from models.backends.stability import v1, v2beta
 from models.backends.stability.facts import (
     BACK_OFF,
@@ -33,10 +34,18 @@ from models.clock import Clock, Deadline
 from models.input_images import size_of
 from models.parameters import RULES, refused
 from models.request import ImageRequest
-from models.result import ImageResult, Price
+from models.result import ImageResult
 
 _RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
 _PROBE_SECONDS = 20.0
+
+
+class Send(Protocol):
+    """`Service.request` without what is the same for every call of one request."""
+
+    def __call__(
+        self, path: str, *, json: Mapping[str, object] | None = None, form: Mapping[str, FormField] | None = None
+    ) -> Reply: ...
 
 
 class Balance(BaseModel):
@@ -72,13 +81,20 @@ class Stability(Backend):
         self.require_access()
         facts = self._known_facts()
         self.check_inputs(request)
-        deadline = self.deadline(request)
-        first_seed, notices = _first_seed(request, facts.max_seed)
+        seed, notices = _first_seed(request, facts.max_seed)
+        send = partial(
+            self._service().request,
+            "POST",
+            attempt=ATTEMPT,
+            deadline=self.deadline(request),
+            read_timeout=READ_TIMEOUT,
+            retries=_RETRIES,
+        )
         match facts:
             case V2Beta():
-                return self._by_v2beta(facts, request, deadline, first_seed, notices)
+                return self._by_v2beta(facts, request, send, seed, notices)
             case V1():
-                return self._by_v1(facts, request, deadline, first_seed, notices)
+                return self._by_v1(facts, request, send, seed, notices)
 
     def check_access(self) -> Sequence[str]:
         self.require_access()
@@ -98,71 +114,26 @@ class Stability(Backend):
         return [_low_balance(credits_left)] if credits_left < LOW_BALANCE else []
 
     def _by_v2beta(
-        self, facts: V2Beta, request: ImageRequest, deadline: Deadline, first_seed: int, notices: list[str]
+        self, facts: V2Beta, request: ImageRequest, send: Send, seed: int, notices: list[str]
     ) -> ImageResult:
-        image, upload_notices = as_upload(request.images[0]) if request.images else (None, ())
-        calls = [
-            v2beta.build(facts, request, seed=seed, image=image)
-            for seed in _seeds(first_seed, request.n, facts.max_seed)
-        ]
-        pictures, ended_by = self._run(facts, calls, deadline)
+        image, fitted = as_upload(request.images[0]) if request.images else (None, ())
+        seeds = _seeds(seed, request.n, facts.max_seed)
+        calls = [v2beta.build(facts, request, seed=each, image=image) for each in seeds]
+        pictures, ended_by = _one_by_one(facts, calls, send)
         made, missing = settle(pictures, asked=request.n, ended_by=ended_by)
-        shape = v2beta.shape_notice(request, calls[0], made[0])
-        return self.result(request, made, [*notices, *upload_notices, *([shape] if shape else []), *missing])
+        shaped = v2beta.shape_notices(request, calls[0], made[0])
+        return self.result(request, made, [*notices, *fitted, *shaped, *missing])
 
-    def _run(
-        self, facts: V2Beta, calls: Sequence[v2beta.Call], deadline: Deadline
-    ) -> tuple[list[Picture], ImageError | None]:
-        """Call by call, until one fails: the pictures so far are paid for and kept."""
-        pictures: list[Picture] = []
-        for call in calls:
-            try:
-                reply = self._service().request(
-                    "POST",
-                    facts.path,
-                    attempt=ATTEMPT,
-                    deadline=deadline,
-                    form=call.parts(),
-                    read_timeout=READ_TIMEOUT,
-                    retries=_RETRIES,
-                )
-                pictures.append(v2beta.read(reply, sent_seed=call.form.seed))
-            except ImageError as error:
-                return pictures, error
-        return pictures, None
-
-    def _by_v1(
-        self, facts: V1, request: ImageRequest, deadline: Deadline, first_seed: int, notices: list[str]
-    ) -> ImageResult:
-        path = f"/v1/generation/{facts.engine}"
-        send = partial(
-            self._service().request,
-            "POST",
-            attempt=ATTEMPT,
-            deadline=deadline,
-            read_timeout=READ_TIMEOUT,
-            retries=_RETRIES,
-        )
-        if request.images:
-            size = v1.size_for(request, size_of(request.images[0]))
-            image, upload_notices = as_sized_upload(request.images[0], size)
-            reply = send(f"{path}/image-to-image", form=v1.build_image(request, seed=first_seed).parts(image))
-        else:
-            text = v1.build_text(request, seed=first_seed)
-            size, upload_notices = (text.width, text.height), ()
-            reply = send(f"{path}/text-to-image", json=text.body())
-        made, missing = settle(v1.read(reply, sent_seed=first_seed), asked=request.n)
-        snapped = v1.size_notice(request, size)
-        return self.result(
-            request,
-            made,
-            [*notices, *upload_notices, *([snapped] if snapped else []), *missing],
-            price=self._v1_price(facts, request, len(made)),
-        )
-
-    def _v1_price(self, facts: V1, request: ImageRequest, images: int) -> Price | None:
-        per_image = self.model.card.price_per_image if self.model.card else None
-        return v1.price(facts, per_image, steps=request.steps, images=images) if per_image else None
+    def _by_v1(self, facts: V1, request: ImageRequest, send: Send, seed: int, notices: list[str]) -> ImageResult:
+        given = request.images[0] if request.images else None
+        size = v1.size_for(request, size_of(given) if given else None)
+        image, fitted = as_sized_upload(given, size) if given else (None, ())
+        call = v1.build(request, seed=seed, size=size, image=image)
+        reply = send(f"/v1/generation/{facts.engine}/{call.action}", json=call.json, form=call.form)
+        made, missing = settle(v1.read(reply, sent_seed=seed), asked=request.n)
+        snapped = v1.size_notices(request, size)
+        price = v1.price(facts, self.price_per_image, steps=request.steps, images=len(made))
+        return self.result(request, made, [*notices, *fitted, *snapped, *missing], price)
 
     def _known_facts(self) -> Facts:
         if self._facts is None:
@@ -188,6 +159,18 @@ class Stability(Backend):
             secrets=access.secrets,
             explain=partial(explain, access=access),
         )
+
+
+def _one_by_one(facts: V2Beta, calls: Iterable[v2beta.Call], send: Send) -> tuple[list[Picture], ImageError | None]:
+    """Call by call, until one fails: the pictures before it are paid for and kept."""
+    pictures: list[Picture] = []
+    for call in calls:
+        try:
+            reply = send(facts.path, form=call.parts())
+            pictures.append(v2beta.read(reply, sent_seed=call.form.seed))
+        except ImageError as error:
+            return pictures, error
+    return pictures, None
 
 
 def _first_seed(request: ImageRequest, max_seed: int) -> tuple[int, list[str]]:

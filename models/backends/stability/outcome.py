@@ -1,5 +1,7 @@
 """A picture as the service hands it out, before it is known to be good: its finish reason decides."""
 
+import base64
+import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +33,14 @@ class Picture:
 
     def generated(self) -> GeneratedImage:
         return GeneratedImage(self.data, seed=self.seed)
+
+
+def decoded(text: str) -> bytes:
+    """The bytes of a picture in a JSON answer. Raises ServerUnavailable."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise broken_answer("the picture in the answer is not base64") from None
 
 
 def filtered() -> BadRequest:

@@ -3,17 +3,17 @@
 Source: Stability REST API, v1 generation/{engine}/text-to-image and image-to-image.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from models.backends.http import FormField
 from models.backends.reply import Reply, parse
-from models.backends.stability.facts import DEFAULT_STRENGTH, V1
-from models.backends.stability.outcome import ATTEMPT, Picture, broken_answer
+from models.backends.stability.facts import V1
+from models.backends.stability.form import form_text, strength
+from models.backends.stability.outcome import ATTEMPT, Picture, decoded
 from models.backends.stability.shapes import Size, asked_ratio, asked_size, asked_words, sdxl_size
 from models.request import ImageRequest, InputImage
 from models.result import Price
@@ -46,9 +46,6 @@ class TextToImage(Sampling):
     width: int
     height: int
 
-    def body(self) -> Mapping[str, object]:
-        return self.model_dump(exclude_none=True)
-
 
 class ImageToImage(Sampling):
     """`image_strength` is the reverse of our denoising strength: near 1 stays close to the picture."""
@@ -60,12 +57,21 @@ class ImageToImage(Sampling):
         """The form: prompts as indexed keys, every value as text, the picture as the only file."""
         plain = self.model_dump(exclude_none=True, exclude={"text_prompts"})
         prompts = {
-            f"text_prompts[{index}][{name}]": _text(value)
+            f"text_prompts[{index}][{name}]": form_text(value)
             for index, prompt in enumerate(self.text_prompts)
             for name, value in prompt.model_dump().items()
         }
         picture: FormField = ("init_image", image.data, image.mime_type)
-        return {**prompts, **{name: _text(value) for name, value in plain.items()}, "init_image": picture}
+        return {**prompts, **{name: form_text(value) for name, value in plain.items()}, "init_image": picture}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, ready to send: `json` for text, `form` beside a picture."""
+
+    action: str
+    json: Mapping[str, object] | None = None
+    form: Mapping[str, FormField] | None = None
 
 
 class Artifact(BaseModel):
@@ -92,22 +98,22 @@ def size_for(request: ImageRequest, image_size: Size | None) -> Size:
     return sdxl_size(asked_ratio(request) or width / height)
 
 
-def size_notice(request: ImageRequest, used: Size) -> str | None:
+def size_notices(request: ImageRequest, used: Size) -> list[str]:
     """The asked and the used size, where they differ."""
     if asked_size(request) in {None, used}:
-        return None
-    return f"{asked_words(request)} was asked for; the model makes nine sizes only: {used[0]}×{used[1]} was used."
+        return []
+    return [f"{asked_words(request)} was asked for; the model makes nine sizes only: {used[0]}×{used[1]} was used."]
 
 
-def build_text(request: ImageRequest, *, seed: int) -> TextToImage:
-    width, height = size_for(request, None)
-    return TextToImage(**_sampling(request, seed), width=width, height=height)
-
-
-def build_image(request: ImageRequest, *, seed: int) -> ImageToImage:
-    given = request.denoising_strength
-    strength = DEFAULT_STRENGTH if given is None else given
-    return ImageToImage(**_sampling(request, seed), image_strength=round(1 - strength, 6))
+def build(request: ImageRequest, *, seed: int, size: Size, image: InputImage | None) -> Call:
+    """The call of `request`; `image` is the input picture, already in `size`."""
+    if image is None:
+        text = TextToImage(**_sampling(request, seed), width=size[0], height=size[1])
+        return Call("text-to-image", json=text.model_dump(exclude_none=True))
+    reversed_strength = round(1 - strength(request), 6)
+    return Call(
+        "image-to-image", form=ImageToImage(**_sampling(request, seed), image_strength=reversed_strength).parts(image)
+    )
 
 
 def read(reply: Reply, *, sent_seed: int) -> Sequence[Picture]:
@@ -116,8 +122,10 @@ def read(reply: Reply, *, sent_seed: int) -> Sequence[Picture]:
     return [_picture(artifact, sent_seed) for artifact in artifacts]
 
 
-def price(facts: V1, per_image: Price, *, steps: int | None, images: int) -> Price:
+def price(facts: V1, per_image: Price | None, *, steps: int | None, images: int) -> Price | None:
     """The price of the card holds up to `steps_in_price` steps and grows in proportion beyond them."""
+    if per_image is None:
+        return None
     factor = max(Decimal(1), Decimal(steps or 0) / facts.steps_in_price)
     return Price(per_image.amount * factor * images, per_image.currency)
 
@@ -142,12 +150,6 @@ def _prompts(request: ImageRequest) -> tuple[TextPrompt, ...]:
 
 
 def _picture(artifact: Artifact, sent_seed: int) -> Picture:
-    try:
-        data = base64.b64decode(artifact.base64, validate=True)
-    except binascii.Error:
-        raise broken_answer("a picture in the answer is not base64") from None
-    return Picture(data, sent_seed if artifact.seed is None else artifact.seed, artifact.finish_reason)
-
-
-def _text(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return Picture(
+        decoded(artifact.base64), sent_seed if artifact.seed is None else artifact.seed, artifact.finish_reason
+    )

@@ -3,8 +3,6 @@
 Source: Stability REST API, v2beta stable-image/generate/{ultra,core,sd3}.
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from models.backends.http import FormField
 from models.backends.reply import Reply, parse
-from models.backends.stability.facts import DEFAULT_STRENGTH, V2Beta
-from models.backends.stability.outcome import Picture, broken_answer
+from models.backends.stability.facts import V2Beta
+from models.backends.stability.form import form_text, strength
+from models.backends.stability.outcome import ATTEMPT, Picture, decoded
 from models.backends.stability.shapes import asked_ratio, asked_size, asked_words, v2beta_ratio
 from models.request import ImageRequest, InputImage
 from models.result import GeneratedImage
@@ -38,7 +37,7 @@ class GenerateForm(BaseModel):
 
     def parts(self) -> dict[str, FormField]:
         """Every value as text: multipart knows nothing else."""
-        return {name: _text(value) for name, value in self.model_dump(exclude_none=True).items()}
+        return {name: form_text(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def build(facts: V2Beta, request: ImageRequest, *, seed: int, image: InputImage 
             model=facts.model,
             mode="image-to-image" if image and facts.image_to_image == "mode" else None,
             aspect_ratio=aspect_ratio(facts, request, image),
-            strength=_strength(request) if image else None,
+            strength=strength(request) if image else None,
             cfg_scale=request.cfg_scale,
             style_preset=request.style_preset,
             seed=seed,
@@ -92,15 +91,16 @@ def aspect_ratio(facts: V2Beta, request: ImageRequest, image: InputImage | None)
     return v2beta_ratio(ratio) if ratio else None
 
 
-def shape_notice(request: ImageRequest, call: Call, made: GeneratedImage) -> str | None:
-    """What became of the asked shape, naming both; None when the picture is what was asked for."""
+def shape_notices(request: ImageRequest, call: Call, made: GeneratedImage) -> list[str]:
+    """What became of the asked shape, naming both; empty when the picture is what was asked for."""
     asked, used = asked_words(request), call.form.aspect_ratio
     width, height = made.size
     if not asked or asked == used or asked_size(request) == (width, height):
-        return None
+        return []
+    told = f"{asked} was asked for"
     if used is None:
-        return f"{asked} was asked for; beside an input picture the model keeps that picture's shape: {width}×{height}."
-    return f"{asked} was asked for; the model takes aspect ratios, not sizes: {used} was used, {width}×{height} pixels."
+        return [f"{told}; beside an input picture the model keeps that picture's shape: {width}×{height}."]
+    return [f"{told}; the model takes aspect ratios, not sizes: {used} was used, {width}×{height} pixels."]
 
 
 def read(reply: Reply, *, sent_seed: int) -> Picture:
@@ -110,16 +110,8 @@ def read(reply: Reply, *, sent_seed: int) -> Picture:
         return Picture(
             reply.body, int(seed) if seed.isdecimal() else sent_seed, reply.headers.get("finish-reason", "SUCCESS")
         )
-    answer = parse(reply, GenerateReply, attempt="Generating with Stability AI")
-    try:
-        data = base64.b64decode(answer.image, validate=True)
-    except binascii.Error:
-        raise broken_answer("the picture in the answer is not base64") from None
-    return Picture(data, sent_seed if answer.seed is None else answer.seed, answer.finish_reason)
-
-
-def _strength(request: ImageRequest) -> float:
-    return DEFAULT_STRENGTH if request.denoising_strength is None else request.denoising_strength
+    answer = parse(reply, GenerateReply, attempt=ATTEMPT)
+    return Picture(decoded(answer.image), sent_seed if answer.seed is None else answer.seed, answer.finish_reason)
 
 
 def _output_format(request: ImageRequest) -> str:
@@ -130,7 +122,3 @@ def _output_format(request: ImageRequest) -> str:
 def _ratio(image: InputImage) -> float:
     header = sniff(image.data)
     return header.width / header.height
-
-
-def _text(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
