@@ -477,8 +477,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if status == 401 and self.fake.kind == "forge":  # A1111 sends no challenge
             self.send_header("WWW-Authenticate", "Basic")
+        if self.close_connection:  # the client asked for it; the real servers say so too
+            self.send_header("Connection", "close")
         if status >= 500 and self.fake.kind == "forge":
-            self.close_connection = True
+            self.close_connection = True  # without a word, as recorded
         self.end_headers()
         self.wfile.write(data)
 

@@ -1,0 +1,254 @@
+"""The WebUI through the real plugin process, called and polled, against the fake server."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from PIL import Image
+from pydantic import JsonValue
+
+from sandbox import Host
+from sandbox.errors import PluginError
+from sandbox.host import InvokeReply, PollingReply
+from sandbox.protocol import image_part, user
+from tests.fakes import MARKER_KEY, picture
+from tests.servers.automatic1111 import FakeWebUI, Kind, read_picture
+
+type Json = dict[str, JsonValue]
+
+SMALL: Json = {"width": 64, "height": 64, "steps": 2}
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "seed": {"type": "integer"},
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
+        "notices": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+
+@pytest.fixture
+def webui() -> Iterator[FakeWebUI]:
+    with FakeWebUI(auth=("dify", MARKER_KEY)).run() as fake:
+        yield fake
+        assert fake.unknown_fields == set()
+        assert fake.bodies("/sdapi/v1/options") == []
+
+
+def form(fake: FakeWebUI, password: str = MARKER_KEY) -> Json:
+    return {
+        "automatic1111_base_url": fake.url,
+        "automatic1111_username": "dify",
+        "automatic1111_password": password,
+    }
+
+
+def called(plugin: Host, fake: FakeWebUI, *parts: str | Json, **parameters: JsonValue) -> InvokeReply:
+    return plugin.invoke("automatic1111", form(fake), [user(*parts)], {**SMALL, **parameters})
+
+
+def polled(plugin: Host, fake: FakeWebUI, *parts: str | Json, **parameters: JsonValue) -> PollingReply:
+    return plugin.run_polling("automatic1111", form(fake), [user(*parts)], {**SMALL, **parameters}, json_schema=SCHEMA)
+
+
+def photo(width: int = 96, height: int = 64, name: str = "photo.jpg") -> Json:
+    return image_part(picture(width, height, kind="JPEG"), filename=name)
+
+
+def size(data: bytes) -> tuple[int, int]:
+    return Image.open(io.BytesIO(data)).size
+
+
+def test_a_picture_is_painted_in_one_call(plugin: Host, webui: FakeWebUI) -> None:
+    reply = called(plugin, webui, "a fox", seed=42, checkpoint="beta", sampler="dpm++ 2m karras", details=True)
+    (made,) = reply.images
+    assert read_picture(made.data) == ("beta", 42, "a fox")
+    details = json.loads(reply.text)
+    assert (details["model"], details["seed"], details["width"], details["height"]) == ("automatic1111", 42, 64, 64)
+    assert MARKER_KEY not in repr(reply)
+    (body,) = webui.bodies("/sdapi/v1/txt2img")
+    assert (body["sampler_name"], body["scheduler"], body["steps"]) == ("DPM++ 2M", "Karras", 2)
+
+
+def test_a_picture_is_painted_as_a_polled_job(plugin: Host, webui: FakeWebUI) -> None:
+    reply = polled(plugin, webui, "a fox", seed=42, width=70)
+    assert (reply.status, reply.error) == ("succeeded", None)
+    assert read_picture(reply.images[0].data) == ("alpha", 42, "a fox")
+    assert reply.result is not None
+    assert reply.result.structured_output == {
+        "seed": 42,
+        "width": 72,
+        "height": 64,
+        "notices": ["The size 70×64 became 72×64: the WebUI paints multiples of 8 pixels from 64 on"],
+    }
+
+
+def test_the_defaults_are_those_of_the_card(plugin: Host, webui: FakeWebUI) -> None:
+    plugin.invoke("automatic1111", form(webui), [user("a fox")], {})
+    (body,) = webui.bodies("/sdapi/v1/txt2img")
+    assert (body["steps"], body["cfg_scale"], body["width"], body["height"]) == (20, 7, 512, 512)
+
+
+def test_directives_reach_the_parameters_of_the_webui(plugin: Host, webui: FakeWebUI) -> None:
+    prompt = 'a fox <lora:paper-cut:0.8> --seed 3 --no "blurry" --style cinematic --clip_skip 2 --hires_scale 2'
+    (made,) = called(plugin, webui, prompt).images
+    assert size(made.data) == (128, 128)
+    (body,) = webui.bodies("/sdapi/v1/txt2img")
+    assert (body["prompt"], body["negative_prompt"], body["styles"], body["seed"]) == (
+        "a fox <lora:paper-cut:0.8>",
+        "blurry",
+        ["cinematic"],
+        3,
+    )
+    assert body["override_settings"] == {"CLIP_stop_at_last_layers": 2}
+
+
+def test_several_pictures_come_in_order(plugin: Host, webui: FakeWebUI) -> None:
+    reply = called(plugin, webui, "a fox", n=3, seed=7)
+    assert [read_picture(made.data)[1] for made in reply.images] == [7, 8, 9]
+
+
+@pytest.mark.parametrize("ask", [called, polled])
+def test_a_photo_is_repainted(plugin: Host, webui: FakeWebUI, ask: type[InvokeReply]) -> None:
+    ask(plugin, webui, photo(), "as a watercolour", denoising_strength=0.4)  # type: ignore[call-arg, arg-type]
+    (body,) = webui.bodies("/sdapi/v1/img2img")
+    assert (len(body["init_images"]), body["denoising_strength"], "mask" in body) == (1, 0.4, False)
+
+
+@pytest.mark.parametrize("name", ["mask.png", "second.png"])
+def test_a_mask_beside_the_photo_makes_it_inpainting(plugin: Host, webui: FakeWebUI, name: str) -> None:
+    mask = image_part(picture(96, 64, mode="L", colour=255), filename=name)
+    called(plugin, webui, photo(), mask, "a hat", inpaint_fill="fill", inpaint_only_masked=True)
+    (body,) = webui.bodies("/sdapi/v1/img2img")
+    assert body["mask"]
+    assert (body["inpainting_fill"], body["inpaint_full_res"]) == (0, True)
+
+
+def test_erased_parts_of_a_picture_are_repainted(plugin: Host, webui: FakeWebUI) -> None:
+    called(plugin, webui, image_part(picture(96, 64, mode="RGBA", colour=(9, 9, 9, 0)), filename="fox.png"), "a hat")
+    assert "mask" in webui.bodies("/sdapi/v1/img2img")[0]
+
+
+def test_outpainting_widens_the_picture(plugin: Host, webui: FakeWebUI) -> None:
+    reply = plugin.invoke(
+        "automatic1111", form(webui), [user(photo(), "a wide beach")], {"outpaint_left": 64, "outpaint_right": 64}
+    )
+    assert size(reply.images[0].data) == (224, 64)
+
+
+def test_upscaling_enlarges_without_painting(plugin: Host, webui: FakeWebUI) -> None:
+    reply = called(plugin, webui, photo(), "larger", upscaler="R-ESRGAN 4x+", upscale_by=2)
+    assert (size(reply.images[0].data), webui.jobs) == ((192, 128), 0)
+
+
+def test_a_second_picture_controls(plugin: Host, webui: FakeWebUI) -> None:
+    reply = called(
+        plugin,
+        webui,
+        photo(),
+        photo(name="pose.jpg"),
+        "a fox",
+        controlnet_model="control_v11p_sd15_canny",
+        controlnet_module="canny",
+    )
+    assert len(reply.images) == 1
+    assert webui.bodies("/sdapi/v1/img2img")[0]["alwayson_scripts"]["controlnet"]["args"][0]["image"]
+
+
+@pytest.mark.parametrize("kind", ["forge", "sdnext", "old"])
+def test_the_relatives_paint_too(plugin: Host, kind: Kind) -> None:
+    with FakeWebUI(kind).run() as fake:
+        scheduled = called(plugin, fake, "a fox", seed=5, sampler="DPM++ 2M", scheduler="Karras", checkpoint="beta")
+    assert read_picture(scheduled.images[0].data) == ("beta", 5, "a fox")
+
+
+# --- failures ---
+
+
+def test_a_wrong_login_is_told_by_its_class_and_never_quoted(plugin: Host, webui: FakeWebUI) -> None:
+    webui.auth = ("dify", "another")
+    with pytest.raises(PluginError) as refused:
+        plugin.validate_provider_credentials(form(webui))
+    with pytest.raises(PluginError) as failed:
+        called(plugin, webui, "a fox")
+    assert "`automatic1111_password`" in refused.value.message
+    assert failed.value.error_type == "InvokeAuthorizationError"
+    assert MARKER_KEY not in f"{refused.value.message} {failed.value.message}"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error_type", "said"),
+    [
+        ({"sampler": "Eular"}, "InvokeBadRequestError", "It has: Euler"),
+        ({"checkpoint": "gamma"}, "InvokeBadRequestError", "It has: alpha, beta"),
+        ({"width": 256, "height": 256}, "InvokeServerUnavailableError", "CUDA out of memory"),
+        ({"steps": 400}, "InvokeBadRequestError", "`steps`"),
+    ],
+)
+def test_failures_have_their_class_and_their_way_out(
+    plugin: Host, webui: FakeWebUI, parameters: Json, error_type: str, said: str
+) -> None:
+    webui.memory_pixels = 128 * 128
+    with pytest.raises(PluginError) as failed:
+        called(plugin, webui, "a fox", **parameters)
+    reply = polled(plugin, webui, "a fox", **parameters)
+    assert (failed.value.error_type, reply.status) == (error_type, "failed")
+    assert said in failed.value.message
+    assert said in str(reply.error)
+
+
+def test_a_job_past_its_timeout_is_interrupted(plugin: Host, webui: FakeWebUI) -> None:
+    webui.step_seconds = 0.02
+    reply = polled(plugin, webui, "a fox", steps=150, timeout=1)
+    assert "the job was interrupted" in str(reply.error)
+    assert webui.asked("/sdapi/v1/interrupt") == 1
+
+
+# --- forms ---
+
+
+def test_the_form_is_saved_without_painting(plugin: Host, webui: FakeWebUI) -> None:
+    plugin.validate_provider_credentials(form(webui))
+    assert webui.jobs == 0
+
+
+def test_an_own_model_shows_what_the_server_has(plugin: Host, webui: FakeWebUI) -> None:
+    own: Json = {
+        "backend": "automatic1111",
+        "base_url": webui.url,
+        "username": "dify",
+        "password": MARKER_KEY,
+        "checkpoint": "beta",
+    }
+    plugin.validate_model_credentials("my-webui", own)
+    schema = plugin.model_schema("my-webui", own)
+    assert schema is not None
+    rules = {rule["name"]: rule for rule in schema["parameter_rules"]}  # type: ignore[call-overload, index, union-attr]
+    assert rules["checkpoint"]["options"] == ["alpha", "beta"]  # type: ignore[call-overload, index]
+    made = plugin.invoke("my-webui", own, [user("a fox")], {**SMALL, "seed": 1}).images[0]
+    assert read_picture(made.data) == ("beta", 1, "a fox")
+
+
+# --- many at once ---
+
+
+def test_forty_requests_of_two_tenants_get_their_own_pictures(plugin: Host) -> None:
+    with FakeWebUI(load_seconds=0.005, step_seconds=0.001).run() as fake:
+        tenants = [form(fake), {**form(fake), "automatic1111_username": "second"}]
+
+        def paint(k: int) -> InvokeReply | PollingReply:
+            messages = [user(f"wish {k}")]
+            parameters: Json = {**SMALL, "seed": k, "checkpoint": ("alpha", "beta")[k % 2]}
+            if k % 4 < 2:
+                return plugin.invoke("automatic1111", tenants[k % 2], messages, parameters)
+            return plugin.run_polling("automatic1111", tenants[k % 2], messages, parameters)
+
+        painting = [gevent.spawn(paint, k) for k in range(40)]
+        gevent.joinall(painting, timeout=60)
+        seen = [read_picture(one.get().images[0].data) for one in painting]
+        assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
+        assert fake.most_open < 40, "the server stalls when its forty threads are taken"
+        assert fake.asked("/sdapi/v1/options") == 0
