@@ -6,6 +6,7 @@ from pathlib import Path
 import dify_plugin  # noqa: F401
 import pytest
 
+from models.backends.automatic1111 import lists
 from models.backends.openai_images.detect import FINDINGS
 from sandbox import Host
 from tests.fakes import FakeClock
@@ -22,6 +23,7 @@ def clock() -> FakeClock:
 def _forget_servers() -> None:
     """A port may belong to another fake server in the next test."""
     FINDINGS.kept.clear()
+    lists.forget()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 import pytest
 
-from models.backends.automatic1111 import Automatic1111, job, lists
+from models.backends.automatic1111 import Automatic1111, job
 from models.backends.errors import (
     AuthorizationFailed,
     BadRequest,
@@ -21,13 +21,6 @@ from tests.fakes import MARKER_KEY, picture
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_picture
 
 ALL_KINDS: tuple[Kind, ...] = ("a1111", "forge", "sdnext", "old")
-
-
-@pytest.fixture(autouse=True)
-def no_memory() -> Iterator[None]:
-    lists.forget()
-    yield
-    lists.forget()
 
 
 @pytest.fixture

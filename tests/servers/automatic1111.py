@@ -71,6 +71,7 @@ class FakeWebUI:
     load_seconds: float = 0.0
     memory_pixels: int = 4096 * 4096
     ignores_overrides: bool = False
+    refused_prompts: tuple[str, ...] = ()  # words at which painting fails
     saved_settings: set[str] = field(default_factory=lambda: {"sd_model_checkpoint"})
     drops_next: bool = False  # the process is killed in the middle of the next job
 
@@ -286,6 +287,8 @@ class FakeWebUI:
             width, height = body.get("width", 512) // 8 * 8, body.get("height", 512) // 8 * 8
             if width * height * batch > self.memory_pixels:
                 raise _RefusedError(500, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB")
+            if any(word in body.get("prompt", "") for word in self.refused_prompts):
+                raise _RefusedError(500, "NansException", "A tensor with all NaNs was produced in Unet.")
             if body.get("enable_hr"):
                 width, height = self._hires(body, width, height)
             done = self._steps(body.get("steps", 50), series)

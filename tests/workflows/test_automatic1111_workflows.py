@@ -1,0 +1,92 @@
+"""The two WebUI apps as a user imports them, on Dify's engine, with the plugin process behind their image nodes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sandbox.credentials import Credentials
+from sandbox.node_factory import Services
+from sandbox.workflow import run_workflow
+from tests.servers.automatic1111 import FakeWebUI, read_picture
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+PROMPT = "an orange cat on wet stone steps, old water town after rain, soft light, film photograph"
+PRODUCTS = """name, selling points, scene
+桂花乌龙茶, "手工采摘, 无添加", 秋日庭院
+Trail bottle, keeps cold for 24 h, a mountain trail
+
+Rug, , a sunny loft"""
+
+
+@pytest.fixture
+def webui() -> Iterator[FakeWebUI]:
+    with FakeWebUI().run() as fake:
+        yield fake
+
+
+@pytest.fixture
+def services(services: Services, webui: FakeWebUI) -> Services:
+    return replace(services, credentials=Credentials({"automatic1111_base_url": webui.url}))
+
+
+def test_a_chinese_wish_becomes_an_english_prompt_and_a_picture(services: Services, webui: FakeWebUI) -> None:
+    written = replace(services, script={"writer": PROMPT})
+    run = run_workflow(
+        WORKFLOWS / "sd_webui_prompt_llm.yml",
+        {"wish": "雨后的江南小巷，一只橘猫坐在石阶上", "size": "512x768"},
+        written,
+    )
+    assert (run.status, run.error) == ("succeeded", "")
+    assert run.outputs["prompt"] == PROMPT
+    assert services.store.path_of_link(str(run.outputs["image_url"])) == run.files[0]
+    assert Image.open(run.files[0]).size == (512, 768)
+    assert read_picture(run.files[0].read_bytes())[2] == PROMPT
+    (body,) = webui.bodies("/sdapi/v1/txt2img")
+    assert (body["sampler_name"], body["scheduler"], body["steps"], body["cfg_scale"]) == ("DPM++ 2M", "Karras", 25, 7)
+    assert "watermark" in body["negative_prompt"]
+
+
+def test_a_csv_of_products_becomes_posters_with_captions(services: Services, webui: FakeWebUI) -> None:
+    run = posters(services)
+    assert (run.status, run.error) == ("succeeded", "")
+    made: list[dict[str, Any]] = run.outputs["posters"]
+    assert [poster["caption"] for poster in made] == [
+        "桂花乌龙茶 · 手工采摘, 无添加",
+        "Trail bottle · keeps cold for 24 h",
+        "Rug · a sunny loft",
+    ]
+    files = [services.store.path_of_link(poster["image_url"]) for poster in made]
+    assert set(files) == set(run.files)
+    # The stand-in for the language model repeats what it was asked: product, scene and look reach the prompt.
+    prompts = [read_picture(Path(str(file)).read_bytes())[2] for file in files]
+    assert [prompt.split("\n")[0] for prompt in prompts] == ["桂花乌龙茶", "Trail bottle", "Rug"]
+    assert all("Look of the whole series: ink wash" in prompt for prompt in prompts)
+    shown = str(run.outputs["gallery"]).split("\n\n")
+    assert shown[2] == f"![Rug · a sunny loft]({made[2]['image_url']})\nRug · a sunny loft"
+
+
+def test_a_product_that_fails_is_named_beside_the_pictures_of_the_others(services: Services, webui: FakeWebUI) -> None:
+    webui.refused_prompts = ("Trail bottle",)
+    run = posters(services)
+    shown = str(run.outputs["gallery"]).split("\n\n")
+    assert [entry.split("]")[0] for entry in shown] == [
+        "![桂花乌龙茶 · 手工采摘, 无添加",
+        "Trail bottle: no picture",
+        "![Rug · a sunny loft",
+    ]
+    assert len(run.files) == 2
+
+
+def test_a_csv_without_products_says_so(services: Services) -> None:
+    run = run_workflow(WORKFLOWS / "ecommerce_posters.yml", {"products": "name, points", "size": "512x512"}, services)
+    assert run.status == "failed"
+    assert "at least one product" in run.error
+
+
+def posters(services: Services) -> Any:
+    given = {"products": PRODUCTS, "look": "ink wash", "size": "512x512"}
+    return run_workflow(WORKFLOWS / "ecommerce_posters.yml", given, services)
