@@ -23,6 +23,7 @@ _REROUTE = "Reroute"
 _INPUT_SIDE, _OUTPUT_SIDE = -10, -20  # the two ends of a subgraph, as its links name them
 _AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize"})
 _SEEDS = frozenset({"seed", "noise_seed"})
+_LONGEST = 200  # steps of one link
 _DEEPEST = 20  # subgraphs within subgraphs; a definition that holds itself would never end
 
 
@@ -269,6 +270,8 @@ def _from_output(
     step = (scope.prefix, node_id, slot)
     if step in seen:
         return None
+    if len(seen) > _LONGEST:
+        raise _refused("a link runs through too many reroutes and subgraphs")
     seen |= {step}
     if node_id == str(_INPUT_SIDE):
         return _from_outside(scope, slot, seen)

@@ -22,6 +22,7 @@ from models.backends.comfyui.sizing import wanted_size
 from models.backends.comfyui.slots import MARK_IT, Slots, typed
 from models.backends.comfyui.values import has_placeholder
 from models.backends.errors import BadRequest
+from models.parameters import RULES
 from models.request import ImageRequest, InputImage, ParameterValue
 
 SEED_LIMIT = 2**32  # seeds above 2**53 lose digits in JavaScript and in JSON tools; below 2**32 every reader is safe
@@ -89,25 +90,16 @@ def fill(
 
 # Values
 
-_FROM_REQUEST = (
-    "steps",
-    "cfg_scale",
-    "sampler",
-    "scheduler",
-    "denoising_strength",
-    "checkpoint",
-    "style_preset",
-    "aspect_ratio",
-)
+_SET_APART = frozenset({"seed", "n", "negative_prompt", "width", "height"})
 
 
 def _values(work: _Work, seed: int | None) -> dict[str, ParameterValue]:
     """Everything that the request asks for, by parameter name; what it leaves open keeps the workflow's own value."""
     request, slots = work.request, work.slots
     values: dict[str, ParameterValue] = {**request.extra, "prompt": request.prompt, "n": request.n}
-    for name in _FROM_REQUEST:
-        value = getattr(request, name)
-        if value is not None:
+    for name in RULES:
+        value = getattr(request, name, None)
+        if value is not None and name not in _SET_APART:
             values[name] = value
     if request.negative_prompt:
         values["negative_prompt"] = request.negative_prompt
@@ -118,10 +110,19 @@ def _values(work: _Work, seed: int | None) -> dict[str, ParameterValue]:
     work.notices.extend(said)
     if request.extra.get("draft") is True:
         _halve_steps(work, values)
+    _keep_own_spelling(work, values)
     _check_prompt(work)
     _notice_unused(work)
     _notice_negative(work, values)
     return values
+
+
+def _keep_own_spelling(work: _Work, values: dict[str, ParameterValue]) -> None:
+    # Values arrive trimmed, the form's defaults too: "masterpiece, " must keep the space its author wrote.
+    for name, value in values.items():
+        own = work.own(name)
+        if isinstance(own, str) and value == own.strip():
+            values[name] = own
 
 
 def _halve_steps(work: _Work, values: dict[str, ParameterValue]) -> None:
@@ -154,7 +155,7 @@ def _notice_unused(work: _Work) -> None:
 
 def _notice_negative(work: _Work, values: Mapping[str, ParameterValue]) -> None:
     wish = work.request.negative_prompt
-    if not wish or wish == work.own("negative_prompt"):
+    if not wish or wish == str(work.own("negative_prompt") or "").strip():
         return
     if "negative_prompt" not in work.slots.found:
         why = work.slots.missing.get("negative_prompt") or work.slots.ambiguous.get("negative_prompt", "")

@@ -28,7 +28,8 @@ def make_form(graph: Graph, slots: Slots, info: ObjectInfo | None = None) -> tup
     if "width" in rules or "steps" in rules:
         rules["draft"] = DRAFT
     common = [rules.pop(name) for name in _ORDER if name in rules]
-    return (*common, *rules.values(), *(RULES[name] for name in _DELIVERY))
+    own = [rule for name, rule in rules.items() if name not in _DELIVERY]
+    return (*common, *own, *(RULES[name] for name in _DELIVERY))
 
 
 def _is_offered(slots: Slots, slot: Slot) -> bool:

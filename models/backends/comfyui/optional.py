@@ -70,8 +70,9 @@ def _by_type(node: Node, info: ObjectInfo | None) -> tuple[str, ...]:
 
 def _drop(raw: RawGraph, node: str) -> None:
     """Remove a node, and what it alone had used."""
-    sources = {link.node for user, _, link in links(raw) if user == node}
-    raw.pop(node, None)
-    for source in sources:
-        if source in raw and not any(link.node == source for _, _, link in links(raw)):
-            _drop(raw, source)
+    waiting = [node]
+    for gone in waiting:  # the list grows while it is walked
+        sources = {link.node for user, _, link in links(raw) if user == gone}
+        raw.pop(gone, None)
+        used = {link.node for _, _, link in links(raw)}
+        waiting.extend(source for source in sorted(sources) if source in raw and source not in used)

@@ -9,9 +9,10 @@ from models.backends.comfyui.values import has_placeholder, origin, settle, valu
 
 type Side = Literal["positive", "negative"]
 
+_LONGEST = 300  # nodes between a sampler and its text; people have a dozen
 _ZERO_OUT = "ConditioningZeroOut"
 
-# Text inputs of the encoders. `{side}` stands where one node encodes both sides.
+# Text inputs of the encoders.
 ENCODERS: Mapping[str, tuple[str, ...]] = {
     "CLIPTextEncode": ("text",),
     "CLIPTextEncodeSDXL": ("text_g", "text_l"),
@@ -58,7 +59,7 @@ def find_texts(graph: Graph, links: Iterable[Link | None], side: Side) -> Found:
 
 def _trace(graph: Graph, link: Link, side: Side, seen: frozenset[str]) -> Found:
     node = graph.source(link)
-    if node is None or node.id in seen:
+    if node is None or node.id in seen or len(seen) > _LONGEST:
         return Found(unclear=[f"the {side} side leads to {origin(graph, link)}"])
     seen |= {node.id}
     if node.class_type == _ZERO_OUT:

@@ -205,9 +205,16 @@ def typed(text: str, kind: Kind) -> ParameterValue | None:
 
 def _slot(graph: Graph, info: ObjectInfo | None, name: str, places: Sequence[Target], by: By) -> Slot:
     kind = _kind(graph, info, name, places[0])
-    own = value_at(graph, places[0])
-    default = float(own) if kind == "float" and isinstance(own, int) and not isinstance(own, bool) else own
-    return Slot(name, kind, default, tuple(places), by)
+    return Slot(name, kind, _as_kind(value_at(graph, places[0]), kind), tuple(places), by)
+
+
+def _as_kind(own: ParameterValue | None, kind: Kind) -> ParameterValue | None:
+    # Exports write 7.0 as 7, and some programs 20 as 20.0.
+    if isinstance(own, bool) or not isinstance(own, (int, float)):
+        return own
+    if kind == "float":
+        return float(own)
+    return int(own) if kind == "int" and own == int(own) else own
 
 
 _OF_KIND: Mapping[str, Kind] = {"INT": "int", "FLOAT": "float", "BOOLEAN": "boolean", "COMBO": "string"}

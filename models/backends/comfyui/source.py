@@ -100,7 +100,19 @@ def _loads(text: str) -> JsonValue:
         value: JsonValue = json.loads(text, parse_constant=lambda _: None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if _is_deeper(value, _DEEPEST):
+        raise ValueError("nested too deeply")
     return value
+
+
+_DEEPEST = 64  # a workflow needs about ten levels
+
+
+def _is_deeper(value: JsonValue, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def _decoded(data: bytes) -> str:

@@ -140,6 +140,11 @@ def test_titles_win_over_tracing() -> None:
     }
 
 
+def test_a_default_that_came_back_trimmed_keeps_its_authors_spaces() -> None:
+    values = changed("titles_name_prompt_and_quality", request(extra={"quality": "masterpiece,"}))
+    assert values == {"3.seed": 5}
+
+
 def test_a_prompt_without_a_clear_place_is_refused_with_the_node_and_the_way_out() -> None:
     with pytest.raises(BadRequest) as refusal:
         workflow("prompt_concatenated").filled(request())
