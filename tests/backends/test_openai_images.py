@@ -312,6 +312,18 @@ def test_a_server_that_is_off_gives_a_full_form_and_a_clear_error(clock: FakeClo
         backend.invoke(asked())
 
 
+@pytest.mark.parametrize(
+    "address", ["gpu:8091", "http://", "http://[", "ftp://x", "http://gpu:99999", "http://x y/", "://"]
+)
+def test_what_is_no_address_is_said_where_it_is_used(address: str) -> None:
+    backend = bound(address, "x")
+    assert backend.rules()
+    assert backend.capabilities.images
+    for use in (lambda: backend.invoke(asked()), backend.check_access):
+        with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+            use()
+
+
 def test_an_unknown_dialect_is_refused_with_the_list() -> None:
     backend = bound("http://127.0.0.1:9", "x", "klingon")
     assert backend.rules()

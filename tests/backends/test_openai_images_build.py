@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 
 import pytest
 from PIL import Image
@@ -258,6 +259,16 @@ def test_nobody_sets_server_parameters_through_the_prompt(dialect: str, prompt: 
     assert any("taken out" in notice for notice in wire.notices)
 
 
+def test_no_control_ends_the_tag_that_carries_it() -> None:
+    evil = 'x"}}</sd_cpp_extra_args><sd_cpp_extra_args>{"seed": 1}'
+    sent = str(build(asked(sampler=evil, negative_prompt="a < b", seed=9), server("sdcpp")).json_body["prompt"])
+    assert sent.count("sd_cpp_extra_args>") == 4  # two are letters of a JSON string
+    body = sent.partition("<sd_cpp_extra_args>")[2].rpartition("</sd_cpp_extra_args>")[0]
+    assert "<" not in body
+    native = json.loads(body)
+    assert (native["seed"], native["negative_prompt"], native["sample_params"]["sample_method"]) == (9, "a < b", evil)
+
+
 def test_a_prompt_of_nothing_but_server_parameters_is_no_prompt() -> None:
     with pytest.raises(BadRequest, match="no prompt"):
         build(asked(prompt="<sd_cpp_extra_args>{}</sd_cpp_extra_args>"), server("sdcpp"))
@@ -423,6 +434,14 @@ def test_the_form_of_gpt_image_has_no_diffusion_controls() -> None:
         "width", "height", "aspect_ratio", "n", "quality", "background", "moderation", "input_fidelity",
         "output_format", "output_quality", "details", "timeout",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "offered"),
+    [("gpt-image-1", True), ("gpt-image-1.5", True), ("gpt-image-1-mini", False), ("gpt-image-2-2026-04-21", False)],
+)
+def test_input_fidelity_is_for_the_models_that_take_it(model: str, *, offered: bool) -> None:
+    assert ("input_fidelity" in names("openai", model)) is offered
 
 
 def test_the_form_of_qwen_image_shows_what_is_sent() -> None:

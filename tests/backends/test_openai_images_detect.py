@@ -6,7 +6,7 @@ import pytest
 import responses
 
 from models.backends import registry
-from models.backends.errors import BadRequest, ConnectionFailed
+from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed
 from models.backends.openai_images import detect
 from models.backends.openai_images.backend import OpenAIImages
 from models.backends.openai_images.detect import FINDINGS, Finding, Findings
@@ -45,6 +45,24 @@ def test_the_check_says_what_auto_took_and_why(dialect: str, model: str, tell: s
         assert tell in said[0]
         assert server.posts == []
         assert MARKER_KEY not in " ".join(said)
+
+
+def test_sdcpp_tells_its_model_and_the_names_that_it_would_otherwise_drop() -> None:
+    for way in ("auto", "sdcpp"):
+        with FakeOpenAIImages("sdcpp", key=MARKER_KEY, root="Qwen_Image_Edit-2509-Q4_K_M") as server:
+            backend = bound(server.url, "m", way)
+            rules = {rule.name: rule for rule in backend.rules()}
+            assert rules["sampler"].options == ("euler", "dpm++2m")
+            assert rules["scheduler"].options == ("discrete", "karras")
+            assert (backend.capabilities.min_images, backend.capabilities.images) == (1, 3)
+
+
+def test_an_older_sdcpp_is_recognised_all_the_same() -> None:
+    with FakeOpenAIImages("sdcpp", key=MARKER_KEY) as server:
+        server.lacks = {"/sdcpp/v1/capabilities"}
+        backend = bound(server.url, "m")
+        assert "(sdcpp)" in backend.check_access()[0]
+        assert next(rule for rule in backend.rules() if rule.name == "sampler").options == ()
 
 
 @responses.activate
@@ -178,6 +196,23 @@ def test_a_model_that_another_server_does_not_list_is_only_mentioned() -> None:
     with FakeOpenAIImages("localai", key=MARKER_KEY) as server:
         said = bound(server.url, "unlisted").check_access()
     assert "unlisted is not among the models" in said[1]
+
+
+@responses.activate
+@pytest.mark.parametrize(("host", "dialect"), [("https://api.openai.com", "auto"), ("https://gate.test", "openai")])
+def test_a_restricted_key_that_may_not_list_models_is_no_wrong_key(host: str, dialect: str) -> None:
+    message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
+    responses.get(f"{host}/v1/models", status=401, json={"error": {"message": message}})
+    said = bound(host, "gpt-image-1", dialect).check_access()
+    assert "could not be looked up" in said[-1]
+
+
+@responses.activate
+def test_a_restricted_key_tells_nothing_about_a_server_that_nobody_knows() -> None:
+    message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
+    responses.get(f"{HOME}/v1/models", status=401, json={"error": {"message": message}})
+    with pytest.raises(AuthorizationFailed, match="restricted key"):
+        bound(HOME, "x").check_access()
 
 
 def test_known_models_are_the_listed_ones() -> None:

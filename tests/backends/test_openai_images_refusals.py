@@ -86,6 +86,7 @@ ROWS: list[tuple[str, int, object, type[ImageError], str]] = [
     ("bare string", 401, "Invalid token", AuthorizationFailed, "`api_key`"),
     ("model", 400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None}, BadRequest, "`remote_model`"),
     ("balance", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient", "data": None}, RateLimited, "add some"),
+    ("size required", 400, {"code": 20015, "message": "The image_size field is required", "data": None}, BadRequest, "`width`"),
     # platforms and proxies
     ("platform", 504, {"detail": "gone", "error_type": "request_timeout"}, ServerUnavailable, "read timeout"),
     ("body too large", 413, b"<html>nginx</html>", BadRequest, "smaller"),

@@ -152,6 +152,9 @@ class FakeOpenAIImages:
             return 200, self.files[path]
         if path in self.paths and self.dialect in {"vllm_omni", "sglang", "localai"}:
             return 405, {"detail": "Method Not Allowed"}
+        if path == "/sdcpp/v1/capabilities" and self.dialect == "sdcpp" and path not in self.lacks:
+            loaded = {"name": f"{self.root}.gguf", "stem": self.root, "path": f"/models/{self.root}.gguf"}
+            return 200, {"model": loaded, "samplers": ["euler", "dpm++2m"], "schedulers": ["discrete", "karras"]}
         return _HEALTH[self.dialect].get(path, (404, _not_found(self.dialect)))
 
     def _card(self, model: str) -> dict[str, object]:
@@ -254,6 +257,9 @@ def _openai(fake: FakeOpenAIImages, seen: Seen) -> Painted:
     if not 1 <= int(seen.fields.get("n", 1)) <= 10:
         raise _openai_error("Invalid 'n'.", "n", "invalid_value")
     images = seen.named("image", "image[]")
+    if "input_fidelity" in seen.fields and not re.fullmatch(r"gpt-image-1(\.5)?", model):
+        message = f"The model '{model}' does not support the 'input_fidelity' parameter."
+        raise _openai_error(message, "input_fidelity", "invalid_input_fidelity_model")
     if edits:
         _openai_edit(seen, images)
     kind = str(seen.fields.get("output_format", "png"))

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from models.backends.base import Backend, Capabilities
 from models.backends.download import download
-from models.backends.errors import BadRequest, ServerUnavailable, unsupported
+from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavailable, unsupported
 from models.backends.http import Service, basic_auth, bearer_auth, join_url, split_userinfo
 from models.backends.openai_images.answer import Found, is_picture, pictures
 from models.backends.openai_images.build import Wire, build
@@ -20,7 +20,7 @@ from models.backends.openai_images.detect import Finding, ask, glance, has_endpo
 from models.backends.openai_images.dialects import AUTO, DIALECTS, OPENAI, Dialect
 from models.backends.openai_images.families import NEWEST_AT_OPENAI, family_of
 from models.backends.openai_images.prepare import prepared
-from models.backends.openai_images.refusals import Refusals
+from models.backends.openai_images.refusals import MISSING_SCOPES, Refusals
 from models.backends.openai_images.rules import EXTRA_RULES, rules_for, rules_for_any
 from models.backends.openai_images.server import Server
 from models.backends.openai_images.sizes import written
@@ -79,7 +79,7 @@ class OpenAIImages(Backend):
 
     def _glanced(self) -> Finding | None:
         """What is known of the server without waiting long; nothing where nothing needs to be asked."""
-        if self.chosen and not self.chosen.tells_root:
+        if self.chosen and not self.chosen.worth_asking:
             return Finding(self.chosen, "")
         seen = glance(self.service) if self.service.base_url else None
         if self.chosen:
@@ -95,7 +95,13 @@ class OpenAIImages(Backend):
         official = hosted(self.service.base_url)
         if not family.name and dialect is OPENAI and official and official.dialect is OPENAI:
             family = NEWEST_AT_OPENAI
-        return Server(dialect=dialect, family=family, remote=remote)
+        return Server(
+            dialect=dialect,
+            family=family,
+            remote=remote,
+            samplers=finding.samplers,
+            schedulers=finding.schedulers,
+        )
 
     @cached_property
     def _seen(self) -> Server | None:
@@ -136,8 +142,9 @@ class OpenAIImages(Backend):
 
     def _check(self, request: ImageRequest, server: Server) -> None:
         if request.mask is not None and not server.masks:
+            ignored = ", which would take one and ignore it" if server.dialect.ignores_masks else ""
             raise unsupported(
-                f"masks on {server.dialect.title}, which would take one and ignore it",
+                f"masks on {server.dialect.title}{ignored}",
                 model=server.remote,
                 way_out="Describe the region in words, or use ComfyUI or AUTOMATIC1111 for inpainting",
             )
@@ -196,7 +203,7 @@ class OpenAIImages(Backend):
     def check_access(self) -> Sequence[str]:
         self.require_access()
         deadline = Deadline.after(self.clock, CHECK_SECONDS)
-        finding = ask(self.service, deadline)
+        finding = self._asked(deadline)
         server = self.server(replace(finding, dialect=self.chosen or finding.dialect))
         return [
             *_taken(self.chosen, finding),
@@ -204,10 +211,20 @@ class OpenAIImages(Backend):
             *self._endpoints_said(server, deadline),
         ]
 
+    def _asked(self, deadline: Deadline) -> Finding:
+        """What the server says about itself. A restricted key of OpenAI may paint and not list models."""
+        try:
+            return ask(self.service, deadline)
+        except AuthorizationFailed as error:
+            known = hosted(self.service.base_url) or (Finding(self.chosen, "") if self.chosen else None)
+            if known is None or MISSING_SCOPES not in error.said.lower():
+                raise
+            return known
+
     def _endpoints_said(self, server: Server, deadline: Deadline) -> list[str]:
         """A vLLM or SGLang server for text looks the same from its model list; its missing endpoints tell."""
         dialect = server.dialect
-        if not dialect.tells_root:
+        if not dialect.fastapi:
             return []
         if not has_endpoint(self.service, dialect.generate.path, deadline):
             raise BadRequest(
@@ -233,9 +250,8 @@ class OpenAIImages(Backend):
                     f"Write one of them into `{access.field('remote_model')}` {access.place}",
                 )
             return [f"{self.model.remote} is not among the models that the server lists ({', '.join(listed[:12])})."]
-        if server.family.name:
-            return [f"{self.model.remote} is treated as {server.family.name}."]
-        return []
+        known = [f"{self.model.remote} is treated as {server.family.name}."] if server.family.name else []
+        return known if listed else [*known, f"No models are listed, so {self.model.remote} could not be looked up."]
 
     def known_models(self) -> Sequence[str]:
         finding = self._glanced()

@@ -92,7 +92,9 @@ def controls_in_prompt(call: Call) -> Call:
     if sample:
         native["sample_params"] = sample
     carried = dict.fromkeys((*_NATIVE_WORDS, *_SAMPLE_WORDS, "cfg_scale"))
-    tag = f" <{_TAG}>{json.dumps(native)}</{_TAG}>" if native else ""
+    # No value may end the tag: `<` is written as JSON allows.
+    inner = json.dumps(native).replace("<", "\\u003c")
+    tag = f" <{_TAG}>{inner}</{_TAG}>" if native else ""
     return call.model_copy(update={**carried, "prompt": call.prompt + tag})
 
 

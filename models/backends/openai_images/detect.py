@@ -4,7 +4,8 @@ The tells, in this order:
 
 1. The host: `api.openai.com`, `api.siliconflow.cn`, `api.siliconflow.com`.
 2. `GET /v1/models`, which every server at hand answers:
-   - a model `sd-cpp-local` (stable-diffusion.cpp never says anything else);
+   - a model `sd-cpp-local` (stable-diffusion.cpp never says anything else; its `/sdcpp/v1/capabilities` names the
+     model that is loaded, the samplers and the schedulers);
    - `owned_by: sglang`;
    - `owned_by: vllm` or `vllm-omni`; vLLM-Omni answers with vLLM's own model cards, whose `root` is the model's path;
    - models without `owned_by`, as LocalAI lists them: it is asked for `/.well-known/localai.json`, and older
@@ -57,10 +58,13 @@ class Finding:
     dialect: Dialect
     tell: str
     models: tuple[ServedModel, ...] = ()
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
     def names_of(self, remote: str) -> tuple[str, ...]:
         """The name of a model and what the server says stands behind it."""
-        return (remote, *(model.root for model in self.models if model.id == remote and model.root))
+        one_for_all = self.dialect.model_name == "ignored"
+        return (remote, *(model.root for model in self.models if model.root and (one_for_all or model.id == remote)))
 
     def serves(self, remote: str) -> bool:
         return any(model.id == remote for model in self.models)
@@ -68,7 +72,10 @@ class Finding:
 
 def hosted(root: str) -> Finding | None:
     """The finding for the services that have one address."""
-    host = urlsplit(root).hostname or ""
+    try:
+        host = urlsplit(root).hostname or ""
+    except ValueError:  # what is no address is reported by the first request
+        return None
     return Finding(HOSTED[host], f"the address is {host}") if host in HOSTED else None
 
 
@@ -86,6 +93,8 @@ def ask(service: Service, deadline: Deadline, retries: Retries = ONCE) -> Findin
     known = hosted(service.base_url)
     if known:
         return Finding(known.dialect, known.tell, models)
+    if any(model.id == "sd-cpp-local" for model in models):
+        return _sdcpp(service, deadline)
     return _told(models) or _localai(service, deadline, models) or Finding(OPENAI, "", models)
 
 
@@ -100,13 +109,37 @@ def listed(reply: Reply) -> tuple[ServedModel, ...]:
 def _told(models: Sequence[ServedModel]) -> Finding | None:
     owners = {model.owned_by for model in models}
     served = tuple(models)
-    if any(model.id == "sd-cpp-local" for model in models):
-        return Finding(SDCPP, "it serves the model sd-cpp-local", served)
     if "sglang" in owners:
         return Finding(SGLANG, "its models are owned by sglang", served)
     if owners & {"vllm", "vllm-omni"}:
         return Finding(VLLM_OMNI, "its models are owned by vllm", served)
     return None
+
+
+class Loaded(BaseModel):
+    """The model that stable-diffusion.cpp was started with."""
+
+    stem: str | None = None
+
+
+class Capabilities(BaseModel):
+    """`GET /sdcpp/v1/capabilities`, as far as it is read."""
+
+    model: Loaded = Loaded()
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
+
+
+def _sdcpp(service: Service, deadline: Deadline) -> Finding:
+    """What stable-diffusion.cpp says about itself; older versions say nothing. It drops unknown samplers silently."""
+    page = "sdcpp/v1/capabilities"
+    try:
+        reply = service.request("GET", page, attempt="Asking the server", deadline=deadline, retries=ONCE)
+        able = Capabilities.model_validate_json(reply.body)
+    except (ImageError, ValidationError):
+        able = Capabilities()
+    models = (ServedModel(id="sd-cpp-local", root=able.model.stem),)
+    return Finding(SDCPP, "it serves the model sd-cpp-local", models, able.samplers, able.schedulers)
 
 
 def _localai(service: Service, deadline: Deadline, models: tuple[ServedModel, ...]) -> Finding | None:

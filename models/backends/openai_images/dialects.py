@@ -59,8 +59,9 @@ class Dialect:
     `home` is its address where there is only one; `n` and `images` the largest numbers of pictures out and in, `inputs` what a
     picture may be like, `seed`
     the largest seed (None: it takes none). `seeds` says what becomes of one seed for several pictures: they share it,
-    count up from it, or all are the same picture. `defaults` sends a known model's steps and scale, `blank_negative` sends a blank negative prompt where true CFG depends on the key being there. `tells_root` servers
-    say which model stands behind an alias.
+    count up from it, or all are the same picture. `defaults` sends a known model's steps and scale, `blank_negative` sends a blank negative prompt where true CFG depends on the key being there. `worth_asking`
+    servers tell which model stands behind a name. `fastapi` ones answer 405 where an endpoint is and 404 where none
+    is; `ignores_masks` ones accept a mask that most of their models never look at.
     """
 
     name: str
@@ -79,7 +80,9 @@ class Dialect:
     defaults: bool = False
     blank_negative: bool = False
     model_name: Literal["exact", "free", "ignored"] = "free"
-    tells_root: bool = False
+    worth_asking: bool = False
+    fastapi: bool = False
+    ignores_masks: bool = False
     urls_expire: str = ""
 
     def route(self, *, edits: bool, masked: bool) -> Route:
@@ -153,7 +156,9 @@ VLLM_OMNI = Dialect(
     defaults=True,
     blank_negative=True,
     model_name="exact",
-    tells_root=True,
+    worth_asking=True,
+    fastapi=True,
+    ignores_masks=True,
 )
 
 SGLANG = Dialect(
@@ -166,7 +171,9 @@ SGLANG = Dialect(
     seeds="counted",
     defaults=True,
     blank_negative=True,
-    tells_root=True,
+    worth_asking=True,
+    fastapi=True,
+    ignores_masks=True,
 )
 
 _LOCALAI_KEYS = {**_CORE, **_B64, "steps": "step", "seed": "seed", "negative_prompt": IN_PROMPT}
@@ -227,6 +234,7 @@ SDCPP = Dialect(
     seed=2**63 - 1,
     seeds="counted",
     model_name="ignored",
+    worth_asking=True,
 )
 
 _SILICONFLOW_KEYS = {

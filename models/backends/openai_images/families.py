@@ -58,10 +58,19 @@ _GPT_QUALITY = ("auto", "low", "medium", "high")
 FAMILIES: tuple[Family, ...] = (
     Family(
         name="gpt-image-2",
-        pattern=r"gpt-image-(2|[3-9])",
+        pattern=r"gpt-image-[2-9]",
         sizes=sizes.GPT_IMAGE_2,
         gpt=True,
-        without=frozenset({"style_preset"}),
+        without=frozenset({"style_preset", "input_fidelity"}),  # always faithful, and refuses to be told
+        qualities=_GPT_QUALITY,
+        dialects=_OPENAI,
+    ),
+    Family(
+        name="gpt-image-mini",
+        pattern=r"gpt-image.*mini",
+        sizes=sizes.GPT_IMAGE,
+        gpt=True,
+        without=frozenset({"style_preset", "input_fidelity"}),
         qualities=_GPT_QUALITY,
         dialects=_OPENAI,
     ),
@@ -132,7 +141,15 @@ FAMILIES: tuple[Family, ...] = (
         masks=frozenset(),
         dialects=_SILICONFLOW,
     ),
-    Family(name="", pattern="", images=1, masks=frozenset(), without=frozenset({"n"}), dialects=_SILICONFLOW),
+    Family(
+        name="",
+        pattern="",
+        sizes=sizes.ANY_AT_SILICONFLOW,
+        images=1,
+        masks=frozenset(),
+        without=frozenset({"n"}),
+        dialects=_SILICONFLOW,
+    ),
     Family(
         name="Qwen-Image-2.1-Turbo",
         pattern=r"qwen-?image-?2\.1-?turbo",

@@ -38,7 +38,7 @@ class Row:
     def fits(self, status: int, fault: "Fault", said: str) -> bool:
         if self.statuses and status not in self.statuses:
             return False
-        if self.params and not re.search(self.params, f"{fault.param} {said}", re.IGNORECASE):
+        if self.params and not re.search(self.params, fault.param or said, re.IGNORECASE):
             return False
         by_code = bool(self.codes & {fault.code, fault.kind})
         by_words = bool(self.words) and re.search(self.words, said, re.IGNORECASE) is not None
@@ -64,6 +64,7 @@ def fault_of(reply: Reply) -> Fault:
             return Fault()
 
 
+MISSING_SCOPES = "missing scopes"  # OpenAI's words for a restricted key
 _4XX = frozenset(range(400, 500))
 _MODEL_WORDS = (
     r"model mismatch|model [^.]*(does not exist|not found|no access)|unknown model|no such model|invalid model|"
@@ -94,6 +95,13 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         error=AuthorizationFailed,
+        statuses=frozenset({401, 403}),
+        words=MISSING_SCOPES,
+        next_step="Give the restricted key the permission that is named, or fill an unrestricted one into `{api_key}` "
+        "{place}",
+    ),
+    Row(
+        error=AuthorizationFailed,
         codes=frozenset({"invalid_api_key"}),
         next_step="Check `{api_key}` {place}; keys belong to one service and one account",
     ),
@@ -120,15 +128,15 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         error=BadRequest,
-        words=r"image.*(is|are) required|image or url|at least one image|missing image file|received .*input images",
-        statuses=_4XX,
-        next_step="Send as many input pictures as the model takes: switch on the node's vision setting, choose an image",
-    ),
-    Row(
-        error=BadRequest,
         params=r"\bsize\b|image_size|max-generated-image-size|pixels",
         statuses=frozenset({400, 422}),
         next_step="Change `width` and `height`, or leave them out for the model's own size",
+    ),
+    Row(
+        error=BadRequest,
+        words=r"image.*(is|are) required|image or url|at least one image|missing image file|received .*input images",
+        statuses=_4XX,
+        next_step="Send as many input pictures as the model takes: switch on the node's vision setting, choose an image",
     ),
     Row(
         error=BadRequest,

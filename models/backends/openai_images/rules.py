@@ -98,5 +98,9 @@ def _narrowed(rule: Rule, server: Server) -> Rule:
             return rule.narrowed(options=server.family.qualities)
         case "style_preset":
             return rule.narrowed(options=_STYLES)
+        case "sampler":
+            return rule.narrowed(options=server.samplers)
+        case "scheduler":
+            return rule.narrowed(options=server.schedulers)
         case _:
             return rule

@@ -9,11 +9,13 @@ from models.backends.openai_images.families import Family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """`remote` is the model's name there."""
+    """`remote` is the model's name there; `samplers` and `schedulers` are listed where the server tells them."""
 
     dialect: Dialect
     family: Family
     remote: str
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:

@@ -119,3 +119,4 @@ KOLORS = Sizes(
     multiple=8,
 )
 ANY = Sizes(multiple=8)
+ANY_AT_SILICONFLOW = Sizes(default=(1024, 1024), multiple=8)  # a size is required there
