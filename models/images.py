@@ -18,7 +18,11 @@ DEFAULT_QUALITY = 90
 
 _AT_ONCE = BoundedSemaphore(2)  # more would only hold more memory: the host's container has few cores
 _WEBP_LONGEST_SIDE = 16383
-_BIG = 4_000_000  # pixels from which the encoders' thorough settings take seconds
+_BIG = 1_000_000  # pixels from which WebP's thorough settings take long for a tenth of the size
+ORIENTATION = 0x0112
+"""The EXIF tag that says how the camera was held."""
+UPRIGHT = 1
+_OTHER_COLOURS = frozenset({"CMYK", "LAB", "YCbCr"})
 _LARGEST_PROFILE = 64 * 1024  # an ICC profile above this is a printing press's, or hostile
 
 
@@ -91,11 +95,12 @@ def _read_frames(image: Image.Image) -> None:
 
 def plain(image: Image.Image) -> Image.Image:
     """The picture upright, 8 bits per channel, as RGB or (where anything is transparent) RGBA."""
-    profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
+    # A decoded picture may have 256 MiB: it is copied only where something changes.
+    turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+    upright = ImageOps.exif_transpose(image) if turned else image
     flat = _eight_bits(upright)
-    kept = isinstance(profile, bytes) and len(profile) <= _LARGEST_PROFILE and upright.mode not in {"CMYK", "LAB"}
-    flat.info = {"icc_profile": profile} if kept else {}
+    if flat is not upright and upright.mode in _OTHER_COLOURS:
+        flat.info.pop("icc_profile", None)  # it spoke of the inks that are gone
     return flat
 
 
@@ -103,14 +108,15 @@ def has_alpha(image: Image.Image) -> bool:
     """Whether any pixel of the picture is transparent."""
     if not image.has_transparency_data:
         return False
-    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+    lowest, _ = (image if image.mode == "RGBA" else image.convert("RGBA")).getchannel("A").getextrema()
     return isinstance(lowest, int | float) and lowest < 255  # noqa: PLR2004 -- opaque
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _scaled_grey(image).convert("RGB")
-    return image.convert("RGBA" if has_alpha(image) else "RGB")
+    mode = "RGBA" if has_alpha(image) else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _scaled_grey(image: Image.Image) -> Image.Image:
@@ -133,19 +139,24 @@ def flatten(image: Image.Image) -> Image.Image:
 def encode(image: Image.Image, kind: Kind, quality: int | None = None, *, lossless: bool = False) -> bytes:
     """A plain picture as file bytes. `quality` is 1 to 100 (JPEG, WebP); JPEG has no alpha: white shows instead."""
     out = io.BytesIO()
-    profile = image.info.get("icc_profile")
+    profile = _profile(image)
     match kind:
         case "png":
             # Level 9 takes ten times as long as 3 for a few per cent.
-            image.save(out, "PNG", compress_level=3, icc_profile=profile)
+            image.save(out, "PNG", compress_level=3, icc_profile=profile or None)
         case "jpeg":
             flatten(image).save(out, "JPEG", quality=quality or DEFAULT_QUALITY, icc_profile=profile)
         case "webp" if lossless:
-            image.save(out, "WEBP", lossless=True, quality=20, method=0, icc_profile=profile or b"")
+            image.save(out, "WEBP", lossless=True, quality=20, method=0, icc_profile=profile)
         case "webp":
             method = 0 if image.width * image.height > _BIG else 4
-            image.save(out, "WEBP", quality=quality or DEFAULT_QUALITY, method=method, icc_profile=profile or b"")
+            image.save(out, "WEBP", quality=quality or DEFAULT_QUALITY, method=method, icc_profile=profile)
     return out.getvalue()
+
+
+def _profile(image: Image.Image) -> bytes:
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and len(profile) <= _LARGEST_PROFILE else b""
 
 
 def within(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -13,6 +13,8 @@ from models.backends.errors import BadRequest
 from models.images import (
     MAX_BYTES,
     MAX_PIXELS,
+    ORIENTATION,
+    UPRIGHT,
     BrokenImageError,
     Kind,
     decode,
@@ -27,8 +29,6 @@ from models.request import InputImage
 from models.sniff import FORMATS, NotAnImageError
 from models.squeeze import squeezed
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_UPRIGHT = 1
 _MIDDLE_GREY = 128
 _ADVICE = "Send a PNG, JPEG or WebP file"
 
@@ -142,11 +142,11 @@ def _shown(opened: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[
 
 
 def _is_plain(opened: Image.Image, flat: Image.Image) -> bool:
-    return _turn(opened) == _UPRIGHT and opened.mode == flat.mode and not is_animated(opened)
+    return _turn(opened) == UPRIGHT and opened.mode == flat.mode and not is_animated(opened)
 
 
 def _turn(opened: Image.Image) -> int:
-    return int(opened.getexif().get(_ORIENTATION, _UPRIGHT))
+    return int(opened.getexif().get(ORIENTATION, UPRIGHT))
 
 
 def _upright_size(opened: Image.Image) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Making a picture fit into a number of bytes with as little loss as possible."""
 
 import math
+from collections.abc import Iterator
 
 from PIL import Image
 
@@ -40,19 +41,25 @@ def _lossless(image: Image.Image, kind: Kind) -> tuple[bytes, str]:
 def _coarser(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -> tuple[bytes, str] | None:
     if kind == "png" or encodable(image, kind) is not image:
         return None
-    for quality in (q for q in QUALITIES if q <= (best or 100)):
-        data = _attempt(image, max_bytes, kind, quality)
-        if data is not None:
+    sample = _sample(image)
+    for quality in _worth_trying(image, sample, kind, max_bytes, best):
+        data = encode(image, kind, quality)
+        if len(data) <= max_bytes:
             return data, f"saved as {_format(kind, quality)}"
     return None
 
 
-def _attempt(image: Image.Image, max_bytes: int, kind: Kind, quality: int) -> bytes | None:
-    sample = _sample(image)
-    if sample is not image and _predicted(image, sample, kind, quality) > max_bytes:
-        return None  # encoding all of a big picture takes seconds
-    data = encode(image, kind, quality)
-    return data if len(data) <= max_bytes else None
+def _worth_trying(
+    image: Image.Image, sample: Image.Image, kind: Kind, max_bytes: int, best: int | None
+) -> Iterator[int]:
+    """The qualities that may fit, best first. Encoding all of a big picture takes seconds, a sample of it a moment."""
+    qualities = [quality for quality in QUALITIES if quality <= (best or 100)]
+
+    def may_fit(quality: int) -> bool:
+        return sample is image or _predicted(image, sample, kind, quality) <= max_bytes
+
+    if qualities and may_fit(qualities[-1]):
+        yield from (quality for quality in qualities if may_fit(quality))
 
 
 def _smaller(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -> tuple[bytes, str]:
