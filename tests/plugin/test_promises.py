@@ -5,7 +5,9 @@ import itertools
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 from pydantic import JsonValue
@@ -17,6 +19,7 @@ from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, picture
 from tests.servers.stability import FakeStability
 
+ROOT = Path(__file__).parents[2]
 MAX_LINE = 5_000_000
 FIVE = {
     "InvokeAuthorizationError",
@@ -178,3 +181,38 @@ def test_an_input_image_reaches_the_service(plugin: Host, stability: FakeStabili
         [user(image_part(picture(256, 256)), "make it blue --strength 0.4")],
     )
     assert b"make it blue" in stability.requests[-1].body
+
+
+def test_killing_the_process_between_start_and_check_loses_nothing() -> None:
+    """All that is known of a job travels in its state: a new process finishes it, byte by byte the same."""
+    fox = [user("一只红狐狸 --seed 42")]
+    with Host(plugin_dir=ROOT, environment={"IMAGE_GENERATION_HOLD_SECONDS": "0.1"}) as host:
+        started = host.start_polling("preview", {}, fox, {"simulate_seconds": 1})
+        assert started.status == "running", started.error
+        host.kill()
+        reply = host.check_polling("preview", {}, started.plugin_state or {})
+        assert host.restarts == 1
+        while reply.status == "running":
+            reply = host.check_polling("preview", {}, reply.plugin_state or {})
+        at_once = host.invoke("preview", {}, fox)
+    assert reply.status == "succeeded", reply.error
+    assert reply.images[0].data == at_once.images[0].data
+
+
+def test_two_hundred_jobs_wait_without_threads_of_their_own(plugin: Host) -> None:
+    replies: list[str] = []
+
+    def start() -> None:
+        replies.append(
+            plugin.start_polling("preview", {}, [user("a fox --size 128x128")], {"simulate_seconds": 3}).status
+        )
+
+    workers = [threading.Thread(target=start) for _ in range(200)]
+    for worker in workers:
+        worker.start()
+    most = 0
+    while any(worker.is_alive() for worker in workers):
+        most = max(most, *(psutil.Process(plugin.process(index).pid).num_threads() for index in range(2)))
+        workers[-1].join(0.2)
+    assert replies == ["succeeded"] * 200
+    assert most < 20
