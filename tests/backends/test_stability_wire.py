@@ -10,7 +10,7 @@ from PIL import Image
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.reply import Reply
 from models.backends.stability import v1, v2beta
-from models.backends.stability.facts import ASPECT_RATIOS, MAX_REQUEST_BYTES, V1, V2Beta, read_facts
+from models.backends.stability.facts import ASPECT_RATIOS, DEFAULT_STRENGTH, MAX_REQUEST_BYTES, V1, V2Beta, read_facts
 from models.backends.stability.outcome import Picture, settle
 from models.backends.stability.shapes import sdxl_size, v2beta_ratio
 from models.backends.stability.uploads import as_sized_upload, as_upload
@@ -134,6 +134,7 @@ def test_with_a_quality_asked_for_the_service_sends_png_so_that_one_lossy_step_i
         (asking(aspect_ratio="16:9"), (1344, 768), None),
         (asking(width=1280, height=720), (1344, 768), ("1280×720", "16:9", "1344×768")),
         (asking(aspect_ratio="4:3"), (1152, 896), ("4:3", "5:4", "1152×896")),
+        (asking(aspect_ratio="16:9"), (1000, 1000), ("16:9", "1000×1000")),
     ],
 )
 def test_a_changed_shape_is_told_with_both_names(
@@ -323,6 +324,8 @@ def test_every_card_has_facts_a_price_and_the_limits_of_its_family(card: Card) -
     assert rules["seed"].max == facts.max_seed
     assert len(rules["style_preset"].options) == 17
     assert ("denoising_strength" in rules) == card.vision
+    if card.vision:
+        assert rules["denoising_strength"].default == DEFAULT_STRENGTH
     assert {"details", "timeout", "output_format", "output_quality"} <= set(rules)
     if isinstance(facts, V2Beta):
         assert set(ASPECT_RATIOS) <= set(rules["aspect_ratio"].options)

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 BASE_URL = "https://api.stability.ai"
-CREDIT_USD = "0.01"
-LOW_BALANCE = 3  # credits: the cheapest picture of the catalog's default model
+LOW_BALANCE = 3  # credits: one picture of stable-image-core
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 REQUEST_OVERHEAD_BYTES = 256 * 1024  # room for the prompts and the multipart framing beside the picture
 

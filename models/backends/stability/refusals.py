@@ -93,6 +93,9 @@ _BY_STATUS: Mapping[int, Meaning] = {
     404: _GONE,
     413: Meaning(BadRequest, "Use a smaller input picture: a request may have 10 MiB"),
     429: _BUSY,
+    504: Meaning(
+        ServerUnavailable, "Try again in a few minutes; the picture may have been made and charged all the same"
+    ),
 }
 
 _NOT_MULTIPART = Meaning(

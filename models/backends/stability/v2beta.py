@@ -95,12 +95,14 @@ def shape_notices(request: ImageRequest, call: Call, made: GeneratedImage) -> li
     """What became of the asked shape, naming both; empty when the picture is what was asked for."""
     asked, used = asked_words(request), call.form.aspect_ratio
     width, height = made.size
-    if not asked or asked == used or asked_size(request) == (width, height):
+    if not asked or asked_size(request) == (width, height):
         return []
     told = f"{asked} was asked for"
     if used is None:
         return [f"{told}; beside an input picture the model keeps that picture's shape: {width}×{height}."]
-    return [f"{told}; the model takes aspect ratios, not sizes: {used} was used, {width}×{height} pixels."]
+    if asked != used:
+        return [f"{told}; the model takes aspect ratios, not sizes: {used} was used, {width}×{height} pixels."]
+    return [] if v2beta_ratio(width / height) == used else [f"{told}; the picture came as {width}×{height}."]
 
 
 def read(reply: Reply, *, sent_seed: int) -> Picture:
