@@ -262,6 +262,15 @@ def test_the_key_check_generates_nothing(studio: FakeModelStudio, clock: FakeClo
     assert [request.path for request in studio.requests] == ["/api/v1/models?page_no=1&page_size=1"]
 
 
+def test_the_key_check_says_how_an_unknown_model_will_be_asked(studio: FakeModelStudio, clock: FakeClock) -> None:
+    assert backend(studio, clock).check_access() == ()
+    credentials = {"backend": "qwen_image", "base_url": studio.url, "api_key": MARKER_KEY}
+    assert bind("qwen-image-2.0-2026-03-03", credentials, clock).check_access() == ()
+    assert bind("qwen-image-4.0", credentials, clock).check_access() == (
+        "qwen-image-4.0 is not a model of this plugin; it is asked like qwen-image-2.0.",
+    )
+
+
 def test_the_key_check_falls_back_to_the_compatible_list(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.lists_models = False
     backend(studio, clock).check_access()

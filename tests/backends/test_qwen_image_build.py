@@ -117,7 +117,7 @@ def test_more_pictures_than_one_call_makes_are_several_calls_with_seeds_that_cou
 ) -> None:
     images = (WIDE,) if model.startswith("wanx") else ()
     made = planned(model, n=n, images=images, seed=2**31 - 2)
-    assert [call.n for call in made.calls] == counts
+    assert [call.body.parameters.n for call in made.calls] == counts
     firsts = [sum(counts[:index]) for index in range(len(counts))]
     assert [call.body.parameters.seed for call in made.calls] == [(2**31 - 2 + first) % 2**31 for first in firsts]
 
@@ -181,11 +181,21 @@ def test_a_parameter_of_another_function_is_not_sent_and_the_notice_names_who_re
     assert made.notices == ("`upscale_factor` was not used: `doodle` does not read it, `super_resolution` would.",)
 
 
-def test_a_mask_for_a_function_without_masks_and_a_missing_mask_are_refused() -> None:
-    with pytest.raises(BadRequest, match="`expand` does not read a mask"):
-        wan(mask=WIDE, extra={"edit_function": "expand"})
+def test_a_mask_that_the_function_does_not_read_is_not_sent_and_that_is_said() -> None:
+    """A picture with transparency brings a mask along that nobody may have meant."""
+    made = planned("wanx2.1-imageedit", images=(WIDE,), mask=WIDE, extra={"edit_function": "expand", "top_scale": 1.5})
+    assert "mask_image_url" not in sent(made)["input"]
+    assert made.notices == ("The mask was not used: `expand` does not read one, `description_edit_with_mask` would.",)
+
+
+def test_inpainting_without_a_mask_is_refused() -> None:
     with pytest.raises(BadRequest, match="needs a mask and got none"):
         wan(extra={"edit_function": "description_edit_with_mask"})
+
+
+def test_a_token_plan_is_told_that_it_cannot_edit_by_mask() -> None:
+    with pytest.raises(BadRequest, match="works with jobs only"):
+        planned("wanx2.1-imageedit", images=(WIDE,), asynchronous=False)
 
 
 # Sizes

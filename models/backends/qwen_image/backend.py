@@ -1,66 +1,45 @@
 """Qwen-Image at Alibaba Cloud Model Studio: text-to-image, editing by instruction, masks and outpainting.
 
-Source: Model Studio, Qwen-Image API, Wan image editing API, task API. Models with an asynchronous API are asked
-there, so that a long job outlives a lost connection; the others answer at once.
+Models with an asynchronous API are asked there, so that a long job outlives a lost connection; the others answer at
+once. A request for more pictures than one call makes becomes several calls or tasks.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from http import HTTPStatus
 from typing import ClassVar
 
 from pydantic import BaseModel
 
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import ONCE, Retries, Service, bearer_auth, timed_out
+from models.backends.http import timed_out
 from models.backends.qwen_image.account import REGIONS, Account, read_account
-from models.backends.qwen_image.build import MAX_SEED, Call, Plan, checked_seed, plan
-from models.backends.qwen_image.facts import BACKEND, facts_for, family_of
+from models.backends.qwen_image.build import MAX_SEED, Call, checked_seed, plan
+from models.backends.qwen_image.client import GENERATE, ModelStudio
+from models.backends.qwen_image.facts import BACKEND, JobApi, facts_for, family_of, is_known
 from models.backends.qwen_image.pictures import fitted
-from models.backends.qwen_image.refusals import Asked, explain, explain_failure
+from models.backends.qwen_image.refusals import Asked
 from models.backends.qwen_image.results import Fetcher, Made, price_of
 from models.backends.qwen_image.rules import EXTRA_RULES
-from models.backends.qwen_image.wire import (
-    ASYNC_HEADER,
-    JOB_PATHS,
-    SYNC_PATH,
-    Answer,
-    CompatibleModelList,
-    Failure,
-    ModelList,
-    Output,
-)
-from models.backends.reply import parse
+from models.backends.qwen_image.wire import Failure, Output
 from models.catalog import card_for, cards
 from models.clock import Clock, Deadline
 from models.parameters import Rule
 from models.request import ImageRequest
 from models.result import ImageResult
 
-_GENERATE = "Generating with Model Studio"
-_LOOK = "Looking at the job in Model Studio"
-_CANCEL = "Cancelling the job in Model Studio"
-_CHECK_KEY = "Checking the key with Model Studio"
-
-_SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several pictures of 3.0 may take twice as long
-_TASK_CALL_SECONDS = 60.0
 _FETCH_SECONDS = 120.0
-_CHECK_SECONDS = 15.0
-
 _UNFINISHED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 
 
 class _Task(BaseModel):
     id: str
     seed: int
-    n: int
 
 
 class _State(BaseModel):
-    """A job between two looks: the service's tasks and what the result will need."""
+    """A job between two looks: the service's tasks and what the result will need. `n` is what the user asked for."""
 
     tasks: tuple[_Task, ...]
     prompt: str
@@ -97,49 +76,46 @@ class QwenImage(JobBackend):
     def known_models(self) -> Sequence[str]:
         return [card.model for card in cards().values() if card.backend == self.name]
 
+    def check_access(self) -> Sequence[str]:
+        self.require_access()
+        self._client().check_key()
+        if is_known(self.model.remote):
+            return ()
+        return (f"{self.model.remote} is not a model of this plugin; it is asked like {family_of(self.model.remote)}.",)
+
     def submit(self, request: ImageRequest) -> Job | ImageResult:
         self.require_access()
         self.check_inputs(request)
-        account = self._account()
-        self._require_region(account)
-        seed = random.SystemRandom().randrange(MAX_SEED + 1) if request.seed is None else checked_seed(request.seed)
+        client = self._client()
+        self._require_region(client.asked.account)
         request = fitted(request, self.facts)
-        planned = plan(request, self.facts, self.model.remote, seed=seed, asynchronous=not account.token_plan)
+        seed = random.SystemRandom().randrange(MAX_SEED + 1) if request.seed is None else checked_seed(request.seed)
+        asynchronous = not client.asked.account.token_plan
+        planned = plan(request, self.facts, self.model.remote, seed=seed, asynchronous=asynchronous)
         request = replace(request, notices=(*request.notices, *planned.notices))
-        deadline = self.deadline(request)
         if planned.jobs:
-            return self._start(account, planned, request, deadline)
-        return self._generate(account, planned, request, deadline)
+            return self._start(client, planned.jobs, planned.calls, request)
+        return self._generate(client, planned.calls, request)
 
     def check(self, job: Job) -> Running | ImageResult:
         state = _State.model_validate(job)
-        account = self._account()
-        outputs = [self._look(account, task) for task in state.tasks]
+        client = self._client()
+        outputs = [client.look(task.id) for task in state.tasks]
         waiting = [output.task_status for output in outputs if output.task_status in _UNFINISHED]
         if waiting:
             return Running(_progress(waiting, len(outputs)))
         made = Made()
         for task, output in zip(state.tasks, outputs, strict=True):
-            made += self._finished(account, task, output)
-        return self._result(
-            account,
-            ImageRequest(model=self.model.name, prompt=state.prompt, n=state.n, notices=state.notices),
-            made,
-            state.input_images,
-        )
+            made += self._finished(client, output, task.seed)
+        request = ImageRequest(model=self.model.name, prompt=state.prompt, n=state.n, notices=state.notices)
+        return self._result(client, request, made, state.input_images)
 
     def cancel(self, job: Job) -> None:
         """Take the tasks that still wait out of the queue; the service finishes and bills the running ones."""
-        account = self._account()
-        troubles = []
+        client, troubles = self._client(), []
         for task in _State.model_validate(job).tasks:
             try:
-                self._service(account).request(
-                    "POST",
-                    f"tasks/{task.id}/cancel",
-                    attempt=_CANCEL,
-                    deadline=Deadline.after(self.clock, _TASK_CALL_SECONDS),
-                )
+                client.cancel(task.id)
             except ImageError as error:
                 troubles.append(error)
         if troubles:
@@ -149,48 +125,23 @@ class QwenImage(JobBackend):
         """Two seconds for a young job, five for an old one: all jobs of an account share 20 looks a second."""
         return min(5.0, 2.0 + elapsed / 20)
 
-    def check_access(self) -> Sequence[str]:
-        self.require_access()
-        account = self._account()
-        if account.token_plan or not self._lists_models(account):
-            self._lists_compatible_models(account)
-        return ()
+    def _generate(self, client: ModelStudio, calls: Sequence[Call], request: ImageRequest) -> ImageResult:
+        deadline = self.deadline(request)
 
-    # Submitting
-
-    def _generate(self, account: Account, planned: Plan, request: ImageRequest, deadline: Deadline) -> ImageResult:
         def send(call: Call) -> Made:
-            reply = self._service(account).request(
-                "POST",
-                SYNC_PATH,
-                attempt=_GENERATE,
-                deadline=deadline,
-                json=call.body.json_body(),
-                read_timeout=_SYNC_SECONDS * min(2, call.n),
-                retries=_retries(),
-            )
-            output = parse(reply, Answer, attempt=_GENERATE).output
-            return self._fetched(account, output, call.seed, deadline)
+            return self._fetched(client, client.generate(call.body, deadline=deadline), call.seed, deadline)
 
-        parts, failures = self._each(planned.calls, send, deadline)
-        made = sum(parts, Made(failures=failures))
-        return self._result(account, request, made, len(request.images) * len(parts))
+        parts, failures = self._each(calls, send, deadline)
+        made = sum(parts, Made()) + Made(failures=failures)
+        return self._result(client, request, made, len(request.images) * len(parts))
 
-    def _start(self, account: Account, planned: Plan, request: ImageRequest, deadline: Deadline) -> Job:
+    def _start(self, client: ModelStudio, api: JobApi, calls: Sequence[Call], request: ImageRequest) -> Job:
+        deadline = self.deadline(request)
+
         def send(call: Call) -> _Task:
-            reply = self._service(account).request(
-                "POST",
-                JOB_PATHS[planned.jobs or ""],
-                attempt=_GENERATE,
-                deadline=deadline,
-                json=call.body.json_body(),
-                headers=ASYNC_HEADER,
-                retries=_retries(),
-            )
-            answer = parse(reply, Answer, attempt=_GENERATE)
-            return _Task(id=_task_id(answer.output), seed=call.seed, n=call.n)
+            return _Task(id=client.submit(api, call.body, deadline=deadline), seed=call.seed)
 
-        tasks, failures = self._each(planned.calls, send, deadline)
+        tasks, failures = self._each(calls, send, deadline)
         return _State(
             tasks=tuple(tasks),
             prompt=request.prompt,
@@ -218,65 +169,34 @@ class QwenImage(JobBackend):
 
     def _wait_until(self, due: float, deadline: Deadline) -> None:
         if due > deadline.at:
-            raise timed_out(_GENERATE)
+            raise timed_out(GENERATE)
         if (pause := due - self.clock.now()) > 0:
             self.clock.sleep(pause)
 
-    # Looking at tasks
-
-    def _look(self, account: Account, task: _Task) -> Output:
-        reply = self._service(account).request(
-            "GET",
-            f"tasks/{task.id}",
-            attempt=_LOOK,
-            deadline=Deadline.after(self.clock, _TASK_CALL_SECONDS),
-        )
-        return parse(reply, Answer, attempt=_LOOK).output
-
-    def _finished(self, account: Account, task: _Task, output: Output) -> Made:
+    def _finished(self, client: ModelStudio, output: Output, seed: int) -> Made:
         match output.task_status:
             case "SUCCEEDED":
-                return self._fetched(account, output, task.seed, Deadline.after(self.clock, _FETCH_SECONDS))
+                return self._fetched(client, output, seed, Deadline.after(self.clock, _FETCH_SECONDS))
             case "FAILED":
-                return Made(failures=(self._failure(account, Failure(code=output.code, message=output.message)),))
+                return Made(failures=(client.failure(Failure(code=output.code, message=output.message)),))
             case status:
-                return Made(failures=(_lost(status, account),))
+                return Made(failures=(_lost(status, client.asked.account),))
 
-    def _fetched(self, account: Account, output: Output, seed: int, deadline: Deadline) -> Made:
+    def _fetched(self, client: ModelStudio, output: Output, seed: int, deadline: Deadline) -> Made:
         named = [picture for picture in output.pictures if picture.url]
-        failed = [self._failure(account, picture.failure) for picture in output.pictures if not picture.url]
-        return Made(failures=tuple(failed)) + Fetcher(self.clock, account.base_url).fetch_all(
-            named, seed=seed, deadline=deadline
-        )
+        failed = [client.failure(picture.failure) for picture in output.pictures if not picture.url]
+        fetcher = Fetcher(self.clock, client.asked.account.base_url)
+        return Made(failures=tuple(failed)) + fetcher.fetch_all(named, seed=seed, deadline=deadline)
 
-    def _failure(self, account: Account, failure: Failure) -> ImageError:
-        meaning = explain_failure(self._asked(account), failure, HTTPStatus.INTERNAL_SERVER_ERROR)
-        return self._service(account).failure(_GENERATE, meaning)
-
-    def _result(self, account: Account, request: ImageRequest, made: Made, input_images: int) -> ImageResult:
+    def _result(self, client: ModelStudio, request: ImageRequest, made: Made, input_images: int) -> ImageResult:
         notices = list(made.notices(request.n))
-        price = price_of(self.facts.prices.get(account.region or ""), made.images, input_images)
+        price = price_of(self.facts.prices.get(client.asked.account.region or ""), made.images, input_images)
         return self.result(request, made.images, notices, price)
 
-    # Access
-
-    def _account(self) -> Account:
-        return read_account(self.model.access)
-
-    def _asked(self, account: Account) -> Asked:
-        return Asked(account, self.model.remote, self.facts.regions, self.facts.requests_per_minute)
-
-    def _service(self, account: Account, base_url: str = "") -> Service:
-        access = account.access
-        return Service(
-            name="Model Studio",
-            base_url=base_url or account.base_url,
-            clock=self.clock,
-            settings=f"`{access.field('base_url')}` {access.place}",
-            headers=bearer_auth(access.api_key),
-            secrets=access.secrets,
-            explain=partial(explain, self._asked(account)),
-        )
+    def _client(self) -> ModelStudio:
+        account = read_account(self.model.access)
+        asked = Asked(account, self.model.remote, self.facts.regions, self.facts.requests_per_minute)
+        return ModelStudio(asked, self.clock)
 
     def _require_region(self, account: Account) -> None:
         if account.region and account.region not in self.facts.regions:
@@ -287,42 +207,6 @@ class QwenImage(JobBackend):
                 f"`{account.access.field('region')}` {account.access.place}",
             )
 
-    def _lists_models(self, account: Account) -> bool:
-        """Whether the account lists models; False where the address has no such list."""
-        missing = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
-        reply = self._service(account).request(
-            "GET",
-            "models",
-            attempt=_CHECK_KEY,
-            deadline=Deadline.after(self.clock, _CHECK_SECONDS),
-            params={"page_no": 1, "page_size": 1},
-            retries=ONCE,
-            accept=missing,
-        )
-        return reply.ok and bool(parse(reply, ModelList, attempt=_CHECK_KEY))
-
-    def _lists_compatible_models(self, account: Account) -> None:
-        reply = self._service(account, account.compatible_url).request(
-            "GET",
-            "models",
-            attempt=_CHECK_KEY,
-            deadline=Deadline.after(self.clock, _CHECK_SECONDS),
-            retries=ONCE,
-        )
-        parse(reply, CompatibleModelList, attempt=_CHECK_KEY)
-
-
-def _retries() -> Retries:
-    """The service names no waits: one or two seconds, then four to eight, spread so that callers do not meet again."""
-    draw = random.SystemRandom().uniform
-    return Retries(delays=(draw(1, 2), draw(4, 8)))
-
-
-def _task_id(output: Output) -> str:
-    if not output.task_id:
-        raise ServerUnavailable(f"{_GENERATE} failed", "the service accepted the job without naming it", "Try again")
-    return output.task_id
-
 
 def _progress(waiting: Sequence[str], tasks: int) -> str:
     word = "queued" if all(status == "PENDING" for status in waiting) else "running"
@@ -331,9 +215,9 @@ def _progress(waiting: Sequence[str], tasks: int) -> str:
 
 def _lost(status: str, account: Account) -> ServerUnavailable:
     if status == "CANCELED":
-        return ServerUnavailable(f"{_GENERATE} failed", "the job was cancelled at the service", "Start it again")
+        return ServerUnavailable(f"{GENERATE} failed", "the job was cancelled at the service", "Start it again")
     return ServerUnavailable(
-        f"{_GENERATE} failed",
+        f"{GENERATE} failed",
         f"the service no longer knows the job ({status})",
         f"Start it again; jobs are kept for 24 hours, for keys of the same account in {account.place} only",
     )

@@ -27,11 +27,10 @@ NEGATIVE_PROMPT_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to the service: `n` pictures made from `seed`."""
+    """One request to the service; its pictures are made from `seed`."""
 
     body: Body
     seed: int
-    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +45,21 @@ class Plan:
 def plan(request: ImageRequest, facts: Facts, remote: str, *, seed: int, asynchronous: bool) -> Plan:
     """What to send. `seed` is the request's own or a drawn one; repeated calls count it up.
 
-    Raises BadRequest for what the model cannot express.
+    Raises BadRequest for what the model or the account cannot express.
     """
+    if not (asynchronous or facts.sync):
+        raise BadRequest(
+            f"{remote} works with jobs only, which a Token Plan does not take",
+            next_step="Use a pay-as-you-go key for it",
+        )
     jobs = facts.jobs if asynchronous and (not facts.sync or _fits_jobs(request, facts)) else None
     size, size_notice = _size(request, facts, remote)
     common, notices = _common(request, facts, size)
     notices += (size_notice, *_cut_notices(request, facts, jobs))
     counts = _counts(request.n, facts.images_per_call)
     seeds = [(seed + before) % (MAX_SEED + 1) for before in _running_totals(counts)]
-    calls = tuple(
-        Call(_body(request, remote, jobs, common.model_copy(update={"n": n, "seed": s})), s, n)
-        for n, s in zip(counts, seeds, strict=True)
-    )
+    body = _body(request, remote, jobs, common)
+    calls = tuple(Call(body.repeated(n=n, seed=s), s) for n, s in zip(counts, seeds, strict=True))
     return Plan(jobs, calls, tuple(notice for notice in notices if notice))
 
 
@@ -142,9 +144,10 @@ def _body(request: ImageRequest, remote: str, jobs: JobApi | None, parameters: P
 
 
 def _function_input(request: ImageRequest) -> FunctionInput:
+    function = functions.chosen(request)
     return FunctionInput(
-        function=functions.chosen(request),
+        function=function,
         prompt=request.prompt,
         base_image_url=data_url(request.images[0]),
-        mask_image_url=data_url(request.mask) if request.mask else None,
+        mask_image_url=data_url(request.mask) if request.mask and function == functions.MASKED else None,
     )

@@ -72,6 +72,11 @@ def facts_for(remote: str) -> Facts:
     return _plainest(known[family_of(remote)]).model_copy(update={"prices": {}})
 
 
+def is_known(remote: str) -> bool:
+    """Whether `remote` is a model, or a dated snapshot of one, whose facts are documented."""
+    return remote in _known() or _SNAPSHOT.sub("", remote) in _known()
+
+
 def family_of(remote: str) -> str:
     """The known id whose facts apply to `remote`."""
     similar = [known for known in _known() if remote.startswith(known) and known != "qwen-image"]

@@ -37,11 +37,6 @@ def chosen(request: ImageRequest) -> str:
             next_step="Send a second picture of the same size whose file name contains `mask`, white where the "
             "picture may change",
         )
-    if function != MASKED and request.mask is not None:
-        raise BadRequest(
-            f"The function `{function}` does not read a mask",
-            next_step=f"Leave `edit_function` empty or choose `{MASKED}`, or send no mask",
-        )
     return function
 
 
@@ -50,7 +45,14 @@ def parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, 
     function = chosen(request)
     given = {name: value for name in _SPECIAL if (value := _value(request, name)) is not None}
     read = {_WIRE_NAMES.get(name, name): value for name, value in given.items() if name in FUNCTIONS[function]}
-    return read, tuple(_unread(function, (name for name in given if name not in FUNCTIONS[function])))
+    unread = [name for name in given if name not in FUNCTIONS[function]]
+    if request.mask is not None and function != MASKED:
+        # Transparency of the picture counts as a mask, and not everybody means it as one: no reason to refuse.
+        return read, (
+            f"The mask was not used: `{function}` does not read one, `{MASKED}` would.",
+            *_unread(function, unread),
+        )
+    return read, tuple(_unread(function, unread))
 
 
 _WIRE_NAMES = {"denoising_strength": "strength"}

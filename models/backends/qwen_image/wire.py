@@ -82,6 +82,10 @@ class Body(_Sent):
     input: MessagesInput | PromptInput | FunctionInput
     parameters: Parameters
 
+    def repeated(self, *, n: int, seed: int) -> Self:
+        """The same request with another number and seed; the pictures in it are shared, not copied."""
+        return self.model_copy(update={"parameters": self.parameters.model_copy(update={"n": n, "seed": seed})})
+
     def json_body(self) -> dict[str, object]:
         return self.model_dump(mode="json", exclude_none=True)
 
