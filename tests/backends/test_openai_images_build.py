@@ -5,6 +5,8 @@ import io
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from models.backends.errors import BadRequest
@@ -15,7 +17,19 @@ from models.backends.openai_images.families import family_of
 from models.backends.openai_images.prepare import prepared
 from models.backends.openai_images.rules import rules_for, rules_for_any
 from models.backends.openai_images.server import Server
-from models.backends.openai_images.sizes import DALL_E_3, GPT_IMAGE, GPT_IMAGE_2, QWEN, QWEN_21
+from models.backends.openai_images.sizes import (
+    ANY,
+    DALL_E_2,
+    DALL_E_3,
+    GPT_IMAGE,
+    GPT_IMAGE_2,
+    KOLORS,
+    QWEN,
+    QWEN_21,
+    QWEN_AT_SILICONFLOW,
+    Sizes,
+)
+from models.parameters import ASPECT_RATIOS
 from models.request import ImageRequest, InputImage
 from models.sniff import sniff
 from tests.fakes import picture
@@ -417,6 +431,11 @@ def test_a_mask_needs_its_picture() -> None:
         build(asked(mask=image(half_white())), server("openai", "gpt-image-1"))
 
 
+def test_localai_takes_one_picture_with_a_mask() -> None:
+    with pytest.raises(BadRequest, match="2 input images with a mask"):
+        build(asked(images=(image(), image()), mask=image(half_white())), server("localai"))
+
+
 def test_a_mask_that_is_no_picture_is_refused() -> None:
     with pytest.raises(BadRequest, match="cannot be used"):
         prepared(asked(images=(image(),), mask=InputImage(b"nothing", "image/png")), server("sdcpp"))
@@ -471,3 +490,42 @@ def test_every_form_ends_with_the_parameters_of_all_models(dialect: str, model: 
     assert shown[-2:] == ["details", "timeout"]
     assert len(shown) == len(set(shown))
     assert set(shown) <= {rule.name for rule in rules_for_any()}
+
+
+# ---- promises for every input
+
+SIZES = [GPT_IMAGE, GPT_IMAGE_2, DALL_E_3, DALL_E_2, QWEN, QWEN_21, KOLORS, QWEN_AT_SILICONFLOW, ANY]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SIZES), st.integers(16, 16384), st.integers(16, 16384))
+def test_every_asked_size_becomes_a_legal_one(legal: Sizes, width: int, height: int) -> None:
+    size = legal.legal(width, height)
+    if legal.closed:
+        assert size in legal.presets.values()
+        return
+    least, most = legal.pixels
+    assert all(side % legal.multiple == 0 and 0 < side <= legal.longest for side in size)
+    assert least <= size[0] * size[1] <= most
+    assert max(size) <= min(size) * legal.stretch
+    assert legal.legal(*size) == size
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SIZES), st.sampled_from(ASPECT_RATIOS))
+def test_every_ratio_becomes_a_legal_size(legal: Sizes, ratio: str) -> None:
+    size = legal.by_ratio(ratio)
+    assert size in legal.presets.values() or legal.legal(*size) == size
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["<", ">", "/", "sd_cpp_", "extra_args", "<sd_cpp_extra_args>", "</sd_cpp_extra_args>", "x"])
+    )
+)
+def test_no_text_keeps_a_tag_of_the_server(pieces: list[str]) -> None:
+    clean = without_server_tag("".join(pieces))
+    assert "<sd_cpp_extra_args" not in clean
+    assert "</sd_cpp_extra_args" not in clean
+    assert without_server_tag(clean) == clean

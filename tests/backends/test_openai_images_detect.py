@@ -166,17 +166,26 @@ def test_a_server_that_is_off_is_left_alone_for_a_while(clock: FakeClock, monkey
 
 def test_a_failure_is_never_remembered_for_a_request(clock: FakeClock) -> None:
     with FakeOpenAIImages("sdcpp") as server:
-        FINDINGS.keep(server.url, ConnectionFailed("it was off a second ago"), clock)
         backend = bound(server.url, "x", clock=clock)
+        FINDINGS.keep(backend.service, ConnectionFailed("it was off a second ago"))
         assert backend.invoke(ImageRequest(model="x", prompt="a fox", timeout=30.0, seed=4)).images[0].seed == 4
 
 
 def test_the_memory_is_bounded(clock: FakeClock) -> None:
     memory = Findings()
     for number in range(1000):
-        memory.keep(f"http://{number}", Finding(OPENAI, ""), clock)
+        memory.keep(bound(f"http://{number}", "x", clock=clock).service, Finding(OPENAI, ""))
     assert len(memory.kept) == 256
-    assert memory.get("http://999", clock) is not None
+    assert memory.get(bound("http://999", "x", clock=clock).service) is not None
+    assert memory.get(bound("http://7", "x", clock=clock).service) is None
+    assert MARKER_KEY not in repr(memory)
+
+
+def test_no_account_sees_what_another_ones_key_may_list(clock: FakeClock) -> None:
+    with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=("secret-painter",)) as server:
+        assert bound(server.url, "x", clock=clock).known_models() == ["secret-painter"]
+        form = {"backend": "openai_images", "base_url": server.url, "api_key": "another", "dialect": "auto"}
+        assert registry.bind("x", form, clock).known_models() == []
 
 
 def test_a_chosen_dialect_is_used_and_a_doubt_is_told() -> None:
@@ -213,6 +222,14 @@ def test_a_restricted_key_tells_nothing_about_a_server_that_nobody_knows() -> No
     responses.get(f"{HOME}/v1/models", status=401, json={"error": {"message": message}})
     with pytest.raises(AuthorizationFailed, match="restricted key"):
         bound(HOME, "x").check_access()
+
+
+@responses.activate
+def test_a_long_list_is_cut_to_the_models_that_paint() -> None:
+    names = ["gpt-4", "whisper-1", *(f"gpt-5-{number}" for number in range(90)), "gpt-image-1", "dall-e-3"]
+    responses.get("https://api.openai.com/v1/models", json={"data": [{"id": name} for name in names]})
+    said = bound("https://api.openai.com", "gpt-image-9").check_access()
+    assert "(gpt-image-1, dall-e-3)" in said[1]
 
 
 def test_known_models_are_the_listed_ones() -> None:

@@ -19,9 +19,7 @@ from models.credentials import Access
 ACCESS = Access(base_url="http://gpu:8091", api_key="k")
 
 
-def read(
-    status: int, body: object, *, access: Access = ACCESS, models: tuple[str, ...] = (), **headers: str
-) -> Explanation:
+def read(status: int, body: object, *, access: Access = ACCESS, models: str = "", **headers: str) -> Explanation:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return Refusals(access, models).explain(Reply(status, {"content-type": "application/json", **names}, raw))
@@ -122,7 +120,7 @@ def test_without_a_key_the_advice_is_to_fill_one() -> None:
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
-    meaning = read(404, openai("no", code="model_not_found"), models=("Qwen/Qwen-Image", "sdxl"))
+    meaning = read(404, openai("no", code="model_not_found"), models="Qwen/Qwen-Image, sdxl")
     assert "it has Qwen/Qwen-Image, sdxl" in meaning.next_step
 
 

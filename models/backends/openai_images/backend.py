@@ -152,7 +152,7 @@ class OpenAIImages(Backend):
         self.check_inputs(request)
 
     def _refusals(self, finding: Finding) -> Refusals:
-        return Refusals(self.model.access, tuple(model.id for model in finding.models))
+        return Refusals(self.model.access, finding.shown)
 
     def _send(self, service: Service, wire: Wire, deadline: Deadline, attempt: str) -> Reply:
         form = wire.route.body == "form"
@@ -237,19 +237,18 @@ class OpenAIImages(Backend):
         return []
 
     def _model_said(self, server: Server, finding: Finding) -> list[str]:
-        listed = [model.id for model in finding.models]
+        listed = finding.shown
         if server.dialect.model_name == "ignored":
             return []
         if listed and not finding.serves(self.model.remote):
-            said = f"the server lists {', '.join(listed[:12])}"
             if server.dialect.model_name == "exact":
                 access = self.model.access
                 raise BadRequest(
                     f"The server has no model {self.model.remote!r}",
-                    said,
+                    f"it lists {listed}",
                     f"Write one of them into `{access.field('remote_model')}` {access.place}",
                 )
-            return [f"{self.model.remote} is not among the models that the server lists ({', '.join(listed[:12])})."]
+            return [f"{self.model.remote} is not among the models that the server lists ({listed})."]
         known = [f"{self.model.remote} is treated as {server.family.name}."] if server.family.name else []
         return known if listed else [*known, f"No models are listed, so {self.model.remote} could not be looked up."]
 

@@ -95,6 +95,12 @@ def _check(request: ImageRequest, server: Server, understood: frozenset[str]) ->
         raise BadRequest(
             f"{server.remote} got a mask without a picture", next_step="Send the picture together with its mask"
         )
+    if request.mask and server.dialect.inpaint and len(request.images) > 1:
+        raise unsupported(
+            f"{len(request.images)} input images with a mask on {server.dialect.title}",
+            model=server.remote,
+            way_out="Send one picture and its mask",
+        )
     largest = server.dialect.seed
     if request.seed is not None and largest is not None and request.seed > largest:
         raise BadRequest(

@@ -13,6 +13,8 @@ The tells, in this order:
 3. Anything else is spoken to in the portable core of the API: the dialect `openai`.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -24,13 +26,15 @@ from models.backends.errors import ImageError
 from models.backends.http import ONCE, Retries, Service
 from models.backends.openai_images.dialects import LOCALAI, OPENAI, SDCPP, SGLANG, SILICONFLOW, VLLM_OMNI, Dialect
 from models.backends.reply import Reply
-from models.clock import Clock, Deadline
+from models.clock import Deadline
 
 PROBE_SECONDS = 3.0
 GOOD_FOR = 600.0
 BAD_FOR = 30.0
 _MOST = 256
 _NOT_THERE = (404, 405)
+_SHOWN = 12
+_PAINTER = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
 
 HOSTED = {
     "api.openai.com": OPENAI,
@@ -65,6 +69,13 @@ class Finding:
         """The name of a model and what the server says stands behind it."""
         one_for_all = self.dialect.model_name == "ignored"
         return (remote, *(model.root for model in self.models if model.root and (one_for_all or model.id == remote)))
+
+    @property
+    def shown(self) -> str:
+        """The models worth naming in a sentence: a list may hold a hundred of other kinds."""
+        names = [model.id for model in self.models]
+        painters = [name for name in names if _PAINTER.search(name)] or names
+        return ", ".join(painters[:_SHOWN]) + (" …" if len(painters) > _SHOWN else "")
 
     def serves(self, remote: str) -> bool:
         return any(model.id == remote for model in self.models)
@@ -172,23 +183,29 @@ def has_endpoint(service: Service, path: str, deadline: Deadline) -> bool:
 
 @dataclass
 class Findings:
-    """What the servers turned out to be, by address, for the whole process: at most 256 of them for ten minutes each.
+    """What the servers turned out to be, for the whole process: at most 256 of them for ten minutes each.
 
-    A server that did not answer is left alone for half a minute, so that a form is not slow again and again.
+    They are told apart by address and login, so that no account sees what another one's key may list. A server that
+    did not answer is left alone for half a minute, so that a form is not slow again and again.
     """
 
     kept: dict[str, tuple[float, Finding | ImageError]] = field(default_factory=dict)
 
-    def get(self, address: str, clock: Clock) -> Finding | ImageError | None:
-        until, found = self.kept.get(address, (0.0, None))
-        return found if clock.monotonic() < until else None
+    def get(self, service: Service) -> Finding | ImageError | None:
+        until, found = self.kept.get(_identity(service), (0.0, None))
+        return found if service.clock.monotonic() < until else None
 
-    def keep(self, address: str, found: Finding | ImageError, clock: Clock) -> None:
-        self.kept.pop(address, None)
+    def keep(self, service: Service, found: Finding | ImageError) -> None:
+        self.kept.pop(_identity(service), None)
         while len(self.kept) >= _MOST:
             del self.kept[next(iter(self.kept))]
         age = GOOD_FOR if isinstance(found, Finding) else BAD_FOR
-        self.kept[address] = (clock.monotonic() + age, found)
+        self.kept[_identity(service)] = (service.clock.monotonic() + age, found)
+
+
+def _identity(service: Service) -> str:
+    login = hashlib.sha256(repr(sorted(service.headers.items())).encode()).hexdigest()
+    return f"{service.base_url} {login}"
 
 
 FINDINGS = Findings()
@@ -196,21 +213,21 @@ FINDINGS = Findings()
 
 def recognise(service: Service, deadline: Deadline) -> Finding:
     """The finding for a server, remembered. Raises an ImageError as `ask`; failures are not remembered here."""
-    known = hosted(service.base_url) or FINDINGS.get(service.base_url, service.clock)
+    known = hosted(service.base_url) or FINDINGS.get(service)
     if isinstance(known, Finding):
         return known
     found = ask(service, deadline, Retries())
-    FINDINGS.keep(service.base_url, found, service.clock)
+    FINDINGS.keep(service, found)
     return found
 
 
 def glance(service: Service) -> Finding | None:
     """The finding for a server within three seconds, or None: for forms, which must be quick and never fail."""
-    known = hosted(service.base_url) or FINDINGS.get(service.base_url, service.clock)
+    known = hosted(service.base_url) or FINDINGS.get(service)
     if known is None:
         try:
             known = ask(service, Deadline.after(service.clock, PROBE_SECONDS))
         except ImageError as error:
             known = error
-        FINDINGS.keep(service.base_url, known, service.clock)
+        FINDINGS.keep(service, known)
     return known if isinstance(known, Finding) else None

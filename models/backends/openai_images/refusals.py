@@ -6,7 +6,6 @@ bare string; proxies and crashed servers send text, HTML or nothing. Gateways re
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from models.backends.errors import (
@@ -198,10 +197,10 @@ TABLE: tuple[Row, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The reading of one account's refusals; `models` are the names the server is known to serve."""
+    """The reading of one account's refusals; `models` names what the server is known to serve."""
 
     access: Access
-    models: Sequence[str] = ()
+    models: str = ""
 
     def explain(self, reply: Reply) -> Explanation:
         said, fault = said_by(reply), fault_of(reply)
@@ -226,7 +225,7 @@ class Refusals:
         names = {
             name: self.access.field(name) for name in ("api_key", "remote_model", "base_url", "dialect", "username")
         }
-        listed = f"; it has {', '.join(self.models[:12])}" if self.models else ""
+        listed = f"; it has {self.models}" if self.models else ""
         login = _LOGIN if self.access.api_key else (_PASSWORD if self.access.username else _NO_LOGIN)
         return next_step.replace("{login}", login).format(place=self.access.place, models=listed, **names)
 

@@ -22,7 +22,7 @@ class Sizes:
     multiple: int = 16
     longest: int = 16_384
     pixels: tuple[int, int] = (1, 2**31)
-    stretch: float = math.inf
+    stretch: float = 1000.0
     area: int = 1024 * 1024
 
     def legal(self, width: int, height: int) -> Size:
@@ -31,10 +31,8 @@ class Sizes:
             return min(self.presets.values(), key=lambda size: _distance(size, (width, height)))
         width, height = self._unstretched(width, height)
         scale = self._scale(width, height)
-        down = self._snapped(width * scale, math.floor), self._snapped(height * scale, math.floor)
-        if math.prod(down) >= self.pixels[0]:
-            return down  # as the servers round themselves
-        return self._snapped(width * scale, math.ceil), self._snapped(height * scale, math.ceil)
+        down = self._snapped(width * scale, height * scale, math.floor)  # as the servers round themselves
+        return down if math.prod(down) >= self.pixels[0] else self._snapped(width * scale, height * scale, math.ceil)
 
     def by_ratio(self, ratio: str) -> Size:
         """The size for an aspect ratio: the preset, else one of the same area, made legal."""
@@ -56,7 +54,12 @@ class Sizes:
             return math.sqrt(least / area)
         return min(1.0, math.sqrt(most / area), self.longest / max(width, height))
 
-    def _snapped(self, side: float, towards: Callable[[float], int]) -> int:
+    def _snapped(self, width: float, height: float, towards: Callable[[float], int]) -> Size:
+        short = self._multiple(min(width, height), towards)
+        long = min(self._multiple(max(width, height), towards), self._multiple(short * self.stretch, math.floor))
+        return (short, long) if width < height else (long, short)
+
+    def _multiple(self, side: float, towards: Callable[[float], int]) -> int:
         return max(1, towards(side / self.multiple)) * self.multiple
 
 
