@@ -1,0 +1,205 @@
+"""Everything that the recorded servers said is understood: answers, refusals, failures, events."""
+
+import pytest
+
+from models.backends.comfyui.events import Progress, read_event
+from models.backends.comfyui.failures import dropped_outputs, failed_run, refusal
+from models.backends.comfyui.outputs import read_outputs
+from models.backends.comfyui.tracking import _failed
+from models.backends.comfyui.wire import Accepted, Entry, History, Queue, Refused, SystemStats, Uploaded
+from models.backends.errors import BadRequest, ImageError
+from models.backends.reply import parse
+from tests.backends.comfyui.recordings import Exchange, exchange, exchanges, messages
+
+ALL = list(exchanges())
+HISTORIES = [one for one in ALL if one.path.startswith("/history/") and one.reply.ok and one.reply.body != b"{}"]
+REFUSALS = [one for one in ALL if one.path == "/prompt" and one.reply.status == 400]
+
+
+def entry_of(one: Exchange) -> Entry:
+    (entry,) = parse(one.reply, History, attempt="Asking").root.values()
+    return entry
+
+
+def pictures(scenario: str, step: str) -> list[str]:
+    one = exchange(scenario, step)
+    (raw,) = one.reply.json().values()  # type: ignore[attr-defined]
+    return [file.filename for file in read_outputs(entry_of(one).outputs, raw["prompt"][2]).pictures]
+
+
+def refused_words(one: Exchange) -> BadRequest:
+    graph = one.body.get("prompt") or {} if isinstance(one.body, dict) else {}
+    clean = {
+        key: {**node, "inputs": node.get("inputs", {})}
+        for key, node in graph.items()
+        if isinstance(node, dict) and "class_type" in node
+    }
+    return refusal(parse(one.reply, Refused, attempt="Submitting"), clean, lambda *_: ())
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in ALL if one.path == "/prompt" and one.method == "POST" and one.reply.ok], ids=str
+)
+def test_every_accepted_submission_is_read(one: Exchange) -> None:
+    accepted = parse(one.reply, Accepted, attempt="Submitting")
+    assert bool(dropped_outputs(accepted, one.body["prompt"])) == ("bad output" in one.step)
+
+
+@pytest.mark.parametrize("one", REFUSALS, ids=str)
+def test_every_refusal_has_words_and_advice_and_shows_no_path_of_the_server(one: Exchange) -> None:
+    error = refused_words(one)
+    assert error.said
+    assert error.next_step
+    assert "/opt/" not in str(error)
+    assert "Traceback" not in str(error)
+    for node in parse(one.reply, Refused, attempt="Submitting").node_errors:
+        assert f"node {node} (" in error.said
+
+
+def test_a_missing_checkpoint_names_those_that_exist() -> None:
+    said = str(refused_words(exchange("validation-errors", "checkpoint not installed")))
+    assert said == (
+        'ComfyUI refused the workflow: node 4 (CheckpointLoaderSimple "Load Checkpoint"): Value not in list: ckpt_name: '
+        "'sd_xl_base_1.0.safetensors' not in ['tiny-random-sd15.safetensors']. Choose one of those on the server for "
+        "`ckpt_name`: tiny-random-sd15.safetensors; or put sd_xl_base_1.0.safetensors into its `models/checkpoints`."
+    )
+
+
+def test_a_missing_node_is_named_by_its_title() -> None:
+    said = str(refused_words(exchange("validation-errors", "unknown node")))
+    assert 'node 1 (NoSuchNode "Fancy custom node")' in said
+    assert "Install the extension that brings it" in said
+
+
+@pytest.mark.parametrize("one", HISTORIES, ids=str)
+def test_every_finished_job_is_judged_by_its_last_message(one: Exchange) -> None:
+    entry = entry_of(one)
+    assert entry.status is not None
+    failed = entry.status.last in {"execution_error", "execution_interrupted"}
+    assert _failed(entry) is failed
+    assert failed is (entry.status.status_str == "error")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "step", "words"),
+    [
+        ("execution-errors", "history value_error", "node 3 (DevFail): "),
+        ("execution-errors", "history cuda_oom", "CUDA out of memory"),
+        ("execution-errors", "history runtime", "made for this checkpoint"),
+        ("execution-errors", "history without client_id", "node "),
+        ("corrupt-checkpoint", "history", "damaged or incomplete"),
+        ("upload", "history not an image", "cannot identify image file"),
+        ("interrupt", "history interrupted", "interrupted on the server at node 2 (DevSleep)"),
+        ("v0.3.64-interrupt", "history global interrupt", "interrupted on the server"),
+        ("ksampler-interrupt", "history", "node 3 (KSampler"),
+    ],
+)
+def test_every_kind_of_failure_is_told_with_its_node(scenario: str, step: str, words: str) -> None:
+    one = exchange(scenario, step)
+    (raw,) = one.reply.json().values()  # type: ignore[attr-defined]
+    status = entry_of(one).status
+    assert status is not None
+    error = failed_run(status.last, status.error, raw["prompt"][2])
+    assert isinstance(error, ImageError)
+    assert words in str(error)
+    assert "traceback" not in str(error).lower()
+    assert "tensor(" not in str(error)
+
+
+def test_saved_pictures_come_in_batch_order_and_go_before_previews() -> None:
+    assert pictures("batch3", "history") == ["batch_00001_.png", "batch_00002_.png", "batch_00003_.png"]
+    assert pictures("upload", "history src.png") == ["ComfyUI_temp_svqgr_00001_.png"]
+
+
+def test_animations_are_pictures_and_videos_and_sounds_are_named() -> None:
+    assert pictures("other-outputs", "history SaveAnimatedWEBP") == ["anim_00003_.webp"]
+    assert pictures("other-outputs", "history SaveAnimatedPNG") == ["anim_00004_.png"]
+    for step, name in (
+        ("SaveWEBM", "vid_00002_.webm"),
+        ("SaveVideo", "vid_00002_.mp4"),
+        ("SaveAudio", "a_00002_.flac"),
+    ):
+        outputs = read_outputs(entry_of(exchange("other-outputs", f"history {step}")).outputs, ())
+        assert outputs.pictures == ()
+        assert name in outputs.notices[0]
+
+
+@pytest.mark.parametrize("step", ["PreviewAny text", "SaveLatent", "SaveImageWebsocket"])
+def test_text_and_latents_are_no_pictures(step: str) -> None:
+    assert pictures("other-outputs", f"history {step}") == []
+
+
+def test_the_queue_is_a_heap_and_its_places_are_told_in_order() -> None:
+    queue = parse(exchange("queue", "queue").reply, Queue, attempt="Asking")
+    ids = [name for _, name in (*queue.queue_running, *queue.queue_pending)]
+    places = {name: queue.place(name) for name in ids}
+    assert sorted(place for place in places.values() if place is not None) == [0, 1, 2, 3, 4]
+    assert [queue.place(name) for _, name in sorted(queue.queue_pending)] == [1, 2, 3, 4]
+    assert queue.place("somebody else's") is None
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in ALL if one.path == "/queue" and one.method == "GET" and one.reply.ok], ids=str
+)
+def test_every_queue_is_read(one: Exchange) -> None:
+    parse(one.reply, Queue, attempt="Asking")
+
+
+def test_the_name_that_the_server_chose_is_the_one_to_load() -> None:
+    names = {one.step: parse(one.reply, Uploaded, attempt="Sending").as_input
+             for one in ALL if one.path.endswith("/upload/image") and one.reply.ok}  # fmt: skip
+    assert names["same name, other bytes"] == "src (1).png"
+    assert names["subfolder"] == "dify/in/x.png"
+    assert names["type temp"] == "t.png [temp]"
+    assert names["type output"] == "o.png [output]"
+
+
+@pytest.mark.parametrize(("scenario", "version"), [("info", "0.10.0"), ("v0.3.64-info", "0.3.64")])
+def test_the_version_is_read(scenario: str, version: str) -> None:
+    stats = parse(exchange(scenario, "get /system_stats").reply, SystemStats, attempt="Checking")
+    assert stats.system.comfyui_version == version
+
+
+def heard(scenario: str, prompt_id: str, label: str = "main") -> tuple[Progress, list[str]]:
+    words: list[str] = []
+    progress = Progress([prompt_id], say=words.append)
+    for message in messages(scenario, label):
+        progress.hear(read_event(message))
+    return progress, words
+
+
+def ids_of(scenario: str) -> list[str]:
+    submitted = [one for one in ALL if one.scenario == scenario and one.path == "/prompt" and one.reply.ok]
+    return [parse(one.reply, Accepted, attempt="Submitting").prompt_id for one in submitted]
+
+
+@pytest.mark.parametrize("scenario", ["txt2img-free", "batch3", "cached", "ksampler", "interrupt", "other-outputs"])
+def test_the_end_of_every_job_is_heard(scenario: str) -> None:
+    ended = [heard(scenario, prompt_id)[0].over for prompt_id in ids_of(scenario)]
+    assert ended
+    assert all(ended)
+
+
+def test_steps_are_told_and_an_interrupted_job_counts_as_failed() -> None:
+    _, words = heard("ksampler", ids_of("ksampler")[0])
+    assert [word for word in words if word.startswith("step")] == [f"step {n}/4" for n in range(1, 5)]
+    progress, _ = heard("interrupt", ids_of("interrupt")[0])
+    assert progress.failed
+
+
+def test_a_bystander_hears_nothing_of_other_peoples_jobs() -> None:
+    progress, words = heard("queue", "11111111-1111-4111-8111-111111111111", "bystander")
+    assert not progress.over
+    assert words == []
+
+
+def test_a_socket_that_is_opened_in_the_middle_hears_the_rest() -> None:
+    progress, words = heard("ws-reconnect", ids_of("ws-reconnect")[0], "second-same-clientId")
+    assert progress.over
+    assert words[0] == "step 2/4"
+
+
+def test_a_server_that_ends_says_no_goodbye_so_the_job_is_not_taken_for_over() -> None:
+    _, running, waiting = ids_of("restart")
+    assert not heard("restart", running, "before")[0].over
+    assert not heard("restart", waiting, "before")[0].started

@@ -1,0 +1,271 @@
+"""A real ComfyUI, without any model: `COMFYUI_URL=http://127.0.0.1:8188 uv run pytest -m live tests/live`.
+
+The tests that kill a server start their own: `COMFYUI_COMMAND="python main.py --cpu --port {port}"`, run in the folder
+`COMFYUI_FOLDER`. All nodes are standard ones. Seeds and colours are drawn, since a server answers an identical graph
+from its cache.
+"""
+
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import gevent
+import pytest
+import requests
+
+from models.backends.base import Running
+from models.backends.comfyui import listening
+from models.backends.comfyui.client import Server
+from models.backends.comfyui.state import JobState
+from models.backends.comfyui.wire import FileRef
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.clock import Deadline
+from models.request import InputImage
+from models.result import ImageResult
+from tests.backends.comfyui.jobs import Graph, asked, backend_for, sampled
+from tests.fakes import picture
+from tests.servers.comfyui import wait_until
+
+URL = os.environ.get("COMFYUI_URL", "")
+COMMAND = os.environ.get("COMFYUI_COMMAND", "")
+FOLDER = os.environ.get("COMFYUI_FOLDER", ".")
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(not URL, reason="no COMFYUI_URL")]
+own_server = pytest.mark.skipif(not COMMAND, reason="no COMFYUI_COMMAND")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> None:
+    listening._NO_SOCKET.clear()
+
+
+def painted(count: int = 1) -> Graph:
+    """One coloured picture, never the same."""
+    colour = secrets.randbelow(2**24)
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": count, "color": colour}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "dify-live"}},
+    }
+
+
+def laborious(rounds: int = 20) -> Graph:
+    """A chain of scalings on the CPU: each node takes a noticeable part of a second, and interrupts come in between."""
+    graph = painted()
+    graph["1"]["inputs"].update(width=2048, height=2048)
+    for number in range(rounds):
+        side = 3072 if number % 2 == 0 else 2048
+        graph[f"s{number}"] = {
+            "class_type": "ImageScale",
+            "inputs": {
+                "image": [f"s{number - 1}" if number else "1", 0],
+                "upscale_method": "lanczos",
+                "width": side,
+                "height": side,
+                "crop": "disabled",
+            },
+        }
+    graph["2"]["inputs"]["images"] = [f"s{rounds - 1}", 0]
+    return graph
+
+
+def running_on(url: str) -> list[str]:
+    return [item[1] for item in requests.get(f"{url}/queue", timeout=10).json()["queue_running"]]
+
+
+def finished(graph: Graph, job: dict[str, Any], url: str, seconds: float = 120) -> ImageResult:
+    backend = backend_for(url, graph)
+    seen = backend.watch(job, Deadline.after(backend.clock, seconds), started=backend.clock.now())
+    assert isinstance(seen, ImageResult)
+    return seen
+
+
+def test_the_server_is_recognised_and_the_workflow_checked() -> None:
+    assert backend_for(URL, painted()).check_access()[0].startswith("ComfyUI ")
+
+
+def test_invoke() -> None:
+    result = backend_for(URL, painted()).invoke(asked())
+    assert [image.size for image in result.images] == [(64, 48)]
+
+
+def test_a_batch_of_three() -> None:
+    assert len(backend_for(URL, painted()).invoke(asked(n=3)).images) == 3
+
+
+def test_polling_across_instances_tells_progress() -> None:
+    graph = laborious()
+    backend = backend_for(URL, graph)
+    job = backend.submit(asked())
+    first = backend.watch(job, Deadline.after(backend.clock, 1.0), started=backend.clock.now())
+    assert isinstance(first, Running)
+    assert first.progress
+    assert finished(graph, job, URL).images[0].size in {(2048, 2048), (3072, 3072)}
+
+
+def test_an_uploaded_picture_comes_back() -> None:
+    graph = painted()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    sent = InputImage(picture(40, 30, colour=tuple(secrets.token_bytes(3))), "image/png")
+    assert backend_for(URL, graph).invoke(asked(images=(sent,))).images[0].size == (40, 30)
+
+
+def test_a_failing_node_is_told() -> None:
+    graph = painted()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}, "_meta": {"title": "Input"}}
+    sent = InputImage(b"no picture " + secrets.token_bytes(8), "image/png")
+    with pytest.raises(BadRequest, match='node 1 \\(LoadImage "Input"\\): cannot identify image'):
+        backend_for(URL, graph).invoke(asked(images=(sent,)))
+
+
+def test_a_missing_checkpoint_is_told_with_what_to_do() -> None:
+    with pytest.raises(BadRequest, match="models/checkpoints"):
+        backend_for(URL, sampled(ckpt_name="no-such-model.safetensors")).invoke(asked())
+
+
+def test_a_missing_node_is_named_at_the_credential_check() -> None:
+    graph = painted()
+    graph["3"] = {"class_type": "NoSuchNode", "inputs": {"image": ["1", 0]}}
+    graph["2"]["inputs"]["images"] = ["3", 0]
+    with pytest.raises(BadRequest, match="NoSuchNode"):
+        backend_for(URL, graph).check_access()
+
+
+def test_an_interrupt_from_outside_ends_the_wait() -> None:
+    backend = backend_for(URL, laborious(60))
+    job = backend.submit(asked())
+    wait_until(lambda: running_on(URL))
+    requests.post(f"{URL}/interrupt", json={"prompt_id": JobState.load(job).ids[0]}, timeout=10)
+    with pytest.raises(ServerUnavailable, match="interrupted"):
+        backend.watch(job, Deadline.after(backend.clock, 60), started=backend.clock.now())
+
+
+def test_cancelling_removes_a_waiting_job_and_stops_a_running_one() -> None:
+    backend = backend_for(URL, laborious(60))
+    running = backend.submit(asked())
+    waiting = backend_for(URL, painted()).submit(asked())
+    wait_until(lambda: running_on(URL))
+    backend.cancel(waiting)
+    queue = requests.get(f"{URL}/queue", timeout=10).json()
+    assert queue["queue_pending"] == []
+    backend.cancel(running)
+    wait_until(lambda: not running_on(URL), seconds=30)
+
+
+def test_a_cached_picture_that_was_deleted_is_made_again() -> None:
+    """The server has no route to delete a file, so the history is made to name one that is not there."""
+    graph = painted()
+    backend = backend_for(URL, graph)
+    job = backend.submit(asked())
+    wait_until(lambda: not running_on(URL))
+    backend.server = _Forgetful(backend.server.service)
+    seen = backend.watch(job, Deadline.after(backend.clock, 30), started=backend.clock.now())
+    assert isinstance(seen, ImageResult)
+    assert any("saved again" in notice for notice in seen.notices)
+
+
+class _Forgetful(Server):
+    """The real server, but for the first file that it is asked for."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def view(self, file: FileRef, *, deadline: Deadline) -> bytes | None:
+        if not self.asked:
+            self.asked.add(file.filename)
+            return None
+        return super().view(file, deadline=deadline)
+
+
+def test_a_forbidden_socket_costs_no_picture() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NoSockets) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        result = backend_for(f"http://127.0.0.1:{proxy.server_address[1]}", laborious(4)).invoke(asked())
+        proxy.shutdown()
+    assert len(result.images) == 1
+
+
+class _NoSockets(BaseHTTPRequestHandler):
+    """A reverse proxy that lets no WebSocket through."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/ws"):
+            self.send_error(403)
+        else:
+            self._pass("GET", None)
+
+    def do_POST(self) -> None:
+        self._pass("POST", self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _pass(self, method: str, body: bytes | None) -> None:
+        kept = {key: value for key, value in self.headers.items() if key == "Content-Type"}
+        answer = requests.request(method, URL + self.path, data=body, headers=kept, timeout=60)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+
+class Own:
+    """A server process of this test's own, to be killed."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = shlex.split(COMMAND.format(port=self.port))
+        # The command is the tester's own.
+        self.process = subprocess.Popen(  # noqa: S603
+            command, cwd=FOLDER, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._answers, seconds=180)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def _answers(self) -> bool:
+        gevent.sleep(0.5)
+        try:
+            return requests.get(f"{self.url}/system_stats", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+
+@pytest.fixture
+def own() -> Iterator[Own]:
+    server = Own()
+    server.start()
+    yield server
+    server.kill()
+
+
+@own_server
+def test_a_server_killed_with_one_job_running_and_one_queued_makes_both_after_its_restart(own: Own) -> None:
+    graph, next_graph = laborious(40), painted()
+    running = backend_for(own.url, graph).submit(asked())
+    queued = backend_for(own.url, next_graph).submit(asked())
+    wait_until(lambda: running_on(own.url))
+    own.kill()
+    with pytest.raises(ImageError) as caught:
+        backend_for(own.url, graph).check(running)
+    assert caught.value.transient
+    waiting = gevent.spawn(finished, graph, running, own.url, 400)
+    own.start()
+    results = [finished(next_graph, queued, own.url, 300), waiting.get(timeout=300)]
+    for result in results:
+        assert len(result.images) == 1
+        assert any("submitted again" in notice for notice in result.notices)
