@@ -100,7 +100,7 @@ class FileRef(_Answer):
 
     filename: str
     subfolder: Text = ""
-    type: Text = "output"
+    type: Annotated[str, BeforeValidator(lambda value: value or "output")] = "output"
 
 
 class Uploaded(_Answer):

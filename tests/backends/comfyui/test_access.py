@@ -1,0 +1,133 @@
+"""The credential check and the form, against the stand-in server."""
+
+import json
+
+import pytest
+import responses
+
+from models.backends.comfyui.backend import ComfyUIBackend, editor_classes
+from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
+from tests.backends.comfyui.graphs import WORKFLOWS
+from tests.backends.comfyui.jobs import TXT2IMG, Graph, asked, backend_for, sampled
+from tests.fakes import MARKER_KEY, FakeClock
+from tests.servers.comfyui import ComfyUIServer
+
+
+def options(backend: ComfyUIBackend, name: str) -> tuple[str, ...]:
+    return next(rule.options for rule in backend.rules() if rule.name == name)
+
+
+def test_the_check_costs_a_version_and_one_question_per_node_class(server: ComfyUIServer) -> None:
+    assert backend_for(server, sampled()).check_access()[0] == "ComfyUI 0.10.0"
+    assert server.count("GET /system_stats") == 1
+    assert sorted(server.requests[1:]) == sorted(
+        {f"GET /object_info/{node['class_type']}" for node in TXT2IMG.values()}
+    )
+
+
+def test_missing_nodes_and_files_of_the_workflow_are_named_at_once(server: ComfyUIServer) -> None:
+    graph: Graph = sampled(ckpt_name="sd_xl_base_1.0.safetensors")
+    graph["10"] = {"class_type": "UltimateSDUpscale", "inputs": {"image": ["8", 0]}, "_meta": {"title": "Bigger"}}
+    graph["9"]["inputs"]["images"] = ["10", 0]
+    with pytest.raises(BadRequest) as caught:
+        backend_for(server, graph).check_access()
+    assert "UltimateSDUpscale" in str(caught.value)
+    assert "sd_xl_base_1.0.safetensors" in str(caught.value)
+    assert "tiny-random-sd15.safetensors" in str(caught.value)
+
+
+def test_the_provider_form_is_checked_without_any_workflow(server: ComfyUIServer) -> None:
+    backend = ComfyUIBackend.bind("comfyui-sdxl", {"comfyui_base_url": server.url})
+    assert list(backend.check_access()) == ["ComfyUI 0.10.0"]
+    assert server.requests == ["GET /system_stats"]
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("status", "body", "error", "advice"),
+    [
+        (200, "<html>Stable Diffusion</html>", ServerUnavailable, "this kind of service"),
+        (200, '{"system": {}}', ServerUnavailable, "this kind of service"),
+        (404, "", BadRequest, "`comfyui_base_url` in the provider's settings"),
+        (401, "<html>", AuthorizationFailed, "`comfyui_api_key` or `comfyui_username`"),
+        (403, "", AuthorizationFailed, "`comfyui_api_key` or `comfyui_username`"),
+        (502, "<html>", ServerUnavailable, ""),
+    ],
+)
+def test_what_is_no_comfyui_or_asks_for_a_login_is_told_with_the_field_to_mend(
+    status: int, body: str, error: type[Exception], advice: str, clock: FakeClock
+) -> None:
+    responses.get("http://gpu:8188/system_stats", status=status, body=body)
+    form = {"comfyui_base_url": "http://gpu:8188", "comfyui_api_key": MARKER_KEY}
+    with pytest.raises(error) as caught:
+        ComfyUIBackend.bind("comfyui-sdxl", form, clock).check_access()
+    assert advice in str(caught.value)
+    assert MARKER_KEY not in str(caught.value)
+
+
+def test_an_unreachable_server_names_the_field(server: ComfyUIServer) -> None:
+    server.stop()
+    with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+        backend_for(server, sampled()).check_access()
+
+
+def test_the_form_offers_what_the_server_has(server: ComfyUIServer) -> None:
+    rules = {rule.name: rule for rule in backend_for(server, sampled()).rules()}
+    assert rules["checkpoint"].options == ("tiny-random-sd15.safetensors",)
+    assert "dpmpp_2m" in rules["sampler"].options
+    assert (rules["steps"].default, rules["seed"].default) == (4, None)
+    assert {"embed_workflow", "draft", "details", "timeout"} <= rules.keys()
+
+
+def test_the_form_is_remembered_and_asked_for_once(server: ComfyUIServer) -> None:
+    backend_for(server, sampled()).rules()
+    asked_for = len(server.requests)
+    backend_for(server, sampled()).rules()
+    assert len(server.requests) == asked_for
+
+
+def test_the_form_works_with_the_server_off_and_asks_it_once_only(server: ComfyUIServer) -> None:
+    server.faults["GET /object_info/KSampler"] = ["bad_gateway"]
+    assert options(backend_for(server, sampled()), "checkpoint") in {(), ("tiny-random-sd15.safetensors",)}
+    before = len(server.requests)
+    backend_for(server, sampled()).rules()
+    assert len(server.requests) == before
+
+
+def test_another_login_at_the_same_address_has_a_memory_of_its_own(server: ComfyUIServer) -> None:
+    backend_for(server, sampled()).rules()
+    before = len(server.requests)
+    backend_for(server, sampled(), api_key="other").rules()
+    assert len(server.requests) > before
+
+
+def test_an_editor_workflow_is_converted_with_the_servers_definitions(server: ComfyUIServer) -> None:
+    editor = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
+    server.engine.object_info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [
+        [
+            name
+            for node in editor["nodes"]
+            if node["type"] == "CheckpointLoaderSimple"
+            for name in node["widgets_values"]
+        ],
+        {},
+    ]
+    backend = backend_for(server, editor)
+    assert "GET /object_info" not in server.requests
+    kept = backend.invoke(asked(seed=3, extra={"embed_workflow": True}))
+    assert kept.images[0].seed == 3
+    assert b'"nodes": [' in kept.images[0].data
+
+
+def test_an_editor_workflow_that_cannot_be_converted_names_what_the_server_lacks(server: ComfyUIServer) -> None:
+    editor = {"nodes": [{"id": 1, "type": "Mystery", "inputs": [], "outputs": []}], "links": [], "version": 0.4}
+    with pytest.raises(BadRequest, match="Mystery"):
+        backend_for(server, editor).check_access()  # type: ignore[arg-type]
+
+
+def test_node_types_inside_subgraphs_are_asked_for_too() -> None:
+    editor = {
+        "nodes": [{"type": "KSampler"}, {"type": "uuid-of-subgraph"}],
+        "definitions": {"subgraphs": [{"nodes": [{"type": "VAEDecode"}, {"type": "KSampler"}]}]},
+    }
+    assert editor_classes(editor) == ["KSampler", "uuid-of-subgraph", "VAEDecode"]  # type: ignore[arg-type]

@@ -1,0 +1,170 @@
+"""The small parts on their own: words, memory, files without their workflow, differences between runs."""
+
+import io
+import json
+import uuid
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from models.backends.comfyui.events import UNKNOWN, Progress, queued, read_event
+from models.backends.comfyui.memory import Memory
+from models.backends.comfyui.outputs import read_outputs, without_workflow
+from models.backends.comfyui.packages import package_of
+from models.backends.comfyui.state import JobState, renamed
+from models.backends.comfyui.uploads import white_where_repainted
+from models.backends.comfyui.wire import FileRef, Queue, Refused, RunStatus
+from models.sniff import sniff
+from tests.backends.comfyui.jobs import TXT2IMG, sampled
+from tests.fakes import noise, picture
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [(1, "queued 1st"), (2, "queued 2nd"), (3, "queued 3rd"), (4, "queued 4th"), (11, "queued 11th"), (12, "queued 12th"), (21, "queued 21st"), (113, "queued 113th")],
+)  # fmt: skip
+def test_the_place_in_the_queue_is_an_ordinal(place: int, words: str) -> None:
+    assert queued(place) == words
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"data": {}}', '{"type": "progress", "data": {"value": "x"}}'])
+def test_a_message_in_a_shape_of_its_own_is_no_event(text: str) -> None:
+    assert read_event(text) == UNKNOWN
+
+
+def test_a_warning_that_looks_like_an_error_does_not_end_a_job() -> None:
+    progress = Progress(["a"])
+    progress.hear(
+        read_event('{"type": "execution_error", "data": {"prompt_id": "a", "exception_type": "ExecutionBlocked"}}')
+    )
+    assert not progress.over
+
+
+def test_of_several_runs_the_words_say_which_one_is_meant() -> None:
+    progress = Progress(["a", "b"])
+    progress.hear(read_event('{"type": "progress", "data": {"prompt_id": "b", "value": 3, "max": 20}}'))
+    assert progress.words == "image 2 of 2, step 3/20"
+
+
+def test_the_job_is_over_with_all_runs_or_the_first_that_failed() -> None:
+    progress = Progress(["a", "b"])
+    end = '{"type": "executing", "data": {"prompt_id": "%s", "node": null}}'
+    progress.hear(read_event(end % "a"))
+    assert not progress.over
+    progress.hear(read_event('{"type": "execution_interrupted", "data": {"prompt_id": "a"}}'))
+    assert progress.over
+
+
+def test_a_memory_forgets_the_oldest_and_the_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("models.backends.comfyui.memory.time.monotonic", lambda: now[0])
+    memory = Memory[int](seconds=10, limit=2)
+    for number, key in enumerate("abc"):
+        memory.put(key, number)
+    assert [memory.get(key) for key in "abc"] == [None, 1, 2]
+    now[0] += 11
+    assert memory.get("c") is None
+
+
+def test_a_png_loses_its_workflow_and_nothing_else() -> None:
+    texts = PngInfo()
+    texts.add_text("prompt", json.dumps(TXT2IMG))
+    texts.add_itxt("workflow", "秘密")
+    texts.add_text("Author", "me")
+    out = io.BytesIO()
+    Image.new("RGBA", (30, 20), (1, 2, 3, 4)).save(out, "PNG", pnginfo=texts)
+    with Image.open(io.BytesIO(without_workflow(out.getvalue()))) as image:
+        image.load()
+        assert image.info == {"Author": "me"}
+        assert image.getpixel((0, 0)) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_a_webp_loses_its_workflow_and_stays_readable(animated: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0110] = "prompt:" + json.dumps(TXT2IMG)
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue")]
+    more = {"save_all": True, "append_images": frames[1:]} if animated else {}
+    frames[0].save(out, "WEBP", exif=exif, **more)
+    bare = without_workflow(out.getvalue())
+    assert b"KSampler" in out.getvalue()
+    assert b"KSampler" not in bare
+    with Image.open(io.BytesIO(bare)) as image:
+        assert (image.size, getattr(image, "n_frames", 1)) == ((30, 20), 1 + animated)
+        image.load()
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", picture()[:40], b"RIFF1234WEBP", picture(kind="JPEG")])
+def test_a_broken_or_other_file_is_left_to_those_who_judge_it(data: bytes) -> None:
+    assert len(without_workflow(data)) <= len(data)
+    if data.startswith(b"\xff\xd8"):
+        assert without_workflow(data) == data
+
+
+def test_a_picture_cut_off_in_the_middle_of_a_chunk_stays_cut_off() -> None:
+    cut = noise(50, 50)[:-200]
+    assert without_workflow(cut) == cut
+
+
+def test_files_in_an_extensions_own_shape_are_no_outputs() -> None:
+    outputs = {
+        "1": {"images": [{"filename": 3}, "x.png", {"filename": "a.png", "subfolder": None, "type": None}]},
+        "2": "?",
+    }
+    assert read_outputs(outputs, ["1"]).pictures == (FileRef(filename="a.png"),)  # type: ignore[arg-type]
+
+
+def test_pictures_of_several_nodes_come_in_the_order_of_the_graph() -> None:
+    outputs = {node: {"images": [{"filename": f"{node}.png"}]} for node in ("9", "83:27", "10")}
+    assert [file.filename for file in read_outputs(outputs, ["10", "9"]).pictures] == ["10.png", "9.png", "83:27.png"]  # type: ignore[arg-type]
+
+
+def test_a_job_of_several_runs_holds_its_graph_once() -> None:
+    graphs = [(sampled(seed=seed), seed) for seed in range(10)]
+    state = JobState.of(graphs, prompt="fox", keep_workflow=False)
+    assert [state.graph_of(run)["3"]["inputs"]["seed"] for run in state.runs] == list(range(10))  # type: ignore[index, call-overload]
+    assert len(json.dumps(state.dump())) < 2 * len(json.dumps(sampled())) + 2_000
+    assert JobState.load(state.dump()) == state
+    assert all(str(uuid.UUID(name)) == name for name in state.ids)
+
+
+def test_only_the_saving_nodes_are_renamed() -> None:
+    assert renamed(TXT2IMG, "again") == [("9", "filename_prefix", "fox-again")]
+
+
+def test_what_is_empty_may_come_as_a_list() -> None:
+    refused = Refused.model_validate(
+        {"error": {"type": "no_prompt", "message": "No prompt", "extra_info": []}, "node_errors": []}
+    )
+    assert refused.node_errors == {}
+
+
+def test_a_blocked_branch_that_was_reported_before_the_end_is_no_failure() -> None:
+    status = RunStatus(status_str="success", messages=(("execution_error", {}), ("execution_success", {})))
+    assert status.last == "execution_success"
+
+
+def test_ties_in_the_queue_are_broken_like_the_server_does() -> None:
+    queue = Queue.model_validate({"queue_running": [], "queue_pending": [[1, "b", {}], [1, "a", {}], [-5, "z", {}]]})
+    assert [queue.place(name) for name in "zab"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("node", "package"),
+    [("VHS_VideoCombine", "ComfyUI-VideoHelperSuite"), ("UnetLoaderGGUF", "ComfyUI-GGUF"), ("Seed (rgthree)", "rgthree-comfy"), ("Nothing", "")],
+)  # fmt: skip
+def test_known_extensions_are_named(node: str, package: str) -> None:
+    assert package_of(node) == package
+
+
+def test_a_mask_is_white_where_it_was_transparent_else_where_it_was_white() -> None:
+    for data, level in [
+        (picture(4, 4, mode="RGBA", colour=(255, 255, 255, 0)), 255),
+        (picture(4, 4, mode="L", colour=255), 255),
+        (picture(4, 4, mode="RGBA", colour=(0, 0, 0, 255)), 0),
+    ]:
+        with Image.open(io.BytesIO(white_where_repainted(data))) as mask:
+            assert mask.getpixel((0, 0)) == (level,) * 3
+            assert sniff(data).pixels == 16
