@@ -419,6 +419,26 @@ def test_a_request_whose_answer_was_lost_is_not_sent_again(studio: FakeModelStud
     assert len(studio.of_kind("generate")) == 1
 
 
+def test_an_answer_that_takes_too_long_is_not_asked_for_again(
+    studio: FakeModelStudio, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.backends.qwen_image.client._SYNC_SECONDS", 0.1)
+    studio.delay("generate", 0.5)
+    error = failed(studio, clock)
+    assert type(error) is ConnectionFailed
+    assert "it may still have been carried out" in error.said
+    assert len(studio.of_kind("generate")) == 1
+
+
+def test_nothing_sent_is_sent_again(studio: FakeModelStudio, clock: FakeClock) -> None:
+    """A refused connection carried no request: the next attempt cannot pay twice."""
+    bound = backend(studio, clock)
+    studio.stop()
+    with pytest.raises(ConnectionFailed, match="could not be reached"):
+        bound.invoke(asked())
+    assert len(clock.pauses) == 2
+
+
 def test_html_of_a_gateway_is_never_the_message(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("generate", 502, "<html>Bad Gateway</html>", "text/html", times=9)
     error = failed(studio, clock)
@@ -447,6 +467,11 @@ def test_success_without_a_picture_is_an_error(body: str, studio: FakeModelStudi
     error = failed(studio, clock)
     assert type(error) is ServerUnavailable
     assert "without a picture" in error.said
+
+
+def test_a_job_without_a_name_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("submit", 200, '{"output":{"task_status":"PENDING"}}')
+    assert "without naming it" in failed(studio, clock, "qwen-image-plus").said
 
 
 def test_an_answer_that_is_none_is_told(studio: FakeModelStudio, clock: FakeClock) -> None:

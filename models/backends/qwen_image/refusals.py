@@ -6,7 +6,8 @@ Source: Model Studio, error code page. Codes are matched, never texts; they come
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Literal
 
 from models.backends.errors import (
@@ -49,7 +50,10 @@ class Asked:
 def explain(asked: Asked, reply: Reply) -> Explanation:
     """The reading of any refusal, whatever a gateway in between made of it."""
     failure = Failure.read(reply.json())
-    return explain_failure(asked, failure, reply.status) if failure.code else plain_explanation(reply)
+    if failure.code:
+        return explain_failure(asked, failure, reply.status)
+    plain = plain_explanation(reply)
+    return replace(plain, next_step=key_advice(asked.account)) if reply.status == HTTPStatus.UNAUTHORIZED else plain
 
 
 def explain_failure(asked: Asked, failure: Failure, status: int) -> Explanation:

@@ -1,0 +1,91 @@
+"""Where an account lives, and what it is told when the key does not fit."""
+
+import pytest
+
+from models.backends.qwen_image.account import read_account
+from models.backends.qwen_image.refusals import Asked, explain, key_advice
+from models.backends.reply import Reply
+from models.credentials import Access
+from tests.fakes import MARKER_KEY
+
+
+def access(**fields: str) -> Access:
+    return Access(prefix="dashscope", api_key=MARKER_KEY, **fields)
+
+
+@pytest.mark.parametrize(
+    ("region", "base_url"),
+    [
+        ("", "https://dashscope.aliyuncs.com/api/v1"),
+        ("beijing", "https://dashscope.aliyuncs.com/api/v1"),
+        ("singapore", "https://dashscope-intl.aliyuncs.com/api/v1"),
+        ("us", "https://dashscope-us.aliyuncs.com/api/v1"),
+    ],
+)
+def test_a_region_has_its_own_address(region: str, base_url: str) -> None:
+    account = read_account(access(region=region))
+    assert (account.base_url, account.region) == (base_url, region or "beijing")
+
+
+@pytest.mark.parametrize(
+    ("given", "base_url", "region"),
+    [
+        ("https://dashscope-intl.aliyuncs.com/api/v1/", "https://dashscope-intl.aliyuncs.com/api/v1", "singapore"),
+        ("https://dashscope-us.aliyuncs.com", "https://dashscope-us.aliyuncs.com/api/v1", "us"),
+        (
+            "https://ws-1.ap-southeast-1.maas.aliyuncs.com/compatible-mode/v1",
+            "https://ws-1.ap-southeast-1.maas.aliyuncs.com/api/v1",
+            "singapore",
+        ),
+        (
+            "https://ws-1.cn-beijing.maas.aliyuncs.com/api/v1",
+            "https://ws-1.cn-beijing.maas.aliyuncs.com/api/v1",
+            "beijing",
+        ),
+        (
+            "https://cn-hongkong.dashscope.aliyuncs.com/api/v1",
+            "https://cn-hongkong.dashscope.aliyuncs.com/api/v1",
+            None,
+        ),
+        ("http://gateway.lan:8080/qwen/api/v1", "http://gateway.lan:8080/qwen/api/v1", None),
+    ],
+)
+def test_an_address_overrides_the_region_and_tells_its_own(given: str, base_url: str, region: str | None) -> None:
+    account = read_account(access(base_url=given, region="us"))
+    assert (account.base_url, account.region) == (base_url, region)
+
+
+def test_a_login_in_the_address_never_travels_in_messages() -> None:
+    account = read_account(access(base_url="https://me:secret@gateway.lan/api/v1"))
+    assert "secret" not in f"{account.base_url} {account.place} {key_advice(account)}"
+
+
+def test_the_compatible_list_stands_beside_the_native_base() -> None:
+    account = read_account(access(region="singapore"))
+    assert account.compatible_url == "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"
+
+
+@pytest.mark.parametrize(
+    ("key", "base_url", "token_plan"),
+    [
+        ("sk-1", "", False),
+        ("sk-sp-1", "", True),
+        ("sk-1", "https://token-plan.cn-beijing.maas.aliyuncs.com/api/v1", True),
+    ],
+)
+def test_a_token_plan_is_known_by_its_key_or_its_address(key: str, base_url: str, token_plan: bool) -> None:
+    assert read_account(Access(api_key=key, base_url=base_url)).token_plan == token_plan
+
+
+def test_advice_names_the_fields_of_the_form_in_use() -> None:
+    assert "choose that in `dashscope_region`" in key_advice(read_account(access(region="us")))
+    assert "check `api_key` and `base_url` in the model's settings" in key_advice(
+        read_account(Access(api_key="sk-1", base_url="https://gateway.lan/api/v1"))
+    )
+
+
+def test_a_refused_key_without_a_code_is_advised_alike() -> None:
+    account = read_account(access())
+    asked = Asked(account, "qwen-image-2.0", ("beijing",), 120)
+    reply = Reply(401, {"content-type": "application/json"}, b'{"message": "Unauthorized"}')
+    assert explain(asked, reply).next_step == key_advice(account)
