@@ -218,6 +218,29 @@ def test_controlnet_and_adetailer_units_are_switched_on_without_extra_pictures()
     assert "init_images" not in made
 
 
+def test_a_control_picture_gives_the_new_one_its_shape() -> None:
+    made = body(wish(images=(shown(640, 320),)), Resolved(controlnet_model="canny"), controlnet_model="canny")
+    assert (made["width"], made["height"]) == (640, 320)
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "told"),
+    [
+        ({"denoising_strength": 0.5}, {}, "`denoising_strength` was ignored"),
+        ({"denoising_strength": 0.5}, {"hires_scale": 2.0}, None),
+        ({"images": (shown(),)}, {"hires_scale": 2.0}, "`hires_scale` was ignored"),
+        ({}, {"hires_upscaler": "Latent"}, "`hires_upscaler` was ignored"),
+        ({}, {"hires_upscaler": "Latent", "hires_scale": 1.0}, "`hires_upscaler` was ignored"),
+        ({}, {"controlnet_module": "canny"}, "`controlnet_module` was ignored"),
+        ({}, {"adetailer_prompt": "a smile"}, "`adetailer_prompt` was ignored"),
+    ],
+)
+def test_what_has_no_effect_is_told(fields: dict[str, Any], extra: dict[str, Any], told: str | None) -> None:
+    request, options = wish(**fields), Options(**extra)
+    notices = build(request, options, sort_inputs(request, options), NOTHING).notices
+    assert [notice.partition(":")[0] for notice in notices] == ([told] if told else [])
+
+
 # --- the parts of pictures ---
 
 

@@ -28,7 +28,7 @@ def webui() -> Iterator[FakeWebUI]:
     with FakeWebUI().run() as fake:
         yield fake
         assert fake.unknown_fields == set()
-        assert fake.asked("/sdapi/v1/options") == 0, "settings of everybody were touched"
+        assert fake.bodies("/sdapi/v1/options") == [], "settings of everybody were touched"
 
 
 @pytest.fixture
@@ -200,6 +200,33 @@ def test_a_vae_is_asked_for_as_each_server_wants_it(webui: FakeWebUI) -> None:
     assert forge.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {
         "forge_additional_modules": ["ae.safetensors", "clip_l.safetensors"]
     }
+
+
+def test_a_setting_that_the_server_does_not_put_back_is_told(webui: FakeWebUI) -> None:
+    told = backend(webui).invoke(wish(extra={"clip_skip": 2})).notices
+    assert told == (
+        "The server keeps the setting CLIP_stop_at_last_layers at 2 for everybody (it was 1): set it back in the WebUI "
+        "and press Apply settings, then it is put back after each request",
+    )
+    webui.saved_settings |= {"CLIP_stop_at_last_layers"}
+    assert backend(webui).invoke(wish(extra={"clip_skip": 3})).notices == ()
+
+
+def test_a_model_that_somebody_else_sets_meanwhile_is_no_success(webui: FakeWebUI) -> None:
+    webui.load_seconds = 0.1
+    painting = gevent.spawn(_outcome, backend(webui), wish(checkpoint="beta"))
+    _until(lambda: webui.options["sd_model_checkpoint"] == "beta")
+    webui.options["sd_model_checkpoint"] = "alpha"
+    error = painting.get()
+    assert isinstance(error, ServerUnavailable)
+    assert "painted with alpha instead of beta" in str(error)
+
+
+def test_an_embedding_for_another_kind_of_model_is_told(webui: FakeWebUI) -> None:
+    webui.unfit_embeddings = ("easynegative", "xl-hands")
+    assert backend(webui).invoke(wish(negative_prompt="(easynegative:1.2), blurry")).notices == (
+        "The embedding easynegative does not fit the loaded model and had no effect",
+    )
 
 
 def test_a_server_that_ignores_the_checkpoint_is_reported(webui: FakeWebUI) -> None:
@@ -467,6 +494,11 @@ def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -
     assert options["style_preset"] == ("cinematic", "ink, wash")
     assert options["hires_upscaler"][:3] == ("Latent", "Latent (nearest)", "None")
     assert options["vae"] == ()
+
+
+def test_an_own_model_may_have_the_name_of_the_shipped_one(webui: FakeWebUI) -> None:
+    bound = Automatic1111.bind("automatic1111", {"backend": "automatic1111", "base_url": webui.url})
+    assert {rule.name: rule.options for rule in bound.rules()}["checkpoint"] == ("alpha", "beta")
 
 
 def test_the_form_works_with_the_server_off_and_asks_it_once() -> None:

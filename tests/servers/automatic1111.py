@@ -62,6 +62,7 @@ class FakeWebUI:
     checkpoints: tuple[str, ...] = ("alpha", "beta")
     vaes: tuple[str, ...] = ("vae-ft-mse.safetensors",)
     loras: tuple[str, ...] = ("paper-cut",)
+    unfit_embeddings: tuple[str, ...] = ()
     styles: tuple[str, ...] = ("cinematic", "ink, wash")
     scripts: tuple[str, ...] = ("refiner", "sampler", "seed", "controlnet", "adetailer")
     auth: tuple[str, str] | None = None
@@ -103,7 +104,7 @@ class FakeWebUI:
 
     def bodies(self, path: str) -> list[Any]:
         """The JSON bodies that were posted to `path`, in order."""
-        return [body for _, asked, body in self.requests if asked == path]
+        return [body for method, asked, body in self.requests if (method, asked) == ("POST", path)]
 
     def asked(self, path: str) -> int:
         return sum(1 for _, asked, _ in self.requests if asked == path)
@@ -179,6 +180,10 @@ class FakeWebUI:
                 {"name": name, "alias": f"{name}-alias", "path": "", "metadata": {}} for name in self.loras
             ],
             "/sdapi/v1/scripts": {"txt2img": ["x/y/z plot", *self.scripts], "img2img": ["loopback", *self.scripts]},
+            "/sdapi/v1/embeddings": {
+                "loaded": {},
+                "skipped": {name: {"step": 1, "vectors": 2} for name in self.unfit_embeddings},
+            },
             "/sdapi/v1/options": self.options,
             "/sdapi/v1/progress": {
                 "progress": self._progress,

@@ -1,6 +1,7 @@
 """AUTOMATIC1111's WebUI, Forge, reForge and SD.Next: one blocking call per picture, names checked before it is sent."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -22,11 +23,13 @@ from models.backends.automatic1111.parse import (
     differences,
     infotexts,
     interrupted,
+    kept_settings,
+    overrides_settings,
     pictures,
 )
 from models.backends.automatic1111.resolve import Resolved, Resolver
 from models.backends.automatic1111.servers import recognise
-from models.backends.automatic1111.wire import Generated, Generation, Info, Upscaled
+from models.backends.automatic1111.wire import Generated, Img2Img, Info, Txt2Img, Upscaled
 from models.backends.base import Backend, Capabilities, Running
 from models.backends.errors import BadRequest
 from models.backends.http import Service, basic_auth, split_userinfo
@@ -52,6 +55,13 @@ _OFFERED: Mapping[str, tuple[ListName, ...]] = {
     "hires_upscaler": ("latent_upscalers", "upscalers"),
 }
 """The parameters of a customizable model's form that are chosen from the server's own lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Painted:
+    generated: Generated
+    info: Info
+    notices: tuple[str, ...]
 
 
 class Automatic1111(Backend):
@@ -94,11 +104,11 @@ class Automatic1111(Backend):
 
     def rules(self) -> tuple[Rule, ...]:
         """A customizable model's form offers what the server has; while the server is off it takes any name."""
-        if self.model.card is not None:
-            return self.model.card.rules
         card = card_for(self.name, self.name)
+        if card is None or self.model.access.prefix:
+            return card.rules if card else ()
         lists, deadline = Lists(self._service(), self.model.access), Deadline.after(self.clock, _FORM_SECONDS)
-        return tuple(self._offering(rule, lists, deadline) for rule in card.rules) if card else ()
+        return tuple(self._offering(rule, lists, deadline) for rule in card.rules)
 
     def _offering(self, rule: Rule, lists: Lists, deadline: Deadline) -> Rule:
         offered = [name.sent for source in _OFFERED.get(rule.name, ()) for name in lists.offered(source, deadline)]
@@ -110,20 +120,33 @@ class Automatic1111(Backend):
         names = resolver.resolve(request, options, request.checkpoint or self.model.access.checkpoint)
         built = build(request, options, inputs, names)
         jobs = Jobs(service, _ATTEMPT, self._tell)
-        reply = jobs.run(generation_path(built.body), built.body.body(), deadline)
-        generated = parse(reply, Generated, attempt=_ATTEMPT)
-        info = Info.read(generated.info)
-        if jobs.was_interrupted(info.job_timestamp):
-            raise interrupted(_ATTEMPT, "the pictures are unfinished")
-        check_checkpoint(info, names, _ATTEMPT)
-        made = pictures(generated, info, built.body.count, _ATTEMPT)
+        painted = self._painted(jobs, built.body, names, deadline)
+        info = painted.info
         return self.result(
-            request, made, (*inputs.notices, *built.notices, *self._told(info, built.body, options, names))
+            request,
+            pictures(painted.generated, info, built.body.count, _ATTEMPT),
+            (
+                *inputs.notices,
+                *built.notices,
+                *resolver.unfit_embeddings(request),
+                *differences(info, built.body, options, names),
+                *painted.notices,
+                *(infotexts(info) if options.infotext else ()),
+            ),
         )
 
-    def _told(self, info: Info, body: Generation, options: Options, names: Resolved) -> Sequence[str]:
-        told = list(differences(info, body, options, names))
-        return [*told, *infotexts(info)] if options.infotext else told
+    def _painted(self, jobs: Jobs, body: Txt2Img | Img2Img, names: Resolved, deadline: Deadline) -> _Painted:
+        """Paint, and refuse what somebody interrupted or what another model painted. Raises ImageError."""
+        overrides = overrides_settings(body)
+        before = jobs.settings() if overrides else None
+        reply = jobs.run(generation_path(body), body.body(), deadline)
+        generated = parse(reply, Generated, attempt=_ATTEMPT)
+        info = Info.read(generated.info)
+        after = jobs.aftermath(info.job_timestamp, settings=overrides)
+        if after.interrupted:
+            raise interrupted(_ATTEMPT, "the pictures are unfinished")
+        check_checkpoint(info, names, _ATTEMPT)
+        return _Painted(generated, info, tuple(kept_settings(before, after.settings, body)))
 
     def _upscale(self, request: ImageRequest, options: Options, inputs: Inputs, deadline: Deadline) -> ImageResult:
         service = self._service()

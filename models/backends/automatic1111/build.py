@@ -1,7 +1,7 @@
 """An ImageRequest as the body of txt2img, img2img or upscaling (AUTOMATIC1111 API, sections of these names). Pure."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -41,19 +41,22 @@ def build(request: ImageRequest, options: Options, inputs: Inputs, names: Resolv
     """txt2img without a picture to repaint, else img2img."""
     common = _common(request, options, inputs, names)
     if not inputs.pictures:
-        return _txt2img(request, options, names, common)
+        return _txt2img(request, options, inputs, names, common)
     return _img2img(request, options, inputs, common)
 
 
-def _txt2img(request: ImageRequest, options: Options, names: Resolved, common: Mapping[str, object]) -> Built[Txt2Img]:
-    asked = asked_size(request, DEFAULT)
+def _txt2img(
+    request: ImageRequest, options: Options, inputs: Inputs, names: Resolved, common: Mapping[str, object]
+) -> Built[Txt2Img]:
+    # A control picture gives the new one its shape.
+    asked = asked_size(request, _size_of(inputs.control).capped if inputs.control else DEFAULT)
     size = asked.snapped
     body = Txt2Img.model_validate({**common, **_sides(size), **_hires(request, options, names)})
-    return Built(body, size_notices(request, asked, size))
+    return Built(body, (*size_notices(request, asked, size), *_unused(request, options, inputs)))
 
 
 def _hires(request: ImageRequest, options: Options, names: Resolved) -> dict[str, object]:
-    if not options.hires_scale or options.hires_scale == 1:
+    if not _is_on(options.hires_scale):
         return {}
     return {
         "enable_hr": True,
@@ -65,9 +68,12 @@ def _hires(request: ImageRequest, options: Options, names: Resolved) -> dict[str
     }
 
 
+def _is_on(scale: float | None) -> bool:
+    return scale is not None and scale > 1
+
+
 def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Mapping[str, object]) -> Built[Img2Img]:
-    shown = sniff(inputs.pictures[0].data)
-    own = Size(shown.width, shown.height)
+    own = _size_of(inputs.pictures[0])
     asked = asked_size(request, own.capped)
     size = asked.snapped
     body = Img2Img.model_validate(
@@ -80,7 +86,8 @@ def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Ma
             **(_outpainting(request) if options.outpaints else {}),
         }
     )
-    return Built(body, (*size_notices(request, asked, size), *_shrunk(request, own, size)))
+    notices = (*size_notices(request, asked, size), *_shrunk(request, own, size), *_unused(request, options, inputs))
+    return Built(body, notices)
 
 
 def _series(request: ImageRequest, inputs: Inputs) -> dict[str, object]:
@@ -174,6 +181,11 @@ def _scripts(options: Options, inputs: Inputs, names: Resolved) -> dict[str, Jso
     return scripts
 
 
+def _size_of(image: InputImage) -> Size:
+    header = sniff(image.data)
+    return Size(header.width, header.height)
+
+
 def _base64(image: InputImage) -> str:
     return base64.b64encode(image.data).decode()
 
@@ -190,6 +202,21 @@ def _shrunk(request: ImageRequest, own: Size, size: Size) -> tuple[str, ...]:
 
 def _either[T](given: T | None, default: T) -> T:
     return default if given is None else given
+
+
+def _unused(request: ImageRequest, options: Options, inputs: Inputs) -> Iterator[str]:
+    """What was asked for and has no effect beside the rest of the request."""
+    hires = _is_on(options.hires_scale)
+    if inputs.pictures and hires:
+        yield "`hires_scale` was ignored: a picture is repainted at width and height; `upscale_by` enlarges one"
+    if not inputs.pictures and request.denoising_strength is not None and not hires:
+        yield "`denoising_strength` was ignored: there is no picture to repaint and no hires fix"
+    if options.hires_upscaler and not hires:
+        yield "`hires_upscaler` was ignored: set `hires_scale` to switch the hires fix on"
+    if options.controlnet_module and not options.controlnet_model:
+        yield "`controlnet_module` was ignored: choose a `controlnet_model` too"
+    if options.adetailer_prompt and not options.adetailer_model:
+        yield "`adetailer_prompt` was ignored: choose an `adetailer_model` too"
 
 
 # --- upscaling --------------------------------------------------------------------------------------------------------

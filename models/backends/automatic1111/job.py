@@ -14,7 +14,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 from pydantic import JsonValue, ValidationError
 
-from models.backends.automatic1111.wire import Progress, TaskProgress
+from models.backends.automatic1111.wire import Progress, Settings, TaskProgress
 from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import ONCE, Service, timed_out
 from models.backends.reply import Reply
@@ -29,6 +29,14 @@ _ANSWER_TIME = 5.0  # seconds for the small questions
 _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
 
 _gates: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """Whether somebody stopped the job (its answer is a 200 with unfinished pictures), and the settings it left."""
+
+    interrupted: bool = False
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +67,32 @@ class Jobs:
                 raise self._give_up(task, seen)
             raise outcome
 
-    def was_interrupted(self, job_timestamp: str | None) -> bool:
-        """Whether somebody stopped the job of that time: its answer is a 200 with unfinished pictures.
+    def settings(self) -> Settings | None:
+        """The settings of everybody at this moment; None where they cannot be read."""
+        reply = self._ask("GET", "/sdapi/v1/options")
+        try:
+            return Settings.model_validate_json(reply.body) if reply else None
+        except ValidationError:
+            return None
 
-        The server keeps the mark until its next job begins, so a "no" is not certain.
+    def aftermath(self, job_timestamp: str | None, *, settings: bool) -> Aftermath:
+        """What the server shows right after the job of that time, and before the next one begins.
+
+        Nothing is known where the next one has begun, or where the server does not tell. `settings` asks for them too.
         """
-        if job_timestamp is None:
-            return False
+        kept = self.settings() if settings else None
         reply = self._ask("GET", "/sdapi/v1/progress", params={"skip_current_image": "true"})
         try:
             state = Progress.model_validate_json(reply.body).state if reply else None
         except ValidationError:
-            return False
-        return state is not None and state.job_timestamp == job_timestamp and (state.interrupted or state.skipped)
+            return Aftermath()
+        if state is None or job_timestamp is None or state.job_timestamp != job_timestamp:
+            return Aftermath()
+        return Aftermath(state.interrupted or state.skipped, kept)
 
     @contextmanager
     def _turn(self, deadline: Deadline) -> Iterator[None]:
-        gate = _gates.setdefault(self.service.base_url, BoundedSemaphore(OPEN_AT_ONCE))
+        gate = _gates.setdefault(self.service.base_url.rstrip("/"), BoundedSemaphore(OPEN_AT_ONCE))
         if gate.locked():
             self.tell("waiting for its turn behind other pictures")
         if not gate.acquire(timeout=deadline.remaining):

@@ -29,6 +29,7 @@ type ListName = Literal[
     "latent_upscalers",
     "styles",
     "loras",
+    "unfit_embeddings",
     "scripts",
     "controlnet_models",
     "controlnet_modules",
@@ -109,6 +110,12 @@ class _Lora(BaseModel):
         return _name(self.name, self.alias)
 
 
+class _Embeddings(BaseModel):
+    """`skipped` are those that do not fit the loaded model."""
+
+    skipped: Mapping[str, object] = {}
+
+
 class _Scripts(BaseModel):
     """Titles per tab; the always-on ones are those an API call may name."""
 
@@ -148,6 +155,10 @@ def _styles(body: bytes) -> Sequence[Name]:
     return [Name(style.name) for style in styles if style.prompt is not None or style.negative_prompt is not None]
 
 
+def _unfit_embeddings(body: bytes) -> Sequence[Name]:
+    return [Name(name) for name in _Embeddings.model_validate_json(body).skipped]
+
+
 def _scripts(body: bytes) -> Sequence[Name]:
     scripts = _Scripts.model_validate_json(body)
     return [Name(title) for title in dict.fromkeys((*scripts.txt2img, *scripts.img2img))]
@@ -173,6 +184,7 @@ _SOURCES: Mapping[ListName, tuple[str, Callable[[bytes], Sequence[Name]]]] = {
     "latent_upscalers": ("/sdapi/v1/latent-upscale-modes", _entries(_Plain)),
     "styles": ("/sdapi/v1/prompt-styles", _styles),
     "loras": ("/sdapi/v1/loras", _entries(_Lora)),
+    "unfit_embeddings": ("/sdapi/v1/embeddings", _unfit_embeddings),
     "scripts": ("/sdapi/v1/scripts", _scripts),
     "controlnet_models": ("/controlnet/model_list", _controlnet_models),
     "controlnet_modules": ("/controlnet/module_list", _controlnet_modules),

@@ -5,9 +5,11 @@ import binascii
 import re
 from collections.abc import Iterator
 
+from pydantic import JsonValue
+
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.resolve import Resolved
-from models.backends.automatic1111.wire import Generated, Generation, Info
+from models.backends.automatic1111.wire import Generated, Generation, Info, Settings
 from models.backends.errors import ServerUnavailable
 from models.result import GeneratedImage
 from models.sniff import NotAnImageError, sniff
@@ -76,6 +78,28 @@ def differences(info: Info, body: Generation, options: Options, names: Resolved)
         yield f"The server used the VAE {info.sd_vae_name} instead of {vae}"
     if names.adetailer_title and info.infotexts and _ADETAILER not in info.infotexts[0]:
         yield f"ADetailer left the picture alone: it did not take the model {options.adetailer_model}"
+
+
+def overrides_settings(body: Generation) -> bool:
+    """Whether a request overrides a setting that the server might keep."""
+    return bool(_overridden(body))
+
+
+def kept_settings(before: Settings | None, after: Settings | None, body: Generation) -> Iterator[str]:
+    """What a request left changed for everybody: AUTOMATIC1111 puts back only settings that its config.json has."""
+    if before is None or after is None:
+        return
+    for name, asked in _overridden(body).items():
+        was, now = getattr(before, name), getattr(after, name)
+        if was != now == asked:
+            yield (
+                f"The server keeps the setting {name} at {now} for everybody (it was {was}): set it back in the WebUI "
+                "and press Apply settings, then it is put back after each request"
+            )
+
+
+def _overridden(body: Generation) -> dict[str, JsonValue]:
+    return {name: value for name, value in (body.override_settings or {}).items() if name in Settings.model_fields}
 
 
 def _schedule(info: Info) -> str | None:

@@ -2,7 +2,7 @@
 and use another."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -16,6 +16,7 @@ from models.clock import Deadline
 from models.request import ImageRequest
 
 _LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
+_WORD = re.compile(r"[^\s,()\[\]:<>|]+")
 _AUTOMATIC = "automatic"
 _KEEP = ("automatic", "none")  # values of `sd_vae` that are no file
 
@@ -66,6 +67,13 @@ class Resolver:
             controlnet_model=_sent(self._named("ControlNet model", options.controlnet_model, "controlnet_models")),
             controlnet_module=_sent(self._named("ControlNet preprocessor", module, "controlnet_modules")),
         )
+
+    def unfit_embeddings(self, request: ImageRequest) -> Iterator[str]:
+        """A notice for each word of the prompts that is an embedding for another kind of model than the loaded one."""
+        words = set(_WORD.findall(f"{request.prompt} {request.negative_prompt}"))
+        for name in self.lists.offered("unfit_embeddings", self.deadline):
+            if name.sent in words:
+                yield f"The embedding {name.sent} does not fit the loaded model and had no effect"
 
     def upscaler(self, asked: str) -> Name | None:
         return self._named("upscaler", asked, "upscalers")

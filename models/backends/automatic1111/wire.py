@@ -176,6 +176,13 @@ class Progress(BaseModel):
     state: ServerState = ServerState()
 
 
+class Settings(BaseModel):
+    """The settings of everybody, as far as one request may override them (besides the checkpoint)."""
+
+    sd_vae: JsonValue = None
+    CLIP_stop_at_last_layers: JsonValue = None
+
+
 class Refusal(BaseModel):
     """The error shapes of A1111 (`errors`), Forge (`message`) and SD.Next (`errors` + `code`) in one."""
 
