@@ -178,7 +178,7 @@ SGLANG = Dialect(
 
 _LOCALAI_KEYS = {**_CORE, **_B64, "steps": "step", "seed": "seed", "negative_prompt": IN_PROMPT}
 
-_STB = Limits(formats=("png", "jpeg"))  # these engines read pictures with stb_image, which knows no WebP
+_STB = Limits(formats=("png", "jpeg"))  # their image readers know WebP only where it was built in
 
 LOCALAI = Dialect(
     name="localai",
