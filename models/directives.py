@@ -18,7 +18,8 @@ _ALIASES = {
     "format": "output_format",
     "quality": "output_quality",
 }
-_FLAG = re.compile(r"(?:^|(?<=\s))--([A-Za-z][\w-]*)(?=\s|=|$)")
+# Chinese and Japanese put no space between words: `一只狐狸，--seed 42`. Within Latin words `--` is a dash.
+_FLAG = re.compile(r"(?:^|(?<=[\s\u3000-\u9fff\uff00-\uffef]))--([A-Za-z][A-Za-z0-9_-]*)(?=\s|=|$)")
 _SIZE = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "「": "」"}
 

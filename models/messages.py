@@ -11,7 +11,8 @@ from dify_plugin.entities.model.message import (
     TextPromptMessageContent,
 )
 
-_MARKDOWN_IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+# No part can run over the start of the next picture: a text of nothing but starts is still read in one go.
+_MARKDOWN_IMAGE = re.compile(r"!\[[^\[\]]*\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
 _DIRECTING = (PromptMessageRole.SYSTEM, PromptMessageRole.DEVELOPER)
 
 

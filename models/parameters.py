@@ -1,5 +1,6 @@
 """The one vocabulary of parameters: their rules, and the reading of values that arrive typed in every possible way."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Self
 
@@ -280,10 +281,14 @@ def _number(rule: Rule, value: object, allowed: str = "a number") -> float:
     raise refused(rule, value, allowed)
 
 
+# Longer digits are out of every bound, and int() itself refuses very many of them.
+_EXACT_WHOLE = re.compile(r"[+-]?\d{1,20}")
+
+
 def _whole(rule: Rule, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+    if isinstance(value, str) and _EXACT_WHOLE.fullmatch(value.strip()):
         return int(value)
     number = _number(rule, value, "a whole number")
     if number != int(number):

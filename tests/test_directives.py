@@ -42,6 +42,11 @@ EXTRA = Rule(name="clip_skip", type="int", label=Text(en_US="Clip skip"))
         ("a fox --seed 3 --lens 35mm", Directed("a fox --lens 35mm", {"seed": "3"})),
         ("a fox--seed 3", Directed("a fox--seed 3")),
         ("dash -- dash", Directed("dash -- dash")),
+        ("一只狐狸，--seed 3", Directed("一只狐狸，", {"seed": "3"})),
+        (
+            "一只狐狸--ar 16:9 --no 文字，--seed 3",
+            Directed("一只狐狸", {"aspect_ratio": "16:9", "negative_prompt": "文字，", "seed": "3"}),
+        ),
         ("a fox --seed 1 --seed 2", Directed("a fox", {"seed": "2"})),
     ],
 )

@@ -1,5 +1,6 @@
 """Messages: whose words are the prompt, and which pictures belong to it."""
 
+import pytest
 from dify_plugin.entities.model.message import (
     AssistantPromptMessage,
     ImagePromptMessageContent,
@@ -64,8 +65,16 @@ def test_after_an_answer_without_new_words_the_system_text_speaks() -> None:
     assert read(*messages).prompt == "style"
 
 
-def test_markdown_images_never_enter_the_prompt() -> None:
-    assert read(UserPromptMessage(content="a cat ![x](http://files/x.png?sign=1)")).prompt == "a cat"
+@pytest.mark.parametrize("link", ["![x](http://files/x.png?sign=1)", "![](/files/x(1).png)", '![x y](/x.png "a cat")'])
+def test_markdown_images_never_enter_the_prompt(link: str) -> None:
+    assert read(UserPromptMessage(content=f"a {link} cat")).prompt == "a  cat"
+
+
+@pytest.mark.parametrize("start", ["![", "![](", "![](("])
+def test_many_broken_markdown_images_stay_text_and_are_read_at_once(start: str) -> None:
+    """Quadratic reading of this would hold up everybody's requests for minutes."""
+    broken = start * 250_000
+    assert read(UserPromptMessage(content=broken)).prompt == broken
 
 
 def test_pictures_of_the_current_turn_keep_their_order() -> None:
