@@ -1,0 +1,48 @@
+"""The preview through the plugin's real process: jobs survive processes, editing shows what it got."""
+
+import io
+import json
+import time
+
+from PIL import Image
+
+from models import polling
+from models.backends.preview.drawing import Placeholder, draw
+from models.backends.registry import bind
+from models.delivery import DeliveryOptions
+from models.request import ImageRequest
+from sandbox import Host
+from sandbox.protocol import image_part, user
+from tests.fakes import FakeClock, picture
+
+
+def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
+    """This process starts the job half a minute ago on its own clock and is asked no more: the state brings the picture, byte for byte."""
+    extra = {"simulate_seconds": 26.0}
+    request = ImageRequest(
+        model="preview", prompt="a red fox", seed=7, width=256, height=192, details=True, extra=extra
+    )
+    started = polling.start(bind("preview", {}, FakeClock(time.time() - 30)), request, DeliveryOptions.of(request))
+    assert isinstance(started, polling.Waiting)
+    ended = plugin.check_polling("preview", {}, started.state)
+    assert (ended.status, ended.error) == ("succeeded", None)
+    told = json.loads(ended.text)
+    assert (told["seed"], told["width"], told["height"]) == (7, 256, 192)
+    drawn_here = draw(Placeholder(model="preview", prompt="a red fox", width=256, height=192, seed=7))
+    assert ended.images[0].data == drawn_here
+
+
+def test_pictures_and_a_mask_are_shown_in_the_placeholder(plugin: Host) -> None:
+    pink = image_part(picture(colour=(255, 0, 255)), filename="shirt.png")
+    mask = image_part(picture(colour=(0, 255, 0)), filename="mask.png")
+    reply = plugin.invoke("preview", {}, [user("make it blue", pink, mask)], {"width": 400, "height": 400})
+    seen = {colour for _, colour in Image.open(io.BytesIO(reply.images[0].data)).convert("RGB").getcolors(400**2) or []}
+    assert {(255, 0, 255), (0, 255, 0)} <= seen
+
+
+def test_a_simulated_job_past_its_timeout_fails_in_words(plugin: Host) -> None:
+    reply = plugin.run_polling(
+        "preview", {}, [user("a fox")], {"simulate_seconds": 30, "timeout": 1}, sleep=lambda _: None
+    )
+    assert reply.status == "failed"
+    assert "the job was still running (step 1/30)" in str(reply.error)
