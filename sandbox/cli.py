@@ -1,5 +1,5 @@
 """
-The command line of the stand-in host: `python -m sandbox run|invoke|check|models`.
+The command line of the stand-in host: `python -m sandbox run|invoke|check|slots|models`.
 
 Exit codes: 0 done; 1 the plugin refused, or the workflow failed; 2 wrong use (arguments, inputs, files);
 3 the plugin process failed (no start, a crash, a line over the host's limit, a time-out); 130 interrupted.
@@ -33,6 +33,7 @@ from sandbox.package import Package, PackageError, read_package
 from sandbox.parameters import ParameterError, Schema, parse_parameters, unknown_parameters
 from sandbox.protocol import Image, JsonObject
 from sandbox.report import call_lines, workflow_report
+from sandbox.slots import form_lines, workflow_credentials
 from sandbox.status import StatusLine
 from sandbox.workflow import WorkflowError, WorkflowRun, run_workflow
 
@@ -120,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_invoke(commands.add_parser("invoke", parents=[common], allow_abbrev=False, help="call one model"))
     check = commands.add_parser("check", parents=[common], allow_abbrev=False, help="check the credentials")
     check.set_defaults(command=_check)
+    _add_slots(commands.add_parser("slots", parents=[common], allow_abbrev=False, help="look into a ComfyUI workflow"))
     models = commands.add_parser("models", parents=[common], allow_abbrev=False, help="list models and parameters")
     models.set_defaults(command=_models)
     return parser
@@ -147,6 +149,13 @@ def _add_invoke(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stream", action="store_true", help="ask for one chunk per image")
     parser.epilog = "Any other --<parameter> value is a parameter of the model: --steps 30 --seed 42 --details."
     parser.set_defaults(command=_invoke)
+
+
+def _add_slots(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="a workflow, exported or saved, or a picture made by ComfyUI")
+    parser.add_argument("--comfyui", required=True, metavar="URL", help="the server that is to run it")
+    parser.add_argument("--api-key", default="", help="Bearer key of a proxy in front of the server")
+    parser.set_defaults(command=_slots)
 
 
 def _run(session: _Session) -> int:
@@ -269,6 +278,23 @@ def _check(session: _Session) -> int:
         print(line)
     fields = ", ".join(sorted(session.credentials.provider)) or "none"
     print(f"The credentials may be saved. Fields, defaults included: {fields}.")
+    return DONE
+
+
+def _slots(session: _Session) -> int:
+    """The form that a workflow makes, and what the plugin's own check finds in it."""
+    arguments, model = session.arguments, session.arguments.file.stem
+    form = workflow_credentials(arguments.file, base_url=arguments.comfyui, api_key=arguments.api_key)
+    log = session.host.process(0).log_messages
+    with StatusLine("reading the workflow"):
+        schema = session.host.model_schema(model, form)
+    for line in form_lines(Schema.model_validate(schema)):
+        print(line)
+    log.clear()
+    with StatusLine("asking the server"):
+        session.host.validate_model_credentials(model, form)
+    for line in log:
+        print(line)
     return DONE
 
 

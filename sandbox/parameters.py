@@ -17,6 +17,11 @@ class Rule(BaseModel):
 
     name: str
     type: str
+    required: bool = False
+    default: JsonValue = None
+    min: float | None = None
+    max: float | None = None
+    options: list[str] = []
 
 
 class Schema(BaseModel):

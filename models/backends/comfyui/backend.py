@@ -10,6 +10,7 @@ from models.backends.base import Capabilities, Job, JobBackend, Model, Running, 
 from models.backends.comfyui.client import TITLE, connect
 from models.backends.comfyui.definitions import Definitions
 from models.backends.comfyui.events import Progress
+from models.backends.comfyui.explain import explained
 from models.backends.comfyui.fill import Filled
 from models.backends.comfyui.graph import Graph, RawGraph
 from models.backends.comfyui.listening import Ears, Opener
@@ -184,7 +185,7 @@ class ComfyUIBackend(JobBackend):
         found = [f"{TITLE} {version}"]
         if self.model.access.workflow:
             self._check_workflow(self._pasted, deadline)
-            found.extend(self._pasted.slots.notes)
+            found.extend(explained(self._pasted))
         return tuple(found)
 
     def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
