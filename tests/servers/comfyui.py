@@ -24,6 +24,16 @@ from tests.servers.comfyui_engine import Engine
 type SocketMode = Literal["open", "forbidden", "silent", "mute", "dropping"]
 type Fault = Literal["lost_answer", "lost_request", "bad_gateway"]
 
+SHIPPED_FILES = (
+    ("CheckpointLoaderSimple", "ckpt_name", ("sd_xl_base_1.0.safetensors",)),
+    ("UNETLoader", "unet_name", ("flux1-dev.safetensors", "qwen_image_fp8_e4m3fn.safetensors", "qwen_image_edit_2509_fp8_e4m3fn.safetensors")),
+    ("CLIPLoader", "clip_name", ("qwen_2.5_vl_7b_fp8_scaled.safetensors",)),
+    ("DualCLIPLoader", "clip_name1", ("clip_l.safetensors",)),
+    ("DualCLIPLoader", "clip_name2", ("t5xxl_fp16.safetensors",)),
+    ("VAELoader", "vae_name", ("ae.safetensors", "qwen_image_vae.safetensors")),
+    ("LoraLoader", "lora_name", ("ink.safetensors",)),
+)  # fmt: skip
+
 
 @dataclass
 class ComfyUIServer:
@@ -104,6 +114,11 @@ class ComfyUIServer:
             outputs = {"1": {"images": [{"filename": f"old_{number}.png", "subfolder": "", "type": "output"}]}}
             status = {"status_str": "success", "completed": True, "messages": [["execution_success", {}]]}
             self.engine.history[key] = {"prompt": [0, key, item, {}, ["1"]], "outputs": outputs, "status": status}
+
+    def install_models(self) -> None:
+        """Put every file on the server that the shipped workflows name."""
+        for class_type, name, files in SHIPPED_FILES:
+            self.engine.object_info[class_type]["input"]["required"][name] = [[*files], {}]
 
     def count(self, line: str) -> int:
         """How many requests began like `line`, "GET /history"."""
