@@ -31,19 +31,23 @@ def finish(data: bytes, output_format: str | None, quality: int | None, max_byte
 
 
 def _converted(image: Image.Image, data: bytes, output_format: str | None, quality: int | None) -> Finished:
-    own = _kind_of(image)
-    wanted: Kind | None = _KINDS.get(output_format or "", own)
+    own, wanted = _kind_of(image), _wanted(image, output_format)
     if is_animated(image):
         return Finished(data, ("is an animation and stays in its own format",) if wanted not in {None, own} else ())
-    if wanted is None:
-        wanted = None if image.format in _SHOWN_BY_BROWSERS else "png"
+    without_use = ("is a PNG, on which `output_quality` has no effect",) if wanted == "png" and quality else ()
     if wanted is None or (wanted == own and (quality is None or own == "png")):
-        return Finished(data)
+        return Finished(data, without_use)
     ready = encodable(plain(image), wanted)
     made = encode(ready, wanted, quality)
     if wanted == own and len(made) >= len(data):
         return Finished(data)  # the service's own file is already below the asked quality
-    return Finished(made, _losses(image, ready, wanted))
+    return Finished(made, (*without_use, *_losses(image, ready, wanted)))
+
+
+def _wanted(image: Image.Image, output_format: str | None) -> Kind | None:
+    """The format to make: the asked one, else the file's own, else PNG for what browsers do not show."""
+    kind = _KINDS.get(output_format or "", _kind_of(image))
+    return "png" if kind is None and image.format not in _SHOWN_BY_BROWSERS else kind
 
 
 def _losses(image: Image.Image, ready: Image.Image, wanted: Kind) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def describe(data: bytes) -> str:
     if data[4:8] == b"ftyp" or data.startswith(_VIDEO):
         return "the file is a video, not a picture"
     if data.startswith(_PICTURES):
-        return "the file ends before the picture begins"
+        return "the file breaks off or is damaged before the picture begins"
     return "the file is not a picture in a known format (PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, AVIF)"
 
 

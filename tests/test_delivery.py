@@ -132,6 +132,13 @@ def test_the_asked_quality_is_honoured() -> None:
     assert size(20, "JPEG") < size(60, "JPEG")
 
 
+def test_a_quality_that_has_no_effect_is_said_so() -> None:
+    options = DeliveryOptions(output_quality=50, details=True)
+    delivered = deliver_whole(result_of(picture()), options, duration=1)
+    assert details(delivered)["notices"] == ["The picture is a PNG, on which `output_quality` has no effect"]
+    assert files(delivered) == [picture()]
+
+
 def test_a_file_below_the_asked_quality_is_left_alone() -> None:
     data = noise(64, 64, kind="JPEG", quality=20)
     options = DeliveryOptions(output_format="jpeg", output_quality=95)
@@ -160,10 +167,10 @@ def test_an_animation_stays_one() -> None:
     [
         (b"", "the file is empty"),
         (b"<html>502</html>", "HTML page"),
-        (picture()[:20], "ends before the picture begins"),
+        (picture()[:20], "breaks off or is damaged before"),
         (noise(64, 64)[:-400], "ends in the middle of the picture"),
         (noise(64, 64, kind="JPEG")[:-400], "ends in the middle of the picture"),
-        (noise(64, 64, kind="WEBP")[:-400], "damaged|ends"),
+        (noise(64, 64, kind="WEBP")[:-400], "damaged|ends|breaks off"),
     ],
 )
 def test_a_broken_picture_is_never_handed_out(data: bytes, said: str) -> None:

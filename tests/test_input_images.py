@@ -48,7 +48,7 @@ BROKEN = {
     "empty.png": (b"", "the file is empty"),
     "cut.png": (noise(64, 64)[:-300], "ends in the middle of the picture"),
     "cut.jpg": (noise(64, 64, kind="JPEG")[:-300], "ends in the middle of the picture"),
-    "start.png": (picture()[:20], "the file ends before the picture begins"),
+    "start.png": (picture()[:20], "the file breaks off or is damaged before the picture begins"),
     "damaged.png": (noise(64, 64)[:2000] + b"\0" * 500 + noise(64, 64)[2500:], "the file is damaged"),
     "page.jpg": (b"<!DOCTYPE html><html></html>", "the file is an HTML page"),
     "drawing.png": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing"),

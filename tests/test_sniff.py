@@ -28,7 +28,7 @@ def test_decoders_that_nobody_needs_stay_closed(kind: str) -> None:
         (b"8BPS\0\1", "the file is a Photoshop document; export it as PNG first"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "the file is a PostScript drawing; export it as PNG first"),
         (b"\x1a\x45\xdf\xa3webm", "the file is a video, not a picture"),
-        (b"GIF89a", "the file ends before the picture begins"),
+        (b"GIF89a", "the file breaks off or is damaged before the picture begins"),
     ],
 )
 def test_what_is_no_picture_is_called_by_its_name(data: bytes, words: str) -> None:
