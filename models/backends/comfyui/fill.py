@@ -4,26 +4,24 @@ Nothing is ever replaced in serialised JSON, and what was put in is not searched
 break the graph or reach beyond its own input.
 """
 
-import io
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from PIL import Image
 from pydantic import JsonValue
 
-from models.backends.comfyui.edits import add_node, inputs_of, insert_after, links, prune, rewire
-from models.backends.comfyui.graph import Graph, Link, RawGraph, Target
+from models.backends.comfyui.edits import inputs_of, insert_after
+from models.backends.comfyui.fill_pictures import fill_mask, fill_pictures
+from models.backends.comfyui.graph import Graph, RawGraph, Target
+from models.backends.comfyui.kinds import typed
 from models.backends.comfyui.object_info import ObjectInfo
 from models.backends.comfyui.optional import leave_out
-from models.backends.comfyui.pictures import LOAD_MASK, MaskSlot
 from models.backends.comfyui.placeholders import replaced
 from models.backends.comfyui.sizing import wanted_size
-from models.backends.comfyui.slots import MARK_IT, Slots, typed
-from models.backends.comfyui.values import has_placeholder
+from models.backends.comfyui.slots import MARK_IT, Slots
 from models.backends.errors import BadRequest
 from models.parameters import RULES
-from models.request import ImageRequest, InputImage, ParameterValue
+from models.request import ImageRequest, ParameterValue
 
 SEED_LIMIT = 2**32  # seeds above 2**53 lose digits in JavaScript and in JSON tools; below 2**32 every reader is safe
 
@@ -77,8 +75,8 @@ def fill(
     _fill_placeholders(work, values)
     leave_out(work.raw, graph, lambda name: bool(values.get(name) or work.own(name)), info)
     _fill_places(work, values)
-    _fill_images(work, images)
-    _fill_mask(work, images, mask)
+    work.notices.extend(fill_pictures(work.raw, graph, slots, images, info))
+    fill_mask(work.raw, slots, request.images, images, mask)
     _repeat(work)
     if filename_prefix is not None:
         _rename(work.raw, filename_prefix)
@@ -213,104 +211,6 @@ def _scaled(work: _Work, place: Target, value: ParameterValue) -> ParameterValue
         return round(value * place.scale)
     step = work.slots.size_step
     return max(step, round(value * place.scale / step) * step)
-
-
-# Pictures
-
-# Picture inputs that a node does without, for when the server's definitions are not at hand.
-_OPTIONAL = {
-    ("TextEncodeQwenImageEdit", "image"),
-    ("TextEncodeQwenImageEditPlus", "image1"),
-    ("TextEncodeQwenImageEditPlus", "image2"),
-    ("TextEncodeQwenImageEditPlus", "image3"),
-}
-
-
-def _fill_images(work: _Work, names: Sequence[str]) -> None:
-    places = [place for place in work.slots.images if place.node in work.raw]
-    if len(names) > len(places):
-        raise BadRequest(
-            f"The workflow takes {len(places)} input images and got {len(names)}",
-            next_step="Send fewer images, or set the parameter that switches on the node for the further one",
-        )
-    for place, name in zip(places, names, strict=False):
-        inputs_of(work.raw, place.node)[place.input] = name
-    for place in places[len(names) :]:
-        _leave_out(work, place)
-
-
-def _leave_out(work: _Work, place: Target) -> None:
-    """A picture that was not given: cut off where its users do without, else the workflow's own stays."""
-    users = [(node, name) for node, name, link in links(work.raw) if link.node == place.node]
-    if users and all(_is_optional(work, node, name) for node, name in users):
-        for node, name in users:
-            del inputs_of(work.raw, node)[name]
-        prune(work.raw, place.node)
-        return
-    loader = work.graph.nodes[place.node]
-    own = inputs_of(work.raw, place.node)[place.input]
-    if has_placeholder(own):
-        raise BadRequest(
-            f"The workflow needs a picture for {loader.described}", next_step="Send an image with the message"
-        )
-    work.notices.append(f"No image was given for {loader.described}: the workflow's own {own!r} was used")
-
-
-def _is_optional(work: _Work, node: str, name: str) -> bool:
-    class_type = str(work.raw[node]["class_type"])
-    spec = work.info.spec(class_type, name) if work.info else None
-    return not spec.required if spec else (class_type, name) in _OPTIONAL
-
-
-def _fill_mask(work: _Work, images: Sequence[str], mask: str | None) -> None:
-    """White repaints. Without a mask of its own the transparent part of the first picture is repainted."""
-    slot = work.slots.mask
-    if slot is None:
-        if mask is not None:
-            raise BadRequest(
-                "The workflow takes no mask", next_step="Send no mask, or add a LoadImageMask node to the workflow"
-            )
-        return
-    if mask is not None:
-        _set_mask(work, slot, mask, "red")
-    elif images:
-        _require_alpha(work)
-        if not _reads_alpha_of(work, slot):
-            _set_mask(work, slot, images[0], "alpha")
-
-
-def _reads_alpha_of(work: _Work, slot: MaskSlot) -> bool:
-    return slot.kind == "alpha" and any(place.node == slot.node for place in work.slots.images)
-
-
-def _set_mask(work: _Work, slot: MaskSlot, name: str, channel: str) -> None:
-    raw = work.raw
-    if slot.kind == "file":
-        inputs_of(raw, slot.node).update(image=name, channel=channel)
-        loaded = Link(slot.node, 0)
-    else:
-        replaced_output = Link(slot.node, 1) if slot.kind == "alpha" else Link(slot.converter, 0)
-        loaded = Link(add_node(raw, LOAD_MASK, "Mask", {"image": name, "channel": channel}), 0)
-        rewire(raw, replaced_output, loaded)
-    if slot.inverted:  # the workflow expects black where to repaint
-        insert_after(raw, loaded, "InvertMask", "Mask as the workflow expects it", {"mask": [loaded.node, loaded.slot]})
-
-
-def _require_alpha(work: _Work) -> None:
-    if work.request.images and not has_alpha(work.request.images[0]):
-        raise BadRequest(
-            "The workflow repaints a masked area and got no mask",
-            next_step="Send a second image whose name contains `mask` (white = repaint), or a picture with transparency",
-        )
-
-
-def has_alpha(image: InputImage) -> bool:
-    """Whether the picture has transparency, by its header."""
-    try:
-        with Image.open(io.BytesIO(image.data), formats=["PNG", "WEBP", "GIF", "TIFF"]) as opened:
-            return "A" in opened.getbands() or "transparency" in opened.info
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
 
 
 # Number of pictures, and what a newer server wants

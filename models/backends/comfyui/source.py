@@ -8,6 +8,7 @@ import base64
 import binascii
 import io
 import json
+import math
 import re
 from dataclasses import dataclass
 
@@ -97,7 +98,9 @@ def _parsed(text: str) -> JsonValue:
 def _loads(text: str) -> JsonValue:
     # NaN, which ComfyUI itself writes into metadata, is no JSON that the server would take back.
     try:
-        value: JsonValue = json.loads(text, parse_constant=lambda _: None)
+        value: JsonValue = json.loads(
+            text, parse_constant=lambda _: None, parse_int=_whole_number, parse_float=_decimal_number
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if _is_deeper(value, _DEEPEST):
@@ -105,6 +108,21 @@ def _loads(text: str) -> JsonValue:
     return value
 
 
+def _whole_number(text: str) -> int:
+    number = int(text) if len(text) <= _MOST_DIGITS else None
+    if number is None:
+        raise ValueError(f"the number {text[:_MOST_DIGITS]}… is too large")
+    return number
+
+
+def _decimal_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text} is too large")
+    return number
+
+
+_MOST_DIGITS = 24  # the server's seeds have 20
 _DEEPEST = 64  # a workflow needs about ten levels
 
 

@@ -1,0 +1,42 @@
+"""The slots of a whole workflow: what its author named, then what following the links finds."""
+
+from models.backends.comfyui.ends import output_nodes
+from models.backends.comfyui.graph import Graph
+from models.backends.comfyui.named import named_slots
+from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.pictures import find_pictures
+from models.backends.comfyui.slots import Slots, slot_at
+from models.backends.comfyui.tracing import trace
+from models.backends.comfyui.values import has_placeholder, value_at
+
+
+def find_slots(graph: Graph, info: ObjectInfo | None = None) -> Slots:
+    """Find the slots. `info` sharpens types and output nodes; everything works without it."""
+    outputs = output_nodes(graph, info)
+    traced = trace(graph, outputs)
+    named, unclear = named_slots(graph, info)
+    claimed = {(place.node, place.input) for slot in named.values() for place in slot.places}
+    found = dict(named)
+    for name, places in traced.places.items():
+        free = [p for p in places if (p.node, p.input) not in claimed and not has_placeholder(value_at(graph, p))]
+        if name in named:
+            continue
+        if free:
+            found[name] = slot_at(graph, info, name, free, "trace")
+        elif places:
+            node = graph.nodes[places[0].node]
+            traced.missing[name] = f"{node.described} is filled by other placeholders or titles"
+    pictures = find_pictures(graph, outputs, info)
+    notes = [*traced.notes, *unclear]
+    notes.extend(f"{node.described} keeps its own mask" for node in pictures.further_masks)
+    return Slots(
+        found=found,
+        images=pictures.images,
+        mask=pictures.mask,
+        missing={name: why for name, why in traced.missing.items() if name not in found},
+        ambiguous={name: why for name, why in traced.ambiguous.items() if name not in found},
+        notes=tuple(notes),
+        latent=traced.latent,
+        from_picture=traced.from_picture,
+        size_step=traced.size_step,
+    )

@@ -1,0 +1,174 @@
+"""Places found by following the links from the output nodes upwards, and the reasons where there are none."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from models.backends.comfyui.files import find_files
+from models.backends.comfyui.graph import Graph, Link, Node, Target
+from models.backends.comfyui.prompts import ENCODERS, Found, find_texts
+from models.backends.comfyui.samplers import Sampler, find_samplers, first_samplers
+from models.backends.comfyui.sizes import find_sizes
+from models.backends.comfyui.slots import STANDARD
+from models.backends.comfyui.values import settle, value_at
+from models.parameters import RULES
+
+
+@dataclass(slots=True)
+class Traced:
+    """What following the links found, before placeholders and titles have their say."""
+
+    places: dict[str, list[Target]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    ambiguous: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    latent: Link | None = None
+    from_picture: bool = False
+    size_step: int = 8
+
+
+def trace(graph: Graph, outputs: Sequence[str]) -> Traced:
+    samplers = find_samplers(graph, outputs)
+    first = first_samplers(graph, samplers)
+    traced = Traced()
+    if samplers:
+        _trace_prompts(graph, [*first, *(s for s in samplers if s not in first)], traced)
+        _trace_settings(graph, samplers, first, traced)
+    else:
+        _trace_single_node(graph, outputs, traced)
+    _trace_sizes(graph, outputs, first, traced)
+    for name, places in find_files(graph, outputs, [sampler.node.id for sampler in first]).items():
+        traced.places[name] = places
+    prefixes = [Target(node, "filename_prefix") for node in outputs]
+    prefixes = _alike(graph, [place for place in prefixes if isinstance(value_at(graph, place), str)])
+    if prefixes:
+        traced.places["filename_prefix"] = prefixes
+    return traced
+
+
+def _trace_prompts(graph: Graph, samplers: Iterable[Sampler], traced: Traced) -> None:
+    ordered = list(samplers)
+    positive = find_texts(graph, (sampler.positive for sampler in ordered), "positive")
+    negative = find_texts(graph, (sampler.negative for sampler in ordered), "negative")
+    shared = [place for place in negative.places if place in positive.places]
+    negative.places = [place for place in negative.places if place not in positive.places]
+    traced.notes.extend(positive.notes + negative.notes)
+    traced.notes.extend(_replaced_texts(graph, positive.places, "prompt"))
+    traced.notes.extend(_replaced_texts(graph, negative.places, "negative prompt"))
+    _put(traced, "prompt", positive)
+    _put(traced, "negative_prompt", negative)
+    if "negative_prompt" in traced.places:
+        return
+    if shared:
+        node = graph.nodes[shared[0].node]
+        traced.missing["negative_prompt"] = f"{node.described} gives both sides, so its text is the prompt"
+        traced.ambiguous.pop("negative_prompt", None)
+    elif negative.zeroed and not negative.unclear:
+        traced.missing["negative_prompt"] = f"the negative side is switched off by {negative.zeroed[0]}"
+    elif not any(sampler.negative for sampler in ordered):
+        traced.missing["negative_prompt"] = "no sampler of this workflow has a negative side"
+
+
+def _replaced_texts(graph: Graph, places: Sequence[Target], title: str) -> list[str]:
+    """A later pass with words of its own takes the same prompt; its author may want to know."""
+    own = value_at(graph, places[0]) if places else None
+    return [
+        f"{graph.nodes[place.node].described} has its own text {str(text)[:60]!r}, which the {title} replaces"
+        for place in places[1:]
+        if place.node != places[0].node and (text := value_at(graph, place)) != own and text
+    ]
+
+
+def _put(traced: Traced, name: str, found: Found) -> None:
+    if found.places:
+        traced.places[name] = found.places
+        traced.notes.extend(found.unclear)
+    elif found.unclear:
+        traced.ambiguous[name] = "; ".join(dict.fromkeys(found.unclear))
+    else:
+        traced.missing[name] = "no text leads to a sampler on this side"
+
+
+_SETTINGS: Mapping[str, str] = {
+    "steps": "steps",
+    "cfg_scale": "cfg",
+    "sampler": "sampler",
+    "scheduler": "scheduler",
+}
+
+
+def _trace_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler], traced: Traced) -> None:
+    ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
+    if len(first) > 1:
+        listed = " and ".join(sampler.node.described for sampler in first)
+        traced.notes.append(f"{listed} each make a picture of their own from the same prompt and settings")
+    for name, attribute in _SETTINGS.items():
+        places = [getattr(sampler, attribute) for sampler in ordered]
+        _put_places(traced, name, _alike(graph, [place for place in places if place]), ordered)
+    for sampler in ordered:
+        if sampler.window and sampler.steps in traced.places.get("steps", ()):
+            traced.places["steps"].extend(sampler.window)
+    _put_places(traced, "seed", list(dict.fromkeys(s.seed for s in ordered if s.seed)), ordered)
+    _put_places(traced, "denoising_strength", _strengths(graph, ordered), ordered)
+
+
+def _put_places(traced: Traced, name: str, places: list[Target], samplers: Sequence[Sampler]) -> None:
+    if places:
+        traced.places[name] = places
+    else:
+        reasons = dict.fromkeys(why for sampler in samplers for about, why in sampler.why if about == name)
+        traced.missing[name] = "; ".join(reasons) or "no sampler has it"
+
+
+def _alike(graph: Graph, places: Sequence[Target]) -> list[Target]:
+    """The first sampler's place, and those of further samplers whose own value is the same: they go together."""
+    if not places:
+        return []
+    own = value_at(graph, places[0])
+    return list(dict.fromkeys(place for place in places if value_at(graph, place) == own))
+
+
+def _strengths(graph: Graph, samplers: Sequence[Sampler]) -> list[Target]:
+    """The sampler that repaints something it was given has a strength below 1; else the first one's."""
+    places = [sampler.denoise for sampler in samplers if sampler.denoise]
+    below = [place for place in places if isinstance(v := value_at(graph, place), (int, float)) and v < 1]
+    return (below or places)[:1]
+
+
+def _trace_sizes(graph: Graph, outputs: Sequence[str], first: Sequence[Sampler], traced: Traced) -> None:
+    latents = [sampler.latent for sampler in first if sampler.latent]
+    sizes = find_sizes(graph, outputs, latents)
+    traced.latent, traced.from_picture, traced.size_step = sizes.latent, sizes.from_picture, sizes.step
+    for name, places in (("width", sizes.width), ("height", sizes.height), ("n", sizes.batch)):
+        if places:
+            traced.places.setdefault(name, places)
+        elif name not in traced.places:
+            traced.missing[name] = sizes.why.get(name, "no node of this workflow sets it")
+
+
+# Workflows without a sampler: one node does everything (partner nodes), or no model at all.
+
+
+def _trace_single_node(graph: Graph, outputs: Sequence[str], traced: Traced) -> None:
+    makers = [node for node in graph.upstream(outputs) if _prompt_input(node)]
+    for name in STANDARD:
+        traced.missing[name] = "the workflow has no sampler"
+    if len(makers) > 1:
+        listed = ", ".join(node.described for node in makers)
+        traced.ambiguous["prompt"] = f"the text may belong to {listed}"
+        del traced.missing["prompt"]
+    if len(makers) == 1:
+        own = {
+            "prompt": _prompt_input(makers[0]),
+            **{name: name for name in ("negative_prompt", "seed", "width", "height")},
+        }
+        for name, held in own.items():
+            place = settle(graph, makers[0], held, text=RULES[name].type == "text" if name in RULES else True)
+            if place:
+                traced.places[name] = [place]
+                del traced.missing[name]
+
+
+def _prompt_input(node: Node) -> str:
+    if node.class_type in ENCODERS:
+        return ENCODERS[node.class_type][0]
+    return "prompt" if isinstance(node.inputs.get("prompt"), str) or "prompt" in node.links() else ""
