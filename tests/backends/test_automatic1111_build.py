@@ -67,7 +67,7 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
         vae_settings={"sd_vae": "clear.pt"},
         styles=("ink",),
         hires_upscaler="R-ESRGAN 4x+",
-        refiner="xl-refiner",
+        refiner=Name("xl-refiner"),
     )
     request = wish(
         negative_prompt="blurry", width=768, height=512, steps=30, cfg_scale=5.5, seed=42, n=4, denoising_strength=0.5

@@ -14,7 +14,7 @@ from models.backends.automatic1111.build import (
 )
 from models.backends.automatic1111.explain import START_WITH_API, explain_for
 from models.backends.automatic1111.inputs import Inputs, sort_inputs
-from models.backends.automatic1111.job import Jobs
+from models.backends.automatic1111.job import Jobs, new_task_id
 from models.backends.automatic1111.lists import ListName, Lists, read_list
 from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
 from models.backends.automatic1111.parse import (
@@ -139,7 +139,8 @@ class Automatic1111(Backend):
         """Paint, and refuse what somebody interrupted or what another model painted. Raises ImageError."""
         overrides = overrides_settings(body)
         before = jobs.settings() if overrides else None
-        reply = jobs.run(generation_path(body), body.body(), deadline)
+        named = body.model_copy(update={"force_task_id": new_task_id()})
+        reply = jobs.run(generation_path(body), named.body(), deadline)
         generated = parse(reply, Generated, attempt=_ATTEMPT)
         info = Info.read(generated.info)
         after = jobs.aftermath(info.job_timestamp, settings=overrides)

@@ -81,6 +81,8 @@ def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Ma
             **common,
             **_sides(size),
             "init_images": tuple(_base64(picture) for picture in inputs.pictures),
+            "resize_mode": RESIZE_MODES[options.resize_mode],
+            "denoising_strength": request.denoising_strength,
             **_series(request, inputs),
             **_inpainting(inputs.mask, options),
             **(_outpainting(request) if options.outpaints else {}),
@@ -120,7 +122,6 @@ def _inpainting(mask: InputImage | None, options: Options) -> dict[str, object]:
 
 def _common(request: ImageRequest, options: Options, inputs: Inputs, names: Resolved) -> dict[str, object]:
     batch = _batch(request.n, options.batch_size)
-    refiner = {"refiner_checkpoint": names.refiner, "refiner_switch_at": options.refiner_switch_at}
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -135,15 +136,16 @@ def _common(request: ImageRequest, options: Options, inputs: Inputs, names: Reso
         "distilled_cfg_scale": options.distilled_cfg_scale,
         "restore_faces": options.restore_faces,
         "tiling": options.tiling,
-        **(
-            {"denoising_strength": request.denoising_strength, "resize_mode": RESIZE_MODES[options.resize_mode]}
-            if inputs.pictures
-            else {}
-        ),
-        **(refiner if names.refiner else {}),
+        **_refiner(options, names),
         "override_settings": _overrides(options, names) or None,
         "alwayson_scripts": _scripts(options, inputs, names) or None,
     }
+
+
+def _refiner(options: Options, names: Resolved) -> dict[str, object]:
+    if names.refiner is None:
+        return {}
+    return {"refiner_checkpoint": names.refiner.sent, "refiner_switch_at": options.refiner_switch_at}
 
 
 def _batch(n: int, most: int) -> int:

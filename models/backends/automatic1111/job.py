@@ -31,6 +31,11 @@ _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the serv
 _gates: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
 
 
+def new_task_id() -> str:
+    """A name for a job that no other client uses, in the form that the servers use themselves."""
+    return f"task(dify-{uuid.uuid4().hex})"
+
+
 @dataclass(frozen=True, slots=True)
 class Aftermath:
     """Whether somebody stopped the job (its answer is a 200 with unfinished pictures), and the settings it left."""
@@ -51,11 +56,11 @@ class Jobs:
     def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply:
         """Send `body` and wait for the pictures; a job past its deadline is interrupted if it is the one running.
 
-        Raises ImageError.
+        A job is followed by its `force_task_id`, if it has one. Raises ImageError.
         """
+        task = str(body.get("force_task_id", ""))
         with self._turn(deadline):
-            task = f"task(dify-{uuid.uuid4().hex})"
-            post = gevent.spawn(self._post, path, {**body, "force_task_id": task}, deadline)
+            post = gevent.spawn(self._post, path, body, deadline)
             try:
                 seen = self._follow(post, task, deadline)
                 outcome: Reply | ImageError | None = post.value
@@ -155,6 +160,8 @@ class Jobs:
 
     def _look(self, task: str) -> TaskProgress | None:
         """The state of one task; None where the server does not tell (`--nowebui`, SD.Next) or does not answer."""
+        if not task:
+            return None
         reply = self._ask(
             "POST", "/internal/progress", json={"id_task": task, "id_live_preview": -1, "live_preview": False}
         )

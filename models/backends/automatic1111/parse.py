@@ -55,7 +55,10 @@ def decoded(text: str, attempt: str) -> bytes:
 def check_checkpoint(info: Info, names: Resolved, attempt: str) -> None:
     """Raises ServerUnavailable for a picture of another model: servers ignore an override that they do not understand."""
     asked, used = names.checkpoint, info.sd_model_name
-    if asked is None or used is None or asked.means(used) or asked.means(info.sd_model_hash):
+    if asked is None or used is None:
+        return
+    # With a refiner the name may be that of the model which painted last.
+    if any(name.means(used) or name.means(info.sd_model_hash) for name in (asked, names.refiner) if name):
         return
     raise ServerUnavailable(
         f"{attempt} failed",

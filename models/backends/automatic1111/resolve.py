@@ -34,7 +34,7 @@ class Resolved:
     vae_settings: Mapping[str, JsonValue] = field(default_factory=dict)
     styles: tuple[str, ...] = ()
     hires_upscaler: str | None = None
-    refiner: str | None = None
+    refiner: Name | None = None
     controlnet_model: str | None = None
     controlnet_module: str | None = None
     adetailer_title: str | None = None
@@ -62,7 +62,7 @@ class Resolver:
             hires_upscaler=_sent(
                 self._named("hires upscaler", options.hires_upscaler, "latent_upscalers", "upscalers")
             ),
-            refiner=_sent(self._named("refiner checkpoint", options.refiner_checkpoint, "checkpoints")),
+            refiner=self._named("refiner checkpoint", options.refiner_checkpoint, "checkpoints"),
             adetailer_title=self._script(ADETAILER, options.adetailer_model, "ADetailer"),
             controlnet_model=_sent(self._named("ControlNet model", options.controlnet_model, "controlnet_models")),
             controlnet_module=_sent(self._named("ControlNet preprocessor", module, "controlnet_modules")),

@@ -45,6 +45,7 @@ class Generation(Body):
     override_settings_restore_afterwards: bool = True
     alwayson_scripts: Mapping[str, JsonValue] | None = None
     save_images: Literal[False] = False  # true would bring grids into the answer
+    force_task_id: str | None = None  # our own name for the job, by which `/internal/progress` knows it
 
     @property
     def count(self) -> int:
