@@ -1,10 +1,7 @@
 """Every recorded exchange of a real A1111 1.10.1 and a real Forge goes through the parsers."""
 
 import base64
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -19,11 +16,9 @@ from models.backends.automatic1111.wire import Generated, Info, Progress, Settin
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable
 from models.backends.reply import Reply, parse
 from models.credentials import Access
-from tests.fakes import picture
+from tests.servers.automatic1111_recorded import RECORDED, STAND_IN, Exchange, one
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "automatic1111"
 ACCESS = Access(prefix="automatic1111")
-STAND_IN = base64.b64encode(picture(8, 8)).decode()
 
 LISTS: Mapping[str, ListName] = {
     "/sdapi/v1/sd-models": "checkpoints",
@@ -59,61 +54,8 @@ NEVER_ASKED = {
 }
 
 
-@dataclass(frozen=True)
-class Exchange:
-    scenario: str
-    step: str
-    method: str
-    path: str
-    asked: Mapping[str, Any]
-    reply: Reply
-    decoded: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.scenario}: {self.step}"
-
-
-def _recorded() -> Iterator[Exchange]:
-    for file in sorted(FIXTURES.glob("*/exchanges.json")):
-        for entry in json.loads(file.read_text("utf-8")):
-            if "response" in entry:  # the others are remarks of the recorder
-                yield _exchange(file.parent.name, entry)
-
-
-def _exchange(scenario: str, entry: dict[str, Any]) -> Exchange:
-    request, response = entry["request"], entry["response"]
-    headers = {name.lower(): value for name, value in response["headers"].items()}
-    body = json.dumps(_uncut(response["json"])).encode()
-    return Exchange(
-        scenario,
-        entry["step"],
-        request["method"],
-        request["path"],
-        request.get("json") or {},
-        Reply(response["status"], headers, body),
-        tuple(response.get("recorder_decoded_images", ())),
-    )
-
-
-def _uncut(answer: Any) -> Any:
-    """Where the recorder cut a picture, another one stands in; cut lists lose the recorder's remark."""
-    if isinstance(answer, dict) and isinstance(answer.get("images"), list):
-        return {**answer, "images": [STAND_IN if "cut by" in image[:99] else image for image in answer["images"]]}
-    if isinstance(answer, list):
-        return [item for item in answer if not (isinstance(item, str) and "cut by the recorder" in item)]
-    return answer
-
-
-RECORDED = tuple(_recorded())
-
-
 def recorded(*paths: str, ok: bool = True) -> list[Any]:
     return [pytest.param(e, id=str(e)) for e in RECORDED if e.path in paths and e.reply.ok is ok]
-
-
-def one(scenario: str, step: str) -> Exchange:
-    (found,) = [e for e in RECORDED if (e.scenario, e.step) == (scenario, step)]
-    return found
 
 
 def test_the_recordings_are_of_both_servers_and_all_answers_have_a_reader() -> None:

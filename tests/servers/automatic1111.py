@@ -26,6 +26,8 @@ type Kind = Literal["a1111", "forge", "sdnext", "old"]
 VERSIONS: Mapping[Kind, str] = {"a1111": "1.10.1", "forge": "f2.0.1v1.10.1", "sdnext": "sdnext", "old": "1.6.0"}
 SAMPLERS = ("DPM++ 2M", "DPM++ SDE", "Euler a", "Euler", "DDIM")
 OLD_SAMPLERS = ("DPM++ 2M Karras", "DPM++ SDE Karras", "Euler a", "Euler", "DDIM")
+DEFAULT_SCHEDULES = {"DPM++ 2M": "Karras", "DPM++ SDE": "Karras"}  # what "Automatic" means to them
+SELECTABLE_SCRIPTS = ("x/y/z plot", "loopback")
 SCHEDULERS = (("automatic", "Automatic"), ("karras", "Karras"), ("sgm_uniform", "SGM Uniform"))
 UPSCALERS = ("None", "Lanczos", "Nearest", "R-ESRGAN 4x+")
 LATENT_MODES = ("Latent", "Latent (nearest)")
@@ -43,6 +45,17 @@ hr_negative_prompt distilled_cfg_scale hr_additional_modules""",
     "img2img": f"""{_GENERATION} init_images resize_mode image_cfg_scale mask mask_blur_x mask_blur_y mask_blur
 mask_round inpainting_fill inpaint_full_res inpaint_full_res_padding inpainting_mask_invert initial_noise_multiplier
 latent_mask include_init_images distilled_cfg_scale""",
+}
+
+
+_DEFAULTS = {"steps": 50, "width": 512, "height": 512, "batch_size": 1, "n_iter": 1, "seed": -1}
+_POSTED = {"/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image", "/sdapi/v1/interrupt"}
+_EMPTY_LIST = {
+    "a1111": (
+        "RuntimeError",
+        "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [0]",
+    ),
+    "forge": ("IndexError", "Dimension out of range (expected to be in range of [-1, 0], but got 1)"),
 }
 
 
@@ -74,6 +87,7 @@ class FakeWebUI:
     ignores_overrides: bool = False
     refused_prompts: tuple[str, ...] = ()  # words at which painting fails
     saved_settings: set[str] = field(default_factory=lambda: {"sd_model_checkpoint"})
+    starting: bool = False  # extensions are not there yet
     drops_next: bool = False  # the process is killed in the middle of the next job
 
     def __post_init__(self) -> None:
@@ -171,15 +185,18 @@ class FakeWebUI:
                 {"name": name, "aliases": [f"k_{name.lower().replace(' ', '_').replace('++', 'pp')}"], "options": {}}
                 for name in (OLD_SAMPLERS if self.kind == "old" else SAMPLERS)
             ],
-            "/sdapi/v1/upscalers": [{"name": name, "scale": 4.0} for name in UPSCALERS],
+            "/sdapi/v1/upscalers": [
+                {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4.0}
+                for name in UPSCALERS
+            ],
             "/sdapi/v1/prompt-styles": [
-                {"name": "---- STYLES ----", "prompt": None, "negative_prompt": None},
+                *([{"name": "-- STYLES --", "prompt": None, "negative_prompt": None}] if self.kind == "forge" else []),
                 *({"name": name, "prompt": f"{name} light", "negative_prompt": ""} for name in self.styles),
             ],
             "/sdapi/v1/loras": [
                 {"name": name, "alias": f"{name}-alias", "path": "", "metadata": {}} for name in self.loras
             ],
-            "/sdapi/v1/scripts": {"txt2img": ["x/y/z plot", *self.scripts], "img2img": ["loopback", *self.scripts]},
+            "/sdapi/v1/scripts": {tab: [*SELECTABLE_SCRIPTS, *self.scripts] for tab in ("txt2img", "img2img")},
             "/sdapi/v1/embeddings": {
                 "loaded": {},
                 "skipped": {name: {"step": 1, "vectors": 2} for name in self.unfit_embeddings},
@@ -196,7 +213,10 @@ class FakeWebUI:
         files = [{"model_name": name, "filename": f"C:\\webui\\models\\VAE\\{name}"} for name in self.vaes]
         lists["/sdapi/v1/sd-modules" if self.kind == "forge" else "/sdapi/v1/sd-vae"] = files
         if self.kind != "old":
-            lists["/sdapi/v1/schedulers"] = [{"name": n, "label": label, "aliases": None} for n, label in SCHEDULERS]
+            lists["/sdapi/v1/schedulers"] = [
+                {"name": n, "label": label, "aliases": None, "default_rho": -1.0, "need_inner_model": False}
+                for n, label in SCHEDULERS
+            ]
         if self.kind == "sdnext":
             lists["/sdapi/v1/version"] = {"app": "sd.next"}
         else:
@@ -204,7 +224,9 @@ class FakeWebUI:
         if "controlnet" in self.scripts:
             lists["/controlnet/model_list"] = {"model_list": ["control_v11p_sd15_canny [d14c016b]"]}
             lists["/controlnet/module_list"] = {"module_list": ["none", "canny", "depth_midas"]}
-        if path not in lists:
+        if path in _POSTED:
+            raise _RefusedError(405, "", "Method Not Allowed")
+        if path not in lists or (self.starting and path == "/sdapi/v1/loras"):
             raise _RefusedError(404, "", "Not Found")
         return lists[path]
 
@@ -239,10 +261,10 @@ class FakeWebUI:
 
     def _generate(self, tab: str, body: dict[str, Any]) -> Any:
         self.unknown_fields |= set(body) - set(_FIELDS[tab].split())
-        self._check_types(body)
-        for title in body.get("alwayson_scripts") or {}:
-            if title.casefold() not in {script.casefold() for script in self.scripts}:
-                raise _RefusedError(422, "HTTPException", f"Script '{title}' not found")
+        self._check_types(tab, body)
+        self._check_scripts(body)
+        if body.get("prompt", "") is None:
+            raise _RefusedError(500, "AssertionError", "")
         if tab == "img2img":
             self._check_inputs(body)
         task = body.get("force_task_id") or f"task({tab}-{len(self.requests)})"
@@ -256,19 +278,40 @@ class FakeWebUI:
                 self._end(task)
 
     @staticmethod
-    def _check_types(body: dict[str, Any]) -> None:
+    def _check_types(tab: str, body: dict[str, Any]) -> None:
+        """Numbers may come as text; anything else is refused by the schema."""
         for name in ("steps", "width", "height", "batch_size", "n_iter", "seed"):
-            if not isinstance(body.get(name, 1), int):
-                raise _RefusedError(422, "schema", name)
+            try:
+                body[name] = int(body[name]) if name in body else _DEFAULTS[name]
+            except ValueError:
+                raise _RefusedError(422, "schema", name) from None
+        if tab == "img2img" and not isinstance(body.get("init_images", []), list):
+            raise _RefusedError(422, "schema", "init_images")
 
-    @staticmethod
-    def _check_inputs(body: dict[str, Any]) -> None:
+    def _check_scripts(self, body: dict[str, Any]) -> None:
+        known = {script.casefold() for script in self.scripts}
+        for title in body.get("alwayson_scripts") or {}:
+            if title.casefold() in SELECTABLE_SCRIPTS:
+                text = "Cannot have a selectable script in the always on scripts params"
+                raise _RefusedError(422, "HTTPException", text)
+            if title.casefold() not in known:
+                raise _RefusedError(422, "HTTPException", f"Script '{title}' not found")
+        selected = body.get("script_name")
+        if selected and selected.casefold() not in SELECTABLE_SCRIPTS:
+            raise _RefusedError(422, "HTTPException", f"Script '{selected}' not found")
+
+    def _check_inputs(self, body: dict[str, Any]) -> None:
         images = body.get("init_images")
         if images is None:
             raise _RefusedError(404, "HTTPException", "Init image not found")
-        if len(images) > body.get("batch_size", 1) and len(images) > 1:
-            raise _RefusedError(500, "RuntimeError", f"bad number of images passed: {len(images)}; expecting 1 or less")
+        if not images:
+            raise _RefusedError(500, *_EMPTY_LIST["forge" if self.kind == "forge" else "a1111"])
+        if len(images) > max(body["batch_size"], 1) and len(images) > 1:
+            text = f"bad number of images passed: {len(images)}; expecting {body['batch_size']} or less"
+            raise _RefusedError(500, "RuntimeError", text)
         for image in [*images, *([body["mask"]] if body.get("mask") else [])]:
+            if image.startswith("http"):
+                raise _RefusedError(500, "HTTPException", "Request to local resource not allowed")
             _decode(image)
 
     def _begin(self, task: str) -> None:
@@ -288,17 +331,17 @@ class FakeWebUI:
             self._load()
             clip_skip = self.options["CLIP_stop_at_last_layers"]
             vae = self.options["sd_vae"]
-            batch, series = body.get("batch_size", 1), body.get("n_iter", 1)
-            width, height = body.get("width", 512) // 8 * 8, body.get("height", 512) // 8 * 8
+            batch, series = body["batch_size"], body["n_iter"]
+            width, height = body["width"] // 8 * 8, body["height"] // 8 * 8
+            self._check_numbers(body)
             if width * height * batch > self.memory_pixels:
                 raise _RefusedError(500, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB")
             if any(word in body.get("prompt", "") for word in self.refused_prompts):
                 raise _RefusedError(500, "NansException", "A tensor with all NaNs was produced in Unet.")
             if body.get("enable_hr"):
                 width, height = self._hires(body, width, height)
-            done = self._steps(body.get("steps", 50), series)
-        seed = body.get("seed", -1)
-        first = 1234 if seed == -1 else seed
+            done = self._steps(body["steps"], series)
+        first = 1234 if body["seed"] == -1 else body["seed"]
         seeds = list(range(first, first + batch * series))
         images = [_picture(width, height, self.loaded, s, body.get("prompt", "")) for s in seeds[: batch * done]]
         if "controlnet" in (body.get("alwayson_scripts") or {}):
@@ -308,6 +351,14 @@ class FakeWebUI:
         if body.get("save_images") and len(images) > 1:
             images.insert(0, _picture(width * 2, height, "grid", 0, ""))
         return self._answer(body, images, seeds, clip_skip, vae)
+
+    @staticmethod
+    def _check_numbers(body: dict[str, Any]) -> None:
+        if body["steps"] == 0:
+            raise _RefusedError(500, "ZeroDivisionError", "integer division or modulo by zero")
+        if body["width"] == 0:
+            text = "Calculated padded input size per channel: (10 x 2). Kernel size: (3 x 3). "
+            raise _RefusedError(500, "RuntimeError", f"{text}Kernel size can't be greater than actual input size")
 
     def _hires(self, body: dict[str, Any], width: int, height: int) -> tuple[int, int]:
         upscaler = body.get("hr_upscaler")
@@ -339,18 +390,24 @@ class FakeWebUI:
             "version": VERSIONS[self.kind],
         }
         return {
-            "images": [base64.b64encode(image).decode() for image in images],
+            "images": [base64.b64encode(image).decode() for image in images if body.get("send_images", True)],
             "parameters": {},
             "info": json.dumps(info),
         }
 
     def _sampling(self, body: dict[str, Any]) -> tuple[str, str]:
-        """Unknown names become the first of the list, in silence."""
+        """Unknown names become the first of the list, in silence; a schedule at the end of a sampler is split off."""
         asked = body.get("sampler_name") or body.get("sampler_index") or "Euler"
         if self.kind == "old":
             return (asked if asked in OLD_SAMPLERS else OLD_SAMPLERS[0]), "Automatic"
         labels = {word: label for name, label in SCHEDULERS for word in (name, label)}
-        return (asked if asked in SAMPLERS else SAMPLERS[0]), labels.get(body.get("scheduler", ""), "Automatic")
+        schedule = labels.get(body.get("scheduler") or "")
+        for _, label in SCHEDULERS:
+            if asked.endswith(f" {label}"):
+                asked, schedule = asked.removesuffix(f" {label}"), schedule or label
+        sampler = asked if asked in SAMPLERS else SAMPLERS[0]
+        automatic = schedule in {None, "Automatic"}
+        return sampler, str(DEFAULT_SCHEDULES.get(sampler, "Automatic") if automatic else schedule)
 
     @contextmanager
     def _overridden(self, overrides: dict[str, Any]) -> Iterator[None]:
@@ -467,13 +524,14 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             with self.fake.opened():
-                status, answer = self._answered(method, json.loads(raw) if raw else None)
+                status, answer = self._answered(method, raw)
             self._send(status, answer)
         except OSError:
             self.close_connection = True  # the fake was told to die, or the client hung up
 
-    def _answered(self, method: str, body: Any) -> tuple[int, Any]:
+    def _answered(self, method: str, raw: bytes) -> tuple[int, Any]:
         try:
+            body = _body(raw)
             return 200, self.fake.answer(method, urlsplit(self.path).path, body, self.headers.get("Authorization"))
         except _RefusedError as refused:
             return refused.status, self.fake.refusal(refused)
@@ -491,6 +549,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # without a word, as recorded
         self.end_headers()
         self.wfile.write(data)
+
+
+def _body(raw: bytes) -> Any:
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError:
+        raise _RefusedError(422, "schema", "body") from None
 
 
 def _hash(name: str) -> str:
