@@ -55,5 +55,5 @@ def _fault(backend: type[Backend], credentials: Mapping[str, Any]) -> str:
             for sentence in bound.check_access():
                 logger.info("%s: %s", backend.title, sentence)
     except InvokeError as error:
-        return f"{backend.title}: {error}"
+        return f"{backend.title[:1].upper()}{backend.title[1:]}: {error}"
     return ""

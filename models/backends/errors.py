@@ -22,6 +22,8 @@ from dify_plugin.errors.model import (
 
 SAID_LIMIT = 600  # characters of a service's own words that still help; a traceback does not
 
+_ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
+
 
 class ImageError(Exception):
     """Root of everything a backend raises.
@@ -41,9 +43,7 @@ class ImageError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.attempted}: {self.said}" if self.said else self.attempted
-        return " ".join(
-            part if part.endswith((".", "!", "?", "。")) else f"{part}." for part in (head, self.next_step) if part
-        )
+        return " ".join(part if _ENDED.search(part) else f"{part}." for part in (head, self.next_step) if part)
 
 
 class AuthorizationFailed(ImageError):

@@ -1,7 +1,7 @@
 """A service's answer, the reading of its refusals, and the way from JSON to a typed model."""
 
 import json as jsonlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import isfinite
@@ -35,7 +35,7 @@ class Reply:
         """The body as JSON, or None where it is none: gateways answer HTML where a service promises JSON."""
         try:
             parsed: object = jsonlib.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return parsed
 
@@ -71,8 +71,13 @@ def plain_explanation(reply: Reply) -> Explanation:
 
 def said_by(reply: Reply) -> str:
     """The service's words out of the error shapes in use: `error` object or string, `message`, `detail`, plain text."""
-    words = _words(reply.json())
-    if not words and "html" not in reply.headers.get("content-type", "") and not reply.text.lstrip().startswith("<"):
+    parsed = reply.json()
+    words = _words(parsed) or spelled(parsed)
+    if (
+        parsed is None
+        and "html" not in reply.headers.get("content-type", "")
+        and not reply.text.lstrip().startswith("<")
+    ):
         words = reply.text
     return f"HTTP {reply.status}" + (f", {words.strip()}" if words.strip() else "")
 
@@ -86,7 +91,7 @@ def _words(parsed: object) -> str:
         case {"message": str(message)} if message:
             return message
         case {"errors": list(errors)} if errors:
-            return "; ".join(str(error) for error in errors)
+            return spelled(errors)
         case {"detail": str(detail)} if detail:
             return detail
         case {"detail": list(details)}:
@@ -102,7 +107,28 @@ def _schema_fault(fault: object) -> str:
         case {"loc": list(loc), "msg": str(msg)}:
             return f"{'.'.join(str(part) for part in loc)}: {msg}"
         case _:
-            return str(fault)
+            return spelled(fault)
+
+
+def spelled(parsed: object) -> str:
+    """Any JSON as words for a reader, `key.key: value; value`; nothing where it holds nothing."""
+    return "; ".join(_phrases(parsed, ""))
+
+
+def _phrases(parsed: object, path: str) -> Iterator[str]:
+    match parsed:
+        case dict():
+            for key, value in parsed.items():
+                yield from _phrases(value, f"{path}.{key}" if path else str(key))
+        case list():
+            for value in parsed:
+                yield from _phrases(value, path)
+        case None:
+            return
+        case _:
+            words = str(parsed).strip(" \n.;")
+            if words:
+                yield f"{path}: {words}" if path else words
 
 
 def parse[M: BaseModel](reply: Reply, model: type[M], *, attempt: str) -> M:
@@ -110,11 +136,17 @@ def parse[M: BaseModel](reply: Reply, model: type[M], *, attempt: str) -> M:
     try:
         return model.model_validate_json(reply.body)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()[:3]
-        )
         raise ServerUnavailable(
             f"{attempt} failed",
-            f"the answer was not understood ({faults})",
+            f"the answer was not understood ({_faults(reply, error)})",
             "Check that the address belongs to this kind of service and that no proxy answers in its place",
         ) from None
+
+
+def _faults(reply: Reply, error: ValidationError) -> str:
+    if reply.json() is None:
+        start = reply.text.lstrip()[:1]
+        return {"": "it is empty", "<": "it is a web page"}.get(start, "it is not JSON")
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors()[:3]
+    )

@@ -29,7 +29,9 @@ def test_a_failure_reads_as_sentences() -> None:
     assert str(error) == "Painting failed: no credit left. Buy some."
 
 
-@pytest.mark.parametrize("said", ["Try again!", "Really?", "已完成。", "Done."])
+@pytest.mark.parametrize(
+    "said", ["Try again!", "Really?", "已完成。", "Done.", "参数无效！", "cut off…", 'He said "no."']
+)
 def test_a_sentence_that_ends_is_not_ended_twice(said: str) -> None:
     assert str(BadRequest("Painting failed", said)) == f"Painting failed: {said}"
 

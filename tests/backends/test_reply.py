@@ -23,6 +23,12 @@ def reply(body: object, status: int = 400, **headers: str) -> Reply:
         ({"errors": ["one", "two"]}, "HTTP 400, one; two"),
         ({"detail": "Not Found"}, "HTTP 400, Not Found"),
         ({"detail": [{"loc": ["body", "steps"], "msg": "too many"}]}, "HTTP 400, body.steps: too many"),
+        ({"errors": ["one: too small. ", {"field": "b"}]}, "HTTP 400, one: too small; field: b"),
+        ({"detail": [{"field": "b"}]}, "HTTP 400, field: b"),
+        ({"fault": {"code": 7, "text": {"en": "no credit."}}}, "HTTP 400, fault.code: 7; fault.text.en: no credit"),
+        ({"error": None}, "HTTP 400"),
+        ({}, "HTTP 400"),
+        ([], "HTTP 400"),
         ("just text", "HTTP 400, just text"),
         (b"plain text", "HTTP 400, plain text"),
         (b"", "HTTP 400"),
@@ -54,6 +60,24 @@ class Answer(BaseModel):
 
 def test_a_good_answer_becomes_its_model() -> None:
     assert parse(reply({"image": "x", "more": 1}, 200), Answer, attempt="Painting") == Answer(image="x")
+
+
+def test_json_of_hostile_depth_is_no_json() -> None:
+    assert reply(b"[" * 200_000).json() is None
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "it is empty"),
+        (b"\n<html>", "it is a web page"),
+        (b"OK", "it is not JSON"),
+        ([], "Input should be an object"),
+    ],
+)
+def test_what_was_not_understood_is_said_in_words(body: object, why: str) -> None:
+    with pytest.raises(ServerUnavailable, match=f"was not understood \\({why}\\)"):
+        parse(reply(body, 200), Answer, attempt="Painting")
 
 
 @pytest.mark.parametrize("body", [{}, {"image": 1}, [], b"", b"<html>", b"\xff"])

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from models.backends.reply import spelled
+
 SYNC_PATH = "services/aigc/multimodal-generation/generation"
 JOB_PATHS: Mapping[str, str] = {
     "text2image": "services/aigc/text2image/image-synthesis",
@@ -91,7 +93,7 @@ class Body(_Sent):
 
 
 # Fields that some answers leave out and others fill with null or a number.
-type _Words = Annotated[str, BeforeValidator(lambda value: "" if value is None else str(value))]
+type _Words = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else spelled(value))]
 
 
 class Failure(BaseModel):
