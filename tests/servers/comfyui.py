@@ -198,6 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_state: ComfyUIServer
     raw_requestline: bytes
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

@@ -1,0 +1,64 @@
+"""What one ComfyUI picture costs while the server's history grows: requests, bytes received, milliseconds.
+
+`uv run python -m benchmarks.comfyui_history [--runs 30]` against the stand-in server, whose jobs take no time themselves;
+`--url http://127.0.0.1:8188` instead measures a real server with whatever history it has.
+"""
+
+import dify_plugin  # noqa: F401, I001 -- patches the sockets that everything else uses
+
+import argparse
+import json
+import time
+from statistics import median
+
+import requests
+
+from models.backends.comfyui.backend import ComfyUIBackend
+from models.request import ImageRequest
+from tests.servers.comfyui import ComfyUIServer
+
+HISTORIES = (0, 100, 1_000, 5_000)
+WORKFLOW = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 512, "height": 512, "batch_size": 1, "color": "{{seed}}"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "benchmark"}},
+}
+
+
+def one_picture(url: str, seed: int) -> float:
+    """Milliseconds."""
+    credentials = {"backend": "comfyui", "base_url": url, "workflow": json.dumps(WORKFLOW)}
+    before = time.perf_counter()
+    ComfyUIBackend.bind("benchmark", credentials).invoke(ImageRequest(model="benchmark", prompt="a fox", seed=seed))
+    return (time.perf_counter() - before) * 1000
+
+
+def stand_in(old_jobs: int, runs: int) -> tuple[float, float, float, int]:
+    """Requests, bytes and milliseconds per picture, and the bytes of the whole history."""
+    with ComfyUIServer() as server:
+        server.fill_history(old_jobs)
+        one_picture(server.url, 0)
+        server.requests.clear()
+        server.bytes_sent = 0
+        spent = median(one_picture(server.url, seed) for seed in range(1, runs + 1))
+        asked, received = len(server.requests) / runs, server.bytes_sent / runs
+        return asked, received, spent, len(requests.get(f"{server.url}/history", timeout=60).content)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--url", help="a real server")
+    arguments = parser.parse_args()
+    if arguments.url:
+        start = int(time.time())
+        spent = median(one_picture(arguments.url, (start + run) % 2**24) for run in range(arguments.runs))
+        print(f"{spent:.0f} ms per picture, median of {arguments.runs}")
+        return
+    print("old jobs   requests   bytes received   ms (median)   whole history, never asked for")
+    for old_jobs in HISTORIES:
+        asked, received, spent, whole = stand_in(old_jobs, arguments.runs)
+        print(f"{old_jobs:>8,}   {asked:>8.1f}   {received:>14,.0f}   {spent:>11.1f}   {whole:>12,} bytes")
+
+
+if __name__ == "__main__":
+    main()
