@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -93,6 +93,7 @@ def test_what_is_no_workflow_is_refused_with_the_way_to_one(pasted: str | bytes,
     assert "Export (API)" in str(refusal.value)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text() | st.binary())
 def test_no_text_and_no_bytes_bring_the_reader_down(pasted: str | bytes) -> None:
     try:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.backends.comfyui.fill import SEED_LIMIT
@@ -101,6 +101,7 @@ def test_a_seed_without_a_place_is_not_claimed() -> None:
     assert "`seed` was not used: node 8 (DisableNoise) has none" in filled.notices
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text())
 def test_no_prompt_can_break_the_graph(prompt: str) -> None:
     """Quotes, newlines, braces and placeholders of a prompt stay text in exactly one input."""

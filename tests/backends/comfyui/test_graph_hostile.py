@@ -51,7 +51,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return graph
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(graph=damaged(), known=st.booleans())
 def test_a_damaged_graph_is_served_or_refused_with_a_sentence(graph: dict[str, Any], known: bool) -> None:
     workflow = Workflow.load(json.dumps(graph), recorded_info() if known else None)
@@ -69,7 +69,7 @@ def test_a_damaged_graph_is_served_or_refused_with_a_sentence(graph: dict[str, A
     assert workflow.graph == Workflow.load(json.dumps(graph)).graph
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_damaged_editor_file_is_converted_or_refused(data: st.DataObject) -> None:
     editor: dict[str, Any] = json.loads(json.dumps(data.draw(st.sampled_from(EDITORS))))
