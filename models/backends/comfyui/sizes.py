@@ -111,7 +111,7 @@ def _add(graph: Graph, node: Node | None, name: str, parameter: str, sizes: Size
 def _shared(graph: Graph, place: Target, places: list[Target]) -> Target:
     """A second picture of another size keeps its proportion to the first."""
     own, base = value_at(graph, place), value_at(graph, places[0]) if places else None
-    if not isinstance(own, (int, float)) or not isinstance(base, (int, float)) or base <= 0:
+    if not isinstance(own, (int, float)) or not isinstance(base, (int, float)) or base < 1:
         return place
     return Target(place.node, place.input, own / base)
 
@@ -120,7 +120,7 @@ def _follow(graph: Graph, name: Side, sizes: Sizes, on_way: Iterable[Node]) -> N
     """Add every place that repeats or enlarges the size, with its share of it."""
     places = sizes.width if name == "width" else sizes.height
     base = value_at(graph, places[0]) if places else None
-    if not isinstance(base, (int, float)) or base <= 0:
+    if not isinstance(base, (int, float)) or base < 1:
         return
     resizers = [(node, name) for node in on_way if is_number(node.inputs.get(name)) or name in node.links()]
     repeats = [

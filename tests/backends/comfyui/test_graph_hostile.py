@@ -89,3 +89,11 @@ def test_a_number_that_no_server_takes_is_refused(number: str) -> None:
     text = text_of("sd15_txt2img.api.json").replace('"steps": 20', f'"steps": {number}')
     with pytest.raises(BadRequest, match="too large"):
         Workflow.load(text)
+
+
+def test_a_size_of_almost_nothing_is_no_measure_for_the_others() -> None:
+    """Found by the test above: what follows would have been infinite."""
+    text = text_of("sd15_hires_fix.api.json").replace('"width": 512', '"width": 1e-307')
+    request = ImageRequest(model="m", prompt="a fox", width=640)
+    graph: dict[str, Any] = Workflow.load(text).filled(request).graph
+    assert (graph["5"]["inputs"]["width"], graph["30"]["inputs"]["width"]) == (640, 1024)
