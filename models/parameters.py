@@ -305,8 +305,8 @@ def _within[N: (int, float)](rule: Rule, number: N, value: object) -> N:
 
 def _bounds(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
-        return f"between {_plain(low)} and {_plain(high)}"
-    return f"at least {_plain(low)}" if low is not None else f"at most {_plain(high)}"
+        return f"a number between {_plain(low)} and {_plain(high)}"
+    return f"a number of at least {_plain(low)}" if low is not None else f"a number of at most {_plain(high)}"
 
 
 _TRUE = frozenset({"true", "1", "yes", "on"})

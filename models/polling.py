@@ -6,11 +6,11 @@ between the calls grow, so that two hours fit into the host's 240 checks.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from models.backends.base import SYNC_LIMIT, Backend, Job, JobBackend
+from models.backends.base import Backend, Job, JobBackend, within_one_call
 from models.backends.errors import ServerUnavailable
 from models.clock import Deadline
 from models.delivery import DeliveryOptions
@@ -54,7 +54,7 @@ def start(backend: Backend, request: ImageRequest, options: DeliveryOptions) -> 
     """Hand a request in and watch it for a while. Raises ImageError."""
     started = backend.clock.now()
     if not isinstance(backend, JobBackend):
-        result = backend.invoke(replace(request, timeout=min(request.timeout, SYNC_LIMIT)))
+        result = backend.invoke(within_one_call(request))
         return Finished(result, options, backend.clock.now() - started)
     outcome = backend.submit(request)
     if isinstance(outcome, ImageResult):
@@ -70,7 +70,14 @@ def check(backend: Backend, plugin_state: Mapping[str, JsonValue]) -> Waiting | 
             f"{backend.model.name} has no jobs to check",
             next_step="The model's settings changed while it ran; run it again",
         )
-    return _watch(backend, _State.model_validate(plugin_state))
+    try:
+        state = _State.model_validate(plugin_state)
+    except ValidationError:
+        raise ServerUnavailable(
+            f"The state of {backend.model.name}'s job cannot be read",
+            next_step="The plugin was replaced by another version while it ran; run it again",
+        ) from None
+    return _watch(backend, state)
 
 
 def _watch(backend: JobBackend, state: _State) -> Waiting | Finished:

@@ -30,16 +30,16 @@ def test_false_in_every_spelling(value: object) -> None:
     [
         ("steps", "many", "The parameter `steps` cannot be 'many'. Give a whole number."),
         ("steps", 2.5, "The parameter `steps` cannot be '2.5'. Give a whole number."),
-        ("steps", 0, "The parameter `steps` cannot be '0'. Give between 1 and 200."),
+        ("steps", 0, "The parameter `steps` cannot be '0'. Give a number between 1 and 200."),
         ("steps", True, "The parameter `steps` cannot be 'True'. Give a whole number."),
         ("cfg_scale", "nan", "The parameter `cfg_scale` cannot be 'nan'. Give a number."),
-        ("cfg_scale", 99, "The parameter `cfg_scale` cannot be '99'. Give between 0 and 35."),
+        ("cfg_scale", 99, "The parameter `cfg_scale` cannot be '99'. Give a number between 0 and 35."),
         ("details", "maybe", "The parameter `details` cannot be 'maybe'. Give true or false."),
         ("output_format", "tga", "The parameter `output_format` cannot be 'tga'. Give one of png, jpeg, webp."),
         ("steps", "+-5", "The parameter `steps` cannot be '+-5'. Give a whole number."),
         ("seed", "9" * 5000, f"The parameter `seed` cannot be '{'9' * 80}'. Give a whole number."),
-        ("seed", "9" * 30, f"The parameter `seed` cannot be '{'9' * 30}'. Give between -1 and {MAX_SEED}."),
-        ("seed", 2**53, f"The parameter `seed` cannot be '{2**53}'. Give between -1 and {MAX_SEED}."),
+        ("seed", "9" * 30, f"The parameter `seed` cannot be '{'9' * 30}'. Give a number between -1 and {MAX_SEED}."),
+        ("seed", 2**53, f"The parameter `seed` cannot be '{2**53}'. Give a number between -1 and {MAX_SEED}."),
     ],
 )
 def test_a_bad_value_is_refused_in_one_sentence(name: str, value: object, sentence: str) -> None:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import JsonValue
 
 from models import polling
 from models.backends.errors import ConnectionFailed, ServerUnavailable
@@ -29,6 +30,22 @@ def test_a_service_without_jobs_gets_less_time_than_the_host_gives_a_call(clock:
     backend = StubBackend(clock)
     polling.start(backend, request(timeout=7200), OPTIONS)
     assert backend.asked[0].timeout == 590
+    assert backend.asked[0].notices == (
+        "`timeout` became 590 seconds: Dify waits no longer for an answer that comes in one call.",
+    )
+
+
+def test_a_job_that_nobody_polls_gets_no_more_time_either(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=700)
+    with pytest.raises(ConnectionFailed):
+        backend.invoke(request(timeout=7200))
+    assert len(backend.cancelled) == 1
+
+
+@pytest.mark.parametrize("state", [{"job": {}}, {"job": "x", "started": 1, "deadline": 2, "delivery": {}}])
+def test_the_state_of_another_version_is_told_as_such(clock: FakeClock, state: dict[str, JsonValue]) -> None:
+    with pytest.raises(ServerUnavailable, match="was replaced by another version while it ran; run it again"):
+        polling.check(StubJobs(clock, takes=40), state)
 
 
 def test_a_short_job_finishes_inside_the_start_within_half_a_second_of_its_end(clock: FakeClock) -> None:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from pydantic import JsonValue
@@ -222,8 +222,7 @@ class JobBackend(Backend):
             self.clock.sleep(pause)
 
     def invoke(self, request: ImageRequest) -> ImageResult:
-        started = self.clock.now()
-        deadline = Deadline(self.clock, started + request.timeout)
+        started, deadline = self.clock.now(), self.deadline(request)
         outcome = self.submit(request)
         if isinstance(outcome, ImageResult):
             return outcome
@@ -246,6 +245,14 @@ class JobBackend(Backend):
 
 def _nobody_listens(_: Running) -> None:
     return
+
+
+def within_one_call(request: ImageRequest) -> ImageRequest:
+    """The request of a call that nobody polls. A `timeout` that the host would not wait for is lowered, with a notice."""
+    if request.timeout <= SYNC_LIMIT:
+        return request
+    lowered = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer for an answer that comes in one call."
+    return replace(request, timeout=SYNC_LIMIT, notices=(*request.notices, lowered))
 
 
 def no_images(title: str) -> ServerUnavailable:

@@ -26,7 +26,7 @@ from pydantic import JsonValue
 
 from models import policy, polling
 from models.backends import registry
-from models.backends.base import SYNC_LIMIT, Backend
+from models.backends.base import SYNC_LIMIT, Backend, within_one_call
 from models.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
 from models.host_errors import host_errors, logger
 from models.intake import build_request
@@ -58,7 +58,8 @@ class ImageGenerationModel(host.LargeLanguageModel):
     ) -> LLMResult | Generator[LLMResultChunk, None, None]:
         del tools, stop, user
         with host_errors(credentials):
-            backend, request = _prepare(model, credentials, prompt_messages, model_parameters, timeout=SYNC_LIMIT)
+            backend, asked = _prepare(model, credentials, prompt_messages, model_parameters, timeout=SYNC_LIMIT)
+            request = within_one_call(asked)
             started = backend.clock.now()
             if stream and request.details and backend.tells_progress:
                 return _told(backend, request, started, credentials)

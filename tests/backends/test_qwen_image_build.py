@@ -302,5 +302,5 @@ def test_facts_are_strict_about_misspelt_cards() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
 def test_a_seed_beyond_the_service_is_refused(seed: int) -> None:
-    with pytest.raises(BadRequest, match="Give between 0 and 2147483647"):
+    with pytest.raises(BadRequest, match="Give a number between 0 and 2147483647"):
         checked_seed(seed)

@@ -79,7 +79,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(plugin: Host) -> None:
     [
         ({"cfg_scale": "much"}, "The parameter `cfg_scale` cannot be 'much'. Give a number."),
         ({"aspect_ratio": "7:5"}, "The parameter `aspect_ratio` cannot be '7:5'."),
-        ({"output_quality": 0}, "The parameter `output_quality` cannot be '0'. Give between 1 and 100."),
+        ({"output_quality": 0}, "The parameter `output_quality` cannot be '0'. Give a number between 1 and 100."),
     ],
 )
 def test_a_bad_value_is_a_sentence_not_the_sdks_bare_error(

@@ -66,7 +66,7 @@ def plan(request: ImageRequest, facts: Facts, remote: str, *, seed: int, asynchr
 def checked_seed(seed: int) -> int:
     """Raises BadRequest for a seed that the service does not take."""
     if not 0 <= seed <= MAX_SEED:
-        raise BadRequest(f"The parameter `seed` cannot be {seed}", next_step=f"Give between 0 and {MAX_SEED}")
+        raise BadRequest(f"The parameter `seed` cannot be {seed}", next_step=f"Give a number between 0 and {MAX_SEED}")
     return seed
 
 
