@@ -419,6 +419,7 @@ def test_forty_requests_of_two_tenants_get_their_own_pictures(webui: FakeWebUI, 
     seen = [read_picture(one.get().images[0].data) for one in painting]
     assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
     assert webui.most_open <= 12, "the server stalls when its forty threads are taken"
+    assert webui.loads <= 8, "pictures of one checkpoint go together"
     assert webui.asked("/sdapi/v1/sd-models") == 2, "one list per tenant"
 
 

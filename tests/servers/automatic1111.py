@@ -1,10 +1,13 @@
-"""A stand-in for A1111, Forge and SD.Next that behaves as recorded: it forgives every name in silence, paints one job
-at a time behind a queue, keeps its settings for everybody and answers errors in the shapes of its kind.
+"""A stand-in for A1111, Forge and SD.Next (`python -m tests.servers.automatic1111 --port 7860`).
+
+It behaves as recorded: it forgives every name in silence, paints one job at a time behind a queue, keeps its settings
+for everybody and answers errors in the shapes of its kind.
 
 Each picture carries the checkpoint, seed and prompt that it was painted with (`read_picture`). SD.Next was read, not
 run: what is marked so rests on its source.
 """
 
+import argparse
 import base64
 import io
 import json
@@ -124,8 +127,8 @@ class FakeWebUI:
         return sum(1 for _, asked, _ in self.requests if asked == path)
 
     @contextmanager
-    def run(self) -> Iterator["FakeWebUI"]:
-        server = BusyServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
+    def run(self, port: int = 0) -> Iterator["FakeWebUI"]:
+        server = BusyServer(("127.0.0.1", port), type("Handler", (_Handler,), {"fake": self}))
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
@@ -588,3 +591,19 @@ def _decode(text: str) -> Image.Image:
         return Image.open(io.BytesIO(base64.b64decode(text.rpartition(",")[2], validate=True)))
     except (ValueError, OSError):
         raise _RefusedError(500, "HTTPException", "Invalid encoded image") from None
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--port", type=int, default=7860)
+    options.add_argument("--kind", choices=VERSIONS, default="a1111")
+    options.add_argument("--step", type=float, default=0.02, help="seconds per sampling step")
+    given = options.parse_args()
+    fake = FakeWebUI(given.kind, step_seconds=given.step, load_seconds=1.0)
+    with fake.run(given.port):
+        print(f"a {fake.kind} without pictures of its own listens at {fake.url}", flush=True)  # noqa: T201
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -140,7 +140,8 @@ class Automatic1111(Backend):
         overrides = overrides_settings(body)
         before = jobs.settings() if overrides else None
         named = body.model_copy(update={"force_task_id": new_task_id()})
-        reply = jobs.run(generation_path(body), named.body(), deadline)
+        checkpoint = names.checkpoint.sent if names.checkpoint else ""
+        reply = jobs.run(generation_path(body), named.body(), deadline, checkpoint=checkpoint)
         generated = parse(reply, Generated, attempt=_ATTEMPT)
         info = Info.read(generated.info)
         after = jobs.aftermath(info.job_timestamp, settings=overrides)

@@ -1,34 +1,24 @@
-"""One blocking POST, followed by its task id (AUTOMATIC1111 API, section "progress, queue, interrupt").
-
-The server paints one job at a time and keeps every waiting request open in a pool of 40 threads, in which its other
-answers wait too: so requests queue here, and only a few at a time are open.
-"""
+"""One blocking POST, followed by its task id (AUTOMATIC1111 API, section "progress, queue, interrupt")."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 import gevent
-from gevent.lock import BoundedSemaphore
 from pydantic import JsonValue, ValidationError
 
+from models.backends.automatic1111.gate import gate_of
 from models.backends.automatic1111.wire import Progress, Settings, TaskProgress
 from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import ONCE, Service, timed_out
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-OPEN_AT_ONCE = 2
-"""Open generations per server and process: one is painted, the next one is at hand when it ends."""
-
 FIRST_LOOK = 2.0  # seconds after sending; most pictures of a warm GPU are done by then
 PACE = 5.0  # seconds between further looks
 _ANSWER_TIME = 5.0  # seconds for the small questions
 _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
-
-_gates: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
 
 
 def new_task_id() -> str:
@@ -53,13 +43,13 @@ class Jobs:
     tell: Callable[[str], None]
     """Called with the state of the job in a few words, while it is waited for."""
 
-    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply:
+    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline, *, checkpoint: str = "") -> Reply:
         """Send `body` and wait for the pictures; a job past its deadline is interrupted if it is the one running.
 
-        A job is followed by its `force_task_id`, if it has one. Raises ImageError.
+        A job is followed by its `force_task_id`, if it has one; jobs of one `checkpoint` go together. Raises ImageError.
         """
         task = str(body.get("force_task_id", ""))
-        with self._turn(deadline):
+        with self._turn(deadline, checkpoint):
             post = gevent.spawn(self._post, path, body, deadline)
             try:
                 seen = self._follow(post, task, deadline)
@@ -96,16 +86,16 @@ class Jobs:
         return Aftermath(state.interrupted or state.skipped, kept)
 
     @contextmanager
-    def _turn(self, deadline: Deadline) -> Iterator[None]:
-        gate = _gates.setdefault(self.service.base_url.rstrip("/"), BoundedSemaphore(OPEN_AT_ONCE))
-        if gate.locked():
+    def _turn(self, deadline: Deadline, checkpoint: str) -> Iterator[None]:
+        gate = gate_of(self.service.base_url)
+        if gate.closed:
             self.tell("waiting for its turn behind other pictures")
-        if not gate.acquire(timeout=deadline.remaining):
+        if not gate.enter(checkpoint, timeout=deadline.remaining):
             raise self._late("it was still waiting for its turn behind other pictures for this server")
         try:
             yield
         finally:
-            gate.release()
+            gate.leave()
 
     def _post(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply | ImageError:
         # An error is a value here: gevent prints what a greenlet raises.

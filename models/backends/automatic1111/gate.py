@@ -1,0 +1,74 @@
+"""Who may ask a server next.
+
+The server paints one picture at a time and holds every waiting request open in a pool of 40 threads, in which its other
+answers wait too (AUTOMATIC1111 API, section "progress, queue, interrupt"): so requests queue here.
+"""
+
+from weakref import WeakValueDictionary
+
+from gevent.event import Event
+
+OPEN_AT_ONCE = 2
+"""Open generations per server and process: one is painted, the next one is at hand when it ends."""
+
+STREAK = 8
+"""Pictures of one checkpoint in a row while requests for another one wait."""
+
+
+class Gate:
+    """Lets OPEN_AT_ONCE requests through: first come, first served, but requests for the checkpoint of the last one go
+    first, up to STREAK of them, because loading a model takes longer than painting a picture."""
+
+    def __init__(self) -> None:
+        self._free = OPEN_AT_ONCE
+        self._waiting: list[_Waiter] = []
+        self._checkpoint = ""
+        self._streak = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the next one has to wait."""
+        return self._free == 0
+
+    def enter(self, checkpoint: str, *, timeout: float) -> bool:
+        """Wait for a turn; False after `timeout` seconds without one. Every turn ends with `leave`."""
+        waiter = _Waiter(checkpoint)
+        self._waiting.append(waiter)
+        self._admit()
+        if waiter.admitted.wait(timeout):
+            return True
+        self._waiting.remove(waiter)
+        return False
+
+    def leave(self) -> None:
+        self._free += 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._free and self._waiting:
+            waiter = self._next()
+            self._waiting.remove(waiter)
+            self._free -= 1
+            self._streak = self._streak + 1 if waiter.checkpoint == self._checkpoint else 1
+            self._checkpoint = waiter.checkpoint
+            waiter.admitted.set()
+
+    def _next(self) -> "_Waiter":
+        first = self._waiting[0]
+        if self._streak >= STREAK:
+            return next((waiter for waiter in self._waiting if waiter.checkpoint != self._checkpoint), first)
+        return next((waiter for waiter in self._waiting if waiter.checkpoint == self._checkpoint), first)
+
+
+class _Waiter:
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+        self.admitted = Event()
+
+
+_gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
+
+
+def gate_of(base_url: str) -> Gate:
+    """The gate of one server, kept as long as somebody uses it."""
+    return _gates.setdefault(base_url.rstrip("/"), Gate())
