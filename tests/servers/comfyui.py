@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 
 from tests.servers.comfyui_engine import Engine
 
-type SocketMode = Literal["open", "forbidden", "silent", "mute", "dropping"]
+type SocketMode = Literal["open", "forbidden", "stuck", "redirected", "silent", "mute", "dropping"]
 type Fault = Literal["lost_answer", "lost_request", "bad_gateway"]
 
 SHIPPED_FILES = (
@@ -39,7 +39,8 @@ SHIPPED_FILES = (
 class ComfyUIServer:
     """Start with `with ComfyUIServer() as server:`; `restart()` forgets what a restarted process forgets.
 
-    `sockets`: "forbidden" refuses the handshake, "silent" never says a word, "mute" greets and then is silent,
+    `sockets`: "forbidden" refuses the handshake, "stuck" does not answer it, "redirected" points to another host,
+    "silent" never says a word, "mute" greets and then is silent,
     "dropping" breaks off after the start of a job. `faults` holds, per "METHOD /path", what happens to the next
     requests. `login` is the Authorization header that a proxy in front of the server expects.
     """
@@ -321,6 +322,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if state.sockets == "forbidden":
             return self._answer(403, text="<html>Forbidden</html>", content_type="text/html")
+        if state.sockets == "redirected":
+            return self._answer(302, location="http://192.0.2.1/ws")
+        if state.sockets == "stuck":
+            self.connection.recv(1)  # until the client gives up
+            return None
         one = _Socket(self.connection)
         lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
         one.accept(self.raw_requestline + "".join(lines).encode() + b"\r\n")
@@ -343,7 +349,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(
-        self, status: int, answer: Any = None, *, text: str = "", raw: bytes = b"", content_type: str = ""
+        self,
+        status: int,
+        answer: Any = None,
+        *,
+        text: str = "",
+        raw: bytes = b"",
+        content_type: str = "",
+        location: str = "",
     ) -> None:
         if self._lose_answer:
             return self._break_off()
@@ -353,6 +366,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", content_type or "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(raw)))
+        if location:
+            self.send_header("Location", location)
         self.end_headers()
         self.wfile.write(raw)
         self.server_state.bytes_sent += len(raw)

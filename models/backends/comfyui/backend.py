@@ -18,7 +18,7 @@ from models.backends.comfyui.own_rules import EXTRA_RULES
 from models.backends.comfyui.shipped import Shipped
 from models.backends.comfyui.socket import open_socket
 from models.backends.comfyui.source import read_source
-from models.backends.comfyui.state import JobState
+from models.backends.comfyui.state import Change, JobState, secrets_of
 from models.backends.comfyui.tracking import LOOK_SECONDS, Made, Tracker
 from models.backends.comfyui.uploads import upload, upload_mask
 from models.backends.comfyui.variants import EMBED_WORKFLOW, Pasted, Variants, capabilities_of
@@ -158,7 +158,10 @@ class ComfyUIBackend(JobBackend):
 
     def _tracker(self, state: JobState) -> Tracker:
         workflow = self._editor_graph() if state.keep_workflow else None
-        return Tracker(self.server, self.clock, self._choices, workflow)
+        return Tracker(self.server, self.clock, self._choices, self._secrets, workflow)
+
+    def _secrets(self) -> list[Change]:
+        return secrets_of(self._pasted.graph.raw()) if self.model.access.workflow else []
 
     def _editor_graph(self) -> JsonValue:
         text = self.model.access.workflow

@@ -22,7 +22,7 @@ CLOSE_TIMEOUT = 0.5
 
 
 class NoSocket(Exception):
-    """There is no socket (any more). `forbidden`: the server or a proxy refused it, trying again is of no use."""
+    """There is no socket (any more). `forbidden`: it is refused or swallowed on the way, trying again is of no use."""
 
     def __init__(self, *, forbidden: bool = False) -> None:
         self.forbidden = forbidden
@@ -77,6 +77,9 @@ def open_socket(service: Service, client_id: str) -> EventSocket:
                 "ca_certs": os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH,
             },
         )
+    except websocket.WebSocketTimeoutException:
+        # A proxy that swallows the handshake: every further attempt would cost the same wait.
+        raise NoSocket(forbidden=True) from None
     except websocket.WebSocketBadStatusException as error:
         passing = error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
         raise NoSocket(forbidden=not passing) from None

@@ -1,8 +1,9 @@
 """The job as plain JSON data: all that another process needs to find, repeat and finish it. No secret, no picture."""
 
 import copy
+import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -42,14 +43,15 @@ class JobState(BaseModel):
 
     @classmethod
     def of(cls, graphs: Sequence[tuple[RawGraph, int | None]], *, prompt: str, keep_workflow: bool) -> Self:
-        """A job of one run per (graph, seed), with fresh ids."""
-        first = graphs[0][0]
+        """A job of one run per (graph, seed), with fresh ids. Secrets in the graphs stay outside."""
+        bare = [_without_secrets(graph) for graph, _ in graphs]
+        first = bare[0]
         return cls(
             client_id=str(uuid.uuid4()),
             graph=first,
             runs=[
                 Run(prompt_id=str(uuid.uuid4()), seed=seed, changes=tuple(changes(first, graph)))
-                for graph, seed in graphs
+                for graph, (_, seed) in zip(bare, graphs, strict=True)
             ],
             prompt=prompt,
             notices=[],
@@ -68,11 +70,8 @@ class JobState(BaseModel):
         return self.model_dump(mode="json")
 
     def graph_of(self, run: Run) -> RawGraph:
-        """The whole graph of one run, as a copy."""
-        graph = copy.deepcopy(self.graph)
-        for node, name, value in run.changes:
-            _inputs(graph, node)[name] = value
-        return graph
+        """The whole graph of one run but for its secrets, as a copy."""
+        return changed(self.graph, run.changes)
 
     @property
     def ids(self) -> list[str]:
@@ -81,6 +80,32 @@ class JobState(BaseModel):
     def tell(self, *notices: str) -> None:
         """Add notices, each once."""
         self.notices.extend(notice for notice in dict.fromkeys(notices) if notice not in self.notices)
+
+
+_SECRET = re.compile(r"api_?key|password|secret|(?<!max_)(?<!new_)token$", re.IGNORECASE)
+
+
+def secrets_of(graph: RawGraph) -> list[Change]:
+    """Keys and passwords that a workflow holds in inputs of that name, as some extensions want them."""
+    return [
+        (node, name, value)
+        for node in graph
+        for name, value in _inputs(graph, node).items()
+        if _SECRET.search(name) and isinstance(value, str) and value
+    ]
+
+
+def changed(graph: RawGraph, changes: Iterable[Change]) -> RawGraph:
+    """A copy with some inputs set; changes of nodes that are not there are left out."""
+    copied = copy.deepcopy(graph)
+    for node, name, value in changes:
+        if node in copied:
+            _inputs(copied, node)[name] = value
+    return copied
+
+
+def _without_secrets(graph: RawGraph) -> RawGraph:
+    return changed(graph, [(node, name, "") for node, name, _ in secrets_of(graph)])
 
 
 def changes(first: RawGraph, other: RawGraph) -> list[Change]:

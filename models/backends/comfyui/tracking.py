@@ -5,7 +5,7 @@ file. Each is noticed and mended once; how often a run was handed over stands in
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -15,9 +15,9 @@ from models.backends.comfyui.client import Server
 from models.backends.comfyui.events import queued
 from models.backends.comfyui.failures import FAILED, Choices, dropped_outputs, failed_run, refusal
 from models.backends.comfyui.outputs import read_outputs, without_workflow
-from models.backends.comfyui.state import JobState, Run, renamed
+from models.backends.comfyui.state import Change, JobState, Run, changed, renamed
 from models.backends.comfyui.wire import SUCCESS, Accepted, Entry, ExtraData, PromptRequest, Refused, RunStatus
-from models.backends.errors import ImageError, ServerUnavailable
+from models.backends.errors import ImageError, ServerUnavailable, redact
 from models.clock import Clock, Deadline
 from models.result import GeneratedImage
 
@@ -36,11 +36,13 @@ class Made:
 
 @dataclass
 class Tracker:
-    """`workflow` is the editor's graph to write into the pictures, None to write none."""
+    """`workflow` is the editor's graph to write into the pictures, None to write none; `secrets` tells what belongs
+    into the graph and must not stand in the job's state."""
 
     server: Server
     clock: Clock
     choices: Choices
+    secrets: Callable[[], list[Change]] = list
     workflow: JsonValue = None
     at_work: bool = field(default=False, init=False)
     """Whether the last look at the queue found the job running."""
@@ -59,7 +61,7 @@ class Tracker:
             raise
 
     def _hand_over(self, state: JobState, run: Run, deadline: Deadline) -> None:
-        graph = state.graph_of(run)
+        graph = changed(state.graph_of(run), self.secrets())
         pnginfo = {"workflow": self.workflow} if self.workflow is not None else None
         request = PromptRequest(
             prompt=dict(graph),
@@ -69,7 +71,7 @@ class Tracker:
         )
         answer = self._surely_submitted(request, deadline)
         if isinstance(answer, Refused):
-            raise refusal(answer, graph, self.choices)
+            raise self._redacted(refusal(answer, graph, self.choices))
         state.tell(*dropped_outputs(answer, graph))
 
     def _surely_submitted(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
@@ -120,7 +122,12 @@ class Tracker:
 
     def _failure(self, entry: Entry, state: JobState, run: Run) -> ImageError:
         status = entry.status or RunStatus()
-        return failed_run(status.last, status.error, state.graph_of(run))
+        return self._redacted(failed_run(status.last, status.error, state.graph_of(run)))
+
+    def _redacted(self, error: ImageError) -> ImageError:
+        """Without the keys that the workflow itself holds: services like to quote them."""
+        error.said = redact(error.said, [str(value) for _, _, value in self.secrets()])
+        return error
 
     def _placed(self, state: JobState, waiting: list[Run]) -> Running:
         queue = self.server.queue(deadline=self._soon())

@@ -41,8 +41,11 @@ def finished(backend: ComfyUIBackend, job: Job, seconds: float = 60.0) -> ImageR
     return seen
 
 
-@pytest.mark.parametrize("sockets", ["forbidden", "silent", "mute", "dropping"])
-def test_a_socket_that_fails_in_any_way_loses_no_job(server: ComfyUIServer, sockets: SocketMode) -> None:
+@pytest.mark.parametrize("sockets", ["forbidden", "stuck", "redirected", "silent", "mute", "dropping"])
+def test_a_socket_that_fails_in_any_way_loses_no_job(
+    server: ComfyUIServer, sockets: SocketMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.backends.comfyui.socket.OPEN_TIMEOUT", 0.3)
     server.sockets = sockets
     result = hurried(server, slow(0.1)).invoke(asked(timeout=200))
     assert len(result.images) == 1

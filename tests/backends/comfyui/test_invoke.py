@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from models.backends.base import Running
 from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavailable
 from models.request import InputImage
@@ -11,7 +12,8 @@ from models.result import ImageResult
 from models.sniff import sniff
 from tests.backends.comfyui.jobs import asked, backend_for, failing, sampled, slow
 from tests.fakes import MARKER_KEY, picture
-from tests.servers.comfyui import ComfyUIServer, basic
+from tests.servers.comfyui import ComfyUIServer, basic, wait_until
+from tests.servers.comfyui_engine import FAILURES
 
 
 def sent(server: ComfyUIServer, number: int = -1) -> dict[str, dict[str, dict[str, object]]]:
@@ -27,6 +29,16 @@ def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: Com
     assert [line.split("/")[1].split("?")[0] for line in server.requests] == ["ws", "prompt", "history", "view"]
     assert [image.size for image in result.images] == [(64, 64)]
     assert server.bytes_sent < 20_000
+
+
+@pytest.mark.parametrize("version", ["0.3.64", "0.10.0", "0.38.1"])
+def test_every_known_version_makes_the_picture(version: str) -> None:
+    with ComfyUIServer(version=version) as server:
+        assert len(backend_for(server, sampled()).invoke(asked()).images) == 1
+        graph = sampled()
+        graph["8"]["class_type"] = "Nowhere"
+        with pytest.raises(BadRequest, match="the server does not have node 8 \\(Nowhere\\)"):
+            backend_for(server, graph).invoke(asked())
 
 
 def test_a_job_that_takes_its_time_costs_no_more_requests(server: ComfyUIServer) -> None:
@@ -234,6 +246,31 @@ def test_nothing_secret_and_no_picture_stands_in_the_job(server: ComfyUIServer) 
     assert MARKER_KEY not in text
     assert len(text) < 2_000
     backend.cancel(job)
+
+
+def test_a_key_that_a_workflow_holds_reaches_the_server_and_not_the_job(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["2"]["inputs"]["api_key"] = MARKER_KEY
+    backend = backend_for(server, graph)
+    job = backend.submit(asked())
+    assert MARKER_KEY not in json.dumps(job)
+    wait_until(lambda: server.engine.history)
+    assert sent(server)["2"]["inputs"]["api_key"] == MARKER_KEY
+    server.restart()
+    assert isinstance(backend.check(job), Running)
+    wait_until(lambda: server.engine.history)
+    assert sent(server)["2"]["inputs"]["api_key"] == MARKER_KEY
+
+
+def test_a_key_that_a_node_quotes_in_its_failure_is_hidden(
+    server: ComfyUIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAILURES, "value_error", ("ValueError", f"Invalid API key {MARKER_KEY}"))
+    graph = failing("value_error")
+    graph["2"]["inputs"]["api_key"] = MARKER_KEY
+    with pytest.raises(ServerUnavailable, match="Invalid API key") as caught:
+        backend_for(server, graph).invoke(asked())
+    assert MARKER_KEY not in str(caught.value)
 
 
 def test_an_address_without_a_scheme_is_meant_as_http(server: ComfyUIServer) -> None:
