@@ -71,7 +71,7 @@ def _block(prompt: str, known: Mapping[str, Rule]) -> tuple[str, list[_Item]]:
         value = prompt[match.end() : end].lstrip("=").strip()
         if not _whole(value, _parameter(match[1], known), known):
             break
-        items.insert(0, _Item(raw, match[1], _unquoted(value)))
+        items.insert(0, _Item(raw, match[1], _bare(value)))
         end = match.start()
     return prompt[:end].rstrip(), items
 
@@ -92,6 +92,12 @@ def _unquoted(value: str) -> str:
     if closing and len(value) > 1 and value.find(closing, 1) == len(value) - 1:
         return value[1:-1]
     return value
+
+
+def _bare(value: str) -> str:
+    """Without the outer quotes: `--no "{{variable}}"` may hold a text with quotes of its own."""
+    closing = _QUOTES.get(value[:1])
+    return value[1:-1] if closing and len(value) > 1 and value.endswith(closing) else value
 
 
 def _parameter(flag: str, known: Mapping[str, Rule]) -> str | None:

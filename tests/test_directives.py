@@ -42,6 +42,7 @@ EXTRA = Rule(name="clip_skip", type="int", label=Text(en_US="Clip skip"))
         ("a fox --seed 3 --lens 35mm", Directed("a fox --lens 35mm", {"seed": "3"})),
         ("a fox--seed 3", Directed("a fox--seed 3")),
         ("dash -- dash", Directed("dash -- dash")),
+        ('a fox --no "a "big" hat" --seed 3', Directed("a fox", {"negative_prompt": 'a "big" hat', "seed": "3"})),
         ("一只狐狸，--seed 3", Directed("一只狐狸，", {"seed": "3"})),
         (
             "一只狐狸--ar 16:9 --no 文字，--seed 3",

@@ -35,6 +35,12 @@ def test_a_service_without_jobs_gets_less_time_than_the_host_gives_a_call(clock:
     )
 
 
+def test_the_default_time_is_lowered_without_a_word(clock: FakeClock) -> None:
+    backend = StubBackend(clock)
+    polling.start(backend, request(), OPTIONS)
+    assert (backend.asked[0].timeout, backend.asked[0].notices) == (590, ())
+
+
 def test_a_job_that_nobody_polls_gets_no_more_time_either(clock: FakeClock) -> None:
     backend = StubJobs(clock, takes=700)
     with pytest.raises(ConnectionFailed):

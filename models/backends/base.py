@@ -20,6 +20,8 @@ type Job = dict[str, JsonValue]
 
 SYNC_LIMIT = 590.0
 """Seconds; the host gives one call 600 and drops what comes later."""
+DEFAULT_TIMEOUT = 600.0
+"""Seconds for a whole job where nobody names a `timeout`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +251,8 @@ def _nobody_listens(_: Running) -> None:
 
 def within_one_call(request: ImageRequest) -> ImageRequest:
     """The request of a call that nobody polls. A `timeout` that the host would not wait for is lowered, with a notice."""
-    if request.timeout <= SYNC_LIMIT:
-        return request
+    if request.timeout <= DEFAULT_TIMEOUT:
+        return replace(request, timeout=min(request.timeout, SYNC_LIMIT))
     lowered = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer for an answer that comes in one call."
     return replace(request, timeout=SYNC_LIMIT, notices=(*request.notices, lowered))
 

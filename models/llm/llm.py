@@ -26,7 +26,7 @@ from pydantic import JsonValue
 
 from models import policy, polling
 from models.backends import registry
-from models.backends.base import SYNC_LIMIT, Backend, within_one_call
+from models.backends.base import DEFAULT_TIMEOUT, SYNC_LIMIT, Backend, within_one_call
 from models.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
 from models.host_errors import host_errors, logger
 from models.intake import build_request
@@ -37,8 +37,6 @@ from models.request import ImageRequest
 from models.result import ImageResult
 from models.usage import usage_of
 
-POLLING_TIMEOUT = 600.0
-"""Seconds for a whole job where nobody names a `timeout`."""
 CONTEXT_SIZE = 10_000
 
 
@@ -84,7 +82,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
         try:
             with host_errors(credentials):
                 backend, request = _prepare(
-                    model, credentials, prompt_messages, model_parameters, timeout=POLLING_TIMEOUT
+                    model, credentials, prompt_messages, model_parameters, timeout=DEFAULT_TIMEOUT
                 )
                 return _polled(backend, polling.start(backend, request, DeliveryOptions.of(request, json_schema)))
         except InvokeError as error:
