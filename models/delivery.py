@@ -87,10 +87,8 @@ class Delivered:
 def deliver_whole(
     result: ImageResult, options: DeliveryOptions, *, duration: float, price_per_image: Price | None = None
 ) -> Delivered:
-    """The whole result as one message; `duration` in seconds. Raises ServerUnavailable for a broken picture."""
-    answer = _Answer(result, options, duration, price_of(result, price_per_image))
-    pictures = _fitted(result, options, answer.overhead(result.images), answer.copies)
-    return answer.with_notices_of(pictures).message(pictures)
+    """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no picture is sound."""
+    return _of_the_sound(result, lambda sound: _whole(sound, options, duration, price_of(result, price_per_image)))
 
 
 def deliver_each(
@@ -99,9 +97,49 @@ def deliver_each(
     """One message per picture, the details in the first; for callers that read a stream and know no structured output.
 
     A list, not a generator: an error while the host reads a generator would reach the user as raw text.
-    Raises ServerUnavailable for a broken picture.
+    Raises ServerUnavailable when no picture is sound.
     """
-    answer = _Answer(result, replace(options, properties=None), duration, price_of(result, price_per_image))
+    single = replace(options, properties=None)
+    return _of_the_sound(result, lambda sound: _each(sound, single, duration, price_of(result, price_per_image)))
+
+
+class _BrokenPictureError(Exception):
+    """The picture with this number cannot be decoded; `said` is why."""
+
+    def __init__(self, number: int, said: str) -> None:
+        super().__init__(said)
+        self.number = number
+        self.said = said
+
+
+def _of_the_sound[D](result: ImageResult, deliver: Callable[[ImageResult], D]) -> D:
+    """A broken picture costs only itself: the others are made and paid for, and go out with a notice about it."""
+    left = dict(enumerate(result.images, start=1))
+    notices = list(result.notices)
+    while True:
+        try:
+            return deliver(replace(result, images=tuple(left.values()), notices=tuple(notices)))
+        except _BrokenPictureError as broken:
+            number = list(left)[broken.number]
+            name = f"Picture {number}" if len(result.images) > 1 else "The picture"
+            if len(left) == 1:
+                raise _nothing_sound(name, result.model, broken.said) from None
+            del left[number]
+            notices.append(f"{name} was left out: {broken.said}.")
+
+
+def _nothing_sound(name: str, model: str, said: str) -> ServerUnavailable:
+    return ServerUnavailable(f"{name} of {model} cannot be used", said, "Try again; nothing is wrong with the request")
+
+
+def _whole(result: ImageResult, options: DeliveryOptions, duration: float, price: Price | None) -> Delivered:
+    answer = _Answer(result, options, duration, price)
+    pictures = _fitted(result, options, answer.overhead(result.images), answer.copies)
+    return answer.with_notices_of(pictures).message(pictures)
+
+
+def _each(result: ImageResult, options: DeliveryOptions, duration: float, price: Price | None) -> list[Delivered]:
+    answer = _Answer(result, options, duration, price)
     overhead = answer.overhead(result.images)
     pictures = [
         _fitted(result, options, overhead, answer.copies, only=number)[0] for number in range(len(result.images))
@@ -260,9 +298,7 @@ def _picture(result: ImageResult, number: int, options: DeliveryOptions, *, max_
     try:
         done: Finished = in_thread(finish, source.data, options.output_format, options.output_quality, max_bytes)
     except (NotAnImageError, BrokenImageError) as error:
-        raise ServerUnavailable(
-            f"{name} of {result.model} cannot be used", str(error), "Try again; nothing is wrong with the request"
-        ) from None
+        raise _BrokenPictureError(number, str(error)) from None
     header = sniff(done.data)
     return _Picture(
         source,

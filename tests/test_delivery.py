@@ -175,8 +175,24 @@ def test_an_animation_stays_one() -> None:
 )
 def test_a_broken_picture_is_never_handed_out(data: bytes, said: str) -> None:
     with pytest.raises(ServerUnavailable, match=said) as caught:
-        deliver_whole(result_of(picture(), data), PLAIN, duration=1)
-    assert caught.value.attempted == "Picture 2 of preview cannot be used"
+        deliver_whole(result_of(data), PLAIN, duration=1)
+    assert caught.value.attempted == "The picture of preview cannot be used"
+
+
+def test_a_broken_picture_costs_only_itself() -> None:
+    result = result_of(b"", picture(), noise(64, 64)[:-400], picture())
+    delivered = deliver_whole(result, DeliveryOptions(details=True), duration=1)
+    assert files(delivered) == [picture(), picture()]
+    told = details(delivered)["notices"]
+    assert isinstance(told, list)
+    assert told[0] == "Picture 1 was left out: the file is empty."
+    assert str(told[1]).startswith("Picture 3 was left out: the file")
+    assert [files(each) for each in deliver_each(result, PLAIN, duration=1)] == [[picture()], [picture()]]
+
+
+def test_nothing_but_broken_pictures_is_a_failure() -> None:
+    with pytest.raises(ServerUnavailable, match="Picture 2 of preview cannot be used"):
+        deliver_whole(result_of(b"", b"<html>"), PLAIN, duration=1)
 
 
 def test_a_decompression_bomb_is_refused_by_its_size() -> None:
