@@ -178,9 +178,10 @@ def test_samplers_and_schedulers_go_by_their_usual_spellings(
 def test_an_old_server_gets_joined_sampler_names() -> None:
     with FakeWebUI("old").run() as fake:
         backend(fake).invoke(wish(sampler="DPM++ 2M", scheduler="karras"))
+        backend(fake).invoke(wish(sampler="DPM++ 2M Karras", scheduler="Karras"))
         backend(fake).invoke(wish(sampler="Euler", scheduler="Automatic"))
     sent = [(body["sampler_name"], body.get("scheduler")) for body in fake.bodies("/sdapi/v1/txt2img")]
-    assert sent == [("DPM++ 2M Karras", None), ("Euler", None)]
+    assert sent == [("DPM++ 2M Karras", None), ("DPM++ 2M Karras", None), ("Euler", None)]
 
 
 def test_styles_may_have_commas_in_their_names(webui: FakeWebUI) -> None:
@@ -200,6 +201,14 @@ def test_a_vae_is_asked_for_as_each_server_wants_it(webui: FakeWebUI) -> None:
     assert forge.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {
         "forge_additional_modules": ["ae.safetensors", "clip_l.safetensors"]
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"), [("automatic", {"sd_vae": "Automatic"}), ("None", {"sd_vae": "None"}), (",", None)]
+)
+def test_a_vae_may_be_left_to_the_model(webui: FakeWebUI, asked: str, sent: object) -> None:
+    backend(webui).invoke(wish(extra={"vae": asked}))
+    assert webui.bodies("/sdapi/v1/txt2img")[0].get("override_settings") == sent
 
 
 def test_a_setting_that_the_server_does_not_put_back_is_told(webui: FakeWebUI) -> None:

@@ -35,10 +35,11 @@ class Gate:
         waiter = _Waiter(checkpoint)
         self._waiting.append(waiter)
         self._admit()
-        if waiter.admitted.wait(timeout):
-            return True
-        self._waiting.remove(waiter)
-        return False
+        try:
+            return waiter.admitted.wait(timeout)
+        finally:
+            if not waiter.admitted.is_set():
+                self._waiting.remove(waiter)
 
     def leave(self) -> None:
         self._free += 1

@@ -113,18 +113,20 @@ class Resolver:
                 f"This server has no schedulers of their own, so the scheduler {scheduler!r} needs a sampler",
                 next_step="Choose a sampler such as `DPM++ 2M Karras`, or update the WebUI to 1.9 or later",
             )
-        plain = not scheduler or scheduler.casefold() == _AUTOMATIC
+        plain = not scheduler or scheduler.casefold() == _AUTOMATIC or sampler.casefold().endswith(scheduler.casefold())
         asked = sampler if plain else f"{sampler} {scheduler}"
         return find("sampler", asked, samplers).sent if samplers is not None else asked
 
     def _vae(self, asked: str) -> Mapping[str, JsonValue]:
-        if not asked:
+        words = _words(asked)
+        if not words:
             return {}
         server = recognise(self.lists.service, self.deadline)
-        names = [word.strip() for word in asked.split(",") if word.strip()]
-        if names[0].casefold() not in _KEEP:
-            names = [found.sent for name in names if (found := self._named("VAE", name, server.vae_list))]
-        return server.vae_settings(names)
+        if words[0].casefold() in _KEEP:
+            return server.vae_settings([words[0].capitalize()])
+        return server.vae_settings(
+            [found.sent for word in words if (found := self._named("VAE", word, server.vae_list))]
+        )
 
     def _styles(self, asked: str) -> tuple[str, ...]:
         """One style by its whole name, or several separated by commas."""
@@ -132,7 +134,7 @@ class Resolver:
             return ()
         known = self._known("styles")
         whole = lookup(asked, known) if known else None
-        words = [asked] if whole else [word.strip() for word in asked.split(",") if word.strip()]
+        words = [asked] if whole else _words(asked)
         return tuple(found.sent for word in words if (found := self._named("style", word, "styles")))
 
     def _check_loras(self, prompts: str) -> None:
@@ -150,6 +152,10 @@ class Resolver:
                 next_step=f"Install {extension} in the WebUI (Extensions) and restart it, or leave its parameters empty",
             )
         return title
+
+
+def _words(listed: str) -> list[str]:
+    return [word.strip() for word in listed.split(",") if word.strip()]
 
 
 def _split(sampler: str, schedulers: Sequence[Name]) -> tuple[str, str | None]:
