@@ -272,9 +272,19 @@ def test_a_picture_s_own_transparency_stays_its_mask_beside_controlnet() -> None
     assert parts(request, controlnet_model="inpaint") == (1, True, False)
 
 
+def test_upscaling_and_outpainting_take_no_mask_for_what_is_a_picture() -> None:
+    erased = shown(mode="RGBA", colour=(200, 30, 30, 0))
+    transparent = wish(images=(erased,), mask=alpha_mask(erased))
+    assert parts(transparent, outpaint_up=64) == (1, True, False)
+    assert parts(transparent, upscale_by=2.0) == (1, False, False)
+    assert parts(wish(images=(shown(),), mask=black_and_white()), upscale_by=2.0) == (2, False, False)
+
+
 def test_the_last_of_several_pictures_controls() -> None:
     assert parts(wish(images=(shown(), shown(), shown())), controlnet_model="canny") == (2, False, True)
     assert parts(wish(images=(shown(),)), controlnet_model="canny") == (0, False, True)
+    assert parts(wish(images=(shown(),)), controlnet_model="inpaint", outpaint_up=64) == (1, True, False)
+    assert parts(wish(images=(shown(), shown())), controlnet_model="inpaint", outpaint_up=64) == (1, True, True)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ def test_every_kind_of_server_paints_a_picture_with_its_seed(kind: Kind) -> None
     assert result.notices == ()
 
 
+@pytest.mark.parametrize("path", ["/", "/sdapi/v1", "/sdapi/v1/"])
+def test_the_address_may_be_that_of_the_api(webui: FakeWebUI, path: str) -> None:
+    bound = Automatic1111.bind("automatic1111", {"automatic1111_base_url": f"{webui.url}{path}"})
+    assert bound.invoke(wish()).images
+
+
 def test_a_random_seed_is_the_one_that_the_server_drew(webui: FakeWebUI) -> None:
     (made,) = backend(webui).invoke(wish()).images
     assert made.seed == read_picture(made.data)[1] == 1234

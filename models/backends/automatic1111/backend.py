@@ -170,7 +170,7 @@ class Automatic1111(Backend):
         login = basic_auth(access.username or user, access.password or password)
         return Service(
             name="the WebUI",
-            base_url=base_url,
+            base_url=base_url.rstrip("/").removesuffix("/sdapi/v1"),  # as people copy it from the API's page
             clock=self.clock,
             settings=f"`{access.field('base_url')}` {access.place}",
             # A kept connection may be one that Forge closed after an error, and a POST must not be sent twice.

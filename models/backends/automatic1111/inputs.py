@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from models.backends.automatic1111.canvas import looks_like_mask, outpainting
 from models.backends.automatic1111.options import Options
@@ -32,20 +33,29 @@ def sort_inputs(request: ImageRequest, options: Options) -> Inputs:
     picture on a larger canvas and makes the mask. Raises BadRequest for pictures that do not go together.
     """
     pictures, mask, control = list(request.images), request.mask, None
-    if options.controlnet_model:
-        if mask is not None and _is_second_picture(mask, pictures):
+    match _origin(mask, pictures):
+        case "place" if options.controlnet_model:
             mask, control = None, mask
-        elif len(pictures) > 1 or (pictures and mask is None):
-            control = pictures.pop()
-    elif mask is not None and _is_second_picture(mask, pictures) and not looks_like_mask(mask):
-        pictures, mask = [*pictures, mask], None
+        case "place" if mask is not None and (options.upscales or not looks_like_mask(mask)):
+            pictures, mask = [*pictures, mask], None
+        case "transparency" if options.upscales or options.outpaints:
+            mask = None
+    repainted = mask is not None or options.outpaints
+    if options.controlnet_model and control is None and len(pictures) > (1 if repainted else 0):
+        control = pictures.pop()
     _check(pictures, mask, control, options)
     return _extended(_ready(pictures, mask, control), options)
 
 
-def _is_second_picture(mask: InputImage, pictures: Sequence[InputImage]) -> bool:
-    """Whether only its place made it a mask: neither its name nor the transparency of the picture."""
-    return len(pictures) == 1 and "mask" not in mask.filename.casefold() and mask != alpha_mask(pictures[0])
+def _origin(
+    mask: InputImage | None, pictures: Sequence[InputImage]
+) -> Literal["none", "name", "place", "transparency"]:
+    """What made a file the mask."""
+    if mask is None:
+        return "none"
+    if len(pictures) == 1 and mask == alpha_mask(pictures[0]):
+        return "transparency"
+    return "place" if len(pictures) == 1 and "mask" not in mask.filename.casefold() else "name"
 
 
 def _check(

@@ -110,7 +110,7 @@ class Resolver:
         """Servers before 1.9: the schedule is a part of the sampler's name."""
         if not sampler:
             raise BadRequest(
-                f"This server has no schedulers of their own, so the scheduler {scheduler!r} needs a sampler",
+                f"This server has no list of schedulers, so the scheduler {scheduler!r} needs a sampler",
                 next_step="Choose a sampler such as `DPM++ 2M Karras`, or update the WebUI to 1.9 or later",
             )
         plain = not scheduler or scheduler.casefold() == _AUTOMATIC or sampler.casefold().endswith(scheduler.casefold())
