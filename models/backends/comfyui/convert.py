@@ -315,7 +315,7 @@ def _from_outside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]
     link = scope.parent.links.get(port.link) if port and port.link is not None else None
     if link:
         return _from_output(scope.parent, link.origin_id, link.origin_slot, link.type, seen)
-    promoted = _promoted(scope.outer).get(name)
+    promoted = _promoted(scope.outer, scope.canvas).get(name)
     return _Value(promoted) if promoted is not None else None
 
 
@@ -329,19 +329,41 @@ def _from_inside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]]
     return _from_output(scope, link.origin_id, link.origin_slot, link.type, seen) if link else None
 
 
-def _promoted(node: _Node) -> dict[str, JsonValue]:
+def _promoted(node: _Node, inner: _Subgraph) -> dict[str, JsonValue]:
     """Values typed at a subgraph's outside, by the name of the subgraph's input; null keeps the inner value."""
     values = node.widgets_values
     if isinstance(values, dict):
         return dict(values)
-    proxies = node.properties.get("proxyWidgets")
-    named = [
-        str(entry[1])
-        for entry in (proxies if isinstance(proxies, list) else [])
-        if isinstance(entry, list) and len(entry) > 1 and str(entry[0]) == "-1" and not str(entry[1]).startswith("$$")
-    ]
-    names = named or [port.name for port in node.inputs if port.widget is not None]
+    if all(value is None for value in values):
+        return {}
+    fields = ([port.name for port in node.inputs if port.widget], _widget_inputs(inner))
+    matching = [names for names in reversed(fields) if len(names) == len(values)]
+    if not (names := _proxied(node) or next(iter(matching), [])):
+        title = inner.name or inner.id
+        raise _refused(f"the values of the subgraph {title!r} (node {node.id}) cannot be told apart")
     return dict(zip(names, values, strict=False))
+
+
+def _proxied(node: _Node) -> list[str]:
+    """Editors of a while listed what they show outside; entries of "-1" are the subgraph's own inputs."""
+    listed = node.properties.get("proxyWidgets")
+    entries = (
+        [entry for entry in listed if isinstance(entry, list) and len(entry) > 1] if isinstance(listed, list) else []
+    )
+    names = [str(name) for owner, name, *_ in entries if str(owner) == "-1"]
+    return [name for name in names if not name.startswith("$$")]
+
+
+def _widget_inputs(inner: _Subgraph) -> list[str]:
+    """The subgraph's inputs that lead to a field inside: newer editors write the values of exactly these."""
+    nodes = {node.id: node for node in inner.nodes}
+    fed: set[int] = set()
+    for link in inner.links:
+        target = nodes.get(link.target_id)
+        port = target.inputs[link.target_slot] if target and 0 <= link.target_slot < len(target.inputs) else None
+        if link.origin_id == str(_INPUT_SIDE) and port and port.widget:
+            fed.add(link.origin_slot)
+    return [port.name for slot, port in enumerate(inner.inputs) if slot in fed]
 
 
 def _without_dangling(graph: RawGraph) -> RawGraph:

@@ -9,6 +9,7 @@ from models.backends.comfyui.values import has_placeholder, origin, settle, valu
 
 type Side = Literal["positive", "negative"]
 
+_SHOWN = 6  # candidates in one explanation
 _LONGEST = 300  # nodes between a sampler and its text; people have a dozen
 _ZERO_OUT = "ConditioningZeroOut"
 
@@ -100,8 +101,16 @@ def _encoder(graph: Graph, node: Node, names: tuple[str, ...]) -> Found:
         if place is not None:
             found.take(Found(places=[place]))
         else:
-            found.unclear.append(f"the text of {node.described} is put together by {origin(graph, node.link(name))}")
+            found.unclear.append(f"the text of {node.described} is put together {_parts(graph, node.link(name))}")
     return found
+
+
+def _parts(graph: Graph, link: Link | None) -> str:
+    """The node that computes a text, and the nodes with words of their own behind it: the candidates."""
+    behind = graph.upstream([link.node] if link else [])
+    worded = [node for node in behind if any(isinstance(v, str) and len(v) > 1 for v in node.inputs.values())]
+    listed = ", ".join(node.described for node in worded[:_SHOWN])
+    return f"by {origin(graph, link)}" + (f" out of the texts of {listed}" if listed else "")
 
 
 def _pair(node: Node, link: Link) -> Link | None:

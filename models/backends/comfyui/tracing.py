@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from models.backends.comfyui.files import find_files
 from models.backends.comfyui.graph import Graph, Link, Node, Target
-from models.backends.comfyui.prompts import ENCODERS, Found, find_texts
+from models.backends.comfyui.prompts import ENCODERS, Found, Side, find_texts
 from models.backends.comfyui.samplers import Sampler, find_samplers, first_samplers
 from models.backends.comfyui.sizes import find_sizes
 from models.backends.comfyui.slots import STANDARD
@@ -31,7 +31,7 @@ def trace(graph: Graph, outputs: Sequence[str]) -> Traced:
     first = first_samplers(graph, samplers)
     traced = Traced()
     if samplers:
-        _trace_prompts(graph, [*first, *(s for s in samplers if s not in first)], traced)
+        _trace_prompts(graph, samplers, first, traced)
         _trace_settings(graph, samplers, first, traced)
     else:
         _trace_single_node(graph, outputs, traced)
@@ -45,26 +45,47 @@ def trace(graph: Graph, outputs: Sequence[str]) -> Traced:
     return traced
 
 
-def _trace_prompts(graph: Graph, samplers: Iterable[Sampler], traced: Traced) -> None:
-    ordered = list(samplers)
+def _trace_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler], traced: Traced) -> None:
+    ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
     positive = find_texts(graph, (sampler.positive for sampler in ordered), "positive")
     negative = find_texts(graph, (sampler.negative for sampler in ordered), "negative")
     shared = [place for place in negative.places if place in positive.places]
     negative.places = [place for place in negative.places if place not in positive.places]
-    traced.notes.extend(positive.notes + negative.notes)
-    traced.notes.extend(_replaced_texts(graph, positive.places, "prompt"))
-    traced.notes.extend(_replaced_texts(graph, negative.places, "negative prompt"))
-    _put(traced, "prompt", positive)
-    _put(traced, "negative_prompt", negative)
-    if "negative_prompt" in traced.places:
+    _put_texts(graph, traced, "prompt", positive, _rivals(graph, [sampler.positive for sampler in first], "positive"))
+    _put_texts(
+        graph, traced, "negative_prompt", negative, _rivals(graph, [sampler.negative for sampler in first], "negative")
+    )
+    if "negative_prompt" not in traced.places:
+        _explain_negative(graph, ordered, negative, shared, traced)
+
+
+def _rivals(graph: Graph, links: Iterable[Link | None], side: Side) -> list[Target]:
+    """Texts of pictures that are made side by side, where they differ: none of them stands for the others."""
+    places = [found.places[0] for link in links if (found := find_texts(graph, [link], side)).places]
+    texts = {value_at(graph, place) for place in places}
+    return list(dict.fromkeys(places)) if len(texts) > 1 else []
+
+
+def _put_texts(graph: Graph, traced: Traced, name: str, found: Found, rivals: Sequence[Target]) -> None:
+    if rivals:
+        listed = ", ".join(graph.nodes[place.node].described for place in rivals)
+        traced.ambiguous[name] = f"several pictures are made from different texts: {listed}"
         return
+    traced.notes.extend(found.notes)
+    traced.notes.extend(_replaced_texts(graph, found.places, name.replace("_", " ")))
+    _put(traced, name, found)
+
+
+def _explain_negative(
+    graph: Graph, samplers: Iterable[Sampler], negative: Found, shared: Sequence[Target], traced: Traced
+) -> None:
     if shared:
         node = graph.nodes[shared[0].node]
         traced.missing["negative_prompt"] = f"{node.described} gives both sides, so its text is the prompt"
         traced.ambiguous.pop("negative_prompt", None)
     elif negative.zeroed and not negative.unclear:
         traced.missing["negative_prompt"] = f"the negative side is switched off by {negative.zeroed[0]}"
-    elif not any(sampler.negative for sampler in ordered):
+    elif not any(sampler.negative for sampler in samplers):
         traced.missing["negative_prompt"] = "no sampler of this workflow has a negative side"
 
 
@@ -100,7 +121,7 @@ def _trace_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[S
     ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
     if len(first) > 1:
         listed = " and ".join(sampler.node.described for sampler in first)
-        traced.notes.append(f"{listed} each make a picture of their own from the same prompt and settings")
+        traced.notes.append(f"{listed} each make a picture of their own with the same settings")
     for name, attribute in _SETTINGS.items():
         places = [getattr(sampler, attribute) for sampler in ordered]
         _put_places(traced, name, _alike(graph, [place for place in places if place]), ordered)

@@ -148,6 +148,53 @@ def test_values_promoted_to_the_outside_of_a_subgraph_win_and_null_keeps_the_inn
     assert converted["3:1"]["inputs"] == {"width": 128, "height": 64, "batch_size": 1, "color": 0}
 
 
+def promoting(values: list[Any], shown: list[str]) -> dict[str, Any]:
+    """A subgraph around an EmptyImage: a picture's input, then `width` and `height` of its fields."""
+    fields = [
+        {"name": name, "type": "INT", "link": 5 + n, "widget": {"name": name}}
+        for n, name in enumerate(("width", "height"))
+    ]
+    inner = {
+        "id": "sub",
+        "name": "Make",
+        "nodes": [
+            {"id": 1, "type": "EmptyImage", "widgets_values": [64, 64, 1, 0], "inputs": fields},
+            {"id": 2, "type": "ImageInvert", "inputs": [{"name": "image", "type": "IMAGE", "link": 4}]},
+        ],
+        "links": [
+            {"id": 4, "origin_id": -10, "origin_slot": 0, "target_id": 2, "target_slot": 0, "type": "IMAGE"},
+            {"id": 5, "origin_id": -10, "origin_slot": 1, "target_id": 1, "target_slot": 0, "type": "INT"},
+            {"id": 6, "origin_id": -10, "origin_slot": 2, "target_id": 1, "target_slot": 1, "type": "INT"},
+        ],
+        "inputs": [
+            {"name": "image", "type": "IMAGE"},
+            {"name": "width", "type": "INT"},
+            {"name": "height", "type": "INT"},
+        ],
+        "outputs": [],
+    }
+    outside = [{"name": name, "type": "INT", "link": None, "widget": {"name": name}} for name in shown]
+    outer = {"id": 3, "type": "sub", "widgets_values": values, "inputs": outside}
+    return small([outer], [], definitions={"subgraphs": [inner]})
+
+
+@pytest.mark.parametrize("shown", [["height"], []])
+def test_a_newer_editor_writes_the_values_of_every_field_inside_whatever_it_shows(shown: list[str]) -> None:
+    """Seen in the templates of editors after 1.37: no `proxyWidgets`, and one value per promoted field."""
+    inputs = convert(promoting([128, 96], shown), recorded_info())["3:1"]["inputs"]
+    assert (inputs["width"], inputs["height"]) == (128, 96)
+
+
+def test_fewer_values_belong_to_what_is_shown_outside() -> None:
+    inputs = convert(promoting([96], ["height"]), recorded_info())["3:1"]["inputs"]
+    assert (inputs["width"], inputs["height"]) == (64, 96)
+
+
+def test_values_that_fit_no_reading_are_refused_rather_than_guessed() -> None:
+    with pytest.raises(BadRequest, match="values of the subgraph 'Make'"):
+        convert(promoting([1, 2, 3], ["height"]), recorded_info())
+
+
 def test_links_into_a_subgraph_and_subgraphs_within_subgraphs_are_followed() -> None:
     deepest = {
         "id": "turn",

@@ -343,5 +343,5 @@ def test_a_folder_is_written_as_the_server_writes_it() -> None:
 
 
 def test_another_prefix_goes_to_every_saver() -> None:
-    values = changed("two_pictures_side_by_side", request(), filename_prefix="again")
+    values = changed("two_pictures_of_one_prompt", request(), filename_prefix="again")
     assert (values["9.filename_prefix"], values["19.filename_prefix"]) == ("again", "again")
