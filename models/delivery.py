@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from dify_plugin.entities.model.message import ImagePromptMessageContent, TextPromptMessageContent
 from pydantic import JsonValue
 
-from models.backends.errors import ServerUnavailable, shorten
+from models.backends.errors import BadRequest, ServerUnavailable, shorten
 from models.finish import Finished, finish
 from models.images import BrokenImageError, in_thread
 from models.request import ImageRequest
@@ -37,21 +37,26 @@ type Content = TextPromptMessageContent | ImagePromptMessageContent
 class DeliveryOptions:
     """What the caller wants of the answer's form, whichever backend made it.
 
-    `properties` are the names that the node's structured output asks for; None without structured output.
+    `properties` are the names that the node's structured output asks for; None without structured output. `texts` are
+    those of them that the node's schema wants as text, which is what Dify's editor makes of a new property.
     """
 
     output_format: str | None = None
     output_quality: int | None = None
     details: bool = False
     properties: tuple[str, ...] | None = None
+    texts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: ImageRequest, json_schema: Mapping[str, object] | None = None) -> "DeliveryOptions":
+        """Raises BadRequest for a schema that no picture can fulfil: better before the picture is paid for than after."""
+        _check_required(json_schema or {})
         return cls(
             output_format=request.output_format,
             output_quality=request.output_quality,
             details=request.details,
             properties=_property_names(json_schema),
+            texts=_text_names(json_schema or {}),
         )
 
     def to_state(self) -> dict[str, JsonValue]:
@@ -61,18 +66,20 @@ class DeliveryOptions:
             "output_quality": self.output_quality,
             "details": self.details,
             "properties": None if self.properties is None else list(self.properties),
+            "texts": list(self.texts),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, JsonValue]) -> "DeliveryOptions":
         """The inverse of `to_state`, also after the host's float64 round trip."""
-        quality, names = state.get("output_quality"), state.get("properties")
+        quality, names, texts = (state.get(name) for name in ("output_quality", "properties", "texts"))
         asked = state.get("output_format")
         return cls(
             output_format=asked if isinstance(asked, str) else None,
             output_quality=int(quality) if isinstance(quality, int | float) else None,
             details=state.get("details") is True,
             properties=tuple(str(name) for name in names) if isinstance(names, list) else None,
+            texts=tuple(str(name) for name in texts) if isinstance(texts, list) else (),
         )
 
 
@@ -231,7 +238,8 @@ class _Answer:
         if asked is None:
             return None
         known = self._properties(pictures, with_images="images" in asked)
-        return {name: known[name] for name in asked if name in known}
+        texts = self.options.texts
+        return {name: _as_text(known[name]) if name in texts else known[name] for name in asked if name in known}
 
     def _properties(self, pictures: Sequence[_Picture], *, with_images: bool) -> dict[str, JsonValue]:
         first, result = pictures[0], self.result
@@ -325,6 +333,47 @@ def public_url(image: GeneratedImage) -> str | None:
 def seed_value(seed: int) -> int | str:
     """A seed as JSON: text where a number would lose digits on the way."""
     return seed if abs(seed) <= _EXACT else str(seed)
+
+
+PROPERTIES = (
+    "image_url",
+    "images",
+    "seed",
+    "width",
+    "height",
+    "mime_type",
+    "model",
+    "backend",
+    "prompt",
+    "revised_prompt",
+    "notices",
+    "cost",
+    "currency",
+    "duration_seconds",
+)
+"""What a node's structured output may ask for."""
+
+
+def _check_required(json_schema: Mapping[str, object]) -> None:
+    required = json_schema.get("required")
+    unknown = [str(name) for name in required if name not in PROPERTIES] if isinstance(required, list) else []
+    if unknown:
+        raise BadRequest(
+            f"The node's structured output requires {', '.join(unknown)[:200]}, which no picture has",
+            next_step=f"Name only properties of {', '.join(PROPERTIES)}",
+        )
+
+
+def _text_names(json_schema: Mapping[str, object]) -> tuple[str, ...]:
+    properties = json_schema.get("properties")
+    listed = properties.items() if isinstance(properties, Mapping) else ()
+    return tuple(str(name) for name, rule in listed if isinstance(rule, Mapping) and rule.get("type") == "string")
+
+
+def _as_text(value: JsonValue) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _property_names(json_schema: Mapping[str, object] | None) -> tuple[str, ...] | None:

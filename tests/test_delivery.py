@@ -276,7 +276,7 @@ def test_options_come_from_the_request_and_the_schema() -> None:
     request = ImageRequest(model="preview", prompt="a", output_format="webp", output_quality=70, details=True)
     schema = {"type": "object", "properties": {"seed": {"type": "number"}, "model": {"type": "string"}}}
     assert DeliveryOptions.of(request, schema) == DeliveryOptions(
-        output_format="webp", output_quality=70, details=True, properties=("seed", "model")
+        output_format="webp", output_quality=70, details=True, properties=("seed", "model"), texts=("model",)
     )
     assert DeliveryOptions.of(request, None).properties is None
     assert DeliveryOptions.of(request, {}).properties == ()
@@ -289,6 +289,7 @@ def test_options_come_from_the_request_and_the_schema() -> None:
         output_quality=st.none() | st.integers(1, 100),
         details=st.booleans(),
         properties=st.none() | st.lists(st.text()).map(tuple),
+        texts=st.lists(st.text()).map(tuple),
     )
 )
 def test_options_survive_the_state_and_its_floats(options: DeliveryOptions) -> None:
