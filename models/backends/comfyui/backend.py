@@ -192,6 +192,7 @@ class ComfyUIBackend(JobBackend):
         return tuple(found)
 
     def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
+        workflow.check()
         info = self.definitions.fetched(workflow.needs.classes, deadline=deadline)
         if lacking := workflow.lacking(info):
             raise BadRequest(

@@ -130,16 +130,20 @@ def _halve_steps(work: _Work, values: dict[str, ParameterValue]) -> None:
         work.notices.append(f"Draft: {values['steps']} steps instead of {steps}, half the pixels")
 
 
-def _check_prompt(work: _Work) -> None:
-    slots = work.slots
+def require_clear_prompt(slots: Slots) -> None:
+    """Raises BadRequest, with the candidates and the way out, where the prompt could belong to several places."""
     if "prompt" in slots.ambiguous:
         raise BadRequest(
             "The workflow does not show where the prompt belongs",
             slots.ambiguous["prompt"],
             MARK_IT % ("prompt", "prompt"),
         )
-    if "prompt" in slots.missing:
-        work.notices.append(f"The workflow takes no prompt, the text was not used: {slots.missing['prompt']}")
+
+
+def _check_prompt(work: _Work) -> None:
+    require_clear_prompt(work.slots)
+    if "prompt" in work.slots.missing:
+        work.notices.append(f"The workflow takes no prompt, the text was not used: {work.slots.missing['prompt']}")
 
 
 def _notice_unused(work: _Work) -> None:

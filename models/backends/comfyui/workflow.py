@@ -14,7 +14,7 @@ from typing import Self
 
 from models.backends.comfyui.convert import convert
 from models.backends.comfyui.ends import output_nodes
-from models.backends.comfyui.fill import Filled, fill
+from models.backends.comfyui.fill import Filled, fill, require_clear_prompt
 from models.backends.comfyui.finding import find_slots
 from models.backends.comfyui.form import make_form
 from models.backends.comfyui.graph import Graph
@@ -99,6 +99,10 @@ class Workflow:
         """A sentence for every node class and file that the server lacks; empty when it has all, or is not known."""
         known = info or self.info
         return lacking(self.graph, self.output_nodes, known) if known else ()
+
+    def check(self) -> None:
+        """Raises BadRequest for what would refuse every request: the place to say it is when the model is saved."""
+        require_clear_prompt(self.slots)
 
     def rules(self, info: ObjectInfo | None = None) -> tuple[Rule, ...]:
         """The parameter form; bounds and choices of the server when `info` is known. Never raises."""

@@ -152,6 +152,9 @@ def test_a_prompt_without_a_clear_place_is_refused_with_the_node_and_the_way_out
     assert "node 6 (CLIPTextEncode) is put together by node 10 (StringConcatenate)" in str(refusal.value)
     assert "{{prompt}}" in str(refusal.value)
     assert "input:prompt" in str(refusal.value)
+    assert 'node 11 (PrimitiveString "Wish")' in str(refusal.value)
+    with pytest.raises(BadRequest, match="where the prompt belongs"):
+        workflow("prompt_concatenated").check()  # said as early as the model is saved
 
 
 def test_a_workflow_without_a_prompt_runs_and_says_so() -> None:
