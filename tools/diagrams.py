@@ -154,12 +154,12 @@ def subtitle_of(node: NodeData) -> str:
 
 # --- where everything stands -----------------------------------------------------------------------------------------
 
-CARD_WIDTH, CARD_HEIGHT = 216.0, 92.0
+CARD_WIDTH, CARD_HEIGHT = 226.0, 92.0
 JOINT = CARD_HEIGHT / 2  # below the top of a card or box
 FAIL_HEIGHT = 28.0  # the strip below a card with a fail branch
 DOT = 22.0  # radius of the start inside a box
 MARGIN = 24.0
-CLOSER = (CARD_WIDTH + 36) / 302  # Dify puts the next card 302 units to the right
+CLOSER = (CARD_WIDTH + 32) / 302  # Dify puts the next card 302 units to the right
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ def _card(box: Box) -> Element:
     group.append(_rectangle(box.x, box.y, box.width, box.height, radius=14, fill="#ffffff", stroke="#d0d5dd"))
     group.extend(_sign(box))
     group.extend(_title(box))
-    group.append(_text(box.x + 14, box.y + 77, subtitle_of(box.node), size=14, colour=SOFT))
+    group.append(_text(box.x + 14, box.y + 76, subtitle_of(box.node), size=13, colour=SOFT))
     if box.node.error_strategy == "fail-branch":
         group.extend(_fail_strip(box))
     return group

@@ -1,0 +1,127 @@
+"""The documents keep their promises: links lead somewhere, and nothing of the plugin goes without a word."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from models.backends.registry import BACKENDS
+from models.parameters import VOCABULARY
+
+ROOT = Path(__file__).parents[1]
+READMES = (ROOT / "README.md", ROOT / "readme" / "README_zh_Hans.md")
+PAGES = (
+    *READMES,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "PRIVACY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
+APPS = sorted((ROOT / "workflows").glob("*.yml"))
+
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+MARKDOWN_LINK = re.compile(r"\]\(([^)\s]+)\)")
+HTML_SOURCE = re.compile(r'(?:src|href)="([^"]+)"')
+COMMAND = re.compile(r"python -m ((?:sandbox|tools|benchmarks)[\w.]*)")
+
+page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+readme = pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
+
+
+def links(text: str) -> Iterator[str]:
+    prose = FENCE.sub("", text)
+    yield from MARKDOWN_LINK.findall(prose)
+    yield from HTML_SOURCE.findall(prose)
+
+
+def anchors(text: str) -> set[str]:
+    """The headings as GitHub names them: lower case, without punctuation, a hyphen for each space."""
+    headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(path: Path) -> list[str]:
+    """The relative links of a page that lead to no file, or to no heading of it."""
+    found = []
+    for link in links(path.read_text("utf-8")):
+        place, _, heading = link.partition("#")
+        target = path.parent / place if place else path
+        if re.match(r"[a-z]+:", link):
+            continue
+        if not target.exists() or (heading and heading not in anchors(target.read_text("utf-8"))):
+            found.append(link)
+    return found
+
+
+def names_code(text: str, name: str) -> bool:
+    """The name stands in the text as code of its own, not as a part of a longer one."""
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) is not None
+
+
+def form_fields() -> list[str]:
+    provider: dict[str, Any] = yaml.safe_load((ROOT / "provider" / "image_generation.yaml").read_text("utf-8"))
+    forms = (provider["provider_credential_schema"], provider["model_credential_schema"])
+    return [field["variable"] for form in forms for field in form["credential_form_schemas"]]
+
+
+def test_a_broken_link_and_a_broken_heading_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text('# One, two\n[a](#one-two) [b](#three) [c](none.md) ![d](https://e) <img src="no.png">\n', "utf-8")
+    assert broken(page) == ["#three", "none.md", "no.png"]
+
+
+@page
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    assert broken(page) == []
+
+
+@page
+def test_every_command_names_a_module_that_is_there(page: Path) -> None:
+    for module in COMMAND.findall(page.read_text("utf-8")):
+        place = ROOT.joinpath(*module.rstrip(".").split("."))
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module
+
+
+@readme
+def test_every_model_is_named(readme: Path) -> None:
+    text = readme.read_text("utf-8")
+    models = [path.stem for path in (ROOT / "models" / "llm").glob("*/*.yaml")]
+    assert models
+    assert [model for model in models if not names_code(text, f"`{model}`")] == []
+
+
+@readme
+def test_every_field_of_the_credential_forms_is_named(readme: Path) -> None:
+    text = readme.read_text("utf-8")
+    assert [field for field in form_fields() if f"`{field}`" not in text] == []
+
+
+@readme
+def test_every_common_parameter_is_named(readme: Path) -> None:
+    text = readme.read_text("utf-8")
+    assert [rule.name for rule in VOCABULARY if f"`{rule.name}`" not in text] == []
+
+
+@readme
+@pytest.mark.parametrize("app", APPS, ids=lambda path: path.stem)
+def test_every_app_is_told_with_its_models_and_pictures(readme: Path, app: Path) -> None:
+    text = readme.read_text("utf-8")
+    assert f"workflows/{app.name})" in text
+    assert f"docs/images/workflows/{app.stem}.svg" in text
+    nodes = yaml.safe_load(app.read_text("utf-8"))["workflow"]["graph"]["nodes"]
+    used = {node["data"]["model"]["name"] for node in nodes if node["data"]["type"] == "llm"}
+    assert [model for model in used if f"`{model}`" not in text] == []
+
+
+def test_every_backend_has_a_page_that_the_readmes_link() -> None:
+    for readme in READMES:
+        text = readme.read_text("utf-8")
+        assert [name for name in BACKENDS if f"docs/{name}.md)" not in text] == []
+
+
+def test_pictures_stay_small() -> None:
+    heavy = {path.name for path in (ROOT / "docs" / "images").rglob("*.*") if path.stat().st_size > 200_000}
+    assert heavy == set()
