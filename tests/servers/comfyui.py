@@ -94,6 +94,11 @@ class ComfyUIServer:
         self.stop()
         self.start()
 
+    @property
+    def listeners(self) -> int:
+        """How many sockets are open."""
+        return len(self._open)
+
     def drop_sockets(self) -> None:
         for one in list(self._open.values()):
             one.abort()

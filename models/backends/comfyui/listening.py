@@ -83,10 +83,12 @@ class Ears:
         return event.prompt_id in self.progress.ids
 
     def _greeted(self, socket: Socket) -> Socket:
-        if socket.next(GREETING) is not None:
-            return socket
-        socket.close()
-        raise NoSocket(forbidden=True)
+        greeting = socket.next(GREETING)
+        if greeting is None:
+            socket.close()
+            raise NoSocket(forbidden=True)
+        self.progress.hear(greeting)  # what comes first is a status, but nothing depends on it
+        return socket
 
     def _recently_tried(self) -> bool:
         return self.clock.now() - self._tried < REOPEN

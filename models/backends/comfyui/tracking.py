@@ -88,6 +88,10 @@ class Tracker:
         return Accepted(prompt_id=request.prompt_id) if arrived else self.server.submit(request, deadline=deadline)
 
     def _is_known(self, prompt_id: str) -> bool:
+        """Whether the server has the job; asked twice, because a request may outlive its connection for a moment."""
+        if self._place(prompt_id) is not None:
+            return True
+        self.clock.sleep(GRACE)
         return self._place(prompt_id) is not None
 
     # Looking
@@ -149,11 +153,14 @@ class Tracker:
         return place
 
     def _place(self, prompt_id: str) -> int | None:
-        """0 for running or finished, else the place in the queue; None when the server does not know the job."""
-        entry = self.server.entry(prompt_id, deadline=self._soon())
-        if entry is not None:
-            return 0
-        return self.server.queue(deadline=self._soon()).place(prompt_id)
+        """0 for running or finished, else the place in the queue; None when the server does not know the job.
+
+        The queue comes first: a job only ever moves from there to the history, so it cannot slip through in between.
+        """
+        place = self.server.queue(deadline=self._soon()).place(prompt_id)
+        if place is not None:
+            return place
+        return None if self.server.entry(prompt_id, deadline=self._soon()) is None else 0
 
     # Mending
 

@@ -119,7 +119,7 @@ class HurriedSocket:
     greeted: bool = False
 
     def next(self, seconds: float) -> Event | None:
-        speed = self.speed if self.greeted else 3.0
+        speed = self.speed if self.greeted else 1.5
         self.greeted = True
         return self.socket.next(seconds / speed)
 

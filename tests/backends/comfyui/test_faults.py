@@ -62,7 +62,7 @@ def test_a_forbidden_socket_is_not_asked_for_with_every_picture(server: ComfyUIS
 def test_a_socket_that_drops_is_opened_again_and_heard(server: ComfyUIServer) -> None:
     server.sockets = "dropping"
     server.engine.gate.clear()
-    backend = hurried(server, slow(steps=2))
+    backend = hurried(server, slow(0.6, steps=2))
     words: list[str] = []
     backend.on_progress = lambda running: words.append(running.progress)
     job = submitted(backend)
@@ -70,7 +70,13 @@ def test_a_socket_that_drops_is_opened_again_and_heard(server: ComfyUIServer) ->
     seen = watched(backend, job, seconds=5.0)
     assert isinstance(seen, Running)
     server.sockets = "open"
-    gevent.spawn_later(0.2, server.engine.gate.set)
+    wait_until(lambda: server.listeners == 0)
+
+    def go_on_when_heard() -> None:
+        wait_until(lambda: server.listeners)
+        server.engine.gate.set()
+
+    gevent.spawn(go_on_when_heard)
     finished(backend, job)
     assert "step 2/2" in words
 
