@@ -8,6 +8,7 @@ from dataclasses import fields
 from models.backends.base import Backend
 from models.backends.download import download
 from models.backends.errors import BadRequest
+from models.backends.http import MIB, TooLargeError
 from models.clock import Deadline
 from models.directives import split_directives
 from models.input_images import alpha_mask, read_input
@@ -17,7 +18,7 @@ from models.request import ImageRequest, InputImage
 from models.shape import settle_shape
 
 FETCH_SECONDS = 60.0
-MAX_INPUT_BYTES = 32 * 1024 * 1024
+MAX_INPUT_BYTES = 32 * MIB
 
 _COMMON = frozenset(f.name for f in fields(ImageRequest)) & frozenset(RULES)
 
@@ -93,22 +94,36 @@ def split_mask(
 
 def read_part(part: ImagePart, backend: Backend) -> InputImage:
     """The bytes of a picture, sent as base64 or behind an address (private ones too: the host's own links are)."""
-    name = part.filename or "the input image"
+    name = part.filename or "The input image"
     if part.base64_data:
         return read_input(_decoded(part.base64_data, name), part.filename)
     if part.url.startswith("data:"):
         return read_input(_decoded(part.url.partition(",")[2], name), part.filename)
     if not part.url:
         raise BadRequest(f"{name} came without content", next_step="Choose the file again")
-    reply = download(
-        part.url,
-        attempt=f"Fetching {name}",
-        clock=backend.clock,
-        deadline=Deadline.after(backend.clock, FETCH_SECONDS),
-        max_bytes=MAX_INPUT_BYTES,
-        allow_private=True,
-    )
-    return read_input(reply.body, part.filename)
+    if part.url.startswith("/"):
+        raise BadRequest(
+            f"{name} came as a link without an address, {part.url[:100]}",
+            next_step="Set FILES_URL in Dify's environment, or MULTIMODAL_SEND_FORMAT=base64",
+        )
+    return read_input(_fetched(part, backend), part.filename)
+
+
+def _fetched(part: ImagePart, backend: Backend) -> bytes:
+    try:
+        return download(
+            part.url,
+            attempt=f"Fetching {part.filename or 'the input image'}",
+            clock=backend.clock,
+            deadline=Deadline.after(backend.clock, FETCH_SECONDS),
+            max_bytes=MAX_INPUT_BYTES,
+            allow_private=True,
+        ).body
+    except TooLargeError:
+        raise BadRequest(
+            f"{part.filename or 'The input image'} is larger than {MAX_INPUT_BYTES // MIB} MiB",
+            next_step="Send a smaller file",
+        ) from None
 
 
 def _decoded(text: str, name: str) -> bytes:

@@ -7,7 +7,7 @@ import responses
 
 from models.backends.base import Capabilities
 from models.backends.errors import BadRequest
-from models.intake import build_request
+from models.intake import MAX_INPUT_BYTES, build_request
 from models.messages import Conversation, ImagePart
 from models.parameters import RULES
 from models.request import ImageRequest, InputImage
@@ -140,6 +140,19 @@ def test_an_expired_address_is_refused_in_words() -> None:
 def test_broken_base64_is_refused() -> None:
     with pytest.raises(BadRequest, match=r"a\.png is not valid base64"):
         build("edit", ImagePart("$$$", "", "a.png"), able=EDITOR)
+
+
+@responses.activate
+def test_a_picture_that_is_too_large_to_fetch_is_the_users_to_make_smaller() -> None:
+    responses.get("http://files.example/x.png", body=bytes(MAX_INPUT_BYTES + 1))
+    with pytest.raises(BadRequest) as refusal:
+        build("edit", ImagePart("", "http://files.example/x.png", "x.png"), able=EDITOR)
+    assert str(refusal.value) == "x.png is larger than 32 MiB. Send a smaller file."
+
+
+def test_a_link_of_a_dify_without_files_url_says_what_to_set() -> None:
+    with pytest.raises(BadRequest, match="Set FILES_URL in Dify's environment"):
+        build("edit", ImagePart("", "/files/1/file-preview?sign=x", "x.png"), able=EDITOR)
 
 
 def test_an_image_without_content_is_refused() -> None:

@@ -34,10 +34,10 @@ def download(
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         service = Service(
-            name=host,
+            name="the file server",
             base_url=f"{parts.scheme}://{host}",
             clock=clock,
-            settings="the URL",
+            settings="the picture's URL",
             explain=_explain,
         )
         # A signed query string must stay byte for byte, so it travels as part of the path.

@@ -54,6 +54,10 @@ class Retries:
 ONCE = Retries(delays=())
 
 
+class TooLargeError(ServerUnavailable):
+    """An answer with more bytes than the caller wants to hold."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One service as one account sees it.
@@ -249,7 +253,8 @@ def _network_words(error: Exception, base_url: str) -> tuple[str, str]:
     host = _host(base_url)
     match error:
         case _ if isinstance(error, _BAD_ADDRESS):
-            return f"the address {host!r} is not a URL", "Write it as http://host:port in {settings}"
+            shown = host if "@" in base_url else base_url
+            return f"the address {shown!r} is not a URL", "Write it as http://host:port in {settings}"
         case requests.exceptions.SSLError():
             return (
                 f"no secure connection to {host} could be made",
@@ -281,13 +286,13 @@ def timed_out(attempt: str) -> ConnectionFailed:
 
 
 def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> bytes:
-    """The body, decompressed, at most `max_bytes` long. Raises ServerUnavailable for a longer one."""
+    """The body, decompressed, at most `max_bytes` long. Raises TooLargeError for a longer one."""
     chunks: list[bytes] = []
     size = 0
     for chunk in response.iter_content(64 * 1024):
         size += len(chunk)
         if size > max_bytes:
-            raise ServerUnavailable(
+            raise TooLargeError(
                 f"{attempt} failed",
                 f"the answer is larger than {max_bytes // MIB} MiB",
                 "Ask for fewer or smaller pictures",
