@@ -1,37 +1,31 @@
 """The parameter form of a model, from what its server and its family understand."""
 
 from models.backends.openai_images.server import Server
-from models.parameters import RULES, VOCABULARY, Rule, Text
+from models.parameters import RULES, VOCABULARY, Rule, make_rule
 
 _SHAPE = ("width", "height", "aspect_ratio")
 _ALWAYS = frozenset({"output_format", "output_quality", "details", "timeout"})
 _STYLES = ("vivid", "natural")
 
 
-def _rule(name: str, label: tuple[str, str], help_text: tuple[str, str], *options: str) -> Rule:
-    return Rule(
-        name=name,
-        type="string",
-        label=Text(en_US=label[0], zh_Hans=label[1]),
-        help=Text(en_US=help_text[0], zh_Hans=help_text[1]),
-        options=options,
-    )
+def _choice(name: str, label: tuple[str, str], help_text: tuple[str, str], *options: str) -> Rule:
+    return make_rule(name, "string", label, help_text, options=options)
 
 
 EXTRA_RULES: tuple[Rule, ...] = (
-    _rule(
+    _choice(
         "quality",
         ("Quality", "质量"),
         ("How much care OpenAI's model takes: higher is slower and dearer.", "OpenAI 模型的绘制质量：越高越慢、越贵。"),
         *("auto", "low", "medium", "high", "standard", "hd"),
     ),
-    _rule(
+    _choice(
         "background",
         ("Background", "背景"),
         ("Transparent needs PNG or WebP.", "透明背景需要 PNG 或 WebP。"),
         *("auto", "transparent", "opaque"),
     ),
-    _rule(
+    _choice(
         "moderation",
         ("Moderation", "内容审核"),
         (
@@ -40,7 +34,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         ),
         *("auto", "low"),
     ),
-    _rule(
+    _choice(
         "input_fidelity",
         ("Input fidelity", "输入保真度"),
         (

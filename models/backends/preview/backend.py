@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from models.backends.base import Capabilities, Job, JobBackend, Running
 from models.backends.preview.drawing import Placeholder, draw
 from models.images import in_thread
-from models.parameters import Rule
+from models.parameters import Rule, make_rule
 from models.request import ImageRequest
 from models.result import GeneratedImage, ImageResult
 from models.shape import size_for_ratio
@@ -23,20 +23,18 @@ _STEPS = 30
 _RANDOM_SEEDS = 2**32
 _SQUARE = (1024, 1024)
 
-SIMULATE_SECONDS = Rule.model_validate(
-    {
-        "name": "simulate_seconds",
-        "type": "float",
-        "label": {"en_US": "Simulated duration", "zh_Hans": "模拟耗时"},
-        "help": {
-            "en_US": "Seconds that the preview pretends to work, so that waiting can be tried without a service.",
-            "zh_Hans": "预览假装工作的秒数，用于在没有服务的情况下试验等待与轮询。",
-        },
-        "default": 0,
-        "min": 0,
-        "max": 7200,
-        "precision": 1,
-    }
+SIMULATE_SECONDS = make_rule(
+    "simulate_seconds",
+    "float",
+    ("Simulated duration", "模拟耗时"),
+    (
+        "Seconds that the preview pretends to work, so that waiting can be tried without a service.",
+        "预览假装工作的秒数，用于在没有服务的情况下试验等待与轮询。",
+    ),
+    default=0,
+    min=0,
+    max=7200,
+    precision=1,
 )
 
 

@@ -1,23 +1,11 @@
 """Parameters that only Model Studio knows."""
 
 from models.backends.qwen_image.functions import FUNCTIONS
-from models.parameters import Rule, RuleType, Text
-
-
-def _rule(name: str, kind: RuleType, label: tuple[str, str], text: tuple[str, str], **bounds: object) -> Rule:
-    return Rule.model_validate(
-        {
-            "name": name,
-            "type": kind,
-            "label": Text(en_US=label[0], zh_Hans=label[1]),
-            "help": Text(en_US=text[0], zh_Hans=text[1]),
-            **bounds,
-        }
-    )
+from models.parameters import Rule, make_rule
 
 
 def _scale(side: str, chinese: str) -> Rule:
-    return _rule(
+    return make_rule(
         f"{side}_scale",
         "float",
         (f"Expand {side}", f"向{chinese}扩展"),
@@ -32,7 +20,7 @@ def _scale(side: str, chinese: str) -> Rule:
 
 
 EXTRA_RULES: tuple[Rule, ...] = (
-    _rule(
+    make_rule(
         "prompt_extend_mode",
         "string",
         ("Prompt mode", "提示词改写模式"),
@@ -42,7 +30,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         ),
         options=("direct", "agent"),
     ),
-    _rule(
+    make_rule(
         "enable_thinking",
         "boolean",
         ("Think first", "深度思考"),
@@ -51,7 +39,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
             "改写提示词时先进行思考：效果更好，速度更慢。",
         ),
     ),
-    _rule(
+    make_rule(
         "edit_function",
         "string",
         ("Editing function", "编辑功能"),
@@ -65,7 +53,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
     _scale("bottom", "下"),
     _scale("left", "左"),
     _scale("right", "右"),
-    _rule(
+    make_rule(
         "upscale_factor",
         "int",
         ("Upscale factor", "放大倍数"),
@@ -73,7 +61,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         min=1,
         max=4,
     ),
-    _rule(
+    make_rule(
         "is_sketch",
         "boolean",
         ("Input is a sketch", "输入为线稿"),
