@@ -134,7 +134,7 @@ def detail_of(node: NodeData) -> str:
     return ""
 
 
-def listed(names: Iterable[str], limit: int = 24) -> str:
+def listed(names: Iterable[str], limit: int = 20) -> str:
     """The names with commas; `…` stands for those past `limit` characters."""
     words = list(names)
     whole = ", ".join(words)
@@ -144,22 +144,20 @@ def listed(names: Iterable[str], limit: int = 24) -> str:
     return whole
 
 
-def subtitle_of(node: NodeData) -> str:
-    """Type and detail; a title that names the type already says it once."""
-    label, detail = look_of(node).label, detail_of(node)
-    if label == node.title or not detail:
-        return detail or label
-    return f"{label} · {detail}"
+def label_of(node: NodeData) -> str:
+    """The type beside the sign; a title that names it already says it once."""
+    label = look_of(node).label
+    return "" if label == node.title else label
 
 
 # --- where everything stands -----------------------------------------------------------------------------------------
 
-CARD_WIDTH, CARD_HEIGHT = 226.0, 92.0
-JOINT = CARD_HEIGHT / 2  # below the top of a card or box
+CARD_WIDTH, CARD_HEIGHT = 184.0, 126.0
+JOINT = 46.0  # below the top of a card or box
 FAIL_HEIGHT = 28.0  # the strip below a card with a fail branch
 DOT = 22.0  # radius of the start inside a box
 MARGIN = 24.0
-CLOSER = (CARD_WIDTH + 32) / 302  # Dify puts the next card 302 units to the right
+CLOSER = (CARD_WIDTH + 30) / 302  # Dify puts the next card 302 units to the right
 
 
 @dataclass(frozen=True)
@@ -270,8 +268,9 @@ def _frame(box: Box) -> Element:
         _rectangle(box.x, box.y, box.width, box.height, radius=16, fill="#eaf6fa", stroke=look_of(box.node).colour)
     )
     group.extend(_sign(box))
-    group.append(_text(box.x + 54, box.y + 34, box.node.title, size=17, weight="600"))
-    group.append(_text(box.x + box.width - 16, box.y + 34, subtitle_of(box.node), size=14, colour=SOFT, anchor="end"))
+    group.append(_text(box.x + 54, box.y + 34, box.node.title, size=18, weight="600"))
+    right = box.x + box.width - 16
+    group.append(_text(right, box.y + 34, detail_of(box.node), size=15, colour=SOFT, anchor="end"))
     return group
 
 
@@ -282,7 +281,8 @@ def _card(box: Box) -> Element:
     group.append(_rectangle(box.x, box.y, box.width, box.height, radius=14, fill="#ffffff", stroke="#d0d5dd"))
     group.extend(_sign(box))
     group.extend(_title(box))
-    group.append(_text(box.x + 14, box.y + 76, subtitle_of(box.node), size=13, colour=SOFT))
+    group.append(_text(box.x + 54, box.y + 33, label_of(box.node), size=15, colour=SOFT))
+    group.append(_text(box.x + 14, box.y + 112, detail_of(box.node), size=13, colour=SOFT))
     if box.node.error_strategy == "fail-branch":
         group.extend(_fail_strip(box))
     return group
@@ -307,10 +307,10 @@ def _sign(box: Box) -> Iterator[Element]:
 
 
 def _title(box: Box) -> Iterator[Element]:
-    lines = textwrap.wrap(box.node.title, 14)
-    first = box.y + 34 - 10 * (len(lines) - 1)
+    lines = textwrap.wrap(box.node.title, 13)
+    first = box.y + 79 - 10 * (len(lines) - 1)
     for number, line in enumerate(lines):
-        yield _text(box.x + 54, first + 20 * number, line, size=17, weight="600")
+        yield _text(box.x + 14, first + 20 * number, line, size=18, weight="600")
 
 
 def _fail_strip(box: Box) -> Iterator[Element]:

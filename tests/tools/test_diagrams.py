@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tools import diagrams
-from tools.diagrams import App, Box, NodeData, boxes_of, drawing, listed, look_of, rendered, subtitle_of
+from tools.diagrams import App, Box, NodeData, boxes_of, detail_of, drawing, label_of, listed, look_of, rendered
 
 ROOT = Path(__file__).parents[2]
 APPS = sorted((ROOT / "workflows").glob("*.yml"))
@@ -115,18 +115,19 @@ def test_a_fail_branch_is_marked_on_the_card_and_drawn_apart() -> None:
 def test_a_model_of_this_plugin_is_an_image_and_another_a_language_model() -> None:
     paints = NodeData.model_validate({"title": "Poster", "type": "llm", "model": OURS})
     writes = NodeData.model_validate({"title": "Writer", "type": "llm", "model": OTHERS})
-    assert [subtitle_of(paints), subtitle_of(writes)] == ["Image · preview", "LLM · llama3"]
+    assert [(label_of(node), detail_of(node)) for node in (paints, writes)] == [("Image", "preview"), ("LLM", "llama3")]
 
 
 def test_a_title_that_names_the_type_is_not_repeated() -> None:
     start = NodeData.model_validate({"title": "Start", "type": "start", "variables": [{"variable": "prompt"}]})
     answer = NodeData.model_validate({"title": "Answer", "type": "answer"})
-    assert [subtitle_of(start), subtitle_of(answer)] == ["prompt", "Answer"]
+    assert [label_of(start), label_of(answer)] == ["", ""]
+    assert detail_of(start) == "prompt"
 
 
 def test_long_lists_of_names_end_in_dots() -> None:
     assert listed(["image_url", "seed"]) == "image_url, seed"
-    assert listed(["image_url", "stored_url", "seed", "width"]) == "image_url, stored_url, …"
+    assert listed(["image_url", "seed", "stored_url", "width"]) == "image_url, seed, …"
     assert listed([]) == ""
 
 
