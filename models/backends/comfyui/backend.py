@@ -14,7 +14,9 @@ from models.backends.comfyui.explain import explained
 from models.backends.comfyui.fill import Filled
 from models.backends.comfyui.graph import Graph, RawGraph
 from models.backends.comfyui.listening import Ears, Opener
+from models.backends.comfyui.object_info import ObjectInfo
 from models.backends.comfyui.own_rules import EXTRA_RULES
+from models.backends.comfyui.packages import package_of
 from models.backends.comfyui.shipped import Shipped
 from models.backends.comfyui.socket import open_socket
 from models.backends.comfyui.source import read_source
@@ -198,7 +200,8 @@ class ComfyUIBackend(JobBackend):
             raise BadRequest(
                 f"The workflow does not run on this {TITLE}",
                 "; ".join(lacking),
-                "Install what is missing on the server, or choose what it has and export the workflow again",
+                f"Install what is missing{_from_packages(workflow, info)} on the server, or choose what it has and "
+                "export the workflow again",
             )
 
     def _within(self, seconds: float) -> Deadline:
@@ -214,6 +217,12 @@ def _filled(request: ImageRequest, workflow: Workflow, fill: Callable[[ImageRequ
     first = fill(replace(request, n=1))
     seeds = range((first.seed or 0) + 1, (first.seed or 0) + request.n)
     return [first, *(fill(replace(request, n=1, seed=seed)) for seed in seeds)]
+
+
+def _from_packages(workflow: Workflow, info: ObjectInfo) -> str:
+    missing = [name for name in workflow.needs.classes if name not in info.classes]
+    packages = sorted({package for name in missing if (package := package_of(name))})
+    return f" ({', '.join(packages)})" if packages else ""
 
 
 def with_files(graph: RawGraph) -> RawGraph:

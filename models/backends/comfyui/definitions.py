@@ -17,7 +17,7 @@ from models.backends.comfyui.object_info import ObjectInfo
 from models.backends.errors import ImageError
 from models.clock import Deadline
 
-_KEPT = Memory[Mapping[str, JsonValue]](seconds=300.0, limit=2048)
+_KEPT = Memory[Mapping[str, JsonValue]](seconds=300.0, limit=512)
 _AWAY = Memory[bool](seconds=20.0, limit=256)
 """Servers that lately did not answer: a form is asked for often, and must not wait each time."""
 _AT_ONCE = 8

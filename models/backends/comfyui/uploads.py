@@ -5,11 +5,12 @@ unguessable and lie in a folder of their own; the server's answer names the file
 """
 
 import uuid
+from functools import partial
 
 from PIL import ImageOps
 
 from models.backends.comfyui.client import Server
-from models.backends.errors import BadRequest
+from models.backends.errors import BadRequest, ImageError
 from models.clock import Deadline
 from models.images import BrokenImageError, decode, encode, has_alpha, in_thread
 from models.request import InputImage
@@ -22,7 +23,13 @@ _SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "ima
 def upload(server: Server, image: InputImage, *, deadline: Deadline) -> str:
     """Store a picture under a name of its own; the answer is the value for a LoadImage node. Raises ImageError."""
     name = f"{uuid.uuid4()}.{_SUFFIXES.get(image.mime_type, 'png')}"
-    return server.upload(name, image.data, image.mime_type, subfolder=FOLDER, deadline=deadline).as_input
+    send = partial(server.upload, name, image.data, image.mime_type, subfolder=FOLDER, deadline=deadline)
+    try:
+        return send().as_input
+    except ImageError as error:
+        if not error.transient:
+            raise
+        return send().as_input  # the same bytes under the same name are the same file
 
 
 def upload_mask(server: Server, mask: InputImage, *, deadline: Deadline) -> str:

@@ -31,7 +31,8 @@ def test_missing_nodes_and_files_of_the_workflow_are_named_at_once(server: Comfy
     graph["9"]["inputs"]["images"] = ["10", 0]
     with pytest.raises(BadRequest) as caught:
         backend_for(server, graph).check_access()
-    assert "UltimateSDUpscale" in str(caught.value)
+    assert "UltimateSDUpscale" in caught.value.said
+    assert "ComfyUI_UltimateSDUpscale" in caught.value.next_step
     assert "sd_xl_base_1.0.safetensors" in str(caught.value)
     assert "tiny-random-sd15.safetensors" in str(caught.value)
 

@@ -12,8 +12,10 @@ from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.comfyui.state import JobState
 from models.backends.errors import ConnectionFailed, ImageError, ServerUnavailable
 from models.clock import Deadline
+from models.request import InputImage
 from models.result import ImageResult
 from tests.backends.comfyui.jobs import asked, hurried, sampled, slow
+from tests.fakes import picture
 from tests.servers.comfyui import ComfyUIServer, Fault, SocketMode, wait_until
 
 AGAIN = "was submitted again"
@@ -87,6 +89,15 @@ def test_a_submission_whose_answer_is_lost_runs_exactly_once(server: ComfyUIServ
     result = hurried(server, slow()).invoke(asked())
     assert len(result.images) == 1
     assert len(server.engine.executed) == 1
+
+
+@pytest.mark.parametrize("fault", ["lost_answer", "lost_request", "bad_gateway"])
+def test_an_upload_whose_answer_is_lost_is_sent_again_as_the_same_file(server: ComfyUIServer, fault: Fault) -> None:
+    graph = slow()
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    server.faults["POST /upload/image"] = [fault]
+    hurried(server, graph).invoke(asked(images=(InputImage(picture(), "image/png"),)))
+    assert len([key for key in server.engine.files if key[0] == "input"]) == 1
 
 
 def test_a_submission_is_given_up_when_the_server_stays_away(server: ComfyUIServer) -> None:
