@@ -5,7 +5,7 @@ import threading
 from tests.fakes import MARKER_KEY, noise
 from tests.servers.stability import FakeStability
 
-SIDE = 590  # pixels; noise of this size is a PNG of about 1 MB
+SIDE = 682  # pixels; grey noise of this size is a PNG of 1 MB
 
 
 def main() -> None:

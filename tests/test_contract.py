@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,17 @@ def test_a_lost_connection_is_a_connection_error(name: str, broken: Broken) -> N
     backend = at(name, broken.url)
     with pytest.raises(ConnectionFailed) as failure:
         backend.invoke(ask(backend))
+    assert_clean(failure.value)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_silent_service_is_given_up_at_the_deadline(name: str, broken: Broken) -> None:
+    broken.silent = True
+    case = CASES[name]
+    assert case.credentials
+    backend = bind(case.model, case.credentials(broken.url))  # the real clock: this is about real sockets
+    with pytest.raises(ConnectionFailed) as failure:
+        backend.invoke(replace(ask(backend), timeout=1))
     assert_clean(failure.value)
 
 
