@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--credentials", metavar="FILE", help="JSON object of the provider's fields (credentials.json)")
     common.add_argument("--plugin-dir", type=Path, default=ROOT, help="folder of the plugin (this project)")
     common.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (out)")
-    common.add_argument("--processes", type=int, default=1, help="plugin processes that share the calls (1)")
+    common.add_argument("--processes", type=_at_least_one, default=1, help="plugin processes that share the calls (1)")
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A stand-in for Dify on this machine.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_run(commands.add_parser("run", parents=[common], allow_abbrev=False, help="run a workflow or chatflow"))
@@ -125,6 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", parents=[common], allow_abbrev=False, help="list models and parameters")
     models.set_defaults(command=_models)
     return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"a number of at least 1 is needed, not {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -54,8 +54,11 @@ def _value(variable: VariableEntity, given: Given, store: FileStore) -> Any:
             return given if isinstance(given, bool) else str(given).lower() in {"true", "1", "yes"}
         case VariableEntityType.JSON_OBJECT:
             return _json_object(variable, given)
-        case _:
+        case _ if not isinstance(given, Path | list):
             return _text(variable, str(given))
+        case _:
+            msg = f"{variable.variable} in input form is text and takes no file"
+            raise InputError(msg)
 
 
 _EMPTY: Mapping[VariableEntityType, object] = {

@@ -4,6 +4,7 @@ The host reads each card on its own, so every card repeats label, type and help 
 only what is particular to the model (`name`, `default`, `min`, `max`, `options` ...); this command writes the rest.
 """
 
+import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,12 +43,23 @@ def _tidy(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _wanted(path: Path, text: str) -> str:
+    try:
+        return rendered(yaml.safe_load(text), path.parent.name)
+    except yaml.YAMLError as error:
+        sys.exit(f"{path} is not YAML: {error}")
+    except KeyError as error:
+        sys.exit(f"{path}: there is no {error}; a parameter needs a rule in the vocabulary or in its backend")
+
+
 def main() -> int:
-    check = "--check" in sys.argv[1:]
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--check", action="store_true", help="write nothing; fail when a card is stale")
+    check = options.parse_args().check
     stale: list[Path] = []
     for path in sorted(CARDS.glob("*/*.yaml")):
         text = path.read_text("utf-8")
-        wanted = rendered(yaml.safe_load(text), path.parent.name)
+        wanted = _wanted(path, text)
         if wanted != text:
             stale.append(path)
             if not check:

@@ -58,6 +58,7 @@ def faults(root: Path) -> Iterator[str]:
         provider = _yaml(root / source)
         yield from _provider_faults(root, provider, manifest, files)
     yield from _content_faults(root, files)
+    yield from untracked_faults(root, files)
     yield from _requirements_faults(root)
 
 
@@ -160,6 +161,16 @@ def _content_faults(root: Path, files: list[Path]) -> Iterator[str]:
         yield "README.md holds CJK characters; translations live in readme/"
 
 
+def untracked_faults(root: Path, files: list[Path]) -> Iterator[str]:
+    """A stray file may hold a key. Where there is no repository, nothing is known and nothing said."""
+    if not (root / ".git").exists():
+        return
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout  # noqa: S603 -- our own arguments
+    tracked = {Path(name) for name in listed.split("\0")}
+    yield from (f"{path} is not under version control: add it or remove it" for path in files if path not in tracked)
+
+
 def _requirements_faults(root: Path) -> Iterator[str]:
     if requirements(root) != (root / "requirements.txt").read_text("utf-8"):
         yield "requirements.txt is not what the lock says: run `uv run python -m tools.package --requirements`"
@@ -197,7 +208,10 @@ def _asset(name: str, files: list[Path]) -> bool:
 
 
 def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text("utf-8"))
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        sys.exit(f"{path} is not YAML: {error}")
 
 
 def main() -> int:

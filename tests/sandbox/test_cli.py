@@ -93,6 +93,10 @@ def test_invoke_prints_the_plugins_sentence_as_it_is(run: Run) -> None:
         (["invoke", "--model", "job", "--prompt", "a", "--seed", "x"], "--seed takes a value of type int, not 'x'"),
         (["invoke", "--model", "job", "--prompt", "a", "--image", "no.png"], "there is no file no.png"),
         (["invoke", "--model", "job", "--prompt", "a", "stray"], "'stray' is neither an option"),
+        (
+            ["run", "workflows/text_to_image.yml", "-i", "prompt=@a.png"],
+            "prompt in input form is text and takes no file",
+        ),
         (["run", "missing.yml"], "missing.yml cannot be read"),
         (["check", "--credentials", "missing.json"], "there is no credentials file missing.json"),
     ],
