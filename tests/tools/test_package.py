@@ -1,9 +1,94 @@
-"""The package: what would be packed, and what must not be."""
+"""The package check: what the host's decoder would stumble over is a sentence, and what must stay out stays out."""
 
+import shutil
 import subprocess
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
-from tools.package import untracked_faults
+import pytest
+
+from tools.package import ROOT, faults, glob_like_the_daemon, packed_files, untracked_faults, write_package
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of what the package would hold."""
+    for path in packed_files(ROOT):
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, target)
+    return tmp_path
+
+
+def replace(root: Path, path: str, old: str, new: str) -> None:
+    text = (root / path).read_text("utf-8")
+    assert old in text
+    (root / path).write_text(text.replace(old, new), "utf-8")
+
+
+def test_the_package_as_it_stands_has_no_fault() -> None:
+    assert [fault for fault in faults(ROOT) if "version control" not in fault] == []
+
+
+def test_development_stays_out() -> None:
+    packed = packed_files(ROOT)
+    outside = {"tests", "sandbox", "benchmarks", "tools", "workflows", ".venv", ".git", ".ci"}
+    assert not [path for path in packed if path.parts[0] in outside or "__pycache__" in path.parts]
+    assert {Path("main.py"), Path("manifest.yaml"), Path("uv.lock"), Path("requirements.txt")} <= set(packed)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda root: (root / "_assets/icon_dark.svg").unlink(), "icon_dark names no packed file in _assets/"),
+        (
+            lambda root: replace(root, "manifest.yaml", "version: 0.1.0", "version: 0.2.0"),
+            "the versions in manifest.yaml",
+        ),
+        (lambda root: replace(root, "manifest.yaml", "author: imagegen", "author: Image Gen"), "author has characters"),
+        (lambda root: replace(root, "manifest.yaml", "- design", "- pictures"), "unknown tags ['pictures']"),
+        (lambda root: (root / "PRIVACY.md").write_text(""), "privacy names no file with text"),
+        (
+            lambda root: (root / "models/llm/preview/preview.yaml").unlink(),
+            "_position.yaml and the cards differ in ['preview']",
+        ),
+        (
+            lambda root: (root / "models/llm/preview/preview.yaml").rename(root / "models/llm/preview/other.yaml"),
+            "the file is not named after its model",
+        ),
+        (
+            lambda root: replace(root, "models/llm/preview/preview.yaml", "- polling\n", ""),
+            "polling and structured-output must be declared",
+        ),
+        (lambda root: (root / "README.md").write_text("图像"), "README.md holds CJK characters"),
+        (lambda root: (root / "LICENSE").unlink(), "LICENSE is not packed"),
+        (lambda root: (root / "big.bin").write_bytes(bytes(16 * 1024 * 1024)), "the package unpacks to"),
+        (
+            lambda root: (root / "requirements.txt").write_text("requests\n"),
+            "requirements.txt is not what the lock says",
+        ),
+    ],
+)
+def test_a_fault_is_a_sentence(tree: Path, spoil: Callable[[Path], object], sentence: str) -> None:
+    spoil(tree)
+    found = "\n".join(faults(tree))
+    assert sentence in (found or "no fault")
+
+
+def test_the_glob_is_the_daemons() -> None:
+    files = [Path("models/llm/a.yaml"), Path("models/llm/x/b.yaml"), Path("models/llm/x/y/c.yaml")]
+    assert glob_like_the_daemon("models/llm/*/*.yaml", files) == [Path("models/llm/x/b.yaml")]
+    assert glob_like_the_daemon("models/llm/*.yaml", files) == [Path("models/llm/a.yaml")]
+
+
+def test_the_same_tree_gives_the_same_package(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.difypkg", tmp_path / "b.difypkg"
+    assert write_package(ROOT, first) == write_package(ROOT, second)
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as package:
+        assert package.testzip() is None
+        assert [Path(name) for name in package.namelist()] == packed_files(ROOT)
 
 
 def test_a_stray_file_is_not_packed_by_accident(tmp_path: Path) -> None:
