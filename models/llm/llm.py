@@ -95,6 +95,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
         try:
             with host_errors(credentials):
                 backend = registry.bind(model, credentials)
+                backend.require_access()  # a field may have been emptied while the job ran
                 return _polled(backend, polling.check(backend, plugin_state))
         except InvokeError as error:
             return _failed(error)
@@ -172,15 +173,16 @@ def _told(
 ) -> Generator[LLMResultChunk, None, None]:
     """Progress as reasoning text while the job runs, then the answer."""
     with host_errors(credentials):
-        yield _text_chunk(backend.model.name, "<think>\n")
-        steps = narrated(backend, request)
+        steps, opening, closing = narrated(backend, request), "<think>\n", ""
         while True:
             try:
-                yield _text_chunk(backend.model.name, f"{next(steps)}\n")
+                yield _text_chunk(backend.model.name, f"{opening}{next(steps)}\n")
             except StopIteration as end:
                 result = end.value
                 break
-        yield _text_chunk(backend.model.name, "</think>\n")
+            opening, closing = "", "</think>\n"
+        if closing:
+            yield _text_chunk(backend.model.name, closing)
         yield from _chunks(backend, _finished(backend, request, result, started))
 
 

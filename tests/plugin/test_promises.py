@@ -158,6 +158,21 @@ def test_a_streaming_caller_gets_one_picture_per_line(plugin: Host, stability: F
     assert [chunk.delta.usage is not None for chunk in reply.chunks] == [False, False, True]
 
 
+def test_a_stream_tells_progress_as_thoughts_where_there_is_any(plugin: Host) -> None:
+    slow: dict[str, JsonValue] = {"details": True, "simulate_seconds": 0.5}
+    told = plugin.invoke("preview", {}, [user("a fox --size 128x128")], slow, stream=True).text
+    assert told.startswith("<think>\nstep ")
+    assert '\n</think>\n{"model": "preview"' in told
+    at_once = plugin.invoke("preview", {}, [user("a fox --size 128x128")], {"details": True}, stream=True).text
+    assert at_once.startswith('{"model": "preview"')
+
+
+def test_a_key_that_was_removed_while_a_job_ran_is_asked_for_by_name(plugin: Host) -> None:
+    reply = plugin.check_polling("qwen-image-plus", {}, {"job": {"id": "x"}})
+    assert reply.status == "failed"
+    assert "Fill `dashscope_api_key` in the provider's settings" in (reply.error or "")
+
+
 def test_many_users_at_once_get_their_own_answers(plugin: Host, stability: FakeStability) -> None:
     seeds: dict[int, str] = {}
 
