@@ -8,10 +8,12 @@ from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
 from dify_plugin.interfaces import model as host
 
 from models.backends.base import Backend
+from models.backends.errors import BadRequest
 from models.backends.registry import BACKENDS
 from models.catalog import cards
 from models.host_errors import host_errors, logger
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
+from models.policy import EditPolicy
 
 
 class ImageGenerationProvider(host.ModelProvider):
@@ -24,8 +26,12 @@ class ImageGenerationProvider(host.ModelProvider):
         """Probe every service whose fields are filled, at the same time, without generating or spending anything.
 
         An empty form is fine: it unlocks the preview model. Raises CredentialsValidateFailedError with one sentence per
-        service that failed, naming the field to mend.
+        service that failed, naming the field to mend, and for editing rules that cannot be read.
         """
+        try:
+            EditPolicy.read(credentials)
+        except BadRequest as error:
+            raise CredentialsValidateFailedError(str(error)) from None
         probes = [gevent.spawn(_fault, backend, credentials) for backend in _filled(credentials)]
         gevent.joinall(probes)
         faults = [probe.get() for probe in probes]
@@ -40,7 +46,7 @@ def _filled(credentials: Mapping[str, Any]) -> list[type[Backend]]:
         for backend in BACKENDS.values()
         if backend.prefix
         and any(
-            credentials.get(f"{backend.prefix}_{name}")
+            str(credentials.get(f"{backend.prefix}_{name}") or "").strip()
             for name in {*backend.required, "api_key", "username", "password"}
         )
     ]

@@ -106,6 +106,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
             with host_errors(credentials):
                 backend = registry.bind(model, credentials)
                 backend.require_access()
+                policy.EditPolicy.read(credentials)
                 for sentence in backend.check_access():
                     logger.info("%s: %s", model, sentence)
         except InvokeError as error:

@@ -439,6 +439,12 @@ def test_nothing_sent_is_sent_again(studio: FakeModelStudio, clock: FakeClock) -
     assert len(clock.pauses) == 2
 
 
+def test_an_address_where_nothing_is_names_its_field(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("generate", 404, "Not Found", "text/plain")
+    error = failed(studio, clock)
+    assert error.next_step == "Check `dashscope_base_url` in the provider's settings: it must end in /api/v1"
+
+
 def test_html_of_a_gateway_is_never_the_message(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("generate", 502, "<html>Bad Gateway</html>", "text/html", times=9)
     error = failed(studio, clock)

@@ -109,6 +109,20 @@ def test_an_empty_form_may_be_saved(plugin: Host) -> None:
     plugin.validate_provider_credentials({})
 
 
+def test_a_form_with_nothing_but_blanks_is_empty(plugin: Host) -> None:
+    plugin.validate_provider_credentials({"stability_api_key": "  ", "comfyui_base_url": " "})
+
+
+def test_editing_rules_that_cannot_be_read_are_not_saved(plugin: Host) -> None:
+    """Saved, they would fail every request afterwards."""
+    sentence = "The setting `edit_max_input_mb` cannot be 'lots'"
+    with pytest.raises(PluginError, match=sentence):
+        plugin.validate_provider_credentials({"edit_max_input_mb": "lots"})
+    own: dict[str, JsonValue] = {"backend": "comfyui", "base_url": "http://127.0.0.1:9", "edit_max_input_mb": "lots"}
+    with pytest.raises(PluginError, match=sentence):
+        plugin.validate_model_credentials("mine", own)
+
+
 def test_a_form_is_refused_with_a_sentence_for_each_service_that_fails(plugin: Host, stability: FakeStability) -> None:
     form = {**credentials(stability), "stability_api_key": "sk-wrong", "comfyui_base_url": "http://127.0.0.1:9"}
     with pytest.raises(PluginError) as refusal:

@@ -53,7 +53,16 @@ def explain(asked: Asked, reply: Reply) -> Explanation:
     if failure.code:
         return explain_failure(asked, failure, reply.status)
     plain = plain_explanation(reply)
-    return replace(plain, next_step=key_advice(asked.account)) if reply.status == HTTPStatus.UNAUTHORIZED else plain
+    match reply.status:
+        case HTTPStatus.UNAUTHORIZED:
+            return replace(plain, next_step=key_advice(asked.account))
+        case HTTPStatus.NOT_FOUND:
+            access = asked.account.access
+            return replace(
+                plain, next_step=f"Check `{access.field('base_url')}` {access.place}: it must end in /api/v1"
+            )
+        case _:
+            return plain
 
 
 def explain_failure(asked: Asked, failure: Failure, status: int) -> Explanation:
