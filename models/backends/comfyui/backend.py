@@ -10,22 +10,22 @@ from models.backends.base import Capabilities, Job, JobBackend, Model, Running, 
 from models.backends.comfyui.client import TITLE, connect
 from models.backends.comfyui.definitions import Definitions
 from models.backends.comfyui.events import Progress
-from models.backends.comfyui.explain import explained
-from models.backends.comfyui.fill import Filled
-from models.backends.comfyui.graph import Graph, RawGraph
+from models.backends.comfyui.graph.explain import explained
+from models.backends.comfyui.graph.fill import Filled
+from models.backends.comfyui.graph.graph import Graph, RawGraph
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.own_rules import EXTRA_RULES
+from models.backends.comfyui.graph.source import read_source
+from models.backends.comfyui.graph.workflow import NeedsObjectInfo, Workflow
 from models.backends.comfyui.listening import Ears, Opener
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.own_rules import EXTRA_RULES
 from models.backends.comfyui.packages import package_of
 from models.backends.comfyui.shipped import Shipped
 from models.backends.comfyui.socket import open_socket
-from models.backends.comfyui.source import read_source
 from models.backends.comfyui.state import Change, JobState, secrets_of
 from models.backends.comfyui.tracking import LOOK_SECONDS, Made, Tracker
 from models.backends.comfyui.uploads import upload, upload_mask
 from models.backends.comfyui.variants import EMBED_WORKFLOW, Pasted, Variants, capabilities_of
 from models.backends.comfyui.waiting import Wait
-from models.backends.comfyui.workflow import NeedsObjectInfo, Workflow
 from models.backends.errors import BadRequest
 from models.clock import Clock, Deadline
 from models.parameters import Rule

@@ -12,8 +12,8 @@ from gevent.pool import Pool
 from pydantic import JsonValue
 
 from models.backends.comfyui.client import Server
+from models.backends.comfyui.graph.object_info import ObjectInfo
 from models.backends.comfyui.memory import Memory
-from models.backends.comfyui.object_info import ObjectInfo
 from models.backends.errors import ImageError
 from models.clock import Deadline
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.backends.comfyui.graph import Graph, Node, RawGraph
+from models.backends.comfyui.graph.graph import Graph, Node, RawGraph
 from models.backends.comfyui.packages import package_of
 from models.backends.comfyui.wire import INTERRUPTED, Accepted, Fault, NodeFaults, Refused, RunError
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable

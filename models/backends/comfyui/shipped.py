@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest, unsupported
 from models.request import ImageRequest
 

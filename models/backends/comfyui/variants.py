@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.backends.base import Capabilities
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.workflow import Workflow
 from models.parameters import Rule, Text
 from models.request import ImageRequest
 

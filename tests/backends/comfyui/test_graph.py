@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from models.backends.comfyui.graph import Graph, Link, as_link, natural
-from models.backends.comfyui.source import read_source
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.graph import Graph, Link, as_link, natural
+from models.backends.comfyui.graph.source import read_source
+from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
 from tests.fakes import picture

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backends.comfyui.fill import SEED_LIMIT
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.fill import SEED_LIMIT
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from models.request import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import recorded_info, text_of, workflow

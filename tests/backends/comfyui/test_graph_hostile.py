@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backends.comfyui.convert import convert
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.convert import convert
+from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from models.request import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of

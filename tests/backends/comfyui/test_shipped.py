@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.backends.comfyui.backend import ComfyUIBackend
-from models.backends.comfyui.graph import as_link
-from models.backends.comfyui.object_info import InputSpec, ObjectInfo
+from models.backends.comfyui.graph.graph import as_link
+from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
 from models.backends.comfyui.shipped import WORKFLOWS, Shipped, load_shipped
 from models.backends.errors import BadRequest
 from models.catalog import cards

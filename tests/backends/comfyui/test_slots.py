@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from models.backends.comfyui.graph import Target
-from models.backends.comfyui.slots import STANDARD
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.graph import Target
+from models.backends.comfyui.graph.slots import STANDARD
+from models.backends.comfyui.graph.workflow import Workflow
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of, workflow
 
 NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("*.api.json"))

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.workflow import Workflow
 from models.parameters import RULES, Rule, read_values
 from tests.backends.comfyui.graphs import recorded_info, text_of, workflow
 from tests.backends.comfyui.test_slots import NAMES

@@ -1,7 +1,7 @@
 """Where a workflow ends: the nodes that give results."""
 
-from models.backends.comfyui.graph import Graph, Node, natural
-from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.graph.graph import Graph, Node, natural
+from models.backends.comfyui.graph.object_info import ObjectInfo
 
 _OUTPUT_CLASSES = frozenset({"VHS_VideoCombine", "MaskPreview", "MaskPreview+", "Image Save"})
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from models.backends.comfyui.graph import RawGraph
-from models.backends.comfyui.object_info import DYNAMIC_COMBO, InputSpec, NodeClass, ObjectInfo
-from models.backends.comfyui.source import EXPORT, EditorGraph
+from models.backends.comfyui.graph.graph import RawGraph
+from models.backends.comfyui.graph.object_info import DYNAMIC_COMBO, InputSpec, NodeClass, ObjectInfo
+from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
 
 _MUTED, _BYPASSED = 2, 4

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.backends.comfyui.graph import Graph, Link, Target
-from models.backends.comfyui.kinds import Kind, as_kind, kind_at
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.pictures import MaskSlot
-from models.backends.comfyui.values import value_at
+from models.backends.comfyui.graph.graph import Graph, Link, Target
+from models.backends.comfyui.graph.kinds import Kind, as_kind, kind_at
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.pictures import MaskSlot
+from models.backends.comfyui.graph.values import value_at
 from models.request import ParameterValue
 
 type By = Literal["placeholder", "title", "trace"]

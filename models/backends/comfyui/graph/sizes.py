@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.backends.comfyui.graph import Graph, Link, Node, Target
-from models.backends.comfyui.values import is_number, settle, value_at
+from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.values import is_number, settle, value_at
 
 type Side = Literal["width", "height"]
 

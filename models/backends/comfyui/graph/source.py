@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph import RawGraph
+from models.backends.comfyui.graph.graph import RawGraph
 from models.backends.errors import BadRequest
 
 EXPORT = "In ComfyUI choose Workflow > Export (API) and paste that file's text"

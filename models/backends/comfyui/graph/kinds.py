@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 
-from models.backends.comfyui.files import FILE_INPUTS, STRENGTHS
-from models.backends.comfyui.graph import Graph, Target
-from models.backends.comfyui.object_info import InputSpec, ObjectInfo
-from models.backends.comfyui.values import value_at
+from models.backends.comfyui.graph.files import FILE_INPUTS, STRENGTHS
+from models.backends.comfyui.graph.graph import Graph, Target
+from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
+from models.backends.comfyui.graph.values import value_at
 from models.parameters import RULES, RuleType
 from models.request import ParameterValue
 

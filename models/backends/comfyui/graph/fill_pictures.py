@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from models.backends.comfyui.edits import add_node, inputs_of, insert_after, links, prune, rewire
-from models.backends.comfyui.graph import Graph, Link, RawGraph, Target
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.pictures import LOAD_MASK, MaskSlot
-from models.backends.comfyui.slots import Slots
-from models.backends.comfyui.values import has_placeholder
+from models.backends.comfyui.graph.edits import add_node, inputs_of, insert_after, links, prune, rewire
+from models.backends.comfyui.graph.graph import Graph, Link, RawGraph, Target
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.pictures import LOAD_MASK, MaskSlot
+from models.backends.comfyui.graph.slots import Slots
+from models.backends.comfyui.graph.values import has_placeholder
 from models.backends.errors import BadRequest
 from models.request import InputImage
 

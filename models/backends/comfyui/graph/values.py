@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
 
 type Scalar = str | int | float | bool
 

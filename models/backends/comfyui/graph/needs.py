@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from models.backends.comfyui.files import FILE_INPUTS
-from models.backends.comfyui.graph import Graph, Node
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.values import has_placeholder
+from models.backends.comfyui.graph.files import FILE_INPUTS
+from models.backends.comfyui.graph.graph import Graph, Node
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.values import has_placeholder
 
 _FILE_NAMES = frozenset(FILE_INPUTS) | {"model_name"}
 _SHOWN = 8

@@ -1,10 +1,10 @@
 """The parameter form of a workflow: each slot with its type, the workflow's own value as default, and the server's
 bounds and choices where its definitions are at hand."""
 
-from models.backends.comfyui.graph import Graph
-from models.backends.comfyui.object_info import InputSpec, ObjectInfo
-from models.backends.comfyui.own_rules import DRAFT, own_rule
-from models.backends.comfyui.slots import Slot, Slots
+from models.backends.comfyui.graph.graph import Graph
+from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
+from models.backends.comfyui.graph.own_rules import DRAFT, own_rule
+from models.backends.comfyui.graph.slots import Slot, Slots
 from models.parameters import MAX_SEED, RULES, Rule, Text
 from models.request import ParameterValue
 

@@ -7,10 +7,10 @@ needed (a ControlNet's loader and picture) goes too.
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from models.backends.comfyui.edits import inputs_of, links, rewire
-from models.backends.comfyui.graph import Graph, Link, Node, RawGraph, as_link
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.placeholders import canonical
+from models.backends.comfyui.graph.edits import inputs_of, links, rewire
+from models.backends.comfyui.graph.graph import Graph, Link, Node, RawGraph, as_link
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.placeholders import canonical
 from models.backends.errors import BadRequest
 
 _TITLE = re.compile(r"\s*optional\s*:\s*(?P<name>.+?)\s*", re.IGNORECASE)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph import Link, RawGraph, as_link
+from models.backends.comfyui.graph.graph import Link, RawGraph, as_link
 
 
 def inputs_of(raw: RawGraph, node: str) -> dict[str, JsonValue]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from models.backends.comfyui.graph import Target
-from models.backends.comfyui.workflow import Workflow
+from models.backends.comfyui.graph.graph import Target
+from models.backends.comfyui.graph.workflow import Workflow
 
 
 def explained(workflow: Workflow) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from models.backends.comfyui.graph import Graph, Link, Node, Target
-from models.backends.comfyui.values import settle, value_at
+from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.values import settle, value_at
 
 _ADVANCED = "KSamplerAdvanced"
 

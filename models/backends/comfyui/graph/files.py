@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from models.backends.comfyui.graph import Graph, Node, Target
-from models.backends.comfyui.values import is_number, settle
+from models.backends.comfyui.graph.graph import Graph, Node, Target
+from models.backends.comfyui.graph.values import is_number, settle
 
 # Inputs of loaders and the parameter that they become; `text` inputs name files.
 FILE_INPUTS: Mapping[str, str] = {

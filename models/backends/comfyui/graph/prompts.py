@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.backends.comfyui.graph import Graph, Link, Node, Target
-from models.backends.comfyui.values import has_placeholder, origin, settle, value_at
+from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.values import has_placeholder, origin, settle, value_at
 
 type Side = Literal["positive", "negative"]
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from models.backends.comfyui.graph import Graph, Target
-from models.backends.comfyui.kinds import kind_at, spec_at, typed
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.pictures import LOAD_IMAGE, LOAD_MASK
-from models.backends.comfyui.placeholders import Placeholder, find_placeholders
-from models.backends.comfyui.slots import Slot, slot_at
-from models.backends.comfyui.titles import find_titled
-from models.backends.comfyui.values import has_placeholder, value_at
+from models.backends.comfyui.graph.graph import Graph, Target
+from models.backends.comfyui.graph.kinds import kind_at, spec_at, typed
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.pictures import LOAD_IMAGE, LOAD_MASK
+from models.backends.comfyui.graph.placeholders import Placeholder, find_placeholders
+from models.backends.comfyui.graph.slots import Slot, slot_at
+from models.backends.comfyui.graph.titles import find_titled
+from models.backends.comfyui.graph.values import has_placeholder, value_at
 from models.request import ParameterValue
 
 

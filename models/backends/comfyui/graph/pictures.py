@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph import Graph, Node, Target, natural
-from models.backends.comfyui.object_info import ObjectInfo
+from models.backends.comfyui.graph.graph import Graph, Node, Target, natural
+from models.backends.comfyui.graph.object_info import ObjectInfo
 
 LOAD_IMAGE = "LoadImage"
 LOAD_MASK = "LoadImageMask"

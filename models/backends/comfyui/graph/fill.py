@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.edits import inputs_of, insert_after
-from models.backends.comfyui.fill_pictures import fill_mask, fill_pictures
-from models.backends.comfyui.graph import Graph, RawGraph, Target
-from models.backends.comfyui.kinds import typed
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.optional import leave_out
-from models.backends.comfyui.placeholders import replaced
-from models.backends.comfyui.sizing import wanted_size
-from models.backends.comfyui.slots import MARK_IT, Slots
+from models.backends.comfyui.graph.edits import inputs_of, insert_after
+from models.backends.comfyui.graph.fill_pictures import fill_mask, fill_pictures
+from models.backends.comfyui.graph.graph import Graph, RawGraph, Target
+from models.backends.comfyui.graph.kinds import typed
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.optional import leave_out
+from models.backends.comfyui.graph.placeholders import replaced
+from models.backends.comfyui.graph.sizing import wanted_size
+from models.backends.comfyui.graph.slots import MARK_IT, Slots
 from models.backends.errors import BadRequest
 from models.parameters import RULES
 from models.request import ImageRequest, ParameterValue

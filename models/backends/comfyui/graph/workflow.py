@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from models.backends.comfyui.convert import convert
-from models.backends.comfyui.ends import output_nodes
-from models.backends.comfyui.fill import Filled, fill, require_clear_prompt
-from models.backends.comfyui.finding import find_slots
-from models.backends.comfyui.form import make_form
-from models.backends.comfyui.graph import Graph
-from models.backends.comfyui.needs import Needs, find_needs, lacking
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.optional import leave_out
-from models.backends.comfyui.slots import Slots
-from models.backends.comfyui.source import EXPORT, read_source
+from models.backends.comfyui.graph.convert import convert
+from models.backends.comfyui.graph.ends import output_nodes
+from models.backends.comfyui.graph.fill import Filled, fill, require_clear_prompt
+from models.backends.comfyui.graph.finding import find_slots
+from models.backends.comfyui.graph.form import make_form
+from models.backends.comfyui.graph.graph import Graph
+from models.backends.comfyui.graph.needs import Needs, find_needs, lacking
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.optional import leave_out
+from models.backends.comfyui.graph.slots import Slots
+from models.backends.comfyui.graph.source import EXPORT, read_source
 from models.backends.errors import BadRequest
 from models.parameters import Rule
 from models.request import ImageRequest

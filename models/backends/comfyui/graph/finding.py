@@ -1,13 +1,13 @@
 """The slots of a whole workflow: what its author named, then what following the links finds."""
 
-from models.backends.comfyui.ends import output_nodes
-from models.backends.comfyui.graph import Graph
-from models.backends.comfyui.named import named_slots
-from models.backends.comfyui.object_info import ObjectInfo
-from models.backends.comfyui.pictures import find_pictures
-from models.backends.comfyui.slots import Slots, slot_at
-from models.backends.comfyui.tracing import trace
-from models.backends.comfyui.values import has_placeholder, value_at
+from models.backends.comfyui.graph.ends import output_nodes
+from models.backends.comfyui.graph.graph import Graph
+from models.backends.comfyui.graph.named import named_slots
+from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.pictures import find_pictures
+from models.backends.comfyui.graph.slots import Slots, slot_at
+from models.backends.comfyui.graph.tracing import trace
+from models.backends.comfyui.graph.values import has_placeholder, value_at
 
 
 def find_slots(graph: Graph, info: ObjectInfo | None = None) -> Slots:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from models.backends.comfyui.graph import Graph, Node, Target
-from models.backends.comfyui.pictures import LOAD_IMAGE, LOAD_MASK
-from models.backends.comfyui.placeholders import canonical
+from models.backends.comfyui.graph.graph import Graph, Node, Target
+from models.backends.comfyui.graph.pictures import LOAD_IMAGE, LOAD_MASK
+from models.backends.comfyui.graph.placeholders import canonical
 
 _TITLE = re.compile(r"\s*input\s*:\s*(?P<name>[^.:]+?)\s*(?:\.\s*(?P<input>\S+)\s*)?", re.IGNORECASE)
 _FAVOURED = ("value", "text", "string", "prompt", "seed", "noise_seed")

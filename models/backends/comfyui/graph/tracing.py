@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.backends.comfyui.files import find_files
-from models.backends.comfyui.graph import Graph, Link, Node, Target
-from models.backends.comfyui.prompts import ENCODERS, Found, Side, find_texts
-from models.backends.comfyui.samplers import Sampler, find_samplers, first_samplers
-from models.backends.comfyui.sizes import find_sizes
-from models.backends.comfyui.slots import STANDARD
-from models.backends.comfyui.values import settle, value_at
+from models.backends.comfyui.graph.files import find_files
+from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.prompts import ENCODERS, Found, Side, find_texts
+from models.backends.comfyui.graph.samplers import Sampler, find_samplers, first_samplers
+from models.backends.comfyui.graph.sizes import find_sizes
+from models.backends.comfyui.graph.slots import STANDARD
+from models.backends.comfyui.graph.values import settle, value_at
 from models.parameters import RULES
 
 
