@@ -63,10 +63,11 @@ def check(request: ImageRequest, policy: EditPolicy) -> None:
 def _check_format(image: InputImage, policy: EditPolicy) -> None:
     if image.mime_type not in policy.allowed_formats:
         allowed = ", ".join(_short(mime) for mime in policy.allowed_formats)
+        kind = _short(image.mime_type)
+        # The field replaces the defaults, so that the sentence names the whole list to write.
         raise _forbidden(
-            f"{_name(image)} is a {_short(image.mime_type)} file; only {allowed} may be edited here",
-            FORMATS_FIELD,
-            f"Send it as {allowed}",
+            f"{_name(image)} is a {kind} file; only {allowed} may be edited here",
+            f"Send it as {allowed}, or let the owner write `{allowed}, {kind}` into `{FORMATS_FIELD}` in the settings",
         )
 
 
@@ -75,8 +76,7 @@ def _check_size(image: InputImage, policy: EditPolicy) -> None:
     if policy.max_input_mb and size > policy.max_input_mb:
         raise _forbidden(
             f"{_name(image)} has {size:.1f} MB; at most {policy.max_input_mb:g} MB may be edited here",
-            SIZE_FIELD,
-            "Send a smaller file",
+            _way_out("Send a smaller file", SIZE_FIELD),
         )
 
 
@@ -85,8 +85,7 @@ def _check_length(instruction: str, policy: EditPolicy) -> None:
         raise _forbidden(
             f"The instruction has {len(instruction)} characters; at most {policy.max_instruction_length} are allowed "
             "here",
-            LENGTH_FIELD,
-            "Shorten it",
+            _way_out("Shorten it", LENGTH_FIELD),
         )
 
 
@@ -95,12 +94,17 @@ def _check_words(instruction: str, policy: EditPolicy) -> None:
     for keyword in policy.forbidden_keywords:
         if _pattern(keyword).search(text):
             raise _forbidden(
-                f"The instruction contains “{keyword}”, which is not allowed here", KEYWORDS_FIELD, "Leave it out"
+                f"The instruction contains “{keyword}”, which is not allowed here",
+                _way_out("Leave it out", KEYWORDS_FIELD),
             )
 
 
-def _forbidden(what: str, field: str, way_out: str) -> BadRequest:
-    return BadRequest("The edit was refused", what, f"{way_out}, or let the owner change `{field}` in the settings")
+def _forbidden(what: str, next_step: str) -> BadRequest:
+    return BadRequest("The edit was refused", what, next_step)
+
+
+def _way_out(for_user: str, field: str) -> str:
+    return f"{for_user}, or let the owner change `{field}` in the settings"
 
 
 def _pattern(keyword: str) -> re.Pattern[str]:
@@ -112,8 +116,9 @@ def _pattern(keyword: str) -> re.Pattern[str]:
 
 
 def _folded(text: str) -> str:
-    """Case, full-width letters and white space do not hide a word."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Case, full-width letters, white space and invisible characters do not hide a word."""
+    visible = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return " ".join(visible.casefold().split())
 
 
 def _listed(credentials: Mapping[str, object], field: str) -> tuple[str, ...]:

@@ -41,8 +41,15 @@ def test_another_format_is_refused_by_name_and_setting() -> None:
     gif = InputImage(b"GIF89a", "image/gif", "party.gif")
     assert refusal(edit("turn it", PHOTO, gif)) == (
         "The edit was refused: party.gif is a GIF file; only JPEG, PNG, WEBP may be edited here. "
-        "Send it as JPEG, PNG, WEBP, or let the owner change `edit_allowed_formats` in the settings."
+        "Send it as JPEG, PNG, WEBP, or let the owner write `JPEG, PNG, WEBP, GIF` into "
+        "`edit_allowed_formats` in the settings."
     )
+
+
+def test_the_list_that_a_refusal_names_lets_the_file_through() -> None:
+    photo = InputImage(b"x", "image/heic", "IMG_0001.HEIC")
+    assert "`JPEG, PNG, WEBP, HEIC`" in refusal(edit("turn it", photo))
+    check(edit("turn it", PHOTO, photo), EditPolicy.read({"edit_allowed_formats": "JPEG, PNG, WEBP, HEIC"}))
 
 
 def test_the_owner_chooses_the_formats() -> None:
@@ -78,9 +85,12 @@ def test_an_instruction_above_the_limit_is_refused_with_both_lengths() -> None:
         ("weapon", "add a ｗｅａｐｏｎ"),
         ("C++", "write C++ on the shirt"),
         ("水印", "x水印y"),
+        ("weapon", "add a wea\u200bpon"),
     ],
 )
-def test_forbidden_words_are_found_in_any_case_width_and_spacing(keywords: str, instruction: str) -> None:
+def test_forbidden_words_are_found_in_any_case_width_and_spacing_and_behind_invisible_characters(
+    keywords: str, instruction: str
+) -> None:
     assert "`edit_forbidden_keywords`" in refusal(edit(instruction), edit_forbidden_keywords=keywords)
 
 
