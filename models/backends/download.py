@@ -51,6 +51,20 @@ def download(
     raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the picture's final address")
 
 
+def download_result(
+    url: str, *, attempt: str, clock: Clock, deadline: Deadline, allow_private: bool, next_step: str
+) -> bytes:
+    """The bytes behind an address that a service named for its result.
+
+    Raises ServerUnavailable with `next_step` for an address that is forbidden or answers with a refusal: the user's
+    request was fine. Else as `download`.
+    """
+    try:
+        return download(url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private).body
+    except BadRequest as error:
+        raise ServerUnavailable(error.attempted, error.said, next_step, transient=error.transient) from None
+
+
 def _explain(reply: Reply) -> Explanation:
     """A refusal by a file server is about the address, not about anybody's key; its body is a page for browsers."""
     error = BadRequest if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR else ServerUnavailable

@@ -12,7 +12,8 @@ import responses
 
 from models.backends import registry
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.openai_images.backend import OpenAIImages, resolved, root_of
+from models.backends.openai_images.backend import OpenAIImages, root_of
+from models.backends.openai_images.results import resolved
 from models.request import ImageRequest, InputImage
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.openai_images import FakeOpenAIImages, Fault
@@ -457,9 +458,31 @@ def test_a_public_address_is_fetched_without_the_login_and_kept(
 )
 def test_no_server_makes_us_fetch_a_private_address(generic: OpenAIImages, address: str) -> None:
     answer({"data": [{"url": address}]})
-    with pytest.raises(BadRequest, match="address"):
+    with pytest.raises(ServerUnavailable, match="address"):
         generic.invoke(asked())
     assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_an_expired_address_is_the_services_fault_and_says_how_long_it_was_good(
+    generic: OpenAIImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
+    answer({"data": [{"url": "https://pictures.test/x.png"}]})
+    responses.get("https://pictures.test/x.png", status=403)
+    with pytest.raises(ServerUnavailable, match="HTTP 403") as caught:
+        generic.invoke(asked())
+    assert "keeps pictures for about one hour" in caught.value.next_step
+
+
+@responses.activate
+@pytest.mark.parametrize("broken", [{"b64_json": "%%%"}, {"b64_json": "PGh0bWw+"}, {"url": "http://10.0.0.7/x.png"}])
+def test_a_broken_picture_among_several_costs_only_itself(generic: OpenAIImages, broken: object) -> None:
+    answer({"data": [{"b64_json": B64}, broken]})
+    result = generic.invoke(asked(n=2))
+    assert [made.data for made in result.images] == [PIC]
+    assert "1 of 2 pictures came back." in result.notices
+    assert any(" failed: " in notice for notice in result.notices)
 
 
 def test_the_users_own_host_may_serve_its_pictures_from_another_port(servers: Servers) -> None:

@@ -40,9 +40,10 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A picture of an answer: its bytes, or the address to fetch them from."""
+    """A picture of an answer: its bytes, their base64, or the address to fetch them from."""
 
     data: bytes = b""
+    encoded: str = ""
     address: str = ""
     revised_prompt: str | None = None
 
@@ -51,13 +52,13 @@ def pictures(reply: Reply, attempt: str) -> tuple[list[Found], int | None]:
     """The pictures of a 2xx answer, in order, and the seed where it is reported. Raises ServerUnavailable."""
     if reply.body.startswith(_ZIP):
         return [Found(data) for data in unzipped(reply.body, attempt)], None
-    if is_picture(reply.body):
+    if _is_picture(reply.body):
         return [Found(reply.body)], None
     answer = parse(reply, Answer, attempt=attempt)
-    return [_found(item, attempt) for item in answer.items], answer.seed
+    return [_found(item) for item in answer.items], answer.seed
 
 
-def is_picture(data: bytes) -> bool:
+def _is_picture(data: bytes) -> bool:
     try:
         sniff(data)
     except NotAnImageError:
@@ -65,12 +66,11 @@ def is_picture(data: bytes) -> bool:
     return True
 
 
-def _found(item: Item, attempt: str) -> Found:
-    if item.b64_json:
-        return Found(decoded(item.b64_json, attempt), revised_prompt=item.revised_prompt)
+def _found(item: Item) -> Found:
     address = item.url or ""
-    if address.startswith("data:"):
-        return Found(decoded(address, attempt), revised_prompt=item.revised_prompt)
+    encoded = item.b64_json or (address if address.startswith("data:") else "")
+    if encoded:
+        return Found(encoded=encoded, revised_prompt=item.revised_prompt)
     return Found(address=address, revised_prompt=item.revised_prompt)
 
 

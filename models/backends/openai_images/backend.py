@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
-from urllib.parse import urljoin, urlsplit
 
 from models.backends.base import Backend, Capabilities
-from models.backends.download import download
-from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavailable, unsupported
-from models.backends.http import Service, basic_auth, bearer_auth, join_url, split_userinfo
-from models.backends.openai_images.answer import Found, is_picture, pictures
+from models.backends.errors import AuthorizationFailed, BadRequest, unsupported
+from models.backends.http import Service, basic_auth, bearer_auth, split_userinfo
+from models.backends.made import each
+from models.backends.openai_images.answer import pictures
 from models.backends.openai_images.build import Wire, build
 from models.backends.openai_images.detect import Finding, ask, glance, has_endpoint, hosted, recognise
 from models.backends.openai_images.dialects import AUTO, DIALECTS, OPENAI, Dialect
 from models.backends.openai_images.families import NEWEST_AT_OPENAI, family_of
 from models.backends.openai_images.prepare import prepared
 from models.backends.openai_images.refusals import MISSING_SCOPES, Refusals
+from models.backends.openai_images.results import Fetcher
 from models.backends.openai_images.rules import EXTRA_RULES, rules_for, rules_for_any
 from models.backends.openai_images.server import Server
 from models.backends.openai_images.sizes import written
@@ -29,7 +29,6 @@ from models.clock import Deadline
 from models.parameters import Rule
 from models.request import ImageRequest
 from models.result import GeneratedImage, ImageResult
-from models.sniff import describe
 
 CHECK_SECONDS = 20.0
 _ANY = Capabilities(images=16, mask=True)
@@ -134,11 +133,11 @@ class OpenAIImages(Backend):
         found, told_seed = pictures(reply, attempt)
         if not found and _says_error(reply):
             raise service.failure(attempt, self._refusals(finding).explain_success(reply))
-        images = [
-            self._image(service, item, seed, deadline, attempt)
-            for item, seed in zip(found, _seeds(wire, server, told_seed, len(found)), strict=True)
-        ]
-        return self.result(ready, images, (*wire.notices, *_notices(images, wire, request, server)))
+        seeds = _seeds(wire, server, told_seed, len(found))
+        fetcher = Fetcher(service=service, attempt=attempt, deadline=deadline, kept=server.dialect.urls_expire)
+        made = each(lambda one: fetcher.image(*one), zip(found, seeds, strict=True))
+        missing = made.notices(request.n)
+        return self.result(ready, made.images, (*wire.notices, *_notices(made.images, wire, request, server), *missing))
 
     def _check(self, request: ImageRequest, server: Server) -> None:
         if request.mask is not None and not server.masks:
@@ -165,38 +164,6 @@ class OpenAIImages(Backend):
             form=wire.form if form else None,
             read_timeout=deadline.remaining,  # minutes are normal, and most servers say nothing until they are done
         )
-
-    def _image(
-        self, service: Service, found: Found, seed: int | None, deadline: Deadline, attempt: str
-    ) -> GeneratedImage:
-        data, url = found.data, None
-        if found.address:
-            data, url = self._fetched(service, found.address, deadline, attempt)
-        if not is_picture(data):
-            raise ServerUnavailable(f"{attempt} failed", describe(data), "Try again; if it stays, see the server's log")
-        return GeneratedImage(data, url=url, seed=seed, revised_prompt=found.revised_prompt or None)
-
-    def _fetched(self, service: Service, address: str, deadline: Deadline, attempt: str) -> tuple[bytes, str | None]:
-        """A picture behind an address, and the address where the public can open it.
-
-        The server's own origin is asked with the login, any other without; private addresses only where the user's
-        own base URL is.
-        """
-        url = resolved(service.base_url, address)
-        home, there = urlsplit(service.base_url), urlsplit(url)
-        if (there.scheme, there.netloc) == (home.scheme, home.netloc):
-            path = f"{there.path}?{there.query}" if there.query else there.path
-            own = replace(service, base_url=f"{home.scheme}://{home.netloc}")
-            return own.request("GET", path, attempt=f"{attempt}: fetching the picture", deadline=deadline).body, None
-        at_home = there.hostname == home.hostname
-        fetched = download(
-            url,
-            attempt=f"{attempt}: fetching the picture",
-            clock=self.clock,
-            deadline=deadline,
-            allow_private=at_home,
-        )
-        return fetched.body, None if at_home else url
 
     # The credential form.
 
@@ -257,13 +224,6 @@ class OpenAIImages(Backend):
         return [model.id for model in finding.models] if finding else []
 
 
-def resolved(base_url: str, address: str) -> str:
-    """The absolute address of a picture. A path is below the base: a server knows nothing of the prefix of its proxy."""
-    prefix = urlsplit(base_url).path
-    below = address.startswith("/") and not address.startswith(("//", f"{prefix}/"))
-    return join_url(base_url, address) if prefix and below else urljoin(f"{base_url}/", address)
-
-
 _ENDPOINT = re.compile(r"/v1(/(images|models)(/\w+)?)?$")
 
 
@@ -309,8 +269,6 @@ def _notices(images: Sequence[GeneratedImage], wire: Wire, request: ImageRequest
     if wire.size and made:
         sizes = ", ".join(written(size) for size in sorted(made))
         notices.append(f"The server was asked for {written(wire.size)} and made {sizes}.")
-    if len(images) < request.n:
-        notices.append(f"{len(images)} of {request.n} pictures came back.")
     if server.dialect.urls_expire and any(image.url for image in images):
         notices.append(f"The public address of the picture works for {server.dialect.urls_expire}.")
     return notices

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
+from models.backends.made import Made
 from models.backends.qwen_image.account import REGIONS, Account, read_account
 from models.backends.qwen_image.build import MAX_SEED, Call, checked_seed, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.facts import BACKEND, JobApi, facts_for, family_of, is_known
 from models.backends.qwen_image.pictures import fitted
 from models.backends.qwen_image.refusals import Asked
-from models.backends.qwen_image.results import Fetcher, Made, price_of
+from models.backends.qwen_image.results import EXPIRY, Fetcher, price_of
 from models.backends.qwen_image.rules import EXTRA_RULES
 from models.backends.qwen_image.wire import Failure, Output
 from models.catalog import card_for, cards
@@ -189,9 +190,9 @@ class QwenImage(JobBackend):
         return Made(failures=tuple(failed)) + fetcher.fetch_all(named, seed=seed, deadline=deadline)
 
     def _result(self, client: ModelStudio, request: ImageRequest, made: Made, input_images: int) -> ImageResult:
-        notices = list(made.notices(request.n))
+        missing = made.notices(request.n)
         price = price_of(self.facts.prices.get(client.asked.account.region or ""), made.images, input_images)
-        return self.result(request, made.images, notices, price)
+        return self.result(request, made.images, (EXPIRY, *missing), price)
 
     def _client(self) -> ModelStudio:
         account = read_account(self.model.access)

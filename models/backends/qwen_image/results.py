@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import urlsplit
 
-from models.backends.download import download, is_public
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.download import download_result, is_public
+from models.backends.errors import ServerUnavailable
+from models.backends.made import Made, each
 from models.backends.qwen_image.facts import Prices
 from models.backends.qwen_image.wire import Picture
 from models.clock import Clock, Deadline
@@ -16,28 +17,6 @@ from models.sniff import NotAnImageError, sniff
 EXPIRY = "The address in `image_url` is public and expires 24 hours after the picture was made."
 LARGEST_1K = 2_250_000  # pixels; a larger picture is billed as 2K
 _ATTEMPT = "Downloading the picture from Model Studio"
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What came of a request so far: the pictures, and why others are missing."""
-
-    images: tuple[GeneratedImage, ...] = ()
-    failures: tuple[ImageError, ...] = ()
-
-    def __add__(self, other: "Made") -> "Made":
-        return Made(self.images + other.images, self.failures + other.failures)
-
-    def notices(self, asked: int) -> Iterable[str]:
-        """What the user must know about the pictures. Raises the first failure where there is no picture at all."""
-        if not self.images:
-            if self.failures:
-                raise self.failures[0]
-            return
-        yield EXPIRY
-        if len(self.images) < asked:
-            yield f"{len(self.images)} of {asked} pictures came back."
-        yield from dict.fromkeys(str(failure) for failure in self.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +32,25 @@ class Fetcher:
 
     def fetch_all(self, pictures: Sequence[Picture], *, seed: int, deadline: Deadline) -> Made:
         """Every picture that can be had, and the failures of the rest. Raises nothing of its own."""
-        made = Made()
-        for picture in pictures:
-            try:
-                made += Made(images=(self._fetch(picture, seed, deadline),))
-            except ImageError as error:
-                made += Made(failures=(error,))
-        return made
+        return each(lambda picture: self._fetch(picture, seed, deadline), pictures)
 
     def _fetch(self, picture: Picture, seed: int, deadline: Deadline) -> GeneratedImage:
         private = not is_public(urlsplit(self.base_url).hostname or "")
         if not private and urlsplit(picture.url).scheme != "https":
             raise ServerUnavailable(f"{_ATTEMPT} failed", "its address does not begin with https://", "Try again")
+        data = download_result(
+            picture.url,
+            attempt=_ATTEMPT,
+            clock=self.clock,
+            deadline=deadline,
+            allow_private=private,
+            next_step="Generate it again: the service keeps pictures for 24 hours",
+        )
         try:
-            reply = download(picture.url, attempt=_ATTEMPT, clock=self.clock, deadline=deadline, allow_private=private)
-            sniff(reply.body)
-        except BadRequest as error:
-            # The address is the service's, not the user's: the request was fine.
-            next_step = "Generate it again: the service keeps pictures for 24 hours"
-            raise ServerUnavailable(error.attempted, error.said, next_step, transient=error.transient) from None
+            sniff(data)
         except NotAnImageError as error:
             raise ServerUnavailable(f"{_ATTEMPT} failed", str(error), "Try again") from None
-        return GeneratedImage(reply.body, url=picture.url, seed=seed, revised_prompt=picture.actual_prompt)
+        return GeneratedImage(data, url=picture.url, seed=seed, revised_prompt=picture.actual_prompt)
 
 
 def price_of(prices: Prices | None, images: Iterable[GeneratedImage], input_images: int) -> Price | None:
