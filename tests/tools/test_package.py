@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from models.catalog import cards
+from sandbox import Host, user
 from tools.package import ROOT, faults, glob_like_the_daemon, packed_files, untracked_faults, write_package
 
 
@@ -103,3 +105,15 @@ def test_a_stray_file_is_not_packed_by_accident(tmp_path: Path) -> None:
 
 def test_outside_a_repository_nothing_is_said(tmp_path: Path) -> None:
     assert list(untracked_faults(tmp_path, [Path("main.py")])) == []
+
+
+def test_the_packed_plugin_runs_by_itself(tmp_path: Path) -> None:
+    """Nothing that the process reads was left out of the package."""
+    write_package(ROOT, tmp_path / "plugin.difypkg")
+    with zipfile.ZipFile(tmp_path / "plugin.difypkg") as package:
+        package.extractall(tmp_path / "plugin")
+    with Host(plugin_dir=tmp_path / "plugin") as host:
+        reply = host.invoke("preview", {}, [user("一只红狐狸 --size 256x256")])
+        assert len(reply.images) == 1
+        for model in cards():
+            assert host.model_schema(model, {})
