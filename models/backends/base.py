@@ -108,6 +108,13 @@ class Backend(ABC):
         """The parameters of the bound model. Fast and never raises: the host asks often and shows nothing otherwise."""
         return self.model.card.rules if self.model.card else ()
 
+    def form(self) -> tuple[Rule, ...]:
+        """`rules` as a customizable model's form shows them: with the choices that a server offers at the moment.
+
+        A choice that is not offered may still be asked for in a directive or by a variable. Fast and never raises.
+        """
+        return self.rules()
+
     def known_models(self) -> Sequence[str]:
         """The model names that can be asked for, for the message about an unknown one."""
         return ()

@@ -127,7 +127,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
         """The form of a model that the user added. The host asks often: it never raises and never waits long."""
         try:
             backend = registry.bind(model, credentials)
-            rules, vision = backend.rules(), backend.capabilities.images > 0
+            rules, vision = backend.form(), backend.capabilities.images > 0
         except Exception:  # noqa: BLE001 -- a form without live choices is better than no model at all
             logger.warning("the form of %s could not be made; only the common parameters are shown", model)
             rules, vision = registry.COMMON_RULES, True

@@ -111,6 +111,8 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
         "hr_scale": 1.5,
         "hr_upscaler": "R-ESRGAN 4x+",
         "hr_second_pass_steps": 10,
+        "hr_cfg": 5.5,
+        "hr_distilled_cfg": 3.5,
         "hr_additional_modules": ["Use same choices"],
     }
 
@@ -161,6 +163,21 @@ def test_a_large_picture_is_repainted_at_one_megapixel_and_told() -> None:
     )
 
 
+def test_a_picture_off_the_grid_is_told() -> None:
+    request = wish(images=(shown(135, 97),))
+    built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
+    assert (built.body.width, built.body.height) == (136, 96)
+    assert built.notices == ("The picture of 135×97 is repainted at 136×96; set width and height for another size",)
+
+
+def test_pictures_of_other_shapes_than_the_first_are_told() -> None:
+    request = wish(images=(shown(64, 64), shown(64, 64), shown(128, 64)))
+    built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
+    assert built.notices == (
+        "All pictures are repainted at 64×64, as `resize_mode` says; send them one at a time to keep their shapes",
+    )
+
+
 def test_a_photo_is_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -179,6 +196,46 @@ def test_a_mask_starts_from_what_is_there_unless_told_otherwise() -> None:
     told = body(wish(images=(shown(),), mask=black_and_white("mask.png")), inpaint_fill="latent nothing")
     assert (made["inpainting_fill"], made["inpaint_full_res"], told["inpainting_fill"]) == (1, False, 3)
     assert opened(made["mask"]).mode == "L"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (100, 300)])
+def test_a_mask_of_another_size_covers_the_same_part_of_the_picture(size: tuple[int, int]) -> None:
+    drawn = Image.new("L", size, 0)
+    drawn.paste(255, (0, 0, size[0] // 2, size[1]))  # the left half shall be painted anew
+    out = io.BytesIO()
+    drawn.save(out, "PNG")
+    made = body(wish(images=(shown(200, 120),), mask=InputImage(out.getvalue(), "image/png", "mask.png")))
+    mask = opened(made["mask"])
+    assert mask.size == opened(made["init_images"][0]).size
+    assert [mask.getpixel(at) for at in ((0, 0), (90, 119), (110, 0), (199, 119))] == [255, 255, 0, 0]
+
+
+def test_erased_parts_become_white_in_the_mask_and_in_the_picture() -> None:
+    erased = Image.new("RGBA", (64, 64), (200, 30, 30, 255))
+    erased.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    out = io.BytesIO()
+    erased.save(out, "PNG")
+    photo = InputImage(out.getvalue(), "image/png", "fox.png")
+    made = body(wish(images=(photo,), mask=alpha_mask(photo)))
+    mask, picture_sent = opened(made["mask"]), opened(made["init_images"][0])
+    assert [mask.getpixel(at) for at in ((10, 30), (50, 30))] == [255, 0]
+    assert [picture_sent.getpixel(at) for at in ((10, 30), (50, 30))] == [(255, 255, 255), (200, 30, 30)]
+
+
+def test_outpainting_keeps_the_picture_and_tells_what_the_grid_adds() -> None:
+    request, options = wish(images=(shown(1024, 1024),)), Options(outpaint_right=255)
+    inputs = sort_inputs(request, options)
+    sent = build(request, options, inputs, NOTHING).body
+    assert (sent.width, sent.height) == (1280, 1024)
+    assert inputs.notices == ("The size 1279×1024 became 1280×1024: the WebUI paints multiples of 8 pixels from 64 on",)
+
+
+def test_a_photo_too_large_for_a_gpu_is_made_smaller_before_it_is_extended() -> None:
+    request, options = wish(images=(shown(2048, 2048),)), Options(outpaint_up=64)
+    inputs = sort_inputs(request, options)
+    sent = build(request, options, inputs, NOTHING).body
+    assert (sent.width, sent.height) == (1024, 1088)
+    assert inputs.notices == ("The picture of 2048×2048 was made 1024×1024 before it was extended",)
 
 
 def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
@@ -229,6 +286,8 @@ def test_a_control_picture_gives_the_new_one_its_shape() -> None:
         ({"denoising_strength": 0.5}, {}, "`denoising_strength` was ignored"),
         ({"denoising_strength": 0.5}, {"hires_scale": 2.0}, None),
         ({"images": (shown(),)}, {"hires_scale": 2.0}, "`hires_scale` was ignored"),
+        ({"images": (shown(),), "width": 512}, {"outpaint_up": 64}, "The size was ignored"),
+        ({"images": (shown(),), "aspect_ratio": "16:9"}, {"outpaint_up": 64}, "The size was ignored"),
         ({}, {"hires_upscaler": "Latent"}, "`hires_upscaler` was ignored"),
         ({}, {"hires_upscaler": "Latent", "hires_scale": 1.0}, "`hires_upscaler` was ignored"),
         ({}, {"controlnet_module": "canny"}, "`controlnet_module` was ignored"),
@@ -339,7 +398,12 @@ def test_upscaling_goes_by_factor_or_to_a_size(
     made = dict(build_upscale(shown(), wish(**fields), options, named).body())
     assert made.pop("image")
     assert made == sent
-    assert bool(upscale_notices(options)) == (not options.upscaler)
+    assert bool([*upscale_notices(wish(**fields), options)]) == (not options.upscaler)
+
+
+def test_upscaling_tells_that_it_makes_one_picture_of_each() -> None:
+    told = [*upscale_notices(wish(n=3), Options(upscaler="ESRGAN"))]
+    assert told == ["`n` was ignored: upscaling makes one picture of each input picture"]
 
 
 # --- options ---

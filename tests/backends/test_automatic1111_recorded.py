@@ -235,7 +235,7 @@ def test_every_recorded_progress_is_read(exchange: Exchange) -> None:
 
 
 def test_the_interrupted_job_is_known_by_its_time() -> None:
-    """What `Jobs.was_interrupted` rests on: the mark in the progress carries the time that `info` has."""
+    """What `Jobs.aftermath` rests on: the mark in the progress carries the time that `info` has."""
     job = Info.read(
         parse(one("interrupt-n-iter", "n_iter 3 interrupted in the first").reply, Generated, attempt="").info
     )
@@ -246,7 +246,8 @@ def test_the_interrupted_job_is_known_by_its_time() -> None:
 @pytest.mark.parametrize("scenario", ["info", "forge-info"])
 def test_recorded_settings_are_read(scenario: str) -> None:
     settings = Settings.model_validate_json(one(scenario, "get options").reply.body)
-    assert settings == Settings(sd_vae="Automatic", CLIP_stop_at_last_layers=1)
+    named = "tiny-random-sd15.safetensors" + (" [5582ce9b8e]" if scenario == "info" else "")
+    assert settings == Settings(sd_model_checkpoint=named, sd_vae="Automatic", CLIP_stop_at_last_layers=1)
 
 
 # --- refusals ---

@@ -1,5 +1,6 @@
 """The whole backend against a fake server over real HTTP."""
 
+import base64
 import re
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
+import requests
 
 from models.backends.automatic1111 import Automatic1111, job
 from models.backends.errors import (
@@ -102,6 +104,12 @@ def test_hires_fix_works_on_both(kind: Kind) -> None:
     assert result.images[0].size == (128, 128)
 
 
+def test_the_second_pass_of_forge_is_guided_like_the_first() -> None:
+    with FakeWebUI("forge").run() as fake:
+        result = backend(fake).invoke(wish(cfg_scale=6.5, extra={"hires_scale": 2.0, "infotext": True}))
+    assert "Hires CFG Scale: 6.5" in result.notices[0]
+
+
 def test_the_parameter_text_comes_on_request(webui: FakeWebUI) -> None:
     result = backend(webui).invoke(wish(sampler="Euler", extra={"infotext": True}))
     assert result.notices == ("a fox\nSteps: 2, Sampler: Euler, Schedule type: Automatic",)
@@ -128,6 +136,12 @@ def test_a_checkpoint_is_found_by_every_name_it_has(webui: FakeWebUI, asked: str
         ({"scheduler": "Karas"}, "scheduler 'Karas' on the server. It has: Karras"),
         ({"style_preset": "cinema"}, "style 'cinema' on the server. It has: cinematic"),
         ({"prompt": "a fox <lora:papercut:0.8>"}, "LoRA 'papercut' on the server. It has: paper-cut"),
+        ({"prompt": "a fox <lora:Paper-Cut:0.8>"}, "LoRA 'Paper-Cut' on the server. It has: paper-cut"),
+        ({"prompt": "a fox <lora: paper-cut:0.8>"}, "LoRA ' paper-cut' on the server. It has: paper-cut"),
+        (
+            {"extra": {"adetailer_model": "face.pt", "adetailer_prompt": "<lora:smile:1>"}},
+            "LoRA 'smile' on the server. It has: paper-cut",
+        ),
         ({"extra": {"vae": "best.pt"}}, "VAE 'best.pt' on the server. It has: vae-ft-mse"),
         ({"extra": {"refiner_checkpoint": "gamma"}}, "refiner checkpoint 'gamma' on the server. It has: alpha"),
         (
@@ -225,6 +239,14 @@ def test_a_setting_that_the_server_does_not_put_back_is_told(webui: FakeWebUI) -
     )
     webui.saved_settings |= {"CLIP_stop_at_last_layers"}
     assert backend(webui).invoke(wish(extra={"clip_skip": 3})).notices == ()
+
+
+def test_a_checkpoint_that_the_server_keeps_is_told(webui: FakeWebUI) -> None:
+    webui.saved_settings.clear()
+    (told,) = backend(webui).invoke(wish(checkpoint="beta")).notices
+    assert told.startswith("The server keeps the setting sd_model_checkpoint at beta for everybody (it was alpha)")
+    webui.options["sd_model_checkpoint"] = "beta.safetensors [6265746100]"
+    assert backend(webui).invoke(wish(checkpoint="beta")).notices == ()
 
 
 def test_a_model_that_somebody_else_sets_meanwhile_is_no_success(webui: FakeWebUI) -> None:
@@ -397,14 +419,25 @@ def test_a_job_past_its_deadline_is_interrupted(webui: FakeWebUI, quick_looks: N
 
 def test_a_job_past_its_deadline_in_the_queue_leaves_the_running_one_alone(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
-    other = gevent.spawn(backend(webui).invoke, wish(prompt="other", steps=40, seed=1))
-    gevent.sleep(0.1)
+    other = gevent.spawn(foreign, webui, prompt="other", steps=40, seed=1)
+    _until(lambda: webui.jobs == 1)
     with pytest.raises(ConnectionFailed, match=r"waiting in the server \(In queue: 1/1\)"):
         backend(webui).invoke(wish(prompt="late", steps=500, timeout=0.2))
-    (made,) = other.get().images
-    assert read_picture(made.data) == ("alpha", 1, "other")
+    (made,) = other.get()
+    assert read_picture(made) == ("alpha", 1, "other")
     _until(lambda: webui.asked("/sdapi/v1/interrupt") == 1)
     _until(lambda: len(webui._finished) == 2)
+
+
+def test_a_job_past_its_deadline_before_its_turn_never_reaches_the_server(webui: FakeWebUI, quick_looks: None) -> None:
+    webui.step_seconds = 0.02
+    other = gevent.spawn(backend(webui).invoke, wish(prompt="other", steps=40, seed=1))
+    _until(lambda: webui.jobs == 1)
+    with pytest.raises(ConnectionFailed, match="still waiting for its turn behind other pictures"):
+        backend(webui).invoke(wish(prompt="late", timeout=0.2))
+    (made,) = other.get().images
+    assert read_picture(made.data) == ("alpha", 1, "other")
+    assert (webui.jobs, webui.asked("/sdapi/v1/interrupt")) == (1, 0)
 
 
 def test_nothing_is_interrupted_where_the_server_does_not_tell_whose_job_runs(quick_looks: None) -> None:
@@ -419,8 +452,10 @@ def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) 
     webui.step_seconds = 0.01
     painting = gevent.spawn(_outcome, backend(webui), wish(steps=200, n=n))
     _until(lambda: webui.jobs == 1)
+    waiting = gevent.spawn(backend(webui).invoke, wish(prompt="next"))
     webui.answer("POST", "/sdapi/v1/interrupt", {}, None)
     error = painting.get()
+    assert waiting.get().images, "the next one does not hide the mark, and is not stopped"
     assert isinstance(error, ServerUnavailable)
     assert "interrupted at the server" in str(error)
 
@@ -436,6 +471,12 @@ def test_forty_requests_of_two_tenants_get_their_own_pictures(webui: FakeWebUI, 
     assert webui.most_open <= 12, "the server stalls when its forty threads are taken"
     assert webui.loads <= 8, "pictures of one checkpoint go together"
     assert webui.asked("/sdapi/v1/sd-models") == 2, "one list per tenant"
+
+
+def foreign(fake: FakeWebUI, **body: Any) -> list[bytes]:
+    """Pictures that another client asks for, past the plugin."""
+    answer = requests.post(f"{fake.url}/sdapi/v1/txt2img", json={"width": 64, "height": 64, **body}, timeout=30).json()
+    return [base64.b64decode(image) for image in answer["images"]]
 
 
 def _outcome(bound: Automatic1111, request: ImageRequest) -> object:
@@ -456,8 +497,13 @@ def _until(true: object) -> None:
 def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     told: list[str] = []
-    others = [gevent.spawn(backend(webui).invoke, wish(steps=20)) for _ in range(2)]
-    gevent.sleep(0.05)
+    own = gevent.spawn(backend(webui).invoke, wish(steps=20))
+    _until(lambda: webui.jobs == 1)
+    others: list[gevent.Greenlet[..., Any]] = [
+        own,
+        *(gevent.spawn(foreign, webui, prompt="other", steps=20) for _ in range(2)),
+    ]
+    _until(lambda: len(webui._pending) == 2)
     listened = backend(webui)
     listened.on_progress = lambda running: told.append(running.progress)
     listened.invoke(wish(steps=20))
@@ -503,7 +549,7 @@ def own_model(fake: FakeWebUI, **fields: str) -> Automatic1111:
 
 
 def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -> None:
-    options = {rule.name: rule.options for rule in own_model(webui).rules()}
+    options = {rule.name: rule.options for rule in own_model(webui).form()}
     assert options["checkpoint"] == options["refiner_checkpoint"] == ("alpha", "beta")
     assert options["sampler"] == ("DPM++ 2M", "DPM++ SDE", "Euler a", "Euler", "DDIM")
     assert options["scheduler"] == ("Automatic", "Karras", "SGM Uniform")
@@ -514,15 +560,21 @@ def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -
 
 def test_an_own_model_may_have_the_name_of_the_shipped_one(webui: FakeWebUI) -> None:
     bound = Automatic1111.bind("automatic1111", {"backend": "automatic1111", "base_url": webui.url})
-    assert {rule.name: rule.options for rule in bound.rules()}["checkpoint"] == ("alpha", "beta")
+    assert {rule.name: rule.options for rule in bound.form()}["checkpoint"] == ("alpha", "beta")
 
 
 def test_the_form_works_with_the_server_off_and_asks_it_once() -> None:
     with FakeWebUI().run() as fake:
         bound = own_model(fake)
-    rules = bound.rules()
+    rules = bound.form()
     assert {rule.name: rule.options for rule in rules}["checkpoint"] == ()
-    assert [rule.name for rule in bound.rules()] == [rule.name for rule in rules]
+    assert [rule.name for rule in bound.form()] == [rule.name for rule in rules]
+
+
+def test_saving_an_own_model_checks_its_checkpoint(webui: FakeWebUI) -> None:
+    assert own_model(webui, checkpoint="beta.safetensors").check_access()
+    with pytest.raises(BadRequest, match=r"checkpoint 'betta' on the server\. It has: beta, alpha"):
+        own_model(webui, checkpoint="betta").check_access()
 
 
 def test_the_checkpoint_of_an_own_model_applies_unless_the_node_names_one(webui: FakeWebUI) -> None:

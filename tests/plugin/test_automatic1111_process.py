@@ -228,8 +228,25 @@ def test_an_own_model_shows_what_the_server_has(plugin: Host, webui: FakeWebUI) 
     assert schema is not None
     rules = {rule["name"]: rule for rule in schema["parameter_rules"]}  # type: ignore[call-overload, index, union-attr]
     assert rules["checkpoint"]["options"] == ["alpha", "beta"]  # type: ignore[call-overload, index]
-    made = plugin.invoke("my-webui", own, [user("a fox")], {**SMALL, "seed": 1}).images[0]
+    made = plugin.invoke("my-webui", own, [user("a fox")], {"width": 64, "height": 64, "seed": 1}).images[0]
     assert read_picture(made.data) == ("beta", 1, "a fox")
+    assert webui.bodies("/sdapi/v1/txt2img")[0]["steps"] == 20
+
+
+def test_an_own_model_takes_more_than_its_form_offers(plugin: Host, webui: FakeWebUI) -> None:
+    own: Json = {"backend": "automatic1111", "base_url": webui.url, "username": "dify", "password": MARKER_KEY}
+    plugin.model_schema("my-webui", own)
+    webui.checkpoints = (*webui.checkpoints, "gamma")  # added after the form was shown
+    asked: Json = {
+        **SMALL,
+        "checkpoint": "gamma.safetensors",
+        "sampler": "DPM++ 2M Karras",
+        "style_preset": "cinematic, ink, wash",
+    }
+    with pytest.raises(PluginError, match="It has: ink, wash, cinematic"):
+        plugin.invoke("my-webui", own, [user("a fox")], asked)
+    made = plugin.invoke("my-webui", own, [user("a fox")], {**asked, "style_preset": "ink, wash"}).images[0]
+    assert read_picture(made.data)[0] == "gamma"
 
 
 # --- many at once ---

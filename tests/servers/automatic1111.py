@@ -35,7 +35,7 @@ SCHEDULERS = (("automatic", "Automatic"), ("karras", "Karras"), ("sgm_uniform", 
 UPSCALERS = ("None", "Lanczos", "Nearest", "R-ESRGAN 4x+")
 LATENT_MODES = ("Latent", "Latent (nearest)")
 
-# Fields of the running server's own schema; Forge's three more.
+# Fields of the running server's own schema; Forge's five more.
 _GENERATION = """prompt negative_prompt styles seed subseed subseed_strength seed_resize_from_h seed_resize_from_w
 sampler_name scheduler batch_size n_iter steps cfg_scale width height restore_faces tiling do_not_save_samples
 do_not_save_grid eta denoising_strength s_min_uncond s_churn s_tmax s_tmin s_noise override_settings
@@ -44,7 +44,7 @@ force_task_id sampler_index script_name script_args send_images save_images alwa
 _FIELDS = {
     "txt2img": f"""{_GENERATION} enable_hr firstphase_width firstphase_height hr_scale hr_upscaler
 hr_second_pass_steps hr_resize_x hr_resize_y hr_checkpoint_name hr_sampler_name hr_scheduler hr_prompt
-hr_negative_prompt distilled_cfg_scale hr_additional_modules""",
+hr_negative_prompt hr_cfg hr_distilled_cfg distilled_cfg_scale hr_additional_modules""",
     "img2img": f"""{_GENERATION} init_images resize_mode image_cfg_scale mask mask_blur_x mask_blur_y mask_blur
 mask_round inpainting_fill inpaint_full_res inpaint_full_res_padding inpainting_mask_invert initial_noise_multiplier
 latent_mask include_init_images distilled_cfg_scale""",
@@ -375,6 +375,8 @@ class FakeWebUI:
     def _answer(self, body: dict[str, Any], images: list[bytes], seeds: list[int], clip_skip: int, vae: str) -> Any:
         sampler, scheduler = self._sampling(body)
         details = ", ADetailer model: face" if "adetailer" in (body.get("alwayson_scripts") or {}) else ""
+        if body.get("enable_hr") and self.kind == "forge":
+            details += f", Hires CFG Scale: {body.get('hr_cfg', 1.0)}"
         text = f"{body.get('prompt', '')}\nSteps: {body.get('steps')}, Sampler: {sampler}, Schedule type: {scheduler}{details}"
         info = {
             "prompt": body.get("prompt", ""),

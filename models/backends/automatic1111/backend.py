@@ -16,6 +16,7 @@ from models.backends.automatic1111.explain import START_WITH_API, explain_for
 from models.backends.automatic1111.inputs import Inputs, sort_inputs
 from models.backends.automatic1111.job import Jobs, new_task_id
 from models.backends.automatic1111.lists import ListName, Lists, read_list
+from models.backends.automatic1111.names import find
 from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
 from models.backends.automatic1111.parse import (
     check_checkpoint,
@@ -24,7 +25,6 @@ from models.backends.automatic1111.parse import (
     infotexts,
     interrupted,
     kept_settings,
-    overrides_settings,
     pictures,
 )
 from models.backends.automatic1111.resolve import Resolved, Resolver
@@ -100,15 +100,19 @@ class Automatic1111(Backend):
         if not reply.ok:
             raise self._no_api(service, deadline)
         checkpoints = read_list("checkpoints", reply.body)
+        if self.model.access.checkpoint:
+            find("checkpoint", self.model.access.checkpoint, checkpoints)
         return (f"{recognise(service, deadline).title} with {len(checkpoints)} checkpoints",)
 
     def rules(self) -> tuple[Rule, ...]:
-        """A customizable model's form offers what the server has; while the server is off it takes any name."""
+        """Those of the shipped model, under whatever name; names on the server are checked when they are resolved."""
         card = card_for(self.name, self.name)
-        if card is None or self.model.access.prefix:
-            return card.rules if card else ()
+        return card.rules if card else ()
+
+    def form(self) -> tuple[Rule, ...]:
+        """A customizable model's form offers what the server has; while the server is off it takes any name."""
         lists, deadline = Lists(self._service(), self.model.access), Deadline.after(self.clock, _FORM_SECONDS)
-        return tuple(self._offering(rule, lists, deadline) for rule in card.rules)
+        return tuple(self._offering(rule, lists, deadline) for rule in self.rules())
 
     def _offering(self, rule: Rule, lists: Lists, deadline: Deadline) -> Rule:
         offered = [name.sent for source in _OFFERED.get(rule.name, ()) for name in lists.offered(source, deadline)]
@@ -137,18 +141,18 @@ class Automatic1111(Backend):
 
     def _painted(self, jobs: Jobs, body: Txt2Img | Img2Img, names: Resolved, deadline: Deadline) -> _Painted:
         """Paint, and refuse what somebody interrupted or what another model painted. Raises ImageError."""
-        overrides = overrides_settings(body)
-        before = jobs.settings() if overrides else None
         named = body.model_copy(update={"force_task_id": new_task_id()})
-        checkpoint = names.checkpoint.sent if names.checkpoint else ""
-        reply = jobs.run(generation_path(body), named.body(), deadline, checkpoint=checkpoint)
-        generated = parse(reply, Generated, attempt=_ATTEMPT)
-        info = Info.read(generated.info)
-        after = jobs.aftermath(info.job_timestamp, settings=overrides)
+        overrides = bool(body.override_settings)
+        with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
+            before = jobs.settings() if overrides else None
+            reply = jobs.run(generation_path(body), named.body(), deadline)
+            generated = parse(reply, Generated, attempt=_ATTEMPT)
+            info = Info.read(generated.info)
+            after = jobs.aftermath(info.job_timestamp, settings=overrides)
         if after.interrupted:
             raise interrupted(_ATTEMPT, "the pictures are unfinished")
         check_checkpoint(info, names, _ATTEMPT)
-        return _Painted(generated, info, tuple(kept_settings(before, after.settings, body)))
+        return _Painted(generated, info, tuple(kept_settings(before, after.settings, body, names)))
 
     def _upscale(self, request: ImageRequest, options: Options, inputs: Inputs, deadline: Deadline) -> ImageResult:
         service = self._service()
@@ -157,9 +161,10 @@ class Automatic1111(Backend):
         made = []
         for picture in inputs.pictures:
             body = build_upscale(picture, request, options, upscaler)
-            reply = jobs.run(UPSCALE_PATH, body.body(), deadline)
+            with jobs.turn(deadline):
+                reply = jobs.run(UPSCALE_PATH, body.body(), deadline)
             made.append(GeneratedImage(decoded(parse(reply, Upscaled, attempt=jobs.attempt).image, jobs.attempt)))
-        return self.result(request, made, (*inputs.notices, *upscale_notices(options)))
+        return self.result(request, made, (*inputs.notices, *upscale_notices(request, options)))
 
     def _tell(self, words: str) -> None:
         self.on_progress(Running(words))

@@ -63,6 +63,9 @@ def _hires(request: ImageRequest, options: Options, names: Resolved) -> dict[str
         "hr_scale": options.hires_scale,
         "hr_upscaler": names.hires_upscaler or _HIRES_UPSCALER,
         "hr_second_pass_steps": options.hires_steps,
+        # Forge's own default is a second pass with a CFG scale of 1; the others take the first one's.
+        "hr_cfg": request.cfg_scale,
+        "hr_distilled_cfg": options.distilled_cfg_scale,
         "hr_additional_modules": _SAME_MODULES,
         "denoising_strength": _either(request.denoising_strength, HIRES_DENOISING),
     }
@@ -74,7 +77,8 @@ def _is_on(scale: float | None) -> bool:
 
 def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Mapping[str, object]) -> Built[Img2Img]:
     own = _size_of(inputs.pictures[0])
-    asked = asked_size(request, own.capped)
+    # The canvas of outpainting is painted as it is: what is kept of the picture must neither move nor shrink.
+    asked = own if options.outpaints else asked_size(request, own.capped)
     size = asked.snapped
     body = Img2Img.model_validate(
         {
@@ -88,7 +92,11 @@ def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Ma
             **(_outpainting(request) if options.outpaints else {}),
         }
     )
-    notices = (*size_notices(request, asked, size), *_shrunk(request, own, size), *_unused(request, options, inputs))
+    notices = (
+        *size_notices(request, asked, size),
+        *_resized(request, inputs, size),
+        *_unused(request, options, inputs),
+    )
     return Built(body, notices)
 
 
@@ -196,10 +204,13 @@ def _sides(size: Size) -> dict[str, int]:
     return {"width": size.width, "height": size.height}
 
 
-def _shrunk(request: ImageRequest, own: Size, size: Size) -> tuple[str, ...]:
-    if request.width or request.height or own.capped == own:
-        return ()
-    return (f"The picture of {own} is repainted at {size}; set width and height for another size",)
+def _resized(request: ImageRequest, inputs: Inputs, size: Size) -> Iterator[str]:
+    """What nobody asked for: another size than the picture's own, or that of the first for all others."""
+    first, *others = (_size_of(picture) for picture in inputs.pictures)
+    if first != size and not (request.width or request.height or request.aspect_ratio):
+        yield f"The picture of {first} is repainted at {size}; set width and height for another size"
+    if any(other != first for other in others):
+        yield f"All pictures are repainted at {size}, as `resize_mode` says; send them one at a time to keep their shapes"
 
 
 def _either[T](given: T | None, default: T) -> T:
@@ -209,6 +220,8 @@ def _either[T](given: T | None, default: T) -> T:
 def _unused(request: ImageRequest, options: Options, inputs: Inputs) -> Iterator[str]:
     """What was asked for and has no effect beside the rest of the request."""
     hires = _is_on(options.hires_scale)
+    if options.outpaints and (request.width or request.height or request.aspect_ratio):
+        yield "The size was ignored: outpainting adds its borders to the picture's own"
     if inputs.pictures and hires:
         yield "`hires_scale` was ignored: a picture is repainted at width and height; `upscale_by` enlarges one"
     if not inputs.pictures and request.denoising_strength is not None and not hires:
@@ -241,10 +254,11 @@ def build_upscale(picture: InputImage, request: ImageRequest, options: Options, 
     )
 
 
-def upscale_notices(options: Options) -> tuple[str, ...]:
-    if options.upscaler:
-        return ()
-    return (f"No upscaler was chosen: {DEFAULT_UPSCALER} enlarged the picture without adding detail",)
+def upscale_notices(request: ImageRequest, options: Options) -> Iterator[str]:
+    if not options.upscaler:
+        yield f"No upscaler was chosen: {DEFAULT_UPSCALER} enlarged the picture without adding detail"
+    if request.n > 1:
+        yield "`n` was ignored: upscaling makes one picture of each input picture"
 
 
 def generation_path(body: Generation) -> str:

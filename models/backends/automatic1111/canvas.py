@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops
 
 from models.backends.automatic1111.options import Options
-from models.backends.automatic1111.size import GRID, Size
+from models.backends.automatic1111.size import GRID, Size, off_grid
 from models.images import decode, encode, flatten, in_thread, plain
 from models.request import InputImage
 
@@ -15,10 +15,11 @@ _COLOURLESS = 16  # difference between channels that JPEG makes of grey
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Picture and mask as PNG files; white in the mask is new."""
+    """Picture and mask as PNG files, white in the mask is new; and what the user should know about the size."""
 
     picture: InputImage
     mask: InputImage
+    notices: tuple[str, ...] = ()
 
 
 def looks_like_mask(image: InputImage) -> bool:
@@ -47,19 +48,33 @@ def outpainting(image: InputImage, options: Options) -> Canvas:
 
 
 def _outpainting(image: InputImage, options: Options) -> Canvas:
-    picture = _decoded(image)
-    size = _canvas_size(picture, options)
+    picture, shrunk = _affordable(_decoded(image))
+    asked = _with_borders(picture, options)
+    size = Size(_rounded_up(asked.width), _rounded_up(asked.height))
     canvas = picture.resize((size.width, size.height))
     canvas.paste(picture, (options.outpaint_left, options.outpaint_up))
     mask = Image.new("L", canvas.size, 255)
     mask.paste(0, _kept(picture, options, size))
-    return Canvas(_file(canvas, "canvas"), _file(mask, "mask"))
+    return Canvas(_file(canvas, "canvas"), _file(mask, "mask"), (*shrunk, *off_grid(asked, size)))
 
 
-def _canvas_size(picture: Image.Image, options: Options) -> Size:
-    width = picture.width + options.outpaint_left + options.outpaint_right
-    height = picture.height + options.outpaint_up + options.outpaint_down
-    return Size(-(-width // GRID) * GRID, -(-height // GRID) * GRID)
+def _affordable(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    own = Size(*picture.size)
+    if own.capped == own:
+        return picture, ()
+    small = picture.resize((own.capped.width, own.capped.height), Image.Resampling.LANCZOS)
+    return small, (f"The picture of {own} was made {own.capped} before it was extended",)
+
+
+def _with_borders(picture: Image.Image, options: Options) -> Size:
+    return Size(
+        picture.width + options.outpaint_left + options.outpaint_right,
+        picture.height + options.outpaint_up + options.outpaint_down,
+    )
+
+
+def _rounded_up(side: int) -> int:
+    return -(-side // GRID) * GRID
 
 
 def _kept(picture: Image.Image, options: Options, size: Size) -> tuple[int, int, int, int]:

@@ -1,34 +1,27 @@
 """Who may ask a server next.
 
 The server paints one picture at a time and holds every waiting request open in a pool of 40 threads, in which its other
-answers wait too (AUTOMATIC1111 API, section "progress, queue, interrupt"): so requests queue here.
+answers wait too (AUTOMATIC1111 API, section "progress, queue, interrupt"): so requests queue here. Only until the next
+job begins does it tell whether the last one was interrupted and what it left in the settings: so one at a time.
 """
 
 from weakref import WeakValueDictionary
 
 from gevent.event import Event
 
-OPEN_AT_ONCE = 2
-"""Open generations per server and process: one is painted, the next one is at hand when it ends."""
-
 STREAK = 8
 """Pictures of one checkpoint in a row while requests for another one wait."""
 
 
 class Gate:
-    """Lets OPEN_AT_ONCE requests through: first come, first served, but requests for the checkpoint of the last one go
+    """Lets one request through at a time: first come, first served, but requests for the checkpoint of the last one go
     first, up to STREAK of them, because loading a model takes longer than painting a picture."""
 
     def __init__(self) -> None:
-        self._free = OPEN_AT_ONCE
+        self.closed = False
         self._waiting: list[_Waiter] = []
         self._checkpoint = ""
         self._streak = 0
-
-    @property
-    def closed(self) -> bool:
-        """Whether the next one has to wait."""
-        return self._free == 0
 
     def enter(self, checkpoint: str, *, timeout: float) -> bool:
         """Wait for a turn; False after `timeout` seconds without one. Every turn ends with `leave`."""
@@ -42,17 +35,18 @@ class Gate:
                 self._waiting.remove(waiter)
 
     def leave(self) -> None:
-        self._free += 1
+        self.closed = False
         self._admit()
 
     def _admit(self) -> None:
-        while self._free and self._waiting:
-            waiter = self._next()
-            self._waiting.remove(waiter)
-            self._free -= 1
-            self._streak = self._streak + 1 if waiter.checkpoint == self._checkpoint else 1
-            self._checkpoint = waiter.checkpoint
-            waiter.admitted.set()
+        if self.closed or not self._waiting:
+            return
+        waiter = self._next()
+        self._waiting.remove(waiter)
+        self.closed = True
+        self._streak = self._streak + 1 if waiter.checkpoint == self._checkpoint else 1
+        self._checkpoint = waiter.checkpoint
+        waiter.admitted.set()
 
     def _next(self) -> "_Waiter":
         first = self._waiting[0]

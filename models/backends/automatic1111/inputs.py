@@ -7,7 +7,7 @@ from typing import Literal
 from models.backends.automatic1111.canvas import looks_like_mask, outpainting
 from models.backends.automatic1111.options import Options
 from models.backends.errors import BadRequest
-from models.input_images import Limits, alpha_mask, fit, mask_of
+from models.input_images import Limits, alpha_mask, fit, same_size
 from models.request import ImageRequest, InputImage
 
 # The servers take any size and scale it themselves; they ignore a photo's orientation mark and put transparency on a
@@ -83,7 +83,8 @@ def _ready(pictures: Sequence[InputImage], mask: InputImage | None, control: Inp
     steering = [fit(control, _LIMITS)] if control else []
     return Inputs(
         pictures=tuple(image for image, _ in fitted),
-        mask=mask_of(mask) if mask else None,
+        # The servers cut picture and mask to width and height each for itself: of one shape they stay on each other.
+        mask=same_size(mask, fitted[0][0]) if mask else None,
         control=steering[0][0] if steering else None,
         notices=tuple(notice for _, notices in [*fitted, *steering] for notice in notices),
     )
@@ -93,4 +94,4 @@ def _extended(inputs: Inputs, options: Options) -> Inputs:
     if not options.outpaints:
         return inputs
     canvas = outpainting(inputs.pictures[0], options)
-    return Inputs((canvas.picture,), canvas.mask, inputs.control, inputs.notices)
+    return Inputs((canvas.picture,), canvas.mask, inputs.control, (*inputs.notices, *canvas.notices))

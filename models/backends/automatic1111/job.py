@@ -43,24 +43,39 @@ class Jobs:
     tell: Callable[[str], None]
     """Called with the state of the job in a few words, while it is waited for."""
 
-    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline, *, checkpoint: str = "") -> Reply:
+    @contextmanager
+    def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
+        """Wait until no other picture of ours is painted on this server; those of one `checkpoint` go together.
+
+        Raises ConnectionFailed when the deadline passes first.
+        """
+        gate = gate_of(self.service.base_url)
+        if gate.closed:
+            self.tell("waiting for its turn behind other pictures")
+        if not gate.enter(checkpoint, timeout=deadline.remaining):
+            raise self._late("it was still waiting for its turn behind other pictures for this server")
+        try:
+            yield
+        finally:
+            gate.leave()
+
+    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply:
         """Send `body` and wait for the pictures; a job past its deadline is interrupted if it is the one running.
 
-        A job is followed by its `force_task_id`, if it has one; jobs of one `checkpoint` go together. Raises ImageError.
+        A job is followed by its `force_task_id`, if it has one. Raises ImageError.
         """
         task = str(body.get("force_task_id", ""))
-        with self._turn(deadline, checkpoint):
-            post = gevent.spawn(self._post, path, body, deadline)
-            try:
-                seen = self._follow(post, task, deadline)
-                outcome: Reply | ImageError | None = post.value
-            finally:
-                post.kill(block=False)  # hanging up stops nothing at the server, it only frees our side
-            if isinstance(outcome, Reply):
-                return outcome
-            if outcome is None or deadline.passed:
-                raise self._give_up(task, seen)
-            raise outcome
+        post = gevent.spawn(self._post, path, body, deadline)
+        try:
+            seen = self._follow(post, task, deadline)
+            outcome: Reply | ImageError | None = post.value
+        finally:
+            post.kill(block=False)  # hanging up stops nothing at the server, it only frees our side
+        if isinstance(outcome, Reply):
+            return outcome
+        if outcome is None or deadline.passed:
+            raise self._give_up(task, seen)
+        raise outcome
 
     def settings(self) -> Settings | None:
         """The settings of everybody at this moment; None where they cannot be read."""
@@ -84,18 +99,6 @@ class Jobs:
         if state is None or job_timestamp is None or state.job_timestamp != job_timestamp:
             return Aftermath()
         return Aftermath(state.interrupted or state.skipped, kept)
-
-    @contextmanager
-    def _turn(self, deadline: Deadline, checkpoint: str) -> Iterator[None]:
-        gate = gate_of(self.service.base_url)
-        if gate.closed:
-            self.tell("waiting for its turn behind other pictures")
-        if not gate.enter(checkpoint, timeout=deadline.remaining):
-            raise self._late("it was still waiting for its turn behind other pictures for this server")
-        try:
-            yield
-        finally:
-            gate.leave()
 
     def _post(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply | ImageError:
         # An error is a value here: gevent prints what a greenlet raises.

@@ -83,18 +83,14 @@ def differences(info: Info, body: Generation, options: Options, names: Resolved)
         yield f"ADetailer left the picture alone: it did not take the model {options.adetailer_model}"
 
 
-def overrides_settings(body: Generation) -> bool:
-    """Whether a request overrides a setting that the server might keep."""
-    return bool(_overridden(body))
-
-
-def kept_settings(before: Settings | None, after: Settings | None, body: Generation) -> Iterator[str]:
+def kept_settings(before: Settings | None, after: Settings | None, body: Generation, names: Resolved) -> Iterator[str]:
     """What a request left changed for everybody: AUTOMATIC1111 puts back only settings that its config.json has."""
     if before is None or after is None:
         return
     for name, asked in _overridden(body).items():
         was, now = getattr(before, name), getattr(after, name)
-        if was != now == asked:
+        respelled = names.checkpoint is not None and names.checkpoint.means(str(was))
+        if was != now == asked and not respelled:
             yield (
                 f"The server keeps the setting {name} at {now} for everybody (it was {was}): set it back in the WebUI "
                 "and press Apply settings, then it is put back after each request"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from models.backends.automatic1111.lists import ListName, Lists
-from models.backends.automatic1111.names import Name, find, lookup
+from models.backends.automatic1111.names import Name, find, lookup, unknown
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.servers import recognise
 from models.backends.errors import BadRequest
@@ -49,7 +49,7 @@ class Resolver:
 
     def resolve(self, request: ImageRequest, options: Options, checkpoint: str) -> Resolved:
         """Raises BadRequest for a name or an extension that the server does not have, ImageError when it cannot be asked."""
-        self._check_loras(f"{request.prompt}\n{request.negative_prompt}")
+        self._check_loras(f"{request.prompt}\n{request.negative_prompt}\n{options.adetailer_prompt}")
         sampler, scheduler = self._sampling(request.sampler, request.scheduler)
         controlnet = self._script(CONTROLNET, options.controlnet_model, "ControlNet")
         module = options.controlnet_module if controlnet else ""
@@ -138,8 +138,11 @@ class Resolver:
         return tuple(found.sent for word in words if (found := self._named("style", word, "styles")))
 
     def _check_loras(self, prompts: str) -> None:
+        # The prompt goes out as it is written, and the server reads its names to the letter.
         for name in dict.fromkeys(_LORA.findall(prompts)):
-            self._named("LoRA", name.strip(), "loras")
+            found = self._named("LoRA", name, "loras")
+            if found and not found.means(name):
+                raise unknown("LoRA", name, [found.sent])
 
     def _script(self, title: str, asked: str, extension: str) -> str | None:
         """The title under which an extension's script runs. Raises BadRequest where the server does not have it."""

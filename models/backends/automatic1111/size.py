@@ -63,6 +63,10 @@ def asked_size(request: ImageRequest, base: Size) -> Size:
 
 def size_notices(request: ImageRequest, asked: Size, sent: Size) -> tuple[str, ...]:
     """What became of a size that was asked for in numbers."""
-    if not (request.width or request.height) or asked == sent:
+    return off_grid(asked, sent) if request.width or request.height else ()
+
+
+def off_grid(asked: Size, sent: Size) -> tuple[str, ...]:
+    if asked == sent:
         return ()
     return (f"The size {asked} became {sent}: the WebUI paints multiples of {GRID} pixels from {SMALLEST_SIDE} on",)

@@ -57,6 +57,8 @@ class Txt2Img(Generation):
     hr_scale: float | None = None
     hr_upscaler: str | None = None
     hr_second_pass_steps: int | None = None
+    hr_cfg: float | None = None
+    hr_distilled_cfg: float | None = None
     hr_additional_modules: tuple[str, ...] | None = None
 
 
@@ -178,8 +180,9 @@ class Progress(BaseModel):
 
 
 class Settings(BaseModel):
-    """The settings of everybody, as far as one request may override them (besides the checkpoint)."""
+    """The settings of everybody, as far as one request may override them."""
 
+    sd_model_checkpoint: JsonValue = None
     sd_vae: JsonValue = None
     CLIP_stop_at_last_layers: JsonValue = None
 
