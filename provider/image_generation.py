@@ -57,8 +57,7 @@ def _fault(backend: type[Backend], credentials: Mapping[str, Any]) -> str:
     try:
         with host_errors(credentials):
             bound = backend.bind(any_model, credentials)
-            bound.require_access()
-            for sentence in bound.check_access():
+            for sentence in bound.probe():
                 logger.info("%s: %s", backend.title, sentence)
     except InvokeError as error:
         return f"{backend.title[:1].upper()}{backend.title[1:]}: {error}"

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import JsonValue
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable, unsupported
-from models.backends.http import timed_out
+from models.backends.http import TimedOutError, timed_out
 from models.catalog import Card, card_for
 from models.clock import Clock, Deadline, SystemClock
 from models.credentials import Access, read_access
@@ -138,6 +138,19 @@ class Backend(ABC):
                 raise BadRequest(
                     f"{self.model.name} needs {self.title}", next_step=f"Fill `{field}` {self.model.access.place}"
                 )
+
+    def probe(self) -> Sequence[str]:
+        """`check_access` for somebody who fills a form, where there is no job whose `timeout` could be raised."""
+        self.require_access()
+        try:
+            return self.check_access()
+        except TimedOutError as late:
+            field = f"`{self.model.access.field('base_url')}` {self.model.access.place}"
+            raise ConnectionFailed(
+                late.attempted,
+                f"{self.title} did not answer in time",
+                f"Check that {self.title} is running at the address in {field}, and try again",
+            ) from None
 
     def check_inputs(self, request: ImageRequest) -> None:
         """Refuse what the bound model cannot take, by name. Raises BadRequest."""

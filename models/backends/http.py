@@ -54,6 +54,10 @@ class Retries:
 ONCE = Retries(delays=())
 
 
+class TimedOutError(ConnectionFailed):
+    """The caller's own deadline has passed."""
+
+
 class TooLargeError(ServerUnavailable):
     """An answer with more bytes than the caller wants to hold."""
 
@@ -279,10 +283,8 @@ def _network_words(error: Exception, base_url: str) -> tuple[str, str]:
             return f"the connection to {host} was lost", "Try again; if it stays, look at {name}'s own log"
 
 
-def timed_out(attempt: str) -> ConnectionFailed:
-    return ConnectionFailed(
-        f"{attempt} failed", "the time for the whole job is over", "Raise `timeout`, or ask for less"
-    )
+def timed_out(attempt: str) -> TimedOutError:
+    return TimedOutError(f"{attempt} failed", "the time for the whole job is over", "Raise `timeout`, or ask for less")
 
 
 def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> bytes:

@@ -105,9 +105,8 @@ class ImageGenerationModel(host.LargeLanguageModel):
         try:
             with host_errors(credentials):
                 backend = registry.bind(model, credentials)
-                backend.require_access()
                 policy.EditPolicy.read(credentials)
-                for sentence in backend.check_access():
+                for sentence in backend.probe():
                     logger.info("%s: %s", model, sentence)
         except InvokeError as error:
             raise CredentialsValidateFailedError(str(error)) from None

@@ -1,0 +1,26 @@
+"""The check of a form: what it says must be of use where there is a form and no job."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from models.backends.errors import ConnectionFailed
+from models.backends.http import timed_out
+from tests.fakes import FakeClock
+from tests.stubs import StubBackend
+
+
+class Silent(StubBackend):
+    """A service that accepts the connection and says nothing."""
+
+    def check_access(self) -> Sequence[str]:
+        raise timed_out("Checking Stub")
+
+
+def test_a_silent_service_names_its_address_not_a_timeout_that_the_form_does_not_have(clock: FakeClock) -> None:
+    with pytest.raises(ConnectionFailed) as failure:
+        Silent(clock).probe()
+    assert str(failure.value) == (
+        "Checking Stub failed: Stub did not answer in time. "
+        "Check that Stub is running at the address in `stub_base_url` in the provider's settings, and try again."
+    )
