@@ -139,6 +139,29 @@ def test_what_the_service_would_cut_silently_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "prompt", "tokens", "read"),
+    [
+        ("qwen-image-max", "x" * 4000, 888, 800),
+        ("qwen-image-2.0", "茶" * 2400, 1333, 1300),
+        ("qwen-image-plus", "茶" * 1500, 833, 800),
+    ],
+)
+def test_a_prompt_of_too_many_tokens_is_said_to_be_cut(model: str, prompt: str, tokens: int, read: int) -> None:
+    assert planned(model, prompt=prompt).notices == (
+        f"The prompt has about {tokens} tokens; the model reads the first {read}, so its end may be without effect.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt"),
+    [("qwen-image-max", "x" * 3600), ("qwen-image-2.0", "茶" * 2300), ("qwen-image-3.0", "茶" * 20_000)],
+)
+def test_a_prompt_that_may_be_read_to_its_end_is_not_called_too_long(model: str, prompt: str) -> None:
+    """For the 3.0 models 4500 tokens are a recommendation."""
+    assert planned(model, prompt=prompt).notices == ()
+
+
 def test_an_account_without_tasks_is_asked_synchronously() -> None:
     assert planned("qwen-image-3.0", asynchronous=False).jobs is None
 
@@ -173,6 +196,13 @@ def test_without_a_mask_the_instruction_edits_the_whole_picture_by_strength() ->
 def test_outpainting_takes_its_four_scales() -> None:
     body = wan(extra={"edit_function": "expand", "left_scale": 1.5, "top_scale": 1.0})
     assert body["parameters"] == {"n": 1, "watermark": False, "seed": 42, "left_scale": 1.5, "top_scale": 1.0}
+
+
+@pytest.mark.parametrize("extra", [{}, {"left_scale": 1.0, "right_scale": 1}])
+def test_outpainting_without_a_direction_is_refused_before_it_is_paid(extra: dict[str, float]) -> None:
+    with pytest.raises(BadRequest, match="`expand` was not told in which direction") as caught:
+        wan(extra={"edit_function": "expand", **extra})
+    assert "`left_scale`" in caught.value.next_step
 
 
 def test_a_parameter_of_another_function_is_not_sent_and_the_notice_names_who_reads_it() -> None:

@@ -15,6 +15,7 @@ from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, picture
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
+from tests.test_input_images import BROKEN
 
 MAKERS = {
     "qwen-image-2.0": ((1024, 1024), "0.20"),
@@ -138,6 +139,18 @@ def test_a_twelve_megapixel_phone_photo_is_edited_upright(plugin: Host, studio: 
     assert 0.73 < width / height < 0.77
 
 
+def test_broken_files_are_each_refused_with_a_sentence_of_their_own(plugin: Host, studio: FakeModelStudio) -> None:
+    sentences = set()
+    for name, (data, _) in BROKEN.items():
+        with pytest.raises(PluginError) as refused:
+            called(plugin, studio, "qwen-image-edit-plus", image_part(data, filename=name), "make it blue")
+        assert refused.value.error_type == "InvokeBadRequestError"
+        assert refused.value.message.startswith(name)
+        sentences.add(refused.value.message.removeprefix(name))
+    assert len(sentences) >= 10
+    assert studio.requests == []
+
+
 def test_a_masked_region_is_repainted(plugin: Host, studio: FakeModelStudio) -> None:
     mask = image_part(picture(1200, 800, mode="L", colour=255), filename="mask.png")
     called(plugin, studio, "wanx2.1-imageedit", photo(), mask, "a ceramic vase")
@@ -167,6 +180,42 @@ def test_a_wrong_key_is_told_by_its_class_and_never_quoted(plugin: Host, studio:
 def test_a_good_key_is_saved_without_generating(plugin: Host, studio: FakeModelStudio) -> None:
     plugin.validate_provider_credentials(credentials(studio))
     assert {request.kind for request in studio.requests} == {"models"}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error_type", "next_step"),
+    [
+        (400, "Arrearage", "InvokeAuthorizationError", "top it up"),
+        (429, "Throttling.RateQuota", "InvokeRateLimitError", "wait a minute"),
+        (400, "DataInspectionFailed", "InvokeBadRequestError", "change the words or the picture"),
+        (400, "InvalidParameter", "InvokeBadRequestError", "Check the size"),
+        (404, "ModelNotFound", "InvokeBadRequestError", "Check the model's name"),
+        (503, "ModelUnavailable", "InvokeServerUnavailableError", "try again in a moment"),
+    ],
+)
+def test_a_refusal_is_told_by_its_class_and_next_step_called_and_polled(
+    plugin: Host, studio: FakeModelStudio, status: int, code: str, error_type: str, next_step: str
+) -> None:
+    studio.fail("generate", status, code, times=6, headers={"Retry-After": "0.01"})
+    with pytest.raises(PluginError) as failed:
+        called(plugin, studio, "qwen-image-2.0", "a fox")
+    polled_reply = plugin.start_polling("qwen-image-2.0", credentials(studio), [user("a fox")])
+    assert failed.value.error_type == error_type
+    assert code in failed.value.message
+    assert next_step in failed.value.message
+    assert (polled_reply.status, polled_reply.error) == ("failed", failed.value.message)
+
+
+def test_a_lost_task_and_an_expired_picture_fail_the_job_with_what_to_do(plugin: Host, studio: FakeModelStudio) -> None:
+    studio.statuses = ["UNKNOWN"]
+    lost = plugin.start_polling("qwen-image-3.0", credentials(studio), [user("a fox")])
+    assert lost.status == "failed"
+    assert "no longer knows the job (UNKNOWN). Start it again" in str(lost.error)
+    studio.statuses = ["SUCCEEDED"]
+    studio.fail("download", 403, "AccessDenied", "Request has expired.")
+    expired = plugin.start_polling("qwen-image-3.0", credentials(studio), [user("a fox")])
+    assert expired.status == "failed"
+    assert "HTTP 403. Generate it again: the service keeps pictures for 24 hours" in str(expired.error)
 
 
 def test_a_failed_job_is_failed_with_the_sentence(plugin: Host, studio: FakeModelStudio) -> None:

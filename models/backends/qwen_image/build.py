@@ -1,11 +1,12 @@
 """From a request to what is sent: pure functions, one body per call that the service must be asked."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.backends.errors import BadRequest
 from models.backends.qwen_image import functions
 from models.backends.qwen_image.facts import Facts, JobApi
+from models.backends.qwen_image.lengths import cut_notices, fits_jobs
 from models.backends.qwen_image.pictures import data_url
 from models.backends.qwen_image.sizes import Size, chosen_size
 from models.backends.qwen_image.wire import (
@@ -22,7 +23,6 @@ from models.request import ImageRequest
 from models.sniff import sniff
 
 MAX_SEED = 2**31 - 1
-NEGATIVE_PROMPT_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def plan(request: ImageRequest, facts: Facts, remote: str, *, seed: int, asynchr
             f"{remote} works with jobs only, which a Token Plan does not take",
             next_step="Use a pay-as-you-go key for it",
         )
-    jobs = facts.jobs if asynchronous and (not facts.sync or _fits_jobs(request, facts)) else None
+    jobs = facts.jobs if asynchronous and (not facts.sync or fits_jobs(request, facts)) else None
     size, size_notice = _size(request, facts, remote)
     common, notices = _common(request, facts, size)
-    notices += (size_notice, *_cut_notices(request, facts, jobs))
+    notices += (size_notice, *cut_notices(request, facts, jobs))
     counts = _counts(request.n, facts.images_per_call)
     seeds = [(seed + before) % (MAX_SEED + 1) for before in _running_totals(counts)]
     body = _body(request, remote, jobs, common)
@@ -68,11 +68,6 @@ def checked_seed(seed: int) -> int:
     if not 0 <= seed <= MAX_SEED:
         raise BadRequest(f"The parameter `seed` cannot be {seed}", next_step=f"Give a number between 0 and {MAX_SEED}")
     return seed
-
-
-def _fits_jobs(request: ImageRequest, facts: Facts) -> bool:
-    # The older tasks stop reading where the synchronous endpoint goes on.
-    return facts.prompt_characters is None or len(request.prompt) <= facts.prompt_characters
 
 
 def _size(request: ImageRequest, facts: Facts, remote: str) -> tuple[Size | None, str]:
@@ -104,17 +99,6 @@ def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, .
         notice = "The prompt mode `agent` works without input pictures only; `direct` was used."
         return {**own, "prompt_extend_mode": "direct"}, (notice,)
     return own, ()
-
-
-def _cut_notices(request: ImageRequest, facts: Facts, jobs: JobApi | None) -> Iterable[str]:
-    limit = facts.prompt_characters
-    if jobs and limit and len(request.prompt) > limit:
-        yield f"The prompt has {len(request.prompt)} characters; the model reads the first {limit}."
-    if len(request.negative_prompt) > NEGATIVE_PROMPT_CHARACTERS:
-        yield (
-            f"The negative prompt has {len(request.negative_prompt)} characters; "
-            f"the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
-        )
 
 
 def _counts(n: int, per_call: int) -> list[int]:

@@ -33,8 +33,8 @@ class Facts(BaseModel):
 
     `sync` says whether it answers on the synchronous endpoint, `jobs` which asynchronous one takes it. `size` None:
     the model decides. A picture to edit is brought to sides (pixels) within `min_input_side` and `max_input_side`.
-    `prompt_characters` is where the asynchronous endpoint stops reading; the synchronous one counts tokens and reads
-    further.
+    `prompt_characters` is where the asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one
+    does (None: nowhere that is known).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +49,7 @@ class Facts(BaseModel):
     size: SizeRule | None = None
     prompt_extend: bool = True
     prompt_characters: int | None = None
+    prompt_tokens: int | None = None
     requests_per_minute: int = Field(gt=0)
     regions: tuple[str, ...]
     prices: Mapping[str, Prices] = Field(default_factory=dict)

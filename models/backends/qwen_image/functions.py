@@ -43,6 +43,7 @@ def chosen(request: ImageRequest) -> str:
 def parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
     """The function's own fields under their names at the service, and notices about those that it does not read."""
     function = chosen(request)
+    _check_scales(function, request)
     given = {name: value for name in _SPECIAL if (value := _value(request, name)) is not None}
     read = {_WIRE_NAMES.get(name, name): value for name, value in given.items() if name in FUNCTIONS[function]}
     unread = [name for name in given if name not in FUNCTIONS[function]]
@@ -53,6 +54,19 @@ def parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, 
             *_unread(function, unread),
         )
     return read, tuple(_unread(function, unread))
+
+
+def _check_scales(function: str, request: ImageRequest) -> None:
+    # Every scale is 1 where none is named: the picture would be paid for and come back as it was.
+    if function == "expand" and not any(_above_one(request.extra.get(name)) for name in SCALES):
+        raise BadRequest(
+            "`expand` was not told in which direction",
+            next_step=f"Give at least one of {', '.join(f'`{name}`' for name in SCALES)}, above 1 and up to 2",
+        )
+
+
+def _above_one(value: object) -> bool:
+    return isinstance(value, (int, float)) and value > 1
 
 
 _WIRE_NAMES = {"denoising_strength": "strength"}
