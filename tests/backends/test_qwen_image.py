@@ -581,7 +581,7 @@ def test_trouble_while_looking_keeps_the_job(status: int, code: str, studio: Fak
 def test_a_job_past_its_time_is_taken_out_of_the_queue(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["PENDING"]
     error = failed(studio, clock, "qwen-image-plus", timeout=20)
-    assert type(error) is ConnectionFailed
+    assert isinstance(error, ConnectionFailed)
     assert "still running (queued)" in error.said
     assert len(studio.of_kind("cancel")) == 1
 
