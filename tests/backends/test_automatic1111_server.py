@@ -10,7 +10,7 @@ import gevent
 import pytest
 import requests
 
-from models.backends.automatic1111 import Automatic1111, job
+from models.backends.automatic1111 import Automatic1111, job, lists
 from models.backends.errors import (
     AuthorizationFailed,
     BadRequest,
@@ -264,6 +264,8 @@ def test_an_embedding_for_another_kind_of_model_is_told(webui: FakeWebUI) -> Non
     assert backend(webui).invoke(wish(negative_prompt="(easynegative:1.2), blurry")).notices == (
         "The embedding easynegative does not fit the loaded model and had no effect",
     )
+    webui.unfit_embeddings = ()  # another model is loaded
+    assert backend(webui).invoke(wish(negative_prompt="easynegative")).notices == ()
 
 
 def test_a_server_that_ignores_the_checkpoint_is_reported(webui: FakeWebUI) -> None:
@@ -575,6 +577,33 @@ def test_saving_an_own_model_checks_its_checkpoint(webui: FakeWebUI) -> None:
     assert own_model(webui, checkpoint="beta.safetensors").check_access()
     with pytest.raises(BadRequest, match=r"checkpoint 'betta' on the server\. It has: beta, alpha"):
         own_model(webui, checkpoint="betta").check_access()
+
+
+def test_the_form_keeps_its_choices_while_the_server_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "FRESH", 0.0)
+    with FakeWebUI().run() as fake:
+        bound = own_model(fake)
+        shown_before = bound.form()
+    assert bound.form() == shown_before
+
+
+def test_the_lists_of_one_login_are_not_shown_to_another() -> None:
+    with FakeWebUI(auth=("dify", "secret")).run() as fake:
+        assert {rule.name: rule.options for rule in own_model(fake, username="dify", password="secret").form()}[
+            "sampler"
+        ]
+        stranger = own_model(fake, username="dify", password="guess")
+        assert {rule.name: rule.options for rule in stranger.form()}["sampler"] == ()
+        with pytest.raises(AuthorizationFailed):
+            stranger.invoke(wish(checkpoint="beta"))
+
+
+def test_a_key_for_the_proxy_is_sent_as_bearer(webui: FakeWebUI) -> None:
+    webui.auth = ("dify", "secret")  # a Bearer token is no login here, so the refusal tells the field
+    with pytest.raises(AuthorizationFailed, match="`api_key` in the model's settings") as refused:
+        own_model(webui, api_key=MARKER_KEY).invoke(wish())
+    assert webui.authorizations == {f"Bearer {MARKER_KEY}"}
+    assert MARKER_KEY not in repr(refused.value)
 
 
 def test_the_checkpoint_of_an_own_model_applies_unless_the_node_names_one(webui: FakeWebUI) -> None:

@@ -104,6 +104,7 @@ class FakeWebUI:
         self.loaded = self.checkpoints[0]
         self.loads = 0
         self.requests: list[tuple[str, str, Any]] = []
+        self.authorizations: set[str | None] = set()
         self.unknown_fields: set[str] = set()
         self.most_open = 0
         self.jobs = 0
@@ -142,6 +143,7 @@ class FakeWebUI:
 
     def answer(self, method: str, path: str, body: Any, authorization: str | None) -> Any:
         self.requests.append((method, path, body))
+        self.authorizations.add(authorization)
         if path.startswith("/internal/"):
             return self._internal(method, path, body)
         if not self.api:

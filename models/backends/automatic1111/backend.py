@@ -32,7 +32,7 @@ from models.backends.automatic1111.servers import recognise
 from models.backends.automatic1111.wire import Generated, Img2Img, Info, Txt2Img, Upscaled
 from models.backends.base import Backend, Capabilities, Running
 from models.backends.errors import BadRequest
-from models.backends.http import Service, basic_auth, split_userinfo
+from models.backends.http import Service, basic_auth, bearer_auth, split_userinfo
 from models.backends.reply import parse
 from models.catalog import card_for
 from models.clock import Deadline
@@ -172,7 +172,7 @@ class Automatic1111(Backend):
     def _service(self) -> Service:
         access = self.model.access
         base_url, user, password = split_userinfo(access.base_url)
-        login = basic_auth(access.username or user, access.password or password)
+        login = bearer_auth(access.api_key) or basic_auth(access.username or user, access.password or password)
         return Service(
             name="the WebUI",
             base_url=base_url.rstrip("/").removesuffix("/sdapi/v1"),  # as people copy it from the API's page
@@ -180,7 +180,7 @@ class Automatic1111(Backend):
             settings=f"`{access.field('base_url')}` {access.place}",
             # A kept connection may be one that Forge closed after an error, and a POST must not be sent twice.
             headers={**login, "Connection": "close"},
-            secrets=(*access.secrets, password, *(value.removeprefix("Basic ") for value in login.values())),
+            secrets=(*access.secrets, password),
             explain=explain_for(access),
         )
 

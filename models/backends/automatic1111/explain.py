@@ -62,6 +62,8 @@ def explain_for(access: Access) -> Explain:
 
 
 def _login(access: Access) -> str:
+    if access.api_key:
+        return f"Check `{access.field('api_key')}` {access.place}: it is sent as a Bearer token to the proxy before the WebUI"
     return (
         f"Check `{access.field('username')}` and `{access.field('password')}` {access.place}: "
         "the pair that the WebUI was started with (--api-auth user:password)"

@@ -243,15 +243,16 @@ class Lists:
                 _keep(_memory, key, (self._now + FRESH, names))
             return names
 
-    def offered(self, name: ListName, deadline: Deadline) -> tuple[Name, ...]:
-        """The names for a form: empty where there are none, and for a while after the server did not answer."""
-        if _silent.get(self.access, 0.0) > self._now:
-            return ()
-        try:
-            return self.get(name, deadline) or ()
-        except ImageError:
-            _keep(_silent, self.access, self._now + SILENT)
-            return ()
+    def offered(self, name: ListName, deadline: Deadline, *, fresh: bool = False) -> tuple[Name, ...]:
+        """The names for a form, never an error: the last ones known while the server does not answer, and for a while
+        after that without asking it."""
+        if _silent.get(self.access, 0.0) <= self._now:
+            try:
+                return self.get(name, deadline, fresh=fresh) or ()
+            except ImageError:
+                _keep(_silent, self.access, self._now + SILENT)
+        _, known = _memory.get((self.access, name), (0.0, None))
+        return known or ()
 
     @property
     def _now(self) -> float:

@@ -2,7 +2,7 @@
 and use another."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -71,9 +71,14 @@ class Resolver:
     def unfit_embeddings(self, request: ImageRequest) -> Iterator[str]:
         """A notice for each word of the prompts that is an embedding for another kind of model than the loaded one."""
         words = set(_WORD.findall(f"{request.prompt} {request.negative_prompt}"))
-        for name in self.lists.offered("unfit_embeddings", self.deadline):
-            if name.sent in words:
-                yield f"The embedding {name.sent} does not fit the loaded model and had no effect"
+        if not self._among(words, fresh=False):
+            return
+        for name in self._among(words, fresh=True):  # what fits has changed with the model since the list was read
+            yield f"The embedding {name} does not fit the loaded model and had no effect"
+
+    def _among(self, words: Container[str], *, fresh: bool) -> list[str]:
+        unfit = self.lists.offered("unfit_embeddings", self.deadline, fresh=fresh)
+        return [name.sent for name in unfit if name.sent in words]
 
     def upscaler(self, asked: str) -> Name | None:
         return self._named("upscaler", asked, "upscalers")
