@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models.backends.automatic1111.build import build, build_upscale, upscale_notices
+from models.backends.automatic1111.build import build
 from models.backends.automatic1111.inputs import Inputs, sort_inputs
 from models.backends.automatic1111.names import Name
 from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
 from models.backends.automatic1111.resolve import Resolved
+from models.backends.automatic1111.upscale import build_upscale, upscale_notices
 from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.input_images import alpha_mask

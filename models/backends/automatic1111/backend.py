@@ -5,13 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import ClassVar
 
-from models.backends.automatic1111.build import (
-    UPSCALE_PATH,
-    build,
-    build_upscale,
-    generation_path,
-    upscale_notices,
-)
+from models.backends.automatic1111.build import build, generation_path
 from models.backends.automatic1111.explain import START_WITH_API, explain_for
 from models.backends.automatic1111.inputs import Inputs, sort_inputs
 from models.backends.automatic1111.job import Jobs, new_task_id
@@ -29,6 +23,7 @@ from models.backends.automatic1111.parse import (
 )
 from models.backends.automatic1111.resolve import Resolved, Resolver
 from models.backends.automatic1111.servers import recognise
+from models.backends.automatic1111.upscale import UPSCALE_PATH, build_upscale, upscale_notices
 from models.backends.automatic1111.wire import Generated, Img2Img, Info, Txt2Img, Upscaled
 from models.backends.base import Backend, Capabilities, Running
 from models.backends.errors import BadRequest

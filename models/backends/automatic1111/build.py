@@ -1,13 +1,11 @@
-"""An ImageRequest as the body of txt2img, img2img or upscaling (AUTOMATIC1111 API, sections of these names). Pure."""
+"""An ImageRequest as the body of txt2img or img2img (AUTOMATIC1111 API, sections of these names). Pure."""
 
-import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from models.backends.automatic1111.inputs import Inputs
-from models.backends.automatic1111.names import Name
 from models.backends.automatic1111.options import INPAINT_FILLS, RESIZE_MODES, Options
 from models.backends.automatic1111.resolve import CONTROLNET, Resolved
 from models.backends.automatic1111.size import DEFAULT, Size, asked_size, size_notices
@@ -18,7 +16,7 @@ from models.backends.automatic1111.wire import (
     Generation,
     Img2Img,
     Txt2Img,
-    Upscale,
+    base64_of,
 )
 from models.request import ImageRequest, InputImage
 from models.sniff import sniff
@@ -84,7 +82,7 @@ def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Ma
         {
             **common,
             **_sides(size),
-            "init_images": tuple(_base64(picture) for picture in inputs.pictures),
+            "init_images": tuple(base64_of(picture) for picture in inputs.pictures),
             "resize_mode": RESIZE_MODES[options.resize_mode],
             "denoising_strength": request.denoising_strength,
             **_series(request, inputs),
@@ -119,7 +117,7 @@ def _inpainting(mask: InputImage | None, options: Options) -> dict[str, object]:
         return {}
     fill = options.inpaint_fill or ("fill" if options.outpaints else "original")
     return {
-        "mask": _base64(mask),
+        "mask": base64_of(mask),
         "mask_blur": options.mask_blur,
         "inpainting_fill": INPAINT_FILLS[fill],
         "inpaint_full_res": options.inpaint_only_masked,
@@ -182,7 +180,7 @@ def _scripts(options: Options, inputs: Inputs, names: Resolved) -> dict[str, Jso
             module=names.controlnet_module or "none",
             weight=options.controlnet_weight,
             # Without a picture of its own ControlNet takes the one that is repainted.
-            image=_base64(inputs.control) if inputs.control else None,
+            image=base64_of(inputs.control) if inputs.control else None,
         )
         scripts[CONTROLNET] = {"args": [unit.body()]}
     if names.adetailer_title:
@@ -194,10 +192,6 @@ def _scripts(options: Options, inputs: Inputs, names: Resolved) -> dict[str, Jso
 def _size_of(image: InputImage) -> Size:
     header = sniff(image.data)
     return Size(header.width, header.height)
-
-
-def _base64(image: InputImage) -> str:
-    return base64.b64encode(image.data).decode()
 
 
 def _sides(size: Size) -> dict[str, int]:
@@ -234,35 +228,5 @@ def _unused(request: ImageRequest, options: Options, inputs: Inputs) -> Iterator
         yield "`adetailer_prompt` was ignored: choose an `adetailer_model` too"
 
 
-# --- upscaling --------------------------------------------------------------------------------------------------------
-
-DEFAULT_UPSCALER = "Lanczos"  # needs no model file
-DEFAULT_FACTOR = 2.0
-
-
-def build_upscale(picture: InputImage, request: ImageRequest, options: Options, upscaler: Name | None) -> Upscale:
-    """Enlarge by `upscale_by`; without it to width × height, else twice."""
-    to_size = options.upscale_by is None and request.width is not None and request.height is not None
-    return Upscale(
-        image=_base64(picture),
-        upscaler_1=upscaler.sent if upscaler else DEFAULT_UPSCALER,
-        resize_mode=1 if to_size else 0,
-        upscaling_resize=None if to_size else options.upscale_by or DEFAULT_FACTOR,
-        upscaling_resize_w=request.width if to_size else None,
-        upscaling_resize_h=request.height if to_size else None,
-        gfpgan_visibility=1.0 if options.restore_faces else None,
-    )
-
-
-def upscale_notices(request: ImageRequest, options: Options) -> Iterator[str]:
-    if not options.upscaler:
-        yield f"No upscaler was chosen: {DEFAULT_UPSCALER} enlarged the picture without adding detail"
-    if request.n > 1:
-        yield "`n` was ignored: upscaling makes one picture of each input picture"
-
-
 def generation_path(body: Generation) -> str:
     return "/sdapi/v1/img2img" if isinstance(body, Img2Img) else "/sdapi/v1/txt2img"
-
-
-UPSCALE_PATH = "/sdapi/v1/extra-single-image"
