@@ -119,7 +119,10 @@ class EditImageApi:
 
 def checked(path: Path) -> tuple[str, bytes]:
     """MIME type and bytes of a picture that may be sent. Raises EditError before anything leaves the machine."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EditError(f"{path} cannot be read: {error.strerror}") from error
     mime_type = next((mime for start, mime in SIGNATURES.items() if data.startswith(start)), None)
     if mime_type is None:
         raise EditError(f"{path.name} is not a PNG, JPEG or WebP file")
@@ -190,8 +193,11 @@ def _edited(outputs: Mapping[str, Any]) -> EditedImage:
 
 
 def main() -> int:
-    """Edit one file; the exit code is 1 when that failed."""
-    source, instruction, target = sys.argv[1:4]
+    """Edit one file; the exit code is 1 when that failed, 2 when it was not told what to do."""
+    if len(sys.argv) != 4 or "DIFY_API_KEY" not in os.environ:  # noqa: PLR2004
+        print(__doc__, file=sys.stderr)
+        return 2
+    source, instruction, target = sys.argv[1:]
     api = EditImageApi(os.environ["DIFY_API_KEY"], os.environ.get("DIFY_BASE_URL", "https://api.dify.ai/v1"))
     try:
         image = api.edit(Path(source), instruction)

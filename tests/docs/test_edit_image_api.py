@@ -127,6 +127,27 @@ def test_a_file_that_would_be_refused_is_not_sent(
     assert dify.requests == []
 
 
+def test_a_file_that_is_not_there_is_told(script: ModuleType, dify: FakeDify, tmp_path: Path) -> None:
+    with pytest.raises(script.EditError, match=r"nowhere\.jpg cannot be read: No such file"):
+        api(script, dify).edit(tmp_path / "nowhere.jpg", "x")
+
+
+@pytest.mark.parametrize(("key", "arguments"), [(KEY, ["photo.jpg"]), ("", ["photo.jpg", "make it blue", "out.png"])])
+def test_the_command_line_says_how_it_is_called(
+    script: ModuleType,
+    key: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("DIFY_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("DIFY_API_KEY", key)
+    monkeypatch.setattr(sys, "argv", ["edit_image_api.py", *arguments])
+    assert script.main() == 2
+    assert "export DIFY_API_KEY" in capsys.readouterr().err
+
+
 def test_the_command_line_writes_the_file(
     script: ModuleType,
     dify: FakeDify,

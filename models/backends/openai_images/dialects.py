@@ -56,12 +56,12 @@ class Route:
 class Dialect:
     """One kind of server.
 
-    `home` is its address where there is only one; `n` and `images` the largest numbers of pictures out and in, `inputs` what a
-    picture may be like, `seed`
-    the largest seed (None: it takes none). `seeds` says what becomes of one seed for several pictures: they share it,
-    count up from it, or all are the same picture. `defaults` sends a known model's steps and scale, `blank_negative` sends a blank negative prompt where true CFG depends on the key being there. `worth_asking`
-    servers tell which model stands behind a name. `fastapi` ones answer 405 where an endpoint is and 404 where none
-    is; `ignores_masks` ones accept a mask that most of their models never look at.
+    `home` is its address where there is only one; `n` and `images` are the largest numbers of pictures out and in,
+    `inputs` says what a picture may be like, `seed` is the largest seed (None: it takes none). `seeds` says what becomes
+    of one seed for several pictures: they share it, count up from it, or all are the same picture. `defaults` sends a
+    known model's steps and scale, `blank_negative` a blank negative prompt where true CFG depends on the key being
+    there. `worth_asking` servers tell which model stands behind a name. `fastapi` ones answer 405 where an endpoint is
+    and 404 where none is; `ignores_masks` ones accept a mask that most of their models never look at.
     """
 
     name: str

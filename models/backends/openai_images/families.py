@@ -6,7 +6,7 @@ API pages. A name that fits no row is taken as it comes: the server's own defaul
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.backends.openai_images import sizes
 from models.backends.openai_images.dialects import DIALECTS, LOCALAI, OPENAI, SDCPP, SILICONFLOW, VLLM_OMNI, Dialect
@@ -53,36 +53,77 @@ _OPENAI = frozenset({OPENAI.name})
 _OWN = frozenset(DIALECTS) - _OPENAI - _SILICONFLOW
 _IMG2IMG = frozenset({"denoising_strength"})
 _OPENAI_ONLY = frozenset({"background", "moderation", "input_fidelity"})
-_GPT_QUALITY = ("auto", "low", "medium", "high")
+
+_GPT_IMAGE = Family(
+    name="gpt-image",
+    pattern=r"gpt-image|chatgpt-image",
+    sizes=sizes.GPT_IMAGE,
+    gpt=True,
+    without=frozenset({"style_preset"}),
+    qualities=("auto", "low", "medium", "high"),
+    dialects=_OPENAI,
+)
+_QWEN_IMAGE = Family(
+    name="Qwen-Image",
+    pattern=r"qwen-?image",
+    sizes=sizes.QWEN,
+    images=0,
+    steps=50,
+    cfg=4.0,
+    true_cfg=True,
+    without=_IMG2IMG,
+    masks=_ENGINE_MASKS,
+    dialects=_OWN,
+)
+_QWEN_IMAGE_EDIT = replace(
+    _QWEN_IMAGE, name="Qwen-Image-Edit", pattern=r"qwen-?image-?(edit|layered)", images=1, min_images=1
+)
+_QWEN_IMAGE_21 = replace(
+    _QWEN_IMAGE,
+    name="Qwen-Image-2.1",
+    pattern=r"qwen-?image-?2\.1",
+    sizes=sizes.QWEN_21,
+    images=10,
+    steps=40,
+    cfg=1.0,
+)
+_HOSTED_QWEN_IMAGE = Family(
+    name="Qwen-Image",
+    pattern=r"qwen-?image",
+    sizes=sizes.QWEN_AT_SILICONFLOW,
+    images=0,
+    cfg=4.0,
+    true_cfg=True,
+    without=frozenset({"n"}),
+    dialects=_SILICONFLOW,
+)
+_HOSTED_QWEN_IMAGE_EDIT = replace(
+    _HOSTED_QWEN_IMAGE,
+    name="Qwen-Image-Edit",
+    pattern=r"qwen-?image-?edit",
+    sizes=sizes.ANY,
+    images=1,
+    min_images=1,
+    without=frozenset({"size", "n"}),
+    masks=frozenset(),
+)
 
 FAMILIES: tuple[Family, ...] = (
-    Family(
+    # OpenAI
+    replace(
+        _GPT_IMAGE,
         name="gpt-image-2",
         pattern=r"gpt-image-[2-9]",
         sizes=sizes.GPT_IMAGE_2,
-        gpt=True,
         without=frozenset({"style_preset", "input_fidelity"}),  # always faithful, and refuses to be told
-        qualities=_GPT_QUALITY,
-        dialects=_OPENAI,
     ),
-    Family(
+    replace(
+        _GPT_IMAGE,
         name="gpt-image-mini",
         pattern=r"gpt-image.*mini",
-        sizes=sizes.GPT_IMAGE,
-        gpt=True,
         without=frozenset({"style_preset", "input_fidelity"}),
-        qualities=_GPT_QUALITY,
-        dialects=_OPENAI,
     ),
-    Family(
-        name="gpt-image",
-        pattern=r"gpt-image|chatgpt-image",
-        sizes=sizes.GPT_IMAGE,
-        gpt=True,
-        without=frozenset({"style_preset"}),
-        qualities=_GPT_QUALITY,
-        dialects=_OPENAI,
-    ),
+    _GPT_IMAGE,
     Family(
         name="dall-e-3",
         pattern=r"dall-?e-?3",
@@ -101,38 +142,10 @@ FAMILIES: tuple[Family, ...] = (
         without=_OPENAI_ONLY | {"output_format", "output_quality", "style_preset", "quality"},
         dialects=_OPENAI,
     ),
-    Family(
-        name="Qwen-Image-Edit",
-        pattern=r"qwen-?image-?edit-?(2509|2511|plus)",
-        images=3,
-        min_images=1,
-        cfg=4.0,
-        true_cfg=True,
-        without=frozenset({"size", "n"}),
-        masks=frozenset(),
-        dialects=_SILICONFLOW,
-    ),
-    Family(
-        name="Qwen-Image-Edit",
-        pattern=r"qwen-?image-?edit",
-        images=1,
-        min_images=1,
-        cfg=4.0,
-        true_cfg=True,
-        without=frozenset({"size", "n"}),
-        masks=frozenset(),
-        dialects=_SILICONFLOW,
-    ),
-    Family(
-        name="Qwen-Image",
-        pattern=r"qwen-?image",
-        sizes=sizes.QWEN_AT_SILICONFLOW,
-        images=0,
-        cfg=4.0,
-        true_cfg=True,
-        without=frozenset({"n"}),
-        dialects=_SILICONFLOW,
-    ),
+    # SiliconFlow
+    replace(_HOSTED_QWEN_IMAGE_EDIT, pattern=r"qwen-?image-?edit-?(2509|2511|plus)", images=3),
+    _HOSTED_QWEN_IMAGE_EDIT,
+    _HOSTED_QWEN_IMAGE,
     Family(
         name="Kolors",
         pattern=r"kolors",
@@ -150,75 +163,25 @@ FAMILIES: tuple[Family, ...] = (
         without=frozenset({"n"}),
         dialects=_SILICONFLOW,
     ),
-    Family(
-        name="Qwen-Image-2.1-Turbo",
-        pattern=r"qwen-?image-?2\.1-?turbo",
-        sizes=sizes.QWEN_21,
-        images=10,
-        steps=8,
-        cfg=1.0,
-        true_cfg=True,
-        without=_IMG2IMG,
-        masks=_ENGINE_MASKS,
-        dialects=_OWN,
-    ),
-    Family(
-        name="Qwen-Image-2.1",
-        pattern=r"qwen-?image-?2\.1",
-        sizes=sizes.QWEN_21,
-        images=10,
-        steps=40,
-        cfg=1.0,
-        true_cfg=True,
-        without=_IMG2IMG,
-        masks=_ENGINE_MASKS,
-        dialects=_OWN,
-    ),
-    Family(
+    # Servers of one's own
+    replace(_QWEN_IMAGE_21, name="Qwen-Image-2.1-Turbo", pattern=r"qwen-?image-?2\.1-?turbo", steps=8),
+    _QWEN_IMAGE_21,
+    replace(
+        _QWEN_IMAGE_EDIT,
         name="Qwen-Image-Edit-2509",
         pattern=r"qwen-?image-?edit-?(2509|2511|plus)",
-        sizes=sizes.QWEN,
         images=3,
-        min_images=1,
         steps=40,
-        cfg=4.0,
-        true_cfg=True,
-        without=_IMG2IMG,
-        masks=_ENGINE_MASKS,
-        dialects=_OWN,
     ),
-    Family(
-        name="Qwen-Image-Edit",
-        pattern=r"qwen-?image-?(edit|layered)",
-        sizes=sizes.QWEN,
-        images=1,
-        min_images=1,
-        steps=50,
-        cfg=4.0,
-        true_cfg=True,
-        without=_IMG2IMG,
-        masks=_ENGINE_MASKS,
-        dialects=_OWN,
-    ),
-    Family(
-        name="Qwen-Image",
-        pattern=r"qwen-?image",
-        sizes=sizes.QWEN,
-        images=0,
-        steps=50,
-        cfg=4.0,
-        true_cfg=True,
-        without=_IMG2IMG,
-        masks=_ENGINE_MASKS,
-        dialects=_OWN,
-    ),
+    _QWEN_IMAGE_EDIT,
+    _QWEN_IMAGE,
     Family(
         name="FLUX.2 [klein]",
         pattern=r"flux\.?-?2.*klein",
         masks=_ENGINE_MASKS | {VLLM_OMNI.name},
         dialects=_OWN,
     ),
-    Family(name="", pattern="", masks=_ENGINE_MASKS, without=_IMG2IMG, dialects=frozenset({"vllm_omni"})),
+    Family(name="", pattern="", masks=_ENGINE_MASKS, without=_IMG2IMG, dialects=frozenset({VLLM_OMNI.name})),
     Family(name="", pattern="", masks=_ENGINE_MASKS, dialects=_OWN),
     # An unknown server gets the portable core of the API and nothing else.
     Family(
