@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import responses
 from PIL import Image
 
 from models.backends.base import Running
@@ -20,7 +22,8 @@ from models.backends.errors import (
     ServerUnavailable,
 )
 from models.backends.qwen_image import QwenImage
-from models.backends.qwen_image.results import EXPIRY
+from models.backends.qwen_image.results import EXPIRY, Fetcher
+from models.backends.qwen_image.wire import Picture
 from models.backends.registry import bind
 from models.clock import Deadline
 from models.request import ImageRequest, InputImage
@@ -223,6 +226,12 @@ def test_a_partly_failed_task_delivers_the_rest(studio: FakeModelStudio, clock: 
     assert len(result.images) == 1
     assert "1 of 2 pictures came back." in result.notices
     assert any("blocked (DataInspectionFailed)" in notice for notice in result.notices)
+
+
+def test_a_model_without_jobs_says_that_it_cannot_wait_for_hours(studio: FakeModelStudio, clock: FakeClock) -> None:
+    result = backend(studio, clock).submit(asked(timeout=7200))
+    assert isinstance(result, ImageResult)
+    assert result.notices[0].startswith("`timeout` became 590 seconds")
 
 
 # Price
@@ -527,15 +536,27 @@ def test_one_broken_download_of_two_delivers_the_other(studio: FakeModelStudio, 
     assert "1 of 2 pictures came back." in result.notices
 
 
-@pytest.mark.parametrize("url", ["http://203.0.113.7/1.png", "https://127.0.0.1/1.png", "https://10.0.0.8/1.png"])
-def test_a_public_service_may_not_name_private_or_unencrypted_addresses(url: str, clock: FakeClock) -> None:
-    from models.backends.qwen_image.results import Fetcher  # noqa: PLC0415
-    from models.backends.qwen_image.wire import Picture  # noqa: PLC0415
+@responses.activate
+def test_a_public_service_is_asked_over_https_whatever_it_names(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
+    responses.get(f"https://pictures.test/1.png?{SIGNATURE}", body=PHOTO.data)
+    fetcher = Fetcher(clock, "https://dashscope.test/api/v1")
+    named = Picture(url=f"http://pictures.test/1.png?{SIGNATURE}")
+    (image,) = fetcher.fetch_all([named], seed=1, deadline=Deadline.after(clock, 1)).images
+    assert image.url == f"https://pictures.test/1.png?{SIGNATURE}"
 
+
+@pytest.mark.parametrize(
+    "url", ["http://203.0.113.7/1.png", "https://127.0.0.1/1.png", "https://10.0.0.8/1.png", "ftp://8.8.8.8/1.png"]
+)
+def test_a_public_service_may_not_name_private_or_strange_addresses(url: str, clock: FakeClock) -> None:
     fetcher = Fetcher(clock, "https://8.8.8.8/api/v1")
     made = fetcher.fetch_all([Picture(url=url)], seed=1, deadline=Deadline.after(clock, 1))
     assert made.images == ()
-    assert "https://" in str(made.failures[0]) or "not a public address" in str(made.failures[0])
+    assert re.search("not a public address|not an http", str(made.failures[0]))
+    assert type(made.failures[0]) is ServerUnavailable
 
 
 # Tasks

@@ -40,20 +40,22 @@ class Fetcher:
         url = resolved(self.service.base_url, found.address)
         home, there = urlsplit(self.service.base_url), urlsplit(url)
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
-            return self._from_home(url), None
-        # Without the login; private addresses only where the user's own base URL is.
+            return self._from_origin(url), None
         at_home = there.hostname == home.hostname
-        data = download_result(
+        return self._from_elsewhere(url, allow_private=at_home), None if at_home else url
+
+    def _from_elsewhere(self, url: str, *, allow_private: bool) -> bytes:
+        """A picture that is asked for without the login; private addresses only where the user's own base URL is."""
+        return download_result(
             url,
             attempt=self._fetching,
             clock=self.service.clock,
             deadline=self.deadline,
-            allow_private=at_home,
+            allow_private=allow_private,
             next_step=self._again,
         )
-        return data, None if at_home else url
 
-    def _from_home(self, url: str) -> bytes:
+    def _from_origin(self, url: str) -> bytes:
         """A picture of the server's own origin, which is asked with the login."""
         there = urlsplit(url)
         own = replace(self.service, base_url=f"{there.scheme}://{there.netloc}")

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from models.backends.base import Capabilities, Job, JobBackend, Model, Running
+from models.backends.base import Capabilities, Job, JobBackend, Model, Running, within_one_call
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.made import Made
@@ -127,6 +127,7 @@ class QwenImage(JobBackend):
         return min(5.0, 2.0 + elapsed / 20)
 
     def _generate(self, client: ModelStudio, calls: Sequence[Call], request: ImageRequest) -> ImageResult:
+        request = within_one_call(request)  # also of a polled request: the service makes no job of it
         deadline = self.deadline(request)
 
         def send(call: Call) -> Made:

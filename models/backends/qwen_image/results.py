@@ -1,5 +1,6 @@
 """From the service's addresses to pictures, at once: the addresses die after 24 hours."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,8 +24,8 @@ _ATTEMPT = "Downloading the picture from Model Studio"
 class Fetcher:
     """Downloads results; `base_url` is the service's own address.
 
-    A service on the public internet names public https addresses only; one on a private address (a gateway, a test
-    double) may name what it likes.
+    A service on the public internet is asked over https, at public addresses only; one on a private address (a gateway, a
+    test double) may name what it likes.
     """
 
     clock: Clock
@@ -36,10 +37,10 @@ class Fetcher:
 
     def _fetch(self, picture: Picture, seed: int, deadline: Deadline) -> GeneratedImage:
         private = not is_public(urlsplit(self.base_url).hostname or "")
-        if not private and urlsplit(picture.url).scheme != "https":
-            raise ServerUnavailable(f"{_ATTEMPT} failed", "its address does not begin with https://", "Try again")
+        # The signature of an address does not cover its scheme, and a paid picture is not given up for it.
+        url = picture.url if private else re.sub("^http:", "https:", picture.url)
         data = download_result(
-            picture.url,
+            url,
             attempt=_ATTEMPT,
             clock=self.clock,
             deadline=deadline,
@@ -50,7 +51,7 @@ class Fetcher:
             sniff(data)
         except NotAnImageError as error:
             raise ServerUnavailable(f"{_ATTEMPT} failed", str(error), "Try again") from None
-        return GeneratedImage(data, url=picture.url, seed=seed, revised_prompt=picture.actual_prompt)
+        return GeneratedImage(data, url=url, seed=seed, revised_prompt=picture.actual_prompt)
 
 
 def price_of(prices: Prices | None, images: Iterable[GeneratedImage], input_images: int) -> Price | None:
