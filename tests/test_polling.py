@@ -110,7 +110,7 @@ def test_a_job_past_its_deadline_is_cancelled_and_said(clock: FakeClock) -> None
         polling.start(backend, request(timeout=10), OPTIONS)
     assert len(backend.cancelled) == 1
     assert str(failure.value) == (
-        "Generating with Stub service failed: the time for the whole job is over; the job was still running (step 12/30). "
+        "Generating with Stub service failed: the time for the whole job is over; last seen: step 12/30. "
         "Raise `timeout`, or ask for less."
     )
 

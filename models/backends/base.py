@@ -257,7 +257,7 @@ class JobBackend(Backend):
         """Cancel a job past its deadline and return the error to raise."""
         error = timed_out(f"Generating with {self.title}")
         if seen.progress:
-            error.said = f"{error.said}; the job was still running ({seen.progress})"
+            error.said = f"{error.said}; last seen: {seen.progress}"
         try:
             self.cancel(job)
         except ImageError as trouble:

@@ -603,7 +603,7 @@ def test_a_job_past_its_time_is_taken_out_of_the_queue(studio: FakeModelStudio, 
     studio.statuses = ["PENDING"]
     error = failed(studio, clock, "qwen-image-plus", timeout=20)
     assert isinstance(error, ConnectionFailed)
-    assert "still running (queued)" in error.said
+    assert "last seen: queued" in error.said
     assert len(studio.of_kind("cancel")) == 1
 
 

@@ -45,4 +45,4 @@ def test_a_simulated_job_past_its_timeout_fails_in_words(plugin: Host) -> None:
         "preview", {}, [user("a fox")], {"simulate_seconds": 30, "timeout": 1}, sleep=lambda _: None
     )
     assert reply.status == "failed"
-    assert "the job was still running (step 1/30)" in str(reply.error)
+    assert "last seen: step 1/30" in str(reply.error)
