@@ -1,6 +1,7 @@
 """The order in which requests reach one server."""
 
 import gevent
+import pytest
 
 from models.backends.automatic1111.gate import STREAK, Gate, gate_of
 
@@ -42,6 +43,18 @@ def test_who_waits_too_long_leaves_and_blocks_nobody() -> None:
     assert gate.enter("a", timeout=0)
     assert not gate.enter("b", timeout=0.01)
     gate.leave()
+    assert gate.enter("c", timeout=0)
+
+
+@pytest.mark.parametrize("let_in", [True, False])
+def test_who_is_killed_while_waiting_blocks_nobody(let_in: bool) -> None:
+    gate = Gate()
+    assert gate.enter("a", timeout=0)
+    waiting = gevent.spawn(gate.enter, "b", timeout=5)
+    gevent.sleep(0)
+    waiting.kill(block=not let_in)
+    gate.leave()  # with `let_in` its turn comes before it notices
+    waiting.join()
     assert gate.enter("c", timeout=0)
 
 

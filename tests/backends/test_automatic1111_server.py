@@ -2,6 +2,7 @@
 
 import base64
 import re
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import requests
 
 from models.backends.automatic1111 import Automatic1111, job, lists
+from models.backends.base import Backend
 from models.backends.errors import (
     AuthorizationFailed,
     BadRequest,
@@ -169,6 +171,18 @@ def test_a_file_added_a_moment_ago_is_found(webui: FakeWebUI) -> None:
     webui.checkpoints = (*webui.checkpoints, "gamma")
     (made,) = backend(webui).invoke(wish(checkpoint="gamma")).images
     assert read_picture(made.data)[0] == "gamma"
+
+
+def test_who_waits_for_another_ones_list_still_ends_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        form = {"automatic1111_base_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        asking, waiting = (Automatic1111.bind("automatic1111", form) for _ in range(2))
+        first = gevent.spawn(_outcome, asking, wish(sampler="Euler", timeout=60))
+        gevent.sleep(0)
+        with pytest.raises(ConnectionFailed, match="the time for the whole job is over"):
+            waiting.invoke(wish(sampler="Euler", timeout=0.1))
+        assert not first.ready()
+        first.kill()
 
 
 def test_lists_are_remembered(webui: FakeWebUI) -> None:
@@ -481,7 +495,7 @@ def foreign(fake: FakeWebUI, **body: Any) -> list[bytes]:
     return [base64.b64decode(image) for image in answer["images"]]
 
 
-def _outcome(bound: Automatic1111, request: ImageRequest) -> object:
+def _outcome(bound: Backend, request: ImageRequest) -> object:
     try:
         return bound.invoke(request)
     except ImageError as error:

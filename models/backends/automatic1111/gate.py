@@ -29,14 +29,24 @@ class Gate:
         self._waiting.append(waiter)
         self._admit()
         try:
-            return waiter.admitted.wait(timeout)
-        finally:
-            if not waiter.admitted.is_set():
-                self._waiting.remove(waiter)
+            waiter.admitted.wait(timeout)
+        except BaseException:  # killed while it waited, perhaps in the moment in which it was let in
+            self._withdraw(waiter)
+            raise
+        if waiter.admitted.is_set():
+            return True
+        self._withdraw(waiter)
+        return False
 
     def leave(self) -> None:
         self.closed = False
         self._admit()
+
+    def _withdraw(self, waiter: "_Waiter") -> None:
+        if waiter.admitted.is_set():
+            self.leave()
+        else:
+            self._waiting.remove(waiter)
 
     def _admit(self) -> None:
         if self.closed or not self._waiting:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from models.backends.automatic1111.names import Name
 from models.backends.errors import ImageError, ServerUnavailable
-from models.backends.http import Retries, Service
+from models.backends.http import Retries, Service, timed_out
 from models.clock import Deadline
 from models.credentials import Access
 
@@ -236,12 +236,16 @@ class Lists:
         key = (self.access, name)
         # One asks, the others wait for the answer: forty requests at once must not ask for forty lists.
         turn = _turns.setdefault(key, BoundedSemaphore(1))
-        with turn:
+        if not turn.acquire(timeout=deadline.remaining):
+            raise timed_out(_attempt(name))
+        try:
             until, names = _memory.get(key, (0.0, None))
             if fresh or until <= self._now:
                 names = self._ask(name, deadline)
                 _keep(_memory, key, (self._now + FRESH, names))
             return names
+        finally:
+            turn.release()
 
     def offered(self, name: ListName, deadline: Deadline, *, fresh: bool = False) -> tuple[Name, ...]:
         """The names for a form, never an error: the last ones known while the server does not answer, and for a while
