@@ -131,7 +131,20 @@ def test_an_unreadable_info_costs_the_seed_and_not_the_picture(text: str | None)
     assert made.seed is None
 
 
+def test_a_null_in_the_info_costs_nothing_else() -> None:
+    info = Info.read('{"all_seeds": [5], "index_of_first_image": null, "infotexts": null, "sd_model_name": "beta"}')
+    (made,) = pictures(Generated(images=(STAND_IN,)), info, 1, "Painting")
+    assert (made.seed, info.sd_model_name) == (5, "beta")
+
+
 # --- what the server did otherwise ---
+
+
+def test_a_server_that_does_not_name_its_checkpoint_is_told() -> None:
+    body = Txt2Img(prompt="a fox", width=64, height=64)
+    assert list(differences(Info.read(""), body, Options(), Resolved(checkpoint=Name("beta")))) == [
+        "The server does not say which checkpoint it painted with; beta was asked for"
+    ]
 
 
 @pytest.mark.parametrize("scenario", ["txt2img", "forge-txt2img"])

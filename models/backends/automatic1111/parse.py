@@ -69,13 +69,15 @@ def check_checkpoint(info: Info, names: Resolved, attempt: str) -> None:
 
 def differences(info: Info, body: Generation, options: Options, names: Resolved) -> Iterator[str]:
     """What the server used instead of what was asked, as far as it says so."""
+    if names.checkpoint and info.sd_model_name is None:
+        yield f"The server does not say which checkpoint it painted with; {names.checkpoint.sent} was asked for"
     if body.sampler_name and info.sampler_name and info.sampler_name != body.sampler_name:
         yield f"The server used the sampler {info.sampler_name} instead of {body.sampler_name}"
     used = _schedule(info)
     if used and body.scheduler and body.scheduler.casefold() not in {used.casefold(), _AUTOMATIC}:
         yield f"The server used the scheduler {used} instead of {body.scheduler}"
     if options.clip_skip and info.clip_skip and info.clip_skip != options.clip_skip:
-        yield f"The server used clip skip {info.clip_skip} instead of {options.clip_skip}"
+        yield f"The server used clip skip {info.clip_skip:g} instead of {options.clip_skip}"
     vae = names.vae_settings.get("sd_vae")
     if info.sd_vae_name and isinstance(vae, str) and vae not in {info.sd_vae_name, "Automatic", "None"}:
         yield f"The server used the VAE {info.sd_vae_name} instead of {vae}"

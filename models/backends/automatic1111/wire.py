@@ -7,7 +7,7 @@ import base64
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
 
 from models.request import InputImage
 
@@ -130,9 +130,15 @@ class Info(BaseModel):
     sd_model_name: str | None = None
     sd_model_hash: str | None = None
     sd_vae_name: str | None = None
-    clip_skip: int | None = None
+    clip_skip: float | None = None
     job_timestamp: str | None = None
     version: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, info: object) -> object:
+        # A null in one key must not cost the seeds and the name of the model.
+        return {name: value for name, value in info.items() if value is not None} if isinstance(info, dict) else info
 
     @classmethod
     def read(cls, text: str | None) -> "Info":
