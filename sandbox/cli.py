@@ -298,10 +298,12 @@ def _slots(session: _Session) -> int:
     for line in form_lines(Schema.model_validate(schema)):
         print(line)
     log.clear()
-    with StatusLine("asking the server"):
-        session.host.validate_model_credentials(model, form)
-    for line in log:
-        print(line)
+    try:
+        with StatusLine("asking the server"):
+            session.host.validate_model_credentials(model, form)
+    finally:  # what was found in the workflow is worth knowing even where the server lacks something
+        for line in log:
+            print(line)
     return DONE
 
 

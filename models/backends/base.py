@@ -1,7 +1,7 @@
 """What every backend is: a plain class bound to one model and one account, `invoke(request) -> ImageResult`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -104,6 +104,13 @@ class Backend(ABC):
         account cannot be used, naming the form field to mend.
         """
 
+    def findings(self) -> Sequence[str]:
+        """What was understood of the model's own form (a pasted workflow, say), whether or not the check passes.
+
+        Raises ImageError when it cannot be read.
+        """
+        return ()
+
     def rules(self) -> tuple[Rule, ...]:
         """The parameters of the bound model. Fast and never raises: the host asks often and shows nothing otherwise."""
         return self.model.card.rules if self.model.card else ()
@@ -139,11 +146,15 @@ class Backend(ABC):
                     f"{self.model.name} needs {self.title}", next_step=f"Fill `{field}` {self.model.access.place}"
                 )
 
-    def probe(self) -> Sequence[str]:
-        """`check_access` for somebody who fills a form, where there is no job whose `timeout` could be raised."""
+    def probe(self) -> Iterator[str]:
+        """`check_access` for somebody who fills a form, where there is no job whose `timeout` could be raised.
+
+        Sentences come one by one: what was found before a refusal is told all the same.
+        """
         self.require_access()
         try:
-            return self.check_access()
+            yield from self.findings()
+            yield from self.check_access()
         except TimedOutError as late:
             field = f"`{self.model.access.field('base_url')}` {self.model.access.place}"
             raise ConnectionFailed(

@@ -19,8 +19,22 @@ class Silent(StubBackend):
 
 def test_a_silent_service_names_its_address_not_a_timeout_that_the_form_does_not_have(clock: FakeClock) -> None:
     with pytest.raises(ConnectionFailed) as failure:
-        Silent(clock).probe()
+        list(Silent(clock).probe())
     assert str(failure.value) == (
         "Checking Stub failed: Stub did not answer in time. "
         "Check that Stub is running at the address in `stub_base_url` in the provider's settings, and try again."
     )
+
+
+class Explaining(Silent):
+    """A service whose form says something that is understood without it."""
+
+    def findings(self) -> Sequence[str]:
+        return ("the workflow takes a prompt",)
+
+
+def test_what_was_found_in_a_form_is_told_before_the_service_is_asked(clock: FakeClock) -> None:
+    told = Explaining(clock).probe()
+    assert next(told) == "the workflow takes a prompt"
+    with pytest.raises(ConnectionFailed):
+        next(told)

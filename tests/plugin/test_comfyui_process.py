@@ -150,3 +150,17 @@ def test_the_command_line_shows_what_a_workflow_offers(
     assert '`prompt` goes to node 6 (CLIPTextEncode "Positive") `text`' in printed
     assert "`denoising_strength` goes to" in printed
     assert MARKER_KEY not in printed
+
+
+def test_the_command_line_shows_what_was_found_although_the_server_lacks_a_model(
+    comfy: ComfyUIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = sampled(ckpt_name="nobody-has-this.safetensors")
+    graph["7"]["class_type"], graph["7"]["inputs"] = "ConditioningZeroOut", {"conditioning": ["6", 0]}
+    file = tmp_path / "foxes.json"
+    file.write_text(json.dumps(graph), "utf-8")
+    assert cli.main(["slots", str(file), "--comfyui", comfy.url, "--api-key", MARKER_KEY]) == cli.REFUSED
+    printed = capsys.readouterr()
+    assert '`prompt` goes to node 6 (CLIPTextEncode "Positive") `text`' in printed.out
+    assert "`negative_prompt` was not found: " in printed.out
+    assert "nobody-has-this.safetensors" in printed.err

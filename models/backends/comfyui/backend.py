@@ -187,11 +187,12 @@ class ComfyUIBackend(JobBackend):
         self.require_access()
         deadline = self._within(CHECK_SECONDS)
         version = self.server.stats(deadline=deadline).system.comfyui_version
-        found = [f"{TITLE} {version}"]
         if self.model.access.workflow:
             self._check_workflow(self._pasted, deadline)
-            found.extend(explained(self._pasted))
-        return tuple(found)
+        return (f"{TITLE} {version}",)
+
+    def findings(self) -> Sequence[str]:
+        return explained(self._pasted) if self.model.access.workflow else ()
 
     def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
         workflow.check()

@@ -37,9 +37,18 @@ def test_missing_nodes_and_files_of_the_workflow_are_named_at_once(server: Comfy
     assert "tiny-random-sd15.safetensors" in str(caught.value)
 
 
+def test_what_was_found_and_what_not_is_told_without_asking_the_server() -> None:
+    graph = sampled(ckpt_name="nobody-has-this.safetensors")
+    graph["7"]["class_type"], graph["7"]["inputs"] = "ConditioningZeroOut", {"conditioning": ["6", 0]}
+    found = backend_for("http://127.0.0.1:9", graph).findings()
+    assert '`prompt` goes to node 6 (CLIPTextEncode "Positive") `text`' in found
+    assert any(sentence.startswith("`negative_prompt` was not found: ") for sentence in found)
+
+
 def test_the_provider_form_is_checked_without_any_workflow(server: ComfyUIServer) -> None:
     backend = ComfyUIBackend.bind("comfyui-sdxl", {"comfyui_base_url": server.url})
     assert list(backend.check_access()) == ["ComfyUI 0.10.0"]
+    assert list(backend.findings()) == []
     assert server.requests == ["GET /system_stats"]
 
 
