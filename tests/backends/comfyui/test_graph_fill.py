@@ -216,6 +216,24 @@ def test_linked_sizes_are_set_at_their_source() -> None:
     }
 
 
+def test_one_number_for_both_sides_makes_a_square_and_says_so() -> None:
+    asked = request(width=512, height=768)
+    sizes = {place: value for place, value in changed("square_from_one_number", asked).items() if "text" not in place}
+    assert sizes == {
+        "70.value": 512,
+        **{f"{node}.{side}": 2048 for node in (2, 3) for side in ("width", "height", "target_width", "target_height")},
+        "6.seed": 5,
+    }
+    notices = workflow("square_from_one_number").filled(asked).notices
+    assert notices == ("`height` was not used: node 70 (PrimitiveInt) sets both sides, so it follows `width`",)
+
+
+def test_regions_keep_their_share_of_the_picture() -> None:
+    values = changed("regions_by_area", request(width=768, height=512))
+    assert (values["32.width"], values["33.width"], values["33.x"]) == (384, 384, 384)
+    assert (values["32.height"], values["33.height"]) == (512, 512)
+
+
 # Pictures and masks
 
 

@@ -16,12 +16,13 @@ _WAY = ("images", "image", "samples", "latent_image", "latent", "pixels", "desti
 _STEPS = {"EmptyLatentImage": 8, "EmptyImage": 1, "LatentUpscale": 8}
 _LATENT_STEP = 16
 
-# Inputs that repeat the size of the picture, wherever they stand in the graph.
+# Inputs that repeat the size of the picture or a share of it, wherever they stand in the graph.
 _FOLLOWERS: dict[str, dict[Side, tuple[str, ...]]] = {
     "ModelSamplingFlux": {"width": ("width",), "height": ("height",)},
     "Flux2Scheduler": {"width": ("width",), "height": ("height",)},
     "CLIPTextEncodeSDXLRefiner": {"width": ("width",), "height": ("height",)},
     "CLIPTextEncodeSDXL": {"width": ("width", "target_width"), "height": ("height", "target_height")},
+    "ConditioningSetArea": {"width": ("width", "x"), "height": ("height", "y")},
 }
 
 
@@ -49,7 +50,16 @@ def find_sizes(graph: Graph, outputs: Iterable[str], starts: Sequence[Link]) -> 
         _read_beginning(graph, steps, sizes)
     for name in ("width", "height"):
         _follow(graph, name, sizes, (node for steps in ways for node in steps))
+    if sizes.width and sizes.width[:1] == sizes.height[:1]:
+        _make_square(graph, sizes)
     return sizes
+
+
+def _make_square(graph: Graph, sizes: Sizes) -> None:
+    """One number stands behind both sides: the width takes everything that follows either."""
+    sizes.width.extend(place for place in sizes.height if place not in sizes.width)
+    sizes.height.clear()
+    sizes.why["height"] = f"{graph.nodes[sizes.width[0].node].described} sets both sides, so it follows `width`"
 
 
 def way(graph: Graph, start: str) -> list[Node]:

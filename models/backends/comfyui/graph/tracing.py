@@ -42,7 +42,20 @@ def trace(graph: Graph, outputs: Sequence[str]) -> Traced:
     prefixes = _alike(graph, [place for place in prefixes if isinstance(value_at(graph, place), str)])
     if prefixes:
         traced.places["filename_prefix"] = prefixes
+    _share_out(graph, traced)
     return traced
+
+
+def _share_out(graph: Graph, traced: Traced) -> None:
+    """A number that stands behind several settings belongs to the first of them; the others say so."""
+    owners: dict[tuple[str, str], str] = {}
+    for name, places in list(traced.places.items()):
+        free = [place for place in places if owners.setdefault((place.node, place.input), name) == name]
+        traced.places[name] = free
+        if places[0] not in free:
+            owner = owners[places[0].node, places[0].input]
+            del traced.places[name]
+            traced.missing[name] = f"{graph.nodes[places[0].node].described} sets it together with `{owner}`"
 
 
 def _trace_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler], traced: Traced) -> None:
@@ -90,12 +103,12 @@ def _explain_negative(
 
 
 def _replaced_texts(graph: Graph, places: Sequence[Target], title: str) -> list[str]:
-    """A later pass with words of its own takes the same prompt; its author may want to know."""
+    """A later pass, or a second encoder, with words of its own takes the same prompt; its author may want to know."""
     own = value_at(graph, places[0]) if places else None
     return [
-        f"{graph.nodes[place.node].described} has its own text {str(text)[:60]!r}, which the {title} replaces"
+        f"{graph.nodes[place.node].described} has its own `{place.input}` {str(text)[:60]!r}, which the {title} replaces"
         for place in places[1:]
-        if place.node != places[0].node and (text := value_at(graph, place)) != own and text
+        if (text := value_at(graph, place)) != own and text
     ]
 
 
@@ -129,7 +142,12 @@ def _trace_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[S
         if sampler.window and sampler.steps in traced.places.get("steps", ()):
             traced.places["steps"].extend(sampler.window)
     _put_places(traced, "seed", list(dict.fromkeys(s.seed for s in ordered if s.seed)), ordered)
-    _put_places(traced, "denoising_strength", _strengths(graph, ordered), ordered)
+    strengths = _strengths(graph, ordered)
+    _put_places(traced, "denoising_strength", strengths[:1], ordered)
+    traced.notes.extend(
+        f"{graph.nodes[place.node].described} keeps its own strength {value_at(graph, place)}"
+        for place in strengths[1:]
+    )
 
 
 def _put_places(traced: Traced, name: str, places: list[Target], samplers: Sequence[Sampler]) -> None:
@@ -149,10 +167,10 @@ def _alike(graph: Graph, places: Sequence[Target]) -> list[Target]:
 
 
 def _strengths(graph: Graph, samplers: Sequence[Sampler]) -> list[Target]:
-    """The sampler that repaints something it was given has a strength below 1; else the first one's."""
+    """Of every sampler that repaints what it was given, which has a strength below 1; else of the first one."""
     places = [sampler.denoise for sampler in samplers if sampler.denoise]
     below = [place for place in places if isinstance(v := value_at(graph, place), (int, float)) and v < 1]
-    return (below or places)[:1]
+    return list(dict.fromkeys(below)) or places[:1]
 
 
 def _trace_sizes(graph: Graph, outputs: Sequence[str], first: Sequence[Sampler], traced: Traced) -> None:
@@ -166,13 +184,16 @@ def _trace_sizes(graph: Graph, outputs: Sequence[str], first: Sequence[Sampler],
             traced.missing[name] = sizes.why.get(name, "no node of this workflow sets it")
 
 
-# Workflows without a sampler: one node does everything (partner nodes), or no model at all.
+# Workflows without a sampler: one node does everything (partner nodes), an extension samples in its own way (its
+# loader may hold the texts), or there is no model at all.
+
+_PROMPTS = ("prompt", "positive_prompt", "positive")
 
 
 def _trace_single_node(graph: Graph, outputs: Sequence[str], traced: Traced) -> None:
     makers = [node for node in graph.upstream(outputs) if _prompt_input(node)]
     for name in STANDARD:
-        traced.missing[name] = "the workflow has no sampler"
+        traced.missing[name] = "the workflow has no sampler that is known"
     if len(makers) > 1:
         listed = ", ".join(node.described for node in makers)
         traced.ambiguous["prompt"] = f"the text may belong to {listed}"
@@ -180,7 +201,8 @@ def _trace_single_node(graph: Graph, outputs: Sequence[str], traced: Traced) -> 
     if len(makers) == 1:
         own = {
             "prompt": _prompt_input(makers[0]),
-            **{name: name for name in ("negative_prompt", "seed", "width", "height")},
+            "negative_prompt": "negative_prompt" if "negative_prompt" in makers[0].inputs else "negative",
+            **{name: name for name in ("seed", "width", "height")},
         }
         for name, held in own.items():
             place = settle(graph, makers[0], held, text=RULES[name].type == "text" if name in RULES else True)
@@ -192,4 +214,6 @@ def _trace_single_node(graph: Graph, outputs: Sequence[str], traced: Traced) -> 
 def _prompt_input(node: Node) -> str:
     if node.class_type in ENCODERS:
         return ENCODERS[node.class_type][0]
-    return "prompt" if isinstance(node.inputs.get("prompt"), str) or "prompt" in node.links() else ""
+    if "prompt" in node.links():
+        return "prompt"
+    return next((name for name in _PROMPTS if isinstance(node.inputs.get(name), str)), "")
