@@ -371,6 +371,13 @@ def test_the_second_picture_controls_when_controlnet_is_on(webui: FakeWebUI) -> 
     assert (len(result.images), "mask" in body) == (1, False)
 
 
+def test_a_preprocessor_may_guide_without_a_model(webui: FakeWebUI) -> None:
+    options = {"controlnet_model": "none", "controlnet_module": "canny"}
+    backend(webui).invoke(wish(images=(shown(),), extra=options))
+    (unit,) = webui.bodies("/sdapi/v1/txt2img")[0]["alwayson_scripts"]["controlnet"]["args"]
+    assert (unit["model"], unit["module"]) == ("None", "canny")
+
+
 def test_the_only_picture_controls_a_new_one(webui: FakeWebUI) -> None:
     backend(webui).invoke(wish(images=(shown(),), extra={"controlnet_model": "control_v11p_sd15_canny"}))
     assert len(webui.bodies("/sdapi/v1/txt2img")) == 1

@@ -167,7 +167,8 @@ def _scripts(body: bytes) -> Sequence[Name]:
 def _controlnet_models(body: bytes) -> Sequence[Name]:
     # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
     models = _ControlNetModels.model_validate_json(body).model_list
-    return [_name(model, model.partition(" [")[0]) for model in models]
+    # Some preprocessors guide without a model (reference_only); that is asked for by "None".
+    return [*(_name(model, model.partition(" [")[0]) for model in models), Name("None")]
 
 
 def _controlnet_modules(body: bytes) -> Sequence[Name]:
