@@ -187,8 +187,8 @@ class ComfyUIBackend(JobBackend):
         self.require_access()
         deadline = self._within(CHECK_SECONDS)
         version = self.server.stats(deadline=deadline).system.comfyui_version
-        if self.model.access.workflow:
-            self._check_workflow(self._pasted, deadline)
+        if isinstance(self.variants, Pasted):
+            self._check_workflow(self.variants.workflow, deadline)
         return (f"{TITLE} {version}",)
 
     def findings(self) -> Sequence[str]:
@@ -196,7 +196,7 @@ class ComfyUIBackend(JobBackend):
 
     def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
         workflow.check()
-        info = self.definitions.fetched(workflow.needs.classes, deadline=deadline)
+        info = self.definitions.fetched_afresh(workflow.needs.classes, deadline=deadline)
         if lacking := workflow.lacking(info):
             raise BadRequest(
                 f"The workflow does not run on this {TITLE}",

@@ -36,8 +36,16 @@ class Definitions:
         for name, found in zip(asked, Pool(_AT_ONCE).map(lambda name: self._ask(name, deadline), asked), strict=True):
             if isinstance(found, ImageError):
                 raise found
-            _KEPT.put(self._key(name), found)
+            if found:  # a class that is not there may be installed in a moment
+                _KEPT.put(self._key(name), found)
         return self.known(wanted)
+
+    def fetched_afresh(self, classes: Iterable[str], *, deadline: Deadline) -> ObjectInfo:
+        """The same as the server is now: whoever saves a form may just have installed what was missing."""
+        names = list(classes)
+        for name in names:
+            _KEPT.drop(self._key(name))
+        return self.fetched(names, deadline=deadline)
 
     def known(self, classes: Iterable[str]) -> ObjectInfo:
         """What is remembered of `classes`, without asking."""

@@ -26,5 +26,8 @@ class Memory[V]:
         while len(self._kept) > self.limit:
             self._kept.popitem(last=False)
 
+    def drop(self, key: str) -> None:
+        self._kept.pop(key, None)
+
     def clear(self) -> None:
         self._kept.clear()

@@ -37,6 +37,24 @@ def test_missing_nodes_and_files_of_the_workflow_are_named_at_once(server: Comfy
     assert "tiny-random-sd15.safetensors" in str(caught.value)
 
 
+def test_what_was_installed_since_the_last_check_is_seen_at_once(server: ComfyUIServer) -> None:
+    files = server.engine.object_info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"][0]
+    latent = server.engine.object_info.pop("EmptyLatentImage")
+    backend = backend_for(server, sampled(ckpt_name="new.safetensors"))
+    with pytest.raises(BadRequest, match="EmptyLatentImage"):
+        backend.check_access()
+    server.engine.object_info["EmptyLatentImage"] = latent
+    with pytest.raises(BadRequest, match=r"new\.safetensors"):
+        backend.check_access()
+    files.append("new.safetensors")
+    backend.check_access()
+
+
+def test_an_own_model_without_a_workflow_is_not_saved(server: ComfyUIServer) -> None:
+    with pytest.raises(BadRequest, match=r"paste it into `workflow`"):
+        ComfyUIBackend.bind("foxes", {"backend": "comfyui", "base_url": server.url}).check_access()
+
+
 def test_what_was_found_and_what_not_is_told_without_asking_the_server() -> None:
     graph = sampled(ckpt_name="nobody-has-this.safetensors")
     graph["7"]["class_type"], graph["7"]["inputs"] = "ConditioningZeroOut", {"conditioning": ["6", 0]}
