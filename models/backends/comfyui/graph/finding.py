@@ -1,7 +1,7 @@
 """The slots of a whole workflow: what its author named, then what following the links finds."""
 
 from models.backends.comfyui.graph.ends import output_nodes
-from models.backends.comfyui.graph.graph import Graph
+from models.backends.comfyui.graph.graph import Graph, Target
 from models.backends.comfyui.graph.named import named_slots
 from models.backends.comfyui.graph.object_info import ObjectInfo
 from models.backends.comfyui.graph.pictures import find_pictures
@@ -16,9 +16,13 @@ def find_slots(graph: Graph, info: ObjectInfo | None = None) -> Slots:
     traced = trace(graph, outputs)
     named, unclear = named_slots(graph, info)
     claimed = {(place.node, place.input) for slot in named.values() for place in slot.places}
+
+    def is_free(place: Target) -> bool:
+        return (place.node, place.input) not in claimed and not has_placeholder(value_at(graph, place))
+
     found = dict(named)
     for name, places in traced.places.items():
-        free = [p for p in places if (p.node, p.input) not in claimed and not has_placeholder(value_at(graph, p))]
+        free = [place for place in places if is_free(place)]
         if name in named:
             continue
         if free:
@@ -27,7 +31,7 @@ def find_slots(graph: Graph, info: ObjectInfo | None = None) -> Slots:
             node = graph.nodes[places[0].node]
             traced.missing[name] = f"{node.described} is filled by other placeholders or titles"
     pictures = find_pictures(graph, outputs, info)
-    notes = [*traced.notes, *unclear]
+    notes = [*(words for place, words in traced.own_values.items() if is_free(place)), *traced.notes, *unclear]
     notes.extend(f"{node.described} keeps its own mask" for node in pictures.further_masks)
     return Slots(
         found=found,

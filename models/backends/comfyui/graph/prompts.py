@@ -40,13 +40,13 @@ class Found:
     places: list[Target] = field(default_factory=list)
     zeroed: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[Target, str] = field(default_factory=dict)
 
     def take(self, other: "Found") -> None:
         self.places.extend(place for place in other.places if place not in self.places)
         self.zeroed.extend(other.zeroed)
         self.unclear.extend(other.unclear)
-        self.notes.extend(note for note in other.notes if note not in self.notes)
+        self.notes.update(other.notes)
 
 
 def find_texts(graph: Graph, links: Iterable[Link | None], side: Side) -> Found:
@@ -137,11 +137,11 @@ def _first_with_text(graph: Graph, branches: list[Found]) -> Found:
     kept = [
         place for branch in branches if branch is not chosen for place in branch.places if place not in chosen.places
     ]
-    notes = [
-        f"{graph.nodes[place.node].described} keeps its own text: {str(value_at(graph, place))[:60]!r}"
+    notes = {
+        place: f"{graph.nodes[place.node].described} keeps its own text: {str(value_at(graph, place))[:60]!r}"
         for place in kept
-    ]
-    return Found(chosen.places, chosen.zeroed, chosen.unclear, [*chosen.notes, *notes])
+    }
+    return Found(chosen.places, chosen.zeroed, chosen.unclear, chosen.notes | notes)
 
 
 def _says_something(graph: Graph, place: Target) -> bool:

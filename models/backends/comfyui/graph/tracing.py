@@ -21,6 +21,8 @@ class Traced:
     missing: dict[str, str] = field(default_factory=dict)
     ambiguous: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    own_values: dict[Target, str] = field(default_factory=dict)
+    """What becomes of further texts and strengths, unless placeholders or titles name them."""
     latent: Link | None = None
     from_picture: bool = False
     size_step: int = 8
@@ -84,8 +86,7 @@ def _put_texts(graph: Graph, traced: Traced, name: str, found: Found, rivals: Se
         listed = ", ".join(graph.nodes[place.node].described for place in rivals)
         traced.ambiguous[name] = f"several pictures are made from different texts: {listed}"
         return
-    traced.notes.extend(found.notes)
-    traced.notes.extend(_replaced_texts(graph, found.places, name.replace("_", " ")))
+    traced.own_values.update(found.notes | _replaced_texts(graph, found.places, name.replace("_", " ")))
     _put(traced, name, found)
 
 
@@ -102,14 +103,14 @@ def _explain_negative(
         traced.missing["negative_prompt"] = "no sampler of this workflow has a negative side"
 
 
-def _replaced_texts(graph: Graph, places: Sequence[Target], title: str) -> list[str]:
+def _replaced_texts(graph: Graph, places: Sequence[Target], title: str) -> dict[Target, str]:
     """A later pass, or a second encoder, with words of its own takes the same prompt; its author may want to know."""
     own = value_at(graph, places[0]) if places else None
-    return [
-        f"{graph.nodes[place.node].described} has its own `{place.input}` {str(text)[:60]!r}, which the {title} replaces"
+    return {
+        place: f"{graph.nodes[place.node].described} has its own `{place.input}` {str(text)[:60]!r}, which the {title} replaces"
         for place in places[1:]
         if (text := value_at(graph, place)) != own and text
-    ]
+    }
 
 
 def _put(traced: Traced, name: str, found: Found) -> None:
@@ -144,10 +145,10 @@ def _trace_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[S
     _put_places(traced, "seed", list(dict.fromkeys(s.seed for s in ordered if s.seed)), ordered)
     strengths = _strengths(graph, ordered)
     _put_places(traced, "denoising_strength", strengths[:1], ordered)
-    traced.notes.extend(
-        f"{graph.nodes[place.node].described} keeps its own strength {value_at(graph, place)}"
+    traced.own_values |= {
+        place: f"{graph.nodes[place.node].described} keeps its own strength {value_at(graph, place)}"
         for place in strengths[1:]
-    )
+    }
 
 
 def _put_places(traced: Traced, name: str, places: list[Target], samplers: Sequence[Sampler]) -> None:
