@@ -21,6 +21,8 @@ _HOLDERS = (
     "Value",
     "Text",
 )
+# They make a text out of several: none of their own is the prompt, though one has a name like a holder's.
+_COMPOSERS = frozenset({"StringReplace", "RegexReplace", "RegexExtract"})
 _SIZE_INPUTS = frozenset({"width", "height", "batch_size"})
 
 
@@ -55,6 +57,8 @@ def settle(graph: Graph, node: Node, name: str, *, text: bool = False) -> Target
 
 def _held(source: Node, wanted: str, *, text: bool) -> str | None:
     """The input of a value node that holds the value or passes it on, if there is exactly one candidate."""
+    if source.class_type in _COMPOSERS:
+        return None
     links = source.links()
     literals = [name for name, value in source.inputs.items() if same_kind(value, text=text) or has_placeholder(value)]
     if not links:
