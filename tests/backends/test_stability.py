@@ -137,8 +137,8 @@ def test_pictures_already_paid_for_are_kept_when_credits_run_out(fake: FakeStabi
     fake.balance = 7.0
     result = bound(fake, clock).invoke(asking(n=4))
     assert len(result.images) == 2
-    assert result.notices[0].startswith("2 of 4 pictures are missing.")
-    assert "Buy credits" in result.notices[0]
+    assert result.notices[0] == "2 of 4 pictures came back."
+    assert "Buy credits" in result.notices[1]
     assert len(fake.requests) == 3
 
 
@@ -146,7 +146,7 @@ def test_a_filtered_picture_does_not_stop_the_others(fake: FakeStability, clock:
     fake.filter_next()
     result = bound(fake, clock).invoke(asking(n=3, seed=5))
     assert [image.seed for image in result.images] == [6, 7]
-    assert "content filter" in result.notices[0]
+    assert "content filter" in result.notices[1]
 
 
 def test_sdxl_keeps_the_unfiltered_samples_and_asks_once(fake: FakeStability, clock: FakeClock) -> None:
@@ -287,7 +287,7 @@ def test_pictures_before_a_lost_connection_are_kept(fake: FakeStability, clock: 
     fake.drop_next("middle")
     result = bound(fake, clock).invoke(asking(n=3))
     assert len(result.images) == 1
-    assert "2 of 3 pictures are missing" in result.notices[0]
+    assert result.notices[0] == "1 of 3 pictures came back."
     assert len(fake.requests) == 2
 
 

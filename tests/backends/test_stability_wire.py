@@ -245,32 +245,31 @@ def test_v1_answers_without_artifacts_are_never_a_success(content: object) -> No
 
 def test_a_filtered_picture_is_a_failure() -> None:
     with pytest.raises(BadRequest, match="content filter"):
-        settle([Picture(PNG, 1, "CONTENT_FILTERED")], asked=1)
+        settle([Picture(PNG, 1, "CONTENT_FILTERED")]).notices(1)
 
 
 def test_good_pictures_are_kept_beside_a_filtered_one() -> None:
     pictures = [Picture(PNG, 1, "SUCCESS"), Picture(PNG, 2, "CONTENT_FILTERED")]
-    good, notices = settle(pictures, asked=2)
-    assert [image.seed for image in good] == [1]
-    assert notices[0].startswith("1 of 2 pictures are missing.")
-    assert "content filter" in notices[0]
+    made = settle(pictures)
+    assert [image.seed for image in made.images] == [1]
+    count, reason = made.notices(2)
+    assert count == "1 of 2 pictures came back."
+    assert "content filter" in reason
 
 
 @pytest.mark.parametrize("reason", ["ERROR", "SOMETHING_NEW"])
 def test_an_unknown_finish_reason_is_a_failure_of_the_service(reason: str) -> None:
     with pytest.raises(ServerUnavailable, match=reason):
-        settle([Picture(PNG, 1, reason)], asked=1)
+        settle([Picture(PNG, 1, reason)]).notices(1)
 
 
 def test_bytes_that_are_no_picture_are_a_failure_of_the_service() -> None:
     with pytest.raises(ServerUnavailable, match="HTML"):
-        settle([Picture(b"<html>", 1, "SUCCESS")], asked=1)
+        settle([Picture(b"<html>", 1, "SUCCESS")]).notices(1)
 
 
 def test_fewer_pictures_than_asked_for_are_told() -> None:
-    assert settle([Picture(PNG, 1, "SUCCESS")], asked=3)[1] == [
-        "2 of 3 pictures are missing. The service sent fewer than asked for."
-    ]
+    assert settle([Picture(PNG, 1, "SUCCESS")]).notices(3) == ["1 of 3 pictures came back."]
 
 
 def test_a_picture_the_service_takes_is_sent_untouched() -> None:

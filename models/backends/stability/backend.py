@@ -120,9 +120,10 @@ class Stability(Backend):
         seeds = _seeds(seed, request.n, facts.max_seed)
         calls = [v2beta.build(facts, request, seed=each, image=image) for each in seeds]
         pictures, ended_by = _one_by_one(facts, calls, send)
-        made, missing = settle(pictures, asked=request.n, ended_by=ended_by)
-        shaped = v2beta.shape_notices(request, calls[0], made[0])
-        return self.result(request, made, [*notices, *fitted, *shaped, *missing])
+        made = settle(pictures, ended_by)
+        missing = made.notices(request.n)
+        shaped = v2beta.shape_notices(request, calls[0], made.images[0])
+        return self.result(request, made.images, [*notices, *fitted, *shaped, *missing])
 
     def _by_v1(self, facts: V1, request: ImageRequest, send: Send, seed: int, notices: list[str]) -> ImageResult:
         given = request.images[0] if request.images else None
@@ -130,10 +131,11 @@ class Stability(Backend):
         image, fitted = as_sized_upload(given, size) if given else (None, ())
         call = v1.build(request, seed=seed, size=size, image=image)
         reply = send(f"/v1/generation/{facts.engine}/{call.action}", json=call.json, form=call.form)
-        made, missing = settle(v1.read(reply, sent_seed=seed), asked=request.n)
+        made = settle(v1.read(reply, sent_seed=seed))
+        missing = made.notices(request.n)
         snapped = v1.size_notices(request, size)
-        price = v1.price(facts, self.price_per_image, steps=request.steps, images=len(made))
-        return self.result(request, made, [*notices, *fitted, *snapped, *missing], price)
+        price = v1.price(facts, self.price_per_image, steps=request.steps, images=len(made.images))
+        return self.result(request, made.images, [*notices, *fitted, *snapped, *missing], price)
 
     def _known_facts(self) -> Facts:
         if self._facts is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.made import Made
 from models.result import GeneratedImage
 from models.sniff import NotAnImageError, sniff
 
@@ -63,18 +64,11 @@ def _not_a_picture(data: bytes) -> ServerUnavailable | None:
     return None
 
 
-def settle(
-    pictures: Sequence[Picture], *, asked: int, ended_by: ImageError | None = None
-) -> tuple[list[GeneratedImage], list[str]]:
-    """The good pictures, and a notice about the missing ones: what is paid for is never thrown away.
+def settle(pictures: Sequence[Picture], ended_by: ImageError | None = None) -> Made:
+    """The good pictures, and what became of the others: what is paid for is never thrown away.
 
-    `ended_by` is the failure that stopped the calls. Raises the trouble when there is no good picture at all.
+    `ended_by` is the failure that stopped the calls.
     """
-    good = [picture.generated() for picture in pictures if picture.trouble is None]
-    trouble = ended_by or next((picture.trouble for picture in pictures if picture.trouble), None)
-    if not good and trouble:
-        raise trouble
-    missing = asked - len(good)
-    if missing <= 0:
-        return good, []
-    return good, [f"{missing} of {asked} pictures are missing. {trouble or 'The service sent fewer than asked for.'}"]
+    good = tuple(picture.generated() for picture in pictures if picture.trouble is None)
+    troubles = (ended_by, *(picture.trouble for picture in pictures))
+    return Made(good, tuple(trouble for trouble in troubles if trouble))
