@@ -31,7 +31,7 @@ def form_lines(schema: Schema) -> Iterator[str]:
 def _facts(rule: Rule) -> Iterator[str]:
     yield rule.type
     if rule.min is not None and rule.max is not None:
-        yield f"{rule.min:g} to {rule.max:g}"
+        yield f"{rule.min:.16g} to {rule.max:.16g}"
     if rule.options:
         more = f" and {len(rule.options) - _SHOWN} more" if len(rule.options) > _SHOWN else ""
         yield f"one of {' | '.join(rule.options[:_SHOWN])}{more}"
