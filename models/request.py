@@ -1,5 +1,6 @@
 """What a backend is asked for: one frozen type, whatever the host's messages looked like."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,15 @@ class InputImage:
     data: bytes
     mime_type: str
     filename: str = ""
+
+    @property
+    def base64(self) -> str:
+        """The bytes as services take them inside JSON."""
+        return base64.b64encode(self.data).decode()
+
+    @property
+    def data_url(self) -> str:
+        return f"data:{self.mime_type};base64,{self.base64}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable, unsupported
 from models.backends.http import TimedOutError, timed_out
-from models.catalog import Card, card_for
+from models.catalog import Card, card_for, cards
 from models.clock import Clock, Deadline, SystemClock
 from models.credentials import Access, read_access
 from models.parameters import Rule
@@ -123,8 +123,8 @@ class Backend(ABC):
         return self.rules()
 
     def known_models(self) -> Sequence[str]:
-        """The model names that can be asked for, for the message about an unknown one."""
-        return ()
+        """The model names that can be asked for, for the message about an unknown one: those of the cards."""
+        return [card.model for card in cards().values() if card.backend == self.name]
 
     # The rest is the same for every service.
 

@@ -16,7 +16,6 @@ from models.backends.automatic1111.wire import (
     Generation,
     Img2Img,
     Txt2Img,
-    base64_of,
 )
 from models.request import ImageRequest, InputImage
 from models.sniff import sniff
@@ -82,7 +81,7 @@ def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Ma
         {
             **common,
             **_sides(size),
-            "init_images": tuple(base64_of(picture) for picture in inputs.pictures),
+            "init_images": tuple(picture.base64 for picture in inputs.pictures),
             "resize_mode": RESIZE_MODES[options.resize_mode],
             "denoising_strength": request.denoising_strength,
             **_series(request, inputs),
@@ -117,7 +116,7 @@ def _inpainting(mask: InputImage | None, options: Options) -> dict[str, object]:
         return {}
     fill = options.inpaint_fill or ("fill" if options.outpaints else "original")
     return {
-        "mask": base64_of(mask),
+        "mask": mask.base64,
         "mask_blur": options.mask_blur,
         "inpainting_fill": INPAINT_FILLS[fill],
         "inpaint_full_res": options.inpaint_only_masked,
@@ -180,7 +179,7 @@ def _scripts(options: Options, inputs: Inputs, names: Resolved) -> dict[str, Jso
             module=names.controlnet_module or "none",
             weight=options.controlnet_weight,
             # Without a picture of its own ControlNet takes the one that is repainted.
-            image=base64_of(inputs.control) if inputs.control else None,
+            image=inputs.control.base64 if inputs.control else None,
         )
         scripts[CONTROLNET] = {"args": [unit.body()]}
     if names.adetailer_title:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from models.backends.automatic1111.names import Name
 from models.backends.automatic1111.options import Options
-from models.backends.automatic1111.wire import Upscale, base64_of
+from models.backends.automatic1111.wire import Upscale
 from models.request import ImageRequest, InputImage
 
 UPSCALE_PATH = "/sdapi/v1/extra-single-image"
@@ -16,7 +16,7 @@ def build_upscale(picture: InputImage, request: ImageRequest, options: Options, 
     """Enlarge by `upscale_by`; without it to width × height, else twice."""
     to_size = options.upscale_by is None and request.width is not None and request.height is not None
     return Upscale(
-        image=base64_of(picture),
+        image=picture.base64,
         upscaler_1=upscaler.sent if upscaler else DEFAULT_UPSCALER,
         resize_mode=1 if to_size else 0,
         upscaling_resize=None if to_size else options.upscale_by or DEFAULT_FACTOR,

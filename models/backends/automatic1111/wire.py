@@ -3,13 +3,10 @@
 Requests refuse unknown fields, because the servers ignore them; replies take what they need, because forks add to them.
 """
 
-import base64
 from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
-
-from models.request import InputImage
 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
@@ -88,11 +85,6 @@ class Upscale(Body):
     upscaling_resize_w: int | None = None
     upscaling_resize_h: int | None = None
     gfpgan_visibility: float | None = None
-
-
-def base64_of(image: InputImage) -> str:
-    """A picture as the servers take it in any of its places."""
-    return base64.b64encode(image.data).decode()
 
 
 class ControlNetUnit(Body):

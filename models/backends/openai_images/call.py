@@ -1,6 +1,5 @@
 """One call in our words, before a dialect writes it in a server's words, and the ways pictures travel."""
 
-import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -124,16 +123,14 @@ def data_urls(*keys: str) -> Inline:
     """Picture by picture as a data URL under its own key."""
 
     def inline(images: Sequence[InputImage]) -> Entries:
-        return {
-            key: f"data:{image.mime_type};base64,{_base64(image)}" for key, image in zip(keys, images, strict=False)
-        }
+        return {key: image.data_url for key, image in zip(keys, images, strict=False)}
 
     return inline
 
 
 def init_and_references(images: Sequence[InputImage]) -> Entries:
     """LocalAI: the first picture as start of img2img, all as references of editing models; raw base64, no prefix."""
-    return {"file": _base64(images[0]), "ref_images": [_base64(image) for image in images]}
+    return {"file": images[0].base64, "ref_images": [image.base64 for image in images]}
 
 
 def no_parts(images: Sequence[InputImage]) -> Parts:
@@ -154,7 +151,3 @@ def renamed(words: Mapping[str, Value], keys: Mapping[str, str]) -> dict[str, Va
 def as_text(value: Value) -> str:
     """A value as a form carries it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _base64(image: InputImage) -> str:
-    return base64.b64encode(image.data).decode()

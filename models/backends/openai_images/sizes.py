@@ -68,12 +68,6 @@ def _distance(one: Size, other: Size) -> tuple[float, float]:
     return round(shape, 6), abs(one[0] * one[1] - other[0] * other[1])
 
 
-def read_size(text: str) -> Size:
-    """`1024x768` as numbers."""
-    width, _, height = text.partition("x")
-    return int(width), int(height)
-
-
 def written(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 

@@ -24,7 +24,7 @@ from models.backends.qwen_image.refusals import Asked
 from models.backends.qwen_image.results import EXPIRY, Fetcher, price_of
 from models.backends.qwen_image.rules import EXTRA_RULES
 from models.backends.qwen_image.wire import Failure, Output
-from models.catalog import card_for, cards
+from models.catalog import card_for
 from models.clock import Clock, Deadline
 from models.parameters import Rule
 from models.request import ImageRequest
@@ -73,9 +73,6 @@ class QwenImage(JobBackend):
         """A model of the user's own is given the parameters of the known model that it resembles."""
         card = self.model.card or card_for(self.name, family_of(self.model.remote))
         return card.rules if card else ()
-
-    def known_models(self) -> Sequence[str]:
-        return [card.model for card in cards().values() if card.backend == self.name]
 
     def check_access(self) -> Sequence[str]:
         self.require_access()

@@ -7,7 +7,6 @@ from models.backends.errors import BadRequest
 from models.backends.qwen_image import functions
 from models.backends.qwen_image.facts import Facts, JobApi
 from models.backends.qwen_image.lengths import cut_notices, fits_jobs
-from models.backends.qwen_image.pictures import data_url
 from models.backends.qwen_image.sizes import Size, chosen_size
 from models.backends.qwen_image.wire import (
     Body,
@@ -122,7 +121,7 @@ def _body(request: ImageRequest, remote: str, jobs: JobApi | None, parameters: P
         case "image2image":
             return Body(model=remote, input=_function_input(request), parameters=parameters)
         case _:
-            items = [ImageItem(image=data_url(image)) for image in request.images]
+            items = [ImageItem(image=image.data_url) for image in request.images]
             message = Message(content=(*items, TextItem(text=request.prompt)))
             return Body(model=remote, input=MessagesInput(messages=(message,)), parameters=parameters)
 
@@ -132,6 +131,6 @@ def _function_input(request: ImageRequest) -> FunctionInput:
     return FunctionInput(
         function=function,
         prompt=request.prompt,
-        base_image_url=data_url(request.images[0]),
-        mask_image_url=data_url(request.mask) if request.mask and function == functions.MASKED else None,
+        base_image_url=request.images[0].data_url,
+        mask_image_url=request.mask.data_url if request.mask and function == functions.MASKED else None,
     )

@@ -3,12 +3,11 @@
 Source: Model Studio, Qwen-Image editing API and Wan image editing API, input images.
 """
 
-import base64
 from dataclasses import replace
 
 from models.backends.qwen_image.facts import Facts
 from models.input_images import Limits, fit, hard_edged, same_size
-from models.request import ImageRequest, InputImage
+from models.request import ImageRequest
 
 MAX_DATA_URL = 10_485_760  # characters, the head included
 _HEAD = 64  # more than `data:image/jpeg;base64,` and padding take
@@ -26,7 +25,3 @@ def fitted(request: ImageRequest, facts: Facts) -> ImageRequest:
     notices = tuple(notice for _, told in results for notice in told)
     mask = hard_edged(same_size(request.mask, images[0])) if request.mask and images else request.mask
     return replace(request, images=images, mask=mask, notices=(*request.notices, *notices))
-
-
-def data_url(image: InputImage) -> str:
-    return f"data:{image.mime_type};base64,{base64.b64encode(image.data).decode()}"

@@ -29,7 +29,6 @@ from models.backends.stability.facts import (
 from models.backends.stability.outcome import ATTEMPT, Picture, settle
 from models.backends.stability.refusals import explain
 from models.backends.stability.uploads import as_sized_upload, as_upload
-from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.input_images import size_of
 from models.parameters import RULES, refused
@@ -73,9 +72,6 @@ class Stability(Backend):
                 return Capabilities()
             case _:
                 return Capabilities(images=1)
-
-    def known_models(self) -> Sequence[str]:
-        return [card.model for card in cards().values() if card.backend == self.name]
 
     def invoke(self, request: ImageRequest) -> ImageResult:
         self.require_access()
