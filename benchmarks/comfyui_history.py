@@ -1,4 +1,4 @@
-"""What one ComfyUI picture costs while the server's history grows: requests, bytes received, milliseconds.
+"""What one ComfyUI image costs while the server's history grows: requests, bytes received, milliseconds.
 
 `uv run python -m benchmarks.comfyui_history [--runs 30]` against the stand-in server, whose jobs take no time themselves;
 `--url http://127.0.0.1:8188` instead measures a real server with whatever history it has.
@@ -14,7 +14,7 @@ from statistics import median
 import requests
 
 from models.backends.comfyui.backend import ComfyUIBackend
-from models.request import ImageRequest
+from models.entities import ImageRequest
 from tests.servers.comfyui import ComfyUIServer
 
 HISTORIES = (0, 100, 1_000, 5_000)
@@ -24,7 +24,7 @@ WORKFLOW = {
 }
 
 
-def one_picture(url: str, seed: int) -> float:
+def one_image(url: str, seed: int) -> float:
     """Milliseconds."""
     credentials = {"backend": "comfyui", "base_url": url, "workflow": json.dumps(WORKFLOW)}
     before = time.perf_counter()
@@ -33,13 +33,13 @@ def one_picture(url: str, seed: int) -> float:
 
 
 def stand_in(old_jobs: int, runs: int) -> tuple[float, float, float, int]:
-    """Requests, bytes and milliseconds per picture, and the bytes of the whole history."""
+    """Requests, bytes and milliseconds per image, and the bytes of the whole history."""
     with ComfyUIServer() as server:
         server.fill_history(old_jobs)
-        one_picture(server.url, 0)
+        one_image(server.url, 0)
         server.requests.clear()
         server.bytes_sent = 0
-        spent = median(one_picture(server.url, seed) for seed in range(1, runs + 1))
+        spent = median(one_image(server.url, seed) for seed in range(1, runs + 1))
         asked, received = len(server.requests) / runs, server.bytes_sent / runs
         return asked, received, spent, len(requests.get(f"{server.url}/history", timeout=60).content)
 
@@ -51,8 +51,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.url:
         start = int(time.time())
-        spent = median(one_picture(arguments.url, (start + run) % 2**24) for run in range(arguments.runs))
-        print(f"{spent:.0f} ms per picture, median of {arguments.runs}")
+        spent = median(one_image(arguments.url, (start + run) % 2**24) for run in range(arguments.runs))
+        print(f"{spent:.0f} ms per image, median of {arguments.runs}")
         return
     print("old jobs   requests   bytes received   ms (median)   whole history, never asked for")
     for old_jobs in HISTORIES:

@@ -1,4 +1,4 @@
-"""What the plugin costs on top of the service: time per 1 MB picture, start, memory, package size.
+"""What the plugin costs on top of the service: time per 1 MB image, start, memory, package size.
 
 `uv run python -m benchmarks.overhead [--runs 50] [--jobs 200]`
 """
@@ -41,7 +41,7 @@ _FORM = {
 
 @contextmanager
 def fake_stability() -> Iterator[tuple[str, int]]:
-    """The address of a fake server in another process, and the size of its picture in bytes."""
+    """The address of a fake server in another process, and the size of its image in bytes."""
     command = [sys.executable, "-m", "benchmarks.stability_server"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         assert server.stdout  # noqa: S101 -- it was asked for as a pipe
@@ -53,7 +53,7 @@ def fake_stability() -> Iterator[tuple[str, int]]:
 
 
 def direct(url: str, session: requests.Session) -> bytes:
-    """The same picture by one HTTP call, as the shortest script would do it."""
+    """The same image by one HTTP call, as the shortest script would do it."""
     reply = session.post(
         f"{url}/v2beta/stable-image/generate/sd3",
         headers=_HEADERS,
@@ -84,7 +84,7 @@ def overhead(runs: int) -> list[tuple[str, str]]:
             through.append(timed(lambda: host.invoke(MODEL, credentials, MESSAGES, {})))
     pairs = [b - a for a, b in zip(plain, through, strict=True)]
     return [
-        (f"direct call, {size / 1e6:.2f} MB picture, median of {runs}", f"{median(plain):.1f} ms"),
+        (f"direct call, {size / 1e6:.2f} MB image, median of {runs}", f"{median(plain):.1f} ms"),
         ("through the plugin over stdio, median", f"{median(through):.1f} ms"),
         ("overhead, median of the pairs", f"{median(pairs):.1f} ms"),
     ]

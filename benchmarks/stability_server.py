@@ -1,4 +1,4 @@
-"""A fake Stability server in a process of its own, answering with one picture of 1 MB; prints its address."""
+"""A fake Stability server in a process of its own, answering with one image of 1 MB; prints its address."""
 
 import threading
 

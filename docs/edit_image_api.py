@@ -64,7 +64,7 @@ class EditImageApi:
         self._careful = _session(api_key, pause, read=0, statuses=(429, 503))
 
     def edit(self, path: Path, instruction: str) -> EditedImage:
-        """Edit the picture in `path`. Raises EditError."""
+        """Edit the image in `path`. Raises EditError."""
         mime_type, data = checked(path)
         try:
             run = self._run(self._upload(path.name, data, mime_type), instruction)
@@ -118,7 +118,7 @@ class EditImageApi:
 
 
 def checked(path: Path) -> tuple[str, bytes]:
-    """MIME type and bytes of a picture that may be sent. Raises EditError before anything leaves the machine."""
+    """MIME type and bytes of an image that may be sent. Raises EditError before anything leaves the machine."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -132,12 +132,12 @@ def checked(path: Path) -> tuple[str, bytes]:
 
 
 def download(image: EditedImage, *, pause: float = 1.0) -> bytes:
-    """The edited picture. Its addresses are signed, so the app's key stays here. Raises EditError."""
+    """The edited image. Its addresses are signed, so the app's key stays here. Raises EditError."""
     try:
         session = _session("", pause, read=ATTEMPTS - 1, statuses=(429, 500, 502, 503, 504))
         return _checked_reply(session.get(image.image_url or image.stored_url, timeout=TIMEOUT)).content
     except requests.RequestException as error:
-        raise EditError(f"the picture could not be fetched: {error}") from error
+        raise EditError(f"the image could not be fetched: {error}") from error
 
 
 def _session(api_key: str, pause: float, *, read: int, statuses: tuple[int, ...]) -> requests.Session:

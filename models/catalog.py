@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.entities import Price
 from models.parameters import Rule, Text
-from models.result import Price
 
 CARDS = Path(__file__).parent / "llm"
 

@@ -9,7 +9,7 @@ from dify_plugin.config.logger_format import plugin_logger_handler
 from dify_plugin.errors.model import InvokeError, InvokeServerUnavailableError
 
 from models.backends.errors import ImageError, redact
-from models.credentials import all_secrets
+from models.settings import all_secrets
 
 logger = logging.getLogger("image_generation")
 if plugin_logger_handler not in logger.handlers:

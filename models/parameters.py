@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from models.backends.errors import BadRequest
-from models.request import ParameterValue
+from models.entities import ParameterValue
 
 MAX_SEED = 2**53 - 1  # the host carries numbers as float64; a larger seed would come back as another one
 RANDOM_SEED = -1
@@ -68,7 +68,7 @@ VOCABULARY: tuple[Rule, ...] = (
         "int",
         ("Width", "宽度"),
         (
-            "Width of the picture in pixels. Wins over the aspect ratio together with the height.",
+            "Width of the image in pixels. Wins over the aspect ratio together with the height.",
             "图片宽度（像素）。与高度同时设置时优先于宽高比。",
         ),
         min=16,
@@ -79,7 +79,7 @@ VOCABULARY: tuple[Rule, ...] = (
         "int",
         ("Height", "高度"),
         (
-            "Height of the picture in pixels. Wins over the aspect ratio together with the width.",
+            "Height of the image in pixels. Wins over the aspect ratio together with the width.",
             "图片高度（像素）。与宽度同时设置时优先于宽高比。",
         ),
         min=16,
@@ -90,7 +90,7 @@ VOCABULARY: tuple[Rule, ...] = (
         "string",
         ("Aspect ratio", "宽高比"),
         (
-            "Shape of the picture; used when width and height are not both set.",
+            "Shape of the image; used when width and height are not both set.",
             "图片的形状；仅在未同时设置宽度和高度时生效。",
         ),
         options=ASPECT_RATIOS,
@@ -110,7 +110,7 @@ VOCABULARY: tuple[Rule, ...] = (
         "cfg_scale",
         "float",
         ("CFG scale", "提示词引导系数"),
-        ("How closely the picture follows the prompt.", "画面遵循提示词的程度。"),
+        ("How closely the image follows the prompt.", "画面遵循提示词的程度。"),
         min=0,
         max=35,
         precision=2,
@@ -119,14 +119,14 @@ VOCABULARY: tuple[Rule, ...] = (
         "negative_prompt",
         "text",
         ("Negative prompt", "反向提示词"),
-        ("What must not appear in the picture.", "不希望出现在画面中的内容。"),
+        ("What must not appear in the image.", "不希望出现在画面中的内容。"),
     ),
     make_rule(
         "seed",
         "int",
         ("Seed", "随机种子"),
         (
-            "The same seed and settings give the same picture where the service allows it; -1 or empty is random. The seed used is reported.",
+            "The same seed and settings give the same image where the service allows it; -1 or empty is random. The seed used is reported.",
             "在服务支持时，相同的种子和设置会得到相同的图片；-1 或留空为随机。结果中会给出实际使用的种子。",
         ),
         min=RANDOM_SEED,
@@ -136,7 +136,7 @@ VOCABULARY: tuple[Rule, ...] = (
         "n",
         "int",
         ("Number of images", "图片数量"),
-        ("How many pictures to make in one request.", "一次请求生成的图片数量。"),
+        ("How many images to make in one request.", "一次请求生成的图片数量。"),
         default=1,
         min=1,
         max=10,
@@ -166,13 +166,13 @@ VOCABULARY: tuple[Rule, ...] = (
         "style_preset",
         "string",
         ("Style preset", "风格预设"),
-        ("Guides the picture towards a style.", "引导画面朝某种风格生成。"),
+        ("Guides the image towards a style.", "引导画面朝某种风格生成。"),
     ),
     make_rule(
         "output_format",
         "string",
         ("Output format", "输出格式"),
-        ("File format of the picture.", "图片的文件格式。"),
+        ("File format of the image.", "图片的文件格式。"),
         options=OUTPUT_FORMATS,
     ),
     make_rule(
@@ -209,7 +209,7 @@ VOCABULARY: tuple[Rule, ...] = (
         "boolean",
         ("Details", "附加信息"),
         (
-            "Adds one line of JSON before the picture: model, seed, size, duration, notices.",
+            "Adds one line of JSON before the image: model, seed, size, duration, notices.",
             "在图片前输出一行 JSON：模型、种子、尺寸、耗时、提示信息。",
         ),
         default=False,
@@ -231,7 +231,7 @@ PROMPT_RULE = make_rule(
     "prompt",
     "text",
     ("Prompt", "提示词"),
-    ("What the picture shows. It comes from the node's messages.", "画面内容，来自节点的消息。"),
+    ("What the image shows. It comes from the node's messages.", "画面内容，来自节点的消息。"),
     required=True,
 )
 

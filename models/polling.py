@@ -13,9 +13,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from models.backends.base import Backend, Job, JobBackend, within_one_call
 from models.backends.errors import ServerUnavailable
 from models.clock import Deadline
-from models.delivery import DeliveryOptions
-from models.request import ImageRequest
-from models.result import ImageResult
+from models.entities import ImageRequest, ImageResult
+from models.output.delivery import DeliveryOptions
 
 HOLD = float(os.environ.get("IMAGE_GENERATION_HOLD_SECONDS", "25"))
 """Seconds; well below every timeout on the way from Dify. The environment can shorten it for a proxy that cuts earlier."""
@@ -41,7 +40,7 @@ class Finished:
 
 
 class _State(BaseModel):
-    """`plugin_state`: no secret, no picture. Epoch seconds; whole floats may come back as ints."""
+    """`plugin_state`: no secret, no image. Epoch seconds; whole floats may come back as ints."""
 
     job: dict[str, JsonValue]
     started: float

@@ -6,8 +6,7 @@ import gevent
 from gevent.queue import SimpleQueue
 
 from models.backends.base import Backend
-from models.request import ImageRequest
-from models.result import ImageResult
+from models.entities import ImageRequest, ImageResult
 
 
 def narrated(backend: Backend, request: ImageRequest) -> Generator[str, None, ImageResult]:

@@ -13,7 +13,7 @@ from models.backends.registry import BACKENDS
 from models.catalog import cards
 from models.host_errors import host_errors, logger
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
-from models.policy import EditPolicy
+from models.stages.input_rules import EditPolicy
 
 
 class ImageGenerationProvider(host.ModelProvider):

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _USER_ERRORS as error:
         return _complain(str(error), MISUSED)
     except _DOWNLOAD_ERRORS as error:
-        return _complain(f"the host cannot fetch the picture: {error}", REFUSED)
+        return _complain(f"the host cannot fetch the image: {error}", REFUSED)
     except KeyboardInterrupt:
         return _complain("interrupted; a job already started at a service goes on there", INTERRUPTED)
 
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--credentials", metavar="FILE", help="JSON object of the provider's fields (credentials.json)")
     common.add_argument("--plugin-dir", type=Path, default=ROOT, help="folder of the plugin (this project)")
-    common.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures (out)")
+    common.add_argument("--out", type=Path, default=Path("out"), help="folder for images (out)")
     common.add_argument("--processes", type=_at_least_one, default=1, help="plugin processes that share the calls (1)")
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A stand-in for Dify on this machine.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -159,7 +159,7 @@ def _add_invoke(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_slots(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="a workflow, exported or saved, or a picture made by ComfyUI")
+    parser.add_argument("file", type=Path, help="a workflow, exported or saved, or an image made by ComfyUI")
     parser.add_argument("--comfyui", required=True, metavar="URL", help="the server that is to run it")
     parser.add_argument("--api-key", default="", help="Bearer key of a proxy in front of the server")
     parser.set_defaults(command=_slots)

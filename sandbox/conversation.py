@@ -20,7 +20,7 @@ _MOST_TURNS = 500
 @dataclass
 class Conversation:
     """
-    The engine's `PromptMessageMemory`: files before the text, pictures of answers included.
+    The engine's `PromptMessageMemory`: files before the text, images of answers included.
 
     Follows Dify's `core/memory/token_buffer_memory.py`, without its pruning by tokens: the plugin's models count none.
     """

@@ -1,5 +1,5 @@
 """
-Where a workflow's files live: pictures that models made go to a folder, links to them look and expire like Dify's.
+Where a workflow's files live: images that models made go to a folder, links to them look and expire like Dify's.
 
 Link shape: `<FILES_URL>/files/tools/<id><extension>?timestamp=..&nonce=..&sign=..`, valid for 300 s, as in Dify's
 `core/tools/signature.py`.
@@ -55,7 +55,7 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
     All files of one run.
 
     Args:
-        folder: where pictures are written; made on the first one.
+        folder: where images are written; made on the first one.
         stem: first part of their names; an existing file is never overwritten.
         files_url: the host's public address, first part of every link.
         send_format: how images reach a model, `base64` or `url` (Dify's `MULTIMODAL_SEND_FORMAT`).

@@ -1,5 +1,5 @@
 """
-A language model that needs no service: answers for the nodes around the picture, such as a prompt enhancer.
+A language model that needs no service: answers for the nodes around the image, such as a prompt enhancer.
 
 It is no model at all: it repeats the last user message, or says what a script says, always the same.
 """

@@ -144,7 +144,7 @@ class PluginModel:
         stop: Sequence[str] | None,
         stream: bool,
     ) -> LLMResultWithStructuredOutput | Generator[LLMResultChunkWithStructuredOutput, None, None]:
-        """As Dify does it without polling: the text must be the JSON object, and pictures are lost."""
+        """As Dify does it without polling: the text must be the JSON object, and images are lost."""
         parameters = {**model_parameters, "json_schema": json.dumps(json_schema)}
         result = _joined(self.model_name, self._stream(prompt_messages, parameters, stream=False))
         text = result.message.get_text_content()

@@ -146,7 +146,7 @@ class PollingResult(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A picture in an answer: inline bytes, or a URL that the host would download."""
+    """An image in an answer: inline bytes, or a URL that the host would download."""
 
     data: bytes
     url: str

@@ -46,12 +46,12 @@ def call_lines(text: str, files: list[Path], usage: Usage | None, calls: list[Ca
 
 
 def describe(path: Path) -> str:
-    """A picture's path with its size in pixels and bytes."""
+    """An image's path with its size in pixels and bytes."""
     try:
         with Pillow.open(path) as picture:
             shape = f"{picture.width}x{picture.height} {picture.format}"
     except (UnidentifiedImageError, Pillow.DecompressionBombError):
-        shape = "not a readable picture"
+        shape = "not a readable image"
     return f"{path} ({shape}, {_size(path.stat().st_size)})"
 
 
@@ -88,7 +88,7 @@ def _seeds(node: NodeRun) -> list[str]:
 
 
 def _seeds_in(text: str) -> list[str]:
-    """Seeds named by the JSON lines of details, one per picture."""
+    """Seeds named by the JSON lines of details, one per image."""
     pictures = (
         picture
         for details in map(_json_object, text.splitlines())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sandbox.parameters import Rule, Schema
 
-_PICTURES = (b"\x89PNG", b"RIFF")
+_IMAGES = (b"\x89PNG", b"RIFF")
 _SHOWN = 6
 
 
@@ -14,10 +14,10 @@ def workflow_credentials(file: Path, *, base_url: str, api_key: str = "") -> dic
     """
     The form of a customizable model with this workflow.
 
-    A picture made by ComfyUI, which holds its workflow, goes as base64: a form holds text.
+    An image made by ComfyUI, which holds its workflow, goes as base64: a form holds text.
     """
     data = file.read_bytes()
-    workflow = base64.b64encode(data).decode() if data.startswith(_PICTURES) else data.decode("utf-8", "replace")
+    workflow = base64.b64encode(data).decode() if data.startswith(_IMAGES) else data.decode("utf-8", "replace")
     return {"backend": "comfyui", "base_url": base_url, "api_key": api_key, "workflow": workflow}
 
 

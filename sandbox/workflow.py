@@ -75,7 +75,7 @@ class WorkflowRun:
     A finished run.
 
     `outputs` are what the app returns (`answer` in a chatflow), `nodes` every node run in the order they began,
-    `files` the pictures written, `error` the reason of a run that did not succeed.
+    `files` the images written, `error` the reason of a run that did not succeed.
     """
 
     status: Status = "running"
@@ -139,11 +139,11 @@ def run_workflow(
         run = recorder.finish()
         run.files = tuple(services.store.written[written_before:])
         if "answer" in run.outputs:
-            services.conversation.add(query, uploads, run.outputs["answer"], _pictures(run))
+            services.conversation.add(query, uploads, run.outputs["answer"], _images(run))
         return run
 
 
-def _pictures(run: WorkflowRun) -> list[File]:
+def _images(run: WorkflowRun) -> list[File]:
     """What Dify attaches to a chatflow's message."""
     return [file for node in run.nodes if node.type == BuiltinNodeTypes.LLM for file in node.outputs.get("files", ())]
 

@@ -1,4 +1,4 @@
-"""Stand-ins that tests hand in: a clock that never waits, pictures made on the spot."""
+"""Stand-ins that tests hand in: a clock that never waits, images made on the spot."""
 
 import io
 from dataclasses import dataclass, field
@@ -36,14 +36,14 @@ def picture(
     mode: str = "RGB",
     **save: object,
 ) -> bytes:
-    """A small picture of one colour as file bytes."""
+    """A small image of one colour as file bytes."""
     out = io.BytesIO()
     Image.new(mode, (width, height), colour).save(out, kind, **save)  # type: ignore[arg-type]
     return out.getvalue()
 
 
 def noise(width: int, height: int, *, kind: str = "PNG", **save: object) -> bytes:
-    """A picture that no codec can make small."""
+    """An image that no codec can make small."""
     out = io.BytesIO()
     Image.effect_noise((width, height), 100).convert("RGB").save(out, kind, **save)
     return out.getvalue()

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from models.backends.base import Backend, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import ImageError
 from models.clock import Clock
-from models.credentials import Access
+from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.parameters import RULES, Rule
-from models.request import ImageRequest
-from models.result import GeneratedImage, ImageResult
+from models.settings import Access
 from tests.fakes import picture
 
 STUB_RULES = tuple(
@@ -28,7 +27,7 @@ STUB_RULES = tuple(
 
 
 class StubBackend(Backend):
-    """Answers every request with one red picture and keeps what it was asked."""
+    """Answers every request with one red image and keeps what it was asked."""
 
     name = "stub"
     title = "Stub"

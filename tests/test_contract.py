@@ -20,8 +20,7 @@ from models.backends.errors import (
 )
 from models.backends.registry import BACKENDS, bind
 from models.catalog import CARDS, Card, cards
-from models.request import ImageRequest, InputImage
-from models.result import GeneratedImage
+from models.entities import GeneratedImage, ImageRequest, InputImage
 from tests.contract_cases import CASES, Case
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.broken import Broken, broken_server

@@ -107,7 +107,7 @@ def test_every_common_parameter_is_named(readme: Path) -> None:
 
 @readme
 @pytest.mark.parametrize("app", APPS, ids=lambda path: path.stem)
-def test_every_app_is_told_with_its_models_and_pictures(readme: Path, app: Path) -> None:
+def test_every_app_is_told_with_its_models_and_images(readme: Path, app: Path) -> None:
     text = readme.read_text("utf-8")
     assert f"workflows/{app.name})" in text
     assert f"docs/images/workflows/{app.stem}.svg" in text
@@ -122,6 +122,6 @@ def test_every_backend_has_a_page_that_the_readmes_link() -> None:
         assert [name for name in BACKENDS if f"docs/{name}.md)" not in text] == []
 
 
-def test_pictures_stay_small() -> None:
+def test_images_stay_small() -> None:
     heavy = {path.name for path in (ROOT / "docs" / "images").rglob("*.*") if path.stat().st_size > 200_000}
     assert heavy == set()

@@ -7,9 +7,9 @@ from pydantic import JsonValue
 
 from models import polling
 from models.backends.errors import ConnectionFailed, ServerUnavailable
-from models.delivery import DeliveryOptions
+from models.entities import ImageRequest
+from models.output.delivery import DeliveryOptions
 from models.polling import Finished, Waiting
-from models.request import ImageRequest
 from tests.fakes import FakeClock
 from tests.stubs import StubBackend, StubJobs
 

@@ -5,9 +5,8 @@ from collections.abc import Generator
 import pytest
 
 from models.backends.errors import ServerUnavailable
+from models.entities import ImageRequest, ImageResult
 from models.progress import narrated
-from models.request import ImageRequest
-from models.result import ImageResult
 from tests.fakes import FakeClock
 from tests.stubs import StubJobs
 

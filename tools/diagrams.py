@@ -1,4 +1,4 @@
-"""Draw the shipped apps as pictures for the documents: `uv run python -m tools.diagrams [--check]`.
+"""Draw the shipped apps as images for the documents: `uv run python -m tools.diagrams [--check]`.
 
 Every node stands where it stands on the app's own canvas, only closer together. The cards have one size and are joined
 at one height, so that a row of nodes is a straight line.
@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field
 
 ROOT = Path(__file__).parent.parent
-PICTURES = ROOT / "docs" / "images" / "workflows"
+IMAGES = ROOT / "docs" / "images" / "workflows"
 PROVIDER = "/image_generation"  # the end of the provider's name in an LLM node that paints
 
 
@@ -77,7 +77,7 @@ class About(BaseModel):
 
 
 class App(BaseModel):
-    """What a picture needs of a Dify app (DSL version 0.6.0)."""
+    """What an image needs of a Dify app (DSL version 0.6.0)."""
 
     app: About
     workflow: Workflow
@@ -162,7 +162,7 @@ CLOSER = (CARD_WIDTH + 30) / 302  # Dify puts the next card 302 units to the rig
 
 @dataclass(frozen=True)
 class Box:
-    """One node in the picture, in pixels from its upper left corner."""
+    """One node in the image, in pixels from its upper left corner."""
 
     node: NodeData
     x: float
@@ -370,7 +370,7 @@ def rendered(app: App) -> str:
 
 
 def wanted(workflows: Path, pictures: Path) -> dict[Path, str]:
-    """The text of each picture by its path."""
+    """The text of each image by its path."""
     return {
         pictures / f"{path.stem}.svg": rendered(App.model_validate(yaml.safe_load(path.read_text("utf-8"))))
         for path in sorted(workflows.glob("*.yml"))
@@ -378,7 +378,7 @@ def wanted(workflows: Path, pictures: Path) -> dict[Path, str]:
 
 
 def stale(pictures: Mapping[Path, str], folder: Path) -> list[Path]:
-    """Pictures that are missing, out of date, or of an app that is gone."""
+    """Images that are missing, out of date, or of an app that is gone."""
     old = [path for path, text in pictures.items() if not path.exists() or path.read_text("utf-8") != text]
     return sorted({*old, *(set(folder.glob("*.svg")) - set(pictures))})
 
@@ -394,8 +394,8 @@ def write(paths: Iterable[Path], pictures: Mapping[Path, str]) -> None:
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
-    pictures = wanted(ROOT / "workflows", PICTURES)
-    found = stale(pictures, PICTURES)
+    pictures = wanted(ROOT / "workflows", IMAGES)
+    found = stale(pictures, IMAGES)
     if not check:
         write(found, pictures)
     for path in found:

@@ -11,10 +11,9 @@ from models.backends.errors import BadRequest, ConnectionFailed, ImageError, Ser
 from models.backends.http import TimedOutError, timed_out
 from models.catalog import Card, card_for, cards
 from models.clock import Clock, Deadline, SystemClock
-from models.credentials import Access, read_access
+from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
 from models.parameters import Rule
-from models.request import ImageRequest
-from models.result import GeneratedImage, ImageResult, Price
+from models.settings import Access, read_access
 
 type Job = dict[str, JsonValue]
 
@@ -28,8 +27,8 @@ DEFAULT_TIMEOUT = 600.0
 class Capabilities:
     """What the bound model takes besides a prompt.
 
-    `images` is the largest number of input pictures (0: text only), `min_images` the smallest (1: an editing model).
-    `mask` says whether a mask is understood; `second_image` how two pictures without a telling name are read.
+    `images` is the largest number of input images (0: text only), `min_images` the smallest (1: an editing model).
+    `mask` says whether a mask is understood; `second_image` how two images without a telling name are read.
     """
 
     images: int = 0
@@ -173,7 +172,7 @@ class Backend(ABC):
         self.check_image_count(len(request.images))
 
     def check_image_count(self, count: int) -> None:
-        """Refuse more or fewer input pictures than the bound model takes. Raises BadRequest."""
+        """Refuse more or fewer input images than the bound model takes. Raises BadRequest."""
         able, model = self.capabilities, self.model.name
         if count and able.images == 0:
             raise unsupported(
@@ -194,7 +193,7 @@ class Backend(ABC):
         notices: Iterable[str] = (),
         price: Price | None = None,
     ) -> ImageResult:
-        """The ImageResult of this backend for `request`. Raises ServerUnavailable without a picture."""
+        """The ImageResult of this backend for `request`. Raises ServerUnavailable without an image."""
         made = tuple(images)
         if not made:
             raise no_images(self.title)
@@ -211,7 +210,7 @@ class Backend(ABC):
 class JobBackend(Backend):
     """A service that works with jobs: `invoke` is written once, on top of `submit` and `check`.
 
-    A Job is plain JSON data that another process can go on with; no secret, no picture in it.
+    A Job is plain JSON data that another process can go on with; no secret, no image in it.
     """
 
     tells_progress = True
@@ -289,7 +288,7 @@ def within_one_call(request: ImageRequest) -> ImageRequest:
 
 
 def no_images(title: str) -> ServerUnavailable:
-    """The error for a service that said "done" and sent no picture."""
+    """The error for a service that said "done" and sent no image."""
     return ServerUnavailable(
-        f"Generating with {title} failed", "the service reported success without a picture", "Try again"
+        f"Generating with {title} failed", "the service reported success without an image", "Try again"
     )

@@ -1,4 +1,4 @@
-"""Fetching a picture from an address that somebody else named: the user's input pictures and a service's results."""
+"""Fetching an image from an address that somebody else named: the user's input images and a service's results."""
 
 import ipaddress
 import socket
@@ -26,7 +26,7 @@ def download(
 ) -> Reply:
     """GET a URL that somebody else named, without any credentials, following at most five redirects.
 
-    `allow_private` permits LAN addresses: a user's own input pictures and results of the user's own servers; a
+    `allow_private` permits LAN addresses: a user's own input images and results of the user's own servers; a
     hosted service has no business naming them. Raises BadRequest for a forbidden address, else as `Service.request`.
     """
     for _ in range(MAX_REDIRECTS):
@@ -37,7 +37,7 @@ def download(
             name="the file server",
             base_url=f"{parts.scheme}://{host}",
             clock=clock,
-            settings="the picture's URL",
+            settings="the image's URL",
             explain=_explain,
         )
         # A signed query string must stay byte for byte, so it travels as part of the path.
@@ -48,7 +48,7 @@ def download(
         if reply.ok:
             return reply
         url = _target(url, reply.headers.get("location", ""))
-    raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the picture's final address")
+    raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the image's final address")
 
 
 def download_result(
@@ -71,7 +71,7 @@ def _explain(reply: Reply) -> Explanation:
     return Explanation(
         error=error,
         said=f"the address answered HTTP {reply.status}",
-        next_step="Links to files expire: use a fresh one, or send the picture itself",
+        next_step="Links to files expire: use a fresh one, or send the image itself",
     )
 
 

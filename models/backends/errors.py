@@ -59,13 +59,13 @@ class RateLimited(ImageError):
 
 
 class BadRequest(ImageError):
-    """The request itself cannot be served: parameter, prompt, picture, unsupported feature."""
+    """The request itself cannot be served: parameter, prompt, image, unsupported feature."""
 
     host = InvokeBadRequestError
 
 
 class ServerUnavailable(ImageError):
-    """The service failed: 5xx, out of memory, failed node, empty or broken picture."""
+    """The service failed: 5xx, out of memory, failed node, empty or broken image."""
 
     host = InvokeServerUnavailableError
 

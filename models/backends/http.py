@@ -32,7 +32,7 @@ from models.clock import Clock, Deadline
 CLIENT_NAME = "dify-image-generation"
 CLIENT_VERSION = "0.1.0"
 MIB = 1024 * 1024
-MAX_REPLY_BYTES = 128 * MIB  # ten 4096×4096 pictures as base64 JSON do not come near it
+MAX_REPLY_BYTES = 128 * MIB  # ten 4096×4096 images as base64 JSON do not come near it
 CONNECT_TIMEOUT = 10.0
 # Bounds, not targets: 200 jobs in flight may all talk to one host.
 _POOL_SIZE = 256
@@ -297,7 +297,7 @@ def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> by
             raise TooLargeError(
                 f"{attempt} failed",
                 f"the answer is larger than {max_bytes // MIB} MiB",
-                "Ask for fewer or smaller pictures",
+                "Ask for fewer or smaller images",
             )
         chunks.append(chunk)
     return b"".join(chunks)

@@ -12,8 +12,8 @@ from models.backends.qwen_image import QwenImage
 from models.backends.stability import Stability
 from models.catalog import cards
 from models.clock import Clock
-from models.credentials import is_custom
 from models.parameters import RULES
+from models.settings import is_custom
 
 BACKENDS: Mapping[str, type[Backend]] = {
     "automatic1111": Automatic1111,

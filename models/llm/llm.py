@@ -24,18 +24,18 @@ from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
 from dify_plugin.interfaces.model import large_language_model as host
 from pydantic import JsonValue
 
-from models import policy, polling
+from models import polling
 from models.backends import registry
 from models.backends.base import DEFAULT_TIMEOUT, SYNC_LIMIT, Backend, within_one_call
-from models.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
+from models.entities import ImageRequest, ImageResult
 from models.host_errors import host_errors, logger
-from models.intake import build_request
-from models.messages import read_conversation
+from models.output.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
+from models.output.usage import usage_of
 from models.parameters import Rule
 from models.progress import narrated
-from models.request import ImageRequest
-from models.result import ImageResult
-from models.usage import usage_of
+from models.request.build import build_request
+from models.request.conversation import read_conversation
+from models.stages import input_rules
 
 CONTEXT_SIZE = 10_000
 
@@ -105,7 +105,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
         try:
             with host_errors(credentials):
                 backend = registry.bind(model, credentials)
-                policy.EditPolicy.read(credentials)
+                input_rules.EditPolicy.read(credentials)
                 for sentence in backend.probe():
                     logger.info("%s: %s", model, sentence)
         except InvokeError as error:
@@ -160,7 +160,7 @@ def _prepare(
     backend = registry.bind(model, credentials)
     backend.require_access()
     request = build_request(backend, read_conversation(messages), parameters, timeout=timeout)
-    policy.check(request, policy.EditPolicy.read(credentials))
+    input_rules.check(request, input_rules.EditPolicy.read(credentials))
     return backend, request
 
 

@@ -1,4 +1,4 @@
-"""Requests as bodies, and the pictures' parts: pure."""
+"""Requests as bodies, and the images' parts: pure."""
 
 import base64
 import io
@@ -15,8 +15,8 @@ from models.backends.automatic1111.resolve import Resolved
 from models.backends.automatic1111.upscale import build_upscale, upscale_notices
 from models.backends.errors import BadRequest
 from models.catalog import cards
-from models.input_images import alpha_mask
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
+from models.images.inputs import alpha_mask
 from tests.fakes import picture
 
 NOTHING = Resolved()
@@ -118,14 +118,14 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
     }
 
 
-def test_a_repainting_strength_without_a_picture_is_kept_out() -> None:
+def test_a_repainting_strength_without_an_image_is_kept_out() -> None:
     assert "denoising_strength" not in body(wish(denoising_strength=0.3))
 
 
 @pytest.mark.parametrize(
     ("n", "most", "sent"), [(1, 1, (1, 1)), (4, 1, (1, 4)), (4, 8, (4, 1)), (6, 4, (3, 2)), (7, 4, (1, 7))]
 )
-def test_batches_make_exactly_the_pictures_asked_for(n: int, most: int, sent: tuple[int, int]) -> None:
+def test_batches_make_exactly_the_images_asked_for(n: int, most: int, sent: tuple[int, int]) -> None:
     made = body(wish(n=n), batch_size=most)
     assert (made["batch_size"], made["n_iter"]) == sent
 
@@ -149,33 +149,31 @@ def test_sizes_are_ones_that_the_server_paints(fields: dict[str, Any], size: tup
 # --- img2img ---
 
 
-def test_a_picture_without_size_keeps_its_own() -> None:
+def test_an_image_without_size_keeps_its_own() -> None:
     made = body(wish(images=(shown(200, 120),)))
     assert (made["width"], made["height"], made["resize_mode"]) == (200, 120, 1)
     assert opened(made["init_images"][0]).size == (200, 120)
 
 
-def test_a_large_picture_is_repainted_at_one_megapixel_and_told() -> None:
+def test_a_large_image_is_repainted_at_one_megapixel_and_told() -> None:
     request = wish(images=(shown(2000, 1000),))
     built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
     assert (built.body.width, built.body.height) == (1448, 728)
-    assert built.notices == (
-        "The picture of 2000×1000 is repainted at 1448×728; set width and height for another size",
-    )
+    assert built.notices == ("The image of 2000×1000 is repainted at 1448×728; set width and height for another size",)
 
 
-def test_a_picture_off_the_grid_is_told() -> None:
+def test_an_image_off_the_grid_is_told() -> None:
     request = wish(images=(shown(135, 97),))
     built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
     assert (built.body.width, built.body.height) == (136, 96)
-    assert built.notices == ("The picture of 135×97 is repainted at 136×96; set width and height for another size",)
+    assert built.notices == ("The image of 135×97 is repainted at 136×96; set width and height for another size",)
 
 
-def test_pictures_of_other_shapes_than_the_first_are_told() -> None:
+def test_images_of_other_shapes_than_the_first_are_told() -> None:
     request = wish(images=(shown(64, 64), shown(64, 64), shown(128, 64)))
     built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
     assert built.notices == (
-        "All pictures are repainted at 64×64, as `resize_mode` says; send them one at a time to keep their shapes",
+        "All images are repainted at 64×64, as `resize_mode` says; send them one at a time to keep their shapes",
     )
 
 
@@ -187,7 +185,7 @@ def test_a_photo_is_turned_upright() -> None:
     assert (made["width"], made["height"]) == opened(made["init_images"][0]).size == (80, 160)
 
 
-def test_several_pictures_are_one_batch_and_n_repeats_it() -> None:
+def test_several_images_are_one_batch_and_n_repeats_it() -> None:
     made = body(wish(images=(shown(), shown(), shown()), n=2), batch_size=8)
     assert (len(made["init_images"]), made["batch_size"], made["n_iter"]) == (3, 3, 2)
 
@@ -200,7 +198,7 @@ def test_a_mask_starts_from_what_is_there_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (100, 300)])
-def test_a_mask_of_another_size_covers_the_same_part_of_the_picture(size: tuple[int, int]) -> None:
+def test_a_mask_of_another_size_covers_the_same_part_of_the_image(size: tuple[int, int]) -> None:
     drawn = Image.new("L", size, 0)
     drawn.paste(255, (0, 0, size[0] // 2, size[1]))  # the left half shall be painted anew
     out = io.BytesIO()
@@ -211,19 +209,19 @@ def test_a_mask_of_another_size_covers_the_same_part_of_the_picture(size: tuple[
     assert [mask.getpixel(at) for at in ((0, 0), (90, 119), (110, 0), (199, 119))] == [255, 255, 0, 0]
 
 
-def test_erased_parts_become_white_in_the_mask_and_in_the_picture() -> None:
+def test_erased_parts_become_white_in_the_mask_and_in_the_image() -> None:
     erased = Image.new("RGBA", (64, 64), (200, 30, 30, 255))
     erased.paste((0, 0, 0, 0), (0, 0, 32, 64))
     out = io.BytesIO()
     erased.save(out, "PNG")
     photo = InputImage(out.getvalue(), "image/png", "fox.png")
     made = body(wish(images=(photo,), mask=alpha_mask(photo)))
-    mask, picture_sent = opened(made["mask"]), opened(made["init_images"][0])
+    mask, image_sent = opened(made["mask"]), opened(made["init_images"][0])
     assert [mask.getpixel(at) for at in ((10, 30), (50, 30))] == [255, 0]
-    assert [picture_sent.getpixel(at) for at in ((10, 30), (50, 30))] == [(255, 255, 255), (200, 30, 30)]
+    assert [image_sent.getpixel(at) for at in ((10, 30), (50, 30))] == [(255, 255, 255), (200, 30, 30)]
 
 
-def test_outpainting_keeps_the_picture_and_tells_what_the_grid_adds() -> None:
+def test_outpainting_keeps_the_image_and_tells_what_the_grid_adds() -> None:
     request, options = wish(images=(shown(1024, 1024),)), Options(outpaint_right=255)
     inputs = sort_inputs(request, options)
     sent = build(request, options, inputs, NOTHING).body
@@ -236,7 +234,7 @@ def test_a_photo_too_large_for_a_gpu_is_made_smaller_before_it_is_extended() -> 
     inputs = sort_inputs(request, options)
     sent = build(request, options, inputs, NOTHING).body
     assert (sent.width, sent.height) == (1024, 1088)
-    assert inputs.notices == ("The picture of 2048×2048 was made 1024×1024 before it was extended",)
+    assert inputs.notices == ("The image of 2048×2048 was made 1024×1024 before it was extended",)
 
 
 def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
@@ -244,7 +242,7 @@ def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
     canvas, mask = opened(made["init_images"][0]), opened(made["mask"])
     assert canvas.size == mask.size == (made["width"], made["height"]) == (128, 128)
     assert canvas.getpixel((100, 30)) == (200, 30, 30)
-    # New: the left half and the lower border, each with an overlap into the picture; kept: the rest.
+    # New: the left half and the lower border, each with an overlap into the image; kept: the rest.
     assert [mask.getpixel(at) for at in ((10, 10), (64, 30), (71, 30), (72, 30), (127, 0), (127, 55), (127, 56))] == [
         255,
         255,
@@ -257,7 +255,7 @@ def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
     assert (made["inpainting_fill"], made["denoising_strength"], made["inpaint_full_res"]) == (0, 0.8, False)
 
 
-def test_controlnet_and_adetailer_units_are_switched_on_without_extra_pictures() -> None:
+def test_controlnet_and_adetailer_units_are_switched_on_without_extra_images() -> None:
     names = Resolved(controlnet_model="canny [1]", controlnet_module="canny", adetailer_title="adetailer")
     made = body(
         wish(images=(shown(),)), names, controlnet_model="canny", controlnet_weight=0.5, adetailer_model="face.pt"
@@ -276,7 +274,7 @@ def test_controlnet_and_adetailer_units_are_switched_on_without_extra_pictures()
     assert "init_images" not in made
 
 
-def test_a_control_picture_gives_the_new_one_its_shape() -> None:
+def test_a_control_image_gives_the_new_one_its_shape() -> None:
     made = body(wish(images=(shown(640, 320),)), Resolved(controlnet_model="canny"), controlnet_model="canny")
     assert (made["width"], made["height"]) == (640, 320)
 
@@ -301,7 +299,7 @@ def test_what_has_no_effect_is_told(fields: dict[str, Any], extra: dict[str, Any
     assert [notice.partition(":")[0] for notice in notices] == ([told] if told else [])
 
 
-# --- the parts of pictures ---
+# --- the parts of images ---
 
 
 def parts(request: ImageRequest, **extra: Any) -> tuple[int, bool, bool]:
@@ -320,19 +318,19 @@ def parts(request: ImageRequest, **extra: Any) -> tuple[int, bool, bool]:
         (black_and_white("mask.png"), True, (1, True, False)),
     ],
 )
-def test_a_second_picture_is_mask_picture_or_control(
+def test_a_second_image_is_mask_image_or_control(
     mask: InputImage, control: bool, expected: tuple[int, bool, bool]
 ) -> None:
     assert parts(wish(images=(shown(),), mask=mask), controlnet_model="canny" if control else "") == expected
 
 
-def test_a_picture_s_own_transparency_stays_its_mask_beside_controlnet() -> None:
+def test_an_image_s_own_transparency_stays_its_mask_beside_controlnet() -> None:
     erased = shown(mode="RGBA", colour=(200, 30, 30, 0))
     request = wish(images=(erased,), mask=alpha_mask(erased))
     assert parts(request, controlnet_model="inpaint") == (1, True, False)
 
 
-def test_upscaling_and_outpainting_take_no_mask_for_what_is_a_picture() -> None:
+def test_upscaling_and_outpainting_take_no_mask_for_what_is_an_image() -> None:
     erased = shown(mode="RGBA", colour=(200, 30, 30, 0))
     transparent = wish(images=(erased,), mask=alpha_mask(erased))
     assert parts(transparent, outpaint_up=64) == (1, True, False)
@@ -340,7 +338,7 @@ def test_upscaling_and_outpainting_take_no_mask_for_what_is_a_picture() -> None:
     assert parts(wish(images=(shown(),), mask=black_and_white()), upscale_by=2.0) == (2, False, False)
 
 
-def test_the_last_of_several_pictures_controls() -> None:
+def test_the_last_of_several_images_controls() -> None:
     assert parts(wish(images=(shown(), shown(), shown())), controlnet_model="canny") == (2, False, True)
     assert parts(wish(images=(shown(),)), controlnet_model="canny") == (0, False, True)
     assert parts(wish(images=(shown(),)), controlnet_model="inpaint", outpaint_up=64) == (1, True, False)
@@ -350,15 +348,15 @@ def test_the_last_of_several_pictures_controls() -> None:
 @pytest.mark.parametrize(
     ("request_fields", "extra", "said"),
     [
-        ({}, {"controlnet_model": "canny"}, "ControlNet needs a picture"),
-        ({}, {"outpaint_left": 64}, "Outpainting needs a picture"),
-        ({}, {"upscale_by": 2.0}, "Upscaling needs a picture"),
-        ({"mask": black_and_white("mask.png")}, {}, "There is a mask and no picture"),
+        ({}, {"controlnet_model": "canny"}, "ControlNet needs an image"),
+        ({}, {"outpaint_left": 64}, "Outpainting needs an image"),
+        ({}, {"upscale_by": 2.0}, "Upscaling needs an image"),
+        ({"mask": black_and_white("mask.png")}, {}, "There is a mask and no image"),
         ({"images": (shown(), shown()), "mask": black_and_white("mask.png")}, {}, "cannot share one mask"),
         ({"images": (shown(),), "mask": black_and_white("mask.png")}, {"outpaint_up": 8}, "makes its own mask"),
     ],
 )
-def test_pictures_that_do_not_go_together_are_refused(
+def test_images_that_do_not_go_together_are_refused(
     request_fields: dict[str, Any], extra: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(BadRequest, match=said):
@@ -402,9 +400,9 @@ def test_upscaling_goes_by_factor_or_to_a_size(
     assert bool([*upscale_notices(wish(**fields), options)]) == (not options.upscaler)
 
 
-def test_upscaling_tells_that_it_makes_one_picture_of_each() -> None:
+def test_upscaling_tells_that_it_makes_one_image_of_each() -> None:
     told = [*upscale_notices(wish(n=3), Options(upscaler="ESRGAN"))]
-    assert told == ["`n` was ignored: upscaling makes one picture of each input picture"]
+    assert told == ["`n` was ignored: upscaling makes one image of each input image"]
 
 
 # --- options ---

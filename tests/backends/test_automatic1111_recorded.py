@@ -15,7 +15,7 @@ from models.backends.automatic1111.resolve import Resolved
 from models.backends.automatic1111.wire import Generated, Info, Progress, Settings, TaskProgress, Txt2Img, Upscaled
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable
 from models.backends.reply import Reply, parse
-from models.credentials import Access
+from models.settings import Access
 from tests.servers.automatic1111_recorded import RECORDED, STAND_IN, Exchange, one
 
 ACCESS = Access(prefix="automatic1111")
@@ -66,7 +66,7 @@ def test_the_recordings_are_of_both_servers_and_all_answers_have_a_reader() -> N
     assert {e.scenario.startswith("forge") for e in RECORDED} == {True, False}
 
 
-# --- pictures ---
+# --- images ---
 
 
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/txt2img", "/sdapi/v1/img2img"))
@@ -80,7 +80,7 @@ def test_every_recorded_generation_is_read(exchange: Exchange) -> None:
     assert info.version
     assert len(info.all_seeds) == count
     if exchange.scenario == "interrupt-n-iter":
-        with pytest.raises(ServerUnavailable, match="1 of 3 pictures came back: the job was interrupted"):
+        with pytest.raises(ServerUnavailable, match="1 of 3 images came back: the job was interrupted"):
             pictures(generated, info, count, "Painting")
         return
     made = pictures(generated, info, count, "Painting")
@@ -100,7 +100,7 @@ def test_a_recorded_grid_is_left_out(scenario: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["txt2img", "forge-txt2img", "img2img", "forge-img2img"])
-def test_a_recorded_picture_decodes_with_its_true_size(scenario: str) -> None:
+def test_a_recorded_image_decodes_with_its_true_size(scenario: str) -> None:
     step = "basic raw base64" if "img2img" in scenario else "basic"
     generated = parse(one(scenario, step).reply, Generated, attempt="Painting")
     (made,) = pictures(generated, Info.read(generated.info), 1, "Painting")
@@ -119,14 +119,14 @@ def test_every_recorded_upscaling_is_read(exchange: Exchange) -> None:
     assert decoded(upscaled.image, "Upscaling").startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("text", ["", "%%%", base64.b64encode(b"no picture").decode()])
-def test_a_broken_picture_is_the_servers_trouble(text: str) -> None:
-    with pytest.raises(ServerUnavailable, match="broken picture"):
+@pytest.mark.parametrize("text", ["", "%%%", base64.b64encode(b"no image").decode()])
+def test_a_broken_image_is_the_servers_trouble(text: str) -> None:
+    with pytest.raises(ServerUnavailable, match="broken image"):
         decoded(text, "Painting")
 
 
 @pytest.mark.parametrize("text", [None, "", "no json", "[]", '{"all_seeds": "many"}'])
-def test_an_unreadable_info_costs_the_seed_and_not_the_picture(text: str | None) -> None:
+def test_an_unreadable_info_costs_the_seed_and_not_the_image(text: str | None) -> None:
     (made,) = pictures(Generated(images=(STAND_IN,), info=text), Info.read(text), 1, "Painting")
     assert made.seed is None
 
@@ -303,7 +303,7 @@ def test_a_server_without_api_is_told_how_to_start(step: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["img2img", "forge-img2img"])
-def test_a_missing_picture_is_not_taken_for_a_missing_api(scenario: str) -> None:
+def test_a_missing_image_is_not_taken_for_a_missing_api(scenario: str) -> None:
     assert "--api" not in explain_for(ACCESS)(one(scenario, "init_images missing").reply).next_step
 
 

@@ -20,9 +20,9 @@ from models.backends.errors import (
     ImageError,
     ServerUnavailable,
 )
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
 from tests.fakes import MARKER_KEY, picture
-from tests.servers.automatic1111 import FakeWebUI, Kind, read_picture
+from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
 
 ALL_KINDS: tuple[Kind, ...] = ("a1111", "forge", "sdnext", "old")
 
@@ -65,12 +65,12 @@ def mask() -> InputImage:
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_every_kind_of_server_paints_a_picture_with_its_seed(kind: Kind) -> None:
+def test_every_kind_of_server_paints_an_image_with_its_seed(kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
         result = backend(fake).invoke(wish(seed=7, width=72, height=64))
     (made,) = result.images
     assert (made.seed, made.size, made.mime_type) == (7, (72, 64), "image/png")
-    assert read_picture(made.data) == ("alpha", 7, "a fox")
+    assert read_image(made.data) == ("alpha", 7, "a fox")
     assert result.notices == ()
 
 
@@ -82,13 +82,13 @@ def test_the_address_may_be_that_of_the_api(webui: FakeWebUI, path: str) -> None
 
 def test_a_random_seed_is_the_one_that_the_server_drew(webui: FakeWebUI) -> None:
     (made,) = backend(webui).invoke(wish()).images
-    assert made.seed == read_picture(made.data)[1] == 1234
+    assert made.seed == read_image(made.data)[1] == 1234
 
 
-def test_several_pictures_count_their_seeds_up_and_bring_no_grid(webui: FakeWebUI) -> None:
+def test_several_images_count_their_seeds_up_and_bring_no_grid(webui: FakeWebUI) -> None:
     result = backend(webui).invoke(wish(n=6, seed=10, extra={"batch_size": 4}))
     assert [made.seed for made in result.images] == [10, 11, 12, 13, 14, 15]
-    assert [read_picture(made.data)[1] for made in result.images] == [10, 11, 12, 13, 14, 15]
+    assert [read_image(made.data)[1] for made in result.images] == [10, 11, 12, 13, 14, 15]
     (body,) = webui.bodies("/sdapi/v1/txt2img")
     assert (body["batch_size"], body["n_iter"], body["save_images"]) == (3, 2, False)
 
@@ -126,7 +126,7 @@ def test_the_parameter_text_comes_on_request(webui: FakeWebUI) -> None:
 )
 def test_a_checkpoint_is_found_by_every_name_it_has(webui: FakeWebUI, asked: str) -> None:
     (made,) = backend(webui).invoke(wish(checkpoint=asked)).images
-    assert read_picture(made.data)[0] == "beta"
+    assert read_image(made.data)[0] == "beta"
     assert webui.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {"sd_model_checkpoint": "beta"}
 
 
@@ -170,7 +170,7 @@ def test_a_file_added_a_moment_ago_is_found(webui: FakeWebUI) -> None:
     backend(webui).invoke(wish(checkpoint="alpha"))
     webui.checkpoints = (*webui.checkpoints, "gamma")
     (made,) = backend(webui).invoke(wish(checkpoint="gamma")).images
-    assert read_picture(made.data)[0] == "gamma"
+    assert read_image(made.data)[0] == "gamma"
 
 
 def test_who_waits_for_another_ones_list_still_ends_in_time() -> None:
@@ -303,10 +303,10 @@ def test_adetailer_gets_its_unit(webui: FakeWebUI) -> None:
     assert result.notices == ()
 
 
-# --- pictures in ---
+# --- images in ---
 
 
-def test_one_picture_is_repainted_at_its_own_size(webui: FakeWebUI) -> None:
+def test_one_image_is_repainted_at_its_own_size(webui: FakeWebUI) -> None:
     request = wish(images=(shown(width=136, height=96),), width=None, height=None, denoising_strength=0.4)
     (made,) = backend(webui).invoke(request).images
     (body,) = webui.bodies("/sdapi/v1/img2img")
@@ -334,7 +334,7 @@ def test_a_mask_makes_it_inpainting(webui: FakeWebUI) -> None:
     }
 
 
-def test_three_pictures_are_repainted_in_one_job(webui: FakeWebUI) -> None:
+def test_three_images_are_repainted_in_one_job(webui: FakeWebUI) -> None:
     result = backend(webui).invoke(wish(images=(shown(), shown(), shown()), n=2, seed=1))
     assert len(result.images) == 6
     assert webui.jobs == 1
@@ -353,7 +353,7 @@ def test_upscaling_paints_nothing(webui: FakeWebUI) -> None:
     assert webui.jobs == 0
 
 
-def test_the_second_picture_controls_when_controlnet_is_on(webui: FakeWebUI) -> None:
+def test_the_second_image_controls_when_controlnet_is_on(webui: FakeWebUI) -> None:
     line_art = InputImage(picture(64, 64, colour=(255, 255, 255)), "image/png", "lines.png")
     options = {"controlnet_model": "control_v11p_sd15_canny", "controlnet_module": "canny", "controlnet_weight": 0.7}
     result = backend(webui).invoke(wish(images=(shown(),), mask=line_art, extra=options))
@@ -378,7 +378,7 @@ def test_a_preprocessor_may_guide_without_a_model(webui: FakeWebUI) -> None:
     assert (unit["model"], unit["module"]) == ("None", "canny")
 
 
-def test_the_only_picture_controls_a_new_one(webui: FakeWebUI) -> None:
+def test_the_only_image_controls_a_new_one(webui: FakeWebUI) -> None:
     backend(webui).invoke(wish(images=(shown(),), extra={"controlnet_model": "control_v11p_sd15_canny"}))
     assert len(webui.bodies("/sdapi/v1/txt2img")) == 1
 
@@ -447,7 +447,7 @@ def test_a_job_past_its_deadline_in_the_queue_leaves_the_running_one_alone(webui
     with pytest.raises(ConnectionFailed, match=r"waiting in the server \(In queue: 1/1\)"):
         backend(webui).invoke(wish(prompt="late", steps=500, timeout=0.2))
     (made,) = other.get()
-    assert read_picture(made) == ("alpha", 1, "other")
+    assert read_image(made) == ("alpha", 1, "other")
     _until(lambda: webui.asked("/sdapi/v1/interrupt") == 1)
     _until(lambda: len(webui._finished) == 2)
 
@@ -456,10 +456,10 @@ def test_a_job_past_its_deadline_before_its_turn_never_reaches_the_server(webui:
     webui.step_seconds = 0.02
     other = gevent.spawn(backend(webui).invoke, wish(prompt="other", steps=40, seed=1))
     _until(lambda: webui.jobs == 1)
-    with pytest.raises(ConnectionFailed, match="still waiting for its turn behind other pictures"):
+    with pytest.raises(ConnectionFailed, match="still waiting for its turn behind other images"):
         backend(webui).invoke(wish(prompt="late", timeout=0.2))
     (made,) = other.get().images
-    assert read_picture(made.data) == ("alpha", 1, "other")
+    assert read_image(made.data) == ("alpha", 1, "other")
     assert (webui.jobs, webui.asked("/sdapi/v1/interrupt")) == (1, 0)
 
 
@@ -483,21 +483,21 @@ def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) 
     assert "interrupted at the server" in str(error)
 
 
-def test_forty_requests_of_two_tenants_get_their_own_pictures(webui: FakeWebUI, quick_looks: None) -> None:
+def test_forty_requests_of_two_tenants_get_their_own_images(webui: FakeWebUI, quick_looks: None) -> None:
     webui.load_seconds, webui.step_seconds = 0.005, 0.001
     wishes = [wish(seed=k, prompt=f"wish {k}", checkpoint=("alpha", "beta")[k % 2]) for k in range(40)]
     tenants = [backend(webui), backend(webui, username="second", password="tenant")]
     painting = [gevent.spawn(tenants[k % 2].invoke, asked) for k, asked in enumerate(wishes)]
     gevent.joinall(painting, timeout=30)
-    seen = [read_picture(one.get().images[0].data) for one in painting]
+    seen = [read_image(one.get().images[0].data) for one in painting]
     assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
     assert webui.most_open <= 12, "the server stalls when its forty threads are taken"
-    assert webui.loads <= 8, "pictures of one checkpoint go together"
+    assert webui.loads <= 8, "images of one checkpoint go together"
     assert webui.asked("/sdapi/v1/sd-models") == 2, "one list per tenant"
 
 
 def foreign(fake: FakeWebUI, **body: Any) -> list[bytes]:
-    """Pictures that another client asks for, past the plugin."""
+    """Images that another client asks for, past the plugin."""
     answer = requests.post(f"{fake.url}/sdapi/v1/txt2img", json={"width": 64, "height": 64, **body}, timeout=30).json()
     return [base64.b64decode(image) for image in answer["images"]]
 
@@ -531,7 +531,7 @@ def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_look
     listened.on_progress = lambda running: told.append(running.progress)
     listened.invoke(wish(steps=20))
     gevent.joinall(others)
-    assert told[0] == "waiting for its turn behind other pictures"
+    assert told[0] == "waiting for its turn behind other images"
     assert "In queue: 1/1" in told
     assert any(re.fullmatch(r"\d+ %, about 9 s left", words) for words in told)
 
@@ -629,7 +629,7 @@ def test_a_key_for_the_proxy_is_sent_as_bearer(webui: FakeWebUI) -> None:
 
 def test_the_checkpoint_of_an_own_model_applies_unless_the_node_names_one(webui: FakeWebUI) -> None:
     bound = own_model(webui, checkpoint="beta")
-    assert [read_picture(bound.invoke(wish(checkpoint=asked)).images[0].data)[0] for asked in (None, "alpha")] == [
+    assert [read_image(bound.invoke(wish(checkpoint=asked)).images[0].data)[0] for asked in (None, "alpha")] == [
         "beta",
         "alpha",
     ]

@@ -22,7 +22,7 @@ def server() -> Iterator[Script]:
 def fetch(url: str, clock: FakeClock, *, allow_private: bool = True, max_bytes: int = 10**6) -> Reply:
     return download(
         url,
-        attempt="Fetching the picture",
+        attempt="Fetching the image",
         clock=clock,
         deadline=Deadline.after(clock, 60),
         allow_private=allow_private,
@@ -30,7 +30,7 @@ def fetch(url: str, clock: FakeClock, *, allow_private: bool = True, max_bytes: 
     )
 
 
-def test_a_picture_is_fetched(server: Script, clock: FakeClock) -> None:
+def test_an_image_is_fetched(server: Script, clock: FakeClock) -> None:
     server.then(say(200, picture()))
     assert fetch(f"{server.url}/a.png", clock).body == picture()
 

@@ -14,7 +14,7 @@ from models.backends import registry
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.openai_images.backend import OpenAIImages, root_of
 from models.backends.openai_images.results import resolved
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
@@ -108,7 +108,7 @@ def test_every_dialect_edits(servers: Servers, dialect: str, way: str) -> None:
     assert len(result.images) == 1
 
 
-def test_two_and_three_pictures_reach_qwen_image_edit_in_order(servers: Servers) -> None:
+def test_two_and_three_images_reach_qwen_image_edit_in_order(servers: Servers) -> None:
     for dialect in ("vllm_omni", "sglang", "siliconflow"):
         server = servers.start(dialect, models=(EDITORS[dialect],))
         photos = (image(64, 64), image(96, 64), image(64, 96))
@@ -118,7 +118,7 @@ def test_two_and_three_pictures_reach_qwen_image_edit_in_order(servers: Servers)
             bound(server.url, EDITORS[dialect], dialect).invoke(asked(images=(*photos, image())))
 
 
-def test_qwen_image_edit_without_a_picture_is_refused_before_anything_is_sent(servers: Servers) -> None:
+def test_qwen_image_edit_without_an_image_is_refused_before_anything_is_sent(servers: Servers) -> None:
     server = servers.start("vllm_omni", models=(EDITORS["vllm_omni"],))
     with pytest.raises(BadRequest, match="edits images and got none"):
         bound(server.url, EDITORS["vllm_omni"]).invoke(asked())
@@ -149,7 +149,7 @@ def test_a_seed_is_drawn_here_told_and_never_repeated(servers: Servers) -> None:
     assert seeds == {painted.seed for painted in server.painted}
 
 
-def test_several_pictures_say_their_seeds(servers: Servers) -> None:
+def test_several_images_say_their_seeds(servers: Servers) -> None:
     counted = servers.start("sdcpp")
     result = bound(counted.url, "sd").invoke(asked(n=3, seed=7))
     assert [made.seed for made in result.images] == [7, 8, 9]
@@ -158,7 +158,7 @@ def test_several_pictures_say_their_seeds(servers: Servers) -> None:
     assert [made.seed for made in result.images] == [7, 7]
 
 
-def test_localai_is_left_to_draw_its_own_seeds_for_several_pictures(servers: Servers) -> None:
+def test_localai_is_left_to_draw_its_own_seeds_for_several_images(servers: Servers) -> None:
     server = servers.start("localai")
     result = bound(server.url, "stablediffusion").invoke(asked(n=2))
     assert server.painted[0].seed is None
@@ -361,7 +361,7 @@ B64 = base64.b64encode(PIC).decode()
         PIC,
     ],
 )
-def test_every_shape_of_a_picture_is_understood(generic: OpenAIImages, body: object) -> None:
+def test_every_shape_of_an_image_is_understood(generic: OpenAIImages, body: object) -> None:
     answer(body)
     result = generic.invoke(asked())
     assert [made.data for made in result.images] == [PIC]
@@ -369,7 +369,7 @@ def test_every_shape_of_a_picture_is_understood(generic: OpenAIImages, body: obj
 
 
 @responses.activate
-def test_a_zip_of_pictures_is_unpacked(generic: OpenAIImages) -> None:
+def test_a_zip_of_images_is_unpacked(generic: OpenAIImages) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("1.png", PIC)
@@ -399,16 +399,16 @@ def test_the_type_comes_from_the_bytes(generic: OpenAIImages) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"created": 1}, "without a picture"),
-        ({"data": []}, "without a picture"),
-        ({"data": [{"b64_json": "", "url": ""}]}, "without a picture"),
+        ({"created": 1}, "without an image"),
+        ({"data": []}, "without an image"),
+        ({"data": [{"b64_json": "", "url": ""}]}, "without an image"),
         ({"data": [{"b64_json": "%%%"}]}, "broken base64"),
         ({"data": [{"b64_json": base64.b64encode(b"<html>").decode()}]}, "HTML page"),
         (b"<html>proxy</html>", "not understood"),
         (b"PK\x03\x04garbage", "broken ZIP"),
     ],
 )
-def test_a_success_without_a_picture_is_a_failure(generic: OpenAIImages, body: object, words: str) -> None:
+def test_a_success_without_an_image_is_a_failure(generic: OpenAIImages, body: object, words: str) -> None:
     answer(body)
     with pytest.raises(ServerUnavailable, match=words):
         generic.invoke(asked())
@@ -436,10 +436,10 @@ def test_a_public_address_is_fetched_without_the_login_and_kept(
     generic: OpenAIImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
-    answer({"data": [{"url": "https://pictures.test/x.png?sig=1"}]})
-    responses.get("https://pictures.test/x.png?sig=1", body=PIC)
+    answer({"data": [{"url": "https://files.test/x.png?sig=1"}]})
+    responses.get("https://files.test/x.png?sig=1", body=PIC)
     result = generic.invoke(asked())
-    assert result.images[0].url == "https://pictures.test/x.png?sig=1"
+    assert result.images[0].url == "https://files.test/x.png?sig=1"
     assert "Authorization" not in responses.calls[-1].request.headers
     assert any("one hour" in notice for notice in result.notices)
 
@@ -453,7 +453,7 @@ def test_a_public_address_is_fetched_without_the_login_and_kept(
         "http://[::1]/x.png",
         "http://10.0.0.7/x.png",
         "file:///etc/passwd",
-        "ftp://pictures.test/x.png",
+        "ftp://files.test/x.png",
     ],
 )
 def test_no_server_makes_us_fetch_a_private_address(generic: OpenAIImages, address: str) -> None:
@@ -468,24 +468,24 @@ def test_an_expired_address_is_the_services_fault_and_says_how_long_it_was_good(
     generic: OpenAIImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
-    answer({"data": [{"url": "https://pictures.test/x.png"}]})
-    responses.get("https://pictures.test/x.png", status=403)
+    answer({"data": [{"url": "https://files.test/x.png"}]})
+    responses.get("https://files.test/x.png", status=403)
     with pytest.raises(ServerUnavailable, match="HTTP 403") as caught:
         generic.invoke(asked())
-    assert "keeps pictures for about one hour" in caught.value.next_step
+    assert "keeps images for about one hour" in caught.value.next_step
 
 
 @responses.activate
 @pytest.mark.parametrize("broken", [{"b64_json": "%%%"}, {"b64_json": "PGh0bWw+"}, {"url": "http://10.0.0.7/x.png"}])
-def test_a_broken_picture_among_several_costs_only_itself(generic: OpenAIImages, broken: object) -> None:
+def test_a_broken_image_among_several_costs_only_itself(generic: OpenAIImages, broken: object) -> None:
     answer({"data": [{"b64_json": B64}, broken]})
     result = generic.invoke(asked(n=2))
     assert [made.data for made in result.images] == [PIC]
-    assert "1 of 2 pictures came back." in result.notices
+    assert "1 of 2 images came back." in result.notices
     assert any(" failed: " in notice for notice in result.notices)
 
 
-def test_the_users_own_host_may_serve_its_pictures_from_another_port(servers: Servers) -> None:
+def test_the_users_own_host_may_serve_its_images_from_another_port(servers: Servers) -> None:
     shelf = servers.start("siliconflow")
     server = servers.start("siliconflow")
     shelf.key = ""
@@ -497,9 +497,9 @@ def test_the_users_own_host_may_serve_its_pictures_from_another_port(servers: Se
 
 
 @responses.activate
-def test_fewer_or_other_pictures_than_asked_are_told(generic: OpenAIImages) -> None:
+def test_fewer_or_other_images_than_asked_are_told(generic: OpenAIImages) -> None:
     answer({"data": [{"b64_json": B64, "revised_prompt": "a red bicycle in snow"}]})
     result = generic.invoke(asked(n=3, width=512, height=512))
     assert result.images[0].revised_prompt == "a red bicycle in snow"
     assert "The server was asked for 512x512 and made 64x48." in result.notices
-    assert "1 of 3 pictures came back." in result.notices
+    assert "1 of 3 images came back." in result.notices

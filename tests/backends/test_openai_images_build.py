@@ -29,9 +29,9 @@ from models.backends.openai_images.sizes import (
     QWEN_AT_SILICONFLOW,
     Sizes,
 )
+from models.entities import ImageRequest, InputImage
+from models.images.sniff import sniff
 from models.parameters import ASPECT_RATIOS
-from models.request import ImageRequest, InputImage
-from models.sniff import sniff
 from tests.fakes import picture
 
 PNG = picture(640, 480)
@@ -154,7 +154,7 @@ def test_other_models_on_vllm_omni_keep_the_servers_defaults() -> None:
     }
 
 
-def test_qwen_image_edit_2509_takes_forty_steps_and_the_pictures_in_order() -> None:
+def test_qwen_image_edit_2509_takes_forty_steps_and_the_images_in_order() -> None:
     first, second = image(), image(picture(32, 32, kind="JPEG"))
     wire = build(asked(images=(first, second), seed=5), server("vllm_omni", "Qwen/Qwen-Image-Edit-2509"))
     assert wire.route.path == "v1/images/edits"
@@ -173,7 +173,7 @@ def test_qwen_image_edit_2509_takes_forty_steps_and_the_pictures_in_order() -> N
     ]
 
 
-def test_openai_wants_a_list_of_pictures_under_another_name() -> None:
+def test_openai_wants_a_list_of_images_under_another_name() -> None:
     one = build(asked(images=(image(),)), server("openai", "gpt-image-1"))
     two = build(asked(images=(image(), image())), server("openai", "gpt-image-1"))
     assert [name for name, value in one.form if not isinstance(value, str)] == ["image"]
@@ -195,7 +195,7 @@ def test_localai_carries_the_negative_prompt_behind_a_bar_and_protects_the_users
     assert any("`|`" in notice for notice in wire.notices)
 
 
-def test_localai_edits_at_the_size_of_the_picture_with_raw_base64() -> None:
+def test_localai_edits_at_the_size_of_the_image_with_raw_base64() -> None:
     wire = build(asked(images=(image(), image()), seed=3), server("localai", "qwen-image-edit-2509"))
     raw = base64.b64encode(PNG).decode()
     assert wire.json_body == {
@@ -238,7 +238,7 @@ def test_siliconflow_has_its_own_names() -> None:
     }
 
 
-def test_siliconflow_edits_without_a_size_and_names_the_pictures_one_by_one() -> None:
+def test_siliconflow_edits_without_a_size_and_names_the_images_one_by_one() -> None:
     wire = build(
         asked(images=(image(),) * 3, width=512, height=512), server("siliconflow", "Qwen/Qwen-Image-Edit-2509")
     )
@@ -297,7 +297,7 @@ def test_a_plain_prompt_stays_as_it_is() -> None:
     ("dialect", "model", "n"),
     [("siliconflow", "Qwen/Qwen-Image", 2), ("openai", "dall-e-3", 2), ("vllm_omni", "x", 11)],
 )
-def test_more_pictures_than_the_server_makes_are_refused_by_number(dialect: str, model: str, n: int) -> None:
+def test_more_images_than_the_server_makes_are_refused_by_number(dialect: str, model: str, n: int) -> None:
     with pytest.raises(BadRequest, match=f"{n} images at once"):
         build(asked(n=n), server(dialect, model))
 
@@ -362,7 +362,7 @@ def half_white() -> bytes:
     return out.getvalue()
 
 
-def test_white_becomes_transparent_for_openai_in_the_size_of_the_picture() -> None:
+def test_white_becomes_transparent_for_openai_in_the_size_of_the_image() -> None:
     gpt = server("openai", "gpt-image-1")
     wire = build(prepared(asked(images=(image(),), mask=image(half_white())), gpt), gpt)
     name, sent = wire.form[-1]
@@ -374,7 +374,7 @@ def test_white_becomes_transparent_for_openai_in_the_size_of_the_picture() -> No
     assert (alpha.getpixel((10, 10)), alpha.getpixel((600, 10))) == (0, 255)
 
 
-def test_a_mask_for_the_other_servers_is_grey_in_the_size_of_the_picture() -> None:
+def test_a_mask_for_the_other_servers_is_grey_in_the_size_of_the_image() -> None:
     ready = prepared(asked(images=(image(),), mask=image(half_white())), server("sdcpp"))
     assert ready.mask
     grey = opened(ready.mask.data)
@@ -382,7 +382,7 @@ def test_a_mask_for_the_other_servers_is_grey_in_the_size_of_the_picture() -> No
     assert (grey.getpixel((10, 10)), grey.getpixel((600, 10))) == (255, 0)
 
 
-def test_pictures_are_brought_into_a_format_that_the_engine_reads() -> None:
+def test_images_are_brought_into_a_format_that_the_engine_reads() -> None:
     webp = image(picture(64, 64, kind="WEBP"))
     assert prepared(asked(images=(webp,)), server("sdcpp")).images[0].mime_type in {"image/png", "image/jpeg"}
     assert prepared(asked(images=(webp,)), server("openai", "gpt-image-1")).images[0] is webp
@@ -426,17 +426,17 @@ def test_masks_without_effect_are_not_among_the_capabilities(dialect: str, model
     assert server(dialect, model).capabilities.mask is False
 
 
-def test_a_mask_needs_its_picture() -> None:
-    with pytest.raises(BadRequest, match="mask without a picture"):
+def test_a_mask_needs_its_image() -> None:
+    with pytest.raises(BadRequest, match="mask without an image"):
         build(asked(mask=image(half_white())), server("openai", "gpt-image-1"))
 
 
-def test_localai_takes_one_picture_with_a_mask() -> None:
+def test_localai_takes_one_image_with_a_mask() -> None:
     with pytest.raises(BadRequest, match="2 input images with a mask"):
         build(asked(images=(image(), image()), mask=image(half_white())), server("localai"))
 
 
-def test_a_mask_that_is_no_picture_is_refused() -> None:
+def test_a_mask_that_is_no_image_is_refused() -> None:
     with pytest.raises(BadRequest, match="cannot be used"):
         prepared(asked(images=(image(),), mask=InputImage(b"nothing", "image/png")), server("sdcpp"))
 

@@ -11,7 +11,7 @@ from models.backends.openai_images import detect
 from models.backends.openai_images.backend import OpenAIImages
 from models.backends.openai_images.detect import FINDINGS, Finding, Findings
 from models.backends.openai_images.dialects import OPENAI
-from models.request import ImageRequest
+from models.entities import ImageRequest
 from tests.fakes import MARKER_KEY, FakeClock
 from tests.servers.openai_images import FakeOpenAIImages
 

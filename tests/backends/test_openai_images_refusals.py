@@ -14,7 +14,7 @@ from models.backends.errors import (
 )
 from models.backends.openai_images.refusals import TABLE, Refusals
 from models.backends.reply import Explanation, Reply
-from models.credentials import Access
+from models.settings import Access
 
 ACCESS = Access(base_url="http://gpu:8091", api_key="k")
 
@@ -61,8 +61,8 @@ ROWS: list[tuple[str, int, object, type[ImageError], str]] = [
     ("size", 400, vllm("1 validation error", 400, "body.size"), BadRequest, "`width` and `height`"),
     ("scale", 400, vllm("1 validation error", 400, "body.true_cfg_scale"), BadRequest, "`cfg_scale`"),
     ("model mismatch", 400, vllm("Model mismatch: request specifies 'a' but server is running 'b'.", 400), BadRequest, "`remote_model`"),
-    ("no picture", 422, vllm("Field 'image' or 'url' is required", 422), BadRequest, "vision"),
-    ("too many pictures", 400, vllm("Received 5 input images. At most 4 images are supported by this model.", 400), BadRequest, "input pictures"),
+    ("no image", 422, vllm("Field 'image' or 'url' is required", 422), BadRequest, "vision"),
+    ("too many images", 400, vllm("Received 5 input images. At most 4 images are supported by this model.", 400), BadRequest, "input images"),
     ("no diffusion stage", 503, vllm("No diffusion stage found in multi-stage pipeline.", 503), ServerUnavailable, "--omni"),
     ("failed", 500, vllm("Image generation failed: boom", 500), ServerUnavailable, "log"),
     ("out of memory", 500, vllm("Image generation failed: CUDA out of memory. Tried to allocate 20 GiB", 500), ServerUnavailable, "smaller size"),

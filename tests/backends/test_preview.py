@@ -15,8 +15,7 @@ from models.backends.errors import BadRequest, ConnectionFailed
 from models.backends.preview.drawing import Placeholder, draw
 from models.backends.preview.text import EAST_ASIAN, EUROPEAN, clipped, font, runs, shortened, width_of, wrapped
 from models.backends.registry import bind
-from models.request import ImageRequest, InputImage
-from models.result import ImageResult
+from models.entities import ImageRequest, ImageResult, InputImage
 from tests.fakes import FakeClock, picture
 
 FOX = Placeholder(model="preview", prompt="a red fox", width=320, height=240, seed=7)
@@ -41,7 +40,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 def differs(one: bytes, other: bytes) -> tuple[int, int, int, int] | None:
-    """The box in which two pictures of one size differ."""
+    """The box in which two images of one size differ."""
     return ImageChops.difference(opened(one), opened(other)).getbbox()
 
 
@@ -78,7 +77,7 @@ def test_the_badge_says_what_it_is() -> None:
     assert highest > 200
 
 
-def test_input_pictures_and_the_mask_are_shown() -> None:
+def test_input_images_and_the_mask_are_shown() -> None:
     red, blue = picture(colour=(255, 0, 0)), picture(colour=(0, 0, 255))
     shown = opened(draw(replace(FOX, thumbnails=(("1. a.png", red), ("mask", blue)))))
     assert differs(draw(FOX), draw(replace(FOX, thumbnails=(("1. a.png", red),)))) is not None
@@ -157,7 +156,7 @@ def test_the_asked_shape_is_drawn(shape: dict[str, object], size: tuple[int, int
     assert image.size == size
 
 
-def test_several_pictures_have_seeds_in_a_row(clock: FakeClock) -> None:
+def test_several_images_have_seeds_in_a_row(clock: FakeClock) -> None:
     images = backend(clock).invoke(ask(n=3, seed=41, width=64, height=64)).images
     assert [image.seed for image in images] == [41, 42, 43]
     assert len({image.data for image in images}) == 3
@@ -201,7 +200,7 @@ def test_a_job_longer_than_its_timeout_is_given_up_with_its_progress(clock: Fake
         backend(clock).invoke(slow(100, timeout=50))
 
 
-def test_a_simulated_job_says_that_it_forgets_the_pictures(clock: FakeClock) -> None:
+def test_a_simulated_job_says_that_it_forgets_the_images(clock: FakeClock) -> None:
     photo = InputImage(picture(), "image/png", "a.png")
     job = backend(clock).submit(slow(10, images=(photo,)))
     assert isinstance(job, dict)
@@ -209,7 +208,7 @@ def test_a_simulated_job_says_that_it_forgets_the_pictures(clock: FakeClock) -> 
     assert len(json.dumps(job)) < 1000
 
 
-def test_input_pictures_reach_the_placeholder(clock: FakeClock) -> None:
+def test_input_images_reach_the_placeholder(clock: FakeClock) -> None:
     photo = InputImage(picture(colour=(255, 0, 255)), "image/png", "a.png")
     mask = InputImage(picture(mode="L", colour=255), "image/png", "mask.png")
     plain = backend(clock).invoke(ask(seed=1, width=256, height=256)).images[0].data
@@ -218,7 +217,7 @@ def test_input_pictures_reach_the_placeholder(clock: FakeClock) -> None:
     assert differs(plain, edited) is not None
 
 
-def test_more_pictures_than_fit_are_refused(clock: FakeClock) -> None:
+def test_more_images_than_fit_are_refused(clock: FakeClock) -> None:
     photo = InputImage(picture(), "image/png")
     with pytest.raises(BadRequest, match="at most 8"):
         backend(clock).invoke(ask(images=(photo,) * 9))

@@ -26,8 +26,7 @@ from models.backends.qwen_image.results import EXPIRY, Fetcher
 from models.backends.qwen_image.wire import Picture
 from models.backends.registry import bind
 from models.clock import Deadline
-from models.request import ImageRequest, InputImage
-from models.result import ImageResult, Price
+from models.entities import ImageRequest, ImageResult, InputImage, Price
 from tests.fakes import MARKER_KEY, FakeClock, noise, picture
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
@@ -80,7 +79,7 @@ def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2
 
 
 @pytest.mark.parametrize("model", [*TEXT_MODELS, *FIXED_MODELS, *EDIT_MODELS])
-def test_every_model_makes_a_picture_of_the_size_it_said_with_the_seed_it_reports(
+def test_every_model_makes_an_image_of_the_size_it_said_with_the_seed_it_reports(
     model: str, studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     result = backend(studio, clock, model).invoke(asked(model, seed=7))
@@ -95,7 +94,7 @@ def test_every_model_makes_a_picture_of_the_size_it_said_with_the_seed_it_report
 
 
 @pytest.mark.parametrize("model", [*TEXT_MODELS, "qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit"])
-def test_three_pictures_are_edited_in_their_order(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_three_images_are_edited_in_their_order(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
     images = tuple(InputImage(picture(600, 400, colour=(c, c, c)), "image/png") for c in (10, 20, 30))
     backend(studio, clock, model).invoke(asked(model, images=images))
     content = studio.requests[0].body["input"]["messages"][0]["content"]
@@ -136,7 +135,7 @@ def test_a_random_seed_is_drawn_within_the_service_and_reported(studio: FakeMode
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_every_picture_of_every_choice_is_delivered(apart: bool, studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_every_image_of_every_choice_is_delivered(apart: bool, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.choices_apart = apart
     assert len(backend(studio, clock).invoke(asked(n=3)).images) == 3
 
@@ -171,7 +170,7 @@ def test_a_dated_snapshot_can_be_a_model_of_ones_own(studio: FakeModelStudio, cl
 # Several calls
 
 
-def test_a_model_that_makes_one_picture_per_call_is_asked_again_at_its_rate(
+def test_a_model_that_makes_one_image_per_call_is_asked_again_at_its_rate(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     """qwen-image-max takes two requests a minute."""
@@ -191,13 +190,11 @@ def test_several_tasks_are_one_job(studio: FakeModelStudio, clock: FakeClock) ->
     assert [image.seed for image in result.images] == [5, 6, 7]
 
 
-def test_pictures_that_were_made_are_delivered_when_a_later_call_fails(
-    studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_images_that_were_made_are_delivered_when_a_later_call_fails(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.fail("generate", 400, "DataInspectionFailed", after=1, times=9)
     result = backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max", n=3))
     assert len(result.images) == 1
-    assert result.notices[:2] == (EXPIRY, "1 of 3 pictures came back.")
+    assert result.notices[:2] == (EXPIRY, "1 of 3 images came back.")
     assert "content filter" in result.notices[2]
     assert len(studio.of_kind("generate")) == 2
 
@@ -224,7 +221,7 @@ def test_a_partly_failed_task_delivers_the_rest(studio: FakeModelStudio, clock: 
     studio.final = {"results": [*made["results"], {"code": "DataInspectionFailed", "message": "blocked"}]}  # type: ignore[misc]
     result = bound.invoke(asked("wanx2.1-imageedit", n=2))
     assert len(result.images) == 1
-    assert "1 of 2 pictures came back." in result.notices
+    assert "1 of 2 images came back." in result.notices
     assert any("blocked (DataInspectionFailed)" in notice for notice in result.notices)
 
 
@@ -247,7 +244,7 @@ def test_a_model_without_jobs_says_that_it_cannot_wait_for_hours(studio: FakeMod
         ("wanx2.1-imageedit", {}, "0.14"),
     ],
 )
-def test_the_price_follows_size_and_input_pictures(
+def test_the_price_follows_size_and_input_images(
     model: str, more: dict[str, Any], price: str, beijing: FakeModelStudio, clock: FakeClock
 ) -> None:
     result = backend(beijing, clock, model, dashscope_base_url="").invoke(asked(model, **more))
@@ -351,11 +348,11 @@ def test_a_model_that_the_region_does_not_offer_is_refused_with_the_regions_that
     ("status", "code", "kind", "words"),
     [
         (400, "InvalidParameter", BadRequest, "Check the size"),
-        (400, "InvalidURL.ConnectionRefused", BadRequest, "Use another picture"),
-        (400, "InvalidImage.FileFormat", BadRequest, "Use another picture"),
-        (400, "BadRequest.TooLarge", BadRequest, "Use another picture"),
+        (400, "InvalidURL.ConnectionRefused", BadRequest, "Use another image"),
+        (400, "InvalidImage.FileFormat", BadRequest, "Use another image"),
+        (400, "BadRequest.TooLarge", BadRequest, "Use another image"),
         (400, "BadRequest.EmptyInput", BadRequest, "Check the size"),
-        (400, "InvalidParameter.DataInspection", BadRequest, "Use another picture"),
+        (400, "InvalidParameter.DataInspection", BadRequest, "Use another image"),
         (400, "DataInspectionFailed", BadRequest, "content filter"),
         (400, "data_inspection_failed", BadRequest, "content filter"),
         (400, "IPInfringementSuspect", BadRequest, "content filter"),
@@ -477,11 +474,11 @@ def test_an_unknown_model_of_ones_own_is_told_by_name(studio: FakeModelStudio, c
 
 
 @pytest.mark.parametrize("body", ['{"output":{"choices":[]}}', '{"output":{"choices":[{"message":{"content":[]}}]}}'])
-def test_success_without_a_picture_is_an_error(body: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_success_without_an_image_is_an_error(body: str, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("generate", 200, body)
     error = failed(studio, clock)
     assert type(error) is ServerUnavailable
-    assert "without a picture" in error.said
+    assert "without an image" in error.said
 
 
 def test_a_job_without_a_name_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -501,7 +498,7 @@ def test_an_expired_address_is_told_as_such(studio: FakeModelStudio, clock: Fake
     bound = backend(studio, clock, "qwen-image-plus")
     job = bound.submit(asked("qwen-image-plus"))
     assert isinstance(job, dict)
-    studio.forget_pictures()
+    studio.forget_images()
     with pytest.raises(ServerUnavailable, match="HTTP 403") as caught:
         bound.check(job)
     assert "24 hours" in caught.value.next_step
@@ -513,7 +510,7 @@ def test_a_lost_connection_while_downloading_is_tried_again(studio: FakeModelStu
     assert backend(studio, clock).invoke(asked()).images
 
 
-def test_a_picture_that_cannot_be_had_for_now_keeps_the_job_alive(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_image_that_cannot_be_had_for_now_keeps_the_job_alive(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("download", 503, "busy", times=3)
     bound = backend(studio, clock, "qwen-image-plus")
     job = bound.submit(asked("qwen-image-plus"))
@@ -524,7 +521,7 @@ def test_a_picture_that_cannot_be_had_for_now_keeps_the_job_alive(studio: FakeMo
     assert isinstance(bound.check(job), ImageResult)
 
 
-def test_a_download_that_is_no_picture_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_download_that_is_no_image_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("download", 200, "<html>login</html>", "text/html")
     assert "HTML page" in failed(studio, clock).said
 
@@ -533,7 +530,7 @@ def test_one_broken_download_of_two_delivers_the_other(studio: FakeModelStudio, 
     studio.answer("download", 200, "", "image/png")
     result = backend(studio, clock).invoke(asked(n=2))
     assert len(result.images) == 1
-    assert "1 of 2 pictures came back." in result.notices
+    assert "1 of 2 images came back." in result.notices
 
 
 @responses.activate
@@ -541,11 +538,11 @@ def test_a_public_service_is_asked_over_https_whatever_it_names(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
-    responses.get(f"https://pictures.test/1.png?{SIGNATURE}", body=PHOTO.data)
+    responses.get(f"https://images.test/1.png?{SIGNATURE}", body=PHOTO.data)
     fetcher = Fetcher(clock, "https://dashscope.test/api/v1")
-    named = Picture(url=f"http://pictures.test/1.png?{SIGNATURE}")
+    named = Picture(url=f"http://images.test/1.png?{SIGNATURE}")
     (image,) = fetcher.fetch_all([named], seed=1, deadline=Deadline.after(clock, 1)).images
-    assert image.url == f"https://pictures.test/1.png?{SIGNATURE}"
+    assert image.url == f"https://images.test/1.png?{SIGNATURE}"
 
 
 @pytest.mark.parametrize(
@@ -631,7 +628,7 @@ def test_another_process_with_only_the_state_finishes_the_job(studio: FakeModelS
     assert result.images[0].seed == 9
 
 
-# Input pictures
+# Input images
 
 
 def phone_photo() -> InputImage:
@@ -650,16 +647,14 @@ def test_a_phone_photo_is_edited_upright_without_the_user_doing_anything(
     assert 0.73 < width / height < 0.77
 
 
-def test_a_picture_too_large_for_a_data_url_is_squeezed_with_a_notice(
-    studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_an_image_too_large_for_a_data_url_is_squeezed_with_a_notice(studio: FakeModelStudio, clock: FakeClock) -> None:
     large = InputImage(noise(2400, 1600), "image/png", "noise.png")
     assert len(large.data) > 8_000_000
     result = backend(studio, clock).invoke(asked(images=(large,)))
     assert any(notice.startswith("noise.png was") for notice in result.notices)
 
 
-def test_a_small_picture_is_enlarged_for_the_model_that_needs_512_pixels(
+def test_a_small_image_is_enlarged_for_the_model_that_needs_512_pixels(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     small = InputImage(picture(300, 200), "image/png", "small.png")

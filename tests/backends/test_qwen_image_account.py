@@ -5,7 +5,7 @@ import pytest
 from models.backends.qwen_image.account import read_account
 from models.backends.qwen_image.refusals import Asked, explain, key_advice
 from models.backends.reply import Reply
-from models.credentials import Access
+from models.settings import Access
 from tests.fakes import MARKER_KEY
 
 

@@ -11,7 +11,7 @@ from models.backends.errors import BadRequest
 from models.backends.qwen_image.build import Plan, checked_seed, plan
 from models.backends.qwen_image.facts import Facts, facts_for, family_of
 from models.backends.qwen_image.sizes import AreaSizes, SideSizes, chosen_size
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
 from tests.fakes import picture
 
 TALL = InputImage(picture(600, 1200), "image/png")
@@ -63,7 +63,7 @@ def test_older_tasks_take_the_negative_prompt_beside_the_prompt() -> None:
     }
 
 
-def test_pictures_keep_their_order_and_come_before_the_instruction() -> None:
+def test_images_keep_their_order_and_come_before_the_instruction() -> None:
     made = planned("qwen-image-edit-plus", images=(TALL, WIDE), width=1024, height=1024)
     assert sent(made)["input"] == {
         "messages": [
@@ -75,7 +75,7 @@ def test_pictures_keep_their_order_and_come_before_the_instruction() -> None:
     }
 
 
-def test_an_edit_without_a_size_takes_the_shape_of_the_last_picture() -> None:
+def test_an_edit_without_a_size_takes_the_shape_of_the_last_image() -> None:
     parameters = sent(planned("qwen-image-3.0", images=(TALL, WIDE)))["parameters"]
     assert parameters["size"] == "1456*720"
 
@@ -97,10 +97,10 @@ def test_thinking_and_the_mode_of_extension_are_sent_where_they_were_asked_for()
     assert parameters["enable_thinking"] is False
 
 
-def test_agent_mode_with_a_picture_becomes_direct_and_says_so() -> None:
+def test_agent_mode_with_an_image_becomes_direct_and_says_so() -> None:
     made = planned("qwen-image-3.0", images=(WIDE,), extra={"prompt_extend_mode": "agent"})
     assert made.calls[0].body.parameters.prompt_extend_mode == "direct"
-    assert made.notices == ("The prompt mode `agent` works without input pictures only; `direct` was used.",)
+    assert made.notices == ("The prompt mode `agent` works without input images only; `direct` was used.",)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_agent_mode_with_a_picture_becomes_direct_and_says_so() -> None:
         ("wanx2.1-imageedit", 4, [4]),
     ],
 )
-def test_more_pictures_than_one_call_makes_are_several_calls_with_seeds_that_count_up(
+def test_more_images_than_one_call_makes_are_several_calls_with_seeds_that_count_up(
     model: str, n: int, counts: list[int]
 ) -> None:
     images = (WIDE,) if model.startswith("wanx") else ()
@@ -187,7 +187,7 @@ def test_a_mask_means_inpainting() -> None:
     }
 
 
-def test_without_a_mask_the_instruction_edits_the_whole_picture_by_strength() -> None:
+def test_without_a_mask_the_instruction_edits_the_whole_image_by_strength() -> None:
     body = wan(denoising_strength=0.3)
     assert body["input"]["function"] == "description_edit"
     assert body["parameters"] == {"n": 1, "watermark": False, "seed": 42, "strength": 0.3}
@@ -212,7 +212,7 @@ def test_a_parameter_of_another_function_is_not_sent_and_the_notice_names_who_re
 
 
 def test_a_mask_that_the_function_does_not_read_is_not_sent_and_that_is_said() -> None:
-    """A picture with transparency brings a mask along that nobody may have meant."""
+    """An image with transparency brings a mask along that nobody may have meant."""
     made = planned("wanx2.1-imageedit", images=(WIDE,), mask=WIDE, extra={"edit_function": "expand", "top_scale": 1.5})
     assert "mask_image_url" not in sent(made)["input"]
     assert made.notices == ("The mask was not used: `expand` does not read one, `description_edit_with_mask` would.",)
@@ -288,7 +288,7 @@ def test_a_legal_size_is_left_alone(columns: int, rows: int) -> None:
     assert SIDE.nearest(size) == size
 
 
-def test_the_ratio_of_the_node_wins_over_the_shape_of_the_picture() -> None:
+def test_the_ratio_of_the_node_wins_over_the_shape_of_the_image() -> None:
     request = ImageRequest(model="m", prompt="p", aspect_ratio="1:1")
     assert chosen_size(request, SIDE, like=(1600, 800), model="m") == ((1024, 1024), "")
 

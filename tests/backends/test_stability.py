@@ -16,7 +16,7 @@ from models.backends.errors import (
 from models.backends.registry import bind
 from models.backends.stability.backend import Stability
 from models.catalog import cards
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.stability import REFUSALS, FakeStability, Refusal
 from tests.stability_refusals import FINAL, REPEATED
@@ -35,7 +35,7 @@ def fake() -> Iterator[FakeStability]:
 
 @pytest.fixture
 def drawing() -> Iterator[FakeStability]:
-    """A server that draws pictures of the true size."""
+    """A server that draws images of the true size."""
     with FakeStability(key=MARKER_KEY, balance=1000.0) as server:
         yield server
 
@@ -59,7 +59,7 @@ def failure(server: FakeStability, clock: FakeClock, model: str = "stable-image-
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_makes_a_picture_from_text(fake: FakeStability, clock: FakeClock, model: str) -> None:
+def test_every_model_makes_an_image_from_text(fake: FakeStability, clock: FakeClock, model: str) -> None:
     result = bound(fake, clock, model).invoke(
         asking(model, seed=42, negative_prompt="blurry", style_preset="anime", aspect_ratio="16:9")
     )
@@ -68,12 +68,12 @@ def test_every_model_makes_a_picture_from_text(fake: FakeStability, clock: FakeC
 
 
 @pytest.mark.parametrize("model", EDITING)
-def test_every_model_but_core_makes_a_picture_from_a_picture(fake: FakeStability, clock: FakeClock, model: str) -> None:
+def test_every_model_but_core_makes_an_image_from_an_image(fake: FakeStability, clock: FakeClock, model: str) -> None:
     result = bound(fake, clock, model).invoke(asking(model, images=(SQUARE,), denoising_strength=0.4))
     assert len(result.images) == 1
 
 
-def test_core_refuses_input_pictures_by_name(fake: FakeStability, clock: FakeClock) -> None:
+def test_core_refuses_input_images_by_name(fake: FakeStability, clock: FakeClock) -> None:
     error = failure(fake, clock, images=(SQUARE,))
     assert isinstance(error, BadRequest)
     assert "stable-image-core does not support input images" in str(error)
@@ -81,7 +81,7 @@ def test_core_refuses_input_pictures_by_name(fake: FakeStability, clock: FakeClo
 
 
 @pytest.mark.parametrize("model", EDITING)
-def test_a_second_picture_and_a_mask_are_refused(fake: FakeStability, clock: FakeClock, model: str) -> None:
+def test_a_second_image_and_a_mask_are_refused(fake: FakeStability, clock: FakeClock, model: str) -> None:
     assert isinstance(failure(fake, clock, model, images=(SQUARE, SQUARE)), BadRequest)
     assert isinstance(failure(fake, clock, model, images=(SQUARE,), mask=SQUARE), BadRequest)
 
@@ -99,7 +99,7 @@ def test_every_call_names_the_client_and_carries_the_key_in_its_header_only(
     assert MARKER_KEY.encode() not in sent.body
 
 
-def test_n_pictures_are_n_calls_with_successive_seeds(fake: FakeStability, clock: FakeClock) -> None:
+def test_n_images_are_n_calls_with_successive_seeds(fake: FakeStability, clock: FakeClock) -> None:
     result = bound(fake, clock).invoke(asking(n=3, seed=7))
     assert [request.texts["seed"] for request in fake.requests] == ["7", "8", "9"]
     assert [image.seed for image in result.images] == [7, 8, 9]
@@ -133,16 +133,16 @@ def test_sdxl_takes_its_own_largest_seed(fake: FakeStability, clock: FakeClock) 
     assert result.images[0].seed == 4_294_967_295
 
 
-def test_pictures_already_paid_for_are_kept_when_credits_run_out(fake: FakeStability, clock: FakeClock) -> None:
+def test_images_already_paid_for_are_kept_when_credits_run_out(fake: FakeStability, clock: FakeClock) -> None:
     fake.balance = 7.0
     result = bound(fake, clock).invoke(asking(n=4))
     assert len(result.images) == 2
-    assert result.notices[0] == "2 of 4 pictures came back."
+    assert result.notices[0] == "2 of 4 images came back."
     assert "Buy credits" in result.notices[1]
     assert len(fake.requests) == 3
 
 
-def test_a_filtered_picture_does_not_stop_the_others(fake: FakeStability, clock: FakeClock) -> None:
+def test_a_filtered_image_does_not_stop_the_others(fake: FakeStability, clock: FakeClock) -> None:
     fake.filter_next()
     result = bound(fake, clock).invoke(asking(n=3, seed=5))
     assert [image.seed for image in result.images] == [6, 7]
@@ -157,9 +157,7 @@ def test_sdxl_keeps_the_unfiltered_samples_and_asks_once(fake: FakeStability, cl
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_filtered_result_is_a_failure_not_a_blurred_picture(
-    fake: FakeStability, clock: FakeClock, model: str
-) -> None:
+def test_a_filtered_result_is_a_failure_not_a_blurred_image(fake: FakeStability, clock: FakeClock, model: str) -> None:
     fake.filter_next()
     error = failure(fake, clock, model)
     assert isinstance(error, BadRequest)
@@ -186,7 +184,7 @@ def test_sdxl_snaps_another_size_with_a_notice_naming_both(drawing: FakeStabilit
     assert result.notices == ("512×512 was asked for; the model makes nine sizes only: 1024×1024 was used.",)
 
 
-def test_an_input_picture_of_any_size_suits_sdxl(drawing: FakeStability, clock: FakeClock) -> None:
+def test_an_input_image_of_any_size_suits_sdxl(drawing: FakeStability, clock: FakeClock) -> None:
     result = bound(drawing, clock, "stable-diffusion-xl").invoke(
         asking("stable-diffusion-xl", images=(InputImage(picture(600, 400), "image/png"),))
     )
@@ -195,9 +193,7 @@ def test_an_input_picture_of_any_size_suits_sdxl(drawing: FakeStability, clock: 
 
 
 @pytest.mark.parametrize("model", EDITING)
-def test_an_input_picture_beyond_ten_mebibytes_is_made_to_fit(
-    fake: FakeStability, clock: FakeClock, model: str
-) -> None:
+def test_an_input_image_beyond_ten_mebibytes_is_made_to_fit(fake: FakeStability, clock: FakeClock, model: str) -> None:
     large = InputImage(picture(900, 700) + bytes(10 * 1024**2), "image/png")
     result = bound(fake, clock, model).invoke(asking(model, images=(large,)))
     assert len(result.images) == 1
@@ -282,12 +278,12 @@ def test_a_lost_connection_is_never_repeated_because_the_call_may_have_been_bill
     assert len(fake.requests) == 1
 
 
-def test_pictures_before_a_lost_connection_are_kept(fake: FakeStability, clock: FakeClock) -> None:
+def test_images_before_a_lost_connection_are_kept(fake: FakeStability, clock: FakeClock) -> None:
     fake.pass_next()
     fake.drop_next("middle")
     result = bound(fake, clock).invoke(asking(n=3))
     assert len(result.images) == 1
-    assert result.notices[0] == "1 of 3 pictures came back."
+    assert result.notices[0] == "1 of 3 images came back."
     assert len(fake.requests) == 2
 
 

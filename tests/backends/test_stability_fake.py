@@ -8,7 +8,7 @@ from models.backends.http import FormField, Service, bearer_auth
 from models.backends.reply import Reply
 from models.backends.stability import v2beta
 from models.clock import Deadline
-from models.sniff import sniff
+from models.images.sniff import sniff
 from tests.fakes import FakeClock, picture
 from tests.servers.stability import KEY, REFUSALS, FakeStability
 
@@ -131,7 +131,7 @@ def test_too_many_calls_lock_the_key_out(fake: FakeStability) -> None:
     assert statuses == [200, 200, 200, 429, 429]
 
 
-def test_every_picture_costs_its_credits(fake: FakeStability) -> None:
+def test_every_image_costs_its_credits(fake: FakeStability) -> None:
     fake.balance = 10.0
     assert post(fake, ULTRA, form={"prompt": "a fox"}).ok
     assert fake.balance == 2.0

@@ -15,9 +15,8 @@ from models.backends.stability.outcome import Picture, settle
 from models.backends.stability.shapes import sdxl_size, v2beta_ratio
 from models.backends.stability.uploads import as_sized_upload, as_upload
 from models.catalog import Card, cards
-from models.request import ImageRequest, InputImage
-from models.result import Price
-from models.sniff import sniff
+from models.entities import ImageRequest, InputImage, Price
+from models.images.sniff import sniff
 from tests.fakes import picture
 
 CORE = V2Beta(api="v2beta", path="/core", image_to_image="no")
@@ -95,7 +94,7 @@ def test_every_parameter_of_a_text_call_has_its_part() -> None:
     }
 
 
-def test_sd3_beside_a_picture_says_the_mode_and_no_aspect_ratio() -> None:
+def test_sd3_beside_an_image_says_the_mode_and_no_aspect_ratio() -> None:
     call = v2beta.build(MEDIUM, asking(denoising_strength=0.25, aspect_ratio="1:1"), seed=7, image=WIDE)
     assert call.parts() == {
         "prompt": "a red bicycle",
@@ -108,12 +107,12 @@ def test_sd3_beside_a_picture_says_the_mode_and_no_aspect_ratio() -> None:
     }
 
 
-def test_ultra_beside_a_picture_keeps_the_shape_of_the_picture() -> None:
+def test_ultra_beside_an_image_keeps_the_shape_of_the_image() -> None:
     form = v2beta.build(ULTRA, asking(), seed=7, image=WIDE).form
     assert (form.mode, form.strength, form.aspect_ratio) == (None, 0.6, "16:9")
 
 
-def test_ultra_beside_a_picture_takes_the_asked_shape() -> None:
+def test_ultra_beside_an_image_takes_the_asked_shape() -> None:
     assert v2beta.build(ULTRA, asking(aspect_ratio="1:1"), seed=7, image=WIDE).form.aspect_ratio == "1:1"
 
 
@@ -146,11 +145,11 @@ def test_a_changed_shape_is_told_with_both_names(
     assert all(word in notices[0] for word in told or ())
 
 
-def test_an_asked_size_beside_a_picture_that_decides_the_shape_is_told() -> None:
+def test_an_asked_size_beside_an_image_that_decides_the_shape_is_told() -> None:
     request = asking(width=512, height=512)
     call = v2beta.build(MEDIUM, request, seed=7, image=WIDE)
     notices = v2beta.shape_notices(request, call, Picture(picture(1600, 900), 7, "SUCCESS").generated())
-    assert notices == ["512×512 was asked for; beside an input picture the model keeps that picture's shape: 1600×900."]
+    assert notices == ["512×512 was asked for; beside an input image the model keeps that image's shape: 1600×900."]
 
 
 def test_v1_asks_with_exact_size_steps_and_a_negative_weight() -> None:
@@ -225,7 +224,7 @@ def test_the_byte_form_of_the_answer_is_read_from_its_headers() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"image": None}, {"id": "job"}, [], {"image": "not base64!"}])
-def test_an_answer_without_a_picture_is_never_a_success(content: object) -> None:
+def test_an_answer_without_an_image_is_never_a_success(content: object) -> None:
     with pytest.raises(ServerUnavailable):
         v2beta.read(json_reply(content), sent_seed=7)
 
@@ -243,17 +242,17 @@ def test_v1_answers_without_artifacts_are_never_a_success(content: object) -> No
         v1.read(json_reply(content), sent_seed=7)
 
 
-def test_a_filtered_picture_is_a_failure() -> None:
+def test_a_filtered_image_is_a_failure() -> None:
     with pytest.raises(BadRequest, match="content filter"):
         settle([Picture(PNG, 1, "CONTENT_FILTERED")]).notices(1)
 
 
-def test_good_pictures_are_kept_beside_a_filtered_one() -> None:
+def test_good_images_are_kept_beside_a_filtered_one() -> None:
     pictures = [Picture(PNG, 1, "SUCCESS"), Picture(PNG, 2, "CONTENT_FILTERED")]
     made = settle(pictures)
     assert [image.seed for image in made.images] == [1]
     count, reason = made.notices(2)
-    assert count == "1 of 2 pictures came back."
+    assert count == "1 of 2 images came back."
     assert "content filter" in reason
 
 
@@ -263,16 +262,16 @@ def test_an_unknown_finish_reason_is_a_failure_of_the_service(reason: str) -> No
         settle([Picture(PNG, 1, reason)]).notices(1)
 
 
-def test_bytes_that_are_no_picture_are_a_failure_of_the_service() -> None:
+def test_bytes_that_are_no_image_are_a_failure_of_the_service() -> None:
     with pytest.raises(ServerUnavailable, match="HTML"):
         settle([Picture(b"<html>", 1, "SUCCESS")]).notices(1)
 
 
-def test_fewer_pictures_than_asked_for_are_told() -> None:
-    assert settle([Picture(PNG, 1, "SUCCESS")]).notices(3) == ["1 of 3 pictures came back."]
+def test_fewer_images_than_asked_for_are_told() -> None:
+    assert settle([Picture(PNG, 1, "SUCCESS")]).notices(3) == ["1 of 3 images came back."]
 
 
-def test_a_picture_the_service_takes_is_sent_untouched() -> None:
+def test_an_image_the_service_takes_is_sent_untouched() -> None:
     assert as_upload(WIDE) == (WIDE, ())
 
 
@@ -284,7 +283,7 @@ def test_a_format_the_service_lacks_is_re_encoded(kind: str) -> None:
     assert sent.mime_type in {"image/png", "image/jpeg", "image/webp"}
 
 
-def test_a_picture_beyond_the_request_limit_is_made_to_fit_and_told() -> None:
+def test_an_image_beyond_the_request_limit_is_made_to_fit_and_told() -> None:
     given = InputImage(picture(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
     sent, notices = as_upload(given)
     assert len(sent.data) < MAX_REQUEST_BYTES
@@ -292,7 +291,7 @@ def test_a_picture_beyond_the_request_limit_is_made_to_fit_and_told() -> None:
     assert notices
 
 
-def test_a_picture_on_its_side_is_judged_as_a_viewer_shows_it() -> None:
+def test_an_image_on_its_side_is_judged_as_a_viewer_shows_it() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     given = InputImage(picture(1600, 900, kind="JPEG", exif=exif), "image/jpeg")
@@ -301,14 +300,14 @@ def test_a_picture_on_its_side_is_judged_as_a_viewer_shows_it() -> None:
     assert (sniff(sent.data).width, sniff(sent.data).height) == (768, 1344)
 
 
-def test_a_picture_for_sdxl_is_cut_to_one_of_its_sizes_and_told() -> None:
+def test_an_image_for_sdxl_is_cut_to_one_of_its_sizes_and_told() -> None:
     sent, notices = as_sized_upload(WIDE, (1344, 768))
     header = sniff(sent.data)
     assert (header.width, header.height) == (1344, 768)
-    assert notices == ("The input picture was cut and scaled from 1600×900 to 1344×768.",)
+    assert notices == ("The input image was cut and scaled from 1600×900 to 1344×768.",)
 
 
-def test_a_picture_that_does_not_decode_is_refused() -> None:
+def test_an_image_that_does_not_decode_is_refused() -> None:
     broken = InputImage(picture(64, 64)[:60], "image/png")
     with pytest.raises(BadRequest, match="cannot be used"):
         as_sized_upload(broken, (1024, 1024))

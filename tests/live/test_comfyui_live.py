@@ -27,8 +27,7 @@ from models.backends.comfyui.state import JobState
 from models.backends.comfyui.wire import FileRef
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.clock import Deadline
-from models.request import InputImage
-from models.result import ImageResult
+from models.entities import ImageResult, InputImage
 from tests.backends.comfyui.jobs import Graph, asked, backend_for, sampled
 from tests.fakes import picture
 from tests.servers.comfyui import wait_until
@@ -47,7 +46,7 @@ def _nothing_remembered() -> None:
 
 
 def painted(count: int = 1) -> Graph:
-    """One coloured picture, never the same."""
+    """One coloured image, never the same."""
     colour = secrets.randbelow(2**24)
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": count, "color": colour}},
@@ -109,7 +108,7 @@ def test_polling_across_instances_tells_progress() -> None:
     assert finished(graph, job, URL).images[0].size in {(2048, 2048), (3072, 3072)}
 
 
-def test_an_uploaded_picture_comes_back() -> None:
+def test_an_uploaded_image_comes_back() -> None:
     graph = painted()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     sent = InputImage(picture(40, 30, colour=tuple(secrets.token_bytes(3))), "image/png")
@@ -119,7 +118,7 @@ def test_an_uploaded_picture_comes_back() -> None:
 def test_a_failing_node_is_told() -> None:
     graph = painted()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}, "_meta": {"title": "Input"}}
-    sent = InputImage(b"no picture " + secrets.token_bytes(8), "image/png")
+    sent = InputImage(b"no image " + secrets.token_bytes(8), "image/png")
     with pytest.raises(BadRequest, match='node 1 \\(LoadImage "Input"\\): cannot identify image'):
         backend_for(URL, graph).invoke(asked(images=(sent,)))
 
@@ -158,7 +157,7 @@ def test_cancelling_removes_a_waiting_job_and_stops_a_running_one() -> None:
     wait_until(lambda: not running_on(URL), seconds=30)
 
 
-def test_a_cached_picture_that_was_deleted_is_made_again() -> None:
+def test_a_cached_image_that_was_deleted_is_made_again() -> None:
     """The server has no route to delete a file, so the history is made to name one that is not there."""
     graph = painted()
     backend = backend_for(URL, graph)
@@ -182,7 +181,7 @@ class _Forgetful(Server):
         return super().view(file, deadline=deadline)
 
 
-def test_a_forbidden_socket_costs_no_picture() -> None:
+def test_a_forbidden_socket_costs_no_image() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _NoSockets) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         result = backend_for(f"http://127.0.0.1:{proxy.server_address[1]}", laborious(4)).invoke(asked())

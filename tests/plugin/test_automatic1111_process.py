@@ -14,7 +14,7 @@ from sandbox.errors import PluginError
 from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, picture
-from tests.servers.automatic1111 import FakeWebUI, Kind, read_picture
+from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
 
 type Json = dict[str, JsonValue]
 
@@ -62,10 +62,10 @@ def size(data: bytes) -> tuple[int, int]:
     return Image.open(io.BytesIO(data)).size
 
 
-def test_a_picture_is_painted_in_one_call(plugin: Host, webui: FakeWebUI) -> None:
+def test_an_image_is_painted_in_one_call(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(plugin, webui, "a fox", seed=42, checkpoint="beta", sampler="dpm++ 2m karras", details=True)
     (made,) = reply.images
-    assert read_picture(made.data) == ("beta", 42, "a fox")
+    assert read_image(made.data) == ("beta", 42, "a fox")
     details = json.loads(reply.text)
     assert (details["model"], details["seed"], details["width"], details["height"]) == ("automatic1111", 42, 64, 64)
     assert MARKER_KEY not in repr(reply)
@@ -73,10 +73,10 @@ def test_a_picture_is_painted_in_one_call(plugin: Host, webui: FakeWebUI) -> Non
     assert (body["sampler_name"], body["scheduler"], body["steps"]) == ("DPM++ 2M", "Karras", 2)
 
 
-def test_a_picture_is_painted_as_a_polled_job(plugin: Host, webui: FakeWebUI) -> None:
+def test_an_image_is_painted_as_a_polled_job(plugin: Host, webui: FakeWebUI) -> None:
     reply = polled(plugin, webui, "a fox", seed=42, width=70)
     assert (reply.status, reply.error) == ("succeeded", None)
-    assert read_picture(reply.images[0].data) == ("alpha", 42, "a fox")
+    assert read_image(reply.images[0].data) == ("alpha", 42, "a fox")
     assert reply.result is not None
     assert reply.result.structured_output == {
         "seed": 42,
@@ -106,9 +106,9 @@ def test_directives_reach_the_parameters_of_the_webui(plugin: Host, webui: FakeW
     assert body["override_settings"] == {"CLIP_stop_at_last_layers": 2}
 
 
-def test_several_pictures_come_in_order(plugin: Host, webui: FakeWebUI) -> None:
+def test_several_images_come_in_order(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(plugin, webui, "a fox", n=3, seed=7)
-    assert [read_picture(made.data)[1] for made in reply.images] == [7, 8, 9]
+    assert [read_image(made.data)[1] for made in reply.images] == [7, 8, 9]
 
 
 @pytest.mark.parametrize("ask", [called, polled])
@@ -127,12 +127,12 @@ def test_a_mask_beside_the_photo_makes_it_inpainting(plugin: Host, webui: FakeWe
     assert (body["inpainting_fill"], body["inpaint_full_res"]) == (0, True)
 
 
-def test_erased_parts_of_a_picture_are_repainted(plugin: Host, webui: FakeWebUI) -> None:
+def test_erased_parts_of_an_image_are_repainted(plugin: Host, webui: FakeWebUI) -> None:
     called(plugin, webui, image_part(picture(96, 64, mode="RGBA", colour=(9, 9, 9, 0)), filename="fox.png"), "a hat")
     assert "mask" in webui.bodies("/sdapi/v1/img2img")[0]
 
 
-def test_outpainting_widens_the_picture(plugin: Host, webui: FakeWebUI) -> None:
+def test_outpainting_widens_the_image(plugin: Host, webui: FakeWebUI) -> None:
     reply = plugin.invoke(
         "automatic1111", form(webui), [user(photo(), "a wide beach")], {"outpaint_left": 64, "outpaint_right": 64}
     )
@@ -144,7 +144,7 @@ def test_upscaling_enlarges_without_painting(plugin: Host, webui: FakeWebUI) -> 
     assert (size(reply.images[0].data), webui.jobs) == ((192, 128), 0)
 
 
-def test_a_second_picture_controls(plugin: Host, webui: FakeWebUI) -> None:
+def test_a_second_image_controls(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(
         plugin,
         webui,
@@ -162,7 +162,7 @@ def test_a_second_picture_controls(plugin: Host, webui: FakeWebUI) -> None:
 def test_the_relatives_paint_too(plugin: Host, kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
         scheduled = called(plugin, fake, "a fox", seed=5, sampler="DPM++ 2M", scheduler="Karras", checkpoint="beta")
-    assert read_picture(scheduled.images[0].data) == ("beta", 5, "a fox")
+    assert read_image(scheduled.images[0].data) == ("beta", 5, "a fox")
 
 
 # --- failures ---
@@ -229,7 +229,7 @@ def test_an_own_model_shows_what_the_server_has(plugin: Host, webui: FakeWebUI) 
     rules = {rule["name"]: rule for rule in schema["parameter_rules"]}  # type: ignore[call-overload, index, union-attr]
     assert rules["checkpoint"]["options"] == ["alpha", "beta"]  # type: ignore[call-overload, index]
     made = plugin.invoke("my-webui", own, [user("a fox")], {"width": 64, "height": 64, "seed": 1}).images[0]
-    assert read_picture(made.data) == ("beta", 1, "a fox")
+    assert read_image(made.data) == ("beta", 1, "a fox")
     assert webui.bodies("/sdapi/v1/txt2img")[0]["steps"] == 20
 
 
@@ -246,13 +246,13 @@ def test_an_own_model_takes_more_than_its_form_offers(plugin: Host, webui: FakeW
     with pytest.raises(PluginError, match="It has: ink, wash, cinematic"):
         plugin.invoke("my-webui", own, [user("a fox")], asked)
     made = plugin.invoke("my-webui", own, [user("a fox")], {**asked, "style_preset": "ink, wash"}).images[0]
-    assert read_picture(made.data)[0] == "gamma"
+    assert read_image(made.data)[0] == "gamma"
 
 
 # --- many at once ---
 
 
-def test_forty_requests_of_two_tenants_get_their_own_pictures(plugin: Host) -> None:
+def test_forty_requests_of_two_tenants_get_their_own_images(plugin: Host) -> None:
     with FakeWebUI(load_seconds=0.005, step_seconds=0.001).run() as fake:
         tenants = [form(fake), {**form(fake), "automatic1111_username": "second"}]
 
@@ -265,7 +265,7 @@ def test_forty_requests_of_two_tenants_get_their_own_pictures(plugin: Host) -> N
 
         painting = [gevent.spawn(paint, k) for k in range(40)]
         gevent.joinall(painting, timeout=60)
-        seen = [read_picture(one.get().images[0].data) for one in painting]
+        seen = [read_image(one.get().images[0].data) for one in painting]
         assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
         assert fake.most_open < 40, "the server stalls when its forty threads are taken"
         assert fake.bodies("/sdapi/v1/options") == []

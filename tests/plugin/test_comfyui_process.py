@@ -46,7 +46,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_shipped_workflow_makes_a_picture_called_and_polled(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
+def test_a_shipped_workflow_makes_an_image_called_and_polled(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
     asked = [user("a lighthouse --size 256x192 --seed 7")]
     called = plugin.invoke(model, form(comfy), asked, {"details": True})
     polled = plugin.run_polling(model, form(comfy), asked, {"details": True})
@@ -59,7 +59,7 @@ def test_a_shipped_workflow_makes_a_picture_called_and_polled(plugin: Host, comf
 
 
 @pytest.mark.parametrize("model", EDITORS)
-def test_a_shipped_workflow_takes_a_picture_and_a_mask(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
+def test_a_shipped_workflow_takes_an_image_and_a_mask(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
     photo = image_part(picture(256, 192, kind="JPEG"), filename="photo.jpg")
     mask = image_part(picture(256, 192, mode="L", colour=255), filename="mask.png")
     for parts in ([photo], [photo, mask]):
@@ -105,10 +105,10 @@ def test_a_failed_node_is_a_sentence_in_a_polled_answer(plugin: Host, comfy: Com
     assert reply.status == "failed"
     assert reply.error is not None
     assert 'node 2 (DevFail "Big"): CUDA out of memory' in reply.error
-    assert "smaller picture" in reply.error
+    assert "smaller image" in reply.error
 
 
-def test_killed_plugin_and_restarted_server_end_in_one_picture(comfy: ComfyUIServer) -> None:
+def test_killed_plugin_and_restarted_server_end_in_one_image(comfy: ComfyUIServer) -> None:
     """The job's state alone brings it to its end: neither the plugin's process nor the server's queue survives."""
     credentials = own(comfy, slow())
     comfy.engine.gate.clear()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.sniff import sniff
+from models.images.sniff import sniff
 from sandbox import Host, PluginError
 from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, picture
@@ -80,7 +80,7 @@ def test_each_dialect_generates_by_invoke_and_by_polling(host: Host, dialect: st
 
 
 @pytest.mark.parametrize("dialect", sorted(EDITORS))
-def test_each_dialect_edits_a_picture(host: Host, dialect: str) -> None:
+def test_each_dialect_edits_an_image(host: Host, dialect: str) -> None:
     model = EDITORS[dialect]
     models = (model,) if dialect in {"vllm_omni", "sglang", "siliconflow"} else ()
     photo = picture(320, 240)

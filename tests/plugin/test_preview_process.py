@@ -9,15 +9,15 @@ from PIL import Image
 from models import polling
 from models.backends.preview.drawing import Placeholder, draw
 from models.backends.registry import bind
-from models.delivery import DeliveryOptions
-from models.request import ImageRequest
+from models.entities import ImageRequest
+from models.output.delivery import DeliveryOptions
 from sandbox import Host
 from sandbox.protocol import image_part, user
 from tests.fakes import FakeClock, picture
 
 
 def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
-    """This process starts the job half a minute ago on its own clock and is asked no more: the state brings the picture, byte for byte."""
+    """This process starts the job half a minute ago on its own clock and is asked no more: the state brings the image, byte for byte."""
     extra = {"simulate_seconds": 26.0}
     request = ImageRequest(
         model="preview", prompt="a red fox", seed=7, width=256, height=192, details=True, extra=extra
@@ -32,7 +32,7 @@ def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
     assert ended.images[0].data == drawn_here
 
 
-def test_pictures_and_a_mask_are_shown_in_the_placeholder(plugin: Host) -> None:
+def test_images_and_a_mask_are_shown_in_the_placeholder(plugin: Host) -> None:
     pink = image_part(picture(colour=(255, 0, 255)), filename="shirt.png")
     mask = image_part(picture(colour=(0, 255, 0)), filename="mask.png")
     reply = plugin.invoke("preview", {}, [user("make it blue", pink, mask)], {"width": 400, "height": 400})

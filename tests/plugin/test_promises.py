@@ -163,7 +163,7 @@ def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Hos
     assert plugin.restarts == restarts
 
 
-def test_a_streaming_caller_gets_one_picture_per_line(plugin: Host, stability: FakeStability) -> None:
+def test_a_streaming_caller_gets_one_image_per_line(plugin: Host, stability: FakeStability) -> None:
     big = png_of(6)
     stability.picture = lambda *_: big
     reply = plugin.invoke("stable-diffusion-xl", credentials(stability), [user("a fox --n 3")], stream=True)

@@ -14,8 +14,8 @@ from sandbox.errors import PluginError
 from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, picture
+from tests.images.test_inputs import BROKEN
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
-from tests.test_input_images import BROKEN
 
 MAKERS = {
     "qwen-image-2.0": ((1024, 1024), "0.20"),
@@ -67,7 +67,7 @@ def photo(width: int = 1200, height: int = 800) -> dict[str, JsonValue]:
 def assert_complete(
     reply: InvokeReply | PollingReply, size: tuple[int, int], price: str, details: dict[str, JsonValue]
 ) -> None:
-    """The picture, the size really used, the seed, the price, and no key anywhere."""
+    """The image, the size really used, the seed, the price, and no key anywhere."""
     (image,) = reply.images
     assert Image.open(io.BytesIO(image.data)).size == size
     assert (details["seed"], details["width"], details["height"]) == (42, *size)
@@ -100,20 +100,20 @@ def polled(plugin: Host, studio: FakeModelStudio, model: str, *parts: str | dict
 
 
 @pytest.mark.parametrize("model", MAKERS)
-def test_a_picture_is_made_in_one_call(plugin: Host, studio: FakeModelStudio, model: str) -> None:
+def test_an_image_is_made_in_one_call(plugin: Host, studio: FakeModelStudio, model: str) -> None:
     size, price = MAKERS[model]
     reply = called(plugin, studio, model, "a tea shop sign, 晨光茶舍 / Morning Light Tea")
     assert_complete(reply, size, price, json.loads(reply.text))
 
 
 @pytest.mark.parametrize("model", EDITORS)
-def test_a_picture_is_edited_in_one_call(plugin: Host, studio: FakeModelStudio, model: str) -> None:
+def test_an_image_is_edited_in_one_call(plugin: Host, studio: FakeModelStudio, model: str) -> None:
     reply = called(plugin, studio, model, photo(), "make the T-shirt blue, keep pose and background")
     assert_complete(reply, LIKE_THE_PHOTO, EDITORS[model], json.loads(reply.text))
 
 
 @pytest.mark.parametrize("model", MAKERS)
-def test_a_picture_is_made_as_a_polled_job(plugin: Host, studio: FakeModelStudio, model: str) -> None:
+def test_an_image_is_made_as_a_polled_job(plugin: Host, studio: FakeModelStudio, model: str) -> None:
     size, price = MAKERS[model]
     reply = polled(plugin, studio, model, "a tea shop sign, 晨光茶舍 / Morning Light Tea")
     assert reply.result is not None
@@ -123,7 +123,7 @@ def test_a_picture_is_made_as_a_polled_job(plugin: Host, studio: FakeModelStudio
 
 
 @pytest.mark.parametrize("model", EDITORS)
-def test_a_picture_is_edited_as_a_polled_job(plugin: Host, studio: FakeModelStudio, model: str) -> None:
+def test_an_image_is_edited_as_a_polled_job(plugin: Host, studio: FakeModelStudio, model: str) -> None:
     reply = polled(plugin, studio, model, photo(), "make the T-shirt blue, keep pose and background")
     assert reply.result is not None
     assert reply.result.structured_output is not None
@@ -187,7 +187,7 @@ def test_a_good_key_is_saved_without_generating(plugin: Host, studio: FakeModelS
     [
         (400, "Arrearage", "InvokeAuthorizationError", "top it up"),
         (429, "Throttling.RateQuota", "InvokeRateLimitError", "wait a minute"),
-        (400, "DataInspectionFailed", "InvokeBadRequestError", "change the words or the picture"),
+        (400, "DataInspectionFailed", "InvokeBadRequestError", "change the words or the image"),
         (400, "InvalidParameter", "InvokeBadRequestError", "Check the size"),
         (404, "ModelNotFound", "InvokeBadRequestError", "Check the model's name"),
         (503, "ModelUnavailable", "InvokeServerUnavailableError", "try again in a moment"),
@@ -206,7 +206,7 @@ def test_a_refusal_is_told_by_its_class_and_next_step_called_and_polled(
     assert (polled_reply.status, polled_reply.error) == ("failed", failed.value.message)
 
 
-def test_a_lost_task_and_an_expired_picture_fail_the_job_with_what_to_do(plugin: Host, studio: FakeModelStudio) -> None:
+def test_a_lost_task_and_an_expired_image_fail_the_job_with_what_to_do(plugin: Host, studio: FakeModelStudio) -> None:
     studio.statuses = ["UNKNOWN"]
     lost = plugin.start_polling("qwen-image-3.0", credentials(studio), [user("a fox")])
     assert lost.status == "failed"
@@ -215,7 +215,7 @@ def test_a_lost_task_and_an_expired_picture_fail_the_job_with_what_to_do(plugin:
     studio.fail("download", 403, "AccessDenied", "Request has expired.")
     expired = plugin.start_polling("qwen-image-3.0", credentials(studio), [user("a fox")])
     assert expired.status == "failed"
-    assert "HTTP 403. Generate it again: the service keeps pictures for 24 hours" in str(expired.error)
+    assert "HTTP 403. Generate it again: the service keeps images for 24 hours" in str(expired.error)
 
 
 def test_a_failed_job_is_failed_with_the_sentence(plugin: Host, studio: FakeModelStudio) -> None:

@@ -27,7 +27,7 @@ MAKERS = {
     "sd3.5-medium": ((1344, 768), "0.035"),
     "stable-diffusion-xl": ((1344, 768), "0.009"),
 }
-# From a picture of 1200×800.
+# From an image of 1200×800.
 EDITORS = {
     "stable-image-ultra": (1216, 832),
     "sd3.5-large": (1200, 800),
@@ -105,7 +105,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", MAKERS)
-def test_a_picture_is_made(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
+def test_an_image_is_made(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
     wanted, price = MAKERS[model]
     answer = Answer(
         plugin,
@@ -130,7 +130,7 @@ def test_a_picture_is_made(plugin: Host, fake: FakeStability, model: str, way: W
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", EDITORS)
-def test_a_picture_is_made_from_a_picture(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
+def test_an_image_is_made_from_an_image(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
     answer = Answer(
         plugin, way, model, credentials(fake), photo(), "in winter", denoising_strength=0.4, seed=7, details=True
     )
@@ -139,7 +139,7 @@ def test_a_picture_is_made_from_a_picture(plugin: Host, fake: FakeStability, mod
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_several_pictures_arrive_with_their_own_seeds_and_price(plugin: Host, fake: FakeStability, way: Way) -> None:
+def test_several_images_arrive_with_their_own_seeds_and_price(plugin: Host, fake: FakeStability, way: Way) -> None:
     answer = Answer(plugin, way, "sd3.5-medium", credentials(fake), "a fox", n=3, seed=7)
     assert len(answer.images) == 3
     assert [request.texts["seed"] for request in fake.requests] == ["7", "8", "9"]
@@ -187,7 +187,7 @@ def assert_class(answer: Answer, way: Way, error: type[ImageError]) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", MAKERS)
-def test_a_blurred_picture_is_never_handed_out(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
+def test_a_blurred_image_is_never_handed_out(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
     fake.filter_next()
     answer = Answer(plugin, way, model, credentials(fake), "a fox")
     assert answer.error

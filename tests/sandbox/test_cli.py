@@ -44,7 +44,7 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def test_invoke_writes_the_picture_and_a_short_report(run: Run, tmp_path: Path) -> None:
+def test_invoke_writes_the_image_and_a_short_report(run: Run, tmp_path: Path) -> None:
     code, out, err = run("invoke", "--model", "painter", "--prompt", "a cat")
     assert (code, err) == (0, "")
     (picture,) = (tmp_path / "out").iterdir()

@@ -11,7 +11,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def _link(store: FileStore) -> str:
-    stored = store.create_file_by_raw(file_binary=b"picture", mimetype="image/png")
+    stored = store.create_file_by_raw(file_binary=b"image", mimetype="image/png")
     return store.resolve_tool_file_url(tool_file_id=stored.id, extension=".png")
 
 
@@ -20,7 +20,7 @@ def test_a_link_has_the_hosts_shape_and_leads_to_the_file(store: FileStore) -> N
     assert link.startswith("http://localhost/files/tools/")
     assert ".png?timestamp=1000&nonce=" in link
     reply = HostHttpClient(store).get(link)
-    assert (reply.status_code, reply.content, reply.headers["content-type"]) == (200, b"picture", "image/png")
+    assert (reply.status_code, reply.content, reply.headers["content-type"]) == (200, b"image", "image/png")
 
 
 def test_a_link_expires_after_five_minutes(store: FileStore) -> None:
@@ -38,7 +38,7 @@ def test_a_link_to_nothing_is_not_found(store: FileStore) -> None:
     assert HostHttpClient(store).get("http://localhost/files/tools/nothing.png").status_code == 404
 
 
-def test_an_existing_picture_is_never_overwritten(store: FileStore) -> None:
+def test_an_existing_image_is_never_overwritten(store: FileStore) -> None:
     store.folder.mkdir()
     (store.folder / "image-1.png").write_bytes(b"older")
     stored = store.create_file_by_raw(file_binary=b"newer", mimetype="image/png")

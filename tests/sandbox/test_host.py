@@ -28,7 +28,7 @@ def _echo(reply: InvokeReply) -> JsonObject:
     return seen
 
 
-def test_a_picture_comes_back_as_bytes(host: Host) -> None:
+def test_an_image_comes_back_as_bytes(host: Host) -> None:
     reply = host.invoke("painter", {}, [user("a cat")])
     assert reply.text == "a cat"
     assert [(image.mime_type, image.data[:4]) for image in reply.images] == [("image/png", b"\x89PNG")]

@@ -54,4 +54,4 @@ def test_a_file_is_described_by_what_is_in_it(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3)).save(picture)
     broken.write_bytes(b"nothing")
     assert describe(picture).startswith(f"{picture} (4x3 PNG, ")
-    assert describe(broken) == f"{broken} (not a readable picture, 0.0 KiB)"
+    assert describe(broken) == f"{broken} (not a readable image, 0.0 KiB)"

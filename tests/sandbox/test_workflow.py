@@ -23,7 +23,7 @@ def services(host: Host, tmp_path: Path) -> Services:
     return Services(host=host, store=FileStore(tmp_path / "out"), polling=QUICK)
 
 
-def test_a_picture_is_saved_and_linked_in_the_text(services: Services) -> None:
+def test_an_image_is_saved_and_linked_in_the_text(services: Services) -> None:
     dsl = app(
         "start -> llm",
         "llm -> end",
@@ -260,7 +260,7 @@ def test_a_host_that_sends_links_sends_a_signed_one(host: Host, tmp_path: Path) 
     assert '"url": "http://localhost/files/' in run_workflow(dsl, {"img": photo}, services).outputs["text"]
 
 
-def test_a_chatflow_answers_the_query_with_text_and_picture(services: Services) -> None:
+def test_a_chatflow_answers_the_query_with_text_and_image(services: Services) -> None:
     dsl = app(
         "start -> llm",
         "llm -> answer",
@@ -274,7 +274,7 @@ def test_a_chatflow_answers_the_query_with_text_and_picture(services: Services) 
     assert len(run.files) == 1
 
 
-def test_a_chatflow_remembers_earlier_turns_with_their_pictures(services: Services) -> None:
+def test_a_chatflow_remembers_earlier_turns_with_their_images(services: Services) -> None:
     memory: JsonObject = {"window": {"enabled": True, "size": 1}, "query_prompt_template": "{{#sys.query#}}"}
     paint = llm("Paint.", memory=memory)
     echo = llm("Paint.", memory=memory, parameters={"act": "echo"})

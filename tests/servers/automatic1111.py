@@ -3,7 +3,7 @@
 It behaves as recorded: it forgives every name in silence, paints one job at a time behind a queue, keeps its settings
 for everybody and answers errors in the shapes of its kind.
 
-Each picture carries the checkpoint, seed and prompt that it was painted with (`read_picture`). SD.Next was read, not
+Each image carries the checkpoint, seed and prompt that it was painted with (`read_image`). SD.Next was read, not
 run: what is marked so rests on its source.
 """
 
@@ -433,14 +433,14 @@ class FakeWebUI:
             self.options.update(kept)
 
     def _load(self) -> None:
-        """The model of the settings of this moment: whoever changes them meanwhile changes the picture."""
+        """The model of the settings of this moment: whoever changes them meanwhile changes the image."""
         time.sleep(self.load_seconds if self.options["sd_model_checkpoint"] != self.loaded else 0)
         if self.options["sd_model_checkpoint"] != self.loaded:
             self.loaded = self.options["sd_model_checkpoint"]
             self.loads += 1
 
     def _steps(self, steps: int, series: int) -> int:
-        """Paint; the number of finished pictures per place in the batch (fewer after an interrupt)."""
+        """Paint; the number of finished images per place in the batch (fewer after an interrupt)."""
         for number in range(series):
             for step in range(steps):
                 if self.drops_next:
@@ -570,14 +570,14 @@ def _hash(name: str) -> str:
 
 
 def _picture(width: int, height: int, checkpoint: str, seed: int, prompt: str) -> bytes:
-    """A picture whose first pixels say what it was painted with."""
+    """An image whose first pixels say what it was painted with."""
     text = json.dumps([checkpoint, seed, prompt[:200]]).encode()
     data = (len(text).to_bytes(2, "big") + text).ljust(width * height * 3, b"\x20")
     return _png(Image.frombytes("RGB", (width, height), data[: width * height * 3]))
 
 
-def read_picture(data: bytes) -> tuple[str, int, str]:
-    """Checkpoint, seed and prompt that a picture was painted with."""
+def read_image(data: bytes) -> tuple[str, int, str]:
+    """Checkpoint, seed and prompt that an image was painted with."""
     raw = Image.open(io.BytesIO(data)).convert("RGB").tobytes()
     length = int.from_bytes(raw[:2], "big")
     checkpoint, seed, prompt = json.loads(raw[2 : 2 + length])
@@ -605,7 +605,7 @@ def main() -> None:
     given = options.parse_args()
     fake = FakeWebUI(given.kind, step_seconds=given.step, load_seconds=1.0)
     with fake.run(given.port):
-        print(f"a {fake.kind} without pictures of its own listens at {fake.url}", flush=True)  # noqa: T201
+        print(f"a {fake.kind} without images of its own listens at {fake.url}", flush=True)  # noqa: T201
         threading.Event().wait()
 
 

@@ -55,7 +55,7 @@ def _exchange(scenario: str, entry: dict[str, Any]) -> Exchange:
 
 
 def _uncut(answer: Any) -> Any:
-    """Where the recorder cut a picture, another one stands in; cut lists lose the recorder's remark."""
+    """Where the recorder cut an image, another one stands in; cut lists lose the recorder's remark."""
     if isinstance(answer, dict) and isinstance(answer.get("images"), list):
         return {**answer, "images": [STAND_IN if "cut by" in image[:99] else image for image in answer["images"]]}
     if isinstance(answer, list):

@@ -359,7 +359,7 @@ class Engine:
         return {"images": images}
 
     def _shape(self, graph: Json, key: str) -> tuple[int, int, int]:
-        """Width, height and number of the pictures that a saving node gets: those of the nearest node that has them."""
+        """Width, height and number of the images that a saving node gets: those of the nearest node that has them."""
         count = 1
         waiting = [key]
         for name in waiting:  # the list grows while it is walked

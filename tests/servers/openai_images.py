@@ -33,7 +33,7 @@ _KINDS = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP"}
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one image request instead of a picture. `delay` (seconds) comes first; `drop` ends without an
+    """What happens to one image request instead of an image. `delay` (seconds) comes first; `drop` ends without an
     answer, in the middle of one when a status is given."""
 
     status: int = 0
@@ -226,7 +226,7 @@ def _size_of(text: str) -> tuple[int, int] | None:
 
 
 def _first_size(images: list[bytes]) -> tuple[int, int]:
-    from models.sniff import sniff  # noqa: PLC0415 -- the standalone server starts without it
+    from models.images.sniff import sniff  # noqa: PLC0415 -- the standalone server starts without it
 
     header = sniff(images[0])
     return header.width, header.height
@@ -420,7 +420,7 @@ def _localai_inpainting(fake: FakeOpenAIImages, seen: Seen) -> Painted:
 
 
 def _raw(text: str) -> bytes:
-    # No data URL here: the prefix is not base64, and the server would paint without the picture.
+    # No data URL here: the prefix is not base64, and the server would paint without the image.
     return base64.b64decode(text, validate=True)
 
 

@@ -1,7 +1,7 @@
 """A stand-in for Alibaba Cloud Model Studio's image API, as strict as the service: `python -m tests.servers.qwen_image`.
 
 It accepts what the documentation names and nothing else, keeps every request for the test to look at, draws real
-pictures of the asked size, and can be told to fail, to wait, to drop connections and to lose tasks. It shares no code
+images of the asked size, and can be told to fail, to wait, to drop connections and to lose tasks. It shares no code
 with the plugin, so that a misunderstanding cannot be on both sides.
 """
 
@@ -35,7 +35,7 @@ EVERYWHERE = BOTH | {"us"}
 
 @dataclass(frozen=True)
 class Kind:
-    """What the service takes for one model: the size rule, the number of pictures in and out, where it is offered."""
+    """What the service takes for one model: the size rule, the number of images in and out, where it is offered."""
 
     size: str
     most: int = 1
@@ -161,7 +161,7 @@ class FakeModelStudio:
         self.choices_apart = False
         self._faults: list[Fault] = []
         self._tasks: dict[str, Task] = {}
-        self._pictures: dict[str, bytes] = {}
+        self._images: dict[str, bytes] = {}
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._server: BusyServer | None = None
@@ -219,9 +219,9 @@ class FakeModelStudio:
         """Read the request, then close the connection without a word."""
         self._faults.append(Fault(kind, times, drop=True))
 
-    def forget_pictures(self) -> None:
+    def forget_images(self) -> None:
         """As if 24 hours had passed."""
-        self._pictures.clear()
+        self._images.clear()
 
     def of_kind(self, kind: str) -> list[Received]:
         return [request for request in self.requests if request.kind == kind]
@@ -301,7 +301,7 @@ class FakeModelStudio:
     def picture(self, received: Received) -> bytes:
         if "authorization" in received.headers or urlsplit(received.path).query != SIGNATURE:
             raise Refusal(403, "SignatureDoesNotMatch", "the signature is not the one that was given out")
-        found = self._pictures.get(urlsplit(received.path).path)
+        found = self._images.get(urlsplit(received.path).path)
         if found is None:
             raise Refusal(403, "AccessDenied", "Request has expired.")
         return found
@@ -367,7 +367,7 @@ class FakeModelStudio:
         out = io.BytesIO()
         Image.new("RGB", size, (number * 37 % 256, 90, 160)).save(out, "PNG", compress_level=1)
         path = f"/results/{number}.png"
-        self._pictures[path] = out.getvalue()
+        self._images[path] = out.getvalue()
         return f"{self.origin}{path}?{SIGNATURE}"
 
     def _choices(self, urls: list[str]) -> list[dict[str, object]]:
@@ -441,18 +441,18 @@ def _like(picture: Image.Image) -> tuple[int, int]:
 
 def _picture(text: str) -> Image.Image:
     if text.startswith(("http://", "https://")):
-        raise Refusal(400, "InvalidURL.ConnectionRefused", "the picture cannot be downloaded")
+        raise Refusal(400, "InvalidURL.ConnectionRefused", "the image cannot be downloaded")
     need(len(text) <= MAX_DATA_URL, "Exceeded limit on max bytes per data-uri item : 10485760")
     match = re.fullmatch(r"data:image/(jpeg|png|webp|bmp|tiff|gif);base64,(.*)", text, re.DOTALL)
-    need(match, "not a data URL of a picture")
+    need(match, "not a data URL of an image")
     assert match is not None
     try:
         picture = Image.open(io.BytesIO(base64.b64decode(match[2], validate=True)))
         picture.load()
     except (binascii.Error, UnidentifiedImageError, OSError):
-        raise invalid("the picture cannot be decoded") from None
+        raise invalid("the image cannot be decoded") from None
     need((picture.format or "").lower() == match[1], f"declared {match[1]}, is {picture.format}")
-    need(picture.getexif().get(0x0112, 1) == 1, "the test's service would draw this picture turned")
+    need(picture.getexif().get(0x0112, 1) == 1, "the test's service would draw this image turned")
     return picture
 
 

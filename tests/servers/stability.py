@@ -1,6 +1,6 @@
 """A stand-in for api.stability.ai that is as strict as the real one: `python -m tests.servers.stability --port 9100`.
 
-It checks method, headers, form and ranges, draws a picture for every accepted call, and can be told to fail in every
+It checks method, headers, form and ranges, draws an image for every accepted call, and can be told to fail in every
 documented way. Shapes and refusals: Stability REST API, v2beta stable-image/generate, v1 generation, v1 user.
 """
 
@@ -248,7 +248,7 @@ class FakeStability:
         self._plans.extend([Refusal(plan.status, plan.name, plan.text, plan.v1, named, plan.html)] * times)
 
     def filter_next(self, times: int = 1) -> None:
-        """Answer the next calls with 200 and a blurred picture that is marked CONTENT_FILTERED."""
+        """Answer the next calls with 200 and a blurred image that is marked CONTENT_FILTERED."""
         self._plans.extend(["filter"] * times)
 
     def pass_next(self, times: int = 1) -> None:
@@ -365,9 +365,9 @@ class _Handler(BaseHTTPRequestHandler):
         call = check_v2beta(endpoint, request.form)
         if not self.fake.pay(call.credits):
             raise Refused(REFUSALS["payment_required"])
-        self._send_picture(request, call, plan)
+        self._send_image(request, call, plan)
 
-    def _send_picture(self, request: Recorded, call: "V2Call", plan: str) -> None:
+    def _send_image(self, request: Recorded, call: "V2Call", plan: str) -> None:
         data = self._draw(*call.size, call.kind, call.seed)
         finish = "CONTENT_FILTERED" if plan == "filter" else "SUCCESS"
         extra = {"x-request-id": "0f0e0d0c0b0a09080706050403020100"}
@@ -396,7 +396,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, "application/json", json.dumps({"artifacts": artifacts}).encode(), {}, plan)
 
     def _draw(self, width: int, height: int, kind: str, seed: int) -> bytes:
-        return (self.fake.picture or plain_picture)(width, height, kind, seed)
+        return (self.fake.picture or plain_image)(width, height, kind, seed)
 
     def _json(self, status: int, content: object) -> None:
         self._answer(status, "application/json", json.dumps(content).encode(), {})
@@ -415,7 +415,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @lru_cache(maxsize=64)
-def plain_picture(width: int, height: int, kind: str, seed: int) -> bytes:
+def plain_image(width: int, height: int, kind: str, seed: int) -> bytes:
     """One colour, picked by the seed: small and quick to make."""
     out = io.BytesIO()
     colour = (seed % 251, seed // 251 % 251, 120)
@@ -492,7 +492,7 @@ def _image_to_image(endpoint: str, form: Mapping[str, Part], texts: Mapping[str,
     if not has_image:
         return None
     number("strength", texts["strength"], 0, 1)
-    width, height = picture_size(form["image"], "image")
+    width, height = image_size(form["image"], "image")
     require(min(width, height) >= 64 and max(width, height) <= 16_384, "image: each side must have 64 to 16384 pixels")
     return (width, height) if endpoint == "sd3" else None
 
@@ -554,7 +554,7 @@ def check_v1_image(request: Recorded) -> V1Call:
     number("image_strength", texts.pop("image_strength", "0.35"), 0, 1, v1=True)
     for name in texts:
         require(name in _V1_FIELDS, f"{name}: unexpected field", v1=True)
-    size = picture_size(request.form["init_image"], "init_image", v1=True)
+    size = image_size(request.form["init_image"], "init_image", v1=True)
     if size not in SDXL_SIZES:
         raise Refused(REFUSALS["invalid_sdxl_v1_dimensions"])
     return _v1_call(texts, prompts, size)
@@ -581,8 +581,8 @@ def check_prompt(text: str, longest: int, *, v1: bool = False) -> None:
         raise Refused(Refusal(422, "invalid_language", REFUSALS["invalid_language"].text, v1=v1))
 
 
-def picture_size(part: Part, name: str, *, v1: bool = False) -> tuple[int, int]:
-    """Width and height of an uploaded picture, decoded for real."""
+def image_size(part: Part, name: str, *, v1: bool = False) -> tuple[int, int]:
+    """Width and height of an uploaded image, decoded for real."""
     try:
         with Image.open(io.BytesIO(part.value), formats=["PNG", "JPEG", "WEBP"]) as image:
             image.load()
@@ -590,7 +590,7 @@ def picture_size(part: Part, name: str, *, v1: bool = False) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError):
         if v1:
             raise Refused(REFUSALS["invalid_mime_type"]) from None
-        raise Refused(Refusal(400, "bad_request", f"{name}: must be a jpeg, png or webp picture")) from None
+        raise Refused(Refusal(400, "bad_request", f"{name}: must be a jpeg, png or webp image")) from None
 
 
 def require(condition: object, text: str, *, v1: bool = False) -> None:
@@ -617,7 +617,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, default=9100)
     options.add_argument("--key", default=KEY)
-    options.add_argument("--delay", type=float, default=0.0, help="seconds of work per picture")
+    options.add_argument("--delay", type=float, default=0.0, help="seconds of work per image")
     options.add_argument("--balance", type=float, default=1e6, help="credits")
     given = options.parse_args()
     fake = FakeStability(key=given.key, port=given.port, delay=given.delay, balance=given.balance, throttle=10**9)

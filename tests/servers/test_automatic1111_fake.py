@@ -85,7 +85,7 @@ def essence(answer: Any) -> Any:
         case {"images": list(images), "info": str(info)}:
             return len(images), _essence_of_info(json.loads(info))
         case {"image": str()}:
-            return "one picture"
+            return "one image"
         case {"detail": list(faults)}:
             return [fault["loc"][-1] if isinstance(fault["loc"][-1], str) else "body" for fault in faults]
         case list(entries):

@@ -1,4 +1,4 @@
-"""The pictures of the shipped apps show every node and edge of them, and are always those of the apps as they are."""
+"""The images of the shipped apps show every node and edge of them, and are always those of the apps as they are."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def test_no_card_of_a_shipped_app_lies_on_another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", APPS, ids=lambda path: path.stem)
-def test_everything_lies_inside_the_picture(path: Path) -> None:
+def test_everything_lies_inside_the_image(path: Path) -> None:
     svg = drawing(load(path))
     width, height = float(svg.attrib["width"]), float(svg.attrib["height"])
     for box in boxes_of(load(path).workflow.graph).values():
@@ -76,9 +76,9 @@ def test_everything_lies_inside_the_picture(path: Path) -> None:
         assert 0 < box.y < box.y + box.height < height
 
 
-def test_the_shipped_pictures_are_those_of_the_shipped_apps() -> None:
-    pictures = diagrams.wanted(ROOT / "workflows", diagrams.PICTURES)
-    assert diagrams.stale(pictures, diagrams.PICTURES) == []
+def test_the_shipped_images_are_those_of_the_shipped_apps() -> None:
+    pictures = diagrams.wanted(ROOT / "workflows", diagrams.IMAGES)
+    assert diagrams.stale(pictures, diagrams.IMAGES) == []
 
 
 def test_children_stand_inside_their_iteration_which_ends_below_them() -> None:
@@ -141,7 +141,7 @@ def test_names_are_escaped_and_the_same_app_gives_the_same_text() -> None:
     assert rendered(one) == rendered(app([node("start", "start")]))
 
 
-def test_missing_changed_and_orphaned_pictures_are_stale_and_mended(tmp_path: Path) -> None:
+def test_missing_changed_and_orphaned_images_are_stale_and_mended(tmp_path: Path) -> None:
     kept, changed, missing, orphan = (tmp_path / f"{name}.svg" for name in ("kept", "changed", "missing", "orphan"))
     pictures = {kept: "1", changed: "2", missing: "3"}
     for path, text in ((kept, "1"), (changed, "old"), (orphan, "4")):
@@ -153,18 +153,18 @@ def test_missing_changed_and_orphaned_pictures_are_stale_and_mended(tmp_path: Pa
     assert not orphan.exists()
 
 
-def test_check_tells_stale_pictures_and_writes_none(
+def test_check_tells_stale_images_and_writes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "workflows").mkdir()
     app_text = yaml.safe_dump(app([node("start", "start")]).model_dump(by_alias=True, mode="json"))
     (tmp_path / "workflows" / "one.yml").write_text(app_text, "utf-8")
     monkeypatch.setattr(diagrams, "ROOT", tmp_path)
-    monkeypatch.setattr(diagrams, "PICTURES", tmp_path / "pictures")
+    monkeypatch.setattr(diagrams, "IMAGES", tmp_path / "images")
     monkeypatch.setattr("sys.argv", ["diagrams", "--check"])
     assert diagrams.main() == 1
-    assert capsys.readouterr().out == "stale: pictures/one.svg\n"
-    assert not (tmp_path / "pictures").exists()
+    assert capsys.readouterr().out == "stale: images/one.svg\n"
+    assert not (tmp_path / "images").exists()
     monkeypatch.setattr("sys.argv", ["diagrams"])
     assert diagrams.main() == 0
     monkeypatch.setattr("sys.argv", ["diagrams", "--check"])

@@ -49,7 +49,7 @@ def test_development_stays_out() -> None:
             "the versions in manifest.yaml",
         ),
         (lambda root: replace(root, "manifest.yaml", "author: imagegen", "author: Image Gen"), "author has characters"),
-        (lambda root: replace(root, "manifest.yaml", "- design", "- pictures"), "unknown tags ['pictures']"),
+        (lambda root: replace(root, "manifest.yaml", "- design", "- images"), "unknown tags ['images']"),
         (lambda root: (root / "PRIVACY.md").write_text(""), "privacy names no file with text"),
         (
             lambda root: (root / "models/llm/preview/preview.yaml").unlink(),

@@ -11,7 +11,7 @@ from PIL import Image
 from sandbox.credentials import Credentials
 from sandbox.node_factory import Services
 from sandbox.workflow import run_workflow
-from tests.servers.automatic1111 import FakeWebUI, read_picture
+from tests.servers.automatic1111 import FakeWebUI, read_image
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 PROMPT = "an orange cat on wet stone steps, old water town after rain, soft light, film photograph"
@@ -33,7 +33,7 @@ def services(services: Services, webui: FakeWebUI) -> Services:
     return replace(services, credentials=Credentials({"automatic1111_base_url": webui.url}))
 
 
-def test_a_chinese_wish_becomes_an_english_prompt_and_a_picture(services: Services, webui: FakeWebUI) -> None:
+def test_a_chinese_wish_becomes_an_english_prompt_and_an_image(services: Services, webui: FakeWebUI) -> None:
     written = replace(services, script={"writer": PROMPT})
     run = run_workflow(
         WORKFLOWS / "sd_webui_prompt_llm.yml",
@@ -44,7 +44,7 @@ def test_a_chinese_wish_becomes_an_english_prompt_and_a_picture(services: Servic
     assert run.outputs["prompt"] == PROMPT
     assert services.store.path_of_link(str(run.outputs["image_url"])) == run.files[0]
     assert Image.open(run.files[0]).size == (512, 768)
-    assert read_picture(run.files[0].read_bytes())[2] == PROMPT
+    assert read_image(run.files[0].read_bytes())[2] == PROMPT
     (body,) = webui.bodies("/sdapi/v1/txt2img")
     assert (body["sampler_name"], body["scheduler"], body["steps"], body["cfg_scale"]) == ("DPM++ 2M", "Karras", 25, 7)
     assert "watermark" in body["negative_prompt"]
@@ -62,20 +62,20 @@ def test_a_csv_of_products_becomes_posters_with_captions(services: Services, web
     files = [services.store.path_of_link(poster["image_url"]) for poster in made]
     assert set(files) == set(run.files)
     # The stand-in for the language model repeats what it was asked: product, scene and look reach the prompt.
-    prompts = [read_picture(Path(str(file)).read_bytes())[2] for file in files]
+    prompts = [read_image(Path(str(file)).read_bytes())[2] for file in files]
     assert [prompt.split("\n")[0] for prompt in prompts] == ["桂花乌龙茶", "Trail bottle", "Rug"]
     assert all("Look of the whole series: ink wash" in prompt for prompt in prompts)
     shown = str(run.outputs["gallery"]).split("\n\n")
     assert shown[2] == f"![Rug · a sunny loft]({made[2]['image_url']})\nRug · a sunny loft"
 
 
-def test_a_product_that_fails_is_named_beside_the_pictures_of_the_others(services: Services, webui: FakeWebUI) -> None:
+def test_a_product_that_fails_is_named_beside_the_images_of_the_others(services: Services, webui: FakeWebUI) -> None:
     webui.refused_prompts = ("Trail bottle",)
     run = posters(services)
     shown = str(run.outputs["gallery"]).split("\n\n")
     assert [entry.split("]")[0] for entry in shown] == [
         "![桂花乌龙茶 · 手工采摘, 无添加",
-        "Trail bottle: no picture",
+        "Trail bottle: no image",
         "![Rug · a sunny loft",
     ]
     assert len(run.files) == 2

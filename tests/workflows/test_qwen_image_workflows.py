@@ -49,7 +49,7 @@ def test_a_poster_keeps_chinese_and_english_lettering_letter_by_letter(
     assert asked.body["parameters"]["prompt_extend"] is False
 
 
-def test_the_poster_s_answer_shows_the_picture_and_its_prompt(services: Services) -> None:
+def test_the_poster_s_answer_shows_the_image_and_its_prompt(services: Services) -> None:
     run = run_workflow(WORKFLOWS / "qwen_image_poster.yml", {}, services, query="a tea shop in the rain")
     answer = str(run.outputs["answer"])
     assert answer.startswith("![](http://localhost/files/tools/")
@@ -71,7 +71,7 @@ def test_an_edit_answers_with_both_addresses_the_size_and_the_seed(
     assert services.store.path_of_link(str(run.outputs["stored_url"])) == run.files[0]
     assert (run.outputs["width"], run.outputs["height"], run.outputs["seed"]) == (1248, 832, 42)
     assert run.outputs["notices"] == [
-        "The address in `image_url` is public and expires 24 hours after the picture was made."
+        "The address in `image_url` is public and expires 24 hours after the image was made."
     ]
     content = studio.of_kind("generate")[0].body["input"]["messages"][0]["content"]
     assert [list(item) for item in content] == [["image"], ["text"]]

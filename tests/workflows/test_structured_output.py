@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from models.delivery import PROPERTIES
+from models.output.delivery import PROPERTIES
 from sandbox.node_factory import Services
 from sandbox.workflow import WorkflowRun, run_workflow
 from tests.sandbox.apps import app, end, llm, start
@@ -61,10 +61,10 @@ def test_properties_that_the_editor_left_as_text_come_as_text(services: Services
 
 
 @pytest.mark.parametrize("schema", [{"required": ["caption", "seed"]}, {"required": ["caption"], "properties": {}}])
-def test_a_schema_that_no_picture_fulfils_is_refused_before_anything_is_paid(
+def test_a_schema_that_no_image_fulfils_is_refused_before_anything_is_paid(
     services: Services, tmp_path: Path, schema: dict[str, JsonValue]
 ) -> None:
     done = run(services, tmp_path / "app.yml", schema)
     assert done.status == "failed"
-    assert done.error.startswith("The node's structured output requires caption, which no picture has. Name only")
+    assert done.error.startswith("The node's structured output requires caption, which no image has. Name only")
     assert not done.files

@@ -11,7 +11,7 @@ APP = Path(__file__).parents[2] / "workflows" / "text_to_image.yml"
 
 
 @pytest.mark.parametrize(("ratio", "wanted"), [("16:9", 16 / 9), ("3:4", 3 / 4)])
-def test_a_prompt_becomes_a_stored_picture_of_the_chosen_shape(services: Services, ratio: str, wanted: float) -> None:
+def test_a_prompt_becomes_a_stored_image_of_the_chosen_shape(services: Services, ratio: str, wanted: float) -> None:
     run = run_workflow(APP, {"prompt": "a lighthouse at dusk", "aspect_ratio": ratio}, services)
     assert (run.status, run.error) == ("succeeded", "")
     (path,) = run.files
@@ -27,7 +27,7 @@ def test_the_shape_may_be_left_out(services: Services) -> None:
         assert picture.width == picture.height
 
 
-def test_the_same_prompt_and_seed_give_the_same_picture(services: Services) -> None:
+def test_the_same_prompt_and_seed_give_the_same_image(services: Services) -> None:
     first, second = (run_workflow(APP, {"prompt": "a lighthouse --seed 7"}, services).files[0] for _ in range(2))
     assert first.read_bytes() == second.read_bytes()
 

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's WebUI, Forge, reForge and SD.Next: one blocking call per picture, names checked before it is sent."""
+"""AUTOMATIC1111's WebUI, Forge, reForge and SD.Next: one blocking call per image, names checked before it is sent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,13 +31,12 @@ from models.backends.http import Service, basic_auth, bearer_auth, split_userinf
 from models.backends.reply import parse
 from models.catalog import card_for
 from models.clock import Deadline
+from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.parameters import Rule
-from models.request import ImageRequest
-from models.result import GeneratedImage, ImageResult
 
 _PROBE_SECONDS = 15.0
 _FORM_SECONDS = 3.0  # for all lists of a form together
-_MAX_PICTURES = 8
+_MAX_IMAGES = 8
 _ATTEMPT = "Generating with the WebUI"
 
 _OFFERED: Mapping[str, tuple[ListName, ...]] = {
@@ -69,7 +68,7 @@ class Automatic1111(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(images=_MAX_PICTURES, mask=True, second_image="mask")
+        return Capabilities(images=_MAX_IMAGES, mask=True, second_image="mask")
 
     def invoke(self, request: ImageRequest) -> ImageResult:
         self.require_access()
@@ -145,7 +144,7 @@ class Automatic1111(Backend):
             info = Info.read(generated.info)
             after = jobs.aftermath(info.job_timestamp, settings=overrides)
         if after.interrupted:
-            raise interrupted(_ATTEMPT, "the pictures are unfinished")
+            raise interrupted(_ATTEMPT, "the images are unfinished")
         check_checkpoint(info, names, _ATTEMPT)
         return _Painted(generated, info, tuple(kept_settings(before, after.settings, body, names)))
 

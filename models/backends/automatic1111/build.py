@@ -17,8 +17,8 @@ from models.backends.automatic1111.wire import (
     Img2Img,
     Txt2Img,
 )
-from models.request import ImageRequest, InputImage
-from models.sniff import sniff
+from models.entities import ImageRequest, InputImage
+from models.images.sniff import sniff
 
 HIRES_DENOISING = 0.7  # the web UI's default; the API's own is not documented
 OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
@@ -35,7 +35,7 @@ class Built[B: Body]:
 
 
 def build(request: ImageRequest, options: Options, inputs: Inputs, names: Resolved) -> Built[Txt2Img] | Built[Img2Img]:
-    """txt2img without a picture to repaint, else img2img."""
+    """txt2img without an image to repaint, else img2img."""
     common = _common(request, options, inputs, names)
     if not inputs.pictures:
         return _txt2img(request, options, inputs, names, common)
@@ -45,7 +45,7 @@ def build(request: ImageRequest, options: Options, inputs: Inputs, names: Resolv
 def _txt2img(
     request: ImageRequest, options: Options, inputs: Inputs, names: Resolved, common: Mapping[str, object]
 ) -> Built[Txt2Img]:
-    # A control picture gives the new one its shape.
+    # A control image gives the new one its shape.
     asked = asked_size(request, _size_of(inputs.control).capped if inputs.control else DEFAULT)
     size = asked.snapped
     body = Txt2Img.model_validate({**common, **_sides(size), **_hires(request, options, names)})
@@ -74,7 +74,7 @@ def _is_on(scale: float | None) -> bool:
 
 def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Mapping[str, object]) -> Built[Img2Img]:
     own = _size_of(inputs.pictures[0])
-    # The canvas of outpainting is painted as it is: what is kept of the picture must neither move nor shrink.
+    # The canvas of outpainting is painted as it is: what is kept of the image must neither move nor shrink.
     asked = own if options.outpaints else asked_size(request, own.capped)
     size = asked.snapped
     body = Img2Img.model_validate(
@@ -98,13 +98,13 @@ def _img2img(request: ImageRequest, options: Options, inputs: Inputs, common: Ma
 
 
 def _series(request: ImageRequest, inputs: Inputs) -> dict[str, object]:
-    """One job repaints several pictures at once: picture k of a batch starts from input k."""
+    """One job repaints several images at once: image k of a batch starts from input k."""
     together = len(inputs.pictures)
     return {"batch_size": together, "n_iter": request.n} if together > 1 else {}
 
 
 def _outpainting(request: ImageRequest) -> dict[str, object]:
-    # The whole picture is the context of what is new.
+    # The whole image is the context of what is new.
     return {
         "inpaint_full_res": False,
         "denoising_strength": _either(request.denoising_strength, OUTPAINT_DENOISING),
@@ -154,7 +154,7 @@ def _refiner(options: Options, names: Resolved) -> dict[str, object]:
 
 
 def _batch(n: int, most: int) -> int:
-    """The largest batch of at most `most` pictures that divides `n`, so that exactly `n` pictures are made."""
+    """The largest batch of at most `most` images that divides `n`, so that exactly `n` images are made."""
     return max(size for size in range(1, max(1, most) + 1) if n % size == 0)
 
 
@@ -178,7 +178,7 @@ def _scripts(options: Options, inputs: Inputs, names: Resolved) -> dict[str, Jso
             model=names.controlnet_model,
             module=names.controlnet_module or "none",
             weight=options.controlnet_weight,
-            # Without a picture of its own ControlNet takes the one that is repainted.
+            # Without an image of its own ControlNet takes the one that is repainted.
             image=inputs.control.base64 if inputs.control else None,
         )
         scripts[CONTROLNET] = {"args": [unit.body()]}
@@ -198,12 +198,12 @@ def _sides(size: Size) -> dict[str, int]:
 
 
 def _resized(request: ImageRequest, inputs: Inputs, size: Size) -> Iterator[str]:
-    """What nobody asked for: another size than the picture's own, or that of the first for all others."""
+    """What nobody asked for: another size than the image's own, or that of the first for all others."""
     first, *others = (_size_of(picture) for picture in inputs.pictures)
     if first != size and not (request.width or request.height or request.aspect_ratio):
-        yield f"The picture of {first} is repainted at {size}; set width and height for another size"
+        yield f"The image of {first} is repainted at {size}; set width and height for another size"
     if any(other != first for other in others):
-        yield f"All pictures are repainted at {size}, as `resize_mode` says; send them one at a time to keep their shapes"
+        yield f"All images are repainted at {size}, as `resize_mode` says; send them one at a time to keep their shapes"
 
 
 def _either[T](given: T | None, default: T) -> T:
@@ -214,11 +214,11 @@ def _unused(request: ImageRequest, options: Options, inputs: Inputs) -> Iterator
     """What was asked for and has no effect beside the rest of the request."""
     hires = _is_on(options.hires_scale)
     if options.outpaints and (request.width or request.height or request.aspect_ratio):
-        yield "The size was ignored: outpainting adds its borders to the picture's own"
+        yield "The size was ignored: outpainting adds its borders to the image's own"
     if inputs.pictures and hires:
-        yield "`hires_scale` was ignored: a picture is repainted at width and height; `upscale_by` enlarges one"
+        yield "`hires_scale` was ignored: an image is repainted at width and height; `upscale_by` enlarges one"
     if not inputs.pictures and request.denoising_strength is not None and not hires:
-        yield "`denoising_strength` was ignored: there is no picture to repaint and no hires fix"
+        yield "`denoising_strength` was ignored: there is no image to repaint and no hires fix"
     if options.hires_upscaler and not hires:
         yield "`hires_upscaler` was ignored: set `hires_scale` to switch the hires fix on"
     if options.controlnet_module and not options.controlnet_model:

@@ -1,4 +1,4 @@
-"""The larger canvas with its mask for outpainting, and a look at whether a picture is a mask."""
+"""The larger canvas with its mask for outpainting, and a look at whether an image is a mask."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ from PIL import Image, ImageChops
 
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.size import GRID, Size, off_grid
-from models.images import decode, encode, flatten, in_thread, plain
-from models.request import InputImage
+from models.entities import InputImage
+from models.images.codec import decode, encode, flatten, in_thread, plain
 
-_OVERLAP = 8  # pixels of the picture that are repainted along a new border, so that no seam shows
+_OVERLAP = 8  # pixels of the image that are repainted along a new border, so that no seam shows
 _COLOURLESS = 16  # difference between channels that JPEG makes of grey
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Picture and mask as PNG files, white in the mask is new; and what the user should know about the size."""
+    """Image and mask as PNG files, white in the mask is new; and what the user should know about the size."""
 
     picture: InputImage
     mask: InputImage
@@ -23,7 +23,7 @@ class Canvas:
 
 
 def looks_like_mask(image: InputImage) -> bool:
-    """Whether a picture that came second has no colour: masks are black and white, photos hardly ever are."""
+    """Whether an image that came second has no colour: masks are black and white, photos hardly ever are."""
     return in_thread(_colourless, image)
 
 
@@ -40,9 +40,9 @@ def _most(one: Image.Image, other: Image.Image) -> float:
 
 
 def outpainting(image: InputImage, options: Options) -> Canvas:
-    """The picture on a canvas that is larger by the borders asked for, rounded up to the server's grid.
+    """The image on a canvas that is larger by the borders asked for, rounded up to the server's grid.
 
-    The new area starts from the picture stretched over the canvas: plausible colours for every `inpaint_fill`.
+    The new area starts from the image stretched over the canvas: plausible colours for every `inpaint_fill`.
     """
     return in_thread(_outpainting, image, options)
 
@@ -63,7 +63,7 @@ def _affordable(picture: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if own.capped == own:
         return picture, ()
     small = picture.resize((own.capped.width, own.capped.height), Image.Resampling.LANCZOS)
-    return small, (f"The picture of {own} was made {own.capped} before it was extended",)
+    return small, (f"The image of {own} was made {own.capped} before it was extended",)
 
 
 def _with_borders(picture: Image.Image, options: Options) -> Size:
@@ -78,7 +78,7 @@ def _rounded_up(side: int) -> int:
 
 
 def _kept(picture: Image.Image, options: Options, size: Size) -> tuple[int, int, int, int]:
-    """The box of the picture that stays as it is: smaller by the overlap wherever something new borders on it."""
+    """The box of the image that stays as it is: smaller by the overlap wherever something new borders on it."""
     left, up = options.outpaint_left, options.outpaint_up
     right, down = left + picture.width, up + picture.height
     return (

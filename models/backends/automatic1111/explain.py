@@ -13,7 +13,7 @@ from models.backends.errors import (
     class_for_status,
 )
 from models.backends.reply import Explain, Explanation, Reply, said_by
-from models.credentials import Access
+from models.settings import Access
 
 START_WITH_API = "Start the WebUI with `--api` (in webui-user: COMMANDLINE_ARGS=--api)"
 _LOOK_AT_LOG = "Look at the WebUI's console for the whole error"
@@ -28,9 +28,9 @@ _FAULTS: tuple[tuple[str, type[ImageError], str], ...] = (
     ),
     ("outofmemory", ServerUnavailable, "Ask for a smaller size or a smaller `batch_size`"),
     ("nansexception", ServerUnavailable, "Use another VAE, or start the WebUI with --no-half-vae or --no-half"),
-    ("invalid encoded image", BadRequest, "Send the picture as PNG, JPEG or WebP"),
+    ("invalid encoded image", BadRequest, "Send the image as PNG, JPEG or WebP"),
     ("could not find upscaler", BadRequest, "Choose an upscaler that the WebUI lists under Extras"),
-    ("bad number of images", BadRequest, "Send fewer pictures at once"),
+    ("bad number of images", BadRequest, "Send fewer images at once"),
     ("controlnet", BadRequest, "Check `controlnet_model` and `controlnet_module`: the model must fit the checkpoint"),
 )
 

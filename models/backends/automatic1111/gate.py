@@ -1,6 +1,6 @@
 """Who may ask a server next.
 
-The server paints one picture at a time and holds every waiting request open in a pool of 40 threads, in which its other
+The server paints one image at a time and holds every waiting request open in a pool of 40 threads, in which its other
 answers wait too (AUTOMATIC1111 API, section "progress, queue, interrupt"): so requests queue here. Only until the next
 job begins does it tell whether the last one was interrupted and what it left in the settings: so one at a time.
 """
@@ -10,12 +10,12 @@ from weakref import WeakValueDictionary
 from gevent.event import Event
 
 STREAK = 8
-"""Pictures of one checkpoint in a row while requests for another one wait."""
+"""Images of one checkpoint in a row while requests for another one wait."""
 
 
 class Gate:
     """Lets one request through at a time: first come, first served, but requests for the checkpoint of the last one go
-    first, up to STREAK of them, because loading a model takes longer than painting a picture."""
+    first, up to STREAK of them, because loading a model takes longer than painting an image."""
 
     def __init__(self) -> None:
         self.closed = False

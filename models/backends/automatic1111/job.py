@@ -15,7 +15,7 @@ from models.backends.http import ONCE, Service, timed_out
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-FIRST_LOOK = 2.0  # seconds after sending; most pictures of a warm GPU are done by then
+FIRST_LOOK = 2.0  # seconds after sending; most images of a warm GPU are done by then
 PACE = 5.0  # seconds between further looks
 _ANSWER_TIME = 5.0  # seconds for the small questions
 _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
@@ -28,7 +28,7 @@ def new_task_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """Whether somebody stopped the job (its answer is a 200 with unfinished pictures), and the settings it left."""
+    """Whether somebody stopped the job (its answer is a 200 with unfinished images), and the settings it left."""
 
     interrupted: bool = False
     settings: Settings | None = None
@@ -45,22 +45,22 @@ class Jobs:
 
     @contextmanager
     def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
-        """Wait until no other picture of ours is painted on this server; those of one `checkpoint` go together.
+        """Wait until no other image of ours is painted on this server; those of one `checkpoint` go together.
 
         Raises ConnectionFailed when the deadline passes first.
         """
         gate = gate_of(self.service.base_url)
         if gate.closed:
-            self.tell("waiting for its turn behind other pictures")
+            self.tell("waiting for its turn behind other images")
         if not gate.enter(checkpoint, timeout=deadline.remaining):
-            raise self._late("it was still waiting for its turn behind other pictures for this server")
+            raise self._late("it was still waiting for its turn behind other images for this server")
         try:
             yield
         finally:
             gate.leave()
 
     def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply:
-        """Send `body` and wait for the pictures; a job past its deadline is interrupted if it is the one running.
+        """Send `body` and wait for the images; a job past its deadline is interrupted if it is the one running.
 
         A job is followed by its `force_task_id`, if it has one. Raises ImageError.
         """

@@ -17,7 +17,7 @@ from models.backends.automatic1111.names import Name
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import Retries, Service, timed_out
 from models.clock import Deadline
-from models.credentials import Access
+from models.settings import Access
 
 type ListName = Literal[
     "checkpoints",

@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.backends.errors import BadRequest
+from models.entities import ParameterValue
 from models.parameters import Rule, make_rule
-from models.request import ParameterValue
 
 type ResizeMode = Literal["stretch", "crop", "fill", "latent"]
 type InpaintFill = Literal["fill", "original", "latent noise", "latent nothing"]
@@ -60,7 +60,7 @@ class Options(BaseModel):
 
     @property
     def upscales(self) -> bool:
-        """Enlarging a given picture without painting."""
+        """Enlarging a given image without painting."""
         return bool(self.upscaler or self.upscale_by)
 
 
@@ -80,7 +80,7 @@ def _border(name: str, side: tuple[str, str]) -> Rule:
         "int",
         (f"Outpaint {side[0]}", f"向{side[1]}扩图"),
         (
-            f"Pixels to add to the input picture on this side ({side[0]}); the new area is painted from the prompt.",
+            f"Pixels to add to the input image on this side ({side[0]}); the new area is painted from the prompt.",
             f"在输入图片{side[1]}侧增加的像素；新区域按提示词绘制。",
         ),
         min=0,
@@ -94,7 +94,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "int",
         ("Batch size", "单批数量"),
         (
-            "How many of the pictures are painted at once, at most: faster, and needs more GPU memory.",
+            "How many of the images are painted at once, at most: faster, and needs more GPU memory.",
             "每批最多同时绘制的图片数：更快，但占用更多显存。",
         ),
         min=1,
@@ -130,7 +130,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "tiling",
         "boolean",
         ("Tiling", "平铺"),
-        ("Makes a picture that can be tiled without seams.", "生成可无缝平铺的图片。"),
+        ("Makes an image that can be tiled without seams.", "生成可无缝平铺的图片。"),
     ),
     make_rule(
         "distilled_cfg_scale",
@@ -191,7 +191,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "string",
         ("Resize mode", "缩放模式"),
         (
-            "How an input picture of another shape is brought to width and height.",
+            "How an input image of another shape is brought to width and height.",
             "输入图片与宽高比例不一致时的处理方式。",
         ),
         default="crop",
@@ -254,7 +254,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "string",
         ("Upscaler", "放大算法"),
         (
-            "With an input picture: enlarges it with this upscaler and paints nothing.",
+            "With an input image: enlarges it with this upscaler and paints nothing.",
             "有输入图片时：用此算法放大图片，不进行绘制。",
         ),
     ),
@@ -263,7 +263,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "float",
         ("Upscale by", "放大倍数"),
         (
-            "With an input picture: enlarges it by this factor and paints nothing. Empty, with an upscaler: to width and height, else 2.",
+            "With an input image: enlarges it by this factor and paints nothing. Empty, with an upscaler: to width and height, else 2.",
             "有输入图片时：按此倍数放大，不进行绘制；仅选择放大算法时：放大到指定宽高，否则为 2 倍。",
         ),
         min=1,
@@ -275,7 +275,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "string",
         ("ControlNet model", "ControlNet 模型"),
         (
-            "Guides the painting with a picture: the only input picture, or the second beside one to repaint.",
+            "Guides the painting with an image: the only input image, or the second beside one to repaint.",
             "用图片引导绘制：唯一的输入图片，或在重绘图片之外的第二张图片。",
         ),
     ),
@@ -284,7 +284,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "string",
         ("ControlNet preprocessor", "ControlNet 预处理器"),
         (
-            "Turns the control picture into edges, depth, pose ...; empty if it already is a control map.",
+            "Turns the control image into edges, depth, pose ...; empty if it already is a control map.",
             "将控制图转换为线稿、深度、姿态等；若已是控制图则留空。",
         ),
     ),
@@ -292,7 +292,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "controlnet_weight",
         "float",
         ("ControlNet weight", "ControlNet 权重"),
-        ("How strongly the control picture guides.", "控制图的引导强度。"),
+        ("How strongly the control image guides.", "控制图的引导强度。"),
         default=1,
         min=0,
         max=2,
@@ -318,7 +318,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "boolean",
         ("Generation parameters", "生成参数"),
         (
-            "Adds the WebUI's own parameter text of each picture to the notices.",
+            "Adds the WebUI's own parameter text of each image to the notices.",
             "将 WebUI 的生成参数文本加入提示信息。",
         ),
         default=False,

@@ -1,4 +1,4 @@
-"""The server's answer as pictures, and what it did otherwise than asked (AUTOMATIC1111 API, section txt2img, answer)."""
+"""The server's answer as images, and what it did otherwise than asked (AUTOMATIC1111 API, section txt2img, answer)."""
 
 import base64
 import binascii
@@ -11,8 +11,8 @@ from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.resolve import Resolved
 from models.backends.automatic1111.wire import Generated, Generation, Info, Settings
 from models.backends.errors import ServerUnavailable
-from models.result import GeneratedImage
-from models.sniff import NotAnImageError, sniff
+from models.entities import GeneratedImage
+from models.images.sniff import NotAnImageError, sniff
 
 _SCHEDULE = re.compile(r"\bSchedule type: ([^,\n]+)")
 _ADETAILER = "ADetailer model"
@@ -20,14 +20,14 @@ _AUTOMATIC = "automatic"
 
 
 def pictures(generated: Generated, info: Info, count: int, attempt: str) -> tuple[GeneratedImage, ...]:
-    """The `count` pictures proper with their seeds: no grid before them, no control map after them.
+    """The `count` images proper with their seeds: no grid before them, no control map after them.
 
-    Raises ServerUnavailable for fewer pictures (an interrupted job) and for what is no picture.
+    Raises ServerUnavailable for fewer images (an interrupted job) and for what is no image.
     """
     first = info.index_of_first_image
     proper = (generated.images or ())[first : first + count]
     if 0 < len(proper) < count:
-        raise interrupted(attempt, f"{len(proper)} of {count} pictures came back")
+        raise interrupted(attempt, f"{len(proper)} of {count} images came back")
     seeds = (*info.all_seeds, *[None] * count)
     return tuple(GeneratedImage(decoded(text, attempt), seed=seed) for text, seed in zip(proper, seeds, strict=False))
 
@@ -41,19 +41,19 @@ def interrupted(attempt: str, said: str) -> ServerUnavailable:
 
 
 def decoded(text: str, attempt: str) -> bytes:
-    """The bytes of a base64 picture, with or without a data URI's head. Raises ServerUnavailable for anything else."""
+    """The bytes of a base64 image, with or without a data URI's head. Raises ServerUnavailable for anything else."""
     try:
         data = base64.b64decode(text.rpartition(",")[2], validate=True)
         sniff(data)
     except (binascii.Error, NotAnImageError) as error:
         raise ServerUnavailable(
-            f"{attempt} failed", f"the server sent a broken picture ({error})", "Try again; see the WebUI's console"
+            f"{attempt} failed", f"the server sent a broken image ({error})", "Try again; see the WebUI's console"
         ) from None
     return data
 
 
 def check_checkpoint(info: Info, names: Resolved, attempt: str) -> None:
-    """Raises ServerUnavailable for a picture of another model: servers ignore an override that they do not understand."""
+    """Raises ServerUnavailable for an image of another model: servers ignore an override that they do not understand."""
     asked, used = names.checkpoint, info.sd_model_name
     if asked is None or used is None:
         return
@@ -82,7 +82,7 @@ def differences(info: Info, body: Generation, options: Options, names: Resolved)
     if info.sd_vae_name and isinstance(vae, str) and vae not in {info.sd_vae_name, "Automatic", "None"}:
         yield f"The server used the VAE {info.sd_vae_name} instead of {vae}"
     if names.adetailer_title and info.infotexts and _ADETAILER not in info.infotexts[0]:
-        yield f"ADetailer left the picture alone: it did not take the model {options.adetailer_model}"
+        yield f"ADetailer left the image alone: it did not take the model {options.adetailer_model}"
 
 
 def kept_settings(before: Settings | None, after: Settings | None, body: Generation, names: Resolved) -> Iterator[str]:
@@ -109,5 +109,5 @@ def _schedule(info: Info) -> str | None:
 
 
 def infotexts(info: Info) -> tuple[str, ...]:
-    """The WebUI's parameter text of each picture proper, for those who want to paint it again."""
+    """The WebUI's parameter text of each image proper, for those who want to paint it again."""
     return info.infotexts[info.index_of_first_image :]

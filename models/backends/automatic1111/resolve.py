@@ -13,7 +13,7 @@ from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.servers import recognise
 from models.backends.errors import BadRequest
 from models.clock import Deadline
-from models.request import ImageRequest
+from models.entities import ImageRequest
 
 _LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
 _WORD = re.compile(r"[^\s,()\[\]:<>|]+")

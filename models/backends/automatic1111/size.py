@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from models.request import ImageRequest
-from models.shape import ratio_of
+from models.entities import ImageRequest
+from models.request.shape import ratio_of
 
 GRID = 8
 SMALLEST_SIDE = 64
 LARGEST_AREA = 1024 * 1024
-"""Pixels of a repainted picture when the request names no size: a photo's own size would not fit into a GPU."""
+"""Pixels of a repainted image when the request names no size: a photo's own size would not fit into a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def _snap(side: int) -> int:
 
 
 def asked_size(request: ImageRequest, base: Size) -> Size:
-    """The size in the request's words, on top of `base` (the input picture, or the server's default).
+    """The size in the request's words, on top of `base` (the input image, or the server's default).
 
     Width and height win over the aspect ratio, which keeps the area of `base`.
     """

@@ -1,11 +1,11 @@
-"""Upscaling of a given picture, without painting (AUTOMATIC1111 API, section upscaling). Pure."""
+"""Upscaling of a given image, without painting (AUTOMATIC1111 API, section upscaling). Pure."""
 
 from collections.abc import Iterator
 
 from models.backends.automatic1111.names import Name
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.wire import Upscale
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
 
 UPSCALE_PATH = "/sdapi/v1/extra-single-image"
 DEFAULT_UPSCALER = "Lanczos"  # needs no model file
@@ -28,6 +28,6 @@ def build_upscale(picture: InputImage, request: ImageRequest, options: Options, 
 
 def upscale_notices(request: ImageRequest, options: Options) -> Iterator[str]:
     if not options.upscaler:
-        yield f"No upscaler was chosen: {DEFAULT_UPSCALER} enlarged the picture without adding detail"
+        yield f"No upscaler was chosen: {DEFAULT_UPSCALER} enlarged the image without adding detail"
     if request.n > 1:
-        yield "`n` was ignored: upscaling makes one picture of each input picture"
+        yield "`n` was ignored: upscaling makes one image of each input image"

@@ -21,7 +21,7 @@ class Body(BaseModel):
 
 
 class Generation(Body):
-    """What txt2img and img2img share. `batch_size` × `n_iter` pictures are made, seeds counting up over all."""
+    """What txt2img and img2img share. `batch_size` × `n_iter` images are made, seeds counting up over all."""
 
     prompt: str
     negative_prompt: str = ""
@@ -63,7 +63,7 @@ class Txt2Img(Generation):
 
 
 class Img2Img(Generation):
-    """Pictures are plain base64. White in the mask is repainted."""
+    """Images are plain base64. White in the mask is repainted."""
 
     init_images: tuple[str, ...]
     resize_mode: int = 0
@@ -96,7 +96,7 @@ class ControlNetUnit(Body):
     weight: float = 1.0
     image: str | None = None
     pixel_perfect: bool = True
-    save_detected_map: Literal[False] = False  # true would add the map to the pictures
+    save_detected_map: Literal[False] = False  # true would add the map to the images
 
 
 class ADetailerUnit(Body):
@@ -112,7 +112,7 @@ class ADetailerUnit(Body):
 class Info(BaseModel):
     """The text `info` of a generation, parsed again. Some scripts leave it empty or without keys, so all have defaults.
 
-    `width` and `height` are left out on purpose: they are those of the request, not of the picture.
+    `width` and `height` are left out on purpose: they are those of the request, not of the image.
     """
 
     all_seeds: tuple[int, ...] = ()
@@ -134,7 +134,7 @@ class Info(BaseModel):
 
     @classmethod
     def read(cls, text: str | None) -> "Info":
-        """Never raises: pictures are worth having without their `info`."""
+        """Never raises: images are worth having without their `info`."""
         try:
             return cls.model_validate_json(text or "{}")
         except ValidationError:
@@ -142,7 +142,7 @@ class Info(BaseModel):
 
 
 class Generated(BaseModel):
-    """Pictures as base64, without saying in which format."""
+    """Images as base64, without saying in which format."""
 
     images: tuple[str, ...] | None = ()
     info: str | None = ""

@@ -28,9 +28,8 @@ from models.backends.comfyui.variants import EMBED_WORKFLOW, Pasted, Variants, c
 from models.backends.comfyui.waiting import Wait
 from models.backends.errors import BadRequest
 from models.clock import Clock, Deadline
+from models.entities import ImageRequest, ImageResult
 from models.parameters import Rule
-from models.request import ImageRequest
-from models.result import ImageResult
 
 FORM_SECONDS = 3.0
 """How long the form waits for the server: it is asked for often, and shows the workflow's own values without it."""
@@ -130,7 +129,7 @@ class ComfyUIBackend(JobBackend):
         self._tracker(state).cancel(state)
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        """Upload the pictures and fill the workflow: everything that is known before the first job exists."""
+        """Upload the images and fill the workflow: everything that is known before the first job exists."""
         workflow = self.variants.choose(request)
         images = [upload(self.server, image, deadline=deadline) for image in request.images]
         mask = upload_mask(self.server, request.mask, deadline=deadline) if request.mask else None
@@ -210,8 +209,8 @@ class ComfyUIBackend(JobBackend):
 
 
 def _filled(request: ImageRequest, workflow: Workflow, fill: Callable[[ImageRequest], Filled]) -> list[Filled]:
-    """One graph per submission: a workflow with a batch field makes all pictures at once, others one at a time with
-    seeds that count up, so that each picture can be made again on its own."""
+    """One graph per submission: a workflow with a batch field makes all images at once, others one at a time with
+    seeds that count up, so that each image can be made again on its own."""
     found = workflow.slots.found
     if request.n == 1 or "n" in found or "seed" not in found:
         return [fill(request)]
@@ -227,7 +226,7 @@ def _from_packages(workflow: Workflow, info: ObjectInfo) -> str:
 
 
 def with_files(graph: RawGraph) -> RawGraph:
-    """SaveImageWebsocket sends its pictures to the socket alone and leaves no file that a later check could fetch."""
+    """SaveImageWebsocket sends its images to the socket alone and leaves no file that a later check could fetch."""
     return {
         key: {**node, "class_type": "PreviewImage"} if node["class_type"] == "SaveImageWebsocket" else node
         for key, node in graph.items()

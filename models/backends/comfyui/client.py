@@ -29,10 +29,10 @@ from models.backends.errors import AuthorizationFailed, BadRequest, class_for_st
 from models.backends.http import MIB, ONCE, Service, basic_auth, bearer_auth, split_userinfo
 from models.backends.reply import Explanation, Reply, parse, said_by
 from models.clock import Clock, Deadline
-from models.credentials import Access
+from models.settings import Access
 
 TITLE = "ComfyUI"
-MAX_PICTURE_BYTES = 128 * MIB
+MAX_IMAGE_BYTES = 128 * MIB
 _MAX_QUEUE_BYTES = 64 * MIB  # the queue carries every waiting graph
 
 
@@ -90,13 +90,13 @@ class Server:
             attempt=f"Fetching {file.filename} from {TITLE}",
             deadline=deadline,
             params={"filename": file.filename, "subfolder": file.subfolder, "type": file.type},
-            max_bytes=MAX_PICTURE_BYTES,
+            max_bytes=MAX_IMAGE_BYTES,
             accept=(HTTPStatus.NOT_FOUND,),
         )
         return reply.body if reply.ok else None
 
     def upload(self, name: str, data: bytes, mime_type: str, *, subfolder: str, deadline: Deadline) -> Uploaded:
-        """Store an input picture; the answer names what the server made of `name`."""
+        """Store an input image; the answer names what the server made of `name`."""
         attempt = f"Sending the input image to {TITLE}"
         reply = self.service.request(
             "POST",
@@ -193,7 +193,7 @@ def _explained(reply: Reply, access: Access) -> Explanation:
             return Explanation(
                 error=BadRequest,
                 said=said,
-                next_step=f"Send a smaller picture, or raise {TITLE}'s --max-upload-size and the limit of the proxy "
+                next_step=f"Send a smaller image, or raise {TITLE}'s --max-upload-size and the limit of the proxy "
                 "in front of it",
             )
         case _:

@@ -104,7 +104,7 @@ _RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
     (
         r"OutOfMemory|out of memory|Allocation on device",
         ServerUnavailable,
-        "Ask for a smaller picture or fewer at once, use a smaller model (fp8, GGUF), or start ComfyUI with --lowvram",
+        "Ask for a smaller image or fewer at once, use a smaller model (fp8, GGUF), or start ComfyUI with --lowvram",
     ),
     (
         r"mat1 and mat2 shapes",
@@ -116,7 +116,7 @@ _RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
         ServerUnavailable,
         "The model file on the server is damaged or incomplete: download it again",
     ),
-    (r"UnidentifiedImageError|cannot identify image", BadRequest, "Send a PNG, JPEG or WebP picture"),
+    (r"UnidentifiedImageError|cannot identify image", BadRequest, "Send a PNG, JPEG or WebP image"),
     (
         r"Please login first|Unauthorized",
         BadRequest,
@@ -126,7 +126,7 @@ _RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
 
 _OPEN_IT = "Open the workflow in ComfyUI, mend it there, and export it again with Workflow > Export (API)"
 _GENERAL = {
-    "prompt_no_outputs": "Give the workflow a node that saves its picture, such as Save Image",
+    "prompt_no_outputs": "Give the workflow a node that saves its image, such as Save Image",
     "prompt_outputs_failed_validation": "The workflow may contain a circle of links. " + _OPEN_IT,
     "invalid_prompt": _OPEN_IT,
 }
@@ -165,7 +165,7 @@ def _mend(located: _Located, choices: Choices) -> str:
         case "required_input_missing":
             return f"The server's version of the node needs `{name}`. {_OPEN_IT}"
         case "custom_validation_failed" if "image file" in fault.details:
-            return "The workflow names a picture that is not on the server: send an input image, or put the file there"
+            return "The workflow names an image that is not on the server: send an input image, or put the file there"
         case _:
             return _OPEN_IT
 

@@ -13,7 +13,7 @@ from models.clock import Clock, Deadline
 GREETING = 2.0  # seconds; the server greets at once, so a socket that stays silent longer is blocked on the way
 REOPEN = 5.0  # seconds between attempts to get a lost socket back
 _NO_SOCKET = Memory[bool](seconds=60.0, limit=256)
-"""Servers that lately refused the socket: asking again with every picture would only cost time."""
+"""Servers that lately refused the socket: asking again with every image would only cost time."""
 
 
 class Socket(Protocol):

@@ -1,4 +1,4 @@
-"""Which files of a finished job are its pictures. Pure.
+"""Which files of a finished job are its images. Pure.
 
 Reference: ComfyUI server API, "Outputs of other nodes": every node writes lists of files under keys of its own
 (`images`, `gifs`, `audio` ...); videos stand under `images` too, so the name of the file decides.
@@ -12,14 +12,14 @@ from pydantic import JsonValue, ValidationError
 
 from models.backends.comfyui.wire import FileRef
 
-_PICTURES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+_IMAGES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _VIDEOS = frozenset({".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v"})
 _SOUNDS = frozenset({".flac", ".mp3", ".wav", ".ogg", ".opus", ".m4a"})
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The pictures to fetch and, by kind, what was made besides."""
+    """The images to fetch and, by kind, what was made besides."""
 
     pictures: tuple[FileRef, ...]
     notices: tuple[str, ...] = ()
@@ -28,10 +28,10 @@ class Outputs:
 def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> Outputs:
     """Files of one history entry. `order`: the graph's node ids, since the history's own order is not stable.
 
-    Saved pictures go before previews: those are fetched only when nothing was saved.
+    Saved images go before previews: those are fetched only when nothing was saved.
     """
     files = [file for node in _ordered(outputs, order) for file in _files(outputs[node])]
-    pictures = [file for file in files if _suffix(file) in _PICTURES]
+    pictures = [file for file in files if _suffix(file) in _IMAGES]
     saved = tuple(file for file in pictures if file.type == "output")
     return Outputs(saved or tuple(pictures), tuple(_besides(files)))
 
@@ -70,7 +70,7 @@ _WORKFLOW_KEYS = (b"prompt", b"workflow")
 
 
 def without_workflow(data: bytes) -> bytes:
-    """The same picture without the graph that ComfyUI writes into it; pixels and other metadata stay untouched."""
+    """The same image without the graph that ComfyUI writes into it; pixels and other metadata stay untouched."""
     if data.startswith(_PNG):
         return _PNG + b"".join(chunk for chunk in _chunks(data) if not _is_workflow(chunk))
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":

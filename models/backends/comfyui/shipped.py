@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest, unsupported
-from models.request import ImageRequest
+from models.entities import ImageRequest
 
 WORKFLOWS = Path(__file__).parent / "workflows"
 
@@ -42,7 +42,7 @@ class Shipped:
 
     @property
     def images(self) -> int:
-        """How many input pictures the largest of them takes (`Capabilities.images`)."""
+        """How many input images the largest of them takes (`Capabilities.images`)."""
         return max(workflow.images for workflow in self.variants.values())
 
     @property
@@ -54,28 +54,28 @@ class Shipped:
         return any(workflow.takes_mask for workflow in self.variants.values())
 
     def choose(self, request: ImageRequest) -> Workflow:
-        """The workflow for what the request brings along: nothing, pictures, or a picture and a mask.
+        """The workflow for what the request brings along: nothing, images, or an image and a mask.
 
-        With the parameter `controlnet` the last picture is the control picture. Raises BadRequest for what none of
+        With the parameter `controlnet` the last image is the control image. Raises BadRequest for what none of
         the workflows takes.
         """
-        pictures = len(request.images) - self._control_pictures(request)
+        pictures = len(request.images) - self._control_images(request)
         variant: Variant = "txt2img" if pictures == 0 else "img2img"
         if request.mask is not None:
             variant = "inpaint"
         if variant == "inpaint" and pictures == 0:
-            raise BadRequest("A mask came without a picture", next_step="Send the picture to repaint, then the mask")
+            raise BadRequest("A mask came without an image", next_step="Send the image to repaint, then the mask")
         if variant not in self.variants:
             raise self._refusal(variant)
         return self.variants[variant]
 
-    def _control_pictures(self, request: ImageRequest) -> int:
+    def _control_images(self, request: ImageRequest) -> int:
         if not request.extra.get("controlnet"):
             return 0
         if not request.images:
             raise BadRequest(
-                "`controlnet` needs a control picture and no image was sent",
-                next_step="Send the control picture (edges, depth, pose) as the last image, or leave `controlnet` empty",
+                "`controlnet` needs a control image and no image was sent",
+                next_step="Send the control image (edges, depth, pose) as the last image, or leave `controlnet` empty",
             )
         return 1
 

@@ -1,4 +1,4 @@
-"""The job as plain JSON data: all that another process needs to find, repeat and finish it. No secret, no picture."""
+"""The job as plain JSON data: all that another process needs to find, repeat and finish it. No secret, no image."""
 
 import copy
 import re

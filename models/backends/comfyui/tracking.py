@@ -1,6 +1,6 @@
 """One job at one server: handing its runs over, looking after them, and fetching what they made.
 
-A job can be lost between any two requests: the answer to the submission, the whole queue in a restart, a picture's
+A job can be lost between any two requests: the answer to the submission, the whole queue in a restart, an image's
 file. Each is noticed and mended once; how often a run was handed over stands in the state, which travels.
 """
 
@@ -19,7 +19,7 @@ from models.backends.comfyui.state import Change, JobState, Run, changed, rename
 from models.backends.comfyui.wire import SUCCESS, Accepted, Entry, ExtraData, PromptRequest, Refused, RunStatus
 from models.backends.errors import ImageError, ServerUnavailable, redact
 from models.clock import Clock, Deadline
-from models.result import GeneratedImage
+from models.entities import GeneratedImage
 
 LOOK_SECONDS = 30.0
 FETCH_SECONDS = 120.0
@@ -29,14 +29,14 @@ MAX_TRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Every run ended well: the pictures, in the order of the runs."""
+    """Every run ended well: the images, in the order of the runs."""
 
     images: tuple[GeneratedImage, ...]
 
 
 @dataclass
 class Tracker:
-    """`workflow` is the editor's graph to write into the pictures, None to write none; `secrets` tells what belongs
+    """`workflow` is the editor's graph to write into the images, None to write none; `secrets` tells what belongs
     into the graph and must not stand in the job's state."""
 
     server: Server
@@ -187,7 +187,7 @@ class Tracker:
                 FAILED, f"the server made {name} and does not have it any more", "Try again with another seed"
             )
         run.prompt_id, run.tries, run.changes = fresh, run.tries + 1, (*run.changes, *changes)
-        state.tell(f"The server's cached picture {name} was deleted there, so it was saved again")
+        state.tell(f"The server's cached image {name} was deleted there, so it was saved again")
         self._hand_over(state, run, Deadline.after(self.clock, FETCH_SECONDS))
 
     # Fetching
@@ -195,14 +195,14 @@ class Tracker:
     def _collected(self, state: JobState) -> Running | Made:
         images: list[GeneratedImage] = []
         for run in state.runs:
-            made = self._pictures(state, run)
+            made = self._images(state, run)
             if made is None:
                 return Running("saving again")
             images.extend(made)
         return Made(tuple(images))
 
-    def _pictures(self, state: JobState, run: Run) -> list[GeneratedImage] | None:
-        """The pictures of one run, None when they have to be made again."""
+    def _images(self, state: JobState, run: Run) -> list[GeneratedImage] | None:
+        """The images of one run, None when they have to be made again."""
         outputs = read_outputs(self._entries[run.prompt_id].outputs, state.graph)
         state.tell(*outputs.notices)
         if not outputs.pictures:
@@ -215,7 +215,7 @@ class Tracker:
                 return None
             made.append(GeneratedImage(data if state.keep_workflow else without_workflow(data), seed=run.seed))
         if len(made) > 1 and run.seed is not None:
-            state.tell(f"The {len(made)} pictures come from one batch with the seed {run.seed}")
+            state.tell(f"The {len(made)} images come from one batch with the seed {run.seed}")
         return made
 
     # Giving up
@@ -239,7 +239,7 @@ class Tracker:
             try:
                 self.cancel(state)
             except ImageError as trouble:
-                state.tell(f"The other pictures of the request could not be cancelled: {trouble}")
+                state.tell(f"The other images of the request could not be cancelled: {trouble}")
 
     def _soon(self) -> Deadline:
         return Deadline.after(self.clock, LOOK_SECONDS)
@@ -254,6 +254,6 @@ def _failed(entry: Entry) -> bool:
 def _nothing_shown(notices: tuple[str, ...]) -> ServerUnavailable:
     return ServerUnavailable(
         FAILED,
-        "; ".join(notices) or "the workflow ended without a picture",
+        "; ".join(notices) or "the workflow ended without an image",
         "Give the workflow a Save Image node that its result leads to",
     )

@@ -5,15 +5,15 @@ from typing import Protocol
 
 from models.backends.base import Capabilities
 from models.backends.comfyui.graph.workflow import Workflow
+from models.entities import ImageRequest
 from models.parameters import Rule, Text
-from models.request import ImageRequest
 
 EMBED_WORKFLOW = Rule(
     name="embed_workflow",
     type="boolean",
-    label=Text(en_US="Keep the workflow in the picture", zh_Hans="在图片中保留工作流"),
+    label=Text(en_US="Keep the workflow in the image", zh_Hans="在图片中保留工作流"),
     help=Text(
-        en_US="The picture can be dragged into ComfyUI again; whoever gets it can then read the prompt and the workflow.",
+        en_US="The image can be dragged into ComfyUI again; whoever gets it can then read the prompt and the workflow.",
         zh_Hans="图片可重新拖入 ComfyUI；但拿到图片的人也能看到提示词和工作流。",
     ),
     default=False,
@@ -47,7 +47,7 @@ class Pasted:
 
     @property
     def min_images(self) -> int:
-        # One that is meant to use a picture of its own says so in the loader's title (`fixed: logo`).
+        # One that is meant to use an image of its own says so in the loader's title (`fixed: logo`).
         return self.workflow.min_images
 
     @property

@@ -19,7 +19,7 @@ class _Answer(BaseModel):
 
 
 class ExtraData(BaseModel):
-    """`extra_pnginfo` is written into the picture; `preview_method` spares the socket pictures that nobody looks at."""
+    """`extra_pnginfo` is written into the image; `preview_method` spares the socket images that nobody looks at."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""From a server's answer to pictures: base64, data URLs, addresses, a bare picture or a ZIP of several."""
+"""From a server's answer to images: base64, data URLs, addresses, a bare image or a ZIP of several."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from models.backends.errors import ServerUnavailable
 from models.backends.http import MIB
 from models.backends.reply import Reply, parse
-from models.sniff import NotAnImageError, sniff
+from models.images.sniff import NotAnImageError, sniff
 
 _ZIP = b"PK\x03\x04"
 _MOST_FILES = 16
@@ -19,7 +19,7 @@ _MOST_BYTES = 64 * MIB
 
 
 class Item(BaseModel):
-    """One picture of an answer; servers send further keys (SGLang a path on its own disk), which are not read."""
+    """One image of an answer; servers send further keys (SGLang a path on its own disk), which are not read."""
 
     b64_json: str | None = None
     url: str | None = None
@@ -27,7 +27,7 @@ class Item(BaseModel):
 
 
 class Answer(BaseModel):
-    """`data` is OpenAI's name for the pictures, `images` SiliconFlow's. `seed` only SiliconFlow reports."""
+    """`data` is OpenAI's name for the images, `images` SiliconFlow's. `seed` only SiliconFlow reports."""
 
     data: list[Item] | None = None
     images: list[Item] | None = None
@@ -40,7 +40,7 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A picture of an answer: its bytes, their base64, or the address to fetch them from."""
+    """An image of an answer: its bytes, their base64, or the address to fetch them from."""
 
     data: bytes = b""
     encoded: str = ""
@@ -49,16 +49,16 @@ class Found:
 
 
 def pictures(reply: Reply, attempt: str) -> tuple[list[Found], int | None]:
-    """The pictures of a 2xx answer, in order, and the seed where it is reported. Raises ServerUnavailable."""
+    """The images of a 2xx answer, in order, and the seed where it is reported. Raises ServerUnavailable."""
     if reply.body.startswith(_ZIP):
         return [Found(data) for data in unzipped(reply.body, attempt)], None
-    if _is_picture(reply.body):
+    if _is_image(reply.body):
         return [Found(reply.body)], None
     answer = parse(reply, Answer, attempt=attempt)
     return [_found(item) for item in answer.items], answer.seed
 
 
-def _is_picture(data: bytes) -> bool:
+def _is_image(data: bytes) -> bool:
     try:
         sniff(data)
     except NotAnImageError:
@@ -81,7 +81,7 @@ def decoded(text: str, attempt: str) -> bytes:
         return base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError):
         raise ServerUnavailable(
-            f"{attempt} failed", "the picture came as broken base64", "Try again; if it stays, look at the server's log"
+            f"{attempt} failed", "the image came as broken base64", "Try again; if it stays, look at the server's log"
         ) from None
 
 
@@ -91,13 +91,13 @@ def unzipped(body: bytes, attempt: str) -> list[bytes]:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             if len(entries) > _MOST_FILES or any(entry.file_size > _MOST_BYTES for entry in entries):
-                raise ServerUnavailable(f"{attempt} failed", "the ZIP is too large", "Ask for fewer pictures")
+                raise ServerUnavailable(f"{attempt} failed", "the ZIP is too large", "Ask for fewer images")
             # The sizes are claims of the archive; reading one byte more than the cap finds a false one.
             files = [_read(archive, entry) for entry in entries]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError):
-        raise ServerUnavailable(f"{attempt} failed", "the pictures came in a broken ZIP", "Try again") from None
+        raise ServerUnavailable(f"{attempt} failed", "the images came in a broken ZIP", "Try again") from None
     if any(len(data) > _MOST_BYTES for data in files):
-        raise ServerUnavailable(f"{attempt} failed", "the ZIP is too large", "Ask for fewer pictures")
+        raise ServerUnavailable(f"{attempt} failed", "the ZIP is too large", "Ask for fewer images")
     return files
 
 

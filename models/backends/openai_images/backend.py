@@ -12,7 +12,6 @@ from typing import ClassVar
 from models.backends.base import Backend, Capabilities
 from models.backends.errors import AuthorizationFailed, BadRequest, unsupported
 from models.backends.http import Service, basic_auth, bearer_auth, split_userinfo
-from models.backends.made import each
 from models.backends.openai_images.answer import pictures
 from models.backends.openai_images.build import Wire, build
 from models.backends.openai_images.detect import Finding, ask, glance, has_endpoint, hosted, recognise
@@ -24,11 +23,11 @@ from models.backends.openai_images.results import Fetcher
 from models.backends.openai_images.rules import EXTRA_RULES, rules_for, rules_for_any
 from models.backends.openai_images.server import Server
 from models.backends.openai_images.sizes import written
+from models.backends.partial import each
 from models.backends.reply import Reply, said_by
 from models.clock import Deadline
+from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.parameters import Rule
-from models.request import ImageRequest
-from models.result import GeneratedImage, ImageResult
 
 CHECK_SECONDS = 20.0
 _ANY = Capabilities(images=16, mask=True)
@@ -264,11 +263,11 @@ def _seeds(wire: Wire, server: Server, told: int | None, count: int) -> list[int
 def _notices(images: Sequence[GeneratedImage], wire: Wire, request: ImageRequest, server: Server) -> list[str]:
     notices = []
     if wire.seed is not None and server.dialect.seeds == "repeated" and request.n > 1:
-        notices.append(f"{server.dialect.title} paints the same picture for the same seed: all {request.n} are alike.")
+        notices.append(f"{server.dialect.title} paints the same image for the same seed: all {request.n} are alike.")
     made = {image.size for image in images} - {wire.size}
     if wire.size and made:
         sizes = ", ".join(written(size) for size in sorted(made))
         notices.append(f"The server was asked for {written(wire.size)} and made {sizes}.")
     if server.dialect.urls_expire and any(image.url for image in images):
-        notices.append(f"The public address of the picture works for {server.dialect.urls_expire}.")
+        notices.append(f"The public address of the image works for {server.dialect.urls_expire}.")
     return notices

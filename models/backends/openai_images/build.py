@@ -16,8 +16,8 @@ from models.backends.openai_images.call import (
 from models.backends.openai_images.dialects import Route
 from models.backends.openai_images.server import Server
 from models.backends.openai_images.sizes import Size, written
-from models.request import ImageRequest, InputImage
-from models.sniff import sniff
+from models.entities import ImageRequest, InputImage
+from models.images.sniff import sniff
 
 B64 = "b64_json"
 PNG = "png"
@@ -51,7 +51,7 @@ class Wire:
 def build(request: ImageRequest, server: Server) -> Wire:
     """The wire form of a request that this model takes.
 
-    Raises BadRequest for a number of pictures, a mask or a seed that the server cannot honour.
+    Raises BadRequest for a number of images, a mask or a seed that the server cannot honour.
     """
     route = server.dialect.route(edits=bool(request.images), masked=request.mask is not None)
     understood = server.understood(route)
@@ -73,7 +73,7 @@ def build(request: ImageRequest, server: Server) -> Wire:
         **_own(request),
     )
     if not call.prompt:
-        raise BadRequest("There is no prompt", next_step="Write what the picture shows into the node's user message")
+        raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
     said = call.model_copy(update=dict.fromkeys(set(call.words) - understood))
     return Wire(
         route=route,
@@ -93,13 +93,13 @@ def _check(request: ImageRequest, server: Server, understood: frozenset[str]) ->
         raise unsupported(f"{request.n} images at once on {server.dialect.title}", model=server.remote, way_out=way_out)
     if request.mask and not request.images:
         raise BadRequest(
-            f"{server.remote} got a mask without a picture", next_step="Send the picture together with its mask"
+            f"{server.remote} got a mask without an image", next_step="Send the image together with its mask"
         )
     if request.mask and server.dialect.inpaint and len(request.images) > 1:
         raise unsupported(
             f"{len(request.images)} input images with a mask on {server.dialect.title}",
             model=server.remote,
-            way_out="Send one picture and its mask",
+            way_out="Send one image and its mask",
         )
     largest = server.dialect.seed
     if request.seed is not None and largest is not None and request.seed > largest:

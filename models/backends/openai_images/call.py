@@ -1,4 +1,4 @@
-"""One call in our words, before a dialect writes it in a server's words, and the ways pictures travel."""
+"""One call in our words, before a dialect writes it in a server's words, and the ways images travel."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from models.backends.http import FormField
-from models.request import InputImage
+from models.entities import InputImage
 
 type Value = bool | int | float | str
 
@@ -97,7 +97,7 @@ def controls_in_prompt(call: Call) -> Call:
     return call.model_copy(update={**carried, "prompt": call.prompt + tag})
 
 
-# How input pictures travel: parts of a form, or entries of a JSON body.
+# How input images travel: parts of a form, or entries of a JSON body.
 type Parts = list[tuple[str, FormField]]
 type Entries = dict[str, object]
 type Upload = Callable[[Sequence[InputImage]], Parts]
@@ -110,7 +110,7 @@ def part(image: InputImage, name: str) -> tuple[str, bytes, str]:
 
 
 def parts_named(key: str, several: str = "") -> Upload:
-    """Every picture as a part `key`; two and more as `several` where the server wants another name for a list."""
+    """Every image as a part `key`; two and more as `several` where the server wants another name for a list."""
 
     def upload(images: Sequence[InputImage]) -> Parts:
         name = several if several and len(images) > 1 else key
@@ -120,7 +120,7 @@ def parts_named(key: str, several: str = "") -> Upload:
 
 
 def data_urls(*keys: str) -> Inline:
-    """Picture by picture as a data URL under its own key."""
+    """Image by image as a data URL under its own key."""
 
     def inline(images: Sequence[InputImage]) -> Entries:
         return {key: image.data_url for key, image in zip(keys, images, strict=False)}
@@ -129,7 +129,7 @@ def data_urls(*keys: str) -> Inline:
 
 
 def init_and_references(images: Sequence[InputImage]) -> Entries:
-    """LocalAI: the first picture as start of img2img, all as references of editing models; raw base64, no prefix."""
+    """LocalAI: the first image as start of img2img, all as references of editing models; raw base64, no prefix."""
     return {"file": images[0].base64, "ref_images": [image.base64 for image in images]}
 
 

@@ -1,6 +1,6 @@
 """The dialects of the OpenAI images API as one table of differences.
 
-A row says which of our words a server understands, under which key, on which path, how pictures and masks travel, and
+A row says which of our words a server understands, under which key, on which path, how images and masks travel, and
 what it does when something is left out. Sources: the OpenAPI description of OpenAI; vLLM-Omni 0.30.0, SGLang diffusion
 0.5.23, LocalAI and stable-diffusion.cpp of 2026 as their code reads; the API pages of SiliconFlow. A key that is not
 in a row is never sent: most of these servers drop unknown keys without a word.
@@ -23,20 +23,20 @@ from models.backends.openai_images.call import (
     parts_named,
     unchanged,
 )
-from models.input_images import Limits
+from models.images.inputs import Limits
 
 AUTO = "auto"
 IN_PROMPT = ""
 """Stands for the key of a word that travels inside the prompt."""
 
-_ANY_PICTURE = Limits()
+_ANY_IMAGE = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One way to call a server. `upload` or `inline` carries the input pictures; `mask` is the key of the mask.
+    """One way to call a server. `upload` or `inline` carries the input images; `mask` is the key of the mask.
 
-    `mask_form` is what marks the region to paint: white, or transparency. `input_size` sends the first picture's size
+    `mask_form` is what marks the region to paint: white, or transparency. `input_size` sends the first image's size
     where nobody asks for one.
     """
 
@@ -56,9 +56,9 @@ class Route:
 class Dialect:
     """One kind of server.
 
-    `home` is its address where there is only one; `n` and `images` are the largest numbers of pictures out and in,
-    `inputs` says what a picture may be like, `seed` is the largest seed (None: it takes none). `seeds` says what becomes
-    of one seed for several pictures: they share it, count up from it, or all are the same picture. `defaults` sends a
+    `home` is its address where there is only one; `n` and `images` are the largest numbers of images out and in,
+    `inputs` says what an image may be like, `seed` is the largest seed (None: it takes none). `seeds` says what becomes
+    of one seed for several images: they share it, count up from it, or all are the same image. `defaults` sends a
     known model's steps and scale, `blank_negative` a blank negative prompt where true CFG depends on the key being
     there. `worth_asking` servers tell which model stands behind a name. `fastapi` ones answer 405 where an endpoint is
     and 404 where none is; `ignores_masks` ones accept a mask that most of their models never look at.
@@ -72,7 +72,7 @@ class Dialect:
     home: str = ""
     n: int = 10
     images: int = 8
-    inputs: Limits = _ANY_PICTURE
+    inputs: Limits = _ANY_IMAGE
     steps: int = 200
     cfg: float = 20
     seed: int | None = None
@@ -86,7 +86,7 @@ class Dialect:
     urls_expire: str = ""
 
     def route(self, *, edits: bool, masked: bool) -> Route:
-        """The way to call for a request with pictures and with a mask."""
+        """The way to call for a request with images and with a mask."""
         if masked and self.inpaint:
             return self.inpaint
         return self.edit if edits else self.generate

@@ -1,4 +1,4 @@
-"""What is known about the models behind these servers, by their names: defaults, sizes, how many pictures they take.
+"""What is known about the models behind these servers, by their names: defaults, sizes, how many images they take.
 
 Sources: model cards and README of Qwen-Image, pipelines of vLLM-Omni 0.30.0, OpenAI's API description, SiliconFlow's
 API pages. A name that fits no row is taken as it comes: the server's own defaults apply.

@@ -1,12 +1,12 @@
-"""What is done to a request before it is written down: pictures made acceptable, the mask given its form, a seed drawn."""
+"""What is done to a request before it is written down: images made acceptable, the mask given its form, a seed drawn."""
 
 import random
 from dataclasses import replace
 
 from models.backends.openai_images.dialects import Route
 from models.backends.openai_images.server import Server
-from models.input_images import as_alpha, fit, mask_of, same_size
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
+from models.images.inputs import as_alpha, fit, mask_of, same_size
 
 _RANDOM = random.SystemRandom()
 _LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
@@ -15,7 +15,7 @@ _LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
 def prepared(request: ImageRequest, server: Server) -> ImageRequest:
     """The request as `build` can write it; what was changed is among its notices.
 
-    Raises BadRequest for a picture that cannot be brought within the server's limits.
+    Raises BadRequest for an image that cannot be brought within the server's limits.
     """
     fitted = [fit(image, server.dialect.inputs) for image in request.images]
     images = tuple(image for image, _ in fitted)
@@ -35,8 +35,8 @@ def _formed(mask: InputImage, image: InputImage, route: Route) -> InputImage:
 
 
 def _seed(request: ImageRequest, server: Server) -> int | None:
-    """A seed chosen here can be told, and SGLang paints the same picture again and again without one."""
-    alike = server.dialect.seeds == "repeated" and request.n > 1  # one seed would make n equal pictures
+    """A seed chosen here can be told, and SGLang paints the same image again and again without one."""
+    alike = server.dialect.seeds == "repeated" and request.n > 1  # one seed would make n equal images
     if request.seed is not None or server.dialect.seed is None or alike:
         return request.seed
     return _RANDOM.randint(0, _LARGEST_DRAWN)

@@ -18,7 +18,7 @@ from models.backends.errors import (
     class_for_status,
 )
 from models.backends.reply import Explanation, Reply, said_by
-from models.credentials import Access
+from models.settings import Access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ TABLE: tuple[Row, ...] = (
         codes=frozenset({"moderation_blocked", "content_policy_violation"}),
         words=r"safety system|content[ _]policy|safety_violations",
         statuses=_4XX,
-        next_step="The content filter refused the prompt or the input picture: change it; OpenAI's models filter "
+        next_step="The content filter refused the prompt or the input image: change it; OpenAI's models filter "
         "less with `moderation` set to low",
     ),
     Row(
@@ -118,7 +118,7 @@ TABLE: tuple[Row, ...] = (
         next_step="Check `{base_url}` {place} (the part before /v1) and that this server offers the images API; some "
         "servers paint and do not edit",
     ),
-    Row(error=BadRequest, statuses=frozenset({413}), next_step="Send smaller or fewer input pictures"),
+    Row(error=BadRequest, statuses=frozenset({413}), next_step="Send smaller or fewer input images"),
     Row(
         error=RateLimited,
         statuses=frozenset({429}),
@@ -135,7 +135,7 @@ TABLE: tuple[Row, ...] = (
         error=BadRequest,
         words=r"image.*(is|are) required|image or url|at least one image|missing image file|received .*input images",
         statuses=_4XX,
-        next_step="Send as many input pictures as the model takes: switch on the node's vision setting, choose an image",
+        next_step="Send as many input images as the model takes: switch on the node's vision setting, choose an image",
     ),
     Row(
         error=BadRequest,
@@ -159,7 +159,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         error=ServerUnavailable,
         words=r"out of memory|\boom\b|cuda error|failed to allocate",
-        next_step="The GPU has too little memory for this: ask for a smaller size, fewer pictures or fewer steps",
+        next_step="The GPU has too little memory for this: ask for a smaller size, fewer images or fewer steps",
     ),
     Row(
         error=ServerUnavailable,
@@ -176,7 +176,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         error=ServerUnavailable,
         statuses=frozenset({502, 504, 524}),
-        next_step="A proxy in front of the server gave up: raise its read timeout (pictures take minutes), or ask for "
+        next_step="A proxy in front of the server gave up: raise its read timeout (images take minutes), or ask for "
         "less",
     ),
     Row(error=ConnectionFailed, statuses=frozenset({408}), next_step="Try again; the server did not wait long enough"),

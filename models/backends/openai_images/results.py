@@ -1,4 +1,4 @@
-"""From what an answer holds to pictures: base64 is decoded, addresses are fetched."""
+"""From what an answer holds to images: base64 is decoded, addresses are fetched."""
 
 from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
@@ -8,13 +8,13 @@ from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import Service, join_url
 from models.backends.openai_images.answer import Found, decoded
 from models.clock import Deadline
-from models.result import GeneratedImage
-from models.sniff import NotAnImageError, sniff
+from models.entities import GeneratedImage
+from models.images.sniff import NotAnImageError, sniff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetcher:
-    """Makes the pictures of one answer of `service`; `kept` says in words how long its addresses are good, if at all."""
+    """Makes the images of one answer of `service`; `kept` says in words how long its addresses are good, if at all."""
 
     service: Service
     attempt: str
@@ -22,7 +22,7 @@ class Fetcher:
     kept: str = ""
 
     def image(self, found: Found, seed: int | None) -> GeneratedImage:
-        """Raises ServerUnavailable for a picture that is none or cannot be had, ConnectionFailed while fetching it."""
+        """Raises ServerUnavailable for an image that is none or cannot be had, ConnectionFailed while fetching it."""
         data, url = self._bytes(found)
         try:
             sniff(data)
@@ -45,7 +45,7 @@ class Fetcher:
         return self._from_elsewhere(url, allow_private=at_home), None if at_home else url
 
     def _from_elsewhere(self, url: str, *, allow_private: bool) -> bytes:
-        """A picture that is asked for without the login; private addresses only where the user's own base URL is."""
+        """An image that is asked for without the login; private addresses only where the user's own base URL is."""
         return download_result(
             url,
             attempt=self._fetching,
@@ -56,7 +56,7 @@ class Fetcher:
         )
 
     def _from_origin(self, url: str) -> bytes:
-        """A picture of the server's own origin, which is asked with the login."""
+        """An image of the server's own origin, which is asked with the login."""
         there = urlsplit(url)
         own = replace(self.service, base_url=f"{there.scheme}://{there.netloc}")
         path = f"{there.path}?{there.query}" if there.query else there.path
@@ -67,15 +67,15 @@ class Fetcher:
 
     @property
     def _fetching(self) -> str:
-        return f"{self.attempt}: fetching the picture"
+        return f"{self.attempt}: fetching the image"
 
     @property
     def _again(self) -> str:
-        return f"Generate it again{f': the service keeps pictures for {self.kept}' if self.kept else ''}"
+        return f"Generate it again{f': the service keeps images for {self.kept}' if self.kept else ''}"
 
 
 def resolved(base_url: str, address: str) -> str:
-    """The absolute address of a picture. A path is below the base: a server knows nothing of the prefix of its proxy."""
+    """The absolute address of an image. A path is below the base: a server knows nothing of the prefix of its proxy."""
     prefix = urlsplit(base_url).path
     below = address.startswith("/") and not address.startswith(("//", f"{prefix}/"))
     return join_url(base_url, address) if prefix and below else urljoin(f"{base_url}/", address)

@@ -38,7 +38,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "input_fidelity",
         ("Input fidelity", "输入保真度"),
         (
-            "How closely an edit keeps faces and details of the input picture.",
+            "How closely an edit keeps faces and details of the input image.",
             "编辑时对输入图片的面部和细节的保留程度。",
         ),
         *("low", "high"),

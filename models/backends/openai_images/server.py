@@ -23,7 +23,7 @@ class Server:
 
     @property
     def n(self) -> int:
-        """The largest number of pictures of one request."""
+        """The largest number of images of one request."""
         if "n" in self.family.without:
             return 1
         return self.family.n or self.dialect.n

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from models.shape import size_for_ratio
+from models.request.shape import size_for_ratio
 
 type Size = tuple[int, int]
 

@@ -12,11 +12,10 @@ from pydantic import BaseModel
 
 from models.backends.base import Capabilities, Job, JobBackend, Running
 from models.backends.preview.drawing import Placeholder, draw
-from models.images import in_thread
+from models.entities import GeneratedImage, ImageRequest, ImageResult
+from models.images.codec import in_thread
 from models.parameters import Rule, make_rule
-from models.request import ImageRequest
-from models.result import GeneratedImage, ImageResult
-from models.shape import size_for_ratio
+from models.request.shape import size_for_ratio
 
 MOST_INPUTS = 8
 _STEPS = 30
@@ -39,7 +38,7 @@ SIMULATE_SECONDS = make_rule(
 
 
 class _Job(BaseModel):
-    """All that the picture depends on. Times are epoch seconds; seeds are text, as the host's numbers lose digits."""
+    """All that the image depends on. Times are epoch seconds; seeds are text, as the host's numbers lose digits."""
 
     prompt: str
     negative_prompt: str

@@ -1,4 +1,4 @@
-"""The placeholder itself: scenery, a badge that says what it is, the input pictures, and the words of the request."""
+"""The placeholder itself: scenery, a badge that says what it is, the input images, and the words of the request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from PIL import Image, ImageDraw
 
 from models.backends.preview.scenery import Dice, scenery
 from models.backends.preview.text import LINE_HEIGHT, clipped, shortened, width_of, wrapped, write
-from models.images import decode, encode, flatten, plain
+from models.images.codec import decode, encode, flatten, plain
 
 BADGE = "PREVIEW · 预览占位图"
 _SMALLEST_TEXT = 7
 _ROOM_FOR_BADGE = 96  # pixels of the shorter side; below, the words of the panel alone say what it is
 _DRAWN_TEXT = 3000  # characters; more cannot be read in any size
 _PANEL_SHARE = 0.56  # of the height, at most
-_STRIP_SHARE = 0.2  # of the height: the input pictures
+_STRIP_SHARE = 0.2  # of the height: the input images
 _WHITE, _SOFT, _DARK = (255, 255, 255), (214, 220, 228), (14, 18, 26)
 _DIM = 0.62
 
@@ -60,7 +60,7 @@ def _badge(canvas: Image.Image, unit: int, margin: int) -> int:
 
 
 def _strip(canvas: Image.Image, thumbnails: Sequence[tuple[str, bytes]], unit: int, top: int) -> None:
-    """The input pictures in a row, each with a white border and its caption."""
+    """The input images in a row, each with a white border and its caption."""
     if not thumbnails:
         return
     gap = max(2, unit // 2)
@@ -86,7 +86,7 @@ def _caption(canvas: Image.Image, caption: str, left: int, top: int, unit: int, 
 
 
 def _panel(canvas: Image.Image, placeholder: Placeholder, unit: int, margin: int) -> None:
-    """The words at the foot of the picture, as large as they fit."""
+    """The words at the foot of the image, as large as they fit."""
     inner = canvas.width - 4 * margin
     facts = _facts(placeholder, unit, inner)
     room = canvas.height * _PANEL_SHARE - len(facts) * unit * LINE_HEIGHT - 2.5 * unit
@@ -128,7 +128,7 @@ def _paragraph(
 
 
 def _glass(canvas: Image.Image, box: tuple[int, int, int, int], radius: int) -> None:
-    """A dark pane with round corners; only its part of the picture is touched, as pictures may be huge."""
+    """A dark pane with round corners; only its part of the image is touched, as images may be huge."""
     left, top, right, bottom = (max(0, side) for side in box)
     if right - left < 1 or bottom - top < 1:
         return

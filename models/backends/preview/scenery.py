@@ -59,7 +59,7 @@ def _sky(width: int, height: int, dice: Dice) -> Image.Image:
 
 
 def _sun(canvas: Image.Image, dice: Dice) -> None:
-    """A disc with rings of light; where it stands depends on the shape of the picture."""
+    """A disc with rings of light; where it stands depends on the shape of the image."""
     across, down = 0.2 + 0.6 * dice.roll("across"), 0.2 + 0.22 * dice.roll("down")
     radius = min(canvas.size) * (0.09 + 0.07 * dice.roll("radius"))
     centre = canvas.width * across, canvas.height * down

@@ -1,4 +1,4 @@
-"""Text in the pictures: the fonts that travel with the plugin, and lines that fit a width, Chinese and Japanese too."""
+"""Text in the images: the fonts that travel with the plugin, and lines that fit a width, Chinese and Japanese too."""
 
 import re
 import unicodedata
@@ -23,7 +23,7 @@ _UNITS = re.compile(rf"[{_CJK}][{_NOT_FIRST}]*|[^\s{_CJK}]+[{_NOT_FIRST}]*|\s+")
 
 @lru_cache(maxsize=64)
 def font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    # The basic layout gives the same picture whether or not the container has libraqm.
+    # The basic layout gives the same image whether or not the container has libraqm.
     path = Path(__file__).parent / name
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 

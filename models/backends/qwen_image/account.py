@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from models.backends.errors import BadRequest
 from models.backends.http import split_userinfo
-from models.credentials import Access
+from models.settings import Access
 
 API_PATH = "/api/v1"
 COMPATIBLE_PATH = "/compatible-mode/v1"

@@ -1,7 +1,7 @@
 """Qwen-Image at Alibaba Cloud Model Studio: text-to-image, editing by instruction, masks and outpainting.
 
 Models with an asynchronous API are asked there, so that a long job outlives a lost connection; the others answer at
-once. A request for more pictures than one call makes becomes several calls or tasks.
+once. A request for more images than one call makes becomes several calls or tasks.
 """
 
 import random
@@ -14,21 +14,20 @@ from pydantic import BaseModel
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running, within_one_call
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
-from models.backends.made import Made
+from models.backends.partial import Made
 from models.backends.qwen_image.account import REGIONS, Account, read_account
 from models.backends.qwen_image.build import MAX_SEED, Call, checked_seed, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.facts import BACKEND, JobApi, facts_for, family_of, is_known
-from models.backends.qwen_image.pictures import fitted
+from models.backends.qwen_image.images import fitted
 from models.backends.qwen_image.refusals import Asked
 from models.backends.qwen_image.results import EXPIRY, Fetcher, price_of
 from models.backends.qwen_image.rules import EXTRA_RULES
 from models.backends.qwen_image.wire import Failure, Output
 from models.catalog import card_for
 from models.clock import Clock, Deadline
+from models.entities import ImageRequest, ImageResult
 from models.parameters import Rule
-from models.request import ImageRequest
-from models.result import ImageResult
 
 _FETCH_SECONDS = 120.0
 _UNFINISHED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})

@@ -18,15 +18,15 @@ from models.backends.qwen_image.wire import (
     PromptInput,
     TextItem,
 )
-from models.request import ImageRequest
-from models.sniff import sniff
+from models.entities import ImageRequest
+from models.images.sniff import sniff
 
 MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to the service; its pictures are made from `seed`."""
+    """One request to the service; its images are made from `seed`."""
 
     body: Body
     seed: int
@@ -72,7 +72,7 @@ def checked_seed(seed: int) -> int:
 def _size(request: ImageRequest, facts: Facts, remote: str) -> tuple[Size | None, str]:
     if facts.size is None:
         return None, ""
-    # The service itself takes the shape of an edit from the last picture.
+    # The service itself takes the shape of an edit from the last image.
     header = sniff(request.images[-1].data) if request.images else None
     like = (header.width, header.height) if header else None
     return chosen_size(request, facts.size, like=like, model=remote)
@@ -95,13 +95,13 @@ def _common(request: ImageRequest, facts: Facts, size: Size | None) -> tuple[Par
 def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
     own = {name: request.extra[name] for name in ("prompt_extend_mode", "enable_thinking") if name in request.extra}
     if request.images and own.get("prompt_extend_mode") == "agent":
-        notice = "The prompt mode `agent` works without input pictures only; `direct` was used."
+        notice = "The prompt mode `agent` works without input images only; `direct` was used."
         return {**own, "prompt_extend_mode": "direct"}, (notice,)
     return own, ()
 
 
 def _counts(n: int, per_call: int) -> list[int]:
-    """How many pictures each call makes: as many as it may, the last one the rest."""
+    """How many images each call makes: as many as it may, the last one the rest."""
     return [min(per_call, n - start) for start in range(0, n, per_call)]
 
 

@@ -31,7 +31,7 @@ _LOOK = "Looking at the job in Model Studio"
 _CANCEL = "Cancelling the job in Model Studio"
 _CHECK_KEY = "Checking the key with Model Studio"
 
-_SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several pictures of 3.0 may take twice as long
+_SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
 _TASK_SECONDS = 60.0
 _CHECK_SECONDS = 15.0
 
@@ -44,7 +44,7 @@ class ModelStudio:
     clock: Clock
 
     def generate(self, body: Body, *, deadline: Deadline) -> Output:
-        """Make pictures while the connection waits."""
+        """Make images while the connection waits."""
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
         return _output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
 

@@ -19,7 +19,7 @@ type JobApi = Literal["text2image", "image-generation", "image2image"]
 
 
 class Prices(BaseModel):
-    """In CNY. `image_2k` applies to pictures larger than 2,250,000 pixels, `input_image` to every picture sent along."""
+    """In CNY. `image_2k` applies to images larger than 2,250,000 pixels, `input_image` to every image sent along."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,7 +32,7 @@ class Facts(BaseModel):
     """How one model is asked.
 
     `sync` says whether it answers on the synchronous endpoint, `jobs` which asynchronous one takes it. `size` None:
-    the model decides. A picture to edit is brought to sides (pixels) within `min_input_side` and `max_input_side`.
+    the model decides. An image to edit is brought to sides (pixels) within `min_input_side` and `max_input_side`.
     `prompt_characters` is where the asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one
     does (None: nowhere that is known).
     """

@@ -6,7 +6,7 @@ Source: Model Studio, Wan image editing API. Its function `remove_watermark` is 
 from collections.abc import Iterable, Mapping
 
 from models.backends.errors import BadRequest
-from models.request import ImageRequest
+from models.entities import ImageRequest
 
 MASKED = "description_edit_with_mask"
 PLAIN = "description_edit"
@@ -34,8 +34,8 @@ def chosen(request: ImageRequest) -> str:
     if function == MASKED and request.mask is None:
         raise BadRequest(
             f"`{MASKED}` needs a mask and got none",
-            next_step="Send a second picture of the same size whose file name contains `mask`, white where the "
-            "picture may change",
+            next_step="Send a second image of the same size whose file name contains `mask`, white where the "
+            "image may change",
         )
     return function
 
@@ -48,7 +48,7 @@ def parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, 
     read = {_WIRE_NAMES.get(name, name): value for name, value in given.items() if name in FUNCTIONS[function]}
     unread = [name for name in given if name not in FUNCTIONS[function]]
     if request.mask is not None and function != MASKED:
-        # Transparency of the picture counts as a mask, and not everybody means it as one: no reason to refuse.
+        # Transparency of the image counts as a mask, and not everybody means it as one: no reason to refuse.
         return read, (
             f"The mask was not used: `{function}` does not read one, `{MASKED}` would.",
             *_unread(function, unread),
@@ -57,7 +57,7 @@ def parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, 
 
 
 def _check_scales(function: str, request: ImageRequest) -> None:
-    # Every scale is 1 where none is named: the picture would be paid for and come back as it was.
+    # Every scale is 1 where none is named: the image would be paid for and come back as it was.
     if function == "expand" and not any(_above_one(request.extra.get(name)) for name in SCALES):
         raise BadRequest(
             "`expand` was not told in which direction",

@@ -7,7 +7,7 @@ synchronous endpoint counts tokens.
 from collections.abc import Iterable
 
 from models.backends.qwen_image.facts import Facts, JobApi
-from models.request import ImageRequest
+from models.entities import ImageRequest
 
 NEGATIVE_PROMPT_CHARACTERS = 500
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more

@@ -83,7 +83,7 @@ def key_advice(account: Account) -> str:
     if account.token_plan_key and not account.host.startswith("token-plan."):
         return (
             f"A key that starts with sk-sp- belongs to a Token Plan or Coding Plan, which has its own address: "
-            f"write {' or '.join(TOKEN_PLAN_URLS)} in {base} (a Coding Plan makes no pictures)"
+            f"write {' or '.join(TOKEN_PLAN_URLS)} in {base} (a Coding Plan makes no images)"
         )
     if access.base_url:
         return (
@@ -162,7 +162,7 @@ _TABLE: Mapping[str, Refusal] = _table(
         (
             Refusal(
                 BadRequest,
-                "Check the size, the number of pictures, the prompt and the input pictures against what the model "
+                "Check the size, the number of images, the prompt and the input images against what the model "
                 "takes; a model that is unknown is sometimes answered like this too",
             ),
             "InvalidParameter, BadRequest, InvalidRequest",
@@ -170,7 +170,7 @@ _TABLE: Mapping[str, Refusal] = _table(
         (
             Refusal(
                 BadRequest,
-                "Use another picture: JPEG, PNG, WebP, BMP, TIFF or GIF, up to 10 MB, sides from 384 to 3072 pixels",
+                "Use another image: JPEG, PNG, WebP, BMP, TIFF or GIF, up to 10 MB, sides from 384 to 3072 pixels",
             ),
             "BadRequest.InputDownloadFailed, BadRequest.UnsupportedFileFormat, BadRequest.TooLarge, InvalidURL, "
             "InvalidImage, InvalidImageResolution, InvalidImageFormat, InvalidFile, InvalidParameter.DataInspection",
@@ -178,8 +178,8 @@ _TABLE: Mapping[str, Refusal] = _table(
         (
             Refusal(
                 BadRequest,
-                "The service's content filter stopped it, for the prompt, an input picture or the picture that came "
-                "out; change the words or the picture. It was not billed, and repeating it unchanged does not help",
+                "The service's content filter stopped it, for the prompt, an input image or the image that came "
+                "out; change the words or the image. It was not billed, and repeating it unchanged does not help",
             ),
             "DataInspectionFailed, IPInfringementSuspect, FaqRuleBlocked, CustomRoleBlocked",
         ),
@@ -247,7 +247,7 @@ _TABLE: Mapping[str, Refusal] = _table(
         (
             Refusal(
                 ServerUnavailable,
-                "The service gave up after its own time limit: try again, with fewer or smaller pictures",
+                "The service gave up after its own time limit: try again, with fewer or smaller images",
             ),
             "RequestTimeOut, InternalError.Timeout",
         ),

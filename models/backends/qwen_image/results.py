@@ -1,4 +1,4 @@
-"""From the service's addresses to pictures, at once: the addresses die after 24 hours."""
+"""From the service's addresses to images, at once: the addresses die after 24 hours."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 
 from models.backends.download import download_result, is_public
 from models.backends.errors import ServerUnavailable
-from models.backends.made import Made, each
+from models.backends.partial import Made, each
 from models.backends.qwen_image.facts import Prices
 from models.backends.qwen_image.wire import Picture
 from models.clock import Clock, Deadline
-from models.result import GeneratedImage, Price
-from models.sniff import NotAnImageError, sniff
+from models.entities import GeneratedImage, Price
+from models.images.sniff import NotAnImageError, sniff
 
-EXPIRY = "The address in `image_url` is public and expires 24 hours after the picture was made."
-LARGEST_1K = 2_250_000  # pixels; a larger picture is billed as 2K
-_ATTEMPT = "Downloading the picture from Model Studio"
+EXPIRY = "The address in `image_url` is public and expires 24 hours after the image was made."
+LARGEST_1K = 2_250_000  # pixels; a larger image is billed as 2K
+_ATTEMPT = "Downloading the image from Model Studio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Fetcher:
     base_url: str
 
     def fetch_all(self, pictures: Sequence[Picture], *, seed: int, deadline: Deadline) -> Made:
-        """Every picture that can be had, and the failures of the rest. Raises nothing of its own."""
+        """Every image that can be had, and the failures of the rest. Raises nothing of its own."""
         return each(lambda picture: self._fetch(picture, seed, deadline), pictures)
 
     def _fetch(self, picture: Picture, seed: int, deadline: Deadline) -> GeneratedImage:
         private = not is_public(urlsplit(self.base_url).hostname or "")
-        # The signature of an address does not cover its scheme, and a paid picture is not given up for it.
+        # The signature of an address does not cover its scheme, and a paid image is not given up for it.
         url = picture.url if private else re.sub("^http:", "https:", picture.url)
         data = download_result(
             url,
@@ -45,7 +45,7 @@ class Fetcher:
             clock=self.clock,
             deadline=deadline,
             allow_private=private,
-            next_step="Generate it again: the service keeps pictures for 24 hours",
+            next_step="Generate it again: the service keeps images for 24 hours",
         )
         try:
             sniff(data)
@@ -55,7 +55,7 @@ class Fetcher:
 
 
 def price_of(prices: Prices | None, images: Iterable[GeneratedImage], input_images: int) -> Price | None:
-    """What the pictures cost by the price list of the account's region, None where that is not known."""
+    """What the images cost by the price list of the account's region, None where that is not known."""
     if prices is None:
         return None
     pictures = sum((_price(prices, *image.size) for image in images), Decimal(0))

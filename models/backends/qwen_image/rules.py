@@ -10,7 +10,7 @@ def _scale(side: str, chinese: str) -> Rule:
         "float",
         (f"Expand {side}", f"向{chinese}扩展"),
         (
-            f"With `expand`: how far the picture grows to the {side}, as a multiple; 1 leaves that side alone.",
+            f"With `expand`: how far the image grows to the {side}, as a multiple; 1 leaves that side alone.",
             f"用于 expand：向{chinese}扩展的倍数；1 表示该方向不变。",
         ),
         min=1,
@@ -44,7 +44,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "string",
         ("Editing function", "编辑功能"),
         (
-            "What is done with the picture. Empty: the region under the mask if there is one, else the instruction.",
+            "What is done with the image. Empty: the region under the mask if there is one, else the instruction.",
             "对图片执行的操作。留空时：有蒙版则重绘蒙版区域，否则按指令编辑。",
         ),
         options=tuple(FUNCTIONS),
@@ -66,7 +66,7 @@ EXTRA_RULES: tuple[Rule, ...] = (
         "boolean",
         ("Input is a sketch", "输入为线稿"),
         (
-            "With `doodle`: the picture is a line drawing already, no lines need to be drawn out of it.",
+            "With `doodle`: the image is a line drawing already, no lines need to be drawn out of it.",
             "用于 doodle：输入图片已是线稿，无需再提取线条。",
         ),
     ),

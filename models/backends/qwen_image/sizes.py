@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.request import ImageRequest
+from models.entities import ImageRequest
 
 type Size = tuple[int, int]
 
@@ -74,7 +74,7 @@ type SizeRule = Annotated[FixedSizes | AreaSizes | SideSizes, Field(discriminato
 def chosen_size(request: ImageRequest, rule: SizeRule, *, like: Size | None, model: str) -> tuple[Size, str]:
     """The legal size for a request and, where it is not what the user named, a notice that names both.
 
-    `like` is the size of the picture to edit: an edit that names no size keeps its shape.
+    `like` is the size of the image to edit: an edit that names no size keeps its shape.
     """
     wished = _wished(request, rule.default, like)
     used = rule.nearest(wished)

@@ -33,7 +33,7 @@ class TextItem(_Sent):
 
 
 class Message(_Sent):
-    """Pictures in their order, then exactly one text."""
+    """Images in their order, then exactly one text."""
 
     role: Literal["user"] = "user"
     content: tuple[ImageItem | TextItem, ...]
@@ -85,7 +85,7 @@ class Body(_Sent):
     parameters: Parameters
 
     def repeated(self, *, n: int, seed: int) -> Self:
-        """The same request with another number and seed; the pictures in it are shared, not copied."""
+        """The same request with another number and seed; the images in it are shared, not copied."""
         return self.model_copy(update={"parameters": self.parameters.model_copy(update={"n": n, "seed": seed})})
 
     def json_body(self) -> dict[str, object]:
@@ -135,7 +135,7 @@ class _Choice(BaseModel):
 
 
 class Picture(BaseModel):
-    """One entry of a result: an address, or the failure of this one picture."""
+    """One entry of a result: an address, or the failure of this one image."""
 
     url: str = ""
     actual_prompt: str | None = None
@@ -159,7 +159,7 @@ class Output(BaseModel):
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
-        """Every picture of every choice, and every result, failed ones included."""
+        """Every image of every choice, and every result, failed ones included."""
         chosen = (item.image for choice in self.choices for item in choice.message.content)
         return (*(Picture(url=url) for url in chosen if url), *self.results)
 

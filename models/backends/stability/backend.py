@@ -30,10 +30,9 @@ from models.backends.stability.outcome import ATTEMPT, Picture, settle
 from models.backends.stability.refusals import explain
 from models.backends.stability.uploads import as_sized_upload, as_upload
 from models.clock import Clock, Deadline
-from models.input_images import size_of
+from models.entities import ImageRequest, ImageResult
+from models.images.inputs import size_of
 from models.parameters import RULES, refused
-from models.request import ImageRequest
-from models.result import ImageResult
 
 _RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
 _PROBE_SECONDS = 20.0
@@ -160,7 +159,7 @@ class Stability(Backend):
 
 
 def _one_by_one(facts: V2Beta, calls: Iterable[v2beta.Call], send: Send) -> tuple[list[Picture], ImageError | None]:
-    """Call by call, until one fails: the pictures before it are paid for and kept."""
+    """Call by call, until one fails: the images before it are paid for and kept."""
     pictures: list[Picture] = []
     for call in calls:
         try:
@@ -196,4 +195,4 @@ def _could_not_tell(error: ImageError) -> ImageError:
 
 
 def _low_balance(credits_left: float) -> str:
-    return f"Stability AI: {credits_left:.4g} credits are left, less than one picture of stable-image-core costs."
+    return f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs."

@@ -9,18 +9,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 BASE_URL = "https://api.stability.ai"
-LOW_BALANCE = 3  # credits: one picture of stable-image-core
+LOW_BALANCE = 3  # credits: one image of stable-image-core
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
-REQUEST_OVERHEAD_BYTES = 256 * 1024  # room for the prompts and the multipart framing beside the picture
+REQUEST_OVERHEAD_BYTES = 256 * 1024  # room for the prompts and the multipart framing beside the image
 
 # Not settled by the vendor's documentation; everything that rests on it reads these names.
 READ_TIMEOUT = 120.0  # no latency is published
 LOCKOUT = 60.0  # seconds of silence after too many requests; the header Retry-After is not documented
 # Failed calls are not charged, says the vendor, and these statuses say that the call failed. A 504 only says that a
-# gateway stopped waiting: the picture may still be made and charged, so it stands with the read timeouts.
+# gateway stopped waiting: the image may still be made and charged, so it stands with the read timeouts.
 FAILED_UNCHARGED = frozenset({500, 502, 503})
 BACK_OFF = (2.0, 8.0)  # seconds
-DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input picture and names no default
+DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
 
 ASPECT_RATIOS = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
 SDXL_SIZES = (
@@ -37,9 +37,9 @@ SDXL_SIZES = (
 
 
 class V2Beta(BaseModel):
-    """A model of v2beta: multipart, one picture per call, shapes instead of sizes.
+    """A model of v2beta: multipart, one image per call, shapes instead of sizes.
 
-    `image_to_image` is how the endpoint takes an input picture: `strength` beside it, or `mode` as well, or not at all.
+    `image_to_image` is how the endpoint takes an input image: `strength` beside it, or `mode` as well, or not at all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +52,7 @@ class V2Beta(BaseModel):
 
 
 class V1(BaseModel):
-    """An engine of v1: JSON, exact sizes out of a closed list, several pictures per call."""
+    """An engine of v1: JSON, exact sizes out of a closed list, several images per call."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

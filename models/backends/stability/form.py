@@ -1,7 +1,7 @@
 """What the forms of both families share."""
 
 from models.backends.stability.facts import DEFAULT_STRENGTH
-from models.request import ImageRequest
+from models.entities import ImageRequest
 
 
 def form_text(value: object) -> str:
@@ -10,5 +10,5 @@ def form_text(value: object) -> str:
 
 
 def strength(request: ImageRequest) -> float:
-    """The denoising strength to use beside an input picture."""
+    """The denoising strength to use beside an input image."""
     return DEFAULT_STRENGTH if request.denoising_strength is None else request.denoising_strength

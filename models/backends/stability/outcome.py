@@ -1,4 +1,4 @@
-"""A picture as the service hands it out, before it is known to be good: its finish reason decides."""
+"""An image as the service hands it out, before it is known to be good: its finish reason decides."""
 
 import base64
 import binascii
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.made import Made
-from models.result import GeneratedImage
-from models.sniff import NotAnImageError, sniff
+from models.backends.partial import Made
+from models.entities import GeneratedImage
+from models.images.sniff import NotAnImageError, sniff
 
 ATTEMPT = "Generating with Stability AI"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Bytes, seed and finish reason of one picture. A filtered one is blurred: it must never pass as a success."""
+    """Bytes, seed and finish reason of one image. A filtered one is blurred: it must never pass as a success."""
 
     data: bytes
     seed: int
@@ -23,10 +23,10 @@ class Picture:
 
     @property
     def trouble(self) -> ImageError | None:
-        """Why the picture cannot be handed out; None for a good one."""
+        """Why the image cannot be handed out; None for a good one."""
         match self.finish_reason:
             case "SUCCESS":
-                return _not_a_picture(self.data)
+                return _not_an_image(self.data)
             case "CONTENT_FILTERED":
                 return filtered()
             case reason:
@@ -37,17 +37,17 @@ class Picture:
 
 
 def decoded(text: str) -> bytes:
-    """The bytes of a picture in a JSON answer. Raises ServerUnavailable."""
+    """The bytes of an image in a JSON answer. Raises ServerUnavailable."""
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise broken_answer("the picture in the answer is not base64") from None
+        raise broken_answer("the image in the answer is not base64") from None
 
 
 def filtered() -> BadRequest:
     return BadRequest(
         f"{ATTEMPT} failed",
-        "the service's content filter withheld the picture",
+        "the service's content filter withheld the image",
         "Reword the prompt, or try another seed",
     )
 
@@ -56,7 +56,7 @@ def broken_answer(said: str) -> ServerUnavailable:
     return ServerUnavailable(f"{ATTEMPT} failed", said, "Try again")
 
 
-def _not_a_picture(data: bytes) -> ServerUnavailable | None:
+def _not_an_image(data: bytes) -> ServerUnavailable | None:
     try:
         sniff(data)
     except NotAnImageError as error:
@@ -65,7 +65,7 @@ def _not_a_picture(data: bytes) -> ServerUnavailable | None:
 
 
 def settle(pictures: Sequence[Picture], ended_by: ImageError | None = None) -> Made:
-    """The good pictures, and what became of the others: what is paid for is never thrown away.
+    """The good images, and what became of the others: what is paid for is never thrown away.
 
     `ended_by` is the failure that stopped the calls.
     """

@@ -19,7 +19,7 @@ from models.backends.errors import (
 )
 from models.backends.reply import Explanation, Reply, said_by
 from models.backends.stability.facts import FAILED_UNCHARGED, LOCKOUT
-from models.credentials import Access
+from models.settings import Access
 
 
 class Envelope(BaseModel):
@@ -45,10 +45,10 @@ _CREDIT = Meaning(
     RateLimited, "Buy credits in your account at platform.stability.ai, or put the key of another account into `{key}`"
 )
 _FLAGGED = Meaning(
-    BadRequest, "Reword the prompt or use another picture; the service's filter refused it and charged nothing"
+    BadRequest, "Reword the prompt or use another image; the service's filter refused it and charged nothing"
 )
 _SIZE = Meaning(BadRequest, "Choose one of the nine sizes of the model, such as 1024x1024 or 1344x768")
-_PICTURE = Meaning(BadRequest, "Use another input picture: PNG, JPEG or WebP, each side at least 64 pixels")
+_IMAGE = Meaning(BadRequest, "Use another input image: PNG, JPEG or WebP, each side at least 64 pixels")
 _FIELD = Meaning(BadRequest, "Change the parameter that the service names, or remove it")
 _BUSY = Meaning(
     RateLimited, "The service locks a key out for a minute after too many requests; try again then", LOCKOUT
@@ -63,23 +63,23 @@ _BY_NAME: Mapping[str, Meaning] = {
     "content_moderation": _FLAGGED,
     "insufficient_balance": _CREDIT,
     "internal_error": _FAULT,
-    "invalid_file_size": Meaning(BadRequest, "Use a smaller input picture"),
+    "invalid_file_size": Meaning(BadRequest, "Use a smaller input image"),
     "invalid_height_or_width": _SIZE,
-    "invalid_image_dimensions": _PICTURE,
+    "invalid_image_dimensions": _IMAGE,
     "invalid_language": Meaning(
         BadRequest, "Write the prompt in English, e.g. put an LLM node before this one that translates it"
     ),
-    "invalid_mask_image": _PICTURE,
-    "invalid_mime_type": _PICTURE,
+    "invalid_mask_image": _IMAGE,
+    "invalid_mime_type": _IMAGE,
     "invalid_pixel_count": _SIZE,
     "invalid_prompts": _FLAGGED,
     "invalid_samples": Meaning(BadRequest, "Set `n` to a number from 1 to 10"),
     "invalid_sdxl_v1_dimensions": _SIZE,
     "not_found": _GONE,
-    "payload_too_large": Meaning(BadRequest, "Use a smaller input picture: a request may have 10 MiB"),
+    "payload_too_large": Meaning(BadRequest, "Use a smaller input image: a request may have 10 MiB"),
     "payment_required": _CREDIT,
     "permission_denied": _DENIED,
-    "public_figure": Meaning(BadRequest, "Use a picture that does not show a public figure"),
+    "public_figure": Meaning(BadRequest, "Use an image that does not show a public figure"),
     "rate_limit_exceeded": _BUSY,
     "server_error": _FAULT,
     "unauthorized": _KEY,
@@ -91,10 +91,10 @@ _BY_STATUS: Mapping[int, Meaning] = {
     402: _CREDIT,
     403: _DENIED,
     404: _GONE,
-    413: Meaning(BadRequest, "Use a smaller input picture: a request may have 10 MiB"),
+    413: Meaning(BadRequest, "Use a smaller input image: a request may have 10 MiB"),
     429: _BUSY,
     504: Meaning(
-        ServerUnavailable, "Try again in a few minutes; the picture may have been made and charged all the same"
+        ServerUnavailable, "Try again in a few minutes; the image may have been made and charged all the same"
     ),
 }
 

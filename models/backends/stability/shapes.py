@@ -1,8 +1,8 @@
 """From the size that was asked for to what Stability can make: the nearest aspect ratio, the nearest SDXL size."""
 
 from models.backends.stability.facts import ASPECT_RATIOS, SDXL_SIZES
-from models.request import ImageRequest
-from models.shape import nearest_ratio, ratio_of
+from models.entities import ImageRequest
+from models.request.shape import nearest_ratio, ratio_of
 
 type Size = tuple[int, int]
 

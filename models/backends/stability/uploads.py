@@ -1,12 +1,12 @@
-"""Input pictures as Stability takes them: PNG, JPEG or WebP, within 10 MiB for the whole request."""
+"""Input images as Stability takes them: PNG, JPEG or WebP, within 10 MiB for the whole request."""
 
 from PIL import Image, ImageOps
 
 from models.backends.stability.facts import MAX_REQUEST_BYTES, REQUEST_OVERHEAD_BYTES
 from models.backends.stability.shapes import Size
-from models.images import decode, encode, in_thread, plain
-from models.input_images import Limits, fit, size_of
-from models.request import InputImage
+from models.entities import InputImage
+from models.images.codec import decode, encode, in_thread, plain
+from models.images.inputs import Limits, fit, size_of
 
 LIMITS = Limits(
     formats=("png", "jpeg", "webp"),
@@ -18,19 +18,19 @@ LIMITS = Limits(
 
 
 def as_upload(image: InputImage) -> tuple[InputImage, tuple[str, ...]]:
-    """The picture itself where the service takes it, else changed as little as possible, with notices.
+    """The image itself where the service takes it, else changed as little as possible, with notices.
 
-    Raises BadRequest for a picture that does not decode or cannot be brought within the limits.
+    Raises BadRequest for an image that does not decode or cannot be brought within the limits.
     """
     return fit(image, LIMITS)
 
 
 def as_sized_upload(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]:
-    """The picture in exactly `size`: scaled to cover it and cut around the middle, with a notice. Raises BadRequest."""
+    """The image in exactly `size`: scaled to cover it and cut around the middle, with a notice. Raises BadRequest."""
     before = size_of(image)
     if before == size:
         return as_upload(image)
-    notice = f"The input picture was cut and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
+    notice = f"The input image was cut and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
     return in_thread(_cut, image, size), (notice,)
 
 

@@ -1,4 +1,4 @@
-"""The v1 family: JSON (multipart beside a picture), exact sizes out of nine, several pictures per call.
+"""The v1 family: JSON (multipart beside an image), exact sizes out of nine, several images per call.
 
 Source: Stability REST API, v1 generation/{engine}/text-to-image and image-to-image.
 """
@@ -15,8 +15,7 @@ from models.backends.stability.facts import V1
 from models.backends.stability.form import form_text, strength
 from models.backends.stability.outcome import ATTEMPT, Picture, decoded
 from models.backends.stability.shapes import Size, asked_ratio, asked_size, asked_words, sdxl_size
-from models.request import ImageRequest, InputImage
-from models.result import Price
+from models.entities import ImageRequest, InputImage, Price
 
 
 class TextPrompt(BaseModel):
@@ -48,13 +47,13 @@ class TextToImage(Sampling):
 
 
 class ImageToImage(Sampling):
-    """`image_strength` is the reverse of our denoising strength: near 1 stays close to the picture."""
+    """`image_strength` is the reverse of our denoising strength: near 1 stays close to the image."""
 
     init_image_mode: str = "IMAGE_STRENGTH"
     image_strength: float = Field(ge=0, le=1)
 
     def parts(self, image: InputImage) -> dict[str, FormField]:
-        """The form: prompts as indexed keys, every value as text, the picture as the only file."""
+        """The form: prompts as indexed keys, every value as text, the image as the only file."""
         plain = self.model_dump(exclude_none=True, exclude={"text_prompts"})
         prompts = {
             f"text_prompts[{index}][{name}]": form_text(value)
@@ -67,7 +66,7 @@ class ImageToImage(Sampling):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, ready to send: `json` for text, `form` beside a picture."""
+    """One call, ready to send: `json` for text, `form` beside an image."""
 
     action: str
     json: Mapping[str, object] | None = None
@@ -93,7 +92,7 @@ class Answer(RootModel[Artifacts | tuple[Artifact, ...]]):
 
 
 def size_for(request: ImageRequest, image_size: Size | None) -> Size:
-    """One of the nine sizes: nearest to what was asked for, else to the input picture, else square."""
+    """One of the nine sizes: nearest to what was asked for, else to the input image, else square."""
     width, height = image_size or (1, 1)
     return sdxl_size(asked_ratio(request) or width / height)
 
@@ -106,7 +105,7 @@ def size_notices(request: ImageRequest, used: Size) -> list[str]:
 
 
 def build(request: ImageRequest, *, seed: int, size: Size, image: InputImage | None) -> Call:
-    """The call of `request`; `image` is the input picture, already in `size`."""
+    """The call of `request`; `image` is the input image, already in `size`."""
     if image is None:
         text = TextToImage(**_sampling(request, seed), width=size[0], height=size[1])
         return Call("text-to-image", json=text.model_dump(exclude_none=True))
@@ -117,7 +116,7 @@ def build(request: ImageRequest, *, seed: int, size: Size, image: InputImage | N
 
 
 def read(reply: Reply, *, sent_seed: int) -> Sequence[Picture]:
-    """The pictures of a 200. Raises ServerUnavailable when there is none to read."""
+    """The images of a 200. Raises ServerUnavailable when there is none to read."""
     artifacts = parse(reply, Answer, attempt=ATTEMPT).artifacts
     return [_picture(artifact, sent_seed) for artifact in artifacts]
 

@@ -1,4 +1,4 @@
-"""The v2beta family: multipart, one picture per call, nine shapes instead of sizes.
+"""The v2beta family: multipart, one image per call, nine shapes instead of sizes.
 
 Source: Stability REST API, v2beta stable-image/generate/{ultra,core,sd3}.
 """
@@ -14,9 +14,8 @@ from models.backends.stability.facts import V2Beta
 from models.backends.stability.form import form_text, strength
 from models.backends.stability.outcome import ATTEMPT, Picture, decoded
 from models.backends.stability.shapes import asked_ratio, asked_size, asked_words, v2beta_ratio
-from models.request import ImageRequest, InputImage
-from models.result import GeneratedImage
-from models.sniff import sniff
+from models.entities import GeneratedImage, ImageRequest, InputImage
+from models.images.sniff import sniff
 
 
 class GenerateForm(BaseModel):
@@ -62,7 +61,7 @@ class GenerateReply(BaseModel):
 
 
 def build(facts: V2Beta, request: ImageRequest, *, seed: int, image: InputImage | None) -> Call:
-    """One call of `request`; `image` is the input picture, already small enough for the service."""
+    """One call of `request`; `image` is the input image, already small enough for the service."""
     return Call(
         form=GenerateForm(
             prompt=request.prompt,
@@ -81,9 +80,9 @@ def build(facts: V2Beta, request: ImageRequest, *, seed: int, image: InputImage 
 
 
 def aspect_ratio(facts: V2Beta, request: ImageRequest, image: InputImage | None) -> str | None:
-    """The shape to ask for; None where the service decides (the input picture, or its default 1:1).
+    """The shape to ask for; None where the service decides (the input image, or its default 1:1).
 
-    `mode` endpoints take no aspect ratio beside a picture. The other one keeps the picture's shape only when told.
+    `mode` endpoints take no aspect ratio beside an image. The other one keeps the image's shape only when told.
     """
     if image is not None and facts.image_to_image == "mode":
         return None
@@ -92,21 +91,21 @@ def aspect_ratio(facts: V2Beta, request: ImageRequest, image: InputImage | None)
 
 
 def shape_notices(request: ImageRequest, call: Call, made: GeneratedImage) -> list[str]:
-    """What became of the asked shape, naming both; empty when the picture is what was asked for."""
+    """What became of the asked shape, naming both; empty when the image is what was asked for."""
     asked, used = asked_words(request), call.form.aspect_ratio
     width, height = made.size
     if not asked or asked_size(request) == (width, height):
         return []
     told = f"{asked} was asked for"
     if used is None:
-        return [f"{told}; beside an input picture the model keeps that picture's shape: {width}×{height}."]
+        return [f"{told}; beside an input image the model keeps that image's shape: {width}×{height}."]
     if asked != used:
         return [f"{told}; the model takes aspect ratios, not sizes: {used} was used, {width}×{height} pixels."]
-    return [] if v2beta_ratio(width / height) == used else [f"{told}; the picture came as {width}×{height}."]
+    return [] if v2beta_ratio(width / height) == used else [f"{told}; the image came as {width}×{height}."]
 
 
 def read(reply: Reply, *, sent_seed: int) -> Picture:
-    """The picture of a 200, in either of the two forms of the answer. Raises ServerUnavailable when it is neither."""
+    """The image of a 200, in either of the two forms of the answer. Raises ServerUnavailable when it is neither."""
     if reply.headers.get("content-type", "").startswith("image/"):
         seed = reply.headers.get("seed", "")
         return Picture(

@@ -11,7 +11,7 @@ from models.backends.comfyui.listening import Socket
 from models.backends.comfyui.socket import open_socket
 from models.backends.http import Service
 from models.clock import Clock
-from models.request import ImageRequest
+from models.entities import ImageRequest
 from tests.servers.comfyui import ComfyUIServer
 
 type Graph = dict[str, dict[str, Any]]
@@ -59,7 +59,7 @@ def sampled(**changes: Any) -> Graph:
 
 
 def slow(seconds: float = 0.0, *, steps: int = 4, prefix: str = "slow", colour: int = 1) -> Graph:
-    """A picture without a model that takes a while; `{{seed}}` sits where a sampler would have it."""
+    """An image without a model that takes a while; `{{seed}}` sits where a sampler would have it."""
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": colour}},
         "2": {

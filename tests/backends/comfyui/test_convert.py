@@ -149,7 +149,7 @@ def test_values_promoted_to_the_outside_of_a_subgraph_win_and_null_keeps_the_inn
 
 
 def promoting(values: list[Any], shown: list[str]) -> dict[str, Any]:
-    """A subgraph around an EmptyImage: a picture's input, then `width` and `height` of its fields."""
+    """A subgraph around an EmptyImage: an image's input, then `width` and `height` of its fields."""
     fields = [
         {"name": name, "type": "INT", "link": 5 + n, "widget": {"name": name}}
         for n, name in enumerate(("width", "height"))
@@ -203,12 +203,12 @@ def test_links_into_a_subgraph_and_subgraphs_within_subgraphs_are_followed() -> 
             {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 2, "target_slot": 0, "type": "IMAGE"},
             {"id": 2, "origin_id": 2, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"},
         ],
-        "inputs": [{"name": "picture", "type": "IMAGE"}],
+        "inputs": [{"name": "image", "type": "IMAGE"}],
         "outputs": [{"name": "IMAGE", "linkIds": [2]}],
     }
     middle = {
         "id": "twice",
-        "nodes": [{"id": 7, "type": "turn", "inputs": [{"name": "picture", "type": "IMAGE", "link": 1}]}],
+        "nodes": [{"id": 7, "type": "turn", "inputs": [{"name": "image", "type": "IMAGE", "link": 1}]}],
         "links": [
             {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 7, "target_slot": 0, "type": "IMAGE"},
             {"id": 2, "origin_id": 7, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"},

@@ -12,8 +12,7 @@ from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.comfyui.state import JobState
 from models.backends.errors import ConnectionFailed, ImageError, ServerUnavailable
 from models.clock import Deadline
-from models.request import InputImage
-from models.result import ImageResult
+from models.entities import ImageResult, InputImage
 from tests.backends.comfyui.jobs import asked, hurried, sampled, slow
 from tests.fakes import picture
 from tests.servers.comfyui import ComfyUIServer, Fault, SocketMode, wait_until
@@ -54,7 +53,7 @@ def test_a_socket_that_fails_in_any_way_loses_no_job(
     assert server.count("POST /prompt") == 1
 
 
-def test_a_forbidden_socket_is_not_asked_for_with_every_picture(server: ComfyUIServer) -> None:
+def test_a_forbidden_socket_is_not_asked_for_with_every_image(server: ComfyUIServer) -> None:
     server.sockets = "forbidden"
     for seed in range(3):
         hurried(server, slow()).invoke(asked(seed=seed))
@@ -161,7 +160,7 @@ def test_a_check_while_the_server_is_away_is_passing_trouble(server: ComfyUIServ
     assert caught.value.transient
 
 
-def test_a_cached_picture_that_was_deleted_is_saved_again_under_another_name(server: ComfyUIServer) -> None:
+def test_a_cached_image_that_was_deleted_is_saved_again_under_another_name(server: ComfyUIServer) -> None:
     hurried(server, sampled()).invoke(asked(seed=5))
     server.engine.files.clear()
     result = hurried(server, sampled()).invoke(asked(seed=5))
@@ -172,7 +171,7 @@ def test_a_cached_picture_that_was_deleted_is_saved_again_under_another_name(ser
     assert graphs[-1]["3"] == graphs[0]["3"]
 
 
-def test_a_cached_picture_that_is_still_there_is_just_fetched(server: ComfyUIServer) -> None:
+def test_a_cached_image_that_is_still_there_is_just_fetched(server: ComfyUIServer) -> None:
     first = hurried(server, sampled()).invoke(asked(seed=5))
     second = hurried(server, sampled()).invoke(asked(seed=5))
     assert [image.data for image in first.images] == [image.data for image in second.images]
@@ -204,7 +203,7 @@ def test_progress_is_told_in_words(server: ComfyUIServer) -> None:
     assert [word for word in words if word.startswith("step")] == ["step 1/3", "step 2/3", "step 3/3"]
 
 
-def test_one_of_several_pictures_that_fails_ends_the_others(server: ComfyUIServer) -> None:
+def test_one_of_several_images_that_fails_ends_the_others(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     graph = slow(prefix="one-of-three")
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
@@ -244,7 +243,7 @@ def test_a_job_past_its_deadline_is_cancelled_and_its_state_told(server: ComfyUI
     assert not server.engine.pending
 
 
-def test_passing_trouble_while_fetching_does_not_lose_the_picture(server: ComfyUIServer) -> None:
+def test_passing_trouble_while_fetching_does_not_lose_the_image(server: ComfyUIServer) -> None:
     server.faults["GET /view"] = ["bad_gateway", "lost_request"]
     server.faults["GET /history/"] = ["bad_gateway"]
     assert len(hurried(server, slow()).invoke(asked()).images) == 1

@@ -82,7 +82,7 @@ def test_the_editors_format_is_converted_with_the_servers_definitions(pasted: st
         (data_uri(picture()), "carries no workflow"),
         ("iVBORw0KGgo!", "not complete"),
         ("iVBORw0KGgoAAAA=", "cannot be read"),
-        (b"\xff\xfe\x00", "neither text nor a picture"),
+        (b"\xff\xfe\x00", "neither text nor an image"),
         ("[" * 100_000, "it is not JSON"),
     ],
 )
@@ -103,7 +103,7 @@ def test_no_text_and_no_bytes_bring_the_reader_down(pasted: str | bytes) -> None
 
 
 def test_metadata_that_the_server_adds_does_not_travel_back() -> None:
-    """A picture's own graph holds `is_changed` with NaN, which is no JSON that the server takes."""
+    """An image's own graph holds `is_changed` with NaN, which is no JSON that the server takes."""
     text = '{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "is_changed": [NaN]}}'
     assert Workflow.load(text).graph.raw() == {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
 

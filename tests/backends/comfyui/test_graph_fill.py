@@ -11,7 +11,7 @@ from models.backends.comfyui.graph.fill import SEED_LIMIT
 from models.backends.comfyui.graph.object_info import ObjectInfo
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import recorded_info, text_of, workflow
 from tests.fakes import picture
 
@@ -175,7 +175,7 @@ def test_a_workflow_without_a_prompt_runs_and_says_so() -> None:
             {"cfg_scale": 3.0},
             "`cfg_scale` was not used: node 22 (BasicGuider) has none",
         ),
-        ("sd15_img2img", {"width": 640}, "`width` was not used: it comes from the picture of node 10"),
+        ("sd15_img2img", {"width": 640}, "`width` was not used: it comes from the image of node 10"),
         ("sd15_txt2img", {"width": 770, "height": 512}, "770 x 512 became 768 x 512"),
     ],
 )
@@ -228,22 +228,22 @@ def test_one_number_for_both_sides_makes_a_square_and_says_so() -> None:
     assert notices == ("`height` was not used: node 70 (PrimitiveInt) sets both sides, so it follows `width`",)
 
 
-def test_regions_keep_their_share_of_the_picture() -> None:
+def test_regions_keep_their_share_of_the_image() -> None:
     values = changed("regions_by_area", request(width=768, height=512))
     assert (values["32.width"], values["33.width"], values["33.x"]) == (384, 384, 384)
     assert (values["32.height"], values["33.height"]) == (512, 512)
 
 
-# Pictures and masks
+# Images and masks
 
 
-def test_pictures_fill_the_loaders_in_the_order_of_their_titles() -> None:
-    values = changed("pictures_ordered_by_title", request(images=(OPAQUE, OPAQUE)), images=["a.png", "b.png"])
+def test_images_fill_the_loaders_in_the_order_of_their_titles() -> None:
+    values = changed("images_ordered_by_title", request(images=(OPAQUE, OPAQUE)), images=["a.png", "b.png"])
     assert (values["20.image"], values["10.image"]) == ("a.png", "b.png")
     assert "22.image" not in values  # titled `fixed:`
 
 
-def test_a_picture_that_was_not_given_is_cut_off_where_its_users_do_without() -> None:
+def test_an_image_that_was_not_given_is_cut_off_where_its_users_do_without() -> None:
     name = "qwen_image_edit_2509_lightning_primitive_prompt"
     filled = workflow(name).filled(request(images=(OPAQUE,)), images=["a.png"])
     assert "106" not in filled.graph
@@ -251,22 +251,22 @@ def test_a_picture_that_was_not_given_is_cut_off_where_its_users_do_without() ->
     assert not any("106" in notice for notice in filled.notices)
 
 
-def test_a_picture_that_was_not_given_and_is_needed_stays_the_workflows_own_with_a_notice() -> None:
+def test_an_image_that_was_not_given_and_is_needed_stays_the_workflows_own_with_a_notice() -> None:
     filled = workflow("three_loras_two_controlnets").filled(request(images=(OPAQUE,)), images=["a.png"])
     assert filled.graph["28"]["inputs"] == {"image": "d.png"}
     assert any("node 28" in notice and "d.png" in notice for notice in filled.notices)
 
 
-def test_more_pictures_than_loaders_are_refused() -> None:
+def test_more_images_than_loaders_are_refused() -> None:
     with pytest.raises(BadRequest, match="takes 1 input images and got 2"):
         workflow("sd15_img2img").filled(request(), images=["a", "b"])
 
 
-def test_a_placeholder_for_a_picture_is_filled_by_place_and_never_sent_as_text() -> None:
+def test_a_placeholder_for_an_image_is_filled_by_place_and_never_sent_as_text() -> None:
     text = text_of("sd15_img2img.api.json").replace("example.png", "{{image}}")
     graph = Workflow.load(text).filled(request(), images=["a.png"]).graph
     assert graph["10"]["inputs"] == {"image": "a.png"}
-    with pytest.raises(BadRequest, match="needs a picture"):
+    with pytest.raises(BadRequest, match="needs an image"):
         Workflow.load(text).filled(request())
 
 
@@ -279,11 +279,11 @@ def test_a_placeholder_for_a_picture_is_filled_by_place_and_never_sent_as_text()
             {"11.mask": ["added:1", 0], "added:1.image": "m.png", "added:1.channel": "red"},
         ),
         (
-            "mask_from_a_pictures_colour",
+            "mask_from_an_images_colour",
             {"14.mask": ["added:1", 0], "added:1.image": "m.png", "added:1.channel": "red"},
         ),
         (
-            "mask_from_a_second_pictures_alpha",
+            "mask_from_a_second_images_alpha",
             {"15.mask": ["added:1", 0], "added:1.image": "m.png", "added:1.channel": "red"},
         ),
         (
@@ -316,7 +316,7 @@ def test_a_mask_for_a_workflow_without_one_is_refused() -> None:
         workflow("sd15_img2img").filled(request(), images=["a.png"], mask="m.png")
 
 
-def test_several_pictures_of_a_picture_repeat_its_latent() -> None:
+def test_several_images_of_an_image_repeat_its_latent() -> None:
     values = changed("sd15_img2img", request(n=3), images=["a.png"])
     assert values["3.latent_image"] == ["added:1", 0]
     assert (values["added:1.samples"], values["added:1.amount"]) == (["11", 0], 3)
@@ -364,5 +364,5 @@ def test_a_folder_is_written_as_the_server_writes_it() -> None:
 
 
 def test_another_prefix_goes_to_every_saver() -> None:
-    values = changed("two_pictures_of_one_prompt", request(), filename_prefix="again")
+    values = changed("two_images_of_one_prompt", request(), filename_prefix="again")
     assert (values["9.filename_prefix"], values["19.filename_prefix"]) == ("again", "again")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.backends.comfyui.graph.convert import convert
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
-from models.request import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
 from tests.backends.comfyui.test_slots import NAMES
 from tests.fakes import picture

@@ -1,4 +1,4 @@
-"""From a request to pictures, over real HTTP and WebSocket against the stand-in server."""
+"""From a request to images, over real HTTP and WebSocket against the stand-in server."""
 
 import json
 
@@ -7,9 +7,8 @@ import pytest
 from models.backends.base import Running
 from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavailable
-from models.request import InputImage
-from models.result import ImageResult
-from models.sniff import sniff
+from models.entities import ImageResult, InputImage
+from models.images.sniff import sniff
 from tests.backends.comfyui.jobs import asked, backend_for, failing, sampled, slow
 from tests.fakes import MARKER_KEY, picture
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
@@ -32,7 +31,7 @@ def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: Com
 
 
 @pytest.mark.parametrize("version", ["0.3.64", "0.10.0", "0.38.1"])
-def test_every_known_version_makes_the_picture(version: str) -> None:
+def test_every_known_version_makes_the_image(version: str) -> None:
     with ComfyUIServer(version=version) as server:
         assert len(backend_for(server, sampled()).invoke(asked()).images) == 1
         graph = sampled()
@@ -66,11 +65,11 @@ def test_a_random_seed_is_drawn_and_reported(server: ComfyUIServer) -> None:
     assert seeds[0] != seeds[1]
 
 
-def test_a_workflow_with_a_batch_field_makes_all_pictures_in_one_run(server: ComfyUIServer) -> None:
+def test_a_workflow_with_a_batch_field_makes_all_images_in_one_run(server: ComfyUIServer) -> None:
     result = backend_for(server, sampled()).invoke(asked(n=3, seed=5))
     assert len(result.images) == 3
     assert server.count("POST /prompt") == 1
-    assert "The 3 pictures come from one batch with the seed 5" in result.notices
+    assert "The 3 images come from one batch with the seed 5" in result.notices
 
 
 def test_a_workflow_without_a_batch_field_is_submitted_several_times_with_seeds_that_count_up(
@@ -119,7 +118,7 @@ def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: Comf
     assert data == picture(8, 8, colour="white", compress_level=3)
 
 
-def test_the_workflow_is_kept_in_the_picture_only_when_asked_for(server: ComfyUIServer) -> None:
+def test_the_workflow_is_kept_in_the_image_only_when_asked_for(server: ComfyUIServer) -> None:
     plain = backend_for(server, sampled()).invoke(asked("a secret recipe")).images[0].data
     kept = (
         backend_for(server, sampled()).invoke(asked("a secret recipe", extra={"embed_workflow": True})).images[0].data
@@ -129,7 +128,7 @@ def test_the_workflow_is_kept_in_the_picture_only_when_asked_for(server: ComfyUI
     assert sniff(plain) == sniff(kept)
 
 
-def test_a_saved_picture_goes_before_a_preview(server: ComfyUIServer) -> None:
+def test_a_saved_image_goes_before_a_preview(server: ComfyUIServer) -> None:
     graph = slow()
     graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
     result = backend_for(server, graph).invoke(asked())
@@ -143,7 +142,7 @@ def test_a_workflow_that_only_previews_gives_its_preview(server: ComfyUIServer) 
     assert len(backend_for(server, graph).invoke(asked()).images) == 1
 
 
-def test_pictures_that_would_go_to_the_socket_alone_are_fetched_as_previews(server: ComfyUIServer) -> None:
+def test_images_that_would_go_to_the_socket_alone_are_fetched_as_previews(server: ComfyUIServer) -> None:
     graph = slow()
     graph["3"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["2", 0]}}
     assert len(backend_for(server, graph).invoke(asked()).images) == 1
@@ -181,7 +180,7 @@ def test_a_missing_extension_is_named_with_the_package_that_brings_the_node(serv
 @pytest.mark.parametrize(
     ("kind", "error", "advice"),
     [
-        ("cuda_oom", ServerUnavailable, "smaller picture"),
+        ("cuda_oom", ServerUnavailable, "smaller image"),
         ("runtime", BadRequest, "made for this checkpoint"),
         ("value_error", ServerUnavailable, "look at the server's log"),
     ],
@@ -205,7 +204,7 @@ def test_outputs_that_the_server_drops_are_told(server: ComfyUIServer) -> None:
     assert any("left out a part of the workflow: node 4 (SaveImage)" in notice for notice in result.notices)
 
 
-def test_an_animation_is_a_picture(server: ComfyUIServer) -> None:
+def test_an_animation_is_an_image(server: ComfyUIServer) -> None:
     graph = slow()
     server.engine.object_info["SaveAnimatedWEBP"]["input"]["required"] = {
         "images": ["IMAGE"],
@@ -237,7 +236,7 @@ def test_a_wrong_login_names_the_field_and_hides_the_key() -> None:
     assert MARKER_KEY not in str(caught.value)
 
 
-def test_nothing_secret_and_no_picture_stands_in_the_job(server: ComfyUIServer) -> None:
+def test_nothing_secret_and_no_image_stands_in_the_job(server: ComfyUIServer) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     backend = backend_for(server, graph, api_key=MARKER_KEY)

@@ -15,7 +15,7 @@ from models.backends.comfyui.packages import package_of
 from models.backends.comfyui.state import JobState, renamed
 from models.backends.comfyui.uploads import white_where_repainted
 from models.backends.comfyui.wire import FileRef, Queue, Refused, RunStatus
-from models.sniff import sniff
+from models.images.sniff import sniff
 from tests.backends.comfyui.jobs import TXT2IMG, sampled
 from tests.fakes import noise, picture
 
@@ -103,7 +103,7 @@ def test_a_broken_or_other_file_is_left_to_those_who_judge_it(data: bytes) -> No
         assert without_workflow(data) == data
 
 
-def test_a_picture_cut_off_in_the_middle_of_a_chunk_stays_cut_off() -> None:
+def test_an_image_cut_off_in_the_middle_of_a_chunk_stays_cut_off() -> None:
     cut = noise(50, 50)[:-200]
     assert without_workflow(cut) == cut
 
@@ -116,7 +116,7 @@ def test_files_in_an_extensions_own_shape_are_no_outputs() -> None:
     assert read_outputs(outputs, ["1"]).pictures == (FileRef(filename="a.png"),)  # type: ignore[arg-type]
 
 
-def test_pictures_of_several_nodes_come_in_the_order_of_the_graph() -> None:
+def test_images_of_several_nodes_come_in_the_order_of_the_graph() -> None:
     outputs = {node: {"images": [{"filename": f"{node}.png"}]} for node in ("9", "83:27", "10")}
     assert [file.filename for file in read_outputs(outputs, ["10", "9"]).pictures] == ["10.png", "9.png", "83:27.png"]  # type: ignore[arg-type]
 

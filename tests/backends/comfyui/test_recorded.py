@@ -106,12 +106,12 @@ def test_every_kind_of_failure_is_told_with_its_node(scenario: str, step: str, w
     assert "tensor(" not in str(error)
 
 
-def test_saved_pictures_come_in_batch_order_and_go_before_previews() -> None:
+def test_saved_images_come_in_batch_order_and_go_before_previews() -> None:
     assert pictures("batch3", "history") == ["batch_00001_.png", "batch_00002_.png", "batch_00003_.png"]
     assert pictures("upload", "history src.png") == ["ComfyUI_temp_svqgr_00001_.png"]
 
 
-def test_animations_are_pictures_and_videos_and_sounds_are_named() -> None:
+def test_animations_are_images_and_videos_and_sounds_are_named() -> None:
     assert pictures("other-outputs", "history SaveAnimatedWEBP") == ["anim_00003_.webp"]
     assert pictures("other-outputs", "history SaveAnimatedPNG") == ["anim_00004_.png"]
     for step, name in (
@@ -125,7 +125,7 @@ def test_animations_are_pictures_and_videos_and_sounds_are_named() -> None:
 
 
 @pytest.mark.parametrize("step", ["PreviewAny text", "SaveLatent", "SaveImageWebsocket"])
-def test_text_and_latents_are_no_pictures(step: str) -> None:
+def test_text_and_latents_are_no_images(step: str) -> None:
     assert pictures("other-outputs", f"history {step}") == []
 
 

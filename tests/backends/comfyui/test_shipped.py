@@ -14,8 +14,8 @@ from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
 from models.backends.comfyui.shipped import WORKFLOWS, Shipped, load_shipped
 from models.backends.errors import BadRequest
 from models.catalog import cards
+from models.entities import ImageRequest, InputImage
 from models.parameters import read_values
-from models.request import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import FIXTURES
 from tests.fakes import picture
 
@@ -127,7 +127,7 @@ def test_every_rule_of_a_card_is_the_vocabularys_or_the_backends(model: str) -> 
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "text": {},
-    "picture": {"images": (PHOTO,)},
+    "image": {"images": (PHOTO,)},
     "mask": {"images": (PHOTO,), "mask": PHOTO},
     "everything": {
         "images": (PHOTO, PHOTO),
@@ -162,7 +162,7 @@ def test_what_goes_to_the_server_is_valid_for_every_kind_of_input(model: str, as
 
 @pytest.mark.parametrize("pictures", [1, 2, 3])
 @pytest.mark.parametrize("masked", [False, True])
-def test_an_edit_takes_one_to_three_pictures(pictures: int, masked: bool, recorded: ObjectInfo) -> None:
+def test_an_edit_takes_one_to_three_images(pictures: int, masked: bool, recorded: ObjectInfo) -> None:
     request = card_request(
         "comfyui-qwen-image-edit", images=(PHOTO,) * pictures, mask=PHOTO if masked else None, negative_prompt="blur"
     )
@@ -176,14 +176,14 @@ def test_an_edit_takes_one_to_three_pictures(pictures: int, masked: bool, record
     assert graph["7"]["inputs"]["prompt"] == "blur"
 
 
-def test_the_control_picture_is_the_last_one() -> None:
+def test_the_control_image_is_the_last_one() -> None:
     request = card_request("comfyui-sdxl", images=(PHOTO, PHOTO), extra={"controlnet": "canny.safetensors"})
     graph = filled("comfyui-sdxl", request).graph
     control = graph[graph["24"]["inputs"]["image"][0]]["inputs"]["image"]
     assert (graph["10"]["inputs"]["image"], control) == ("dify/0.png", "dify/1.png")
 
 
-def test_a_size_with_a_picture_scales_the_picture_to_it() -> None:
+def test_a_size_with_an_image_scales_the_image_to_it() -> None:
     request = card_request("comfyui-sdxl", images=(PHOTO,), width=640, height=960)
     scaler = filled("comfyui-sdxl", request).graph["13"]["inputs"]
     assert (scaler["width"], scaler["height"], scaler["crop"]) == (640, 960, "center")
@@ -195,8 +195,8 @@ def test_a_size_with_a_picture_scales_the_picture_to_it() -> None:
     ("model", "asked", "said"),
     [
         ("comfyui-qwen-image-edit", {}, "edits images and got none"),
-        ("comfyui-sdxl", {"mask": PHOTO}, "A mask came without a picture"),
-        ("comfyui-sdxl", {"extra": {"controlnet": "c"}}, "needs a control picture"),
+        ("comfyui-sdxl", {"mask": PHOTO}, "A mask came without an image"),
+        ("comfyui-sdxl", {"extra": {"controlnet": "c"}}, "needs a control image"),
         ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "takes 1 input images and got 2"),
     ],
 )

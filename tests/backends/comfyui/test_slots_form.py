@@ -97,7 +97,7 @@ def test_what_the_workflow_does_not_have_is_not_offered() -> None:
     assert not {"width", "height", "aspect_ratio"} & set(form("sd15_img2img"))
 
 
-def test_several_pictures_can_be_asked_for_without_a_batch_field() -> None:
+def test_several_images_can_be_asked_for_without_a_batch_field() -> None:
     assert form("sd15_img2img")["n"] == RULES["n"]
     assert "n" not in form("upscale_with_model")
 

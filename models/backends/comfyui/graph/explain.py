@@ -7,7 +7,7 @@ from models.backends.comfyui.graph.workflow import Workflow
 
 
 def explained(workflow: Workflow) -> tuple[str, ...]:
-    """Where each parameter goes, which pictures are taken, and what was not found or is unclear, with the reason."""
+    """Where each parameter goes, which images are taken, and what was not found or is unclear, with the reason."""
     return tuple(_sentences(workflow))
 
 

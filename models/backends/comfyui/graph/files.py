@@ -1,4 +1,4 @@
-"""Model files and strengths: every loader that the picture depends on, under one name each."""
+"""Model files and strengths: every loader that the image depends on, under one name each."""
 
 from collections.abc import Iterable, Mapping
 

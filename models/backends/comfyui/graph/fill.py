@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from models.backends.comfyui.graph.edits import inputs_of, insert_after
-from models.backends.comfyui.graph.fill_pictures import fill_mask, fill_pictures
+from models.backends.comfyui.graph.fill_images import fill_images, fill_mask
 from models.backends.comfyui.graph.graph import Graph, RawGraph, Target
 from models.backends.comfyui.graph.kinds import typed
 from models.backends.comfyui.graph.object_info import ObjectInfo
@@ -20,8 +20,8 @@ from models.backends.comfyui.graph.placeholders import replaced
 from models.backends.comfyui.graph.sizing import wanted_size
 from models.backends.comfyui.graph.slots import MARK_IT, Slots
 from models.backends.errors import BadRequest
+from models.entities import ImageRequest, ParameterValue
 from models.parameters import RULES
-from models.request import ImageRequest, ParameterValue
 
 SEED_LIMIT = 2**32  # seeds above 2**53 lose digits in JavaScript and in JSON tools; below 2**32 every reader is safe
 
@@ -66,7 +66,7 @@ def fill(
 ) -> Filled:
     """The workflow with the request in it.
 
-    `images` and `mask` are the names that the server gave to the uploaded pictures, in the request's order. The seed
+    `images` and `mask` are the names that the server gave to the uploaded images, in the request's order. The seed
     is the request's, else `seed`, else drawn. Raises BadRequest when the workflow cannot take the request, naming the
     node and the way out.
     """
@@ -75,7 +75,7 @@ def fill(
     _fill_placeholders(work, values)
     leave_out(work.raw, graph, lambda name: bool(values.get(name) or work.own(name)), info)
     _fill_places(work, values)
-    work.notices.extend(fill_pictures(work.raw, graph, slots, images, info))
+    work.notices.extend(fill_images(work.raw, graph, slots, images, info))
     fill_mask(work.raw, slots, request.images, images, mask)
     _repeat(work)
     if filename_prefix is not None:
@@ -174,7 +174,7 @@ def _fill_placeholders(work: _Work, values: Mapping[str, ParameterValue]) -> Non
 
     def look_up(name: str, default: str | None) -> ParameterValue | None:
         slot = work.slots.get(name)
-        if slot is None:  # a picture's file name, which its own slot fills
+        if slot is None:  # an image's file name, which its own slot fills
             return None
         value = values.get(name)
         if value is None and default is not None:
@@ -217,16 +217,16 @@ def _scaled(work: _Work, place: Target, value: ParameterValue) -> ParameterValue
     return max(step, round(value * place.scale / step) * step)
 
 
-# Number of pictures, and what a newer server wants
+# Number of images, and what a newer server wants
 
 
 def _repeat(work: _Work) -> None:
-    """Several pictures of a workflow without a batch field: the latent that sampling starts from is repeated."""
+    """Several images of a workflow without a batch field: the latent that sampling starts from is repeated."""
     wanted, latent = work.request.n, work.slots.latent
     if wanted == 1 or "n" in work.slots.found:
         return
     if latent is None:
-        work.notices.append("`n` was not used: the workflow makes as many pictures as it makes")
+        work.notices.append("`n` was not used: the workflow makes as many images as it makes")
         return
     inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": wanted}
     insert_after(work.raw, latent, "RepeatLatentBatch", "Number of images", inputs)

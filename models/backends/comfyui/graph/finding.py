@@ -2,9 +2,9 @@
 
 from models.backends.comfyui.graph.ends import output_nodes
 from models.backends.comfyui.graph.graph import Graph, Target
+from models.backends.comfyui.graph.images import find_images
 from models.backends.comfyui.graph.named import named_slots
 from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.pictures import find_pictures
 from models.backends.comfyui.graph.slots import Slots, slot_at
 from models.backends.comfyui.graph.tracing import trace
 from models.backends.comfyui.graph.values import has_placeholder, value_at
@@ -30,7 +30,7 @@ def find_slots(graph: Graph, info: ObjectInfo | None = None) -> Slots:
         elif places:
             node = graph.nodes[places[0].node]
             traced.missing[name] = f"{node.described} is filled by other placeholders or titles"
-    pictures = find_pictures(graph, outputs, info)
+    pictures = find_images(graph, outputs, info)
     notes = [*(words for place, words in traced.own_values.items() if is_free(place)), *traced.notes, *unclear]
     notes.extend(f"{node.described} keeps its own mask" for node in pictures.further_masks)
     return Slots(
@@ -41,6 +41,6 @@ def find_slots(graph: Graph, info: ObjectInfo | None = None) -> Slots:
         ambiguous={name: why for name, why in traced.ambiguous.items() if name not in found},
         notes=tuple(notes),
         latent=traced.latent,
-        from_picture=traced.from_picture,
+        from_image=traced.from_image,
         size_step=traced.size_step,
     )

@@ -5,8 +5,8 @@ from models.backends.comfyui.graph.graph import Graph
 from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
 from models.backends.comfyui.graph.own_rules import DRAFT, own_rule
 from models.backends.comfyui.graph.slots import Slot, Slots
+from models.entities import ParameterValue
 from models.parameters import MAX_SEED, RULES, Rule, Text
-from models.request import ParameterValue
 
 _DELIVERY = ("output_format", "output_quality", "details", "timeout")
 _ORDER = (
@@ -35,7 +35,7 @@ def make_form(graph: Graph, slots: Slots, info: ObjectInfo | None = None) -> tup
 def _is_offered(slots: Slots, slot: Slot) -> bool:
     if slot.name == "denoising_strength" and slot.by == "trace":
         # On an empty latent a strength below 1 gives mud, so it is offered only where something is repainted.
-        return slots.from_picture or (isinstance(slot.default, (int, float)) and slot.default < 1)
+        return slots.from_image or (isinstance(slot.default, (int, float)) and slot.default < 1)
     return slot.name != "prompt"
 
 
@@ -72,7 +72,7 @@ def _bounds(base: Rule, slot: Slot, spec: InputSpec | None) -> dict[str, object]
     """The node class's bounds within the plugin's, wide enough for the workflow's own value."""
     if base.type not in ("int", "float"):
         return {}
-    # What counts for the number of pictures is the plugin's bound: memory grows with a batch.
+    # What counts for the number of images is the plugin's bound: memory grows with a batch.
     low, high = (spec.number("min"), spec.number("max")) if spec and slot.name != "n" else (None, None)
     if high is not None and high > MAX_SEED:
         low, high = None, None  # a value node without bounds of its own

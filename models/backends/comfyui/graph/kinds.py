@@ -7,8 +7,8 @@ from models.backends.comfyui.graph.files import FILE_INPUTS, STRENGTHS
 from models.backends.comfyui.graph.graph import Graph, Target
 from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
 from models.backends.comfyui.graph.values import value_at
+from models.entities import ParameterValue
 from models.parameters import RULES, RuleType
-from models.request import ParameterValue
 
 type Kind = RuleType
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from models.backends.comfyui.graph.graph import Graph, Target
+from models.backends.comfyui.graph.images import LOAD_IMAGE, LOAD_MASK
 from models.backends.comfyui.graph.kinds import kind_at, spec_at, typed
 from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.pictures import LOAD_IMAGE, LOAD_MASK
 from models.backends.comfyui.graph.placeholders import Placeholder, find_placeholders
 from models.backends.comfyui.graph.slots import Slot, slot_at
 from models.backends.comfyui.graph.titles import find_titled
 from models.backends.comfyui.graph.values import has_placeholder, value_at
-from models.request import ParameterValue
+from models.entities import ParameterValue
 
 
 def named_slots(graph: Graph, info: ObjectInfo | None) -> tuple[dict[str, Slot], list[str]]:
@@ -31,7 +31,7 @@ def named_slots(graph: Graph, info: ObjectInfo | None) -> tuple[dict[str, Slot],
 
 
 def _is_file_name(graph: Graph, slot: Slot) -> bool:
-    # A placeholder in a picture loader says nothing that its place does not say.
+    # A placeholder in an image loader says nothing that its place does not say.
     return all(graph.nodes[place.node].class_type in (LOAD_IMAGE, LOAD_MASK) for place in slot.places)
 
 

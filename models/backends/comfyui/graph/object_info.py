@@ -32,7 +32,7 @@ class InputSpec:
 
     @property
     def is_upload(self) -> bool:
-        """A picture chosen from the server's input folder."""
+        """An image chosen from the server's input folder."""
         return any(self.options.get(key) for key in ("image_upload", "video_upload", "audio_upload"))
 
     @property

@@ -1,7 +1,7 @@
 """Nodes that run only when their parameter is given: a title `optional:lora` on a LoRA loader, say.
 
 Without a value the node is bypassed as the editor would do it: its users take what it took itself, and what only it
-needed (a ControlNet's loader and picture) goes too.
+needed (a ControlNet's loader and image) goes too.
 """
 
 import re

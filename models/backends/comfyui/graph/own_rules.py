@@ -63,7 +63,7 @@ _FIRST: tuple[Rule, ...] = (
     _number(
         "controlnet_strength",
         ("ControlNet strength", "ControlNet 强度"),
-        ("How strictly the picture follows the control picture.", "画面遵循控制图的程度。"),
+        ("How strictly the image follows the control image.", "画面遵循控制图的程度。"),
         (0, 10),
     ),
     _number(

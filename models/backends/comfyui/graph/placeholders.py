@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from models.backends.comfyui.graph.graph import Graph, Target
-from models.request import ParameterValue
+from models.entities import ParameterValue
 
 _PATTERN = re.compile(r"\{\{\s*(?P<name>\w[\w-]*)\s*(?:\|(?P<default>[^{}]*))?\}\}")
 

@@ -46,7 +46,7 @@ def is_sampler(node: Node) -> bool:
 
 
 def first_samplers(graph: Graph, samplers: Iterable[Sampler]) -> list[Sampler]:
-    """The samplers that no other sampler feeds: they make the picture, the others refine it."""
+    """The samplers that no other sampler feeds: they make the image, the others refine it."""
     every = list(samplers)
     ids = {sampler.node.id for sampler in every}
     return [

@@ -1,4 +1,4 @@
-"""Width, height and number of pictures: the node that sets them and the nodes that must follow."""
+"""Width, height and number of images: the node that sets them and the nodes that must follow."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from models.backends.comfyui.graph.values import is_number, settle, value_at
 
 type Side = Literal["width", "height"]
 
-# The way of the picture itself, from the output upwards: through decoders, samplers, latents and resizers.
+# The way of the image itself, from the output upwards: through decoders, samplers, latents and resizers.
 _WAY = ("images", "image", "samples", "latent_image", "latent", "pixels", "destination", "frames")
 
 # Pixels that one step of a size field has; newer models (SD3, FLUX, Qwen-Image) share 16.
 _STEPS = {"EmptyLatentImage": 8, "EmptyImage": 1, "LatentUpscale": 8}
 _LATENT_STEP = 16
 
-# Inputs that repeat the size of the picture or a share of it, wherever they stand in the graph.
+# Inputs that repeat the size of the image or a share of it, wherever they stand in the graph.
 _FOLLOWERS: dict[str, dict[Side, tuple[str, ...]]] = {
     "ModelSamplingFlux": {"width": ("width",), "height": ("height",)},
     "Flux2Scheduler": {"width": ("width",), "height": ("height",)},
@@ -35,14 +35,14 @@ class Sizes:
     batch: list[Target] = field(default_factory=list)
     latent: Link | None = None
     """The latent that the first sampler starts from, where a batch can be made of it."""
-    from_picture: bool = False
+    from_image: bool = False
     step: int = 8
     """Sizes must be multiples of this many pixels."""
     why: dict[str, str] = field(default_factory=dict)
 
 
 def find_sizes(graph: Graph, outputs: Iterable[str], starts: Sequence[Link]) -> Sizes:
-    """Sizes of the latents (or pictures) that sampling starts from; without a sampler, of the picture made."""
+    """Sizes of the latents (or images) that sampling starts from; without a sampler, of the image made."""
     ways = [way(graph, output) for output in outputs]
     beginnings = [_beginning(graph, link) for link in starts] or [list(reversed(steps)) for steps in ways]
     sizes = Sizes(latent=next(iter(starts), None))
@@ -63,7 +63,7 @@ def _make_square(graph: Graph, sizes: Sizes) -> None:
 
 
 def way(graph: Graph, start: str) -> list[Node]:
-    """The nodes that the picture of an output node comes through, that node first."""
+    """The nodes that the image of an output node comes through, that node first."""
     steps: dict[str, Node] = {}
     node: Node | None = graph.nodes.get(start)
     while node is not None and node.id not in steps:
@@ -74,7 +74,7 @@ def way(graph: Graph, start: str) -> list[Node]:
 
 
 def _beginning(graph: Graph, link: Link) -> list[Node]:
-    """From where the way starts (an empty latent, a loaded picture) down to the sampler."""
+    """From where the way starts (an empty latent, a loaded image) down to the sampler."""
     return list(reversed(way(graph, link.node)))
 
 
@@ -82,7 +82,7 @@ def _read_beginning(graph: Graph, steps: list[Node], sizes: Sizes) -> None:
     if not steps:
         return
     makes = _size_input(steps[0], "width") is not None
-    sizes.from_picture |= not makes and any("pixels" in node.links() for node in steps)
+    sizes.from_image |= not makes and any("pixels" in node.links() for node in steps)
     sized = next((node for node in steps if _size_input(node, "width") and _size_input(node, "height")), None)
     sizes.step = _step(sized)
     for side in ("width", "height"):
@@ -113,13 +113,13 @@ def _add(graph: Graph, node: Node | None, name: str, parameter: str, sizes: Size
     elif node is not None:
         sizes.why[parameter] = f"{node.described} takes it from other nodes"
     elif any(isinstance(first.inputs.get(key), str) for key in ("image", "video")):
-        sizes.why[parameter] = f"it comes from the picture of {first.described}"
+        sizes.why[parameter] = f"it comes from the image of {first.described}"
     else:
         sizes.why[parameter] = f"{first.described} has no such field that is known"
 
 
 def _shared(graph: Graph, place: Target, places: list[Target]) -> Target:
-    """A second picture of another size keeps its proportion to the first."""
+    """A second image of another size keeps its proportion to the first."""
     own, base = value_at(graph, place), value_at(graph, places[0]) if places else None
     if not isinstance(own, (int, float)) or not isinstance(base, (int, float)) or base < 1:
         return place

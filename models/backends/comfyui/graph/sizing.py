@@ -2,8 +2,8 @@
 
 import math
 
-from models.request import ImageRequest, ParameterValue
-from models.shape import size_for_ratio
+from models.entities import ImageRequest, ParameterValue
+from models.request.shape import size_for_ratio
 
 _DRAFT_SIDE = math.sqrt(0.5)  # half the pixels
 

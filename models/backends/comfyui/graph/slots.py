@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.backends.comfyui.graph.graph import Graph, Link, Target
+from models.backends.comfyui.graph.images import MaskSlot
 from models.backends.comfyui.graph.kinds import Kind, as_kind, kind_at
 from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.pictures import MaskSlot
 from models.backends.comfyui.graph.values import value_at
-from models.request import ParameterValue
+from models.entities import ParameterValue
 
 type By = Literal["placeholder", "title", "trace"]
 
@@ -56,8 +56,8 @@ class Slots:
     """Everything that can be set in one workflow.
 
     `missing` and `ambiguous` explain, by parameter name, what was not found or could be several things; `notes` are
-    remarks on what was found. `latent` is the link from which sampling starts, `from_picture` whether an input
-    picture stands behind it; sizes are multiples of `size_step` pixels.
+    remarks on what was found. `latent` is the link from which sampling starts, `from_image` whether an input
+    image stands behind it; sizes are multiples of `size_step` pixels.
     """
 
     found: Mapping[str, Slot]
@@ -67,7 +67,7 @@ class Slots:
     ambiguous: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     latent: Link | None = None
-    from_picture: bool = False
+    from_image: bool = False
     size_step: int = 8
 
     def __getitem__(self, name: str) -> Slot:

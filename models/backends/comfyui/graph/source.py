@@ -34,12 +34,12 @@ class Source:
 def read_source(pasted: str | bytes) -> Source:
     """Tell what was pasted and read it. Raises BadRequest with the way to a file that works."""
     if isinstance(pasted, bytes):
-        return _from_picture(pasted) if _is_picture(pasted) else read_source(_decoded(pasted))
+        return _from_image(pasted) if _is_image(pasted) else read_source(_decoded(pasted))
     text = pasted.strip().removeprefix("\ufeff")
     if not text:
         raise _unreadable("it is empty")
-    picture = _picture_in(text)
-    return _from_picture(picture) if picture else classify(_parsed(text))
+    picture = _image_in(text)
+    return _from_image(picture) if picture else classify(_parsed(text))
 
 
 def classify(value: JsonValue) -> Source:
@@ -137,14 +137,14 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _unreadable("it is neither text nor a picture made by ComfyUI") from error
+        raise _unreadable("it is neither text nor an image made by ComfyUI") from error
 
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _BASE64_STARTS = ("iVBORw0KGgo", "UklGR")  # PNG and RIFF (WebP)
 
 
-def _picture_in(text: str) -> bytes | None:
+def _image_in(text: str) -> bytes | None:
     head = _DATA_URI.match(text)
     if head is None and not text.startswith(_BASE64_STARTS):
         return None
@@ -152,20 +152,20 @@ def _picture_in(text: str) -> bytes | None:
     try:
         return base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _unreadable("it starts like a picture in base64 and is not complete") from error
+        raise _unreadable("it starts like an image in base64 and is not complete") from error
 
 
-def _is_picture(data: bytes) -> bool:
+def _is_image(data: bytes) -> bool:
     return data.startswith(b"\x89PNG\r\n\x1a\n") or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
 
 
-def _from_picture(data: bytes) -> Source:
+def _from_image(data: bytes) -> Source:
     # The API graph first: it is what really ran, and needs no conversion.
     texts = _metadata(data)
     for key in ("prompt", "workflow"):
         if texts.get(key):
             return classify(_parsed(texts[key]))
-    raise _unreadable("the picture carries no workflow (it may have been re-encoded)")
+    raise _unreadable("the image carries no workflow (it may have been re-encoded)")
 
 
 _EXIF = {"prompt": 0x0110, "workflow": 0x010F}
@@ -180,7 +180,7 @@ def _metadata(data: bytes) -> dict[str, str]:
             exif = image.getexif()
             return {key: str(exif.get(tag, "")).removeprefix(f"{key}:") for key, tag in _EXIF.items()}
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable("the picture cannot be read") from error
+        raise _unreadable("the image cannot be read") from error
 
 
 def _unreadable(why: str) -> BadRequest:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models.backends.comfyui.graph.graph import Graph, Node, Target
-from models.backends.comfyui.graph.pictures import LOAD_IMAGE, LOAD_MASK
+from models.backends.comfyui.graph.images import LOAD_IMAGE, LOAD_MASK
 from models.backends.comfyui.graph.placeholders import canonical
 
 _TITLE = re.compile(r"\s*input\s*:\s*(?P<name>[^.:]+?)\s*(?:\.\s*(?P<input>\S+)\s*)?", re.IGNORECASE)
@@ -27,7 +27,7 @@ class Titled:
 def find_titled(graph: Graph) -> Iterator[Titled]:
     for node in graph.nodes.values():
         found = _TITLE.fullmatch(node.title)
-        if found and node.class_type not in (LOAD_IMAGE, LOAD_MASK):  # pictures come from the messages, in order
+        if found and node.class_type not in (LOAD_IMAGE, LOAD_MASK):  # images come from the messages, in order
             yield Titled(canonical(found["name"]), node, _place(node, found["input"], canonical(found["name"])))
 
 

@@ -24,7 +24,7 @@ class Traced:
     own_values: dict[Target, str] = field(default_factory=dict)
     """What becomes of further texts and strengths, unless placeholders or titles name them."""
     latent: Link | None = None
-    from_picture: bool = False
+    from_image: bool = False
     size_step: int = 8
 
 
@@ -75,7 +75,7 @@ def _trace_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sa
 
 
 def _rivals(graph: Graph, links: Iterable[Link | None], side: Side) -> list[Target]:
-    """Texts of pictures that are made side by side, where they differ: none of them stands for the others."""
+    """Texts of images that are made side by side, where they differ: none of them stands for the others."""
     places = [found.places[0] for link in links if (found := find_texts(graph, [link], side)).places]
     texts = {value_at(graph, place) for place in places}
     return list(dict.fromkeys(places)) if len(texts) > 1 else []
@@ -84,7 +84,7 @@ def _rivals(graph: Graph, links: Iterable[Link | None], side: Side) -> list[Targ
 def _put_texts(graph: Graph, traced: Traced, name: str, found: Found, rivals: Sequence[Target]) -> None:
     if rivals:
         listed = ", ".join(graph.nodes[place.node].described for place in rivals)
-        traced.ambiguous[name] = f"several pictures are made from different texts: {listed}"
+        traced.ambiguous[name] = f"several images are made from different texts: {listed}"
         return
     traced.own_values.update(found.notes | _replaced_texts(graph, found.places, name.replace("_", " ")))
     _put(traced, name, found)
@@ -135,7 +135,7 @@ def _trace_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[S
     ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
     if len(first) > 1:
         listed = " and ".join(sampler.node.described for sampler in first)
-        traced.notes.append(f"{listed} each make a picture of their own with the same settings")
+        traced.notes.append(f"{listed} each make an image of their own with the same settings")
     for name, attribute in _SETTINGS.items():
         places = [getattr(sampler, attribute) for sampler in ordered]
         _put_places(traced, name, _alike(graph, [place for place in places if place]), ordered)
@@ -177,7 +177,7 @@ def _strengths(graph: Graph, samplers: Sequence[Sampler]) -> list[Target]:
 def _trace_sizes(graph: Graph, outputs: Sequence[str], first: Sequence[Sampler], traced: Traced) -> None:
     latents = [sampler.latent for sampler in first if sampler.latent]
     sizes = find_sizes(graph, outputs, latents)
-    traced.latent, traced.from_picture, traced.size_step = sizes.latent, sizes.from_picture, sizes.step
+    traced.latent, traced.from_image, traced.size_step = sizes.latent, sizes.from_image, sizes.step
     for name, places in (("width", sizes.width), ("height", sizes.height), ("n", sizes.batch)):
         if places:
             traced.places.setdefault(name, places)

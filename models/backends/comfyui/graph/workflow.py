@@ -24,8 +24,8 @@ from models.backends.comfyui.graph.optional import leave_out
 from models.backends.comfyui.graph.slots import Slots
 from models.backends.comfyui.graph.source import EXPORT, read_source
 from models.backends.errors import BadRequest
+from models.entities import ImageRequest
 from models.parameters import Rule
-from models.request import ImageRequest
 
 
 class NeedsObjectInfo(BadRequest):
@@ -44,7 +44,7 @@ class Workflow:
 
     @classmethod
     def load(cls, text: str | bytes, info: ObjectInfo | None = None) -> Self:
-        """Read API format, `{"prompt": {...}}`, editor format, or a picture made by ComfyUI (bytes, base64, data URI).
+        """Read API format, `{"prompt": {...}}`, editor format, or an image made by ComfyUI (bytes, base64, data URI).
 
         Raises NeedsObjectInfo for editor format without `info`, BadRequest for what is no workflow or cannot be
         converted, with the way to a file that works.
@@ -75,19 +75,19 @@ class Workflow:
 
     @property
     def images(self) -> int:
-        """How many input pictures it takes (`Capabilities.images`)."""
+        """How many input images it takes (`Capabilities.images`)."""
         return len(self.slots.images)
 
     @cached_property
     def min_images(self) -> int:
-        """1 when it cannot do without an input picture (`Capabilities.min_images`).
+        """1 when it cannot do without an input image (`Capabilities.min_images`).
 
-        A workflow that carries a picture of its own on purpose says so in the loader's title: `fixed: logo`.
+        A workflow that carries an image of its own on purpose says so in the loader's title: `fixed: logo`.
         """
         raw = self.graph.raw()
         try:
             leave_out(raw, self.graph, lambda _: False, self.info)
-        except BadRequest:  # said where a request meets it; here every picture counts
+        except BadRequest:  # said where a request meets it; here every image counts
             raw = self.graph.raw()
         return int(any(place.node in raw for place in self.slots.images))
 
@@ -120,9 +120,9 @@ class Workflow:
     ) -> Filled:
         """The graph for one request, on a deep copy, with the seed used and notices.
 
-        `images` and `mask` are the server's names of the uploaded pictures, in the order of `request.images`;
-        `request.n` pictures are made in one run. `seed` is used when the request has none (default: drawn);
-        `filename_prefix` overrides the workflow's (another prefix makes a server save a cached picture again).
+        `images` and `mask` are the server's names of the uploaded images, in the order of `request.images`;
+        `request.n` images are made in one run. `seed` is used when the request has none (default: drawn);
+        `filename_prefix` overrides the workflow's (another prefix makes a server save a cached image again).
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """
         return fill(

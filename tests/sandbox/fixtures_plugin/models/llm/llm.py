@@ -1,4 +1,4 @@
-"""A model that does what its parameter `act` says: the faults a host must survive, beside plain pictures."""
+"""A model that does what its parameter `act` says: the faults a host must survive, beside plain images."""
 
 import base64
 import json

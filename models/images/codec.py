@@ -1,0 +1,175 @@
+"""Decoding and encoding of images, and the thread in which such work runs."""
+
+import io
+from collections.abc import Callable
+from typing import Literal, cast
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from PIL import Image, ImageOps
+
+from models.images.sniff import openable, sniff
+
+type Kind = Literal["png", "jpeg", "webp"]
+
+MAX_PIXELS = 8192 * 8192  # 256 MiB once decoded
+MAX_BYTES = 128 * 1024 * 1024
+DEFAULT_QUALITY = 90
+
+_AT_ONCE = BoundedSemaphore(2)  # more would only hold more memory: the host's container has few cores
+_WEBP_LONGEST_SIDE = 16383
+_BIG = 1_000_000  # pixels from which WebP's thorough settings take long for a tenth of the size
+ORIENTATION = 0x0112
+"""The EXIF tag that says how the camera was held."""
+UPRIGHT = 1
+_OTHER_COLOURS = frozenset({"CMYK", "LAB", "YCbCr"})
+_LARGEST_PROFILE = 64 * 1024  # an ICC profile above this is a printing press's, or hostile
+
+
+class BrokenImageError(ValueError):
+    """The bytes start like an image and cannot be decoded, or would need too much memory; the text says which."""
+
+
+def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run CPU work on an image outside the hub's thread, so that heartbeats and other requests go on meanwhile.
+
+    At most two images are worked on at once in the whole process. What `work` raises is raised here.
+    """
+
+    def outcome() -> tuple[R | None, Exception | None]:
+        # The thread pool would print every exception with its traceback before handing it on.
+        try:
+            return work(*args, **kwargs), None
+        except Exception as error:  # noqa: BLE001 -- nothing is swallowed, it is raised below
+            return None, error
+
+    with _AT_ONCE:
+        made, error = gevent.get_hub().threadpool.apply(outcome)
+    if error is not None:
+        raise error
+    return cast(R, made)
+
+
+def decode(data: bytes) -> Image.Image:
+    """The image, completely decoded (of an animation: its first frame, after all frames were read).
+
+    Raises NotAnImageError for what is no image, BrokenImageError for what is a damaged or an oversized one.
+    """
+    if len(data) > MAX_BYTES:
+        raise BrokenImageError(f"the file has {len(data) / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB taken")
+    header = sniff(data)
+    if header.pixels > MAX_PIXELS:
+        raise BrokenImageError(
+            f"the image has {header.width}×{header.height} pixels, more than the {MAX_PIXELS / 1e6:.0f} megapixels taken"
+        )
+    try:
+        image = Image.open(io.BytesIO(data), formats=openable())
+        image.load()
+        _read_frames(image)
+    except Exception as error:  # decoders raise whatever a damaged file makes them meet
+        raise BrokenImageError(_damage(error)) from error
+    return image
+
+
+def _damage(error: Exception) -> str:
+    if "truncated" in str(error) or isinstance(error, EOFError):
+        return "the file ends in the middle of the image"
+    return f"the file is damaged ({error})"
+
+
+def is_animated(image: Image.Image) -> bool:
+    # The second image of an MPO is a preview, not a frame.
+    return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+
+
+def _read_frames(image: Image.Image) -> None:
+    if not is_animated(image):
+        return
+    frames = MAX_PIXELS // max(1, image.width * image.height)
+    for number in range(1, min(frames, getattr(image, "n_frames", 1))):
+        image.seek(number)
+        image.load()
+    image.seek(0)
+    image.load()
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """The image upright, 8 bits per channel, as RGB or (where anything is transparent) RGBA."""
+    # A decoded image may have 256 MiB: it is copied only where something changes.
+    turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+    upright = ImageOps.exif_transpose(image) if turned else image
+    flat = _eight_bits(upright)
+    if flat is not upright and upright.mode in _OTHER_COLOURS:
+        flat.info.pop("icc_profile", None)  # it spoke of the inks that are gone
+    return flat
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether any pixel of the image is transparent."""
+    if not image.has_transparency_data:
+        return False
+    lowest, _ = (image if image.mode == "RGBA" else image.convert("RGBA")).getchannel("A").getextrema()
+    return isinstance(lowest, int | float) and lowest < 255  # noqa: PLR2004 -- opaque
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _scaled_grey(image).convert("RGB")
+    mode = "RGBA" if has_alpha(image) else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _scaled_grey(image: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit grey at 255, which turns a scan white.
+    _, highest = image.getextrema()
+    wide = isinstance(highest, int | float) and highest > 255  # noqa: PLR2004
+    return image.convert("F").point(lambda value: value * (1 / 257 if wide else 1)).convert("L")
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """A plain image on white paper, without alpha."""
+    if image.mode != "RGBA":
+        return image
+    paper = Image.new("RGB", image.size, "white")
+    paper.paste(image, mask=image.getchannel("A"))
+    paper.info = image.info
+    return paper
+
+
+def encode(image: Image.Image, kind: Kind, quality: int | None = None, *, lossless: bool = False) -> bytes:
+    """A plain image as file bytes. `quality` is 1 to 100 (JPEG, WebP); JPEG has no alpha: white shows instead."""
+    out = io.BytesIO()
+    profile = _profile(image)
+    match kind:
+        case "png":
+            # Level 9 takes ten times as long as 3 for a few per cent.
+            image.save(out, "PNG", compress_level=3, icc_profile=profile or None)
+        case "jpeg":
+            flatten(image).save(out, "JPEG", quality=quality or DEFAULT_QUALITY, icc_profile=profile)
+        case "webp" if lossless:
+            image.save(out, "WEBP", lossless=True, quality=20, method=0, icc_profile=profile)
+        case "webp":
+            method = 0 if image.width * image.height > _BIG else 4
+            image.save(out, "WEBP", quality=quality or DEFAULT_QUALITY, method=method, icc_profile=profile)
+    return out.getvalue()
+
+
+def _profile(image: Image.Image) -> bytes:
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and len(profile) <= _LARGEST_PROFILE else b""
+
+
+def within(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The image shrunk to fit a box, its shape kept; never enlarged."""
+    scale = min(width / image.width, height / image.height)
+    return image if scale >= 1 else scaled(image, scale)
+
+
+def scaled(image: Image.Image, scale: float) -> Image.Image:
+    size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def encodable(image: Image.Image, kind: Kind) -> Image.Image:
+    """The image, shrunk where the file format itself has a longest side."""
+    return within(image, _WEBP_LONGEST_SIDE, _WEBP_LONGEST_SIDE) if kind == "webp" else image

@@ -1,0 +1,246 @@
+"""Images given by the user: refused by name when they are none, made acceptable to a service when they are.
+
+Whatever a camera, a phone or an office program writes goes in; what a service takes comes out. A mask is white where
+the image shall be painted anew.
+"""
+
+import math
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from models.backends.errors import BadRequest
+from models.entities import InputImage
+from models.images.codec import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    ORIENTATION,
+    UPRIGHT,
+    BrokenImageError,
+    Kind,
+    decode,
+    encode,
+    flatten,
+    has_alpha,
+    in_thread,
+    is_animated,
+    plain,
+)
+from models.images.compression import squeezed
+from models.images.sniff import FORMATS, NotAnImageError
+
+_MIDDLE_GREY = 128
+_ADVICE = "Send a PNG, JPEG or WebP file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a service takes. Sides and `multiple_of` are pixels; None means: no limit of this kind.
+
+    `keep_alpha` is for services that understand transparency; elsewhere it becomes white.
+    """
+
+    formats: tuple[Kind, ...] = ("png", "jpeg", "webp")
+    max_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
+    min_side: int | None = None
+    max_side: int | None = None
+    multiple_of: int = 1
+    keep_alpha: bool = False
+
+
+def read_input(data: bytes, filename: str = "") -> InputImage:
+    """The user's file as an image that is known to decode, its MIME type from the bytes.
+
+    Raises BadRequest, naming the file, for everything else: empty, damaged, of another kind, too big once decoded.
+    """
+    return in_thread(_read, data, filename)
+
+
+def fit(image: InputImage, limits: Limits) -> tuple[InputImage, tuple[str, ...]]:
+    """The image as a service takes it, and what the user should know about the change.
+
+    Upright, first frame, 8 bits per channel, in a format, size and number of bytes within `limits`; the file itself
+    where nothing has to change. Raises BadRequest for an image that cannot be brought within them.
+    """
+    return in_thread(_fitted, image, limits)
+
+
+def size_of(image: InputImage) -> tuple[int, int]:
+    """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
+    return in_thread(lambda: _upright_size(_opened(image)))
+
+
+def alpha_mask(image: InputImage) -> InputImage | None:
+    """The mask that an image carries in its own transparency; None where nothing is transparent."""
+    return in_thread(_alpha_mask, image)
+
+
+def mask_of(image: InputImage) -> InputImage:
+    """A file given as mask in the one form: 8-bit grey PNG. Transparency counts before brightness."""
+    return in_thread(lambda: _mask_file(_grey(image), image))
+
+
+def invert(mask: InputImage) -> InputImage:
+    """The mask for services where black is what shall be painted anew."""
+    return in_thread(lambda: _mask_file(ImageOps.invert(_grey(mask)), mask))
+
+
+def hard_edged(mask: InputImage) -> InputImage:
+    """The mask in pure black and white, for services that know nothing in between."""
+    return in_thread(lambda: _mask_file(_grey(mask).point(lambda grey: 255 if grey >= _MIDDLE_GREY else 0), mask))
+
+
+def same_size(mask: InputImage, image: InputImage) -> InputImage:
+    """The mask in the size of the image that it belongs to."""
+    return in_thread(lambda: _mask_file(_grey(mask).resize(_upright_size(_opened(image))), mask))
+
+
+def as_alpha(mask: InputImage) -> InputImage:
+    """The mask for services where transparency is what shall be painted anew: an RGBA PNG."""
+    return in_thread(_as_alpha, mask)
+
+
+def _read(data: bytes, filename: str) -> InputImage:
+    image = _opened(InputImage(data, "", filename))
+    return InputImage(data, FORMATS[image.format or ""], filename)
+
+
+def _opened(image: InputImage) -> Image.Image:
+    try:
+        return decode(image.data)
+    except (NotAnImageError, BrokenImageError) as error:
+        raise BadRequest(f"{_name(image)} cannot be used", str(error), _ADVICE) from None
+
+
+def _fitted(image: InputImage, limits: Limits) -> tuple[InputImage, tuple[str, ...]]:
+    opened = _opened(image)
+    flat, notices = _shown(opened, keep_alpha=limits.keep_alpha)
+    sized = _sized(flat, limits, _name(image))
+    if sized.size != flat.size:
+        notices.append(f"was scaled from {_size(flat)} to {_size(sized)}, as the service takes no other size")
+    own = _kind(opened)
+    untouched = own in limits.formats and sized.size == opened.size and _is_plain(opened, sized)
+    kind = _format_for(sized, own, limits)
+    data = image.data if untouched else encode(sized, kind)
+    if len(data) > limits.max_bytes:
+        data, how = _squeezed(sized, len(data), limits, kind)
+        notices.append(f"was {how}, as the service takes at most {limits.max_bytes / 1e6:.1f} MB")
+    fitted = image if data is image.data else _file(data, image)
+    return fitted, tuple(f"{_name(image)} {notice}" for notice in notices)
+
+
+def _shown(opened: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
+    notices = []
+    if is_animated(opened):
+        notices.append("is an animation; its first frame is used")
+    flat = plain(opened)
+    if flat.mode == "RGBA" and not keep_alpha:
+        notices.append("is transparent in places; white is used there")
+        flat = flatten(flat)
+    return flat, notices
+
+
+def _is_plain(opened: Image.Image, flat: Image.Image) -> bool:
+    return _turn(opened) == UPRIGHT and opened.mode == flat.mode and not is_animated(opened)
+
+
+def _turn(opened: Image.Image) -> int:
+    return int(opened.getexif().get(ORIENTATION, UPRIGHT))
+
+
+def _upright_size(opened: Image.Image) -> tuple[int, int]:
+    on_its_side = _turn(opened) in {5, 6, 7, 8}
+    return (opened.height, opened.width) if on_its_side else opened.size
+
+
+def _kind(opened: Image.Image) -> Kind | None:
+    kinds: dict[str, Kind] = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
+    return kinds.get(opened.format or "")
+
+
+def _format_for(image: Image.Image, own: Kind | None, limits: Limits) -> Kind:
+    """The file's own format where the service takes it, else PNG for drawings and alpha and JPEG for photos."""
+    wishes: tuple[Kind, ...] = (
+        ("png", "webp", "jpeg") if image.mode == "RGBA" or own == "png" else ("jpeg", "webp", "png")
+    )
+    if own is not None and own in limits.formats and not (own == "jpeg" and image.mode == "RGBA"):
+        return own
+    return next(kind for kind in wishes if kind in limits.formats)
+
+
+def _squeezed(image: Image.Image, size: int, limits: Limits, kind: Kind) -> tuple[bytes, str]:
+    wishes: tuple[Kind, ...] = ("webp", "png", "jpeg") if image.mode == "RGBA" else ("jpeg", "webp", "png")
+    lossy = kind if kind != "png" else next(wish for wish in wishes if wish in limits.formats)
+    return squeezed(image, size if kind == "png" else 0, limits.max_bytes, kind, None, lossy=lossy)
+
+
+def _sized(image: Image.Image, limits: Limits, name: str) -> Image.Image:
+    width, height = _legal_size(image.width, image.height, limits)
+    shortest, longest = min(width, height), max(width, height)
+    if shortest < (limits.min_side or 1) or longest > (limits.max_side or longest):
+        raise BadRequest(
+            f"{name} cannot be used",
+            f"its shape of {_size(image)} cannot be brought to sides between {limits.min_side} and {limits.max_side}",
+            "Crop it to a less narrow shape",
+        )
+    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _legal_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
+    scale = min(1.0, math.sqrt(limits.max_pixels / (width * height)))
+    if limits.max_side is not None:
+        scale = min(scale, limits.max_side / max(width, height))
+    if limits.min_side is not None and min(width, height) * scale < limits.min_side:
+        scale = limits.min_side / min(width, height)
+    return _snapped(width * scale, limits), _snapped(height * scale, limits)
+
+
+def _snapped(side: float, limits: Limits) -> int:
+    # Rounding down keeps the upper limits; a lower limit is met by rounding up instead.
+    step = limits.multiple_of
+    down = max(step, int(side + 1e-6) // step * step)
+    return down if down >= (limits.min_side or 1) else -(-(limits.min_side or 1) // step) * step
+
+
+def _alpha_mask(image: InputImage) -> InputImage | None:
+    opened = _opened(image)
+    return _mask_file(_transparency(opened), image) if has_alpha(opened) else None
+
+
+def _transparency(opened: Image.Image) -> Image.Image:
+    return ImageOps.invert(plain(opened).getchannel("A"))
+
+
+def _grey(mask: InputImage) -> Image.Image:
+    opened = _opened(mask)
+    return _transparency(opened) if has_alpha(opened) else plain(opened).convert("L")
+
+
+def _as_alpha(mask: InputImage) -> InputImage:
+    grey = _grey(mask)
+    paper = Image.new("RGBA", grey.size)
+    paper.putalpha(ImageOps.invert(grey))
+    return _mask_file(paper, mask)
+
+
+def _mask_file(mask: Image.Image, source: InputImage) -> InputImage:
+    return InputImage(encode(mask, "png"), "image/png", _renamed(source.filename, "png"))
+
+
+def _file(data: bytes, source: InputImage) -> InputImage:
+    mime_type = _read(data, source.filename).mime_type
+    return InputImage(data, mime_type, _renamed(source.filename, mime_type.removeprefix("image/")))
+
+
+def _renamed(filename: str, kind: str) -> str:
+    stem, dot, _ = filename.rpartition(".")
+    return f"{stem if dot else filename}.{kind}" if filename else ""
+
+
+def _name(image: InputImage) -> str:
+    return image.filename[:100] or "The input image"
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width}×{image.height}"

@@ -1,0 +1,398 @@
+"""From a result to what the host gets: checked images in the asked format, within the host's line limit.
+
+Everything the host receives in one message is one line of JSON. The daemon kills the plugin's process, with
+everybody's requests in it, on a line over 5,242,880 bytes; so a line is budgeted before it is built.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dify_plugin.entities.model.message import ImagePromptMessageContent, TextPromptMessageContent
+from pydantic import JsonValue
+
+from models.backends.errors import BadRequest, ServerUnavailable, shorten
+from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
+from models.images.codec import BrokenImageError, in_thread
+from models.images.conversion import Finished, finish
+from models.images.sniff import NotAnImageError, sniff
+from models.output.usage import price_of
+
+MAX_LINE = 5_000_000
+"""Bytes of one line to the host, everything included."""
+
+_ENVELOPE = 40_000  # the host's envelope, model names, usage, and the notices that are not known before the squeezing
+_SMALLEST_SHARE = 4_000  # bytes of base64 into which any image can be brought
+_LONGEST_URL = 8_000
+_LONGEST_TEXT = 20_000
+_MOST_NOTICES = 20
+_EXACT = 2**53  # JSON numbers are float64 on the host's side
+
+type Content = TextPromptMessageContent | ImagePromptMessageContent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryOptions:
+    """What the caller wants of the answer's form, whichever backend made it.
+
+    `properties` are the names that the node's structured output asks for; None without structured output. `texts` are
+    those of them that the node's schema wants as text, which is what Dify's editor makes of a new property.
+    """
+
+    output_format: str | None = None
+    output_quality: int | None = None
+    details: bool = False
+    properties: tuple[str, ...] | None = None
+    texts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, request: ImageRequest, json_schema: Mapping[str, object] | None = None) -> "DeliveryOptions":
+        """Raises BadRequest for a schema that no image can fulfil: better before the image is paid for than after."""
+        _check_required(json_schema or {})
+        return cls(
+            output_format=request.output_format,
+            output_quality=request.output_quality,
+            details=request.details,
+            properties=_property_names(json_schema),
+            texts=_text_names(json_schema or {}),
+        )
+
+    def to_state(self) -> dict[str, JsonValue]:
+        """The options as plain JSON, for another process to go on with."""
+        return {
+            "output_format": self.output_format,
+            "output_quality": self.output_quality,
+            "details": self.details,
+            "properties": None if self.properties is None else list(self.properties),
+            "texts": list(self.texts),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, JsonValue]) -> "DeliveryOptions":
+        """The inverse of `to_state`, also after the host's float64 round trip."""
+        quality, names, texts = (state.get(name) for name in ("output_quality", "properties", "texts"))
+        asked = state.get("output_format")
+        return cls(
+            output_format=asked if isinstance(asked, str) else None,
+            output_quality=int(quality) if isinstance(quality, int | float) else None,
+            details=state.get("details") is True,
+            properties=tuple(str(name) for name in names) if isinstance(names, list) else None,
+            texts=tuple(str(name) for name in texts) if isinstance(texts, list) else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One message to the host: its contents in order, and the values that the node's schema asked for."""
+
+    contents: tuple[Content, ...]
+    structured_output: dict[str, JsonValue] | None = None
+
+
+def deliver_whole(
+    result: ImageResult, options: DeliveryOptions, *, duration: float, price_per_image: Price | None = None
+) -> Delivered:
+    """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image is sound."""
+    return _of_the_sound(result, lambda sound: _whole(sound, options, duration, price_of(result, price_per_image)))
+
+
+def deliver_each(
+    result: ImageResult, options: DeliveryOptions, *, duration: float, price_per_image: Price | None = None
+) -> list[Delivered]:
+    """One message per image, the details in the first; for callers that read a stream and know no structured output.
+
+    A list, not a generator: an error while the host reads a generator would reach the user as raw text.
+    Raises ServerUnavailable when no image is sound.
+    """
+    single = replace(options, properties=None)
+    return _of_the_sound(result, lambda sound: _each(sound, single, duration, price_of(result, price_per_image)))
+
+
+class _BrokenImageError(Exception):
+    """The image with this number cannot be decoded; `said` is why."""
+
+    def __init__(self, number: int, said: str) -> None:
+        super().__init__(said)
+        self.number = number
+        self.said = said
+
+
+def _of_the_sound[D](result: ImageResult, deliver: Callable[[ImageResult], D]) -> D:
+    """A broken image costs only itself: the others are made and paid for, and go out with a notice about it."""
+    left = dict(enumerate(result.images, start=1))
+    notices = list(result.notices)
+    while True:
+        try:
+            return deliver(replace(result, images=tuple(left.values()), notices=tuple(notices)))
+        except _BrokenImageError as broken:
+            number = list(left)[broken.number]
+            name = f"Image {number}" if len(result.images) > 1 else "The image"
+            if len(left) == 1:
+                raise _nothing_sound(name, result.model, broken.said) from None
+            del left[number]
+            notices.append(f"{name} was left out: {broken.said}.")
+
+
+def _nothing_sound(name: str, model: str, said: str) -> ServerUnavailable:
+    return ServerUnavailable(f"{name} of {model} cannot be used", said, "Try again; nothing is wrong with the request")
+
+
+def _whole(result: ImageResult, options: DeliveryOptions, duration: float, price: Price | None) -> Delivered:
+    answer = _Answer(result, options, duration, price)
+    pictures = _fitted(result, options, answer.overhead(result.images), answer.copies)
+    return answer.with_notices_of(pictures).message(pictures)
+
+
+def _each(result: ImageResult, options: DeliveryOptions, duration: float, price: Price | None) -> list[Delivered]:
+    answer = _Answer(result, options, duration, price)
+    overhead = answer.overhead(result.images)
+    pictures = [
+        _fitted(result, options, overhead, answer.copies, only=number)[0] for number in range(len(result.images))
+    ]
+    answer = answer.with_notices_of(pictures)
+    first = Delivered((*answer.text(pictures), _content(pictures[0])))
+    return [first, *(Delivered((_content(picture),)) for picture in pictures[1:])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """An image as it goes out."""
+
+    source: GeneratedImage
+    base64: str
+    mime_type: str
+    width: int
+    height: int
+    notices: tuple[str, ...] = ()
+
+    @property
+    def public_url(self) -> str | None:
+        return public_url(self.source)
+
+    @property
+    def image_url(self) -> str:
+        return self.public_url or f"data:{self.mime_type};base64,{self.base64}"
+
+    @property
+    def facts(self) -> dict[str, JsonValue]:
+        facts: dict[str, JsonValue] = {"width": self.width, "height": self.height}
+        return facts if self.source.seed is None else {"seed": seed_value(self.source.seed), **facts}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Everything about a result that is not the images' bytes."""
+
+    result: ImageResult
+    options: DeliveryOptions
+    duration: float
+    price: Price | None
+    extra_notices: tuple[str, ...] = ()
+
+    def with_notices_of(self, pictures: Iterable[_Picture]) -> "_Answer":
+        return replace(self, extra_notices=tuple(notice for picture in pictures for notice in picture.notices))
+
+    @property
+    def notices(self) -> list[JsonValue]:
+        every = tuple(
+            dict.fromkeys(shorten(notice[:_LONGEST_TEXT]) for notice in (*self.result.notices, *self.extra_notices))
+        )
+        if len(every) <= _MOST_NOTICES:
+            return list(every)
+        return [*every[:_MOST_NOTICES], f"… and {len(every) - _MOST_NOTICES} more notices"]
+
+    def message(self, pictures: Sequence[_Picture]) -> Delivered:
+        contents = (*self.text(pictures), *(_content(picture) for picture in pictures))
+        return Delivered(contents, self.structured(pictures))
+
+    def text(self, pictures: Sequence[_Picture]) -> tuple[Content, ...]:
+        """The line of details. It ends with a newline: the host puts the image's Markdown right behind it."""
+        if not self.options.details:
+            return ()
+        line = json.dumps(self._details(pictures), ensure_ascii=False)
+        return (TextPromptMessageContent(data=f"{line}\n"),)
+
+    def _details(self, pictures: Sequence[_Picture]) -> dict[str, JsonValue]:
+        first = pictures[0]
+        details: dict[str, JsonValue] = {
+            "model": self.result.model,
+            "backend": self.result.backend,
+            **first.facts,
+            "duration_seconds": round(self.duration, 2),
+            "notices": self.notices,
+        }
+        if first.public_url:
+            details["image_url"] = first.public_url
+        if len(pictures) > 1:
+            details["images"] = [
+                {**picture.facts, **({"image_url": picture.public_url} if picture.public_url else {})}
+                for picture in pictures
+            ]
+        return details
+
+    def structured(self, pictures: Sequence[_Picture]) -> dict[str, JsonValue] | None:
+        """The asked properties of which something is known; the host checks them against the node's own schema."""
+        asked = self.options.properties
+        if asked is None:
+            return None
+        known = self._properties(pictures, with_images="images" in asked)
+        texts = self.options.texts
+        return {name: _as_text(known[name]) if name in texts else known[name] for name in asked if name in known}
+
+    def _properties(self, pictures: Sequence[_Picture], *, with_images: bool) -> dict[str, JsonValue]:
+        first, result = pictures[0], self.result
+        known: dict[str, JsonValue] = {
+            **first.facts,
+            "image_url": first.image_url,
+            "mime_type": first.mime_type,
+            "model": result.model,
+            "backend": result.backend,
+            "prompt": _cut(result.prompt),
+            "notices": self.notices,
+            "duration_seconds": round(self.duration, 2),
+        }
+        if with_images:
+            known["images"] = [
+                {"image_url": picture.image_url, "mime_type": picture.mime_type, **picture.facts}
+                for picture in pictures
+            ]
+        if first.source.revised_prompt is not None:
+            known["revised_prompt"] = _cut(first.source.revised_prompt)
+        if self.price is not None:
+            known |= {"cost": float(self.price.amount), "currency": self.price.currency}
+        return known
+
+    def overhead(self, images: Sequence[GeneratedImage]) -> int:
+        """Bytes of the line without the images' base64, rounded up."""
+        blank = [_Picture(image, "", "image/jpeg", 99999, 99999) for image in images]
+        message = self.message(blank)
+        contents = sum(len(content.model_dump_json().encode()) + 1 for content in message.contents)
+        return _ENVELOPE + contents + _json_length(message.structured_output)
+
+    def copies(self, number: int) -> int:
+        """How often the base64 of an image stands in the line: as content, and as data URI where one was asked for."""
+        asked = self.options.properties or ()
+        if public_url(self.result.images[number]):
+            return 1
+        return 1 + ("images" in asked) + (number == 0 and "image_url" in asked)
+
+
+def _fitted(
+    result: ImageResult, options: DeliveryOptions, overhead: int, copies: Callable[[int], int], only: int | None = None
+) -> list[_Picture]:
+    """The images of one line (or the one with the number `only`), ready to send.
+
+    Small ones come first and keep their bytes; what they leave of their equal share goes to the bigger ones.
+    """
+    wanted = range(len(result.images)) if only is None else [only]
+    room = MAX_LINE - overhead
+    done: dict[int, _Picture] = {}
+    by_size = sorted(wanted, key=lambda number: len(result.images[number].data) * copies(number))
+    for place, number in enumerate(by_size):
+        share = room // (len(by_size) - place) // copies(number)
+        if share < _SMALLEST_SHARE:
+            raise _too_many(result)
+        picture = _picture(result, number, options, max_bytes=share // 4 * 3)
+        room -= len(picture.base64) * copies(number)
+        done[number] = picture
+    return [done[number] for number in wanted]
+
+
+def _picture(result: ImageResult, number: int, options: DeliveryOptions, *, max_bytes: int) -> _Picture:
+    source = result.images[number]
+    name = f"Image {number + 1}" if len(result.images) > 1 else "The image"
+    try:
+        done: Finished = in_thread(finish, source.data, options.output_format, options.output_quality, max_bytes)
+    except (NotAnImageError, BrokenImageError) as error:
+        raise _BrokenImageError(number, str(error)) from None
+    header = sniff(done.data)
+    return _Picture(
+        source,
+        base64.b64encode(done.data).decode(),
+        header.mime_type,
+        header.width,
+        header.height,
+        tuple(f"{name} {what}" for what in done.changes),
+    )
+
+
+def _content(picture: _Picture) -> ImagePromptMessageContent:
+    return ImagePromptMessageContent(
+        format=picture.mime_type.removeprefix("image/"), base64_data=picture.base64, mime_type=picture.mime_type
+    )
+
+
+def public_url(image: GeneratedImage) -> str | None:
+    """The service's own URL of an image, if it is one that can be handed on."""
+    url = image.url or ""
+    return url if url.startswith(("https://", "http://")) and len(url) <= _LONGEST_URL else None
+
+
+def seed_value(seed: int) -> int | str:
+    """A seed as JSON: text where a number would lose digits on the way."""
+    return seed if abs(seed) <= _EXACT else str(seed)
+
+
+PROPERTIES = (
+    "image_url",
+    "images",
+    "seed",
+    "width",
+    "height",
+    "mime_type",
+    "model",
+    "backend",
+    "prompt",
+    "revised_prompt",
+    "notices",
+    "cost",
+    "currency",
+    "duration_seconds",
+)
+"""What a node's structured output may ask for."""
+
+
+def _check_required(json_schema: Mapping[str, object]) -> None:
+    required = json_schema.get("required")
+    unknown = [str(name) for name in required if name not in PROPERTIES] if isinstance(required, list) else []
+    if unknown:
+        raise BadRequest(
+            f"The node's structured output requires {', '.join(unknown)[:200]}, which no image has",
+            next_step=f"Name only properties of {', '.join(PROPERTIES)}",
+        )
+
+
+def _text_names(json_schema: Mapping[str, object]) -> tuple[str, ...]:
+    properties = json_schema.get("properties")
+    listed = properties.items() if isinstance(properties, Mapping) else ()
+    return tuple(str(name) for name, rule in listed if isinstance(rule, Mapping) and rule.get("type") == "string")
+
+
+def _as_text(value: JsonValue) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _property_names(json_schema: Mapping[str, object] | None) -> tuple[str, ...] | None:
+    if json_schema is None:
+        return None
+    properties = json_schema.get("properties")
+    return tuple(str(name) for name in properties) if isinstance(properties, Mapping) else ()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+
+
+def _json_length(value: JsonValue) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _too_many(result: ImageResult) -> ServerUnavailable:
+    return ServerUnavailable(
+        f"{result.model} sent {len(result.images)} images",
+        f"one answer to Dify holds at most {MAX_LINE // 1_000_000} MB",
+        "Ask for fewer images (`n`)",
+    )

@@ -1,0 +1,81 @@
+"""What a conversation asks for: the prompt and the images, out of the host's messages."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dify_plugin.entities.model.message import (
+    ImagePromptMessageContent,
+    PromptMessage,
+    PromptMessageRole,
+    TextPromptMessageContent,
+)
+
+# No part can run over the start of the next image: a text of nothing but starts is still read in one go.
+_MARKDOWN_IMAGE = re.compile(r"!\[[^\[\]]*\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
+_DIRECTING = (PromptMessageRole.SYSTEM, PromptMessageRole.DEVELOPER)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image as the host sent it: base64 text or an address, and a file name that is only a hint."""
+
+    base64_data: str
+    url: str
+    filename: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The current turn. `earlier` is the latest image that a user showed in an earlier turn."""
+
+    prompt: str
+    images: tuple[ImagePart, ...] = ()
+    earlier: ImagePart | None = None
+
+
+def read_conversation(messages: Sequence[PromptMessage]) -> Conversation:
+    """The prompt (art direction of the system text, then the user's words) and the images of the current turn.
+
+    The current turn is every user message after the last assistant message. Markdown images are links that an
+    earlier answer left in the text; they never belong to a prompt.
+    """
+    current, earlier = _turns(messages)
+    direction = _joined(message for message in messages if message.role in _DIRECTING)
+    wish = _joined(current)
+    before = _images(earlier)
+    return Conversation(
+        prompt="\n".join(text for text in (direction, wish) if text),
+        images=tuple(_images(current)),
+        earlier=before[-1] if before else None,
+    )
+
+
+def _turns(messages: Sequence[PromptMessage]) -> tuple[list[PromptMessage], list[PromptMessage]]:
+    start = 0
+    for index, message in enumerate(messages):
+        if message.role is PromptMessageRole.ASSISTANT:
+            start = index + 1
+    users = [(index, message) for index, message in enumerate(messages) if message.role is PromptMessageRole.USER]
+    return [m for index, m in users if index >= start], [m for index, m in users if index < start]
+
+
+def _joined(messages: Iterable[PromptMessage]) -> str:
+    texts = (_MARKDOWN_IMAGE.sub("", _text(message)).strip() for message in messages)
+    return "\n".join(text for text in texts if text)
+
+
+def _text(message: PromptMessage) -> str:
+    if isinstance(message.content, list):
+        return "\n".join(part.data for part in message.content if isinstance(part, TextPromptMessageContent))
+    return message.content or ""
+
+
+def _images(messages: Iterable[PromptMessage]) -> list[ImagePart]:
+    return [
+        ImagePart(part.base64_data, part.url, part.filename)
+        for message in messages
+        if isinstance(message.content, list)
+        for part in message.content
+        if isinstance(part, ImagePromptMessageContent)
+    ]

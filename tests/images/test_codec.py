@@ -1,0 +1,113 @@
+"""Decoding, encoding and the thread in which they run."""
+
+import io
+import threading
+import time
+
+import gevent
+import pytest
+from PIL import Image
+
+from models.images.codec import BrokenImageError, decode, encode, has_alpha, in_thread, plain
+from tests.fakes import noise, picture
+
+
+def saved(image: Image.Image, kind: str, **save: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **save)
+    return out.getvalue()
+
+
+def test_work_runs_in_another_thread_and_returns() -> None:
+    assert in_thread(threading.get_native_id) != threading.get_native_id()
+    assert in_thread(max, 3, 5) == 5
+
+
+def test_an_error_of_the_work_arrives_without_noise(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        in_thread(lambda: 1 / 0)
+    assert capfd.readouterr().err == ""
+
+
+def test_at_most_two_images_are_worked_on_at_once() -> None:
+    lock, running, most = threading.Lock(), 0, 0
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+
+    gevent.joinall([gevent.spawn(in_thread, work) for _ in range(8)], raise_error=True)
+    assert most == 2
+
+
+def test_other_greenlets_run_while_an_image_is_encoded() -> None:
+    """Heartbeats must go on; a big image takes a second."""
+    image = decode(noise(900, 900))
+    beats = 0
+
+    def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            gevent.sleep(0.001)
+
+    heart = gevent.spawn(beat)
+    in_thread(encode, image, "webp", 90)
+    heart.kill()
+    assert beats > 5
+
+
+def test_a_damaged_frame_of_an_animation_is_found() -> None:
+    frames = [Image.effect_noise((60, 60), 90) for _ in range(3)]
+    whole = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    decode(whole)
+    with pytest.raises(BrokenImageError):
+        decode(whole[: len(whole) * 2 // 3])
+
+
+def test_a_sound_image_is_plain_already_and_not_copied() -> None:
+    image = decode(picture())
+    assert plain(image) is image
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"), [("RGBA", (1, 2, 3, 255), "RGB"), ("RGBA", (1, 2, 3, 9), "RGBA")]
+)
+def test_alpha_counts_only_where_something_is_transparent(mode: str, colour: object, expected: str) -> None:
+    image = decode(picture(mode=mode, colour=colour))
+    assert plain(image).mode == expected
+    assert has_alpha(image) == (expected == "RGBA")
+
+
+def test_a_colour_profile_goes_with_the_image_and_an_inks_profile_does_not() -> None:
+    profile = b"profile" * 20
+    kept = encode(plain(decode(picture(icc_profile=profile))), "jpeg")
+    assert decode(kept).info["icc_profile"] == profile
+    inks = picture(kind="TIFF", mode="CMYK", colour=(0, 0, 0, 0), icc_profile=profile)
+    assert not decode(encode(plain(decode(inks)), "jpeg")).info.get("icc_profile")
+
+
+def test_a_huge_colour_profile_is_left_behind() -> None:
+    image = plain(decode(picture(icc_profile=bytes(200_000))))
+    assert all(len(encode(image, kind)) < 10_000 for kind in ("png", "jpeg", "webp"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_way_of_holding_a_camera_ends_upright(orientation: int) -> None:
+    """The corner that a viewer shows at the top left stays there."""
+    upright = Image.new("RGB", (40, 20))
+    upright.paste("red", (0, 0, 10, 10))
+    stored = upright
+    for step in {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}.get(orientation, []):
+        stored = upright.transpose(Image.Transpose(step))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = plain(decode(saved(stored, "PNG", exif=exif)))
+    assert turned.size == (40, 20)
+    assert turned.getpixel((3, 3)) == (255, 0, 0)
+    assert turned.getpixel((36, 16)) == (0, 0, 0)

@@ -1,0 +1,270 @@
+"""Images from users: broken ones are refused by name, all others arrive as the service takes them."""
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from models.backends.errors import BadRequest
+from models.entities import InputImage
+from models.images.inputs import (
+    Limits,
+    alpha_mask,
+    as_alpha,
+    fit,
+    invert,
+    mask_of,
+    read_input,
+    same_size,
+    size_of,
+)
+from tests.fakes import noise, picture
+
+ANY = Limits()
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "images"
+
+
+def opened(image: InputImage) -> Image.Image:
+    read = Image.open(io.BytesIO(image.data))
+    read.load()
+    assert Image.MIME[read.format or ""] == image.mime_type
+    return read
+
+
+def saved(image: Image.Image, kind: str, **save: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **save)
+    return out.getvalue()
+
+
+def bomb() -> bytes:
+    return saved(Image.new("1", (20_000, 20_000)), "PNG")
+
+
+BROKEN = {
+    "empty.png": (b"", "the file is empty"),
+    "cut.png": (noise(64, 64)[:-300], "ends in the middle of the image"),
+    "cut.jpg": (noise(64, 64, kind="JPEG")[:-300], "ends in the middle of the image"),
+    "start.png": (picture()[:20], "the file breaks off or is damaged before the image begins"),
+    "damaged.png": (noise(64, 64)[:2000] + b"\0" * 500 + noise(64, 64)[2500:], "the file is damaged"),
+    "page.jpg": (b"<!DOCTYPE html><html></html>", "the file is an HTML page"),
+    "drawing.png": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing"),
+    "paper.png": (b"%PDF-1.7\n%...", "the file is a PDF"),
+    "answer.png": (b'{"error": "not found"}', "the file is JSON text"),
+    "film.jpg": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "the file is a video"),
+    "report.png": (b"PK\x03\x04\x14\0\x06\0", "ZIP archive or an Office document"),
+    "notes.png": (b"Dear all,", "the file is not an image in a known format"),
+    "bomb.png": (bomb(), "20000×20000 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_refused_by_name(name: str) -> None:
+    data, said = BROKEN[name]
+    with pytest.raises(BadRequest, match=said) as caught:
+        read_input(data, name)
+    assert str(caught.value).startswith(f"{name} cannot be used: ")
+    assert str(caught.value).endswith("Send a PNG, JPEG or WebP file.")
+
+
+def test_every_broken_file_has_a_sentence_of_its_own() -> None:
+    sentences = set()
+    for name, (data, _) in BROKEN.items():
+        with pytest.raises(BadRequest) as caught:
+            read_input(data, name)
+        sentences.add(caught.value.said)
+    assert len(sentences) >= 10
+
+
+def test_a_file_that_is_too_large_is_not_even_opened() -> None:
+    with pytest.raises(BadRequest, match="the file has 200 MB"):
+        read_input(b"\x89PNG" + bytes(200_000_000), "big.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
+def test_the_type_comes_from_the_bytes(kind: str) -> None:
+    assert read_input(picture(kind=kind), "liar.xyz").mime_type == f"image/{kind.lower()}"
+
+
+def test_a_heic_photo_is_read() -> None:
+    """64×48 as the phone stored it, to be turned; the bar at the stored top is then on the right."""
+    photo = read_input((FIXTURES / "phone.heic").read_bytes(), "IMG_0002.HEIC")
+    assert photo.mime_type == "image/heic"
+    fitted, notices = fit(photo, ANY)
+    ready = opened(fitted)
+    assert (fitted.mime_type, fitted.filename, notices) == ("image/jpeg", "IMG_0002.jpeg", ())
+    assert ready.size == size_of(photo) == (48, 64)
+    right = ready.getpixel((45, 30))
+    assert isinstance(right, tuple)
+    assert right[2] > 150 > right[0]
+
+
+def test_a_cut_heic_photo_is_refused() -> None:
+    with pytest.raises(BadRequest, match="the file"):
+        read_input((FIXTURES / "phone.heic").read_bytes()[:-100], "cut.heic")
+
+
+def test_an_acceptable_file_keeps_its_bytes() -> None:
+    for kind in ("PNG", "JPEG", "WEBP"):
+        image = read_input(picture(kind=kind), "a.png")
+        assert fit(image, ANY) == (image, ())
+
+
+def test_a_phone_photo_is_turned_upright_and_fits() -> None:
+    """12 megapixels, lying on its side with an EXIF note: nothing for the user to do."""
+    photo = Image.radial_gradient("L").resize((4032, 3024)).convert("RGB")
+    photo.paste("red", (0, 0, 4032, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = read_input(saved(photo, "JPEG", exif=exif), "IMG_0001.jpg")
+    assert size_of(image) == (3024, 4032)
+    fitted, notices = fit(image, Limits(max_pixels=9_437_184, max_bytes=2_000_000))
+    ready = opened(fitted)
+    assert ready.width < ready.height
+    assert ready.width * ready.height <= 9_437_184
+    assert len(fitted.data) <= 2_000_000
+    right = ready.getpixel((ready.width - 5, ready.height // 2))
+    assert isinstance(right, tuple)
+    assert right[0] > 200
+    assert right[1] < 50
+    assert notices == ("IMG_0001.jpg was scaled from 3024×4032 to 2660×3547, as the service takes no other size",)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "I;16", "I", "F", "RGBA", "YCbCr"])
+def test_every_colour_mode_becomes_plain(mode: str) -> None:
+    kind = "TIFF" if mode in {"CMYK", "F", "YCbCr", "I"} else "PNG"
+    source = Image.linear_gradient("L").convert(mode) if mode != "I;16" else Image.new("I;16", (256, 256), 30_000)
+    fitted, _ = fit(read_input(saved(source, kind), "a"), ANY)
+    assert opened(fitted).mode == "RGB"
+
+
+def test_sixteen_bits_keep_their_brightness() -> None:
+    source = Image.new("I;16", (10, 10), 128 * 257)
+    fitted, _ = fit(read_input(saved(source, "PNG")), ANY)
+    assert opened(fitted).getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "AVIF"])
+def test_a_format_that_the_service_does_not_know_is_converted(kind: str) -> None:
+    fitted, notices = fit(read_input(picture(kind=kind), "a.bin"), Limits(formats=("jpeg", "png")))
+    assert (fitted.mime_type, fitted.filename) == ("image/jpeg", "a.jpeg")
+    assert notices == ()
+
+
+def test_only_the_services_formats_are_used() -> None:
+    for kind in ("png", "jpeg", "webp"):
+        fitted, _ = fit(read_input(picture(kind="GIF")), Limits(formats=(kind,)))
+        assert fitted.mime_type == f"image/{kind}"
+
+
+def test_an_animation_gives_its_first_frame_and_says_so() -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    fitted, notices = fit(read_input(data, "dance.gif"), Limits(formats=("png",)))
+    assert opened(fitted).getpixel((0, 0)) == (255, 0, 0)
+    assert notices == ("dance.gif is an animation; its first frame is used",)
+
+
+def test_transparency_becomes_white_unless_it_is_kept() -> None:
+    data = picture(mode="RGBA", colour=(255, 0, 0, 0))
+    fitted, notices = fit(read_input(data, "a.png"), ANY)
+    assert opened(fitted).getpixel((0, 0)) == (255, 255, 255)
+    assert notices == ("a.png is transparent in places; white is used there",)
+    kept, silence = fit(read_input(data, "a.png"), Limits(keep_alpha=True))
+    assert (kept.data, silence) == (data, ())
+
+
+def test_kept_alpha_survives_shrinking_and_every_byte_limit() -> None:
+    source = Image.open(io.BytesIO(noise(300, 300))).convert("RGBA")
+    source.putalpha(Image.linear_gradient("L").resize((300, 300)))
+    for formats in (("png",), ("png", "webp"), ("jpeg", "png")):
+        limits = Limits(keep_alpha=True, max_bytes=20_000, formats=formats)
+        fitted, notices = fit(read_input(saved(source, "PNG"), "a.png"), limits)
+        assert len(fitted.data) <= 20_000
+        assert opened(fitted).mode == "RGBA"
+        assert len(notices) == 1
+
+
+def test_bytes_are_saved_before_pixels() -> None:
+    fitted, notices = fit(read_input(noise(400, 400), "a.png"), Limits(max_bytes=110_000))
+    assert opened(fitted).size == (400, 400)
+    assert notices == ("a.png was saved as JPEG with quality 80, as the service takes at most 0.1 MB",)
+
+
+@pytest.mark.parametrize(
+    ("size", "limits", "expected"),
+    [
+        ((100, 50), Limits(min_side=384), (768, 384)),
+        ((4000, 2000), Limits(max_side=3072), (3072, 1536)),
+        ((1000, 1000), Limits(max_pixels=250_000), (500, 500)),
+        ((1003, 517), Limits(multiple_of=64), (960, 512)),
+        ((20, 20), Limits(multiple_of=64), (64, 64)),
+        ((100, 100), Limits(min_side=100, multiple_of=64), (128, 128)),
+        ((640, 480), Limits(min_side=64, max_side=2048, multiple_of=16), (640, 480)),
+    ],
+)
+def test_sizes_are_brought_within_the_limits(size: tuple[int, int], limits: Limits, expected: tuple[int, int]) -> None:
+    fitted, notices = fit(read_input(picture(*size), "a.png"), limits)
+    assert opened(fitted).size == expected
+    assert len(notices) == (size != expected)
+
+
+def test_a_shape_that_no_scaling_can_mend_is_refused() -> None:
+    with pytest.raises(BadRequest, match="4000×20"):
+        fit(read_input(picture(4000, 20), "strip.png"), Limits(min_side=384, max_side=3072))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.integers(50, 90_000),
+    st.sampled_from([1, 8, 64]),
+    st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]),
+)
+def test_pixels_and_steps_always_hold(width: int, height: int, max_pixels: int, step: int, kind: str) -> None:
+    fitted, _ = fit(
+        read_input(picture(width, height, kind=kind)), Limits(max_pixels=max_pixels, multiple_of=step, max_bytes=50_000)
+    )
+    ready = opened(fitted)
+    assert ready.width % step == ready.height % step == 0
+    assert ready.width * ready.height <= max(max_pixels, step * max(step, ready.width, ready.height))
+    assert len(fitted.data) <= 50_000
+
+
+def half_transparent() -> InputImage:
+    source = Image.new("RGBA", (4, 2), (9, 9, 9, 255))
+    source.paste((9, 9, 9, 0), (0, 0, 2, 2))
+    return read_input(saved(source, "PNG"), "a.png")
+
+
+def values(mask: InputImage) -> list[object]:
+    image = opened(mask)
+    return [image.getpixel((x, 0)) for x in range(image.width)]
+
+
+def test_transparency_is_a_mask_of_its_own() -> None:
+    mask = alpha_mask(half_transparent())
+    assert mask is not None
+    assert opened(mask).mode == "L"
+    assert values(mask) == [255, 255, 0, 0]
+    assert alpha_mask(read_input(picture())) is None
+    assert alpha_mask(read_input(picture(mode="RGBA", colour=(1, 2, 3, 255)))) is None
+
+
+def test_masks_change_their_language() -> None:
+    mask = mask_of(half_transparent())
+    assert values(invert(mask)) == [0, 0, 255, 255]
+    assert [value[3] for value in values(as_alpha(mask)) if isinstance(value, tuple)] == [0, 0, 255, 255]
+    assert values(mask_of(as_alpha(mask))) == values(mask)
+    assert mask.filename == "a.png"
+
+
+def test_a_mask_takes_the_size_of_its_image() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = read_input(picture(40, 30, kind="JPEG", exif=exif))
+    assert opened(same_size(mask_of(half_transparent()), photo)).size == (30, 40)

@@ -1,0 +1,51 @@
+"""What a file is, from its first bytes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.images.sniff import Header, NotAnImageError, describe, sniff
+from tests.fakes import picture
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_type_and_size_come_from_the_bytes(kind: str) -> None:
+    assert sniff(picture(kind=kind)) == Header(f"image/{kind.lower()}", 64, 48)
+
+
+@pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "PCX"])
+def test_decoders_that_nobody_needs_stay_closed(kind: str) -> None:
+    with pytest.raises(NotAnImageError):
+        sniff(picture(kind=kind))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE HTML>", "the file is an HTML page, not an image"),
+        (b"<svg/>", "the file is an SVG drawing; export it as PNG first"),
+        (b"8BPS\0\1", "the file is a Photoshop document; export it as PNG first"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "the file is a PostScript drawing; export it as PNG first"),
+        (b"\x1a\x45\xdf\xa3webm", "the file is a video, not an image"),
+        (b"GIF89a", "the file breaks off or is damaged before the image begins"),
+    ],
+)
+def test_what_is_no_image_is_called_by_its_name(data: bytes, words: str) -> None:
+    with pytest.raises(NotAnImageError, match=words):
+        sniff(data)
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=80).map(lambda tail: b"\x89PNG\r\n\x1a\n" + tail))
+def test_any_bytes_are_read_or_described(data: bytes) -> None:
+    if (header := _sniffed(data)) is not None:
+        assert header.mime_type.startswith("image/")
+    else:
+        assert describe(data).startswith("the file ")
+
+
+def _sniffed(data: bytes) -> Header | None:
+    try:
+        return sniff(data)
+    except NotAnImageError:
+        return None

@@ -1,0 +1,445 @@
+"""What the host gets: the images as they are when they fit, and never a line that is too long."""
+
+import base64
+import io
+import json
+import os
+from decimal import Decimal
+from unittest.mock import patch
+
+import pytest
+from dify_plugin.core.entities.message import SessionMessage
+from dify_plugin.core.server.__base.writer_entities import Event, StreamOutputMessage
+from dify_plugin.entities.model.llm import LLMResultWithStructuredOutput
+from dify_plugin.entities.model.message import (
+    AssistantPromptMessage,
+    ImagePromptMessageContent,
+    TextPromptMessageContent,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydantic import JsonValue
+
+from models.backends.errors import ServerUnavailable
+from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
+from models.output import delivery
+from models.output.delivery import MAX_LINE, Delivered, DeliveryOptions, deliver_each, deliver_whole
+from models.output.usage import usage_of
+from tests.fakes import noise, picture
+
+PLAIN = DeliveryOptions()
+EVERYTHING = (
+    "image_url",
+    "images",
+    "seed",
+    "width",
+    "height",
+    "mime_type",
+    "model",
+    "backend",
+    "prompt",
+    "revised_prompt",
+    "notices",
+    "cost",
+    "currency",
+    "duration_seconds",
+)
+
+
+def result_of(*images: GeneratedImage | bytes, **changes: object) -> ImageResult:
+    made = tuple(GeneratedImage(image) if isinstance(image, bytes) else image for image in images)
+    return ImageResult(images=made, **{"backend": "preview", "model": "preview", "prompt": "a cat", **changes})  # type: ignore[arg-type]
+
+
+def line(delivered: Delivered) -> bytes:
+    """The line as the SDK writes it."""
+    answer = LLMResultWithStructuredOutput(
+        model="preview",
+        message=AssistantPromptMessage(content=list(delivered.contents)),
+        usage=usage_of(result_of(picture()), None, 1.0),
+        structured_output=delivered.structured_output,
+    )
+    message = SessionMessage(type=SessionMessage.Type.STREAM, data=answer.model_dump())
+    whole = StreamOutputMessage(event=Event.SESSION, session_id="0" * 36, data=message.model_dump())
+    return whole.model_dump_json().encode()
+
+
+def pictures(delivered: Delivered) -> list[ImagePromptMessageContent]:
+    return [content for content in delivered.contents if isinstance(content, ImagePromptMessageContent)]
+
+
+def files(delivered: Delivered) -> list[bytes]:
+    return [base64.b64decode(content.base64_data, validate=True) for content in pictures(delivered)]
+
+
+def opened(delivered: Delivered) -> list[Image.Image]:
+    images: list[Image.Image] = [Image.open(io.BytesIO(data)) for data in files(delivered)]
+    for image in images:
+        image.load()
+    return images
+
+
+def details(delivered: Delivered) -> dict[str, JsonValue]:
+    first = delivered.contents[0]
+    assert isinstance(first, TextPromptMessageContent)
+    assert first.data.endswith("\n")
+    assert first.data.count("\n") == 1
+    read: dict[str, JsonValue] = json.loads(first.data)
+    return read
+
+
+@pytest.mark.parametrize(("kind", "name"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("GIF", "gif")])
+def test_an_image_that_fits_keeps_its_bytes(kind: str, name: str) -> None:
+    data = picture(kind=kind)
+    delivered = deliver_whole(result_of(data), PLAIN, duration=1.0)
+    (content,) = delivered.contents
+    assert isinstance(content, ImagePromptMessageContent)
+    assert (content.format, content.mime_type, content.url) == (name, f"image/{name}", "")
+    assert files(delivered) == [data]
+    assert delivered.structured_output is None
+
+
+def test_metadata_of_the_service_stays_when_nothing_has_to_change() -> None:
+    info = PngInfo()
+    info.add_text("workflow", '{"nodes": []}')
+    (image,) = opened(deliver_whole(result_of(picture(pnginfo=info)), DeliveryOptions(output_format="png"), duration=1))
+    assert image.info["workflow"] == '{"nodes": []}'
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_what_browsers_do_not_show_becomes_png(kind: str) -> None:
+    (content,) = pictures(deliver_whole(result_of(picture(kind=kind)), PLAIN, duration=1))
+    assert content.format == "png"
+
+
+@pytest.mark.parametrize("source", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("asked", ["png", "jpeg", "webp"])
+def test_the_asked_format_is_made(source: str, asked: str) -> None:
+    options = DeliveryOptions(output_format=asked)
+    (image,) = opened(deliver_whole(result_of(picture(kind=source)), options, duration=1))
+    assert (image.format, image.size) == (asked.upper(), (64, 48))
+
+
+def test_the_asked_quality_is_honoured() -> None:
+    def size(quality: int, kind: str = "PNG") -> int:
+        options = DeliveryOptions(output_format="jpeg", output_quality=quality)
+        return len(files(deliver_whole(result_of(noise(64, 64, kind=kind)), options, duration=1))[0])
+
+    assert size(20) < size(60) < size(95)
+    assert size(20, "JPEG") < size(60, "JPEG")
+
+
+def test_a_quality_that_has_no_effect_is_said_so() -> None:
+    options = DeliveryOptions(output_quality=50, details=True)
+    delivered = deliver_whole(result_of(picture()), options, duration=1)
+    assert details(delivered)["notices"] == ["The image is a PNG, on which `output_quality` has no effect"]
+    assert files(delivered) == [picture()]
+
+
+def test_a_file_below_the_asked_quality_is_left_alone() -> None:
+    data = noise(64, 64, kind="JPEG", quality=20)
+    options = DeliveryOptions(output_format="jpeg", output_quality=95)
+    assert files(deliver_whole(result_of(data), options, duration=1)) == [data]
+
+
+def test_transparency_becomes_white_in_jpeg_and_that_is_said() -> None:
+    data = picture(mode="RGBA", colour=(200, 30, 30, 0))
+    delivered = deliver_whole(result_of(data), DeliveryOptions(output_format="jpeg", details=True), duration=1)
+    (image,) = opened(delivered)
+    assert image.getpixel((5, 5)) == (255, 255, 255)
+    assert details(delivered)["notices"] == ["The image lost its transparency, as JPEG has none; white shows instead"]
+
+
+def test_an_animation_stays_one() -> None:
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
+    delivered = deliver_whole(result_of(out.getvalue()), DeliveryOptions(output_format="png", details=True), duration=1)
+    assert files(delivered) == [out.getvalue()]
+    assert details(delivered)["notices"] == ["The image is an animation and stays in its own format"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"<html>502</html>", "HTML page"),
+        (picture()[:20], "breaks off or is damaged before"),
+        (noise(64, 64)[:-400], "ends in the middle of the image"),
+        (noise(64, 64, kind="JPEG")[:-400], "ends in the middle of the image"),
+        (noise(64, 64, kind="WEBP")[:-400], "damaged|ends|breaks off"),
+    ],
+)
+def test_a_broken_image_is_never_handed_out(data: bytes, said: str) -> None:
+    with pytest.raises(ServerUnavailable, match=said) as caught:
+        deliver_whole(result_of(data), PLAIN, duration=1)
+    assert caught.value.attempted == "The image of preview cannot be used"
+
+
+def test_a_broken_image_costs_only_itself() -> None:
+    result = result_of(b"", picture(), noise(64, 64)[:-400], picture())
+    delivered = deliver_whole(result, DeliveryOptions(details=True), duration=1)
+    assert files(delivered) == [picture(), picture()]
+    told = details(delivered)["notices"]
+    assert isinstance(told, list)
+    assert told[0] == "Image 1 was left out: the file is empty."
+    assert str(told[1]).startswith("Image 3 was left out: the file")
+    assert [files(each) for each in deliver_each(result, PLAIN, duration=1)] == [[picture()], [picture()]]
+
+
+def test_nothing_but_broken_images_is_a_failure() -> None:
+    with pytest.raises(ServerUnavailable, match="Image 2 of preview cannot be used"):
+        deliver_whole(result_of(b"", b"<html>"), PLAIN, duration=1)
+
+
+def test_a_decompression_bomb_is_refused_by_its_size() -> None:
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    with pytest.raises(ServerUnavailable, match="20000×20000 pixels"):
+        deliver_whole(result_of(bomb.getvalue()), PLAIN, duration=1)
+
+
+def test_details_are_one_line_before_the_images() -> None:
+    image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7)
+    delivered = deliver_whole(
+        result_of(image, notices=("Size changed",)), DeliveryOptions(details=True), duration=1.234
+    )
+    assert [content.type.value for content in delivered.contents] == ["text", "image"]
+    assert details(delivered) == {
+        "model": "preview",
+        "backend": "preview",
+        "seed": 7,
+        "width": 64,
+        "height": 48,
+        "duration_seconds": 1.23,
+        "notices": ["Size changed"],
+        "image_url": "https://service.example/1.png",
+    }
+
+
+def test_details_of_several_images_list_each() -> None:
+    images = (GeneratedImage(picture(), seed=7), GeneratedImage(picture(8, 8), seed=2**60))
+    listed = details(deliver_whole(result_of(*images), DeliveryOptions(details=True), duration=1))["images"]
+    assert listed == [
+        {"seed": 7, "width": 64, "height": 48},
+        {"seed": "1152921504606846976", "width": 8, "height": 8},
+    ]
+
+
+def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
+    result = result_of(picture(), picture(8, 8), picture(9, 9))
+    chunks = deliver_each(result, DeliveryOptions(details=True), duration=1)
+    assert [[content.type.value for content in chunk.contents] for chunk in chunks] == [
+        ["text", "image"],
+        ["image"],
+        ["image"],
+    ]
+    assert [image.size for chunk in chunks for image in opened(chunk)] == [(64, 48), (8, 8), (9, 9)]
+
+
+def test_structured_output_holds_what_was_asked_and_is_known() -> None:
+    image = GeneratedImage(picture(), seed=7)
+    options = DeliveryOptions(properties=("seed", "prompt", "revised_prompt", "colour", "cost", "currency"))
+    delivered = deliver_whole(result_of(image, price=Price(Decimal("0.03"), "USD")), options, duration=1)
+    assert delivered.structured_output == {"seed": 7, "prompt": "a cat", "cost": 0.03, "currency": "USD"}
+
+
+def test_structured_output_knows_the_whole_vocabulary() -> None:
+    image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
+    price = Price(Decimal("0.03"), "USD")
+    options = DeliveryOptions(properties=EVERYTHING)
+    delivered = deliver_whole(result_of(image), options, duration=1, price_per_image=price)
+    assert delivered.structured_output is not None
+    assert tuple(delivered.structured_output) == EVERYTHING
+    assert delivered.structured_output["images"] == [
+        {
+            "image_url": "https://service.example/1.png",
+            "mime_type": "image/png",
+            "seed": 7,
+            "width": 64,
+            "height": 48,
+        }
+    ]
+
+
+def test_without_a_public_url_the_image_itself_is_the_url() -> None:
+    delivered = deliver_whole(result_of(picture()), DeliveryOptions(properties=("image_url",)), duration=1)
+    assert delivered.structured_output == {
+        "image_url": f"data:image/png;base64,{base64.b64encode(picture()).decode()}",
+    }
+
+
+def test_options_come_from_the_request_and_the_schema() -> None:
+    request = ImageRequest(model="preview", prompt="a", output_format="webp", output_quality=70, details=True)
+    schema = {"type": "object", "properties": {"seed": {"type": "number"}, "model": {"type": "string"}}}
+    assert DeliveryOptions.of(request, schema) == DeliveryOptions(
+        output_format="webp", output_quality=70, details=True, properties=("seed", "model"), texts=("model",)
+    )
+    assert DeliveryOptions.of(request, None).properties is None
+    assert DeliveryOptions.of(request, {}).properties == ()
+
+
+@given(
+    st.builds(
+        DeliveryOptions,
+        output_format=st.sampled_from(["png", "jpeg", "webp", None]),
+        output_quality=st.none() | st.integers(1, 100),
+        details=st.booleans(),
+        properties=st.none() | st.lists(st.text()).map(tuple),
+        texts=st.lists(st.text()).map(tuple),
+    )
+)
+def test_options_survive_the_state_and_its_floats(options: DeliveryOptions) -> None:
+    state = json.loads(json.dumps(options.to_state()), parse_int=float)
+    assert DeliveryOptions.from_state(state) == options
+
+
+@pytest.fixture(scope="module")
+def big() -> bytes:
+    """4096×4096 of noise: 48 MB of PNG."""
+    out = io.BytesIO()
+    Image.frombytes("RGB", (4096, 4096), os.urandom(4096 * 4096 * 3)).save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
+def test_a_hundred_megabytes_fit_into_one_line(big: bytes) -> None:
+    small = noise(200, 200)
+    options = DeliveryOptions(details=True, properties=("notices",))
+    delivered = deliver_whole(result_of(big, small, big), options, duration=1)
+    assert MAX_LINE // 3 < len(line(delivered)) < MAX_LINE
+    assert files(delivered)[1] == small
+    sizes = [image.size for image in opened(delivered)]
+    assert sizes[1] == (200, 200)
+    assert all(200 < side < 4096 for side in sizes[0] + sizes[2])
+    notices = details(delivered)["notices"]
+    assert isinstance(notices, list)
+    assert [str(notice)[:44] for notice in notices] == [
+        "Image 1 was made smaller, 4096×4096 to " + str(notices[0])[39:44],
+        "Image 3 was made smaller, 4096×4096 to " + str(notices[1])[39:44],
+    ]
+
+
+def test_each_chunk_is_a_line_of_its_own(big: bytes) -> None:
+    first, second = deliver_each(result_of(big, noise(1100, 1100)), DeliveryOptions(output_format="jpeg"), duration=1)
+    assert [image.format for image in opened(first) + opened(second)] == ["JPEG", "JPEG"]
+    assert MAX_LINE // 3 < len(line(first)) < MAX_LINE
+
+
+def test_data_uris_in_the_structured_output_count_too() -> None:
+    data = noise(1250, 1250)  # fits once and not three times
+    options = DeliveryOptions(properties=("image_url", "images", "mime_type"))
+    delivered = deliver_whole(result_of(data), options, duration=1)
+    assert files(deliver_whole(result_of(data), PLAIN, duration=1)) == [data]
+    assert len(line(delivered)) < MAX_LINE
+    assert delivered.structured_output is not None
+    assert delivered.structured_output["mime_type"] == "image/webp"
+    (content,) = pictures(delivered)
+    assert delivered.structured_output["image_url"] == content.data
+
+
+def test_with_a_public_url_the_image_travels_once() -> None:
+    data = noise(1250, 1250)
+    image = GeneratedImage(data, url="https://service.example/1.png")
+    options = DeliveryOptions(properties=("image_url", "images"))
+    assert files(deliver_whole(result_of(image), options, duration=1)) == [data]
+
+
+def test_lossless_comes_before_lossy() -> None:
+    loose = io.BytesIO()
+    smooth = Image.merge("RGB", [Image.linear_gradient("L").resize((1300, 1300))] * 3)
+    smooth.save(loose, "PNG", compress_level=0)
+    delivered = deliver_whole(result_of(loose.getvalue()), DeliveryOptions(details=True), duration=1)
+    (image,) = opened(delivered)
+    assert image.convert("RGB").tobytes() == smooth.tobytes()
+    assert "saved as WebP without loss" in str(details(delivered)["notices"])
+
+
+def test_png_stays_png_while_that_is_enough() -> None:
+    loose = io.BytesIO()
+    Image.merge("RGB", [Image.linear_gradient("L").resize((1300, 1300))] * 3).save(loose, "PNG", compress_level=0)
+    delivered = deliver_whole(result_of(loose.getvalue()), DeliveryOptions(output_format="png"), duration=1)
+    assert [image.format for image in opened(delivered)] == ["PNG"]
+
+
+def test_transparency_survives_the_squeeze() -> None:
+    image = Image.open(io.BytesIO(noise(1500, 1500))).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((1500, 1500)))
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=0)
+    (smaller,) = opened(deliver_whole(result_of(out.getvalue()), PLAIN, duration=1))
+    assert (smaller.format, smaller.mode) == ("WEBP", "RGBA")
+
+
+def test_long_words_do_not_make_a_long_line() -> None:
+    words = "永" * 3_000_000
+    result = result_of(
+        GeneratedImage(noise(1200, 1200), url="https://service.example/" + "x" * 4_000_000, revised_prompt=words),
+        prompt=words,
+        notices=tuple(f"{number} {words}" for number in range(100)),
+    )
+    options = DeliveryOptions(details=True, properties=EVERYTHING)
+    assert len(line(deliver_whole(result, options, duration=1))) < MAX_LINE
+
+
+def test_more_images_than_a_line_can_hold_are_refused() -> None:
+    with pytest.raises(ServerUnavailable, match="Ask for fewer images"):
+        deliver_whole(result_of(*[picture()] * 2000), PLAIN, duration=1)
+
+
+SHAPES = [(16, 16), (64, 64), (300, 200), (400, 20), (9, 900)]
+POOL = {(size, kind): noise(*size, kind=kind) for size in SHAPES for kind in ("PNG", "BMP", "JPEG", "WEBP")}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    images=st.lists(
+        st.builds(
+            lambda name, **words: GeneratedImage(POOL[name], **words),
+            st.sampled_from(sorted(POOL)),
+            url=st.none() | st.just("https://service.example/" + "y" * 7000),
+            seed=st.none() | st.integers(0, 2**64),
+            revised_prompt=st.none() | st.text(max_size=50),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    notices=st.lists(st.text(), max_size=30).map(tuple),
+    options=st.builds(
+        DeliveryOptions,
+        output_format=st.sampled_from([None, "png", "jpeg", "webp"]),
+        output_quality=st.none() | st.integers(1, 100),
+        details=st.booleans(),
+        properties=st.none() | st.lists(st.sampled_from(EVERYTHING), unique=True).map(tuple),
+    ),
+)
+def test_no_line_is_ever_too_long_and_every_image_decodes(
+    images: list[GeneratedImage], notices: tuple[str, ...], options: DeliveryOptions
+) -> None:
+    """A lower limit makes small images meet it, which is the same arithmetic in less time."""
+    result = result_of(*images, notices=notices)
+    with patch.object(delivery, "MAX_LINE", 400_000):
+        whole = deliver_whole(result, options, duration=1)
+        each = deliver_each(result, options, duration=1)
+    assert max(len(line(message)) for message in (whole, *each)) < 400_000
+    assert len(opened(whole)) == len(images)
+    assert [len(opened(message)) for message in each] == [1] * len(images)
+
+
+@pytest.mark.parametrize(
+    ("own", "card", "total", "unit"),
+    [
+        (None, Price(Decimal("0.04"), "CNY"), ("0.08", "CNY"), "0.04"),
+        (Price(Decimal("0.1"), "USD"), Price(Decimal("0.04"), "CNY"), ("0.1", "USD"), "0.05"),
+        (None, None, ("0", "USD"), "0"),
+    ],
+)
+def test_usage_counts_images_and_money(
+    own: Price | None, card: Price | None, total: tuple[str, str], unit: str
+) -> None:
+    usage = usage_of(result_of(picture(), picture(), price=own), card, 2.5)
+    assert (usage.completion_tokens, usage.total_tokens, usage.prompt_tokens) == (2, 2, 0)
+    assert (usage.total_price, usage.currency) == (Decimal(total[0]), total[1])
+    assert usage.completion_unit_price == Decimal(unit)
+    assert usage.latency == 2.5

@@ -1,0 +1,101 @@
+"""Messages: whose words are the prompt, and which images belong to it."""
+
+import pytest
+from dify_plugin.entities.model.message import (
+    AssistantPromptMessage,
+    ImagePromptMessageContent,
+    PromptMessage,
+    SystemPromptMessage,
+    TextPromptMessageContent,
+    UserPromptMessage,
+)
+
+from models.request.conversation import Conversation, ImagePart, read_conversation
+
+
+def image(name: str) -> ImagePromptMessageContent:
+    return ImagePromptMessageContent(format="png", mime_type="image/png", base64_data=name, filename=f"{name}.png")
+
+
+def part(name: str) -> ImagePart:
+    return ImagePart(base64_data=name, url="", filename=f"{name}.png")
+
+
+def text(words: str) -> TextPromptMessageContent:
+    return TextPromptMessageContent(data=words)
+
+
+def read(*messages: PromptMessage) -> Conversation:
+    return read_conversation(messages)
+
+
+def test_user_text_is_the_prompt() -> None:
+    assert read(UserPromptMessage(content="a cat")) == Conversation("a cat")
+
+
+def test_several_user_messages_are_joined_by_newlines() -> None:
+    assert read(UserPromptMessage(content="a cat"), UserPromptMessage(content="in snow")).prompt == "a cat\nin snow"
+
+
+def test_system_text_alone_is_the_prompt() -> None:
+    assert read(SystemPromptMessage(content="a cat"), UserPromptMessage(content="")).prompt == "a cat"
+
+
+def test_system_text_is_art_direction_before_the_user_text() -> None:
+    assert (
+        read(SystemPromptMessage(content="ink style"), UserPromptMessage(content="a cat")).prompt == "ink style\na cat"
+    )
+
+
+def test_earlier_turns_do_not_enter_the_prompt() -> None:
+    conversation = read(
+        UserPromptMessage(content="a dog"),
+        AssistantPromptMessage(content="here ![dog](http://files/dog.png)"),
+        UserPromptMessage(content="a cat"),
+    )
+    assert conversation.prompt == "a cat"
+
+
+def test_after_an_answer_without_new_words_the_system_text_speaks() -> None:
+    messages = (
+        SystemPromptMessage(content="style"),
+        UserPromptMessage(content="a dog"),
+        AssistantPromptMessage(content="ok"),
+    )
+    assert read(*messages).prompt == "style"
+
+
+@pytest.mark.parametrize("link", ["![x](http://files/x.png?sign=1)", "![](/files/x(1).png)", '![x y](/x.png "a cat")'])
+def test_markdown_images_never_enter_the_prompt(link: str) -> None:
+    assert read(UserPromptMessage(content=f"a {link} cat")).prompt == "a  cat"
+
+
+@pytest.mark.parametrize("start", ["![", "![](", "![](("])
+def test_many_broken_markdown_images_stay_text_and_are_read_at_once(start: str) -> None:
+    """Quadratic reading of this would hold up everybody's requests for minutes."""
+    broken = start * 250_000
+    assert read(UserPromptMessage(content=broken)).prompt == broken
+
+
+def test_images_of_the_current_turn_keep_their_order() -> None:
+    conversation = read(
+        UserPromptMessage(content=[image("old")]),
+        AssistantPromptMessage(content="done"),
+        UserPromptMessage(content=[image("one")]),
+        UserPromptMessage(content=[text("join them"), image("two")]),
+    )
+    assert conversation == Conversation("join them", (part("one"), part("two")), part("old"))
+
+
+def test_the_latest_earlier_image_is_remembered() -> None:
+    conversation = read(
+        UserPromptMessage(content=[image("a"), image("b")]),
+        AssistantPromptMessage(content="done"),
+        UserPromptMessage(content="make it blue"),
+    )
+    assert conversation.images == ()
+    assert conversation.earlier == part("b")
+
+
+def test_nothing_at_all_is_an_empty_prompt() -> None:
+    assert read() == Conversation("")
