@@ -15,6 +15,7 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
 class SystemClock:
     """The real clock. `time.sleep` is gevent's: it lets the other requests of the process run."""
 

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from models.images.sniff import sniff
@@ -33,11 +33,12 @@ class InputImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
-    """A checked request in the plugin's one vocabulary.
+    """A settled request in the plugin's one vocabulary.
 
-    Absent numbers are None (the service's default applies); sizes are pixels, `timeout` is seconds for the whole job.
-    `seed` None means random. `extra` holds the parameters that only the asked backend knows, already of the type
-    that its rule names. `notices` is what reading the messages already had to tell the user.
+    Absent numbers are None: the service's default applies. `width` and `height` (pixels) are a size that the model
+    makes, or both None. `seeds` holds one seed for each of the `n` images; it is empty only where the service chooses.
+    `timeout` is seconds for the whole job. `extra` holds the parameters that only the asked backend knows, already of
+    the type that its rule names. `notices` are sentences for the user about how the request was read.
     """
 
     model: str
@@ -46,11 +47,10 @@ class ImageRequest:
     mask: InputImage | None = None
     width: int | None = None
     height: int | None = None
-    aspect_ratio: str | None = None
     steps: int | None = None
     cfg_scale: float | None = None
     negative_prompt: str = ""
-    seed: int | None = None
+    seeds: tuple[int, ...] = ()
     n: int = 1
     sampler: str | None = None
     scheduler: str | None = None
@@ -62,9 +62,23 @@ class ImageRequest:
     prompt_extend: bool | None = None
     watermark: bool | None = None
     details: bool = False
-    timeout: float = 600.0
+    timeout: float = 590.0
     extra: Mapping[str, ParameterValue] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels; None where the service chooses."""
+        return (self.width, self.height) if self.width and self.height else None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the first image; None where the service chooses."""
+        return self.seeds[0] if self.seeds else None
+
+    def with_notices(self, *notices: str) -> "ImageRequest":
+        """The same request with more to tell the user."""
+        return replace(self, notices=(*self.notices, *notices)) if notices else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dify_plugin.config.logger_format import plugin_logger_handler
 from dify_plugin.errors.model import InvokeError, InvokeServerUnavailableError
 
 from models.backends.errors import ImageError, redact
-from models.settings import all_secrets
+from models.settings import Settings
 
 logger = logging.getLogger("image_generation")
 if plugin_logger_handler not in logger.handlers:
@@ -31,7 +31,7 @@ def host_errors(credentials: Mapping[str, object]) -> Iterator[None]:
 
 def translated(error: Exception, credentials: Mapping[str, object]) -> InvokeError:
     """The host's error for `error`; an unforeseen one is logged with its traceback and named by its type only."""
-    secrets = all_secrets(credentials)
+    secrets = Settings(credentials).secrets
     if isinstance(error, ImageError):
         return error.host(redact(str(error), secrets))
     logger.error("unforeseen failure: %s", redact("".join(traceback.format_exception(error)), secrets))

@@ -13,7 +13,8 @@ from models.backends.registry import BACKENDS
 from models.catalog import cards
 from models.host_errors import host_errors, logger
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
-from models.stages.input_rules import EditPolicy
+from models.limits import Limits
+from models.settings import Settings
 
 
 class ImageGenerationProvider(host.ModelProvider):
@@ -29,7 +30,7 @@ class ImageGenerationProvider(host.ModelProvider):
         service that failed, naming the field to mend, and for editing rules that cannot be read.
         """
         try:
-            EditPolicy.read(credentials)
+            Limits.read(Settings(credentials))
         except BadRequest as error:
             raise CredentialsValidateFailedError(str(error)) from None
         probes = [gevent.spawn(_fault, backend, credentials) for backend in _filled(credentials)]
@@ -56,7 +57,7 @@ def _fault(backend: type[Backend], credentials: Mapping[str, Any]) -> str:
     any_model = next((card.model for card in cards().values() if card.backend == backend.name), backend.title)
     try:
         with host_errors(credentials):
-            bound = backend.bind(any_model, credentials)
+            bound = backend.bind(any_model, Settings(credentials))
             for sentence in bound.probe():
                 logger.info("%s: %s", backend.title, sentence)
     except InvokeError as error:

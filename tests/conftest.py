@@ -6,8 +6,7 @@ from pathlib import Path
 import dify_plugin  # noqa: F401
 import pytest
 
-from models.backends.automatic1111 import lists
-from models.backends.openai_images.detect import FINDINGS
+from models.backends import cache
 from sandbox import Host
 from tests.fakes import FakeClock
 
@@ -22,8 +21,7 @@ def clock() -> FakeClock:
 @pytest.fixture(autouse=True)
 def _forget_servers() -> None:
     """A port may belong to another fake server in the next test."""
-    FINDINGS.kept.clear()
-    lists.forget()
+    cache.clear_all()
 
 
 @pytest.fixture(scope="session")

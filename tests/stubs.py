@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from models.backends.base import Backend, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import ImageError
-from models.clock import Clock
+from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
-from models.parameters import RULES, Rule
+from models.parameters import MAX_SEED, RULES, Rule
 from models.settings import Access
+from models.sizes import FreeSizes, SeedRule, SizeRule
 from tests.fakes import picture
 
 STUB_RULES = tuple(
@@ -47,7 +48,13 @@ class StubBackend(Backend):
     def rules(self) -> tuple[Rule, ...]:
         return self._rules
 
-    def invoke(self, request: ImageRequest) -> ImageResult:
+    def sizes(self, request: ImageRequest) -> SizeRule:
+        return FreeSizes(min_side=16)
+
+    def seeds(self, request: ImageRequest) -> SeedRule:
+        return SeedRule(highest=MAX_SEED)
+
+    def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
         self.asked.append(request)
         return self.result(request, [GeneratedImage(picture(), seed=request.seed)])
 
@@ -73,7 +80,7 @@ class StubJobs(JobBackend):
     def capabilities(self) -> Capabilities:
         return Capabilities()
 
-    def submit(self, request: ImageRequest) -> Job | ImageResult:
+    def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         return {"ends": self.clock.now() + self.takes, "prompt": request.prompt}
 
     def check(self, job: Job) -> Running | ImageResult:

@@ -18,9 +18,11 @@ from models.backends.errors import (
     RateLimited,
     ServerUnavailable,
 )
-from models.backends.registry import BACKENDS, bind
+from models.backends.registry import BACKENDS
 from models.catalog import CARDS, Card, cards
 from models.entities import GeneratedImage, ImageRequest, InputImage
+from tests.asking import asked as settled
+from tests.asking import bound
 from tests.contract_cases import CASES, Case
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.broken import Broken, broken_server
@@ -42,21 +44,21 @@ def healthy(name: str, model: str | None = None) -> Iterator[Backend]:
     case = CASES[name]
     asked = model or case.model
     if case.serve is None or case.credentials is None:
-        yield bind(asked, {})
+        yield bound(asked, {})
         return
     with case.serve() as fake:
-        yield bind(asked, case.credentials(fake.url))
+        yield bound(asked, case.credentials(fake.url))
 
 
 def at(name: str, url: str) -> Backend:
     """The backend of a case bound to any address; its clock never really waits."""
     case = CASES[name]
     assert case.credentials
-    return bind(case.model, case.credentials(url), FakeClock())
+    return bound(case.model, case.credentials(url), FakeClock())
 
 
 def ask(backend: Backend, **parts: object) -> ImageRequest:
-    return ImageRequest(model=backend.model.name, prompt="a red fox in the snow", timeout=20, **parts)  # type: ignore[arg-type]
+    return settled(backend, timeout=20, **parts)
 
 
 def assert_normalised(image: GeneratedImage) -> None:

@@ -1,4 +1,8 @@
-"""What every backend is: a plain class bound to one model and one account, `invoke(request) -> ImageResult`."""
+"""What every backend is: a plain class bound to one model and one account, `invoke(request) -> ImageResult`.
+
+This is the template of a service. What a service is asked and how its answers are read stands in its folder; what
+every request needs (access, input checks, deadline, login and address, partial results) stands here, once.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,19 +12,24 @@ from typing import ClassVar, Literal
 from pydantic import JsonValue
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable, unsupported
-from models.backends.http import TimedOutError, timed_out
+from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
+from models.backends.partial import Partial
+from models.backends.reply import Explanation, Reply, plain_explanation
 from models.catalog import Card, card_for, cards
 from models.clock import Clock, Deadline, SystemClock
 from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
 from models.parameters import Rule
-from models.settings import Access, read_access
+from models.settings import Access, Settings
+from models.sizes import SeedRule, SizeRule
 
 type Job = dict[str, JsonValue]
 
 SYNC_LIMIT = 590.0
 """Seconds; the host gives one call 600 and drops what comes later."""
-DEFAULT_TIMEOUT = 600.0
+DEFAULT_TIMEOUT = 590.0
 """Seconds for a whole job where nobody names a `timeout`."""
+LEARN_SECONDS = 30.0
+"""Seconds that a server has to say what a request depends on, before the request is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +74,70 @@ class Backend(ABC):
     """Prefix of the service's fields in the provider's form."""
     required: ClassVar[tuple[str, ...]] = ()
     """Form fields (without prefix) that must be filled before any model of the service can be used."""
+    home: ClassVar[str] = ""
+    """Address of the hosted service, where the form names none."""
     customizable: ClassVar[bool] = True
     """Whether a customizable model may name this backend."""
     extra_rules: ClassVar[tuple[Rule, ...]] = ()
     """Parameters that only this service knows, beyond the common vocabulary."""
-
     tells_progress: ClassVar[bool] = False
     """Whether `on_progress` is ever called."""
 
     def __init__(self, model: Model, clock: Clock) -> None:
         self.model = model
         self.clock = clock
-        self.on_progress: Callable[[Running], None] = _nobody_listens
+        self.on_progress: Callable[[Running], None] = _ignore
         """Called with every state of a job that is seen while `invoke` waits for it."""
 
     @classmethod
-    def bind(cls, name: str, credentials: Mapping[str, object], clock: Clock | None = None) -> "Backend":
+    def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> "Backend":
         """The backend for one model name and one credential form, provider-level or the model's own."""
-        access = read_access(credentials, cls.prefix)
+        try:
+            access = Access.read(settings, cls.prefix)
+        except ValueError as error:
+            raise BadRequest(str(error), next_step=f"Write `Name: value; Name: value` {settings.place}") from None
         remote = access.remote_model or name
         return cls(Model(name, remote, access, card_for(cls.name, remote)), clock or SystemClock())
+
+    # What the bound model takes: data. Nothing here asks a server or raises.
 
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """What the bound model takes."""
+        """What the bound model takes, as far as it is known."""
 
-    @abstractmethod
-    def invoke(self, request: ImageRequest) -> ImageResult:
-        """Generate, start to end, within `request.timeout` seconds. Raises ImageError."""
+    def rules(self) -> tuple[Rule, ...]:
+        """The parameters of the bound model, as far as they are known."""
+        return self.model.card.rules if self.model.card else ()
+
+    def sizes(self, request: ImageRequest) -> SizeRule | None:
+        """The sizes that the model makes for `request`, whose own size is not settled yet; None: any."""
+        del request
+        return None
+
+    def seeds(self, request: ImageRequest) -> SeedRule | None:
+        """The seeds of the service for `request`; None where it has none."""
+        del request
+        return None
+
+    def known_models(self) -> Sequence[str]:
+        """The model names that can be asked for, for the message about an unknown one: those of the cards."""
+        return [card.model for card in cards().values() if card.backend == self.name]
+
+    # What asks the server.
+
+    def learn(self, deadline: Deadline) -> None:
+        """Find out from the server what the data above depend on. Called before a request is read. Raises ImageError."""
+        del deadline
+
+    def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
+        """`rules` as a form shows them: with the choices that the server offers at the moment.
+
+        A choice that is not offered may still be asked for in a directive or by a variable. A server that does not
+        answer by `deadline` costs the form its choices, nothing else. Raises ImageError.
+        """
+        del deadline
+        return self.rules()
 
     @abstractmethod
     def check_access(self) -> Sequence[str]:
@@ -110,22 +154,46 @@ class Backend(ABC):
         """
         return ()
 
-    def rules(self) -> tuple[Rule, ...]:
-        """The parameters of the bound model. Fast and never raises: the host asks often and shows nothing otherwise."""
-        return self.model.card.rules if self.model.card else ()
-
-    def form(self) -> tuple[Rule, ...]:
-        """`rules` as a customizable model's form shows them: with the choices that a server offers at the moment.
-
-        A choice that is not offered may still be asked for in a directive or by a variable. Fast and never raises.
-        """
-        return self.rules()
-
-    def known_models(self) -> Sequence[str]:
-        """The model names that can be asked for, for the message about an unknown one: those of the cards."""
-        return [card.model for card in cards().values() if card.backend == self.name]
+    @abstractmethod
+    def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
+        """Make the images of a checked request. Raises ImageError."""
 
     # The rest is the same for every service.
+
+    def invoke(self, request: ImageRequest) -> ImageResult:
+        """Generate, start to end, within `request.timeout` seconds. Raises ImageError."""
+        self.require_access()
+        self.check_inputs(request)
+        return self._generate(request, self.deadline(request))
+
+    def explain(self, reply: Reply) -> Explanation:
+        """What a refusal of the service means, and what the user can do."""
+        return plain_explanation(reply)
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers of every request beside the login and the owner's own."""
+        return {}
+
+    @property
+    def address(self) -> str:
+        """The address that the form names, else the hosted service's."""
+        return with_scheme(self.model.access.base_url) or self.home
+
+    @property
+    def service(self) -> Service:
+        """The service as the bound account reaches it: a key goes before a login, the form's login before the address's."""
+        access = self.model.access
+        base_url, user, password = split_userinfo(self.address)
+        login = bearer_auth(access.api_key) or basic_auth(access.username or user, access.password or password)
+        return Service(
+            name=self.title,
+            base_url=base_url,
+            clock=self.clock,
+            settings=f"`{access.field('base_url')}` {access.place}",
+            headers={**self.headers(), **login, **access.headers},
+            secrets=tuple(secret for secret in (*access.secrets, password) if secret),
+            explain=self.explain,
+        )
 
     @property
     def price_per_image(self) -> Price | None:
@@ -135,6 +203,10 @@ class Backend(ABC):
     def deadline(self, request: ImageRequest) -> Deadline:
         """The end of a request that is answered within one call of the host, which allows no more than SYNC_LIMIT."""
         return Deadline.after(self.clock, min(request.timeout, SYNC_LIMIT))
+
+    def within(self, seconds: float) -> Deadline:
+        """`seconds` from now."""
+        return Deadline.after(self.clock, seconds)
 
     def require_access(self) -> None:
         """Raises BadRequest when a form field without which the service cannot be asked is empty."""
@@ -186,23 +258,35 @@ class Backend(ABC):
                 next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",
             )
 
+    def unknown_model(self) -> BadRequest:
+        """The refusal of a model name that the service does not have."""
+        field = f"`{self.model.access.field('remote_model')}` {self.model.access.place}"
+        return BadRequest(
+            f"{self.title} has no model {self.model.remote!r}",
+            next_step=f"Set {field} to one of {', '.join(self.known_models())}",
+        )
+
     def result(
         self,
         request: ImageRequest,
-        images: Iterable[GeneratedImage],
+        made: Partial | Iterable[GeneratedImage],
         notices: Iterable[str] = (),
         price: Price | None = None,
     ) -> ImageResult:
-        """The ImageResult of this backend for `request`. Raises ServerUnavailable without an image."""
-        made = tuple(images)
-        if not made:
+        """The ImageResult of this backend for `request`; a Partial brings its own notices about missing images.
+
+        Raises the first failure of a Partial without images, ServerUnavailable without any reason.
+        """
+        partial = made if isinstance(made, Partial) else Partial(tuple(made))
+        missing = partial.notices(request.n) if isinstance(made, Partial) else ()
+        if not partial.images:
             raise no_images(self.title)
         return ImageResult(
-            images=made,
+            images=partial.images,
             backend=self.name,
             model=self.model.name,
             prompt=request.prompt,
-            notices=(*request.notices, *notices),
+            notices=(*request.notices, *notices, *missing),
             price=price,
         )
 
@@ -216,8 +300,8 @@ class JobBackend(Backend):
     tells_progress = True
 
     @abstractmethod
-    def submit(self, request: ImageRequest) -> Job | ImageResult:
-        """Hand the request over; an ImageResult where the service answered at once. Raises ImageError."""
+    def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
+        """Hand a checked request over; an ImageResult where the service answered at once. Raises ImageError."""
 
     @abstractmethod
     def check(self, job: Job) -> Running | ImageResult:
@@ -227,9 +311,20 @@ class JobBackend(Backend):
     def cancel(self, job: Job) -> None:
         """Give the job up at the service, where that is possible and touches nobody else's."""
 
+    def finished_part(self, job: Job) -> ImageResult | None:
+        """What of a job that is given up was made and paid for; None where nothing was, or nothing can be had."""
+        del job
+        return None
+
     def interval(self, elapsed: float) -> float:
         """Seconds until the next look at a job that is `elapsed` seconds old."""
         return 0.4 if elapsed < 20 else 1.0  # noqa: PLR2004
+
+    def submit(self, request: ImageRequest) -> Job | ImageResult:
+        """Hand a request over. Raises ImageError."""
+        self.require_access()
+        self.check_inputs(request)
+        return self._submit(request, self.deadline(request))
 
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
         """Look at a job again and again until it ends or `until` passes; the last state seen is returned.
@@ -253,38 +348,37 @@ class JobBackend(Backend):
                 return state
             self.clock.sleep(pause)
 
-    def invoke(self, request: ImageRequest) -> ImageResult:
-        started, deadline = self.clock.now(), self.deadline(request)
-        outcome = self.submit(request)
+    def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
+        started = self.clock.now()
+        outcome = self._submit(request, deadline)
         if isinstance(outcome, ImageResult):
             return outcome
         seen = self.watch(outcome, deadline, started=started)
-        if isinstance(seen, ImageResult):
-            return seen
-        raise self.give_up(outcome, seen)
+        return seen if isinstance(seen, ImageResult) else self.give_up(outcome, seen)
 
-    def give_up(self, job: Job, seen: Running) -> ConnectionFailed:
-        """Cancel a job past its deadline and return the error to raise."""
+    def give_up(self, job: Job, seen: Running) -> ImageResult:
+        """End a job past its deadline: what is finished is returned with a notice, the rest is cancelled.
+
+        Raises ConnectionFailed where nothing is finished.
+        """
         error = timed_out(f"Generating with {self.title}")
         if seen.progress:
             error.said = f"{error.said}; last seen: {seen.progress}"
         try:
+            part = self.finished_part(job)
+        except ImageError:  # the deadline is the trouble to tell
+            part = None
+        try:
             self.cancel(job)
         except ImageError as trouble:
             error.said = f"{error.said}, and it could not be cancelled ({trouble.said or trouble.attempted})"
-        return error
+        if part is None:
+            raise error
+        return replace(part, notices=(*part.notices, str(error)))
 
 
-def _nobody_listens(_: Running) -> None:
+def _ignore(_: Running) -> None:
     return
-
-
-def within_one_call(request: ImageRequest) -> ImageRequest:
-    """The request of a call that nobody polls. A `timeout` that the host would not wait for is lowered, with a notice."""
-    if request.timeout <= DEFAULT_TIMEOUT:
-        return replace(request, timeout=min(request.timeout, SYNC_LIMIT))
-    lowered = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer for an answer that comes in one call."
-    return replace(request, timeout=SYNC_LIMIT, notices=(*request.notices, lowered))
 
 
 def no_images(title: str) -> ServerUnavailable:

@@ -4,6 +4,7 @@ A service says method, path and body and how to read its refusals (`Explain`); e
 """
 
 import base64
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -317,6 +318,23 @@ def basic_auth(username: str, password: str) -> dict[str, str]:
 
 def bearer_auth(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_LOCAL = re.compile(
+    r"^(localhost|host\.docker\.internal|[^./:]+|\d+\.\d+\.\d+\.\d+|\[.*\]|[^/]*\.(local|lan|internal))(:\d+)?(/|$)"
+)
+
+
+def with_scheme(address: str) -> str:
+    """An address as people type it, with the scheme that it lacks and without what follows `#`.
+
+    A machine of the LAN speaks http, a host on the internet https.
+    """
+    address = address.partition("#")[0].strip()
+    if not address or _SCHEME.match(address):
+        return address
+    return f"http://{address}" if _LOCAL.match(address.rpartition("@")[2]) else f"https://{address}"
 
 
 def split_userinfo(base_url: str) -> tuple[str, str, str]:

@@ -1,24 +1,26 @@
-"""What came of a request for several images: the ones that were made are delivered, whatever became of the others."""
+"""Several calls that make one result: what was made and paid for is delivered, whatever became of the rest."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+from gevent.pool import Pool
 
 from models.backends.errors import ImageError
 from models.entities import GeneratedImage
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Partial:
     """The images so far, and why others are missing."""
 
     images: tuple[GeneratedImage, ...] = ()
     failures: tuple[ImageError, ...] = ()
 
-    def __add__(self, other: "Made") -> "Made":
-        return Made(self.images + other.images, self.failures + other.failures)
+    def __add__(self, other: "Partial") -> "Partial":
+        return Partial(self.images + other.images, self.failures + other.failures)
 
     def notices(self, asked: int) -> Sequence[str]:
-        """What the user must know about missing ones. Raises the first failure where there is no image at all."""
+        """What the user must know about missing images. Raises the first failure where there is no image at all."""
         if self.failures and not self.images:
             raise self.failures[0]
         fewer = len(self.images) < asked
@@ -26,12 +28,45 @@ class Made:
         return [*count, *dict.fromkeys(str(failure) for failure in self.failures)]
 
 
-def each[T](make: Callable[[T], GeneratedImage], sources: Iterable[T]) -> Made:
+def together[A, B](work: Callable[[A], B], items: Iterable[A], *, at_once: int) -> list[B | ImageError]:
+    """`work` on each of `items`, at most `at_once` beside each other, in their order.
+
+    After the first ImageError nothing more is begun: what would fail for the same reason is not paid for. What was
+    begun is waited for. Other exceptions are raised.
+    """
+    failed = False
+
+    def attempt(item: A) -> B | ImageError | Exception | None:
+        nonlocal failed
+        if failed:
+            return None
+        try:
+            return work(item)
+        except Exception as error:  # noqa: BLE001 -- raised below unless it is an ImageError; gevent would print it
+            failed = True
+            return error
+
+    outcomes: list[B | ImageError] = []
+    for outcome in Pool(at_once).map(attempt, list(items)):
+        if isinstance(outcome, Exception) and not isinstance(outcome, ImageError):
+            raise outcome
+        if outcome is not None:
+            outcomes.append(outcome)
+    return outcomes
+
+
+def collected(outcomes: Iterable[Partial | ImageError]) -> Partial:
+    """The outcomes of `together` as one."""
+    parts = (Partial(failures=(one,)) if isinstance(one, ImageError) else one for one in outcomes)
+    return sum(parts, Partial())
+
+
+def each[T](make: Callable[[T], GeneratedImage], sources: Iterable[T]) -> Partial:
     """Make every image that can be made; an ImageError of one costs only that one."""
-    made = Made()
+    made = Partial()
     for source in sources:
         try:
-            made += Made(images=(make(source),))
+            made += Partial(images=(make(source),))
         except ImageError as error:
-            made += Made(failures=(error,))
+            made += Partial(failures=(error,))
     return made

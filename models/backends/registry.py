@@ -1,46 +1,57 @@
 """The registry: one line per backend."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-from models.backends.automatic1111 import Automatic1111
 from models.backends.base import Backend
-from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.errors import BadRequest
-from models.backends.openai_images import OpenAIImages
-from models.backends.preview import Preview
-from models.backends.qwen_image import QwenImage
-from models.backends.stability import Stability
 from models.catalog import cards
 from models.clock import Clock
 from models.parameters import RULES
-from models.settings import is_custom
+from models.settings import Settings
 
-BACKENDS: Mapping[str, type[Backend]] = {
-    "automatic1111": Automatic1111,
-    "openai_images": OpenAIImages,
-    "preview": Preview,
-    "stability": Stability,
-    "qwen_image": QwenImage,
-    "comfyui": ComfyUIBackend,
+_CLASSES: Mapping[str, str] = {
+    "automatic1111": "Automatic1111",
+    "openai_images": "OpenAIImages",
+    "preview": "Preview",
+    "stability": "Stability",
+    "qwen_image": "QwenImage",
+    "comfyui": "ComfyUI",
 }
+"""The class of each backend, which its folder exports. It is imported when it is needed: the process starts faster."""
 
 COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_quality", "details", "timeout"))
 """The parameters that every model has, whatever its backend can tell."""
 
 
-def bind(name: str, credentials: Mapping[str, object], clock: Clock | None = None) -> Backend:
+class _Backends(Mapping[str, type[Backend]]):
+    def __getitem__(self, name: str) -> type[Backend]:
+        found: type[Backend] = getattr(import_module(f"models.backends.{name}"), _CLASSES[name])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASSES)
+
+    def __len__(self) -> int:
+        return len(_CLASSES)
+
+
+BACKENDS: Mapping[str, type[Backend]] = _Backends()
+
+
+def bind(name: str, settings: Settings, clock: Clock | None = None) -> Backend:
     """The backend for a model name and a credential form, ready for one call.
 
     Raises BadRequest for a name that is neither predefined nor backed by a customizable model's own form.
     """
-    return _class_for(name, credentials).bind(name, credentials, clock)
+    return _class_for(name, settings).bind(name, settings, clock)
 
 
-def _class_for(name: str, credentials: Mapping[str, object]) -> type[Backend]:
-    if is_custom(credentials):
-        asked = str(credentials["backend"])
-        usable = [key for key, backend in BACKENDS.items() if backend.customizable]
-        if asked not in usable:
+def _class_for(name: str, settings: Settings) -> type[Backend]:
+    if settings.is_custom:
+        asked = settings.text("backend")
+        if asked not in BACKENDS or not BACKENDS[asked].customizable:
+            usable = [name for name, backend in BACKENDS.items() if backend.customizable]
             raise BadRequest(f"There is no backend {asked!r}", next_step=f"Choose one of {', '.join(usable)}")
         return BACKENDS[asked]
     card = cards().get(name)

@@ -24,20 +24,19 @@ from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
 from dify_plugin.interfaces.model import large_language_model as host
 from pydantic import JsonValue
 
-from models import polling
 from models.backends import registry
-from models.backends.base import DEFAULT_TIMEOUT, SYNC_LIMIT, Backend, within_one_call
-from models.entities import ImageRequest, ImageResult
 from models.host_errors import host_errors, logger
-from models.output.delivery import Delivered, DeliveryOptions, deliver_each, deliver_whole
+from models.limits import Limits
+from models.output.delivery import Delivered, deliver_each, deliver_whole
 from models.output.usage import usage_of
 from models.parameters import Rule
-from models.progress import narrated
-from models.request.build import build_request
+from models.pipeline import Call, Finished, Waiting
 from models.request.conversation import read_conversation
-from models.stages import input_rules
+from models.settings import Settings
 
 CONTEXT_SIZE = 10_000
+FORM_SECONDS = 3.0
+"""How long a form waits for a server: the host asks often and shows nothing meanwhile."""
 
 
 class ImageGenerationModel(host.LargeLanguageModel):
@@ -54,16 +53,15 @@ class ImageGenerationModel(host.LargeLanguageModel):
         stream: bool = True,
         user: str | None = None,
     ) -> LLMResult | Generator[LLMResultChunk, None, None]:
-        del tools, stop, user
+        del tools, stop
         with host_errors(credentials):
-            backend, asked = _prepare(model, credentials, prompt_messages, model_parameters, timeout=SYNC_LIMIT)
-            request = within_one_call(asked)
-            started = backend.clock.now()
-            if stream and request.details and backend.tells_progress:
-                return _told(backend, request, started, credentials)
+            call = Call.of(model, credentials, user)
+            asked = read_conversation(prompt_messages), model_parameters
+            if stream and _wants_progress(call, model_parameters):
+                return _narrated(call, call.narrated(*asked), credentials)
             # The work is done here: what fails inside a generator would reach the host untranslated.
-            done = _finished(backend, request, backend.invoke(request), started)
-            return _chunks(backend, done) if stream else _llm_result(backend, done)
+            done = call.generate(*asked)
+            return _chunks(call, done) if stream else _llm_result(call, done)
 
     def _start_polling(
         self,
@@ -78,25 +76,21 @@ class ImageGenerationModel(host.LargeLanguageModel):
         *,
         json_schema: dict[str, JsonValue] | None = None,
     ) -> LLMPollingResult:
-        del tools, stop, stream, user
+        del tools, stop, stream
         try:
             with host_errors(credentials):
-                backend, request = _prepare(
-                    model, credentials, prompt_messages, model_parameters, timeout=DEFAULT_TIMEOUT
-                )
-                return _polled(backend, polling.start(backend, request, DeliveryOptions.of(request, json_schema)))
+                call = Call.of(model, credentials, user)
+                return _polled(call, call.start(read_conversation(prompt_messages), model_parameters, json_schema))
         except InvokeError as error:
             return _failed(error)
 
     def _check_polling(
         self, model: str, credentials: dict[str, Any], plugin_state: dict[str, JsonValue], user: str | None = None
     ) -> LLMPollingResult:
-        del user
         try:
             with host_errors(credentials):
-                backend = registry.bind(model, credentials)
-                backend.require_access()  # a field may have been emptied while the job ran
-                return _polled(backend, polling.check(backend, plugin_state))
+                call = Call.of(model, credentials, user)
+                return _polled(call, call.check(plugin_state))
         except InvokeError as error:
             return _failed(error)
 
@@ -104,8 +98,9 @@ class ImageGenerationModel(host.LargeLanguageModel):
         """Probe a customizable model's server without generating. Raises CredentialsValidateFailedError."""
         try:
             with host_errors(credentials):
-                backend = registry.bind(model, credentials)
-                input_rules.EditPolicy.read(credentials)
+                settings = Settings(credentials)
+                backend = registry.bind(model, settings)
+                Limits.read(settings)
                 for sentence in backend.probe():
                     logger.info("%s: %s", model, sentence)
         except InvokeError as error:
@@ -125,8 +120,8 @@ class ImageGenerationModel(host.LargeLanguageModel):
     def get_customizable_model_schema(self, model: str, credentials: Mapping[str, Any]) -> AIModelEntity | None:
         """The form of a model that the user added. The host asks often: it never raises and never waits long."""
         try:
-            backend = registry.bind(model, credentials)
-            rules, vision = backend.form(), backend.capabilities.images > 0
+            backend = registry.bind(model, Settings(credentials))
+            rules, vision = backend.live_form(backend.within(FORM_SECONDS)), backend.capabilities.images > 0
         except Exception:  # noqa: BLE001 -- a form without live choices is better than no model at all
             logger.warning("the form of %s could not be made; only the common parameters are shown", model)
             rules, vision = registry.COMMON_RULES, True
@@ -149,76 +144,61 @@ class ImageGenerationModel(host.LargeLanguageModel):
         return type(error)(str(error)) if isinstance(error, InvokeError) else InvokeError(str(error))
 
 
-def _prepare(
-    model: str,
-    credentials: Mapping[str, Any],
-    messages: list[PromptMessage],
-    parameters: Mapping[str, Any],
-    *,
-    timeout: float,
-) -> tuple[Backend, ImageRequest]:
-    backend = registry.bind(model, credentials)
-    backend.require_access()
-    request = build_request(backend, read_conversation(messages), parameters, timeout=timeout)
-    input_rules.check(request, input_rules.EditPolicy.read(credentials))
-    return backend, request
+def _wants_progress(call: Call, parameters: Mapping[str, object]) -> bool:
+    return call.backend.tells_progress and str(parameters.get("details")).lower() in {"true", "1"}
 
 
-def _finished(backend: Backend, request: ImageRequest, result: ImageResult, started: float) -> polling.Finished:
-    return polling.Finished(result, DeliveryOptions.of(request), backend.clock.now() - started)
-
-
-def _told(
-    backend: Backend, request: ImageRequest, started: float, credentials: Mapping[str, Any]
+def _narrated(
+    call: Call, steps: Generator[str, None, Finished], credentials: Mapping[str, Any]
 ) -> Generator[LLMResultChunk, None, None]:
     """Progress as reasoning text while the job runs, then the answer."""
     with host_errors(credentials):
-        steps, opening, closing = narrated(backend, request), "<think>\n", ""
+        opening, closing = "<think>\n", ""
         while True:
             try:
-                yield _text_chunk(backend.model.name, f"{opening}{next(steps)}\n")
+                yield _text_chunk(call.model, f"{opening}{next(steps)}\n")
             except StopIteration as end:
-                result = end.value
+                done = end.value
                 break
-            opening, closing = "", "</think>\n"
+            opening, closing = "", "</think>\n\n"
         if closing:
-            yield _text_chunk(backend.model.name, closing)
-        yield from _chunks(backend, _finished(backend, request, result, started))
+            yield _text_chunk(call.model, closing)
+        yield from _chunks(call, done)
 
 
 def _text_chunk(model: str, text: str) -> LLMResultChunk:
     return LLMResultChunk(model=model, delta=LLMResultChunkDelta(index=0, message=AssistantPromptMessage(content=text)))
 
 
-def _polled(backend: Backend, outcome: polling.Waiting | polling.Finished) -> LLMPollingResult:
-    if isinstance(outcome, polling.Waiting):
+def _polled(call: Call, outcome: Waiting | Finished) -> LLMPollingResult:
+    if isinstance(outcome, Waiting):
         return LLMPollingResult(
             status=LLMPollingStatus.RUNNING, plugin_state=outcome.state, next_check_after_seconds=outcome.next_check
         )
-    return LLMPollingResult(status=LLMPollingStatus.SUCCEEDED, result=_llm_result(backend, outcome))
+    return LLMPollingResult(status=LLMPollingStatus.SUCCEEDED, result=_llm_result(call, outcome))
 
 
 def _failed(error: InvokeError) -> LLMPollingResult:
     return LLMPollingResult(status=LLMPollingStatus.FAILED, error=str(error))
 
 
-def _llm_result(backend: Backend, done: polling.Finished) -> LLMResult:
-    price = backend.price_per_image
+def _llm_result(call: Call, done: Finished) -> LLMResult:
+    price = call.backend.price_per_image
     delivered = deliver_whole(done.result, done.options, duration=done.duration, price_per_image=price)
     message = AssistantPromptMessage(content=list(delivered.contents))
     usage = usage_of(done.result, price, done.duration)
     if delivered.structured_output is None:
-        return LLMResult(model=backend.model.name, message=message, usage=usage)
+        return LLMResult(model=call.model, message=message, usage=usage)
     return LLMResultWithStructuredOutput(
-        model=backend.model.name, message=message, usage=usage, structured_output=delivered.structured_output
+        model=call.model, message=message, usage=usage, structured_output=delivered.structured_output
     )
 
 
-def _chunks(backend: Backend, done: polling.Finished) -> Generator[LLMResultChunk, None, None]:
-    price = backend.price_per_image
+def _chunks(call: Call, done: Finished) -> Generator[LLMResultChunk, None, None]:
+    price = call.backend.price_per_image
     deliveries = deliver_each(done.result, done.options, duration=done.duration, price_per_image=price)
     usage = usage_of(done.result, price, done.duration)
-    return _as_chunks(backend.model.name, deliveries, usage)
+    return _as_chunks(call.model, deliveries, usage)
 
 
 def _as_chunks(model: str, deliveries: Sequence[Delivered], usage: LLMUsage) -> Generator[LLMResultChunk, None, None]:

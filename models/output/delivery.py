@@ -6,17 +6,18 @@ everybody's requests in it, on a line over 5,242,880 bytes; so a line is budgete
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dify_plugin.entities.model.message import ImagePromptMessageContent, TextPromptMessageContent
 from pydantic import JsonValue
 
-from models.backends.errors import BadRequest, ServerUnavailable, shorten
-from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
+from models.backends.errors import ServerUnavailable, shorten
+from models.entities import GeneratedImage, ImageResult, Price
 from models.images.codec import BrokenImageError, in_thread
 from models.images.conversion import Finished, finish
 from models.images.sniff import NotAnImageError, sniff
+from models.output.options import OutputOptions
 from models.output.usage import price_of
 
 MAX_LINE = 5_000_000
@@ -32,56 +33,6 @@ _EXACT = 2**53  # JSON numbers are float64 on the host's side
 type Content = TextPromptMessageContent | ImagePromptMessageContent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryOptions:
-    """What the caller wants of the answer's form, whichever backend made it.
-
-    `properties` are the names that the node's structured output asks for; None without structured output. `texts` are
-    those of them that the node's schema wants as text, which is what Dify's editor makes of a new property.
-    """
-
-    output_format: str | None = None
-    output_quality: int | None = None
-    details: bool = False
-    properties: tuple[str, ...] | None = None
-    texts: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, request: ImageRequest, json_schema: Mapping[str, object] | None = None) -> "DeliveryOptions":
-        """Raises BadRequest for a schema that no image can fulfil: better before the image is paid for than after."""
-        _check_required(json_schema or {})
-        return cls(
-            output_format=request.output_format,
-            output_quality=request.output_quality,
-            details=request.details,
-            properties=_property_names(json_schema),
-            texts=_text_names(json_schema or {}),
-        )
-
-    def to_state(self) -> dict[str, JsonValue]:
-        """The options as plain JSON, for another process to go on with."""
-        return {
-            "output_format": self.output_format,
-            "output_quality": self.output_quality,
-            "details": self.details,
-            "properties": None if self.properties is None else list(self.properties),
-            "texts": list(self.texts),
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, JsonValue]) -> "DeliveryOptions":
-        """The inverse of `to_state`, also after the host's float64 round trip."""
-        quality, names, texts = (state.get(name) for name in ("output_quality", "properties", "texts"))
-        asked = state.get("output_format")
-        return cls(
-            output_format=asked if isinstance(asked, str) else None,
-            output_quality=int(quality) if isinstance(quality, int | float) else None,
-            details=state.get("details") is True,
-            properties=tuple(str(name) for name in names) if isinstance(names, list) else None,
-            texts=tuple(str(name) for name in texts) if isinstance(texts, list) else (),
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """One message to the host: its contents in order, and the values that the node's schema asked for."""
@@ -91,14 +42,14 @@ class Delivered:
 
 
 def deliver_whole(
-    result: ImageResult, options: DeliveryOptions, *, duration: float, price_per_image: Price | None = None
+    result: ImageResult, options: OutputOptions, *, duration: float, price_per_image: Price | None = None
 ) -> Delivered:
     """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image is sound."""
     return _of_the_sound(result, lambda sound: _whole(sound, options, duration, price_of(result, price_per_image)))
 
 
 def deliver_each(
-    result: ImageResult, options: DeliveryOptions, *, duration: float, price_per_image: Price | None = None
+    result: ImageResult, options: OutputOptions, *, duration: float, price_per_image: Price | None = None
 ) -> list[Delivered]:
     """One message per image, the details in the first; for callers that read a stream and know no structured output.
 
@@ -138,13 +89,13 @@ def _nothing_sound(name: str, model: str, said: str) -> ServerUnavailable:
     return ServerUnavailable(f"{name} of {model} cannot be used", said, "Try again; nothing is wrong with the request")
 
 
-def _whole(result: ImageResult, options: DeliveryOptions, duration: float, price: Price | None) -> Delivered:
+def _whole(result: ImageResult, options: OutputOptions, duration: float, price: Price | None) -> Delivered:
     answer = _Answer(result, options, duration, price)
     pictures = _fitted(result, options, answer.overhead(result.images), answer.copies)
     return answer.with_notices_of(pictures).message(pictures)
 
 
-def _each(result: ImageResult, options: DeliveryOptions, duration: float, price: Price | None) -> list[Delivered]:
+def _each(result: ImageResult, options: OutputOptions, duration: float, price: Price | None) -> list[Delivered]:
     answer = _Answer(result, options, duration, price)
     overhead = answer.overhead(result.images)
     pictures = [
@@ -185,7 +136,7 @@ class _Answer:
     """Everything about a result that is not the images' bytes."""
 
     result: ImageResult
-    options: DeliveryOptions
+    options: OutputOptions
     duration: float
     price: Price | None
     extra_notices: tuple[str, ...] = ()
@@ -279,7 +230,7 @@ class _Answer:
 
 
 def _fitted(
-    result: ImageResult, options: DeliveryOptions, overhead: int, copies: Callable[[int], int], only: int | None = None
+    result: ImageResult, options: OutputOptions, overhead: int, copies: Callable[[int], int], only: int | None = None
 ) -> list[_Picture]:
     """The images of one line (or the one with the number `only`), ready to send.
 
@@ -299,7 +250,7 @@ def _fitted(
     return [done[number] for number in wanted]
 
 
-def _picture(result: ImageResult, number: int, options: DeliveryOptions, *, max_bytes: int) -> _Picture:
+def _picture(result: ImageResult, number: int, options: OutputOptions, *, max_bytes: int) -> _Picture:
     source = result.images[number]
     name = f"Image {number + 1}" if len(result.images) > 1 else "The image"
     try:
@@ -334,52 +285,10 @@ def seed_value(seed: int) -> int | str:
     return seed if abs(seed) <= _EXACT else str(seed)
 
 
-PROPERTIES = (
-    "image_url",
-    "images",
-    "seed",
-    "width",
-    "height",
-    "mime_type",
-    "model",
-    "backend",
-    "prompt",
-    "revised_prompt",
-    "notices",
-    "cost",
-    "currency",
-    "duration_seconds",
-)
-"""What a node's structured output may ask for."""
-
-
-def _check_required(json_schema: Mapping[str, object]) -> None:
-    required = json_schema.get("required")
-    unknown = [str(name) for name in required if name not in PROPERTIES] if isinstance(required, list) else []
-    if unknown:
-        raise BadRequest(
-            f"The node's structured output requires {', '.join(unknown)[:200]}, which no image has",
-            next_step=f"Name only properties of {', '.join(PROPERTIES)}",
-        )
-
-
-def _text_names(json_schema: Mapping[str, object]) -> tuple[str, ...]:
-    properties = json_schema.get("properties")
-    listed = properties.items() if isinstance(properties, Mapping) else ()
-    return tuple(str(name) for name, rule in listed if isinstance(rule, Mapping) and rule.get("type") == "string")
-
-
 def _as_text(value: JsonValue) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "\n".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _property_names(json_schema: Mapping[str, object] | None) -> tuple[str, ...] | None:
-    if json_schema is None:
-        return None
-    properties = json_schema.get("properties")
-    return tuple(str(name) for name in properties) if isinstance(properties, Mapping) else ()
 
 
 def _cut(text: str) -> str:

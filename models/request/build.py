@@ -1,26 +1,20 @@
-"""From a conversation and a node's parameters to one checked ImageRequest."""
+"""From a conversation and a node's parameters to one settled ImageRequest."""
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from models.backends.base import Backend
-from models.backends.download import download
 from models.backends.errors import BadRequest
-from models.backends.http import MIB, TooLargeError
-from models.clock import Deadline
-from models.entities import ImageRequest, InputImage
-from models.images.inputs import alpha_mask, read_input
-from models.parameters import RANDOM_SEED, RULES, Rule
-from models.request.conversation import Conversation, ImagePart
+from models.entities import ImageRequest, ParameterValue
+from models.parameters import RULES, Rule, read_values
+from models.request.conversation import Conversation
 from models.request.directives import split_directives
-from models.request.shape import settle_shape
-
-FETCH_SECONDS = 60.0
-MAX_INPUT_BYTES = 32 * MIB
+from models.request.input_images import images_and_mask
+from models.request.shape import area_of, settle, wish_of
 
 _COMMON = frozenset(f.name for f in fields(ImageRequest)) & frozenset(RULES)
+_SHAPE = ("width", "height", "aspect_ratio")
+_SETTLED = frozenset({*_SHAPE, "seed"})
 
 
 def build_request(
@@ -35,99 +29,37 @@ def build_request(
     directed = split_directives(conversation.prompt, rules)
     if not directed.prompt:
         raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
-    values = settle_shape(rules, _merged(parameters, directed.values))
-    if values.get("seed") == RANDOM_SEED:
-        del values["seed"]
-    images, mask = _images(backend, conversation)
-    common = {name: value for name, value in values.items() if name in _COMMON}
-    return ImageRequest(
-        **{"timeout": timeout, **common},  # type: ignore[arg-type]  # read_values gave each the type of its rule
+    node = read_values(_with_shape(rules), parameters)
+    told = read_values(_with_shape(rules), directed.values, defaults=False)
+    values = {**node, **told}
+    pixels = None
+    if "aspect_ratio" in told and not {"width", "height"} & set(told):
+        # The later word counts: a ratio in the prompt is not beaten by the node's width and height.
+        pixels = area_of(node)
+        values = {name: value for name, value in values.items() if name not in {"width", "height"}}
+    images, mask = images_and_mask(backend, conversation)
+    request = ImageRequest(
+        **{"timeout": timeout, **_common(values)},  # type: ignore[arg-type]  # read_values gave each the type of its rule
         model=backend.model.name,
         prompt=directed.prompt,
         images=images,
         mask=mask,
-        extra={name: value for name, value in values.items() if name not in _COMMON},
+        extra={name: value for name, value in values.items() if name not in _COMMON | _SETTLED},
         notices=tuple(_ignored(directed.values, rules, backend.model.name)),
     )
+    return settle(request, wish_of(values, pixels), backend)
 
 
-def _merged(parameters: Mapping[str, object], directives: Mapping[str, str | bool]) -> dict[str, object]:
-    merged = {name: value for name, value in parameters.items() if value not in (None, "")}
-    if "aspect_ratio" in directives and "width" not in directives:
-        # The later word counts: a ratio in the prompt is not beaten by the node's width and height.
-        merged.pop("width", None)
-        merged.pop("height", None)
-    return {**merged, **directives}
+def _common(values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+    return {name: value for name, value in values.items() if name in _COMMON - _SETTLED}
+
+
+def _with_shape(rules: Sequence[Rule]) -> Sequence[Rule]:
+    """A model whose form has width and height, or a ratio, understands the other spelling as well."""
+    named = {rule.name for rule in rules}
+    return (*rules, *(RULES[name] for name in _SHAPE if named & set(_SHAPE) and name not in named))
 
 
 def _ignored(directives: Mapping[str, object], rules: Sequence[Rule], model: str) -> list[str]:
-    named = {rule.name for rule in rules}
-    if {"width", "height"} & named:
-        named |= {"aspect_ratio"}
+    named = {rule.name for rule in _with_shape(rules)}
     return [f"`--{name}` was ignored: {model} has no parameter {name}." for name in directives if name not in named]
-
-
-def _images(backend: Backend, conversation: Conversation) -> tuple[tuple[InputImage, ...], InputImage | None]:
-    able = backend.capabilities
-    parts = list(conversation.images)
-    if not parts and able.min_images and conversation.earlier:
-        parts = [conversation.earlier]
-    if able.images == 0:
-        backend.check_image_count(len(parts))
-        return (), None
-    images = [read_part(part, backend) for part in parts]
-    # A file that calls itself a mask stays one where the model takes none: it is refused by name, not painted from.
-    return split_mask(images, second_is_mask=able.mask and able.second_image == "mask")
-
-
-def split_mask(
-    images: Sequence[InputImage], *, second_is_mask: bool
-) -> tuple[tuple[InputImage, ...], InputImage | None]:
-    """Tell the mask from the images: by its file name, else the last of two, else the alpha channel of the only one."""
-    if len(images) > 1:
-        named = next((image for image in images if "mask" in image.filename.casefold()), None)
-        mask = named or (images[-1] if second_is_mask and len(images) == 2 else None)  # noqa: PLR2004
-        return tuple(image for image in images if image is not mask), mask
-    mask = alpha_mask(images[0]) if images and second_is_mask else None
-    return tuple(images), mask
-
-
-def read_part(part: ImagePart, backend: Backend) -> InputImage:
-    """The bytes of an image, sent as base64 or behind an address (private ones too: the host's own links are)."""
-    name = part.filename or "The input image"
-    if part.base64_data:
-        return read_input(_decoded(part.base64_data, name), part.filename)
-    if part.url.startswith("data:"):
-        return read_input(_decoded(part.url.partition(",")[2], name), part.filename)
-    if not part.url:
-        raise BadRequest(f"{name} came without content", next_step="Choose the file again")
-    if part.url.startswith("/"):
-        raise BadRequest(
-            f"{name} came as a link without an address, {part.url[:100]}",
-            next_step="Set FILES_URL in Dify's environment, or MULTIMODAL_SEND_FORMAT=base64",
-        )
-    return read_input(_fetched(part, backend), part.filename)
-
-
-def _fetched(part: ImagePart, backend: Backend) -> bytes:
-    try:
-        return download(
-            part.url,
-            attempt=f"Fetching {part.filename or 'the input image'}",
-            clock=backend.clock,
-            deadline=Deadline.after(backend.clock, FETCH_SECONDS),
-            max_bytes=MAX_INPUT_BYTES,
-            allow_private=True,
-        ).body
-    except TooLargeError:
-        raise BadRequest(
-            f"{part.filename or 'The input image'} is larger than {MAX_INPUT_BYTES // MIB} MiB",
-            next_step="Send a smaller file",
-        ) from None
-
-
-def _decoded(text: str, name: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise BadRequest(f"{name} is not valid base64", next_step="Choose the file again") from None

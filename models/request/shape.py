@@ -1,79 +1,122 @@
-"""Width, height and aspect ratio: which of them a request means."""
+"""Width, height, aspect ratio and seed: what a request means by them, and what its model makes of them."""
 
 import math
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from models.entities import ParameterValue
-from models.parameters import RULES, Rule, read_value, read_values
+from models.backends.base import Backend
+from models.entities import ImageRequest
+from models.parameters import RULES, refused
+from models.sizes import NoSizes, RatioSizes, SeedRule, Size, SizeRule, ratio_of, same_shape, shaped
 
-DEFAULT_PIXELS = 1024 * 1024
-
-
-def size_for_ratio(aspect_ratio: str, *, pixels: int = DEFAULT_PIXELS, multiple: int = 64) -> tuple[int, int]:
-    """Width and height of about `pixels` pixels in all for a ratio like `16:9`, both a multiple of `multiple`."""
-    ratio = ratio_of(aspect_ratio)
-    width = math.sqrt(pixels * ratio)
-    return _rounded(width, multiple), _rounded(width / ratio, multiple)
+_SAME_SHAPE = 1.05  # rounding to a grid changes a shape by less
 
 
-def ratio_of(aspect_ratio: str) -> float:
-    """`16:9` as a number, width over height."""
-    across, down = aspect_ratio.split(":")
-    return float(across) / float(down)
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The shape and seed that were asked for. `pixels` goes with a ratio that shall keep a number of pixels."""
+
+    width: int | None = None
+    height: int | None = None
+    aspect_ratio: str | None = None
+    pixels: int | None = None
+    seed: int | None = None
 
 
-def nearest_ratio(width: float, height: float, choices: Sequence[str]) -> str:
-    """The choice whose shape is closest to width × height, by the logarithm of the ratio."""
-    return min(choices, key=lambda choice: abs(math.log(width / height / ratio_of(choice))))
+def settle(request: ImageRequest, wish: Wish, backend: Backend) -> ImageRequest:
+    """`request` with a size and seeds that its model takes, and a notice for each that is not what was asked for.
 
-
-def settle_shape(rules: Sequence[Rule], given: Mapping[str, object]) -> dict[str, ParameterValue]:
-    """Read `given` by `rules` and leave only the shape that was meant.
-
-    Width and height win over the ratio; a ratio that was given wins over default sizes; one side alone is completed by
-    the ratio, by the model's default, or to a square. A model without ratios gets the ratio as width and height.
-    Raises BadRequest as `read_values`.
+    Raises BadRequest for a seed that the service does not take.
     """
-    values = read_values(rules, given)
-    named = {rule.name for rule in rules}
-    if not {"width", "height"} <= named:
-        return values
-    sides = {side: values[side] for side in ("width", "height") if given.get(side) not in (None, "")}
-    ratio = given.get("aspect_ratio")
-    if ratio not in (None, ""):
-        if len(sides) == 2:  # noqa: PLR2004
-            values.pop("aspect_ratio", None)
-        else:
-            word = str(read_value(_ratio_rule(rules), ratio))
-            values = {name: value for name, value in values.items() if name not in {"width", "height"}}
-            values |= _by_ratio(word, sides, values, rules)
-    elif len(sides) == 1:
-        only = next(iter(sides.values()))
-        values = {"width": only, "height": only, **values}
-    return values
+    size, size_notices = settle_size(wish, backend.sizes(request), backend.model.name)
+    seeds, seed_notices = settle_seeds(wish.seed, backend.seeds(request), request.n, backend.title)
+    width, height = size or (None, None)
+    settled = replace(request, width=width, height=height, seeds=seeds)
+    return settled.with_notices(*size_notices, *seed_notices)
 
 
-def _by_ratio(
-    ratio: str, sides: Mapping[str, ParameterValue], values: Mapping[str, ParameterValue], rules: Sequence[Rule]
-) -> dict[str, ParameterValue]:
-    if "width" in sides:
-        return {"width": sides["width"], "height": _rounded(float(sides["width"]) / ratio_of(ratio), 8)}
-    if "height" in sides:
-        return {"width": _rounded(float(sides["height"]) * ratio_of(ratio), 8), "height": sides["height"]}
-    if "aspect_ratio" in values:
-        return {}
-    width, height = size_for_ratio(ratio, pixels=_default_pixels(rules))
-    return {"width": width, "height": height}
+def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | None, tuple[str, ...]]:
+    """The size to ask for, None where the service chooses, and a notice naming the asked and the used one.
+
+    Width and height win over the ratio; one side alone is completed by the ratio, or by the shape of the default.
+    """
+    asked = _words(wish)
+    match rule:
+        case None | NoSizes() if not asked:
+            return None, ()
+        case NoSizes():
+            return None, (f"{asked} was not used: {rule.reason}.",)
+        case None:
+            return wished_size(wish, None), ()
+    if not asked:
+        return rule.default, ()
+    wished = wished_size(wish, rule)
+    by_ratio = not (wish.width or wish.height)
+    used = rule.for_ratio(wished[0] / wished[1], wish.pixels or rule.pixels) if by_ratio else rule.nearest(wished)
+    kept = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE) if by_ratio else used == wished
+    if isinstance(rule, RatioSizes):
+        kept = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE) and by_ratio
+        return used, () if kept else (f"{asked} became {rule.nearest_ratio(wished)}, the nearest that {model} makes.",)
+    return used, () if kept else (f"{asked} became {written(used)}, the nearest that {model} makes.",)
 
 
-def _ratio_rule(rules: Sequence[Rule]) -> Rule:
-    return next((rule for rule in rules if rule.name == "aspect_ratio"), RULES["aspect_ratio"])
+def wished_size(wish: Wish, rule: SizeRule | None) -> Size:
+    """The size that a wish means, whether or not a model makes it."""
+    default = rule.default if rule else None
+    ratio = ratio_of(wish.aspect_ratio) if wish.aspect_ratio else default[0] / default[1] if default else 1.0
+    match wish.width, wish.height:
+        case int(width), int(height):
+            return width, height
+        case int(width), None:
+            return width, max(1, round(width / ratio))
+        case None, int(height):
+            return max(1, round(height * ratio)), height
+        case _:
+            return shaped(ratio, wish.pixels or (rule.pixels if rule else 1024 * 1024))
 
 
-def _default_pixels(rules: Sequence[Rule]) -> int:
-    defaults = [rule.default for rule in rules if rule.name in {"width", "height"} and isinstance(rule.default, int)]
-    return math.prod(defaults) if len(defaults) == 2 else DEFAULT_PIXELS  # noqa: PLR2004
+def settle_seeds(
+    asked: int | None, rule: SeedRule | None, count: int, title: str
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """One seed for each of `count` images; none where the service has no seeds. Raises BadRequest."""
+    if rule is None:
+        return (), ()
+    if asked is not None and not 0 <= asked <= rule.highest:
+        raise refused(RULES["seed"], asked, f"a number from 0 to {rule.highest}")
+    told: tuple[str, ...] = ()
+    if asked is None and not rule.draw:
+        return (), ()
+    if asked is None or (asked == 0 and rule.zero_is_random):
+        first = rule.lowest + secrets.randbelow((rule.drawn or rule.highest) - rule.lowest + 1)
+        told = (f"Seed 0 means random to {title}; {first} was used.",) if asked == 0 else ()
+    else:
+        first = asked
+    return rule.following(first, count), told
 
 
-def _rounded(side: float, multiple: int) -> int:
-    return max(multiple, round(side / multiple) * multiple)
+def wish_of(values: Mapping[str, object], pixels: int | None = None) -> Wish:
+    """The shape and seed among typed parameter values."""
+    known = {name: values[name] for name in ("width", "height", "aspect_ratio", "seed") if name in values}
+    return Wish(**known, pixels=pixels)  # type: ignore[arg-type]  # `read_values` gave each the type of its rule
+
+
+def written(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _words(wish: Wish) -> str:
+    """The asked shape as a notice names it; empty where none was asked for."""
+    if wish.width and wish.height:
+        return f"The size {wish.width}×{wish.height}"
+    if wish.width or wish.height:
+        side, value = ("width", wish.width) if wish.width else ("height", wish.height)
+        return f"The {side} {value}"
+    return f"The aspect ratio {wish.aspect_ratio}" if wish.aspect_ratio else ""
+
+
+def area_of(values: Mapping[str, object]) -> int | None:
+    """The number of pixels of a width and height that were given together."""
+    sides = [values.get("width"), values.get("height")]
+    numbers = [side for side in sides if isinstance(side, int)]
+    return math.prod(numbers) if len(numbers) == len(sides) else None

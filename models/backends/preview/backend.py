@@ -5,22 +5,22 @@ check, with progress, a deadline and a cancel.
 """
 
 from collections.abc import Sequence
-from random import SystemRandom
 from typing import ClassVar, override
 
 from pydantic import BaseModel
 
 from models.backends.base import Capabilities, Job, JobBackend, Running
 from models.backends.preview.drawing import Placeholder, draw
+from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.images.codec import in_thread
-from models.parameters import Rule, make_rule
-from models.request.shape import size_for_ratio
+from models.parameters import MAX_SEED, Rule, make_rule
+from models.sizes import FreeSizes, SeedRule, SizeRule
 
 MOST_INPUTS = 8
 _STEPS = 30
-_RANDOM_SEEDS = 2**32
-_SQUARE = (1024, 1024)
+_SIZES = FreeSizes(default=(1024, 1024), min_side=16)
+_SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 1)
 
 SIMULATE_SECONDS = make_rule(
     "simulate_seconds",
@@ -65,12 +65,20 @@ class Preview(JobBackend):
         return Capabilities(images=MOST_INPUTS, mask=True)
 
     @override
+    def sizes(self, request: ImageRequest) -> SizeRule:
+        return _SIZES
+
+    @override
+    def seeds(self, request: ImageRequest) -> SeedRule:
+        return _SEEDS
+
+    @override
     def check_access(self) -> Sequence[str]:
         return ()
 
     @override
-    def submit(self, request: ImageRequest) -> Job | ImageResult:
-        self.check_inputs(request)
+    def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
+        del deadline
         seconds = float(request.extra.get(SIMULATE_SECONDS.name, 0))
         job = self._job(request, seconds)
         if seconds <= 0:
@@ -93,15 +101,14 @@ class Preview(JobBackend):
         """Nothing runs anywhere."""
 
     def _job(self, request: ImageRequest, seconds: float) -> _Job:
-        width, height = _size(request)
-        first = request.seed if request.seed is not None else SystemRandom().randrange(_RANDOM_SEEDS)
+        width, height = request.size or (1024, 1024)
         started = self.clock.now()
         return _Job(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             width=width,
             height=height,
-            seeds=[str(first + number) for number in range(request.n)],
+            seeds=[str(seed) for seed in request.seeds],
             started=started,
             ends=started + seconds,
             notices=list(request.notices),
@@ -122,12 +129,6 @@ class Preview(JobBackend):
             thumbnails=thumbnails,
         )
         return GeneratedImage(in_thread(draw, placeholder), seed=seed)
-
-
-def _size(request: ImageRequest) -> tuple[int, int]:
-    if request.width and request.height:
-        return request.width, request.height
-    return size_for_ratio(request.aspect_ratio) if request.aspect_ratio else _SQUARE
 
 
 def _thumbnails(request: ImageRequest) -> tuple[tuple[str, bytes], ...]:

@@ -1,0 +1,244 @@
+"""The way of a request, from the host's call to a finished result: one code for one call, a stream and polling.
+
+With jobs the way is cut in the middle. The first half runs where the job starts, the second wherever its end is seen,
+perhaps in another process; what the second half needs travels in `plugin_state` as plain JSON, without secrets and
+images.
+"""
+
+import math
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import gevent
+from gevent.queue import SimpleQueue
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from models import stages
+from models.backends import registry
+from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
+from models.backends.errors import ServerUnavailable
+from models.clock import Clock, Deadline
+from models.entities import ImageRequest, ImageResult
+from models.limits import Limits
+from models.output.options import OutputOptions
+from models.output.usage import price_of
+from models.receipt import Receipt
+from models.request.build import build_request
+from models.request.conversation import Conversation
+from models.settings import Settings
+
+HOLD = 0.8
+"""Seconds for which a polling call watches its job before it answers."""
+_MOST_CHECKS = 220  # of the 240 that the host makes
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A result that has passed every stage. `duration` is seconds since the request was handed in."""
+
+    result: ImageResult
+    options: OutputOptions
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that goes on: what the host must bring back, and after how many whole seconds."""
+
+    state: dict[str, JsonValue]
+    next_check: int
+
+
+class _State(BaseModel):
+    """`plugin_state`. Epoch seconds; whole floats may come back as ints."""
+
+    job: dict[str, JsonValue]
+    timeout: float
+    options: dict[str, JsonValue]
+    receipt: dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A request on its way: everything that both halves need."""
+
+    backend: Backend
+    options: OutputOptions
+    receipt: Receipt
+    observers: Sequence[stages.Observer]
+
+    def finished(self, result: ImageResult) -> Finished:
+        """The second half of the way, behind the service."""
+        for stage in stages.after_service(self.options):
+            result = stage(result)
+        duration = self.backend.clock.now() - self.receipt.time
+        receipt = self.receipt.succeeded(result, price_of(result, self.backend.price_per_image), duration)
+        self.tell(receipt)
+        return Finished(result, self.options, duration)
+
+    def waiting(self, job: Job, timeout: float) -> Waiting:
+        state = _State(job=job, timeout=timeout, options=self.options.to_state(), receipt=self.receipt.to_state())
+        return Waiting(state.model_dump(mode="json"), max(1, min(30, math.ceil(timeout / _MOST_CHECKS))))
+
+    def watched(self, backend: JobBackend, job: Job, timeout: float) -> Waiting | Finished:
+        """Look at a job for a moment; one past its deadline is given up."""
+        deadline = Deadline(backend.clock, self.receipt.time + timeout)
+        seen = backend.watch(job, deadline.earlier(HOLD), started=self.receipt.time)
+        if isinstance(seen, ImageResult):
+            return self.finished(seen)
+        if deadline.passed:
+            return self.finished(backend.give_up(job, seen))
+        return self.waiting(job, timeout)
+
+    def tell(self, receipt: Receipt) -> None:
+        for observer in self.observers:
+            observer(receipt)
+
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Tell the observers of a failure inside the block."""
+        try:
+            yield
+        except Exception as error:
+            self.tell(self.receipt.failed(error, self.backend.clock.now()))
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the host: which model, with which settings, for which end user."""
+
+    backend: Backend
+    settings: Settings
+    user: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model's name in Dify."""
+        return self.backend.model.name
+
+    @classmethod
+    def of(cls, model: str, credentials: Mapping[str, object], user: str | None, clock: Clock | None = None) -> "Call":
+        """Raises BadRequest for a model that does not exist and for a form that cannot be read."""
+        settings = Settings(credentials)
+        return cls(registry.bind(model, settings, clock), settings, user or "")
+
+    def generate(
+        self,
+        conversation: Conversation,
+        parameters: Mapping[str, object],
+        json_schema: Mapping[str, object] | None = None,
+    ) -> Finished:
+        """Generate in one call. Raises ImageError."""
+        order = self._order(Limits.read(self.settings))
+        with order.observed():
+            order, request = self._read(order, conversation, parameters, json_schema)
+            answer = self._before(within_one_call(request))
+            return order.finished(answer if isinstance(answer, ImageResult) else order.backend.invoke(answer))
+
+    def narrated(
+        self,
+        conversation: Conversation,
+        parameters: Mapping[str, object],
+        json_schema: Mapping[str, object] | None = None,
+    ) -> Generator[str, None, Finished]:
+        """`generate`, with a few words for each change of the job's state ("queued 2nd", "step 12/30") on the way."""
+        words: SimpleQueue[str | None] = SimpleQueue()
+        self.backend.on_progress = lambda running: words.put(running.progress)
+
+        def work() -> Finished | Exception:
+            try:
+                return self.generate(conversation, parameters, json_schema)
+            except Exception as error:  # noqa: BLE001 -- raised below; gevent would print it first
+                return error
+            finally:
+                words.put(None)
+
+        worker = gevent.spawn(work)
+        told = ""
+        for word in iter(words.get, None):
+            if word and word != told:
+                yield word
+                told = word
+        outcome = worker.get()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def start(
+        self,
+        conversation: Conversation,
+        parameters: Mapping[str, object],
+        json_schema: Mapping[str, object] | None = None,
+    ) -> Waiting | Finished:
+        """Hand a request in and look at its job for a moment. Raises ImageError."""
+        order = self._order(Limits.read(self.settings))
+        with order.observed():
+            order, request = self._read(order, conversation, parameters, json_schema)
+            backend = order.backend
+            if not isinstance(backend, JobBackend):
+                request = within_one_call(request)
+            answer = self._before(request)
+            if isinstance(answer, ImageResult):
+                return order.finished(answer)
+            if not isinstance(backend, JobBackend):
+                return order.finished(backend.invoke(answer))
+            job = backend.submit(answer)
+            return order.finished(job) if isinstance(job, ImageResult) else order.watched(backend, job, answer.timeout)
+
+    def check(self, plugin_state: Mapping[str, JsonValue]) -> Waiting | Finished:
+        """Go on with a job that any process handed in. Transient trouble keeps it waiting. Raises ImageError."""
+        backend = self.backend
+        backend.require_access()  # a field may have been emptied while the job ran
+        if not isinstance(backend, JobBackend):
+            raise ServerUnavailable(
+                f"{backend.model.name} has no jobs to check",
+                next_step="The model's settings changed while it ran; run it again",
+            )
+        try:
+            state = _State.model_validate(plugin_state)
+            receipt, options = Receipt.from_state(state.receipt), OutputOptions.from_state(state.options)
+        except ValidationError:
+            raise ServerUnavailable(
+                f"The state of {backend.model.name}'s job cannot be read",
+                next_step="The plugin was replaced by another version while it ran; run it again",
+            ) from None
+        order = replace(self._order(Limits.read(self.settings)), options=options, receipt=receipt)
+        with order.observed():
+            return order.watched(backend, dict(state.job), state.timeout)
+
+    def _order(self, limits: Limits) -> _Order:
+        receipt = Receipt.opened(self.backend.model.name, self.backend.name, self.user, self.backend.clock.now())
+        return _Order(self.backend, OutputOptions(), receipt, stages.observers(limits))
+
+    def _read(
+        self,
+        order: _Order,
+        conversation: Conversation,
+        parameters: Mapping[str, object],
+        json_schema: Mapping[str, object] | None,
+    ) -> tuple[_Order, ImageRequest]:
+        """The settled request, and the order with what is known since. Raises ImageError."""
+        self.backend.require_access()
+        self.backend.learn(self.backend.within(LEARN_SECONDS))
+        request = build_request(self.backend, conversation, parameters, timeout=DEFAULT_TIMEOUT)
+        options = OutputOptions.of(request, json_schema)
+        return replace(order, options=options, receipt=order.receipt.of(request)), request
+
+    def _before(self, request: ImageRequest) -> ImageRequest | ImageResult:
+        """The stages before the service. Raises ImageError where one refuses."""
+        for stage in stages.before_service(self.settings, Limits.read(self.settings)):
+            outcome = stage(request)
+            if isinstance(outcome, ImageResult):
+                return outcome
+            request = outcome
+        return request
+
+
+def within_one_call(request: ImageRequest) -> ImageRequest:
+    """The request of a call that nobody polls. A `timeout` that the host would not wait for is lowered, with a notice."""
+    if request.timeout <= SYNC_LIMIT:
+        return request
+    lowered = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer for an answer that comes in one call."
+    return replace(request, timeout=SYNC_LIMIT).with_notices(lowered)

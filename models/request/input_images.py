@@ -1,0 +1,88 @@
+"""The input images of a conversation: fetched, read, and the mask told from the images."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from models.backends.base import Backend
+from models.backends.download import download
+from models.backends.errors import BadRequest
+from models.backends.http import MIB, TooLargeError
+from models.clock import Deadline
+from models.entities import InputImage
+from models.images.inputs import alpha_mask, read_input
+from models.request.conversation import Conversation, ImagePart
+
+FETCH_SECONDS = 60.0
+MAX_INPUT_BYTES = 32 * MIB
+
+
+def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple[InputImage, ...], InputImage | None]:
+    """The images of the current turn in their order, and the mask among them.
+
+    An editing model that got none takes the latest image of an earlier turn. Raises BadRequest for more images than
+    the model takes and for one that cannot be read, ConnectionFailed for an address that does not answer.
+    """
+    able = backend.capabilities
+    parts = list(conversation.images)
+    if not parts and able.min_images and conversation.earlier:
+        parts = [conversation.earlier]
+    if able.images == 0:
+        backend.check_image_count(len(parts))
+        return (), None
+    images = [read_part(part, backend) for part in parts]
+    # A file that calls itself a mask stays one where the model takes none: it is refused by name, not painted from.
+    return split_mask(images, second_is_mask=able.mask and able.second_image == "mask")
+
+
+def split_mask(
+    images: Sequence[InputImage], *, second_is_mask: bool
+) -> tuple[tuple[InputImage, ...], InputImage | None]:
+    """Tell the mask from the images: by its file name, else the last of two, else the alpha channel of the only one."""
+    if len(images) > 1:
+        named = next((image for image in images if "mask" in image.filename.casefold()), None)
+        mask = named or (images[-1] if second_is_mask and len(images) == 2 else None)  # noqa: PLR2004
+        return tuple(image for image in images if image is not mask), mask
+    mask = alpha_mask(images[0]) if images and second_is_mask else None
+    return tuple(images), mask
+
+
+def read_part(part: ImagePart, backend: Backend) -> InputImage:
+    """The bytes of an image, sent as base64 or behind an address (private ones too: the host's own links are)."""
+    name = part.filename or "The input image"
+    if part.base64_data:
+        return read_input(_decoded(part.base64_data, name), part.filename)
+    if part.url.startswith("data:"):
+        return read_input(_decoded(part.url.partition(",")[2], name), part.filename)
+    if not part.url:
+        raise BadRequest(f"{name} came without content", next_step="Choose the file again")
+    if part.url.startswith("/"):
+        raise BadRequest(
+            f"{name} came as a link without an address, {part.url[:100]}",
+            next_step="Set FILES_URL in Dify's environment, or MULTIMODAL_SEND_FORMAT=base64",
+        )
+    return read_input(_fetched(part, backend), part.filename)
+
+
+def _fetched(part: ImagePart, backend: Backend) -> bytes:
+    try:
+        return download(
+            part.url,
+            attempt=f"Fetching {part.filename or 'the input image'}",
+            clock=backend.clock,
+            deadline=Deadline.after(backend.clock, FETCH_SECONDS),
+            max_bytes=MAX_INPUT_BYTES,
+            allow_private=True,
+        ).body
+    except TooLargeError:
+        raise BadRequest(
+            f"{part.filename or 'The input image'} is larger than {MAX_INPUT_BYTES // MIB} MiB",
+            next_step="Send a smaller file",
+        ) from None
+
+
+def _decoded(text: str, name: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest(f"{name} is not valid base64", next_step="Choose the file again") from None

@@ -1,0 +1,189 @@
+"""What sizes and seeds a model takes, as data: a backend hands out these rules, `models.request.shape` applies them.
+
+Sizes are (width, height) in pixels, ratios are width over height.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+type Size = tuple[int, int]
+
+ONE_MEGAPIXEL = 1024 * 1024
+_REACH = 3  # grid steps around the wished size within which a legal one is looked for
+
+
+class _Rule(BaseModel):
+    """`default` is for a request without any shape (None: the service chooses), `area` the pixels for a bare ratio."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: Size | None = None
+    area: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        """The number of pixels of an image of which only the ratio was named."""
+        return self.area or (math.prod(self.default) if self.default else ONE_MEGAPIXEL)
+
+    def nearest(self, size: Size) -> Size:
+        """The size to ask for in place of `size`."""
+        raise NotImplementedError
+
+    def for_ratio(self, ratio: float, pixels: int) -> Size:
+        """The size to ask for where only a ratio and a number of pixels are wished."""
+        return self.nearest(shaped(ratio, pixels))
+
+
+class FreeSizes(_Rule):
+    """Any size on a grid within bounds. `presets` are the sizes that the model paints best, by their ratio."""
+
+    rule: Literal["free"] = "free"
+    multiple: int = 1
+    min_side: int = 1
+    max_side: int = 16_384
+    min_area: int = 1
+    max_area: int = 2**31
+    max_ratio: float = 1000.0
+    presets: Mapping[str, Size] = Field(default_factory=dict)
+
+    def nearest(self, size: Size) -> Size:
+        if self._legal(size):
+            return size
+        width, height = self._within(*size)
+        candidates = [(w, h) for w in self._around(width) for h in self._around(height)]
+        legal = [candidate for candidate in candidates if self._legal(candidate)]
+        return min(legal or candidates, key=lambda found: _distance(found, (width, height)))
+
+    def for_ratio(self, ratio: float, pixels: int) -> Size:
+        for preset in self.presets.values():
+            if pixels == self.pixels and same_shape(preset[0] / preset[1], ratio):
+                return preset
+        return self.nearest(shaped(ratio, pixels))
+
+    def _legal(self, size: Size) -> bool:
+        short, long = sorted(size)
+        return (
+            size[0] % self.multiple == size[1] % self.multiple == 0
+            and self.min_side <= short
+            and long <= self.max_side
+            and self.min_area <= short * long <= self.max_area
+            and long <= short * self.max_ratio
+        )
+
+    def _within(self, width: float, height: float) -> tuple[float, float]:
+        """The wished size brought within the bounds, off the grid."""
+        ratio = _clamped(width / height, 1 / self.max_ratio, self.max_ratio)
+        area = _clamped(width * height, self.min_area, self.max_area)
+        width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+        shrink = min(1.0, self.max_side / max(width, height))
+        grow = max(1.0, self.min_side / (min(width, height) * shrink))
+        return (
+            _clamped(width * shrink * grow, self.min_side, self.max_side),
+            _clamped(height * shrink * grow, self.min_side, self.max_side),
+        )
+
+    def _around(self, side: float) -> Iterator[int]:
+        middle = math.floor(side / self.multiple)
+        return (self.multiple * step for step in range(max(1, middle - _REACH), middle + _REACH + 2))
+
+
+class ListedSizes(_Rule):
+    """A closed list: the entry with the most similar shape is the nearest, then the one with the most similar area."""
+
+    rule: Literal["listed"] = "listed"
+    sizes: tuple[Size, ...]
+
+    def nearest(self, size: Size) -> Size:
+        return min(
+            self.sizes, key=lambda listed: (round(_turn(listed, size), 6), abs(math.prod(listed) - math.prod(size)))
+        )
+
+
+class RatioSizes(_Rule):
+    """A closed list of ratios; the service chooses the pixels."""
+
+    rule: Literal["ratios"] = "ratios"
+    ratios: tuple[str, ...]
+
+    def nearest(self, size: Size) -> Size:
+        return shaped(ratio_of(self.nearest_ratio(size)), self.pixels)
+
+    def nearest_ratio(self, size: Size) -> str:
+        """The ratio of the list to ask for in place of `size`."""
+        return nearest_ratio(size[0] / size[1], self.ratios)
+
+
+class NoSizes(_Rule):
+    """No size can be asked for; `reason` completes the sentence "1:1 was not used: ..."."""
+
+    rule: Literal["none"] = "none"
+    reason: str
+
+
+type SizeRule = Annotated[FreeSizes | ListedSizes | RatioSizes | NoSizes, Field(discriminator="rule")]
+
+
+class SeedRule(BaseModel):
+    """The seeds of a service. The images of one request get the first seed and the ones `step` behind it.
+
+    A seed is drawn up to `drawn` where none was asked for and `draw` is true. `zero_is_random` excludes 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    highest: int
+    drawn: int | None = None
+    draw: bool = True
+    step: int = 1
+    zero_is_random: bool = False
+
+    @property
+    def lowest(self) -> int:
+        return 1 if self.zero_is_random else 0
+
+    def following(self, first: int, count: int) -> tuple[int, ...]:
+        """`count` seeds from `first` on; behind the highest comes the lowest."""
+        span = self.highest - self.lowest + 1
+        return tuple((first - self.lowest + self.step * place) % span + self.lowest for place in range(count))
+
+
+def shaped(ratio: float, pixels: int) -> Size:
+    """The size of about `pixels` pixels whose width is `ratio` times its height."""
+    width = math.sqrt(pixels * ratio)
+    return max(1, round(width)), max(1, round(width / ratio))
+
+
+def ratio_of(aspect_ratio: str) -> float:
+    """`16:9` as a number, width over height."""
+    across, down = aspect_ratio.split(":")
+    return float(across) / float(down)
+
+
+def nearest_ratio(ratio: float, choices: Sequence[str]) -> str:
+    """The choice whose shape is closest to `ratio`, in proportion."""
+    return min(choices, key=lambda choice: abs(math.log(ratio / ratio_of(choice))))
+
+
+def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:
+    """Whether two ratios differ by less than `tolerance` times."""
+    return max(one / other, other / one) < tolerance
+
+
+def with_portraits(wide: Mapping[str, Size]) -> dict[str, Size]:
+    """Sizes by their ratio, and the same on end."""
+    return {**wide, **{":".join(reversed(ratio.split(":"))): (size[1], size[0]) for ratio, size in wide.items()}}
+
+
+def _distance(found: Size, wished: tuple[float, float]) -> float:
+    return abs(math.log(found[0] / wished[0])) + abs(math.log(found[1] / wished[1]))
+
+
+def _turn(one: Size, other: Size) -> float:
+    return abs(math.log(one[0] / one[1]) - math.log(other[0] / other[1]))
+
+
+def _clamped(value: float, low: float, high: float) -> float:
+    return max(low, min(high, value))

@@ -1,0 +1,24 @@
+"""Requests as a backend gets them: read by the real resolver, without the host's messages."""
+
+from collections.abc import Mapping
+
+from models.backends import registry
+from models.backends.base import Backend
+from models.clock import Clock
+from models.entities import ImageRequest
+from models.request.shape import Wish, settle
+from models.settings import Settings
+
+_WISH = ("width", "height", "aspect_ratio", "seed")
+
+
+def bound(model: str, credentials: Mapping[str, object], clock: Clock | None = None) -> Backend:
+    """The backend of a model name and a credential form, without the environment of the machine."""
+    return registry.bind(model, Settings(credentials, {}), clock)
+
+
+def asked(backend: Backend, prompt: str = "a red fox in the snow", **parts: object) -> ImageRequest:
+    """The settled request of `parts`: fields of ImageRequest, and width, height, aspect_ratio and seed as wishes."""
+    wish = Wish(**{name: parts.pop(name) for name in _WISH if name in parts})  # type: ignore[arg-type]
+    request = ImageRequest(model=backend.model.name, prompt=prompt, **parts)  # type: ignore[arg-type]
+    return settle(request, wish, backend)
