@@ -179,7 +179,7 @@ def test_a_silent_service_is_given_up_at_the_deadline(name: str, broken: Broken)
     broken.silent = True
     case = CASES[name]
     assert case.credentials
-    backend = bind(case.model, case.credentials(broken.url))  # the real clock: this is about real sockets
+    backend = bound(case.model, case.credentials(broken.url))  # the real clock: this is about real sockets
     with pytest.raises(ConnectionFailed) as failure:
         backend.invoke(replace(ask(backend), timeout=1))
     assert_clean(failure.value)
@@ -216,7 +216,7 @@ def test_an_empty_form_names_the_field_to_fill(name: str) -> None:
 def test_no_secret_is_printed(name: str) -> None:
     case = CASES[name]
     credentials = case.credentials("http://127.0.0.1:9") if case.credentials else {}
-    backend = bind(case.model, credentials)
+    backend = bound(case.model, credentials)
     assert MARKER_KEY not in repr(backend.model)
     assert MARKER_KEY not in repr(backend.rules())
 
@@ -262,7 +262,7 @@ def test_a_card_stays_within_the_providers_rules_and_names_its_features(card: Ca
 
 @pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
 def test_vision_is_declared_where_images_are_taken(card: Card) -> None:
-    backend = bind(card.model, {})
+    backend = bound(card.model, {})
     assert (backend.capabilities.images > 0) == card.vision
 
 
