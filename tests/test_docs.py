@@ -10,6 +10,7 @@ import yaml
 
 from models.backends.registry import BACKENDS
 from models.parameters import VOCABULARY
+from tools.package import packed_files
 
 ROOT = Path(__file__).parents[1]
 READMES = (ROOT / "README.md", ROOT / "readme" / "README_zh_Hans.md")
@@ -20,6 +21,7 @@ PAGES = (
     ROOT / "PRIVACY.md",
     *sorted((ROOT / "docs").glob("*.md")),
 )
+WORKFLOW_PAGES = (ROOT / "docs" / "workflows.md", ROOT / "docs" / "workflows_zh_Hans.md")
 APPS = sorted((ROOT / "workflows").glob("*.yml"))
 
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -107,13 +109,37 @@ def test_every_common_parameter_is_named(readme: Path) -> None:
 
 @readme
 @pytest.mark.parametrize("app", APPS, ids=lambda path: path.stem)
-def test_every_app_is_told_with_its_models_and_images(readme: Path, app: Path) -> None:
+def test_every_app_is_named_with_its_models(readme: Path, app: Path) -> None:
     text = readme.read_text("utf-8")
     assert f"workflows/{app.name})" in text
-    assert f"docs/images/workflows/{app.stem}.svg" in text
     nodes = yaml.safe_load(app.read_text("utf-8"))["workflow"]["graph"]["nodes"]
     used = {node["data"]["model"]["name"] for node in nodes if node["data"]["type"] == "llm"}
     assert [model for model in used if f"`{model}`" not in text] == []
+
+
+@pytest.mark.parametrize("app", APPS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", WORKFLOW_PAGES, ids=lambda path: path.name)
+def test_every_app_has_a_graph_that_names_its_nodes(page: Path, app: Path) -> None:
+    section = page.read_text("utf-8").partition(f"workflows/{app.name})")[2].partition("\n## ")[0]
+    graph = section.partition("```mermaid")[2].partition("```")[0]
+    nodes = yaml.safe_load(app.read_text("utf-8"))["workflow"]["graph"]["nodes"]
+    titles = [node["data"]["title"] for node in nodes if node["data"]["type"] != "iteration-start"]
+    assert [title for title in titles if title not in graph] == []
+
+
+@page
+def test_every_relative_link_of_a_packed_page_leads_into_the_package(page: Path) -> None:
+    packed = {ROOT / path for path in packed_files(ROOT)}
+    if page not in packed:
+        pytest.skip("this page is not in the package")
+    places = (link.partition("#")[0] for link in links(page.read_text("utf-8")) if not re.match(r"[a-z]+:", link))
+    targets = {place: (page.parent / place).resolve() for place in places if place}
+    missing = [place for place, target in targets.items() if target not in packed and not _holds(target, packed)]
+    assert missing == []
+
+
+def _holds(folder: Path, files: set[Path]) -> bool:
+    return any(file.is_relative_to(folder) for file in files)
 
 
 def test_every_backend_has_a_page_that_the_readmes_link() -> None:
