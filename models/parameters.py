@@ -1,7 +1,7 @@
 """The one vocabulary of parameters: their rules, and the reading of values that arrive typed in every possible way."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -44,8 +44,20 @@ class Rule(BaseModel):
     options: tuple[str, ...] = ()
 
     def narrowed(self, **changes: object) -> Self:
-        """The same parameter with other bounds, choices, default or help, as one model has them."""
-        return self.model_validate({**self.model_dump(), **changes})
+        """The same parameter with other bounds, choices, default or help, as one model has them.
+
+        A default that is not among the changes is brought within the new bounds, or dropped where it is no choice.
+        """
+        rule = self.model_validate({**self.model_dump(), **changes})
+        return rule if "default" in changes else rule.model_copy(update={"default": _fitting(rule)})
+
+
+def _fitting(rule: Rule) -> ParameterValue | None:
+    if isinstance(rule.default, (int, float)) and rule.type in {"int", "float"}:
+        low, high = (bound if bound is None else type(rule.default)(bound) for bound in (rule.min, rule.max))
+        raised = rule.default if low is None else max(low, rule.default)
+        return raised if high is None else min(high, raised)
+    return rule.default if not rule.options or rule.default in rule.options else None
 
 
 def make_rule(name: str, kind: RuleType, label: tuple[str, str], help_text: tuple[str, str], **bounds: object) -> Rule:
@@ -73,14 +85,18 @@ VOCABULARY: tuple[Rule, ...] = tuple(_others)
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in VOCABULARY}
 
 
-FORM_ONLY = frozenset({"width", "height", "aspect_ratio", "seed", "output_quality", "timeout"})
-"""Parameters whose default is only what the form starts with: to leave them out means something else."""
+FORM_ONLY = frozenset({"width", "height", "aspect_ratio", "seed", "denoising_strength", "output_quality", "timeout"})
+"""Parameters whose default is only what the form starts with: to leave them out means something else. Services add theirs."""
 
 
 def read_values(
-    rules: Iterable[Rule], values: Mapping[str, object], *, defaults: bool = True
+    rules: Iterable[Rule],
+    values: Mapping[str, object],
+    *,
+    defaults: bool = True,
+    form_only: Container[str] = FORM_ONLY,
 ) -> dict[str, ParameterValue]:
-    """The values that have a rule, each as the type that its rule names; `defaults` fills in those of the others.
+    """The values that have a rule, each as the type that its rule names. `defaults` fills in those of the others but for `form_only`.
 
     Numbers may come as text, whole numbers as floats, booleans as words: workflow variables are typed by their
     content. Values without a rule are left out (a fresh LLM node carries `temperature`).
@@ -90,7 +106,7 @@ def read_values(
     for rule in rules:
         value = values.get(rule.name)
         if value is None or (isinstance(value, str) and not value.strip()):
-            value = rule.default if defaults and rule.name not in FORM_ONLY else None
+            value = rule.default if defaults and rule.name not in form_only else None
         if value is not None:
             read[rule.name] = read_value(rule, value)
     if read.get("seed") == RANDOM_SEED:

@@ -4,10 +4,8 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import yaml
 
 from models.backends.base import Backend, JobBackend
 from models.backends.errors import (
@@ -19,14 +17,13 @@ from models.backends.errors import (
     ServerUnavailable,
 )
 from models.backends.registry import BACKENDS
-from models.catalog import CARDS, Card, cards
-from models.entities import GeneratedImage, ImageRequest, InputImage
+from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage
+from models.settings import Settings
 from tests.asking import asked as settled
 from tests.asking import bound
 from tests.contract_cases import CASES, Case
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.broken import Broken, broken_server
-from tools.cards import rendered, rules_of
 
 SERVICES = sorted(name for name, case in CASES.items() if case.credentials)
 EDITORS = sorted(name for name, case in CASES.items() if case.edit_model)
@@ -99,10 +96,10 @@ def test_too_many_images_are_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_a_mask_is_taken_or_refused_by_name(name: str) -> None:
+def test_a_mask_that_a_model_does_not_take_is_refused_by_name(name: str) -> None:
     with healthy(name) as backend:
         if backend.capabilities.mask:
-            return
+            pytest.skip(f"{backend.model.name} takes masks")
         with pytest.raises(BadRequest, match="masks"):
             backend.invoke(ask(backend, mask=InputImage(picture(), "image/png")))
 
@@ -203,11 +200,9 @@ def test_a_check_that_cannot_tell_is_an_error_of_its_class(name: str, broken: Br
     assert_clean(failure.value)
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [name for name in SERVICES if BACKENDS[name].required])
 def test_an_empty_form_names_the_field_to_fill(name: str) -> None:
-    if not BACKENDS[name].required:
-        return
-    backend = BACKENDS[name].bind(CASES[name].model, {})
+    backend = BACKENDS[name].bind(CASES[name].model, Settings({}, {}))
     with pytest.raises(BadRequest, match=f"Fill `{BACKENDS[name].prefix}_{BACKENDS[name].required[0]}`"):
         backend.require_access()
 
@@ -225,45 +220,12 @@ def test_no_secret_is_printed(name: str) -> None:
 def test_a_job_is_plain_json_without_secrets(name: str) -> None:
     with healthy(name) as backend:
         if not isinstance(backend, JobBackend):
-            return
+            pytest.skip(f"{name} has no jobs")
         outcome = backend.submit(ask(backend))
-        if isinstance(outcome, dict):
-            assert json.loads(json.dumps(outcome)) == outcome
-            assert MARKER_KEY not in json.dumps(outcome)
-
-
-def test_every_card_belongs_to_a_registered_backend() -> None:
-    assert {card.backend for card in cards().values()} <= set(BACKENDS)
-
-
-@pytest.mark.parametrize("path", sorted(CARDS.glob("*/*.yaml")), ids=lambda path: path.stem)
-def test_a_card_says_what_the_providers_rules_say(path: Path) -> None:
-    text = path.read_text("utf-8")
-    assert rendered(yaml.safe_load(text), path.parent.name) == text
-
-
-@pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
-def test_a_card_stays_within_the_providers_rules_and_names_its_features(card: Card) -> None:
-    known = rules_of(card.backend)
-    names = [rule.name for rule in card.rules]
-    assert len(names) == len(set(names))
-    assert {"details", "timeout", "output_format", "output_quality"} <= set(names)
-    assert {"polling", "structured-output"} <= set(card.features)
-    for rule in card.rules:
-        assert (rule.type, rule.label, rule.help) == (
-            known[rule.name].type,
-            known[rule.name].label,
-            known[rule.name].help,
-        )
-        low, high = known[rule.name].min, known[rule.name].max
-        assert low is None or rule.min is None or rule.min >= low
-        assert high is None or rule.max is None or rule.max <= high
-
-
-@pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
-def test_vision_is_declared_where_images_are_taken(card: Card) -> None:
-    backend = bound(card.model, {})
-    assert (backend.capabilities.images > 0) == card.vision
+        if isinstance(outcome, ImageResult):
+            pytest.skip(f"{backend.model.name} answers at once")
+        assert json.loads(json.dumps(outcome)) == outcome
+        assert MARKER_KEY not in json.dumps(outcome)
 
 
 def test_cases_are_well_formed() -> None:

@@ -1,7 +1,8 @@
 """Fill in the parameter rules of the model cards from the one vocabulary: `uv run python -m tools.cards [--check]`.
 
 The host reads each card on its own, so every card repeats label, type and help of its parameters. A maintainer writes
-only what is particular to the model (`name`, `default`, `min`, `max`, `options` ...); this command writes the rest.
+only what is particular to the model (`name`, `default`, `min`, `max`, `options` ...); this command writes the rest, and
+the features that every model has. `polling` stands on no card: the owner's form chooses it.
 """
 
 import argparse
@@ -28,8 +29,14 @@ def rendered(card: Mapping[str, object], backend: str) -> str:
     known = rules_of(backend)
     entries = card["parameter_rules"]
     assert isinstance(entries, list)  # noqa: S101 -- CardFile says so, this only tells the type checker
-    complete = {**card, "parameter_rules": [_entry(known[entry["name"]], entry) for entry in entries]}
+    rules = [_entry(known[entry["name"]], entry) for entry in entries]
+    complete = {**card, "features": _features(card["features"]), "parameter_rules": rules}
     return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _features(given: object) -> list[str]:
+    assert isinstance(given, list)  # noqa: S101 -- CardFile says so, this only tells the type checker
+    return ["structured-output", *(name for name in given if name not in {"structured-output", "polling"})]
 
 
 def _entry(rule: Rule, given: Mapping[str, object]) -> dict[str, object]:

@@ -140,8 +140,8 @@ def _card_faults(root: Path, cards: list[Path], position: list[str]) -> Iterator
             yield f"{path}: the file is not named after its model"
         if len(card["parameter_rules"]) > MAX_RULES:
             yield f"{path}: more than {MAX_RULES} parameters"
-        if "polling" not in card["features"] or "structured-output" not in card["features"]:
-            yield f"{path}: polling and structured-output must be declared"
+        if "polling" in card["features"] or "structured-output" not in card["features"]:
+            yield f"{path}: structured-output must be declared, and polling must not"
     if not cards:
         yield "provider: the daemon's glob finds no model card"
     if sorted(names) != sorted(position):

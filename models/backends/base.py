@@ -18,7 +18,7 @@ from models.backends.reply import Explanation, Reply, plain_explanation
 from models.catalog import Card, card_for, cards
 from models.clock import Clock, Deadline, SystemClock
 from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
-from models.parameters import Rule
+from models.parameters import FORM_ONLY, Rule
 from models.settings import Access, Settings
 from models.sizes import SeedRule, SizeRule
 
@@ -80,6 +80,8 @@ class Backend(ABC):
     """Whether a customizable model may name this backend."""
     extra_rules: ClassVar[tuple[Rule, ...]] = ()
     """Parameters that only this service knows, beyond the common vocabulary."""
+    form_only: ClassVar[frozenset[str]] = FORM_ONLY
+    """Parameters whose default is only what the form starts with: left out, the service decides."""
     tells_progress: ClassVar[bool] = False
     """Whether `on_progress` is ever called."""
 

@@ -29,7 +29,7 @@ def build_request(
     directed = split_directives(conversation.prompt, rules)
     if not directed.prompt:
         raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
-    node = read_values(_with_shape(rules), parameters)
+    node = read_values(_with_shape(rules), parameters, form_only=backend.form_only)
     told = read_values(_with_shape(rules), directed.values, defaults=False)
     values = {**node, **told}
     pixels = None

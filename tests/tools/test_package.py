@@ -60,8 +60,8 @@ def test_development_stays_out() -> None:
             "the file is not named after its model",
         ),
         (
-            lambda root: replace(root, "models/llm/preview/preview.yaml", "- polling\n", ""),
-            "polling and structured-output must be declared",
+            lambda root: replace(root, "models/llm/preview/preview.yaml", "- structured-output\n", "- polling\n"),
+            "structured-output must be declared, and polling must not",
         ),
         (lambda root: (root / "README.md").write_text("图像"), "README.md holds CJK characters"),
         (lambda root: (root / "LICENSE").unlink(), "LICENSE is not packed"),

@@ -1,0 +1,61 @@
+"""The model cards: they say what the vocabulary says, and switching everything on in a node gives a sane request."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models.backends.registry import BACKENDS
+from models.catalog import CARDS, Card, cards
+from models.parameters import read_values
+from tests.asking import bound
+from tools.cards import rendered, rules_of
+
+EVERY_CARD = pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
+
+
+def test_every_card_belongs_to_a_registered_backend() -> None:
+    assert {card.backend for card in cards().values()} <= set(BACKENDS)
+
+
+@pytest.mark.parametrize("path", sorted(CARDS.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_a_card_says_what_the_providers_rules_say(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert rendered(yaml.safe_load(text), path.parent.name) == text
+
+
+@EVERY_CARD
+def test_a_card_stays_within_the_providers_rules_and_names_its_features(card: Card) -> None:
+    known = rules_of(card.backend)
+    names = [rule.name for rule in card.rules]
+    assert len(names) == len(set(names))
+    assert {"details", "timeout", "output_format", "output_quality"} <= set(names)
+    assert "structured-output" in card.features
+    assert "polling" not in card.features, "the owner's form chooses polling"
+    for rule in card.rules:
+        assert (rule.type, rule.label, rule.help) == (
+            known[rule.name].type,
+            known[rule.name].label,
+            known[rule.name].help,
+        )
+        low, high = known[rule.name].min, known[rule.name].max
+        assert low is None or rule.min is None or rule.min >= low
+        assert high is None or rule.max is None or rule.max <= high
+
+
+@EVERY_CARD
+def test_vision_is_declared_where_images_are_taken(card: Card) -> None:
+    backend = bound(card.model, {})
+    assert (backend.capabilities.images > 0) == card.vision
+
+
+@EVERY_CARD
+def test_every_number_has_a_default_so_that_dify_never_sends_the_minimum(card: Card) -> None:
+    assert [rule.name for rule in card.rules if rule.type in {"int", "float"} and rule.default is None] == []
+
+
+@EVERY_CARD
+def test_all_parameters_switched_on_at_once_are_read_as_their_defaults(card: Card) -> None:
+    switched_on = {rule.name: rule.default for rule in card.rules if rule.default is not None}
+    values = read_values(card.rules, switched_on)
+    assert values == {name: value for name, value in switched_on.items() if name != "seed"}
