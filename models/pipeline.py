@@ -17,10 +17,9 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from models import stages
 from models.backends import registry
 from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
-from models.backends.errors import ServerUnavailable
-from models.clock import Clock, Deadline
+from models.backends.errors import ImageError, ServerUnavailable
+from models.clock import Clock, Deadline, SystemClock
 from models.entities import ImageRequest, ImageResult
-from models.limits import Limits
 from models.output.options import OutputOptions
 from models.output.usage import price_of
 from models.receipt import Receipt
@@ -96,12 +95,12 @@ class _Order:
             observer(receipt)
 
     @contextmanager
-    def observed(self) -> Iterator[None]:
-        """Tell the observers of a failure inside the block."""
+    def observed(self, *, handed_over: bool = True) -> Iterator[None]:
+        """Tell the observers of a failure inside the block. `handed_over`: the backend has the request."""
         try:
             yield
         except Exception as error:
-            self.tell(self.receipt.failed(error, self.backend.clock.now()))
+            self.tell(self.receipt.failed(error, self.backend.clock.now(), handed_over=handed_over))
             raise
 
 
@@ -122,7 +121,14 @@ class Call:
     def of(cls, model: str, credentials: Mapping[str, object], user: str | None, clock: Clock | None = None) -> "Call":
         """Raises BadRequest for a model that does not exist and for a form that cannot be read."""
         settings = Settings(credentials)
-        return cls(registry.bind(model, settings, clock), settings, user or "")
+        try:
+            return cls(registry.bind(model, settings, clock), settings, user or "")
+        except ImageError as error:
+            now = (clock or SystemClock()).now()
+            receipt = Receipt.opened(model, settings.text("backend"), user or "", now)
+            for observer in stages.observers(settings):
+                observer(receipt.failed(error, now, handed_over=False))
+            raise
 
     def generate(
         self,
@@ -131,10 +137,8 @@ class Call:
         json_schema: Mapping[str, object] | None = None,
     ) -> Finished:
         """Generate in one call. Raises ImageError."""
-        order = self._order(Limits.read(self.settings))
+        order, answer = self._settled(conversation, parameters, json_schema, one_call=True)
         with order.observed():
-            order, request = self._read(order, conversation, parameters, json_schema)
-            answer = self._before(within_one_call(request))
             return order.finished(answer if isinstance(answer, ImageResult) else order.backend.invoke(answer))
 
     def narrated(
@@ -173,13 +177,10 @@ class Call:
         json_schema: Mapping[str, object] | None = None,
     ) -> Waiting | Finished:
         """Hand a request in and look at its job for a moment. Raises ImageError."""
-        order = self._order(Limits.read(self.settings))
+        backend = self.backend
+        one_call = not isinstance(backend, JobBackend)
+        order, answer = self._settled(conversation, parameters, json_schema, one_call=one_call)
         with order.observed():
-            order, request = self._read(order, conversation, parameters, json_schema)
-            backend = order.backend
-            if not isinstance(backend, JobBackend):
-                request = within_one_call(request)
-            answer = self._before(request)
             if isinstance(answer, ImageResult):
                 return order.finished(answer)
             if not isinstance(backend, JobBackend):
@@ -189,6 +190,14 @@ class Call:
 
     def check(self, plugin_state: Mapping[str, JsonValue]) -> Waiting | Finished:
         """Go on with a job that any process handed in. Transient trouble keeps it waiting. Raises ImageError."""
+        order = self._order()
+        with order.observed():
+            order, backend, state = self._resumed(order, plugin_state)
+        with order.observed():
+            return order.watched(backend, dict(state.job), state.timeout)
+
+    def _resumed(self, order: _Order, plugin_state: Mapping[str, JsonValue]) -> tuple[_Order, JobBackend, _State]:
+        """What `start` left in the state. Raises ImageError."""
         backend = self.backend
         backend.require_access()  # a field may have been emptied while the job ran
         if not isinstance(backend, JobBackend):
@@ -204,13 +213,27 @@ class Call:
                 f"The state of {backend.model.name}'s job cannot be read",
                 next_step="The plugin was replaced by another version while it ran; run it again",
             ) from None
-        order = replace(self._order(Limits.read(self.settings)), options=options, receipt=receipt)
-        with order.observed():
-            return order.watched(backend, dict(state.job), state.timeout)
+        return replace(order, options=options, receipt=receipt), backend, state
 
-    def _order(self, limits: Limits) -> _Order:
+    def _order(self) -> _Order:
         receipt = Receipt.opened(self.backend.model.name, self.backend.name, self.user, self.backend.clock.now())
-        return _Order(self.backend, OutputOptions(), receipt, stages.observers(limits))
+        return _Order(self.backend, OutputOptions(), receipt, stages.observers(self.settings))
+
+    def _settled(
+        self,
+        conversation: Conversation,
+        parameters: Mapping[str, object],
+        json_schema: Mapping[str, object] | None,
+        *,
+        one_call: bool,
+    ) -> tuple[_Order, ImageRequest | ImageResult]:
+        """What may be handed over, or the answer of a stage in its place. Raises ImageError."""
+        order = self._order()
+        with order.observed(handed_over=False):
+            order, request = self._read(order, conversation, parameters, json_schema)
+        with order.observed(handed_over=False):
+            self.backend.check_inputs(request)
+            return order, self._before(within_one_call(request) if one_call else request)
 
     def _read(
         self,
@@ -228,7 +251,7 @@ class Call:
 
     def _before(self, request: ImageRequest) -> ImageRequest | ImageResult:
         """The stages before the service. Raises ImageError where one refuses."""
-        for stage in stages.before_service(self.settings, Limits.read(self.settings)):
+        for stage in stages.before_service(self.settings):
             outcome = stage(request)
             if isinstance(outcome, ImageResult):
                 return outcome

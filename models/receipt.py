@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
 
-from models.backends.errors import BadRequest, ImageError
+from models.backends.errors import BadRequest, ImageError, RateLimited
 from models.entities import ImageRequest, ImageResult, Price
 
 type Outcome = Literal["succeeded", "failed", "refused"]
@@ -62,10 +62,14 @@ class Receipt:
             outcome="succeeded",
         )
 
-    def failed(self, error: Exception, now: float) -> "Receipt":
-        """`refused` is what was never asked of a service, or what the owner's rules forbid."""
+    def failed(self, error: Exception, now: float, *, handed_over: bool) -> "Receipt":
+        """`refused`: the request itself was at fault, or over a limit, before the backend got it. It cost nothing.
+
+        What a service refuses (a content filter, a 4xx) is `failed`, like trouble with a server on the way.
+        """
         kind = error.host.__name__ if isinstance(error, ImageError) else type(error).__name__
-        outcome: Outcome = "refused" if isinstance(error, BadRequest) else "failed"
+        at_fault = isinstance(error, (BadRequest, RateLimited)) and not handed_over
+        outcome: Outcome = "refused" if at_fault else "failed"
         return replace(self, outcome=outcome, error_class=kind, seconds=round(now - self.time, 3))
 
     def to_state(self) -> dict[str, JsonValue]:

@@ -2,18 +2,30 @@
 
 A form is the provider's, with a field `<prefix>_<name>` per service, or a customizable model's own, which names its
 `backend` and has plain names. The environment (`IMAGE_GENERATION_` + the field's name in capitals) stands for the
-whole Dify instance and fills in the provider's form alone.
+whole Dify instance: it fills in every field of the provider's form, and those fields of a model's own form that the
+provider's form has under the same name.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import yaml
+
+SHARED_FIELDS = ("waiting", "limits", "forbidden_words")
+"""The fields that stand under one name in both forms."""
+SECRET_ENDINGS = ("api_key", "password", "secret", "headers", "storage_url", "redis_url", "embedding_url")
+"""A field whose name ends like this is a secret: the forms draw it as `secret-input`."""
 
 _ENVIRONMENT = "IMAGE_GENERATION_"
-_SECRET_ENDINGS = ("api_key", "password", "secret", "headers", "storage_url", "redis_url", "embedding_url")
+_FORMS = Path(__file__).parents[1] / "provider" / "image_generation.yaml"
 _BEARER = re.compile(r"(?i)^bearer\s+")
+_LOGIN = re.compile(r"\w+://([^/@:\s]*):?([^/@\s]*)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +43,36 @@ class Settings:
     @property
     def place(self) -> str:
         """Where the user finds the form."""
-        return "in the model's settings" if self.is_custom else "in the provider's settings"
+        return _place(custom=self.is_custom)
 
     def text(self, name: str, default: str = "") -> str:
         """The value of a field, without white space around it."""
-        own = self.values.get(name)
-        value = own.strip() if isinstance(own, str) else ""
-        if not value and not self.is_custom:
-            value = self.environment.get(f"{_ENVIRONMENT}{name.upper()}", "").strip()
-        return value or default
+        return self._own(name) or self._inherited(name) or default
+
+    def where(self, name: str) -> str:
+        """Where the value of a field stands, or would stand, in words for a message."""
+        if self._inherited(name) and not self._own(name):
+            return f"the environment variable {_ENVIRONMENT}{name.upper()}"
+        return f"{field_words(name, custom=self.is_custom)} {self.place}"
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the last redaction at the entry."""
-        from_environment = (
+        inherited = (
             name.removeprefix(_ENVIRONMENT).lower() for name in self.environment if name.startswith(_ENVIRONMENT)
         )
-        names = dict.fromkeys((*self.values, *from_environment))
-        found = (self.text(name) for name in names if name.endswith(_SECRET_ENDINGS))
-        return tuple(part for value in found if value for part in _parts(value))
+        names = dict.fromkeys((*self.values, *inherited))
+        found = (secret for name in names for secret in _secrets_of(name, self.text(name)))
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    def _own(self, name: str) -> str:
+        own = self.values.get(name)
+        return own.strip() if isinstance(own, str) else ""
+
+    def _inherited(self, name: str) -> str:
+        if self.is_custom and name not in SHARED_FIELDS:
+            return ""
+        return self.environment.get(f"{_ENVIRONMENT}{name.upper()}", "").strip()
 
     def __repr__(self) -> str:  # a dataclass would print its secrets
         return f"Settings({sorted(self.values)})"
@@ -87,34 +110,60 @@ class Access:
         return cls(prefix="" if settings.is_custom else prefix, headers=headers, **texts)
 
     def field(self, name: str) -> str:
-        """The name of a form field as the user sees it: `stability_api_key`, or `api_key` on a model's own form."""
+        """The variable of a form field: `stability_api_key`, or `api_key` on a model's own form."""
         return f"{self.prefix}_{name}" if self.prefix else name
+
+    def where(self, name: str) -> str:
+        """A form field as messages name it: “API key” (api_key) in the model's settings."""
+        return f"{field_words(self.field(name), custom=not self.prefix)} {self.place}"
 
     @property
     def place(self) -> str:
         """Where the user finds the field."""
-        return "in the provider's settings" if self.prefix else "in the model's settings"
+        return _place(custom=not self.prefix)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         return tuple(value for value in (self.api_key, self.password, *self.headers.values()) if value)
 
     def __repr__(self) -> str:  # a dataclass would print its secrets
-        return f"Access(prefix={self.prefix!r}, base_url={self.base_url!r})"
+        return f"Access(prefix={self.prefix!r}, base_url={_LOGIN.sub('', self.base_url)!r})"
 
 
 _TEXT_FIELDS = tuple(f.name for f in fields(Access) if f.name not in {"prefix", "headers"})
 
 
+def field_words(variable: str, *, custom: bool) -> str:
+    """A form field as messages name it: its label, because the page shows nothing else, and its variable."""
+    label = _labels(custom=custom).get(variable)
+    return f"“{label}” ({variable})" if label else f"`{variable}`"
+
+
+@cache
+def _labels(*, custom: bool) -> Mapping[str, str]:
+    schema = yaml.safe_load(_FORMS.read_text("utf-8"))
+    form = schema["model_credential_schema" if custom else "provider_credential_schema"]
+    return {entry["variable"]: entry["label"]["en_US"] for entry in form["credential_form_schemas"]}
+
+
+def _place(*, custom: bool) -> str:
+    return "in the model's settings" if custom else "in the provider's settings"
+
+
 def read_headers(text: str) -> dict[str, str]:
-    """`Name: value` pairs separated by newlines or `;`, or a JSON object. Raises ValueError naming what is wrong."""
+    """`Name: value` pairs separated by newlines or `;`, or a JSON object. Raises ValueError naming what is wrong.
+
+    A piece such as `q=0.8` behind a `;` belongs to the value before it.
+    """
     if not text:
         return {}
     pairs = _json_pairs(text) if text.startswith("{") else _plain_pairs(text)
     headers: dict[str, str] = {}
-    for name, value in pairs:
+    for place, (name, value) in enumerate(pairs, start=1):
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-            raise ValueError(f"`headers` has no header name before the value of pair {len(headers) + 1}")
+            raise ValueError(f"`headers` has no header name before the value of pair {place}")
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"The value of {name} in `headers` has characters that no header can carry")
         headers[name] = value
     return headers
 
@@ -125,21 +174,33 @@ def _json_pairs(text: str) -> Iterator[tuple[str, str]]:
     except ValueError:
         raise ValueError("`headers` begins like a JSON object and is none") from None
     for name, value in parsed.items():
-        yield str(name), str(value)
+        if not isinstance(value, (str, int, float)):
+            raise ValueError(f"The value of {name} in `headers` is neither text nor a number")  # noqa: TRY004
+        yield str(name), str(value).strip()
 
 
-def _plain_pairs(text: str) -> Iterator[tuple[str, str]]:
-    for pair in re.split(r"[;\n]", text):
-        if pair.strip():
-            name, colon, value = pair.partition(":")
-            yield (name.strip(), value.strip()) if colon else ("", "")
+def _plain_pairs(text: str) -> Iterable[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for piece in re.split(r"[;\n]", text):
+        name, colon, value = piece.partition(":")
+        if pairs and not colon and "=" in piece:
+            before, begun = pairs.pop()
+            pairs.append((before, f"{begun};{piece.rstrip()}"))
+        elif piece.strip():
+            pairs.append((name.strip(), value.strip()) if colon else ("", ""))
+    return pairs
 
 
-def _parts(value: str) -> tuple[str, ...]:
-    """A secret, and the secrets inside it: the values of `headers`, the login of an address."""
-    try:
-        inside = tuple(read_headers(value).values()) if ":" in value and "://" not in value else ()
-    except ValueError:
-        inside = ()
-    login = re.match(r"\w+://([^/@:]*):?([^/@]*)@", value)
-    return (value, *inside, *(login.groups() if login else ()))
+def _secrets_of(name: str, value: str) -> Iterator[str]:
+    """The secrets in a field: a secret field's value whole, the values of `headers`, the login of any address."""
+    if name.endswith(SECRET_ENDINGS):
+        yield value
+        yield _BEARER.sub("", value)
+    if name.endswith("headers"):
+        try:
+            yield from read_headers(value).values()
+        except ValueError:
+            yield from value.replace(":", " ").replace(";", " ").split()
+    if login := _LOGIN.match(value):
+        parts = login.groups() if name.endswith(SECRET_ENDINGS) else login.groups()[1:]
+        yield from (*parts, *map(unquote, parts))

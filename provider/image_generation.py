@@ -1,6 +1,5 @@
 """The provider: its credential check, and the parameter rules of image generation as data."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gevent
@@ -12,8 +11,8 @@ from models.backends.errors import BadRequest
 from models.backends.registry import BACKENDS
 from models.catalog import cards
 from models.host_errors import host_errors, logger
-from models.parameters import PROMPT_RULE, VOCABULARY, Rule
 from models.limits import Limits
+from models.parameters import PROMPT_RULE, VOCABULARY, Rule
 from models.settings import Settings
 
 
@@ -24,41 +23,44 @@ class ImageGenerationProvider(host.ModelProvider):
     """The rules of the common parameters, `prompt` included; the model cards narrow them."""
 
     def validate_provider_credentials(self, credentials: dict[str, Any]) -> None:
-        """Probe every service whose fields are filled, at the same time, without generating or spending anything.
+        """Probe every service whose fields are filled, beside each other, without generating or spending anything.
 
         An empty form is fine: it unlocks the preview model. Raises CredentialsValidateFailedError with one sentence per
-        service that failed, naming the field to mend, and for editing rules that cannot be read.
+        service that failed, naming the field to mend, and for limits that cannot be read.
         """
-        try:
-            Limits.read(Settings(credentials))
-        except BadRequest as error:
-            raise CredentialsValidateFailedError(str(error)) from None
-        probes = [gevent.spawn(_fault, backend, credentials) for backend in _filled(credentials)]
-        gevent.joinall(probes)
-        faults = [probe.get() for probe in probes]
+        settings = Settings(credentials)
+        probes = [gevent.spawn(_fault, backend, settings) for backend in _filled(settings)]
+        faults = [_unreadable(settings), *(probe.get() for probe in probes)]
         if told := [fault for fault in faults if fault]:
             raise CredentialsValidateFailedError("\n".join(told))
 
 
-def _filled(credentials: Mapping[str, Any]) -> list[type[Backend]]:
+def _unreadable(settings: Settings) -> str:
+    try:
+        Limits.read(settings)
+    except BadRequest as error:
+        return str(error)
+    return ""
+
+
+def _filled(settings: Settings) -> list[type[Backend]]:
     """The services that somebody means to use: a key, a login or a required field is given."""
     return [
         backend
         for backend in BACKENDS.values()
         if backend.prefix
         and any(
-            str(credentials.get(f"{backend.prefix}_{name}") or "").strip()
-            for name in {*backend.required, "api_key", "username", "password"}
+            settings.text(f"{backend.prefix}_{name}") for name in {*backend.required, "api_key", "username", "password"}
         )
     ]
 
 
-def _fault(backend: type[Backend], credentials: Mapping[str, Any]) -> str:
+def _fault(backend: type[Backend], settings: Settings) -> str:
+    """What is wrong with one service, in a sentence; empty where nothing is."""
     any_model = next((card.model for card in cards().values() if card.backend == backend.name), backend.title)
     try:
-        with host_errors(credentials):
-            bound = backend.bind(any_model, Settings(credentials))
-            for sentence in bound.probe():
+        with host_errors(settings.values):
+            for sentence in backend.bind(any_model, settings).probe():
                 logger.info("%s: %s", backend.title, sentence)
     except InvokeError as error:
         return f"{backend.title[:1].upper()}{backend.title[1:]}: {error}"

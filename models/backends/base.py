@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import gevent
 from pydantic import JsonValue
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable, unsupported
@@ -28,6 +29,8 @@ SYNC_LIMIT = 590.0
 """Seconds; the host gives one call 600 and drops what comes later."""
 DEFAULT_TIMEOUT = 590.0
 """Seconds for a whole job where nobody names a `timeout`."""
+PROBE_SECONDS = 9.0
+"""Seconds that a server has to answer the check of a form: somebody looks at it and waits."""
 LEARN_SECONDS = 30.0
 """Seconds that a server has to say what a request depends on, before the request is read."""
 
@@ -191,7 +194,7 @@ class Backend(ABC):
             name=self.title,
             base_url=base_url,
             clock=self.clock,
-            settings=f"`{access.field('base_url')}` {access.place}",
+            settings=access.where("base_url"),
             headers={**self.headers(), **login, **access.headers},
             secrets=tuple(secret for secret in (*access.secrets, password) if secret),
             explain=self.explain,
@@ -214,26 +217,25 @@ class Backend(ABC):
         """Raises BadRequest when a form field without which the service cannot be asked is empty."""
         for name in self.required:
             if not getattr(self.model.access, name):
-                field = self.model.access.field(name)
                 raise BadRequest(
-                    f"{self.model.name} needs {self.title}", next_step=f"Fill `{field}` {self.model.access.place}"
+                    f"{self.model.name} needs {self.title}", next_step=f"Fill {self.model.access.where(name)}"
                 )
 
     def probe(self) -> Iterator[str]:
-        """`check_access` for somebody who fills a form, where there is no job whose `timeout` could be raised.
+        """`check_access` for somebody who fills a form and waits at most PROBE_SECONDS for it.
 
         Sentences come one by one: what was found before a refusal is told all the same.
         """
         self.require_access()
         try:
-            yield from self.findings()
-            yield from self.check_access()
-        except TimedOutError as late:
-            field = f"`{self.model.access.field('base_url')}` {self.model.access.place}"
+            with gevent.Timeout(PROBE_SECONDS):
+                yield from self.findings()
+                yield from self.check_access()
+        except (TimedOutError, gevent.Timeout):
             raise ConnectionFailed(
-                late.attempted,
-                f"{self.title} did not answer in time",
-                f"Check that {self.title} is running at the address in {field}, and try again",
+                f"Checking {self.title} failed",
+                f"it did not answer within {PROBE_SECONDS:g} seconds",
+                f"Check that it is running at the address in {self.model.access.where('base_url')}, and try again",
             ) from None
 
     def check_inputs(self, request: ImageRequest) -> None:
@@ -262,10 +264,9 @@ class Backend(ABC):
 
     def unknown_model(self) -> BadRequest:
         """The refusal of a model name that the service does not have."""
-        field = f"`{self.model.access.field('remote_model')}` {self.model.access.place}"
         return BadRequest(
             f"{self.title} has no model {self.model.remote!r}",
-            next_step=f"Set {field} to one of {', '.join(self.known_models())}",
+            next_step=f"Set {self.model.access.where('remote_model')} to one of {', '.join(self.known_models())}",
         )
 
     def result(

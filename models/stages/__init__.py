@@ -1,24 +1,27 @@
 """The stages that a request passes before a service, and its result after it; and the observers beside them.
 
-The order stands in the two lists below and nowhere else. A stage is made anew from the credentials for each call: what
-the second half of a job needs travels in the job's state. A stage that is not configured is not in the list and its
-module is not imported.
+The order stands in the lists below and nowhere else. A stage is made anew from the credentials for each call: what the
+second half of a job needs travels in the job's state. A stage that is not configured is not in its list and its module
+is not imported.
 
 - before the service: `ImageRequest` in; `ImageRequest` out, or an `ImageResult` that answers in place of the service.
 - after it: `ImageResult` in, `ImageResult` out.
 - an observer is told once of every outcome. It changes nothing, delays nothing and never raises.
 
-A stage refuses by raising ImageError.
+A stage refuses by raising ImageError: `Refused` where the owner's rules forbid the request.
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Protocol
 
+from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ImageResult
 from models.limits import Limits
 from models.output.options import OutputOptions
 from models.receipt import Receipt
 from models.settings import Settings
+from models.stages.audit import AuditLog
 
 type Before = Callable[[ImageRequest], ImageRequest | ImageResult]
 type After = Callable[[ImageResult], ImageResult]
@@ -30,10 +33,15 @@ class Observer(Protocol):
     def __call__(self, receipt: Receipt) -> None: ...
 
 
-def before_service(settings: Settings, limits: Limits) -> Sequence[Before]:
+def before_service(settings: Settings) -> Sequence[Before]:
     """The stages that refuse a request or answer it in place of the service. Raises BadRequest for a bad setting."""
-    del settings, limits
-    return []
+    limits = Limits.read(settings)
+    configured = {
+        "request_limits": bool(limits.images or limits.megapixels or limits.timeout),
+        "input_rules": True,
+        "forbidden_words": bool(settings.text("forbidden_words")),
+    }
+    return [_stage(name, settings, limits) for name, wanted in configured.items() if wanted]
 
 
 def after_service(options: OutputOptions) -> Sequence[After]:
@@ -42,7 +50,15 @@ def after_service(options: OutputOptions) -> Sequence[After]:
     return []
 
 
-def observers(limits: Limits) -> Sequence[Observer]:
-    """Who is told of the outcome."""
-    del limits
-    return []
+def observers(settings: Settings) -> Sequence[Observer]:
+    """Who is told of the outcome. Never raises: limits that cannot be read are refused, and that is told as well."""
+    try:
+        limits = Limits.read(settings)
+    except BadRequest:
+        limits = Limits()
+    return [AuditLog(limits.audit, settings.secrets)]
+
+
+def _stage(name: str, settings: Settings, limits: Limits) -> Before:
+    made: Before = import_module(f"models.stages.{name}").stage(settings, limits)
+    return made

@@ -1,0 +1,57 @@
+"""The owner's forbidden words: a prompt with one of them is refused, for generation and for editing."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from models.backends.errors import BadRequest
+from models.entities import ImageRequest
+from models.limits import Limits
+from models.settings import Settings
+
+FIELD = "forbidden_words"
+_SEPARATORS = re.compile(r"[,;，、；\n]")
+
+
+@dataclass(frozen=True, slots=True)
+class ForbiddenWords:
+    """`where` names the field that lists the words."""
+
+    words: tuple[str, ...]
+    where: str
+
+    def __call__(self, request: ImageRequest) -> ImageRequest:
+        text = _folded(request.prompt)
+        for word in self.words:
+            if _pattern(word).search(text):
+                raise BadRequest(
+                    f"The prompt contains “{word}”, which is not allowed here",
+                    next_step=f"Leave it out, or let the owner change {self.where}",
+                )
+        return request
+
+
+def _pattern(word: str) -> re.Pattern[str]:
+    """A word in Latin letters counts as a whole word ("ass" is not in "glass"); Chinese has no spaces and counts anywhere."""
+    folded = _folded(word)
+    before = r"(?<!\w)" if re.match(r"\w", folded, re.ASCII) else ""
+    after = r"(?!\w)" if re.search(r"\w$", folded, re.ASCII) else ""
+    return re.compile(before + re.escape(folded) + after, re.ASCII)
+
+
+def _folded(text: str) -> str:
+    """Case, full-width letters, white space and invisible characters do not hide a word."""
+    visible = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return " ".join(visible.casefold().split())
+
+
+def _listed(text: str) -> Iterator[str]:
+    for word in _SEPARATORS.split(text):
+        if _folded(word):
+            yield word.strip()
+
+
+def stage(settings: Settings, limits: Limits) -> ForbiddenWords:
+    del limits
+    return ForbiddenWords(tuple(dict.fromkeys(_listed(settings.text(FIELD)))), settings.where(FIELD))
