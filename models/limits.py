@@ -107,6 +107,7 @@ class Limits:
 
 
 _SEPARATORS = re.compile(r"[,;、\n]")
+_NAME_ENDS = re.compile(r"\s*[:=\s]\s*")
 _QUOTA = re.compile(
     r"(?P<user>user\s+)?(?P<amount>\d+(?:\.\d+)?)\s*(?P<currency>[a-z]{3})?\s*/\s*(?P<window>[a-z]+)", re.IGNORECASE
 )
@@ -127,8 +128,8 @@ def _read(entry: str) -> tuple[str, object]:
     if _LIKE_A_QUOTA.match(entry):
         _require_available("quotas", entry)
         return "quotas", _quota(entry)
-    name, _, value = entry.replace(":", " ", 1).replace("=", " ", 1).partition(" ")
-    name, value = name.casefold(), value.strip()
+    name, value = _NAME_ENDS.split(entry, maxsplit=1) if _NAME_ENDS.search(entry) else (entry, "")
+    name = name.casefold()
     reader = _READERS.get(name)
     if reader is None:
         raise _EntryError(entry, "is not a limit", f"Write entries like {', '.join(_SHOWN)}")

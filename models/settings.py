@@ -25,6 +25,7 @@ SECRET_ENDINGS = ("api_key", "password", "secret", "headers", "storage_url", "re
 _ENVIRONMENT = "IMAGE_GENERATION_"
 _FORMS = Path(__file__).parents[1] / "provider" / "image_generation.yaml"
 _BEARER = re.compile(r"(?i)^bearer\s+")
+_SECRET_HEADER = re.compile(r"(?i)auth|key|token|secret|cookie|pass|sign")
 _LOGIN = re.compile(r"\w+://([^/@:\s]*):?([^/@\s]*)@")
 
 
@@ -124,7 +125,7 @@ class Access:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return tuple(value for value in (self.api_key, self.password, *self.headers.values()) if value)
+        return tuple(value for value in (self.api_key, self.password, *_secret_headers(self.headers)) if value)
 
     def __repr__(self) -> str:  # a dataclass would print its secrets
         return f"Access(prefix={self.prefix!r}, base_url={_LOGIN.sub('', self.base_url)!r})"
@@ -191,6 +192,14 @@ def _plain_pairs(text: str) -> Iterable[tuple[str, str]]:
     return pairs
 
 
+def _secret_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    """The values that may be credentials: a tenant's name or `true` would be hidden wherever a message says it."""
+    for name, value in headers.items():
+        if _SECRET_HEADER.search(name) or not value.isalpha():
+            yield value
+            yield value.partition(" ")[2]
+
+
 def _secrets_of(name: str, value: str) -> Iterator[str]:
     """The secrets in a field: a secret field's value whole, the values of `headers`, the login of any address."""
     if name.endswith(SECRET_ENDINGS):
@@ -198,7 +207,7 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
         yield _BEARER.sub("", value)
     if name.endswith("headers"):
         try:
-            yield from read_headers(value).values()
+            yield from _secret_headers(read_headers(value))
         except ValueError:
             yield from value.replace(":", " ").replace(";", " ").split()
     if login := _LOGIN.match(value):

@@ -5,42 +5,40 @@ Entries are kept per address and account: what one login may see is not told to 
 
 import hashlib
 from collections.abc import Hashable
+from typing import Any
 from weakref import WeakSet
 
 from cachetools import TTLCache
 
 from models.backends.http import Service
-from models.clock import Clock
+from models.clock import Clock, SystemClock
 
-_CACHES: WeakSet["ServerCache"] = WeakSet()
+_CACHES: WeakSet["ServerCache[Any]"] = WeakSet()
 
 
 class ServerCache[V]:
     """Keeps at most `limit` values for `seconds` each; the oldest go first."""
 
     def __init__(self, *, seconds: float, limit: int = 512) -> None:
-        self._seconds = seconds
-        self._limit = limit
-        self._kept: dict[Clock, TTLCache[Hashable, V]] = {}
+        self._clock: Clock = SystemClock()
+        self._kept: TTLCache[Hashable, V] = TTLCache(limit, seconds, timer=lambda: self._clock.monotonic())
         _CACHES.add(self)
 
     def get(self, service: Service, key: Hashable = "") -> V | None:
-        return self._of(service.clock).get((_account(service), key))
+        return self._at(service.clock).get((_account(service), key))
 
     def put(self, service: Service, value: V, key: Hashable = "") -> None:
-        self._of(service.clock)[_account(service), key] = value
+        self._at(service.clock)[_account(service), key] = value
 
     def drop(self, service: Service, key: Hashable = "") -> None:
-        self._of(service.clock).pop((_account(service), key), None)
+        self._at(service.clock).pop((_account(service), key), None)
 
     def clear(self) -> None:
         self._kept.clear()
 
-    def _of(self, clock: Clock) -> TTLCache[Hashable, V]:
-        # The process has one clock; each test brings its own.
-        if clock not in self._kept:
-            self._kept[clock] = TTLCache(self._limit, self._seconds, timer=clock.monotonic)
-        return self._kept[clock]
+    def _at(self, clock: Clock) -> TTLCache[Hashable, V]:
+        self._clock = clock  # the process has one clock; each test brings its own
+        return self._kept
 
 
 def clear_all() -> None:

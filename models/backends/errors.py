@@ -132,10 +132,17 @@ _HEADERS = re.compile(
 _SHORTEST_SECRET = 4  # a shorter password would hide letters of ordinary words
 _SHORTEST_KEY = 20  # services quote the start or the end of a key ("sk-abcdefgh…"); a password is quoted whole or not
 _SHORTEST_PIECE = 8
+_LONGEST_PHRASE = 15
+_KEY_START = re.compile(r"[A-Za-z]{1,2}[-_]")  # sk-, hf_, ...
+# Whole words, words cut at their ends, and words joined in camel case; digits among letters are none.
+_WORD = re.compile(r"\d+|[a-z]{,15}(?:[A-Z]{1,5}[a-z]{2,15}){,3}[A-Z]{,15}[a-z]?")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """`text` without any of the secrets, without long pieces of them, and without credential headers."""
+    """`text` without any of the secrets, without telling pieces of them, and without credential headers.
+
+    A piece that could be an ordinary word stays: a key `prod-checkpoints-2026` leaves `CheckpointLoader` alone.
+    """
     hidden = [False] * len(text)
     for secret in secrets:
         for start, end in _stretches(text, secret):
@@ -146,12 +153,33 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _stretches(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Where `text` shows the secret or a piece of it that is long enough to help a thief."""
+    """Where `text` shows the secret or a piece of it that helps a thief, from start to end."""
     if len(secret) < _SHORTEST_SECRET:
         return
-    length = _SHORTEST_PIECE if len(secret) >= _SHORTEST_KEY else len(secret)
-    for piece in {secret[start : start + length] for start in range(len(secret) - length + 1)}:
-        at = text.find(piece)
-        while at >= 0:
-            yield at, at + length
-            at = text.find(piece, at + 1)
+    shortest = _SHORTEST_PIECE if len(secret) >= _SHORTEST_KEY else len(secret)
+    for begin in range(len(secret) - shortest + 1):
+        for at in _places(text, secret[begin : begin + shortest]):
+            if begin and at and text[at - 1] == secret[begin - 1]:
+                continue  # a part of the stretch that begins before
+            length = _shared(text[at:], secret[begin:])
+            if length == len(secret) or not _could_be_words(secret[begin : begin + length], at_start=begin == 0):
+                yield at, at + length
+
+
+def _places(text: str, piece: str) -> Iterator[int]:
+    at = text.find(piece)
+    while at >= 0:
+        yield at
+        at = text.find(piece, at + 1)
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts have in common at their start."""
+    pairs = zip(one, other, strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _could_be_words(piece: str, *, at_start: bool) -> bool:
+    if (len(piece) > _LONGEST_PHRASE and not piece.isalpha()) or (at_start and _KEY_START.match(piece)):
+        return False
+    return all(_WORD.fullmatch(token) for token in re.findall(r"[^\W_]+", piece))

@@ -1,10 +1,11 @@
 """Failures as sentences, and the hiding of secrets."""
 
+import re
 import string
 
 import pytest
 from dify_plugin.errors.model import InvokeError
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.backends.errors import (
@@ -73,10 +74,44 @@ def test_a_secret_never_survives(before: str, key: str, after: str) -> None:
 
 
 @given(KEYS, st.data())
-def test_no_piece_of_eight_characters_survives(key: str, data: st.DataObject) -> None:
+def test_no_piece_of_eight_characters_survives_unless_it_could_be_a_word(key: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(key) - 8))
     piece = key[start : data.draw(st.integers(start + 8, len(key)))]
+    mixed = re.search(r"[A-Za-z]\d|\d[A-Za-z]|[a-z][A-Z][a-z][A-Z]|[a-z]{17}|[A-Z]{22}", piece)
+    assume(mixed or (len(piece) > 15 and not piece.isalpha()))
     assert redact(f"got <{piece}>", [key]) == "got <[hidden]>"
+
+
+@pytest.mark.parametrize("length", [8, 10, 12, 15, 20])
+def test_the_start_of_a_key_is_hidden_as_services_quote_it(length: int) -> None:
+    for key in ("sk-abcdefghijklmnopqrst", "hf_ABCDEFGHIJKLMNOPQRST", "sk-proj-abcdefghijklmnop"):
+        assert redact(f"Incorrect API key: {key[:length]}***.", [key]) == "Incorrect API key: [hidden]***."
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("prod-checkpoints-2026", "CheckpointLoader failed: no checkpoints in models/checkpoints"),
+        ("my-stability-production-key", "Stability AI refused the key of a stability account"),
+        ("workflow-automation-2026-11", "The workflow of November 2026 has no automation"),
+        ("KSamplerAdvancedAccount-01", "KSampler, KSamplerAdv and Advanced are node types"),
+    ],
+)
+def test_a_key_made_of_words_leaves_ordinary_words_alone(key: str, said: str) -> None:
+    assert redact(said, [key]) == said
+    assert key not in redact(f"{said} {key}", [key])
+
+
+WORDS = st.sampled_from(
+    ["checkpoint", "stability", "workflow", "image", "production", "CheckpointLoader", "ComfyUI", "OpenAI", "service"]
+)
+
+
+@given(st.lists(WORDS, min_size=2, max_size=4), st.integers(0, 9999), st.lists(WORDS, max_size=12))
+def test_prose_stays_whatever_words_the_key_is_made_of(parts: list[str], number: int, prose: list[str]) -> None:
+    key = f"{'-'.join(parts)}-{number:04}"
+    assert redact(" ".join(prose), [key]) == " ".join(prose)
+    assert key not in redact(f"{' '.join(prose)}{key}", [key])
 
 
 @given(st.text(string.ascii_lowercase + " ", max_size=200))

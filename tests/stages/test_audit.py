@@ -1,0 +1,199 @@
+"""The audit line: one per request with the contract's fields, whatever became of it, and never a key in it."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
+from models.entities import ImageRequest
+from models.pipeline import Call, Finished, Waiting
+from models.receipt import Receipt
+from models.request.conversation import Conversation
+from models.settings import Settings
+from models.stages.audit import AuditLog
+from tests.fakes import MARKER_KEY, FakeClock
+from tests.stubs import StubBackend
+
+FIELDS = {
+    *("id", "time", "user", "model", "backend", "answered_by", "seed", "width", "height", "n", "price", "currency"),
+    *("seconds", "outcome", "error_class", "cached", "prompt"),
+}
+FOX = Conversation("a red fox")
+
+
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The plugin's logger does not hand its lines on; a test listens all the same."""
+    logger = logging.getLogger("image_generation")
+    caplog.set_level(logging.INFO, "image_generation")
+    logger.addHandler(caplog.handler)
+    yield
+    logger.removeHandler(caplog.handler)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    said = [record.getMessage() for record in caplog.records]
+    return [json.loads(line.removeprefix("image_request ")) for line in said if line.startswith("image_request ")]
+
+
+def the_line(caplog: pytest.LogCaptureFixture) -> dict[str, object]:
+    (line,) = lines(caplog)
+    return line
+
+
+def call(clock: FakeClock, **values: str) -> Call:
+    return Call.of("preview", values, "user-7", clock)
+
+
+def stubbed(backend: StubBackend, **values: str) -> Call:
+    return Call(backend, Settings(values, {}), "user-7")
+
+
+def test_a_success_is_written_down_with_every_field(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    call(clock).generate(FOX, {"seed": 42, "width": 256, "height": 128, "n": 2})
+    line = the_line(caplog)
+    assert set(line) == FIELDS
+    assert {name: line[name] for name in ("user", "model", "backend", "answered_by", "outcome", "cached")} == {
+        "user": "user-7",
+        "model": "preview",
+        "backend": "preview",
+        "answered_by": "preview",
+        "outcome": "succeeded",
+        "cached": False,
+    }
+    assert (line["seed"], line["width"], line["height"], line["n"]) == ("42", 256, 128, 2)
+    assert (line["price"], line["currency"], line["error_class"]) == ("0", "USD", None)
+    assert line["time"] == clock.time
+
+
+@pytest.mark.parametrize("limits", ["", "audit hash"])
+def test_a_prompt_is_kept_as_its_hash(limits: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    call(clock, limits=limits).generate(FOX, {})
+    assert the_line(caplog)["prompt"] == f"sha256:{hashlib.sha256(b'a red fox').hexdigest()}"
+    assert "a red fox" not in caplog.text
+
+
+def test_a_prompt_is_kept_as_text_where_the_owner_says_so(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    call(clock, limits="audit text").generate(Conversation("一只狐狸\nin snow"), {})
+    assert the_line(caplog)["prompt"] == "一只狐狸\nin snow"
+    assert "\n" not in next(record.getMessage() for record in caplog.records if "image_request" in record.getMessage())
+
+
+def test_a_prompt_is_left_out_where_the_owner_says_so(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    call(clock, limits="audit none").generate(FOX, {})
+    assert set(the_line(caplog)) == FIELDS - {"prompt"}
+
+
+@pytest.mark.parametrize(
+    ("values", "parameters"),
+    [
+        ({"limits": "images 2"}, {"n": 3}),
+        ({"limits": "megapixels 1"}, {"width": 2048, "height": 2048}),
+        ({"forbidden_words": "fox"}, {}),
+        ({}, {"width": "broad"}),
+        ({"limits": "images few"}, {}),
+    ],
+)
+def test_a_refusal_is_written_down(
+    values: dict[str, str], parameters: Mapping[str, object], clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for ask in (call(clock, **values).generate, call(clock, **values).start):
+        caplog.clear()
+        with pytest.raises(BadRequest):
+            ask(FOX, parameters)
+        line = the_line(caplog)
+        assert (line["outcome"], line["error_class"]) == ("refused", "InvokeBadRequestError")
+
+
+def test_a_refused_request_is_written_down_with_what_it_asked_for(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(BadRequest):
+        call(clock, limits="images 2, audit text").generate(FOX, {"n": 3, "seed": 5})
+    line = the_line(caplog)
+    assert (line["n"], line["seed"], line["prompt"]) == (3, "5", "a red fox")
+
+
+@pytest.mark.parametrize("values", [{}, {"backend": "nothing"}, {"backend": "stability", "headers": "nonsense"}])
+def test_a_model_that_cannot_be_bound_is_written_down(
+    values: dict[str, str], clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(BadRequest):
+        Call.of("no-such-model", values, "user-7", clock)
+    line = the_line(caplog)
+    assert (line["model"], line["outcome"], line["user"]) == ("no-such-model", "refused", "user-7")
+    assert line["backend"] == values.get("backend", "")
+
+
+class Failing(StubBackend):
+    """A service that answers every request with `error`."""
+
+    error: Exception = ServerUnavailable("Painting failed", "out of memory")
+
+    def _generate(self, request: ImageRequest, deadline: object) -> ImageRequest:  # type: ignore[override]
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (ServerUnavailable("Painting failed", "out of memory"), "InvokeServerUnavailableError"),
+        (BadRequest("Painting failed", "the prompt was refused by a filter"), "InvokeBadRequestError"),
+        (RateLimited("Painting failed", "no credit"), "InvokeRateLimitError"),
+        (AuthorizationFailed("Painting failed", f"the key {MARKER_KEY} is wrong"), "InvokeAuthorizationError"),
+        (KeyError(MARKER_KEY), "KeyError"),
+    ],
+)
+def test_what_a_service_says_no_to_has_failed(
+    error: Exception, name: str, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = Failing(clock)
+    backend.error = error
+    for ask in (stubbed(backend).generate, stubbed(backend).start):
+        caplog.clear()
+        with pytest.raises((ImageError, KeyError)):
+            ask(FOX, {"seed": 3})
+        line = the_line(caplog)
+        assert (line["outcome"], line["error_class"], line["seed"]) == ("failed", name, "3")
+        assert MARKER_KEY not in caplog.text
+
+
+def test_a_polled_job_is_written_down_once_by_the_call_that_ends_it(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = call(clock, limits="audit text").start(FOX, {"simulate_seconds": 5, "seed": 9})
+    assert isinstance(started, Waiting)
+    assert lines(caplog) == []
+    clock.sleep(5)
+    assert isinstance(call(clock, limits="audit text").check(started.state), Finished)
+    line = the_line(caplog)
+    assert (line["outcome"], line["prompt"], line["seed"]) == ("succeeded", "a red fox", "9")
+    assert isinstance(line["seconds"], float)
+    assert line["seconds"] >= 5
+
+
+@pytest.mark.parametrize("mode", ["text", "hash", "none"])
+def test_no_key_is_ever_written_down(mode: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    values = {"stability_api_key": MARKER_KEY, "limits": f"audit {mode}"}
+    Call.of("preview", values, MARKER_KEY, clock).generate(Conversation(f"a fox with {MARKER_KEY}"), {})
+    assert the_line(caplog)["user"] == "[hidden]"
+    assert MARKER_KEY not in caplog.text
+
+
+def test_a_very_long_prompt_makes_no_very_long_line(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    AuditLog("text", ())(Receipt(time=clock.time, user="", model="m", backend="b", prompt="x" * 1_000_000))
+    assert len(str(the_line(caplog)["prompt"])) <= 20_000
+
+
+def test_a_line_that_cannot_be_written_fails_nothing(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise ValueError("no JSON today")
+
+    monkeypatch.setattr("models.stages.audit.json.dumps", broken)
+    AuditLog("hash", ())(Receipt(time=clock.time, user="", model="m", backend="b"))
+    assert "could not be written" in caplog.text

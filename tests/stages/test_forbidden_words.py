@@ -1,0 +1,60 @@
+"""The owner's forbidden words: how they are found, and what they do not find."""
+
+import pytest
+
+from models.backends.errors import BadRequest
+from models.entities import ImageRequest, InputImage
+from models.limits import Limits
+from models.settings import Settings
+from models.stages import forbidden_words
+from tests.fakes import picture
+
+
+def check(words: str, prompt: str, *images: InputImage) -> None:
+    """The request passes unchanged, or BadRequest is raised."""
+    request = ImageRequest(model="m", prompt=prompt, images=images)
+    stage = forbidden_words.stage(Settings({"forbidden_words": words}, {}), Limits())
+    assert stage(request) is request
+
+
+@pytest.mark.parametrize(
+    ("words", "prompt"),
+    [
+        ("nude, weapon", "add a Weapon to the hand"),
+        ("去水印\n裸体", "请帮我去水印，谢谢"),
+        ("裸体；去水印", "请帮我去水印，谢谢"),
+        ("deep fake", "make a DEEP\n  FAKE of him"),
+        ("weapon", "add a ｗｅａｐｏｎ"),
+        ("ｗｅａｐｏｎ", "add a weapon"),
+        ("C++", "write C++ on the shirt"),
+        ("水印", "x水印y"),
+        ("weapon", "add a wea\u200bpon"),
+        ("weapon", "一把weapon在手里"),
+    ],
+)
+@pytest.mark.parametrize("images", [(), (InputImage(picture(), "image/png"),)])
+def test_words_are_found_in_any_case_width_and_spacing_and_behind_invisible_characters(
+    words: str, prompt: str, images: tuple[InputImage, ...]
+) -> None:
+    """For generating and for editing."""
+    with pytest.raises(BadRequest, match=r"“Forbidden words” \(forbidden_words\) in the provider's settings"):
+        check(words, prompt, *images)
+
+
+@pytest.mark.parametrize(("word", "prompt"), [("ass", "a glass of grass"), ("gun", "the sun has begun")])
+def test_a_latin_word_counts_as_a_whole_word_only(word: str, prompt: str) -> None:
+    check(word, prompt)
+
+
+@pytest.mark.parametrize("words", [",", " , ", "，、;"])
+def test_separators_alone_forbid_nothing(words: str) -> None:
+    check(words, "anything")
+
+
+def test_the_refusal_names_the_word_and_the_way_out() -> None:
+    with pytest.raises(BadRequest) as refused:
+        check("nude, weapon", "a weapon")
+    assert str(refused.value) == (
+        "The prompt contains “weapon”, which is not allowed here. Leave it out, or let the owner change "
+        "“Forbidden words” (forbidden_words) in the provider's settings."
+    )

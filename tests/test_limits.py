@@ -1,0 +1,153 @@
+"""The grammar of `limits`: what is read, what is refused, and in which words."""
+
+from contextlib import suppress
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import limits as grammar
+from models.backends.errors import BadRequest
+from models.limits import Limits, Quota
+from models.settings import Settings
+
+
+def read(text: str) -> Limits:
+    return Limits.read(Settings({"limits": text}, {}))
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(BadRequest) as refused:
+        read(text)
+    return str(refused.value)
+
+
+def parsed(monkeypatch: pytest.MonkeyPatch, text: str) -> Limits:
+    """What a version with every feature reads."""
+    monkeypatch.setattr(grammar, "AVAILABLE", {*grammar._READERS, "quotas"})
+    return read(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", "，\n"])
+def test_an_empty_field_is_the_defaults(text: str) -> None:
+    assert read(text) == Limits()
+    assert (Limits().input_mb, Limits().instruction, Limits().audit) == (10, 2000, "hash")
+    assert Limits().formats == ("image/jpeg", "image/png", "image/webp")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "images 4, megapixels 2.5, timeout 900",
+        "images 4\nmegapixels 2.5\n timeout 900\n",
+        "IMAGES 4，Megapixels 2.5，timeout 900s",
+        "images: 4; megapixels = 2.5; timeout=900",
+        "ｉｍａｇｅｓ ４、megapixels 2.5、timeout 900",
+    ],
+)
+def test_entries_are_separated_by_commas_or_newlines_in_any_case_and_width(text: str) -> None:
+    assert read(text) == Limits(images=4, megapixels=2.5, timeout=900)
+
+
+def test_the_rules_for_editing() -> None:
+    assert read("input 5 MB, formats JPG .png jpeg, instruction 200") == Limits(
+        input_mb=5, formats=("image/jpeg", "image/png"), instruction=200
+    )
+    assert read("input 0, formats 0, instruction 0") == Limits(input_mb=0, formats=(), instruction=0)
+    assert read("input 2.5mb").input_mb == 2.5
+
+
+@pytest.mark.parametrize("audit", ["text", "hash", "none"])
+def test_audit_says_what_of_the_prompt_is_written_down(audit: str) -> None:
+    assert read(f"audit {audit.upper()}").audit == audit
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("images", "images 0", "images -1", "images 1.5", "images many", "images inf", "images 1e3", "images 4 5"),
+        *("megapixels 0", "megapixels nan", "megapixels inf", "megapixels -2", "megapixels 4 MB"),
+        *("timeout 0", "timeout -1", "timeout inf", "timeout 9999999999", "timeout 5 minutes"),
+        *("input -1", "input ten", "input 10 GB", "input nan", "instruction 1.5", "instruction inf"),
+        *("formats", "formats exe", "formats jpg exe", "audit", "audit all", "audit text hash"),
+    ],
+)
+def test_what_cannot_be_read_is_quoted_with_what_to_write(entry: str) -> None:
+    said = refusal(f"audit none, {entry}" if not entry.startswith("audit") else entry)
+    assert said.startswith(f"“{entry}” in “Limits” (limits) in the provider's settings cannot be read. Write ")
+
+
+def test_an_unknown_entry_is_answered_with_the_known_ones() -> None:
+    said = refusal("images 4, pictures 5")
+    assert said.startswith("“pictures 5” in “Limits” (limits) in the provider's settings is not a limit.")
+    assert "`images 4`" in said
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("10/minute", "200/day", "3000/month", "user 20/day", "5 USD/day", "user 1 USD/day"),
+        *("models a b", "hosts a.example", "cache 24h", "language zh", "account team"),
+    ],
+)
+def test_an_entry_whose_feature_does_not_exist_yet_is_refused(entry: str) -> None:
+    assert refusal(f"images 4, {entry}") == (
+        f"“{entry}” in “Limits” (limits) in the provider's settings is not available in this version. Take it out."
+    )
+
+
+def test_the_same_limit_twice_is_refused() -> None:
+    assert "“images 5”" in refusal("images 4, images 5")
+
+
+def test_the_form_of_a_model_is_named_and_so_is_the_environment() -> None:
+    with pytest.raises(BadRequest, match="in the model's settings"):
+        Limits.read(Settings({"backend": "comfyui", "limits": "images 0"}, {}))
+    with pytest.raises(BadRequest, match="the environment variable IMAGE_GENERATION_LIMITS"):
+        Limits.read(Settings({}, {"IMAGE_GENERATION_LIMITS": "images 0"}))
+
+
+def test_the_whole_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "10/minute, 200 / Day, 3000/month, user 20/day, 5 USD/day, user 0.5 usd/day, models qwen-image-2.0 Own, "
+        "hosts CDN.example images.example:8443, cache 24h, language zh, account Team One"
+    )
+    assert parsed(monkeypatch, text) == Limits(
+        quotas=(
+            Quota(amount=Decimal(10), currency=None, window="minute"),
+            Quota(amount=Decimal(200), currency=None, window="day"),
+            Quota(amount=Decimal(3000), currency=None, window="month"),
+            Quota(amount=Decimal(20), currency=None, window="day", per_user=True),
+            Quota(amount=Decimal(5), currency="USD", window="day"),
+            Quota(amount=Decimal("0.5"), currency="USD", window="day", per_user=True),
+        ),
+        models=("qwen-image-2.0", "Own"),
+        hosts=("cdn.example", "images.example:8443"),
+        cache=24 * 3600,
+        language="zh",
+        account="Team One",
+    )
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("10/hour", "0/day", "-5/day", "1.5/day", "user 20", "5 dollars/day", "10", "nan USD/day"),
+        *("models", "hosts", "cache 0h", "cache 24", "cache -1h", "language fr", "account"),
+    ],
+)
+def test_a_bad_entry_of_a_coming_feature_is_refused(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    with pytest.raises(BadRequest):
+        parsed(monkeypatch, entry)
+
+
+def test_quotas_of_the_same_kind_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadRequest, match=r"“20/day” in .* limits what an entry before it limits"):
+        parsed(monkeypatch, "10/day, user 10/day, 20/day")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with suppress(BadRequest):
+        read(text)

@@ -1,0 +1,167 @@
+"""One reader of settings: the form's value, else the environment's, else the default; and which of them are secret."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models.settings import SECRET_ENDINGS, SHARED_FIELDS, Access, Settings, field_words, read_headers
+from tests.fakes import MARKER_KEY
+
+SCHEMA = yaml.safe_load(Path("provider/image_generation.yaml").read_text("utf-8"))
+FORMS = {
+    name: {field["variable"]: field for field in SCHEMA[name]["credential_form_schemas"]}
+    for name in ("provider_credential_schema", "model_credential_schema")
+}
+PROVIDER, MODEL = FORMS.values()
+BOTH = pytest.mark.parametrize("form", FORMS.values(), ids=["provider", "model"])
+
+
+def test_the_forms_value_wins_over_the_environment_and_that_over_the_default() -> None:
+    environment = {"IMAGE_GENERATION_STABILITY_API_KEY": " from-the-environment "}
+    assert Settings({"stability_api_key": " own "}, environment).text("stability_api_key", "default") == "own"
+    for empty in ({}, {"stability_api_key": ""}, {"stability_api_key": "  "}, {"stability_api_key": None}):
+        settings = Settings(empty, environment)
+        assert settings.text("stability_api_key", "default") == "from-the-environment"
+    assert Settings({}, {}).text("stability_api_key", "default") == "default"
+
+
+@pytest.mark.parametrize("variable", PROVIDER)
+def test_every_field_of_the_providers_form_may_come_from_the_environment(variable: str) -> None:
+    assert Settings({}, {f"IMAGE_GENERATION_{variable.upper()}": "value"}).text(variable) == "value"
+
+
+def test_a_models_own_form_takes_only_shared_fields_from_the_environment() -> None:
+    names = ("api_key", "base_url", "headers", "workflow", *SHARED_FIELDS)
+    environment = {f"IMAGE_GENERATION_{name.upper()}": f"the {name}" for name in names}
+    settings = Settings({"backend": "comfyui"}, environment)
+    assert [name for name in names if settings.text(name)] == list(SHARED_FIELDS)
+
+
+def test_access_reads_the_services_fields_of_the_form_and_the_environment() -> None:
+    access = Access.read(
+        Settings({"comfyui_base_url": "http://gpu"}, {"IMAGE_GENERATION_COMFYUI_API_KEY": "Bearer k-1"}), "comfyui"
+    )
+    assert (access.prefix, access.base_url, access.api_key) == ("comfyui", "http://gpu", "k-1")
+
+
+def test_access_reads_the_plain_fields_of_a_models_own_form() -> None:
+    values = {"backend": "comfyui", "base_url": "gpu:8188", "headers": "X-Team: art", "comfyui_api_key": "other"}
+    access = Access.read(Settings(values, {}), "comfyui")
+    assert (access.prefix, access.base_url, access.api_key, access.headers) == ("", "gpu:8188", "", {"X-Team": "art"})
+
+
+@pytest.mark.parametrize("word", ["Bearer ", "bearer  ", "BEARER "])
+def test_a_pasted_bearer_is_taken_off_a_key(word: str) -> None:
+    assert Access.read(Settings({"stability_api_key": f"{word}sk-1"}, {}), "stability").api_key == "sk-1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "X-Tenant: art; X-Key: abc",
+        "X-Tenant: art\nX-Key: abc\n",
+        " X-Tenant:art ;; X-Key :abc;",
+        '{"X-Tenant": "art", "X-Key": "abc"}',
+    ],
+)
+def test_headers_are_pairs_or_a_json_object(text: str) -> None:
+    assert read_headers(text.strip()) == {"X-Tenant": "art", "X-Key": "abc"}
+
+
+@pytest.mark.parametrize(
+    ("text", "headers"),
+    [
+        ("", {}),
+        ("Accept: text/html; q=0.8; X-A: b", {"Accept": "text/html; q=0.8", "X-A": "b"}),
+        ("Cookie: a=1; b=2", {"Cookie": "a=1; b=2"}),
+        ("X-Address: http://a:1/b", {"X-Address": "http://a:1/b"}),
+        ('{"X-Number": 4}', {"X-Number": "4"}),
+    ],
+)
+def test_header_values_keep_their_own_signs(text: str, headers: dict[str, str]) -> None:
+    assert read_headers(text) == headers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(MARKER_KEY, f": {MARKER_KEY}", f"X A: {MARKER_KEY}", f"X-A: b; {MARKER_KEY}", f"名: {MARKER_KEY}"),
+        *(f'{{"X-A": "{MARKER_KEY}"', f'{{"X-A": ["{MARKER_KEY}"]}}', f"X-A: {MARKER_KEY}\u200b"),
+    ],
+)
+def test_headers_that_cannot_be_read_are_refused_without_their_values(text: str) -> None:
+    with pytest.raises(ValueError, match="headers") as refused:
+        read_headers(text)
+    assert MARKER_KEY not in str(refused.value)
+
+
+@BOTH
+def test_what_the_forms_draw_as_secret_is_what_the_code_takes_for_secret(form: dict[str, dict[str, object]]) -> None:
+    drawn = {variable for variable, field in form.items() if field["type"] == "secret-input"}
+    assert drawn == {variable for variable in form if variable.endswith(SECRET_ENDINGS)}
+
+
+def test_secrets_come_from_the_form_and_the_environment() -> None:
+    values = {"stability_api_key": "Bearer sk-1234", "comfyui_password": "hunter2", "comfyui_username": "me"}
+    environment = {"IMAGE_GENERATION_DASHSCOPE_API_KEY": "sk-9", "OTHER_API_KEY": "x"}
+    assert set(Settings(values, environment).secrets) == {"Bearer sk-1234", "sk-1234", "hunter2", "sk-9"}
+
+
+def test_the_values_of_headers_are_secrets_but_for_plain_words() -> None:
+    values = {"backend": "openai_images", "headers": "Authorization: Basic eHg6eXk=; X-Tenant: images; X-Id: t-77"}
+    secrets = Settings(values, {}).secrets
+    assert {"Basic eHg6eXk=", "eHg6eXk=", "t-77"} <= set(secrets)
+    assert "images" not in secrets
+    assert "images" not in Access.read(Settings(values, {}), "openai_images").secrets
+
+
+def test_the_login_of_an_address_is_secret() -> None:
+    secrets = Settings({"comfyui_base_url": "http://me:p%40ss@gpu:8188", "storage_url": "s3://K1:S1@h/b"}, {}).secrets
+    assert {"p%40ss", "p@ss", "s3://K1:S1@h/b", "K1", "S1"} == set(secrets)
+
+
+def test_neither_settings_nor_access_print_a_secret() -> None:
+    settings = Settings({"backend": "comfyui", "api_key": MARKER_KEY, "base_url": f"http://me:{MARKER_KEY}@gpu"}, {})
+    assert MARKER_KEY not in f"{settings!r} {Access.read(settings, 'comfyui')!r}"
+
+
+def test_a_field_is_named_by_its_label_and_its_variable() -> None:
+    access = Access.read(Settings({}, {}), "stability")
+    assert access.where("api_key") == "“Stability AI API key” (stability_api_key) in the provider's settings"
+    own = Access.read(Settings({"backend": "stability"}, {}), "stability")
+    assert own.where("api_key") == "“API key” (api_key) in the model's settings"
+    assert field_words("no_such_field", custom=False) == "`no_such_field`"
+
+
+def test_a_value_of_the_environment_is_named_by_its_variable() -> None:
+    environment = {"IMAGE_GENERATION_LIMITS": "images 4"}
+    assert Settings({}, environment).where("limits") == "the environment variable IMAGE_GENERATION_LIMITS"
+    assert Settings({"limits": "images 2"}, environment).where("limits").startswith("“Limits” (limits) in the provider")
+
+
+@BOTH
+def test_a_form_fits_dify(form: dict[str, dict[str, object]]) -> None:
+    assert len(form) <= 32
+    for variable, field in form.items():
+        assert "default" not in field, f"{variable}: Dify would store it and hide the environment's value"
+        assert isinstance(field["required"], bool)
+        for words in filter(None, (field["label"], field.get("placeholder"))):
+            assert {"en_US", "zh_Hans"} <= set(words)  # type: ignore[call-overload]
+
+
+def test_the_placeholder_says_what_an_empty_field_means() -> None:
+    silent = [
+        v for form in FORMS.values() for v, field in form.items() if v != "backend" and "placeholder" not in field
+    ]
+    assert silent == []
+
+
+def test_the_shared_fields_stand_in_both_forms_alike() -> None:
+    for variable in SHARED_FIELDS:
+        assert PROVIDER[variable] == MODEL[variable]
+    assert set(PROVIDER) & set(MODEL) == set(SHARED_FIELDS)
+
+
+def test_waiting_is_a_choice_of_two() -> None:
+    assert [option["value"] for option in PROVIDER["waiting"]["options"]] == ["direct", "polling"]
