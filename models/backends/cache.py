@@ -21,7 +21,7 @@ class ServerCache[V]:
 
     def __init__(self, *, seconds: float, limit: int = 512) -> None:
         self._clock: Clock = SystemClock()
-        self._kept: TTLCache[Hashable, V] = TTLCache(limit, seconds, timer=lambda: self._clock.monotonic())
+        self._kept: TTLCache[Hashable, V] = TTLCache(limit, seconds, timer=self._now)
         _CACHES.add(self)
 
     def get(self, service: Service, key: Hashable = "") -> V | None:
@@ -35,6 +35,9 @@ class ServerCache[V]:
 
     def clear(self) -> None:
         self._kept.clear()
+
+    def _now(self) -> float:
+        return self._clock.monotonic()
 
     def _at(self, clock: Clock) -> TTLCache[Hashable, V]:
         self._clock = clock  # the process has one clock; each test brings its own

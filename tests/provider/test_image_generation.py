@@ -1,0 +1,123 @@
+"""The provider's check: every filled service is probed, beside the others, within ten seconds, naming what to mend."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import gevent
+import pytest
+from dify_plugin.errors.model import CredentialsValidateFailedError
+
+from models.backends import base
+from models.backends.base import Backend
+from models.backends.errors import AuthorizationFailed
+from models.parameters import PROMPT_RULE, VOCABULARY
+from provider import image_generation
+from provider.image_generation import ImageGenerationProvider
+from tests.fakes import MARKER_KEY
+from tests.stubs import StubBackend
+
+
+class Stability(StubBackend):
+    """A stand-in with the fields of a hosted service. `probed` collects the keys of the probes."""
+
+    name, title, prefix = "stability", "Stability AI", "stability"
+    required = ("api_key",)
+    probed: ClassVar[list[str]] = []
+
+    __init__ = Backend.__init__
+
+    def check_access(self) -> Sequence[str]:
+        self.probed.append(self.model.access.api_key)
+        return ()
+
+
+class Refusing(Stability):
+    def check_access(self) -> Sequence[str]:
+        raise AuthorizationFailed("Checking the key failed", f"{MARKER_KEY} is unknown", "Make a new key")
+
+
+class Hung(Stability):
+    name, title, prefix = "comfyui", "ComfyUI", "comfyui"
+    required = ("base_url",)
+
+    def check_access(self) -> Sequence[str]:
+        gevent.sleep(60)
+        return ()
+
+
+class HungToo(Hung):
+    name, title, prefix = "automatic1111", "the WebUI", "automatic1111"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Stability.probed.clear()
+    for name in ("STABILITY_API_KEY", "COMFYUI_BASE_URL", "AUTOMATIC1111_BASE_URL", "LIMITS"):
+        monkeypatch.delenv(f"IMAGE_GENERATION_{name}", raising=False)
+
+
+def check(monkeypatch: pytest.MonkeyPatch, credentials: Mapping[str, str], *backends: type[Backend]) -> str:
+    """What the check of a form says; empty where it passes."""
+    monkeypatch.setattr(image_generation, "BACKENDS", {backend.name: backend for backend in backends})
+    try:
+        ImageGenerationProvider.validate_provider_credentials(
+            object.__new__(ImageGenerationProvider), dict(credentials)
+        )
+    except CredentialsValidateFailedError as refused:
+        return str(refused)
+    return ""
+
+
+def test_the_rules_of_the_vocabulary_are_data_of_the_provider() -> None:
+    assert (PROMPT_RULE, *VOCABULARY) == ImageGenerationProvider.IMAGE_GENERATION
+
+
+@pytest.mark.parametrize("credentials", [{}, {"stability_api_key": "  "}, {"stability_base_url": "http://gateway"}])
+def test_a_service_that_nobody_filled_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, credentials: dict[str, str]
+) -> None:
+    assert check(monkeypatch, credentials, Stability) == ""
+    assert Stability.probed == []
+
+
+def test_a_filled_service_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check(monkeypatch, {"stability_api_key": "sk-1"}, Stability) == ""
+    assert Stability.probed == ["sk-1"]
+
+
+def test_what_the_environment_fills_is_probed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGE_GENERATION_STABILITY_API_KEY", "sk-env")
+    assert check(monkeypatch, {}, Stability) == ""
+    assert Stability.probed == ["sk-env"]
+
+
+def test_every_fault_is_told_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = {"stability_api_key": MARKER_KEY, "limits": "images 0"}
+    said = check(monkeypatch, credentials, Refusing).splitlines()
+    assert said == [
+        "“images 0” in “Limits” (limits) in the provider's settings cannot be read. "
+        "Write a whole number above 0, like `images 4`.",
+        "Stability AI: Checking the key failed: [hidden] is unknown. Make a new key.",
+    ]
+
+
+def test_a_required_field_is_named_by_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = check(monkeypatch, {"comfyui_api_key": "k"}, Hung)
+    assert said.startswith("ComfyUI: comfyui-")
+    assert said.endswith("needs ComfyUI. Fill “ComfyUI base URL” (comfyui_base_url) in the provider's settings.")
+
+
+def test_two_hung_servers_are_given_up_together_naming_their_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert base.PROBE_SECONDS < 10
+    monkeypatch.setattr(base, "PROBE_SECONDS", 0.2)
+    credentials = {"comfyui_base_url": "http://gpu", "automatic1111_base_url": "http://gpu"}
+    started = time.monotonic()
+    said = check(monkeypatch, credentials, Hung, HungToo).splitlines()
+    assert time.monotonic() - started < 1
+    assert said == [
+        "ComfyUI: Checking ComfyUI failed: it did not answer within 0.2 seconds. Check that it is running at the "
+        "address in “ComfyUI base URL” (comfyui_base_url) in the provider's settings, and try again.",
+        "The WebUI: Checking the WebUI failed: it did not answer within 0.2 seconds. Check that it is running at the "
+        "address in “AUTOMATIC1111 WebUI base URL” (automatic1111_base_url) in the provider's settings, and try again.",
+    ]
