@@ -155,3 +155,8 @@ def _stretches(text: str, secret: str) -> Iterator[tuple[int, int]]:
         while at >= 0:
             yield at, at + length
             at = text.find(piece, at + 1)
+
+
+def unusable_image(name: str, model: str, said: str) -> ServerUnavailable:
+    """The error for a result without a single image that can be handed on; `said` is what is wrong with the last."""
+    return ServerUnavailable(f"{name} of {model} cannot be used", said, "Try again; nothing is wrong with the request")

@@ -19,6 +19,7 @@ from models.limits import Limits
 from models.output.options import OutputOptions
 from models.receipt import Receipt
 from models.settings import Settings
+from models.stages.files import formatting, proof
 
 type Before = Callable[[ImageRequest], ImageRequest | ImageResult]
 type After = Callable[[ImageResult], ImageResult]
@@ -38,8 +39,7 @@ def before_service(settings: Settings, limits: Limits) -> Sequence[Before]:
 
 def after_service(options: OutputOptions) -> Sequence[After]:
     """The stages that prove, check, convert, mark and keep what a service made."""
-    del options
-    return []
+    return [proof, formatting(options)]
 
 
 def observers(limits: Limits) -> Sequence[Observer]:
