@@ -129,3 +129,7 @@ class ImageResult:
     prompt: str
     notices: tuple[str, ...] = ()
     price: Price | None = None
+
+    def name_of(self, number: int) -> str:
+        """How a notice names the image at this place, counted from 0."""
+        return f"Image {number + 1}" if len(self.images) > 1 else "The image"

@@ -183,3 +183,8 @@ def _could_be_words(piece: str, *, at_start: bool) -> bool:
     if (len(piece) > _LONGEST_PHRASE and not piece.isalpha()) or (at_start and _KEY_START.match(piece)):
         return False
     return all(_WORD.fullmatch(token) for token in re.findall(r"[^\W_]+", piece))
+
+
+def unusable_image(name: str, model: str, said: str) -> ServerUnavailable:
+    """The error for a result without a single image that can be handed on; `said` is what is wrong with the last."""
+    return ServerUnavailable(f"{name} of {model} cannot be used", said, "Try again; nothing is wrong with the request")

@@ -1,22 +1,20 @@
-"""Decoding and encoding of images, and the thread in which such work runs."""
+"""Decoding and encoding of images. All of it is CPU work: run it in a thread (`threads`)."""
 
 import io
-from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal
 
-import gevent
-from gevent.lock import BoundedSemaphore
 from PIL import Image, ImageOps
 
-from models.images.sniff import openable, sniff
+from models.images.sniff import MAX_PIXELS, check_pixels, load_pillow, openable, sniff_within_limits
+from models.images.sniff import BrokenImageError as BrokenImageError  # noqa: PLC0414 -- as below
+from models.images.threads import in_thread as in_thread  # noqa: PLC0414 -- until all import it from there
+
+load_pillow()  # encoding needs its plugins as much as decoding
 
 type Kind = Literal["png", "jpeg", "webp"]
 
-MAX_PIXELS = 8192 * 8192  # 256 MiB once decoded
-MAX_BYTES = 128 * 1024 * 1024
 DEFAULT_QUALITY = 90
 
-_AT_ONCE = BoundedSemaphore(2)  # more would only hold more memory: the host's container has few cores
 _WEBP_LONGEST_SIDE = 16383
 _BIG = 1_000_000  # pixels from which WebP's thorough settings take long for a tenth of the size
 ORIENTATION = 0x0112
@@ -26,48 +24,28 @@ _OTHER_COLOURS = frozenset({"CMYK", "LAB", "YCbCr"})
 _LARGEST_PROFILE = 64 * 1024  # an ICC profile above this is a printing press's, or hostile
 
 
-class BrokenImageError(ValueError):
-    """The bytes start like an image and cannot be decoded, or would need too much memory; the text says which."""
-
-
-def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run CPU work on an image outside the hub's thread, so that heartbeats and other requests go on meanwhile.
-
-    At most two images are worked on at once in the whole process. What `work` raises is raised here.
-    """
-
-    def outcome() -> tuple[R | None, Exception | None]:
-        # The thread pool would print every exception with its traceback before handing it on.
-        try:
-            return work(*args, **kwargs), None
-        except Exception as error:  # noqa: BLE001 -- nothing is swallowed, it is raised below
-            return None, error
-
-    with _AT_ONCE:
-        made, error = gevent.get_hub().threadpool.apply(outcome)
-    if error is not None:
-        raise error
-    return cast(R, made)
-
-
 def decode(data: bytes) -> Image.Image:
     """The image, completely decoded (of an animation: its first frame, after all frames were read).
 
     Raises NotAnImageError for what is no image, BrokenImageError for what is a damaged or an oversized one.
     """
-    if len(data) > MAX_BYTES:
-        raise BrokenImageError(f"the file has {len(data) / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB taken")
-    header = sniff(data)
-    if header.pixels > MAX_PIXELS:
-        raise BrokenImageError(
-            f"the image has {header.width}×{header.height} pixels, more than the {MAX_PIXELS / 1e6:.0f} megapixels taken"
-        )
+    image = opened(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=openable())
         image.load()
         _read_frames(image)
     except Exception as error:  # decoders raise whatever a damaged file makes them meet
         raise BrokenImageError(_damage(error)) from error
+    return image
+
+
+def opened(data: bytes) -> Image.Image:
+    """The image with its header read and its pixels not yet decoded. Raises as `decode`."""
+    sniff_within_limits(data)
+    try:
+        image = Image.open(io.BytesIO(data), formats=openable())
+    except Exception as error:  # as above
+        raise BrokenImageError(_damage(error)) from error
+    check_pixels(image.width, image.height)  # the first frame of a GIF may be larger than its header says
     return image
 
 

@@ -5,13 +5,30 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from models.images.codec import Kind, encodable, encode, scaled
+from models.images.codec import Kind, decode, encodable, encode, has_alpha, is_animated, plain, scaled
 
 QUALITIES = (90, 80, 65, 50)
 _SHRUNK_QUALITY = 80  # below this, fewer pixels look better than coarser ones
 _LOSSLESS_GAIN = 1.5  # lossless WebP rarely saves more than a third of a PNG
+_LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
 _SAMPLE_SIDE = 1024
 _TILES = 4
+
+
+def fit_file(
+    data: bytes, max_bytes: int, output_format: str | None, quality: int | None
+) -> tuple[bytes, tuple[str, ...]]:
+    """An image file in at most `max_bytes` bytes, and what was done to it ("was saved as WebP with quality 80").
+
+    `output_format` and `quality` are what the user asked for. Raises BrokenImageError, and ValueError as `squeezed`.
+    """
+    image = decode(data)
+    lossy = image.format in _LOSSY
+    wanted = _KINDS.get(output_format or "") or ("jpeg" if lossy and not has_alpha(image) else "webp")
+    lossless_size = 0 if lossy or wanted == "jpeg" else len(data)
+    smaller, how = squeezed(plain(image), lossless_size, max_bytes, wanted, quality)
+    lost = ("lost its animation; this is the first frame",) if is_animated(image) else ()
+    return smaller, (*lost, f"was {how}")
 
 
 def squeezed(
@@ -103,3 +120,4 @@ def _format(kind: Kind, quality: int) -> str:
 
 
 _TITLES: dict[Kind, str] = {"jpeg": "JPEG", "webp": "WebP"}
+_KINDS: dict[str, Kind] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}

@@ -5,6 +5,8 @@ the image shall be painted anew.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import Image, ImageOps
@@ -12,25 +14,30 @@ from PIL import Image, ImageOps
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 from models.images.codec import (
-    MAX_BYTES,
-    MAX_PIXELS,
     ORIENTATION,
     UPRIGHT,
-    BrokenImageError,
     Kind,
     decode,
     encode,
     flatten,
     has_alpha,
-    in_thread,
     is_animated,
+    opened,
     plain,
 )
 from models.images.compression import squeezed
-from models.images.sniff import FORMATS, NotAnImageError
+from models.images.integrity import check_whole
+from models.images.sniff import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    BrokenImageError,
+    DrawingError,
+    NotAnImageError,
+    OversizedImageError,
+)
+from models.images.threads import in_thread
 
 _MIDDLE_GREY = 128
-_ADVICE = "Send a PNG, JPEG or WebP file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,7 @@ def fit(image: InputImage, limits: Limits) -> tuple[InputImage, tuple[str, ...]]
 
 def size_of(image: InputImage) -> tuple[int, int]:
     """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
-    return in_thread(lambda: _upright_size(_opened(image)))
+    return in_thread(_size_of, image)
 
 
 def alpha_mask(image: InputImage) -> InputImage | None:
@@ -93,7 +100,7 @@ def hard_edged(mask: InputImage) -> InputImage:
 
 def same_size(mask: InputImage, image: InputImage) -> InputImage:
     """The mask in the size of the image that it belongs to."""
-    return in_thread(lambda: _mask_file(_grey(mask).resize(_upright_size(_opened(image))), mask))
+    return in_thread(lambda: _mask_file(_grey(mask).resize(_size_of(image)), mask))
 
 
 def as_alpha(mask: InputImage) -> InputImage:
@@ -102,61 +109,84 @@ def as_alpha(mask: InputImage) -> InputImage:
 
 
 def _read(data: bytes, filename: str) -> InputImage:
-    image = _opened(InputImage(data, "", filename))
-    return InputImage(data, FORMATS[image.format or ""], filename)
+    with _refusal_of(filename):
+        return InputImage(data, check_whole(data).mime_type, filename)
 
 
-def _opened(image: InputImage) -> Image.Image:
-    try:
+def _decoded(image: InputImage) -> Image.Image:
+    with _refusal_of(image.filename):
         return decode(image.data)
+
+
+def _size_of(image: InputImage) -> tuple[int, int]:
+    with _refusal_of(image.filename):
+        return _upright_size(opened(image.data))
+
+
+@contextmanager
+def _refusal_of(filename: str) -> Iterator[None]:
+    try:
+        yield
     except (NotAnImageError, BrokenImageError) as error:
-        raise BadRequest(f"{_name(image)} cannot be used", str(error), _ADVICE) from None
+        raise BadRequest(f"{_name(filename)} cannot be used", str(error), _advice(error)) from None
+
+
+def _advice(error: NotAnImageError | BrokenImageError) -> str:
+    match error:
+        case OversizedImageError():
+            return "Send a smaller image"
+        case BrokenImageError():
+            return "Send it again, or save it anew as PNG, JPEG or WebP"
+        case DrawingError():
+            return "Export it as PNG first"
+        case _:
+            return "Send a PNG, JPEG or WebP file"
 
 
 def _fitted(image: InputImage, limits: Limits) -> tuple[InputImage, tuple[str, ...]]:
-    opened = _opened(image)
-    flat, notices = _shown(opened, keep_alpha=limits.keep_alpha)
-    sized = _sized(flat, limits, _name(image))
+    source = _decoded(image)
+    flat, notices = _shown(source, keep_alpha=limits.keep_alpha)
+    sized = _sized(flat, limits, _name(image.filename))
     if sized.size != flat.size:
         notices.append(f"was scaled from {_size(flat)} to {_size(sized)}, as the service takes no other size")
-    own = _kind(opened)
-    untouched = own in limits.formats and sized.size == opened.size and _is_plain(opened, sized)
+    own = _kind(source)
+    untouched = own in limits.formats and sized.size == source.size and _is_plain(source, sized)
     kind = _format_for(sized, own, limits)
     data = image.data if untouched else encode(sized, kind)
     if len(data) > limits.max_bytes:
         data, how = _squeezed(sized, len(data), limits, kind)
         notices.append(f"was {how}, as the service takes at most {limits.max_bytes / 1e6:.1f} MB")
     fitted = image if data is image.data else _file(data, image)
-    return fitted, tuple(f"{_name(image)} {notice}" for notice in notices)
+    return fitted, tuple(f"{_name(image.filename)} {notice}" for notice in notices)
 
 
-def _shown(opened: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
+def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
     notices = []
-    if is_animated(opened):
+    if is_animated(source):
         notices.append("is an animation; its first frame is used")
-    flat = plain(opened)
+    flat = plain(source)
     if flat.mode == "RGBA" and not keep_alpha:
         notices.append("is transparent in places; white is used there")
         flat = flatten(flat)
     return flat, notices
 
 
-def _is_plain(opened: Image.Image, flat: Image.Image) -> bool:
-    return _turn(opened) == UPRIGHT and opened.mode == flat.mode and not is_animated(opened)
+def _is_plain(source: Image.Image, flat: Image.Image) -> bool:
+    return _turn(source) == UPRIGHT and source.mode == flat.mode and not is_animated(source)
 
 
-def _turn(opened: Image.Image) -> int:
-    return int(opened.getexif().get(ORIENTATION, UPRIGHT))
+def _turn(source: Image.Image) -> int:
+    return int(source.getexif().get(ORIENTATION, UPRIGHT))
 
 
-def _upright_size(opened: Image.Image) -> tuple[int, int]:
-    on_its_side = _turn(opened) in {5, 6, 7, 8}
-    return (opened.height, opened.width) if on_its_side else opened.size
+def _upright_size(source: Image.Image) -> tuple[int, int]:
+    on_its_side = _turn(source) in {5, 6, 7, 8}
+    return (source.height, source.width) if on_its_side else source.size
 
 
-def _kind(opened: Image.Image) -> Kind | None:
+def _kind(source: Image.Image) -> Kind | None:
     kinds: dict[str, Kind] = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
-    return kinds.get(opened.format or "")
+    return kinds.get(source.format or "")
 
 
 def _format_for(image: Image.Image, own: Kind | None, limits: Limits) -> Kind:
@@ -204,17 +234,17 @@ def _snapped(side: float, limits: Limits) -> int:
 
 
 def _alpha_mask(image: InputImage) -> InputImage | None:
-    opened = _opened(image)
-    return _mask_file(_transparency(opened), image) if has_alpha(opened) else None
+    source = _decoded(image)
+    return _mask_file(_transparency(source), image) if has_alpha(source) else None
 
 
-def _transparency(opened: Image.Image) -> Image.Image:
-    return ImageOps.invert(plain(opened).getchannel("A"))
+def _transparency(source: Image.Image) -> Image.Image:
+    return ImageOps.invert(plain(source).getchannel("A"))
 
 
 def _grey(mask: InputImage) -> Image.Image:
-    opened = _opened(mask)
-    return _transparency(opened) if has_alpha(opened) else plain(opened).convert("L")
+    source = _decoded(mask)
+    return _transparency(source) if has_alpha(source) else plain(source).convert("L")
 
 
 def _as_alpha(mask: InputImage) -> InputImage:
@@ -238,8 +268,8 @@ def _renamed(filename: str, kind: str) -> str:
     return f"{stem if dot else filename}.{kind}" if filename else ""
 
 
-def _name(image: InputImage) -> str:
-    return image.filename[:100] or "The input image"
+def _name(filename: str) -> str:
+    return filename[:100] or "The input image"
 
 
 def _size(image: Image.Image) -> str:

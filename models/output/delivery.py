@@ -1,4 +1,4 @@
-"""From a result to what the host gets: checked images in the asked format, within the host's line limit.
+"""From a result to what the host gets: its images within the host's line limit, its details, its structured output.
 
 Everything the host receives in one message is one line of JSON. The daemon kills the plugin's process, with
 everybody's requests in it, on a line over 5,242,880 bytes; so a line is budgeted before it is built.
@@ -7,16 +7,15 @@ everybody's requests in it, on a line over 5,242,880 bytes; so a line is budgete
 import base64
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dify_plugin.entities.model.message import ImagePromptMessageContent, TextPromptMessageContent
 from pydantic import JsonValue
 
-from models.backends.errors import ServerUnavailable, shorten
+from models.backends.errors import ServerUnavailable, shorten, unusable_image
 from models.entities import GeneratedImage, ImageResult, Price
-from models.images.codec import BrokenImageError, in_thread
-from models.images.conversion import Finished, finish
-from models.images.sniff import NotAnImageError, sniff
+from models.images.sniff import BrokenImageError, sniff
+from models.images.threads import in_thread
 from models.output.options import OutputOptions
 from models.output.usage import price_of
 
@@ -44,8 +43,9 @@ class Delivered:
 def deliver_whole(
     result: ImageResult, options: OutputOptions, *, duration: float, price_per_image: Price | None = None
 ) -> Delivered:
-    """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image is sound."""
-    return _of_the_sound(result, lambda sound: _whole(sound, options, duration, price_of(result, price_per_image)))
+    """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image can be sent."""
+    price = price_of(result, price_per_image)
+    return _of_the_decodable(result, lambda left: _whole(left, options, duration, price))
 
 
 def deliver_each(
@@ -54,14 +54,14 @@ def deliver_each(
     """One message per image, the details in the first; for callers that read a stream and know no structured output.
 
     A list, not a generator: an error while the host reads a generator would reach the user as raw text.
-    Raises ServerUnavailable when no image is sound.
+    Raises ServerUnavailable when no image can be sent.
     """
-    single = replace(options, properties=None)
-    return _of_the_sound(result, lambda sound: _each(sound, single, duration, price_of(result, price_per_image)))
+    single, price = replace(options, properties=None), price_of(result, price_per_image)
+    return _of_the_decodable(result, lambda left: _each(left, single, duration, price))
 
 
-class _BrokenImageError(Exception):
-    """The image with this number cannot be decoded; `said` is why."""
+class _UndecodableError(Exception):
+    """The image with this number is too big for the line and cannot be decoded; `said` is why."""
 
     def __init__(self, number: int, said: str) -> None:
         super().__init__(said)
@@ -69,39 +69,31 @@ class _BrokenImageError(Exception):
         self.said = said
 
 
-def _of_the_sound[D](result: ImageResult, deliver: Callable[[ImageResult], D]) -> D:
-    """A broken image costs only itself: the others are made and paid for, and go out with a notice about it."""
-    left = dict(enumerate(result.images, start=1))
-    notices = list(result.notices)
-    while True:
-        try:
-            return deliver(replace(result, images=tuple(left.values()), notices=tuple(notices)))
-        except _BrokenImageError as broken:
-            number = list(left)[broken.number]
-            name = f"Image {number}" if len(result.images) > 1 else "The image"
-            if len(left) == 1:
-                raise _nothing_sound(name, result.model, broken.said) from None
-            del left[number]
-            notices.append(f"{name} was left out: {broken.said}.")
-
-
-def _nothing_sound(name: str, model: str, said: str) -> ServerUnavailable:
-    return ServerUnavailable(f"{name} of {model} cannot be used", said, "Try again; nothing is wrong with the request")
+def _of_the_decodable[D](result: ImageResult, deliver: Callable[[ImageResult], D]) -> D:
+    """What `deliver` makes of the result without the images that cannot be made smaller."""
+    try:
+        return deliver(result)
+    except _UndecodableError as error:
+        name = result.name_of(error.number)
+        left = (*result.images[: error.number], *result.images[error.number + 1 :])
+        if not left:
+            raise unusable_image(name, result.model, error.said) from None
+        notices = (*result.notices, f"{name} was left out: {error.said}.")
+        return _of_the_decodable(replace(result, images=left, notices=notices), deliver)
 
 
 def _whole(result: ImageResult, options: OutputOptions, duration: float, price: Price | None) -> Delivered:
     answer = _Answer(result, options, duration, price)
-    pictures = _fitted(result, options, answer.overhead(result.images), answer.copies)
-    return answer.with_notices_of(pictures).message(pictures)
+    line = _Line(result, options, MAX_LINE - answer.overhead(result.images), answer.copies)
+    pictures = line.fitted(range(len(result.images)))
+    return answer.with_notices(line.notices).message(pictures)
 
 
 def _each(result: ImageResult, options: OutputOptions, duration: float, price: Price | None) -> list[Delivered]:
     answer = _Answer(result, options, duration, price)
-    overhead = answer.overhead(result.images)
-    pictures = [
-        _fitted(result, options, overhead, answer.copies, only=number)[0] for number in range(len(result.images))
-    ]
-    answer = answer.with_notices_of(pictures)
+    line = _Line(result, options, MAX_LINE - answer.overhead(result.images), answer.copies)
+    pictures = [picture for number in range(len(result.images)) for picture in line.fitted([number])]
+    answer = answer.with_notices(line.notices)
     first = Delivered((*answer.text(pictures), _content(pictures[0])))
     return [first, *(Delivered((_content(picture),)) for picture in pictures[1:])]
 
@@ -115,7 +107,6 @@ class _Picture:
     mime_type: str
     width: int
     height: int
-    notices: tuple[str, ...] = ()
 
     @property
     def public_url(self) -> str | None:
@@ -141,8 +132,8 @@ class _Answer:
     price: Price | None
     extra_notices: tuple[str, ...] = ()
 
-    def with_notices_of(self, pictures: Iterable[_Picture]) -> "_Answer":
-        return replace(self, extra_notices=tuple(notice for picture in pictures for notice in picture.notices))
+    def with_notices(self, notices: Iterable[str]) -> "_Answer":
+        return replace(self, extra_notices=tuple(notices))
 
     @property
     def notices(self) -> list[JsonValue]:
@@ -229,43 +220,64 @@ class _Answer:
         return 1 + ("images" in asked) + (number == 0 and "image_url" in asked)
 
 
-def _fitted(
-    result: ImageResult, options: OutputOptions, overhead: int, copies: Callable[[int], int], only: int | None = None
-) -> list[_Picture]:
-    """The images of one line (or the one with the number `only`), ready to send.
+@dataclass(slots=True)
+class _Line:
+    """The images of a result on their way into a line of the host that has `room` bytes for them.
 
-    Small ones come first and keep their bytes; what they leave of their equal share goes to the bigger ones.
+    `copies` tells how often the base64 of an image stands in the line. `notices` are about what had to be changed.
     """
-    wanted = range(len(result.images)) if only is None else [only]
-    room = MAX_LINE - overhead
-    done: dict[int, _Picture] = {}
-    by_size = sorted(wanted, key=lambda number: len(result.images[number].data) * copies(number))
-    for place, number in enumerate(by_size):
-        share = room // (len(by_size) - place) // copies(number)
-        if share < _SMALLEST_SHARE:
-            raise _too_many(result)
-        picture = _picture(result, number, options, max_bytes=share // 4 * 3)
-        room -= len(picture.base64) * copies(number)
-        done[number] = picture
-    return [done[number] for number in wanted]
 
+    result: ImageResult
+    options: OutputOptions
+    room: int
+    copies: Callable[[int], int]
+    changes: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
-def _picture(result: ImageResult, number: int, options: OutputOptions, *, max_bytes: int) -> _Picture:
-    source = result.images[number]
-    name = f"Image {number + 1}" if len(result.images) > 1 else "The image"
-    try:
-        done: Finished = in_thread(finish, source.data, options.output_format, options.output_quality, max_bytes)
-    except (NotAnImageError, BrokenImageError) as error:
-        raise _BrokenImageError(number, str(error)) from None
-    header = sniff(done.data)
-    return _Picture(
-        source,
-        base64.b64encode(done.data).decode(),
-        header.mime_type,
-        header.width,
-        header.height,
-        tuple(f"{name} {what}" for what in done.changes),
-    )
+    def fitted(self, numbers: Sequence[int]) -> list[_Picture]:
+        """The images with these numbers as they go into one line together.
+
+        Small ones come first and keep their bytes; what they leave of their equal share goes to the bigger ones.
+        """
+        room = self.room
+        done: dict[int, _Picture] = {}
+        by_size = sorted(numbers, key=lambda number: len(self.result.images[number].data) * self.copies(number))
+        for place, number in enumerate(by_size):
+            copies = self.copies(number)
+            share = room // (len(by_size) - place) // copies
+            if share < _SMALLEST_SHARE:
+                raise _too_many(self.result)
+            done[number] = self._picture(number, max_bytes=share // 4 * 3)
+            room -= len(done[number].base64) * copies
+        return [done[number] for number in numbers]
+
+    @property
+    def notices(self) -> list[str]:
+        return [
+            f"{self.result.name_of(number)} {change}"
+            for number in sorted(self.changes)
+            for change in self.changes[number]
+        ]
+
+    def _picture(self, number: int, *, max_bytes: int) -> _Picture:
+        source = self.result.images[number]
+        data = source.data if len(source.data) <= max_bytes else self._smaller(number, max_bytes)
+        header = sniff(data)
+        return _Picture(source, base64.b64encode(data).decode(), header.mime_type, header.width, header.height)
+
+    def _smaller(self, number: int, max_bytes: int) -> bytes:
+        from models.images.compression import fit_file  # noqa: PLC0415 -- most images fit and need no Pillow
+
+        data, options = self.result.images[number].data, self.options
+        try:
+            smaller, changes = in_thread(fit_file, data, max_bytes, options.output_format, options.output_quality)
+        except BrokenImageError as error:
+            raise _UndecodableError(number, str(error)) from None
+        *lost, how = changes
+        self.changes[number] = (
+            *lost,
+            f"{how}, because one answer to Dify holds at most 5 MB ({len(data) / 1e6:.1f} MB were too much)",
+        )
+        return smaller
 
 
 def _content(picture: _Picture) -> ImagePromptMessageContent:

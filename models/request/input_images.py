@@ -10,7 +10,6 @@ from models.backends.errors import BadRequest
 from models.backends.http import MIB, TooLargeError
 from models.clock import Deadline
 from models.entities import InputImage
-from models.images.inputs import alpha_mask, read_input
 from models.request.conversation import Conversation, ImagePart
 
 FETCH_SECONDS = 60.0
@@ -43,12 +42,17 @@ def split_mask(
         named = next((image for image in images if "mask" in image.filename.casefold()), None)
         mask = named or (images[-1] if second_is_mask and len(images) == 2 else None)  # noqa: PLR2004
         return tuple(image for image in images if image is not mask), mask
-    mask = alpha_mask(images[0]) if images and second_is_mask else None
-    return tuple(images), mask
+    if not images or not second_is_mask:
+        return tuple(images), None
+    from models.images.inputs import alpha_mask  # noqa: PLC0415 -- most requests have no images and need no Pillow
+
+    return tuple(images), alpha_mask(images[0])
 
 
 def read_part(part: ImagePart, backend: Backend) -> InputImage:
     """The bytes of an image, sent as base64 or behind an address (private ones too: the host's own links are)."""
+    from models.images.inputs import read_input  # noqa: PLC0415 -- see `split_mask`
+
     name = part.filename or "The input image"
     if part.base64_data:
         return read_input(_decoded(part.base64_data, name), part.filename)

@@ -22,6 +22,7 @@ from models.output.options import OutputOptions
 from models.receipt import Receipt
 from models.settings import Settings
 from models.stages.audit import AuditLog
+from models.stages.files import formatting, proof
 
 type Before = Callable[[ImageRequest], ImageRequest | ImageResult]
 type After = Callable[[ImageResult], ImageResult]
@@ -46,8 +47,7 @@ def before_service(settings: Settings) -> Sequence[Before]:
 
 def after_service(options: OutputOptions) -> Sequence[After]:
     """The stages that prove, check, convert, mark and keep what a service made."""
-    del options
-    return []
+    return [proof, formatting(options)]
 
 
 def observers(settings: Settings) -> Sequence[Observer]:

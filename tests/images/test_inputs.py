@@ -44,35 +44,42 @@ def bomb() -> bytes:
     return saved(Image.new("1", (20_000, 20_000)), "PNG")
 
 
+NOISE = noise(64, 64)
+ANOTHER, AGAIN = "Send a PNG, JPEG or WebP file.", "Send it again, or save it anew as PNG, JPEG or WebP."
+
 BROKEN = {
-    "empty.png": (b"", "the file is empty"),
-    "cut.png": (noise(64, 64)[:-300], "ends in the middle of the image"),
-    "cut.jpg": (noise(64, 64, kind="JPEG")[:-300], "ends in the middle of the image"),
-    "start.png": (picture()[:20], "the file breaks off or is damaged before the image begins"),
-    "damaged.png": (noise(64, 64)[:2000] + b"\0" * 500 + noise(64, 64)[2500:], "the file is damaged"),
-    "page.jpg": (b"<!DOCTYPE html><html></html>", "the file is an HTML page"),
-    "drawing.png": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing"),
-    "paper.png": (b"%PDF-1.7\n%...", "the file is a PDF"),
-    "answer.png": (b'{"error": "not found"}', "the file is JSON text"),
-    "film.jpg": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "the file is a video"),
-    "report.png": (b"PK\x03\x04\x14\0\x06\0", "ZIP archive or an Office document"),
-    "notes.png": (b"Dear all,", "the file is not an image in a known format"),
-    "bomb.png": (bomb(), "20000×20000 pixels"),
+    "empty.png": (b"", "the file is empty", ANOTHER),
+    "cut.png": (noise(64, 64)[:-300], "ends in the middle of the image", AGAIN),
+    "cut.jpg": (noise(64, 64, kind="JPEG")[:-300], "ends in the middle of the image", AGAIN),
+    "start.png": (picture()[:20], "the file breaks off or is damaged before the image begins", ANOTHER),
+    "damaged.png": (NOISE[:2000] + b"\0" * 500 + NOISE[2500:], "the file is damaged", AGAIN),
+    "page.jpg": (b"<!DOCTYPE html><html></html>", "the file is an HTML page", ANOTHER),
+    "drawing.png": (
+        b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>',
+        "SVG drawing",
+        "Export it as PNG first.",
+    ),
+    "paper.png": (b"%PDF-1.7\n%...", "the file is a PDF", ANOTHER),
+    "answer.png": (b'{"error": "not found"}', "the file is JSON text", ANOTHER),
+    "film.jpg": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "the file is a video", ANOTHER),
+    "report.png": (b"PK\x03\x04\x14\0\x06\0", "ZIP archive or an Office document", ANOTHER),
+    "notes.png": (b"Dear all,", "the file is not an image in a known format", ANOTHER),
+    "bomb.png": (bomb(), "20000×20000 pixels", "Send a smaller image."),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file_is_refused_by_name(name: str) -> None:
-    data, said = BROKEN[name]
+    data, said, advice = BROKEN[name]
     with pytest.raises(BadRequest, match=said) as caught:
         read_input(data, name)
     assert str(caught.value).startswith(f"{name} cannot be used: ")
-    assert str(caught.value).endswith("Send a PNG, JPEG or WebP file.")
+    assert str(caught.value).endswith(advice)
 
 
 def test_every_broken_file_has_a_sentence_of_its_own() -> None:
     sentences = set()
-    for name, (data, _) in BROKEN.items():
+    for name, (data, _, _) in BROKEN.items():
         with pytest.raises(BadRequest) as caught:
             read_input(data, name)
         sentences.add(caught.value.said)

@@ -19,17 +19,19 @@ from dify_plugin.entities.model.message import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from pydantic import JsonValue
 
 from models.backends.errors import ServerUnavailable
 from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
+from models.images import compression
 from models.output import delivery
-from models.output.delivery import MAX_LINE, Delivered, DeliveryOptions, deliver_each, deliver_whole
+from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole
+from models.output.options import OutputOptions
 from models.output.usage import usage_of
+from models.stages import after_service
 from tests.fakes import noise, picture
 
-PLAIN = DeliveryOptions()
+PLAIN = OutputOptions()
 EVERYTHING = (
     "image_url",
     "images",
@@ -51,6 +53,12 @@ EVERYTHING = (
 def result_of(*images: GeneratedImage | bytes, **changes: object) -> ImageResult:
     made = tuple(GeneratedImage(image) if isinstance(image, bytes) else image for image in images)
     return ImageResult(images=made, **{"backend": "preview", "model": "preview", "prompt": "a cat", **changes})  # type: ignore[arg-type]
+
+
+def behind_the_stages(result: ImageResult, options: OutputOptions) -> ImageResult:
+    for stage in after_service(options):
+        result = stage(result)
+    return result
 
 
 def line(delivered: Delivered) -> bytes:
@@ -101,111 +109,27 @@ def test_an_image_that_fits_keeps_its_bytes(kind: str, name: str) -> None:
     assert delivered.structured_output is None
 
 
-def test_metadata_of_the_service_stays_when_nothing_has_to_change() -> None:
-    info = PngInfo()
-    info.add_text("workflow", '{"nodes": []}')
-    (image,) = opened(deliver_whole(result_of(picture(pnginfo=info)), DeliveryOptions(output_format="png"), duration=1))
-    assert image.info["workflow"] == '{"nodes": []}'
+def test_images_that_fit_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "decode", lambda _: pytest.fail("it was decoded"))
+    data = noise(300, 300)
+    assert files(deliver_whole(result_of(data, data), PLAIN, duration=1)) == [data, data]
 
 
-@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
-def test_what_browsers_do_not_show_becomes_png(kind: str) -> None:
-    (content,) = pictures(deliver_whole(result_of(picture(kind=kind)), PLAIN, duration=1))
-    assert content.format == "png"
-
-
-@pytest.mark.parametrize("source", ["PNG", "JPEG", "WEBP"])
-@pytest.mark.parametrize("asked", ["png", "jpeg", "webp"])
-def test_the_asked_format_is_made(source: str, asked: str) -> None:
-    options = DeliveryOptions(output_format=asked)
-    (image,) = opened(deliver_whole(result_of(picture(kind=source)), options, duration=1))
-    assert (image.format, image.size) == (asked.upper(), (64, 48))
-
-
-def test_the_asked_quality_is_honoured() -> None:
-    def size(quality: int, kind: str = "PNG") -> int:
-        options = DeliveryOptions(output_format="jpeg", output_quality=quality)
-        return len(files(deliver_whole(result_of(noise(64, 64, kind=kind)), options, duration=1))[0])
-
-    assert size(20) < size(60) < size(95)
-    assert size(20, "JPEG") < size(60, "JPEG")
-
-
-def test_a_quality_that_has_no_effect_is_said_so() -> None:
-    options = DeliveryOptions(output_quality=50, details=True)
-    delivered = deliver_whole(result_of(picture()), options, duration=1)
-    assert details(delivered)["notices"] == ["The image is a PNG, on which `output_quality` has no effect"]
+def test_an_image_that_cannot_be_made_smaller_costs_only_itself() -> None:
+    """Its container is whole, and no decoder knows what is in it."""
+    broken = noise(1400, 1400, kind="JPEG", quality=100).replace(b"\xff\xc4\x00", b"\xff\xc4\x00\x13\xff\xff\xff", 1)
+    options = OutputOptions(details=True)
+    with patch.object(delivery, "MAX_LINE", 400_000):
+        delivered = deliver_whole(result_of(broken, picture()), options, duration=1)
+        with pytest.raises(ServerUnavailable, match="The image of preview cannot be used: the file is damaged"):
+            deliver_each(result_of(broken), options, duration=1)
     assert files(delivered) == [picture()]
-
-
-def test_a_file_below_the_asked_quality_is_left_alone() -> None:
-    data = noise(64, 64, kind="JPEG", quality=20)
-    options = DeliveryOptions(output_format="jpeg", output_quality=95)
-    assert files(deliver_whole(result_of(data), options, duration=1)) == [data]
-
-
-def test_transparency_becomes_white_in_jpeg_and_that_is_said() -> None:
-    data = picture(mode="RGBA", colour=(200, 30, 30, 0))
-    delivered = deliver_whole(result_of(data), DeliveryOptions(output_format="jpeg", details=True), duration=1)
-    (image,) = opened(delivered)
-    assert image.getpixel((5, 5)) == (255, 255, 255)
-    assert details(delivered)["notices"] == ["The image lost its transparency, as JPEG has none; white shows instead"]
-
-
-def test_an_animation_stays_one() -> None:
-    out = io.BytesIO()
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
-    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
-    delivered = deliver_whole(result_of(out.getvalue()), DeliveryOptions(output_format="png", details=True), duration=1)
-    assert files(delivered) == [out.getvalue()]
-    assert details(delivered)["notices"] == ["The image is an animation and stays in its own format"]
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"", "the file is empty"),
-        (b"<html>502</html>", "HTML page"),
-        (picture()[:20], "breaks off or is damaged before"),
-        (noise(64, 64)[:-400], "ends in the middle of the image"),
-        (noise(64, 64, kind="JPEG")[:-400], "ends in the middle of the image"),
-        (noise(64, 64, kind="WEBP")[:-400], "damaged|ends|breaks off"),
-    ],
-)
-def test_a_broken_image_is_never_handed_out(data: bytes, said: str) -> None:
-    with pytest.raises(ServerUnavailable, match=said) as caught:
-        deliver_whole(result_of(data), PLAIN, duration=1)
-    assert caught.value.attempted == "The image of preview cannot be used"
-
-
-def test_a_broken_image_costs_only_itself() -> None:
-    result = result_of(b"", picture(), noise(64, 64)[:-400], picture())
-    delivered = deliver_whole(result, DeliveryOptions(details=True), duration=1)
-    assert files(delivered) == [picture(), picture()]
-    told = details(delivered)["notices"]
-    assert isinstance(told, list)
-    assert told[0] == "Image 1 was left out: the file is empty."
-    assert str(told[1]).startswith("Image 3 was left out: the file")
-    assert [files(each) for each in deliver_each(result, PLAIN, duration=1)] == [[picture()], [picture()]]
-
-
-def test_nothing_but_broken_images_is_a_failure() -> None:
-    with pytest.raises(ServerUnavailable, match="Image 2 of preview cannot be used"):
-        deliver_whole(result_of(b"", b"<html>"), PLAIN, duration=1)
-
-
-def test_a_decompression_bomb_is_refused_by_its_size() -> None:
-    bomb = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-    with pytest.raises(ServerUnavailable, match="20000×20000 pixels"):
-        deliver_whole(result_of(bomb.getvalue()), PLAIN, duration=1)
+    assert "Image 1 was left out: the file is damaged" in str(details(delivered)["notices"])
 
 
 def test_details_are_one_line_before_the_images() -> None:
     image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7)
-    delivered = deliver_whole(
-        result_of(image, notices=("Size changed",)), DeliveryOptions(details=True), duration=1.234
-    )
+    delivered = deliver_whole(result_of(image, notices=("Size changed",)), OutputOptions(details=True), duration=1.234)
     assert [content.type.value for content in delivered.contents] == ["text", "image"]
     assert details(delivered) == {
         "model": "preview",
@@ -221,7 +145,7 @@ def test_details_are_one_line_before_the_images() -> None:
 
 def test_details_of_several_images_list_each() -> None:
     images = (GeneratedImage(picture(), seed=7), GeneratedImage(picture(8, 8), seed=2**60))
-    listed = details(deliver_whole(result_of(*images), DeliveryOptions(details=True), duration=1))["images"]
+    listed = details(deliver_whole(result_of(*images), OutputOptions(details=True), duration=1))["images"]
     assert listed == [
         {"seed": 7, "width": 64, "height": 48},
         {"seed": "1152921504606846976", "width": 8, "height": 8},
@@ -230,7 +154,7 @@ def test_details_of_several_images_list_each() -> None:
 
 def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
     result = result_of(picture(), picture(8, 8), picture(9, 9))
-    chunks = deliver_each(result, DeliveryOptions(details=True), duration=1)
+    chunks = deliver_each(result, OutputOptions(details=True), duration=1)
     assert [[content.type.value for content in chunk.contents] for chunk in chunks] == [
         ["text", "image"],
         ["image"],
@@ -241,7 +165,7 @@ def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
 
 def test_structured_output_holds_what_was_asked_and_is_known() -> None:
     image = GeneratedImage(picture(), seed=7)
-    options = DeliveryOptions(properties=("seed", "prompt", "revised_prompt", "colour", "cost", "currency"))
+    options = OutputOptions(properties=("seed", "prompt", "revised_prompt", "colour", "cost", "currency"))
     delivered = deliver_whole(result_of(image, price=Price(Decimal("0.03"), "USD")), options, duration=1)
     assert delivered.structured_output == {"seed": 7, "prompt": "a cat", "cost": 0.03, "currency": "USD"}
 
@@ -249,7 +173,7 @@ def test_structured_output_holds_what_was_asked_and_is_known() -> None:
 def test_structured_output_knows_the_whole_vocabulary() -> None:
     image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
     price = Price(Decimal("0.03"), "USD")
-    options = DeliveryOptions(properties=EVERYTHING)
+    options = OutputOptions(properties=EVERYTHING)
     delivered = deliver_whole(result_of(image), options, duration=1, price_per_image=price)
     assert delivered.structured_output is not None
     assert tuple(delivered.structured_output) == EVERYTHING
@@ -265,7 +189,7 @@ def test_structured_output_knows_the_whole_vocabulary() -> None:
 
 
 def test_without_a_public_url_the_image_itself_is_the_url() -> None:
-    delivered = deliver_whole(result_of(picture()), DeliveryOptions(properties=("image_url",)), duration=1)
+    delivered = deliver_whole(result_of(picture()), OutputOptions(properties=("image_url",)), duration=1)
     assert delivered.structured_output == {
         "image_url": f"data:image/png;base64,{base64.b64encode(picture()).decode()}",
     }
@@ -274,16 +198,16 @@ def test_without_a_public_url_the_image_itself_is_the_url() -> None:
 def test_options_come_from_the_request_and_the_schema() -> None:
     request = ImageRequest(model="preview", prompt="a", output_format="webp", output_quality=70, details=True)
     schema = {"type": "object", "properties": {"seed": {"type": "number"}, "model": {"type": "string"}}}
-    assert DeliveryOptions.of(request, schema) == DeliveryOptions(
+    assert OutputOptions.of(request, schema) == OutputOptions(
         output_format="webp", output_quality=70, details=True, properties=("seed", "model"), texts=("model",)
     )
-    assert DeliveryOptions.of(request, None).properties is None
-    assert DeliveryOptions.of(request, {}).properties == ()
+    assert OutputOptions.of(request, None).properties is None
+    assert OutputOptions.of(request, {}).properties == ()
 
 
 @given(
     st.builds(
-        DeliveryOptions,
+        OutputOptions,
         output_format=st.sampled_from(["png", "jpeg", "webp", None]),
         output_quality=st.none() | st.integers(1, 100),
         details=st.booleans(),
@@ -291,9 +215,9 @@ def test_options_come_from_the_request_and_the_schema() -> None:
         texts=st.lists(st.text()).map(tuple),
     )
 )
-def test_options_survive_the_state_and_its_floats(options: DeliveryOptions) -> None:
+def test_options_survive_the_state_and_its_floats(options: OutputOptions) -> None:
     state = json.loads(json.dumps(options.to_state()), parse_int=float)
-    assert DeliveryOptions.from_state(state) == options
+    assert OutputOptions.from_state(state) == options
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +230,7 @@ def big() -> bytes:
 
 def test_a_hundred_megabytes_fit_into_one_line(big: bytes) -> None:
     small = noise(200, 200)
-    options = DeliveryOptions(details=True, properties=("notices",))
+    options = OutputOptions(details=True, properties=("notices",))
     delivered = deliver_whole(result_of(big, small, big), options, duration=1)
     assert MAX_LINE // 3 < len(line(delivered)) < MAX_LINE
     assert files(delivered)[1] == small
@@ -322,14 +246,16 @@ def test_a_hundred_megabytes_fit_into_one_line(big: bytes) -> None:
 
 
 def test_each_chunk_is_a_line_of_its_own(big: bytes) -> None:
-    first, second = deliver_each(result_of(big, noise(1100, 1100)), DeliveryOptions(output_format="jpeg"), duration=1)
+    options = OutputOptions(output_format="jpeg")
+    result = behind_the_stages(result_of(big, noise(1100, 1100)), options)
+    first, second = deliver_each(result, options, duration=1)
     assert [image.format for image in opened(first) + opened(second)] == ["JPEG", "JPEG"]
     assert MAX_LINE // 3 < len(line(first)) < MAX_LINE
 
 
 def test_data_uris_in_the_structured_output_count_too() -> None:
     data = noise(1250, 1250)  # fits once and not three times
-    options = DeliveryOptions(properties=("image_url", "images", "mime_type"))
+    options = OutputOptions(properties=("image_url", "images", "mime_type"))
     delivered = deliver_whole(result_of(data), options, duration=1)
     assert files(deliver_whole(result_of(data), PLAIN, duration=1)) == [data]
     assert len(line(delivered)) < MAX_LINE
@@ -342,7 +268,7 @@ def test_data_uris_in_the_structured_output_count_too() -> None:
 def test_with_a_public_url_the_image_travels_once() -> None:
     data = noise(1250, 1250)
     image = GeneratedImage(data, url="https://service.example/1.png")
-    options = DeliveryOptions(properties=("image_url", "images"))
+    options = OutputOptions(properties=("image_url", "images"))
     assert files(deliver_whole(result_of(image), options, duration=1)) == [data]
 
 
@@ -350,7 +276,7 @@ def test_lossless_comes_before_lossy() -> None:
     loose = io.BytesIO()
     smooth = Image.merge("RGB", [Image.linear_gradient("L").resize((1300, 1300))] * 3)
     smooth.save(loose, "PNG", compress_level=0)
-    delivered = deliver_whole(result_of(loose.getvalue()), DeliveryOptions(details=True), duration=1)
+    delivered = deliver_whole(result_of(loose.getvalue()), OutputOptions(details=True), duration=1)
     (image,) = opened(delivered)
     assert image.convert("RGB").tobytes() == smooth.tobytes()
     assert "saved as WebP without loss" in str(details(delivered)["notices"])
@@ -359,7 +285,7 @@ def test_lossless_comes_before_lossy() -> None:
 def test_png_stays_png_while_that_is_enough() -> None:
     loose = io.BytesIO()
     Image.merge("RGB", [Image.linear_gradient("L").resize((1300, 1300))] * 3).save(loose, "PNG", compress_level=0)
-    delivered = deliver_whole(result_of(loose.getvalue()), DeliveryOptions(output_format="png"), duration=1)
+    delivered = deliver_whole(result_of(loose.getvalue()), OutputOptions(output_format="png"), duration=1)
     assert [image.format for image in opened(delivered)] == ["PNG"]
 
 
@@ -379,7 +305,7 @@ def test_long_words_do_not_make_a_long_line() -> None:
         prompt=words,
         notices=tuple(f"{number} {words}" for number in range(100)),
     )
-    options = DeliveryOptions(details=True, properties=EVERYTHING)
+    options = OutputOptions(details=True, properties=EVERYTHING)
     assert len(line(deliver_whole(result, options, duration=1))) < MAX_LINE
 
 
@@ -407,7 +333,7 @@ POOL = {(size, kind): noise(*size, kind=kind) for size in SHAPES for kind in ("P
     ),
     notices=st.lists(st.text(), max_size=30).map(tuple),
     options=st.builds(
-        DeliveryOptions,
+        OutputOptions,
         output_format=st.sampled_from([None, "png", "jpeg", "webp"]),
         output_quality=st.none() | st.integers(1, 100),
         details=st.booleans(),
@@ -415,10 +341,10 @@ POOL = {(size, kind): noise(*size, kind=kind) for size in SHAPES for kind in ("P
     ),
 )
 def test_no_line_is_ever_too_long_and_every_image_decodes(
-    images: list[GeneratedImage], notices: tuple[str, ...], options: DeliveryOptions
+    images: list[GeneratedImage], notices: tuple[str, ...], options: OutputOptions
 ) -> None:
     """A lower limit makes small images meet it, which is the same arithmetic in less time."""
-    result = result_of(*images, notices=notices)
+    result = behind_the_stages(result_of(*images, notices=notices), options)
     with patch.object(delivery, "MAX_LINE", 400_000):
         whole = deliver_whole(result, options, duration=1)
         each = deliver_each(result, options, duration=1)

@@ -1,0 +1,103 @@
+"""The stages that look at the files a service made: whether each is whole, and whether it has the asked format.
+
+A broken file costs only itself: the others are made and paid for, and go out with a notice about it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models.backends.errors import unusable_image
+from models.entities import GeneratedImage, ImageResult
+from models.images.integrity import check_whole
+from models.images.sniff import BrokenImageError, Header, NotAnImageError, sniff
+from models.images.threads import in_thread
+from models.output.options import OutputOptions
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from models.images.codec import Kind
+
+_SHOWN_BY_BROWSERS = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"})
+_KINDS: dict[str, "Kind"] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
+
+type _Changed = tuple[GeneratedImage, tuple[str, ...]]
+"""An image, and what was done to it ("lost its transparency ...")."""
+
+
+def proof(result: ImageResult) -> ImageResult:
+    """The result without broken images. Raises ServerUnavailable when no image is whole."""
+    return _each(result, _proven)
+
+
+def formatting(options: OutputOptions) -> Callable[[ImageResult], ImageResult]:
+    """The stage that makes the asked format and quality, and PNG of what browsers do not show."""
+    return partial(_each, work=partial(_formatted, options))
+
+
+def _each(result: ImageResult, work: Callable[[GeneratedImage], _Changed]) -> ImageResult:
+    images: list[GeneratedImage] = []
+    notices: list[str] = []
+    for number, image in enumerate(result.images):
+        name = result.name_of(number)
+        try:
+            changed, changes = work(image)
+        except (NotAnImageError, BrokenImageError) as error:
+            if number == len(result.images) - 1 and not images:
+                raise unusable_image(name, result.model, str(error)) from None
+            notices.append(f"{name} was left out: {error}.")
+        else:
+            images.append(changed)
+            notices += [f"{name} {change}" for change in changes]
+    return replace(result, images=tuple(images), notices=(*result.notices, *notices))
+
+
+def _proven(image: GeneratedImage) -> _Changed:
+    in_thread(check_whole, image.data)
+    return image, ()
+
+
+def _formatted(options: OutputOptions, image: GeneratedImage) -> _Changed:
+    header, quality = sniff(image.data), options.output_quality
+    own, wanted = _kind_of(header), _wanted(header, options)
+    without_use = ("is a PNG, on which `output_quality` has no effect",) if wanted == "png" and quality else ()
+    if wanted is None or (wanted == own and (quality is None or own == "png")):
+        return image, without_use
+    data, changes = in_thread(_converted, image.data, wanted, quality)
+    return replace(image, data=data), changes if data is image.data else (*without_use, *changes)
+
+
+def _kind_of(header: Header) -> "Kind | None":
+    return _KINDS.get(header.mime_type.removeprefix("image/"))
+
+
+def _wanted(header: Header, options: OutputOptions) -> "Kind | None":
+    """The format to make: the asked one, else the file's own, else PNG for what browsers do not show."""
+    kind = _KINDS.get(options.output_format or "", _kind_of(header))
+    return "png" if kind is None and header.mime_type not in _SHOWN_BY_BROWSERS else kind
+
+
+def _converted(data: bytes, wanted: "Kind", quality: int | None) -> tuple[bytes, tuple[str, ...]]:
+    """The file in the wanted format, and what was lost; the file itself where it stays as it is."""
+    from models.images import codec  # noqa: PLC0415 -- most images are handed on as they are, without Pillow
+
+    image, own = codec.decode(data), _kind_of(sniff(data))
+    if codec.is_animated(image):
+        return data, ("is an animation and stays in its own format",) if wanted != own else ()
+    ready = codec.encodable(codec.plain(image), wanted)
+    converted = codec.encode(ready, wanted, quality)
+    if wanted == own and len(converted) >= len(data):
+        return data, ()  # the service's own file is already below the asked quality
+    return converted, _losses(image, ready, wanted)
+
+
+def _losses(image: "Image.Image", ready: "Image.Image", wanted: "Kind") -> tuple[str, ...]:
+    losses = []
+    if wanted == "jpeg" and ready.mode == "RGBA":
+        losses.append("lost its transparency, as JPEG has none; white shows instead")
+    if max(ready.size) < max(image.size):
+        before, after = (f"{size[0]}×{size[1]}" for size in (image.size, ready.size))
+        losses.append(f"was made smaller, {before} to {after}, the largest that the format holds")
+    return tuple(losses)

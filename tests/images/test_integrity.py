@@ -1,0 +1,228 @@
+"""Proof that a file is whole: nothing that is cut off or damaged passes, whatever its kind."""
+
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from models.images import codec
+from models.images.integrity import check_whole
+from models.images.sniff import BrokenImageError, Header, NotAnImageError
+from tests.fakes import noise, picture
+
+BROKEN = (BrokenImageError, NotAnImageError)
+
+
+def animated(kind: str, **save: object) -> bytes:
+    frames = [Image.frombytes("RGB", (16, 12), Random(seed).randbytes(576)) for seed in range(3)]  # noqa: S311
+    out = io.BytesIO()
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], **save)
+    return out.getvalue()
+
+
+PROVEN = {
+    "PNG": noise(16, 12),
+    "grey PNG": picture(mode="L", colour=3),
+    "palette PNG": picture(mode="P", colour=3),
+    "interlaced 16 bit PNG": picture(mode="I;16", colour=3),
+    "APNG": animated("PNG"),
+    "APNG with a default image": animated("PNG", default_image=True),
+    "JPEG": noise(16, 12, kind="JPEG"),
+    "progressive JPEG": noise(40, 40, kind="JPEG", progressive=True),
+    "grey JPEG": picture(kind="JPEG", mode="L", colour=3),
+    "JPEG with restart markers": noise(40, 40, kind="JPEG", restart_marker_blocks=1),
+    "WebP": noise(16, 12, kind="WEBP"),
+    "WebP with a profile": noise(16, 12, kind="WEBP", icc_profile=b"p" * 99),
+}
+DECODED = {
+    "lossless WebP": noise(16, 12, kind="WEBP", lossless=True),
+    "transparent WebP": picture(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 9)),
+    "animated WebP": animated("WEBP"),
+    "GIF": noise(16, 12, kind="GIF"),
+    "animated GIF": animated("GIF"),
+    "MPO": animated("MPO"),
+    "BMP": noise(16, 12, kind="BMP"),
+    "TIFF": noise(16, 12, kind="TIFF"),
+    "AVIF": noise(16, 12, kind="AVIF"),
+}
+SAMPLES = PROVEN | DECODED
+
+
+@pytest.fixture
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "decode", lambda _: pytest.fail("it was decoded"))
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_whole_file_passes(kind: str) -> None:
+    image = Image.open(io.BytesIO(SAMPLES[kind]))
+    mime_type = Image.MIME[image.format or ""].replace("mpo", "jpeg")
+    assert check_whole(SAMPLES[kind]) == Header(mime_type, *image.size)
+
+
+@pytest.mark.parametrize("kind", PROVEN)
+@pytest.mark.usefixtures("no_decoding")
+def test_the_container_is_proof_enough(kind: str) -> None:
+    check_whole(PROVEN[kind])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about a TIFF's tags
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_no_beginning_of_a_file_passes(kind: str) -> None:
+    data = SAMPLES[kind]
+    for length in range(_last_byte_that_matters(kind, data)):
+        with pytest.raises(BROKEN):
+            check_whole(data[:length])
+
+
+def _last_byte_that_matters(kind: str, data: bytes) -> int:
+    """The second image of an MPO is a preview; a BMP or TIFF may end with padding."""
+    if kind == "MPO":
+        return data.index(b"\xff\xd9") + 2
+    return len(data) - {"BMP": 3, "TIFF": 3}.get(kind, 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]), st.floats(0, 1), st.data()
+)
+def test_a_cut_of_any_small_image_is_refused(
+    width: int, height: int, kind: str, share: float, data: st.DataObject
+) -> None:
+    whole = data.draw(st.sampled_from([noise(width, height, kind=kind), picture(width, height, kind=kind)]))
+    check_whole(whole)
+    with pytest.raises(BROKEN):
+        check_whole(whole[: int(share * (len(whole) - 1))])
+
+
+@given(st.integers(0, len(SAMPLES["PNG"]) - 1), st.integers(0, 7))
+def test_a_flipped_bit_of_a_png_is_found(place: int, bit: int) -> None:
+    _refuses_flip(SAMPLES["PNG"], place, bit)
+
+
+@given(st.integers(0, len(SAMPLES["APNG"]) - 1), st.integers(0, 7))
+def test_a_flipped_bit_of_any_frame_is_found(place: int, bit: int) -> None:
+    _refuses_flip(SAMPLES["APNG"], place, bit)
+
+
+def _refuses_flip(data: bytes, place: int, bit: int) -> None:
+    damaged = bytearray(data)
+    damaged[place] ^= 1 << bit
+    with pytest.raises(BROKEN):
+        check_whole(bytes(damaged))
+
+
+@pytest.mark.parametrize("kind", ["animated WebP", "animated GIF", "APNG"])
+def test_a_damaged_frame_of_an_animation_is_found(kind: str) -> None:
+    data = SAMPLES[kind]
+    middle = len(data) * 2 // 3
+    with pytest.raises(BROKEN):
+        check_whole(data[:middle] + data[middle + 200 :])
+    if kind != "animated GIF":  # whatever its frames hold, decoders show it
+        with pytest.raises(BROKEN):
+            check_whole(data[:middle] + b"\0" * 200 + data[middle + 200 :])
+
+
+def test_a_damaged_page_of_a_tiff_is_found() -> None:
+    data = animated("TIFF", compression="tiff_lzw")
+    middle = len(data) * 2 // 3
+    with pytest.raises(BROKEN):
+        check_whole(data[:middle] + b"\0" * 200 + data[middle + 200 :])
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 8
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4])
+        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        at += 12 + length
+
+
+def png(*parts: tuple[bytes, bytes]) -> bytes:
+    """A PNG of these chunks, with the right checksums."""
+    written = (
+        len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4) for kind, content in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+def changed(change: Callable[[bytes, bytes], list[tuple[bytes, bytes]]], kind: str = "PNG") -> bytes:
+    return png(*(new for chunk in chunks(SAMPLES[kind]) for new in change(*chunk)))
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("no image data", lambda kind, content: [] if kind == b"IDAT" else [(kind, content)]),
+        ("empty image data", lambda kind, content: [(kind, b"" if kind == b"IDAT" else content)]),
+        ("no zlib stream", lambda kind, content: [(kind, b"\0" * len(content) if kind == b"IDAT" else content)]),
+        ("an impossible depth", lambda kind, content: [(kind, content[:8] + b"\7" + content[9:] if kind == b"IHDR" else content)]),
+        ("far more pixels", lambda kind, content: [(kind, b"\0\0\x20\0" * 2 + content[8:] if kind == b"IHDR" else content)]),
+        ("a palette that is missing", lambda kind, content: [(kind, content[:9] + b"\3" + content[10:] if kind == b"IHDR" else content)]),
+        ("a foreign critical chunk", lambda kind, content: [(b"ABCD", b"")] if kind == b"IDAT" else [(kind, content)]),
+    ],
+)  # fmt: skip
+def test_right_checksums_do_not_make_a_png_whole(
+    what: str, change: Callable[[bytes, bytes], list[tuple[bytes, bytes]]]
+) -> None:
+    with pytest.raises(BROKEN):
+        check_whole(changed(change))
+
+
+def test_several_chunks_of_image_data_are_one_stream() -> None:
+    split = changed(
+        lambda kind, content: [(kind, content[:9]), (kind, content[9:])] if kind == b"IDAT" else [(kind, content)]
+    )
+    check_whole(split)
+
+
+@pytest.mark.parametrize("lost", [b"fcTL", b"fdAT"])
+def test_an_animation_that_misses_a_frame_is_not_proven(lost: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    monkeypatch.setattr(codec, "decode", decoded.append)
+    last = [content for kind, content in chunks(SAMPLES["APNG"]) if kind == lost][-1]
+    check_whole(changed(lambda kind, content: [] if content == last else [(kind, content)], "APNG"))
+    assert len(decoded) == 1
+
+
+def test_wrong_checksums_of_metadata_cost_no_image() -> None:
+    """A decoder shows such an image; so it is decoded."""
+    whole = png(*chunks(SAMPLES["PNG"]))
+    text = b"\0\0\0\4teXta\0bcWRNG"
+    check_whole(whole[:-12] + text + whole[-12:])
+
+
+def test_what_follows_the_end_of_an_image_does_no_harm() -> None:
+    for kind in ("PNG", "JPEG", "WebP", "GIF", "APNG"):
+        check_whole(SAMPLES[kind] + b"behind the image")
+
+
+def test_a_huge_frame_in_a_small_gif_is_refused_before_it_is_decoded() -> None:
+    data = bytearray(SAMPLES["GIF"])
+    frame = data.index(b"\x2c\0\0\0\0\x10\0\x0c\0")
+    data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(BrokenImageError, match="65535×65535 pixels"):
+        check_whole(bytes(data))
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8" + b"\xff\xe0\0\2" * 3_000_000, b"\xff\xd8" + b"\xff" * 9_000_000])
+def test_a_hostile_jpeg_header_is_given_up_early(data: bytes) -> None:
+    with pytest.raises(NotAnImageError):
+        check_whole(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(PROVEN)), st.data())
+def test_any_damage_ends_in_a_verdict(kind: str, data: st.DataObject) -> None:
+    damaged = bytearray(SAMPLES[kind])
+    for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=5)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    try:
+        check_whole(bytes(damaged))
+    except BROKEN:
+        return
