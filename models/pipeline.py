@@ -18,10 +18,12 @@ from models import stages
 from models.backends import registry
 from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
 from models.backends.errors import ServerUnavailable
+from models.backends.http import TimedOutError
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
 from models.limits import Limits
 from models.output.options import OutputOptions
+from models.output.structured import OutputSchema
 from models.output.usage import price_of
 from models.receipt import Receipt
 from models.request.build import build_request
@@ -30,7 +32,19 @@ from models.settings import Settings
 
 HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
+POLLED_LIMIT = 6900.0
+"""Seconds of the longest job that is polled: the host ends the wait after 7,200."""
 _MOST_CHECKS = 220  # of the 240 that the host makes
+_LONGEST_PAUSE = 30  # seconds; the host does not wait longer between two checks
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the host hands over for one request. `json_schema` is the structured output's schema, as it was sent."""
+
+    conversation: Conversation
+    parameters: Mapping[str, object]
+    json_schema: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +87,13 @@ class _Order:
         for stage in stages.after_service(self.options):
             result = stage(result)
         duration = self.backend.clock.now() - self.receipt.time
-        receipt = self.receipt.succeeded(result, price_of(result, self.backend.price_per_image), duration)
-        self.tell(receipt)
+        self.tell(self.receipt.succeeded(result, price_of(result, self.backend.price_per_image), duration))
         return Finished(result, self.options, duration)
 
     def waiting(self, job: Job, timeout: float) -> Waiting:
         state = _State(job=job, timeout=timeout, options=self.options.to_state(), receipt=self.receipt.to_state())
-        return Waiting(state.model_dump(mode="json"), max(1, min(30, math.ceil(timeout / _MOST_CHECKS))))
+        pause = max(1, min(_LONGEST_PAUSE, math.ceil(timeout / _MOST_CHECKS)))
+        return Waiting(state.model_dump(mode="json"), pause)
 
     def watched(self, backend: JobBackend, job: Job, timeout: float) -> Waiting | Finished:
         """Look at a job for a moment; one past its deadline is given up."""
@@ -111,6 +125,7 @@ class Call:
 
     backend: Backend
     settings: Settings
+    limits: Limits
     user: str = ""
 
     @property
@@ -122,34 +137,26 @@ class Call:
     def of(cls, model: str, credentials: Mapping[str, object], user: str | None, clock: Clock | None = None) -> "Call":
         """Raises BadRequest for a model that does not exist and for a form that cannot be read."""
         settings = Settings(credentials)
-        return cls(registry.bind(model, settings, clock), settings, user or "")
+        return cls(registry.bind(model, settings, clock), settings, Limits.read(settings), user or "")
 
-    def generate(
-        self,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None = None,
-    ) -> Finished:
+    def generate(self, asked: Asked) -> Finished:
         """Generate in one call. Raises ImageError."""
-        order = self._order(Limits.read(self.settings))
+        order = self._order()
         with order.observed():
-            order, request = self._read(order, conversation, parameters, json_schema)
-            answer = self._before(within_one_call(request))
-            return order.finished(answer if isinstance(answer, ImageResult) else order.backend.invoke(answer))
+            order, request = self._read(order, asked)
+            answer = self._before(self._within_one_call(request))
+            if isinstance(answer, ImageResult):
+                return order.finished(answer)
+            return order.finished(self._invoked(answer))
 
-    def narrated(
-        self,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None = None,
-    ) -> Generator[str, None, Finished]:
+    def narrated(self, asked: Asked) -> Generator[str, None, Finished]:
         """`generate`, with a few words for each change of the job's state ("queued 2nd", "step 12/30") on the way."""
         words: SimpleQueue[str | None] = SimpleQueue()
         self.backend.on_progress = lambda running: words.put(running.progress)
 
         def work() -> Finished | Exception:
             try:
-                return self.generate(conversation, parameters, json_schema)
+                return self.generate(asked)
             except Exception as error:  # noqa: BLE001 -- raised below; gevent would print it first
                 return error
             finally:
@@ -166,24 +173,18 @@ class Call:
             raise outcome
         return outcome
 
-    def start(
-        self,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None = None,
-    ) -> Waiting | Finished:
+    def start(self, asked: Asked) -> Waiting | Finished:
         """Hand a request in and look at its job for a moment. Raises ImageError."""
-        order = self._order(Limits.read(self.settings))
+        order = self._order()
         with order.observed():
-            order, request = self._read(order, conversation, parameters, json_schema)
+            order, request = self._read(order, asked)
             backend = order.backend
-            if not isinstance(backend, JobBackend):
-                request = within_one_call(request)
-            answer = self._before(request)
+            polled = isinstance(backend, JobBackend)
+            answer = self._before(lowered(request, POLLED_LIMIT) if polled else self._within_one_call(request))
             if isinstance(answer, ImageResult):
                 return order.finished(answer)
             if not isinstance(backend, JobBackend):
-                return order.finished(backend.invoke(answer))
+                return order.finished(self._invoked(answer))
             job = backend.submit(answer)
             return order.finished(job) if isinstance(job, ImageResult) else order.watched(backend, job, answer.timeout)
 
@@ -204,41 +205,58 @@ class Call:
                 f"The state of {backend.model.name}'s job cannot be read",
                 next_step="The plugin was replaced by another version while it ran; run it again",
             ) from None
-        order = replace(self._order(Limits.read(self.settings)), options=options, receipt=receipt)
+        order = replace(self._order(), options=options, receipt=receipt)
         with order.observed():
             return order.watched(backend, dict(state.job), state.timeout)
 
-    def _order(self, limits: Limits) -> _Order:
+    def _order(self) -> _Order:
         receipt = Receipt.opened(self.backend.model.name, self.backend.name, self.user, self.backend.clock.now())
-        return _Order(self.backend, OutputOptions(), receipt, stages.observers(limits))
+        return _Order(self.backend, OutputOptions(), receipt, stages.observers(self.limits))
 
-    def _read(
-        self,
-        order: _Order,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None,
-    ) -> tuple[_Order, ImageRequest]:
+    def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
         """The settled request, and the order with what is known since. Raises ImageError."""
-        self.backend.require_access()
-        self.backend.learn(self.backend.within(LEARN_SECONDS))
-        request = build_request(self.backend, conversation, parameters, timeout=DEFAULT_TIMEOUT)
-        options = OutputOptions.of(request, json_schema)
+        backend = self.backend
+        backend.require_access()
+        schema = OutputSchema.read(asked.json_schema)
+        backend.learn(backend.within(LEARN_SECONDS))
+        request = build_request(backend, asked.conversation, asked.parameters, timeout=DEFAULT_TIMEOUT)
+        if schema:
+            known: dict[str, JsonValue] = {"model": request.model, "backend": backend.name}
+            request = request.with_notices(*schema.check(backend.gives(request), known, request.model))
+        options = OutputOptions.of(request, schema)
         return replace(order, options=options, receipt=order.receipt.of(request)), request
 
     def _before(self, request: ImageRequest) -> ImageRequest | ImageResult:
         """The stages before the service. Raises ImageError where one refuses."""
-        for stage in stages.before_service(self.settings, Limits.read(self.settings)):
+        for stage in stages.before_service(self.settings, self.limits):
             outcome = stage(request)
             if isinstance(outcome, ImageResult):
                 return outcome
             request = outcome
         return request
 
+    def _within_one_call(self, request: ImageRequest) -> ImageRequest:
+        """The request of a call that nobody polls."""
+        if request.timeout >= SYNC_LIMIT:
+            self.backend.more_time = self._way_to_more_time()
+        return lowered(request, SYNC_LIMIT, self._way_to_more_time())
 
-def within_one_call(request: ImageRequest) -> ImageRequest:
-    """The request of a call that nobody polls. A `timeout` that the host would not wait for is lowered, with a notice."""
-    if request.timeout <= SYNC_LIMIT:
+    def _way_to_more_time(self) -> str:
+        if isinstance(self.backend, JobBackend):
+            return f"For jobs that take longer, set Waiting (`waiting`) {self.settings.place} to polling"
+        return "Ask for less: fewer or smaller images"
+
+    def _invoked(self, request: ImageRequest) -> ImageResult:
+        try:
+            return self.backend.invoke(request)
+        except TimedOutError as late:
+            late.next_step = self.backend.more_time or late.next_step
+            raise
+
+
+def lowered(request: ImageRequest, most: float, more: str = "") -> ImageRequest:
+    """The request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
+    if request.timeout <= most:
         return request
-    lowered = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer for an answer that comes in one call."
-    return replace(request, timeout=SYNC_LIMIT).with_notices(lowered)
+    told = f"`timeout` became {most:g} seconds: Dify waits no longer." + (f" {more}." if more else "")
+    return replace(request, timeout=most).with_notices(told)
