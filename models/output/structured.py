@@ -64,7 +64,7 @@ _BOUNDS = frozenset(
         *("uniqueItems", "minProperties", "maxProperties", "allOf", "not", "if", "$ref", "dependentRequired"),
     }
 )
-"""Keywords whose outcome nobody knows before the image is made."""
+"""Keywords whose outcome nobody knows before the image is made: a property that has one is left out or null."""
 
 
 class _UnfitError(Exception):
@@ -121,7 +121,7 @@ class OutputSchema:
         filled: dict[str, JsonValue] = {}
         for name, rule in self.properties.items():
             try:
-                filled[name] = _fitting(name, known.get(name), rule)
+                filled[name] = _fitting(name, None if _bounded(rule) else known.get(name), rule)
             except _UnfitError:
                 if name in self.required:  # `check` was promised more than came; the image is not lost to it
                     filled[name] = _neutral(rule)
