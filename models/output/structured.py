@@ -264,7 +264,7 @@ def _number(value: JsonValue, *, whole: bool) -> int | float:
 def _object(known: Mapping[str, JsonValue], rule: Mapping[str, JsonValue]) -> JsonValue:
     """The named properties of an object, all of them where the schema names none."""
     named = _inner_properties(rule)
-    if not named:
+    if not named and rule.get("additionalProperties") is not False:
         return dict(known)
     required = rule.get("required")
     fitted: dict[str, JsonValue] = {}
