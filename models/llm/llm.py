@@ -145,14 +145,14 @@ class ImageGenerationModel(host.LargeLanguageModel):
         card = None if settings.is_custom else super().get_model_schema(model, None)
         if card is None and not credentials:
             return None
-        rules, images = _form(model, settings)
         known = card or _bare_schema(model)
+        rules, images = _form(model, settings) or (known.parameter_rules, ModelFeature.VISION in (known.features or []))
         features = [
             *([ModelFeature.POLLING] if settings.text("waiting") == "polling" else []),
             ModelFeature.STRUCTURED_OUTPUT,
             *([ModelFeature.VISION] if images else []),
         ]
-        return known.model_copy(update={"features": features, "parameter_rules": _host_rules(rules)})
+        return known.model_copy(update={"features": features, "parameter_rules": rules})
 
     def supports_polling(self, model: str, credentials: Mapping[str, Any] | None = None) -> bool:
         """Every model can be polled. Whether one is, the schema says; a job goes on when its owner changes that."""
@@ -261,14 +261,14 @@ def _as_chunks(model: str, deliveries: Sequence[Delivered], usage: LLMUsage) -> 
         yield LLMResultChunk(model=model, delta=delta)
 
 
-def _form(model: str, settings: Settings) -> tuple[Iterable[Rule], bool]:
+def _form(model: str, settings: Settings) -> tuple[list[ParameterRule], bool] | None:
     """The parameters of a model, with its server's choices where they are to be had, and whether it takes images."""
     try:
         backend = registry.bind(model, settings)
-        return _live_rules(backend), backend.capabilities.images > 0
+        return _host_rules(_live_rules(backend)), backend.capabilities.images > 0
     except Exception:  # noqa: BLE001 -- a form without choices is better than no model at all
-        logger.warning("the form of %s could not be made; only the common parameters are shown", model)
-        return registry.COMMON_RULES, True
+        logger.warning("the form of %s could not be made; only the known parameters are shown", model)
+        return None
 
 
 def _live_rules(backend: Backend) -> Iterable[Rule]:
@@ -289,6 +289,8 @@ def _bare_schema(model: str) -> AIModelEntity:
         model=model,
         label=I18nObject(en_us=model),
         model_type=ModelType.LLM,
+        features=[ModelFeature.VISION],
+        parameter_rules=_host_rules(registry.COMMON_RULES),
         fetch_from=FetchFrom.CUSTOMIZABLE_MODEL,
         model_properties={ModelPropertyKey.MODE: LLMMode.CHAT.value, ModelPropertyKey.CONTEXT_SIZE: CONTEXT_SIZE},
     )

@@ -29,6 +29,7 @@ PROPERTIES = (
     "duration_seconds",
 )
 """What a node's structured output may ask for."""
+_KNOWN = f"Name only properties of {', '.join(PROPERTIES)}"
 NOT_ALWAYS = frozenset({"seed", "revised_prompt", "cost", "currency"})
 """Those that only some models can tell."""
 
@@ -106,13 +107,13 @@ class OutputSchema:
         for name in self.required:
             if name in faults:
                 raise BadRequest(
-                    f"The node's structured output requires `{name}`, {faults[name]}",
-                    next_step="Take it out of `required`, or allow null",
+                    f"The node's structured output requires `{name[:100]}`, {faults[name]}",
+                    next_step="Take it out of `required`, or allow null" if name in PROPERTIES else _KNOWN,
                 )
         if faults and len(faults) == len(self.properties):
             raise BadRequest(
                 f"Nothing that the node's structured output names can be given: {_listed(faults)}",
-                next_step=f"Name properties of {', '.join(PROPERTIES)}",
+                next_step=_KNOWN,
             )
         return (f"Missing in the structured output: {_listed(faults)}.",) if faults else ()
 
@@ -136,7 +137,7 @@ class OutputSchema:
             if _allows_null(rule):
                 continue
             if name not in PROPERTIES:
-                yield name, f"which no image has (known are {', '.join(PROPERTIES)})"
+                yield name, "which no image has"
             elif name in NOT_ALWAYS - gives:
                 yield name, f"which {model} cannot tell"
             elif not _can_hold(name, samples[name], rule):
