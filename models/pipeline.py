@@ -18,9 +18,11 @@ from models import stages
 from models.backends import registry
 from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
 from models.backends.errors import ImageError, ServerUnavailable
+from models.backends.http import TimedOutError
 from models.clock import Clock, Deadline, SystemClock
 from models.entities import ImageRequest, ImageResult
 from models.output.options import OutputOptions
+from models.output.structured import OutputSchema
 from models.output.usage import price_of
 from models.receipt import Receipt
 from models.request.build import build_request
@@ -29,7 +31,19 @@ from models.settings import Settings
 
 HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
+POLLED_LIMIT = 6900.0
+"""Seconds of the longest job that is polled: the host ends the wait after 7,200."""
 _MOST_CHECKS = 220  # of the 240 that the host makes
+_LONGEST_PAUSE = 30  # seconds; the host does not wait longer between two checks
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the host hands over for one request. `json_schema` is the structured output's schema, as it was sent."""
+
+    conversation: Conversation
+    parameters: Mapping[str, object]
+    json_schema: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +86,13 @@ class _Order:
         for stage in stages.after_service(self.options):
             result = stage(result)
         duration = self.backend.clock.now() - self.receipt.time
-        receipt = self.receipt.succeeded(result, price_of(result, self.backend.price_per_image), duration)
-        self.tell(receipt)
+        self.tell(self.receipt.succeeded(result, price_of(result, self.backend.price_per_image), duration))
         return Finished(result, self.options, duration)
 
     def waiting(self, job: Job, timeout: float) -> Waiting:
         state = _State(job=job, timeout=timeout, options=self.options.to_state(), receipt=self.receipt.to_state())
-        return Waiting(state.model_dump(mode="json"), max(1, min(30, math.ceil(timeout / _MOST_CHECKS))))
+        pause = max(1, min(_LONGEST_PAUSE, math.ceil(timeout / _MOST_CHECKS)))
+        return Waiting(state.model_dump(mode="json"), pause)
 
     def watched(self, backend: JobBackend, job: Job, timeout: float) -> Waiting | Finished:
         """Look at a job for a moment; one past its deadline is given up."""
@@ -130,30 +144,20 @@ class Call:
                 observer(receipt.failed(error, now, handed_over=False))
             raise
 
-    def generate(
-        self,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None = None,
-    ) -> Finished:
+    def generate(self, asked: Asked) -> Finished:
         """Generate in one call. Raises ImageError."""
-        order, answer = self._settled(conversation, parameters, json_schema, one_call=True)
+        order, answer = self._settled(asked, polled=False)
         with order.observed():
-            return order.finished(answer if isinstance(answer, ImageResult) else order.backend.invoke(answer))
+            return order.finished(answer if isinstance(answer, ImageResult) else self._invoked(answer))
 
-    def narrated(
-        self,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None = None,
-    ) -> Generator[str, None, Finished]:
+    def narrated(self, asked: Asked) -> Generator[str, None, Finished]:
         """`generate`, with a few words for each change of the job's state ("queued 2nd", "step 12/30") on the way."""
         words: SimpleQueue[str | None] = SimpleQueue()
         self.backend.on_progress = lambda running: words.put(running.progress)
 
         def work() -> Finished | Exception:
             try:
-                return self.generate(conversation, parameters, json_schema)
+                return self.generate(asked)
             except Exception as error:  # noqa: BLE001 -- raised below; gevent would print it first
                 return error
             finally:
@@ -170,21 +174,15 @@ class Call:
             raise outcome
         return outcome
 
-    def start(
-        self,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None = None,
-    ) -> Waiting | Finished:
+    def start(self, asked: Asked) -> Waiting | Finished:
         """Hand a request in and look at its job for a moment. Raises ImageError."""
         backend = self.backend
-        one_call = not isinstance(backend, JobBackend)
-        order, answer = self._settled(conversation, parameters, json_schema, one_call=one_call)
+        order, answer = self._settled(asked, polled=isinstance(backend, JobBackend))
         with order.observed():
             if isinstance(answer, ImageResult):
                 return order.finished(answer)
             if not isinstance(backend, JobBackend):
-                return order.finished(backend.invoke(answer))
+                return order.finished(self._invoked(answer))
             job = backend.submit(answer)
             return order.finished(job) if isinstance(job, ImageResult) else order.watched(backend, job, answer.timeout)
 
@@ -219,34 +217,26 @@ class Call:
         receipt = Receipt.opened(self.backend.model.name, self.backend.name, self.user, self.backend.clock.now())
         return _Order(self.backend, OutputOptions(), receipt, stages.observers(self.settings))
 
-    def _settled(
-        self,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None,
-        *,
-        one_call: bool,
-    ) -> tuple[_Order, ImageRequest | ImageResult]:
+    def _settled(self, asked: Asked, *, polled: bool) -> tuple[_Order, ImageRequest | ImageResult]:
         """What may be handed over, or the answer of a stage in its place. Raises ImageError."""
         order = self._order()
         with order.observed(handed_over=False):
-            order, request = self._read(order, conversation, parameters, json_schema)
+            order, request = self._read(order, asked)
         with order.observed(handed_over=False):
             self.backend.check_inputs(request)
-            return order, self._before(within_one_call(request) if one_call else request)
+            return order, self._before(lowered(request, POLLED_LIMIT) if polled else self._within_one_call(request))
 
-    def _read(
-        self,
-        order: _Order,
-        conversation: Conversation,
-        parameters: Mapping[str, object],
-        json_schema: Mapping[str, object] | None,
-    ) -> tuple[_Order, ImageRequest]:
+    def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
         """The settled request, and the order with what is known since. Raises ImageError."""
-        self.backend.require_access()
-        self.backend.learn(self.backend.within(LEARN_SECONDS))
-        request = build_request(self.backend, conversation, parameters, timeout=DEFAULT_TIMEOUT)
-        options = OutputOptions.of(request, json_schema)
+        backend = self.backend
+        backend.require_access()
+        schema = OutputSchema.read(asked.json_schema)
+        backend.learn(backend.within(LEARN_SECONDS))
+        request = build_request(backend, asked.conversation, asked.parameters, timeout=DEFAULT_TIMEOUT)
+        if schema:
+            known: dict[str, JsonValue] = {"model": request.model, "backend": backend.name}
+            request = request.with_notices(*schema.check(backend.gives(request), known, request.model))
+        options = OutputOptions.of(request, schema)
         return replace(order, options=options, receipt=order.receipt.of(request)), request
 
     def _before(self, request: ImageRequest) -> ImageRequest | ImageResult:
@@ -258,10 +248,28 @@ class Call:
             request = outcome
         return request
 
+    def _within_one_call(self, request: ImageRequest) -> ImageRequest:
+        """The request of a call that nobody polls."""
+        if request.timeout >= SYNC_LIMIT:
+            self.backend.more_time = self._way_to_more_time()
+        return lowered(request, SYNC_LIMIT, self._way_to_more_time())
 
-def within_one_call(request: ImageRequest) -> ImageRequest:
-    """The request of a call that nobody polls. A `timeout` that the host would not wait for is lowered, with a notice."""
-    if request.timeout <= SYNC_LIMIT:
+    def _way_to_more_time(self) -> str:
+        if isinstance(self.backend, JobBackend):
+            return f"For jobs that take longer, set Waiting (`waiting`) {self.settings.place} to polling"
+        return "Ask for less: fewer or smaller images"
+
+    def _invoked(self, request: ImageRequest) -> ImageResult:
+        try:
+            return self.backend.invoke(request)
+        except TimedOutError as late:
+            late.next_step = self.backend.more_time or late.next_step
+            raise
+
+
+def lowered(request: ImageRequest, most: float, more: str = "") -> ImageRequest:
+    """The request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
+    if request.timeout <= most:
         return request
-    lowered = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer for an answer that comes in one call."
-    return replace(request, timeout=SYNC_LIMIT).with_notices(lowered)
+    told = f"`timeout` became {most:g} seconds: Dify waits no longer." + (f" {more}." if more else "")
+    return replace(request, timeout=most).with_notices(told)

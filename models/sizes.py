@@ -4,7 +4,7 @@ Sizes are (width, height) in pixels, ratios are width over height.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 type Size = tuple[int, int]
 
 ONE_MEGAPIXEL = 1024 * 1024
-_REACH = 3  # grid steps around the wished size within which a legal one is looked for
+_REACH = 3  # grid steps around the wished width within which a legal size is looked for first
 
 
 class _Rule(BaseModel):
@@ -53,13 +53,15 @@ class FreeSizes(_Rule):
         if self._legal(size):
             return size
         width, height = self._within(*size)
-        candidates = [(w, h) for w in self._around(width) for h in self._around(height)]
-        legal = [candidate for candidate in candidates if self._legal(candidate)]
-        return min(legal or candidates, key=lambda found: _distance(found, (width, height)))
+        middle = math.floor(width / self.multiple)
+        near = range(max(1, middle - _REACH), middle + _REACH + 2)
+        every = range(1, self.max_side // self.multiple + 1)
+        found = self._columns(near, height) or self._columns(every, height)
+        return min(found, key=lambda candidate: _distance(candidate, (width, height)))
 
     def for_ratio(self, ratio: float, pixels: int) -> Size:
-        for preset in self.presets.values():
-            if pixels == self.pixels and same_shape(preset[0] / preset[1], ratio):
+        for name, preset in self.presets.items():
+            if pixels == self.pixels and same_shape(ratio_of(name), ratio):
                 return preset
         return self.nearest(shaped(ratio, pixels))
 
@@ -85,9 +87,15 @@ class FreeSizes(_Rule):
             _clamped(height * shrink * grow, self.min_side, self.max_side),
         )
 
-    def _around(self, side: float) -> Iterator[int]:
-        middle = math.floor(side / self.multiple)
-        return (self.multiple * step for step in range(max(1, middle - _REACH), middle + _REACH + 2))
+    def _columns(self, steps: range, height: float) -> list[Size]:
+        """For each width of the grid the legal size whose height is closest to `height`."""
+        return [size for step in steps if self._legal(size := self._column(self.multiple * step, height))]
+
+    def _column(self, width: int, height: float) -> Size:
+        low = max(self.min_side, self.min_area / width, width / self.max_ratio)
+        high = min(self.max_side, self.max_area / width, width * self.max_ratio)
+        lowest, highest = math.ceil(low / self.multiple), math.floor(high / self.multiple)
+        return width, self.multiple * min(max(round(height / self.multiple), lowest), highest)
 
 
 class ListedSizes(_Rule):

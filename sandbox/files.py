@@ -6,11 +6,13 @@ Link shape: `<FILES_URL>/files/tools/<id><extension>?timestamp=..&nonce=..&sign=
 """
 
 import base64
+import glob
 import hashlib
 import hmac
 import mimetypes
 import re
 import secrets
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
@@ -71,6 +73,8 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
     written: list[Path] = field(default_factory=list)
     _files: dict[str, StoredFile] = field(default_factory=dict)
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    _number: int = 0
+    _numbering: threading.Lock = field(default_factory=threading.Lock)
 
     def add_upload(self, path: Path) -> File:
         """A local file as an input of the workflow, read where it is."""
@@ -197,16 +201,15 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
         return stored
 
     def _free_path(self, extension: str) -> Path:
+        """The next number in the order of writing, whatever the files' types."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
-            path = self.folder / f"{self.stem}-{number}{extension}"
-            try:
-                path.touch(exist_ok=False)
-            except FileExistsError:
-                number += 1
-            else:
-                return path
+        with self._numbering:
+            while True:
+                self._number += 1
+                if not any(self.folder.glob(f"{glob.escape(self.stem)}-{self._number}.*")):
+                    path = self.folder / f"{self.stem}-{self._number}{extension}"
+                    path.touch(exist_ok=False)
+                    return path
 
 
 def file_saver(store: FileStore) -> FileSaverImpl:

@@ -10,6 +10,7 @@ from graphon.model_runtime.entities.llm_entities import (
     LLMPollingResult,
     LLMResult,
     LLMResultChunk,
+    LLMResultChunkDelta,
     LLMResultChunkWithStructuredOutput,
     LLMResultWithStructuredOutput,
     LLMUsage,
@@ -46,7 +47,7 @@ _KNOWN_ERRORS: dict[str, type[Exception]] = {
 
 
 class StructuredOutputError(ValueError):
-    """The model's text is not the JSON object that the node's schema asks for."""
+    """The model's text is not a JSON object. Dify tries to repair such a text, which changes what it says."""
 
 
 @dataclass
@@ -144,17 +145,23 @@ class PluginModel:
         stop: Sequence[str] | None,
         stream: bool,
     ) -> LLMResultWithStructuredOutput | Generator[LLMResultChunkWithStructuredOutput, None, None]:
-        """As Dify does it without polling: the text must be the JSON object, and images are lost."""
-        parameters = {**model_parameters, "json_schema": json.dumps(json_schema)}
-        result = _joined(self.model_name, self._stream(prompt_messages, parameters, stream=False))
+        """
+        As Dify does it without polling (core/llm_generator/output_parser/structured_output.py): the schema goes into
+        the parameter `json_schema`; all text together must be the JSON object. Images pass in a stream and are lost
+        without one.
+        """
+        wrapped = json.dumps({"schema": json_schema, "name": "llm_response"}, ensure_ascii=False)
+        chunks = self._stream(prompt_messages, {**model_parameters, "json_schema": wrapped}, stream=stream)
+        if stream:
+            return _with_structured_output(self.model_name, chunks)
+        result = _joined(self.model_name, chunks)
         text = result.message.get_text_content()
-        structured = LLMResultWithStructuredOutput(
+        return LLMResultWithStructuredOutput(
             model=result.model,
             message=AssistantPromptMessage(content=text),
             usage=result.usage,
             structured_output=_parse_object(text),
         )
-        return _as_chunks(structured) if stream else structured
 
     def is_structured_output_parse_error(self, error: Exception) -> bool:
         return isinstance(error, StructuredOutputError)
@@ -282,11 +289,12 @@ def _parse_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _as_chunks(result: LLMResultWithStructuredOutput) -> Generator[LLMResultChunkWithStructuredOutput, None, None]:
-    yield LLMResultChunkWithStructuredOutput.model_validate(
-        {
-            "model": result.model,
-            "delta": {"index": 0, "message": result.message, "usage": result.usage, "finish_reason": "stop"},
-            "structured_output": result.structured_output,
-        }
-    )
+def _with_structured_output(
+    model: str, chunks: Generator[LLMResultChunk, None, None]
+) -> Generator[LLMResultChunkWithStructuredOutput, None, None]:
+    text = ""
+    for chunk in chunks:
+        text += chunk.delta.message.get_text_content()
+        yield LLMResultChunkWithStructuredOutput(model=model, delta=chunk.delta)
+    delta = LLMResultChunkDelta(index=0, message=AssistantPromptMessage(content=""))
+    yield LLMResultChunkWithStructuredOutput(model=model, delta=delta, structured_output=_parse_object(text))

@@ -63,22 +63,34 @@ class StubBackend(Backend):
 
 
 class StubJobs(JobBackend):
-    """A service whose job takes `takes` seconds on the clock; `troubles` are raised by the next checks, in order."""
+    """A service whose job takes `takes` seconds on the clock; `troubles` are raised by the next checks, in order.
+
+    `part` is what a job that is given up has made.
+    """
 
     name = "stub_jobs"
     title = "Stub service"
     prefix = "stub"
 
-    def __init__(self, clock: Clock, *, takes: float, troubles: Sequence[ImageError] = ()) -> None:
+    def __init__(
+        self, clock: Clock, *, takes: float, troubles: Sequence[ImageError] = (), part: ImageResult | None = None
+    ) -> None:
         super().__init__(Model("stub-model", "stub-model", Access(prefix="stub"), None), clock)
         self.takes = takes
         self.troubles = list(troubles)
+        self.part = part
         self.cancelled: list[Job] = []
         self.checks = 0
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities()
+
+    def rules(self) -> tuple[Rule, ...]:
+        return STUB_RULES
+
+    def finished_part(self, job: Job) -> ImageResult | None:
+        return self.part
 
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         return {"ends": self.clock.now() + self.takes, "prompt": request.prompt}

@@ -93,6 +93,8 @@ class Backend(ABC):
         self.clock = clock
         self.on_progress: Callable[[Running], None] = _ignore
         """Called with every state of a job that is seen while `invoke` waits for it."""
+        self.more_time = ""
+        """How a job gets more time where a longer `timeout` is no help; empty where it helps."""
 
     @classmethod
     def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> "Backend":
@@ -124,6 +126,12 @@ class Backend(ABC):
         """The seeds of the service for `request`; None where it has none."""
         del request
         return None
+
+    def gives(self, request: ImageRequest) -> frozenset[str]:
+        """What every result of `request` tells, out of `seed`, `cost`, `currency` and `revised_prompt`."""
+        seed = ("seed",) if request.seeds else ()
+        price = ("cost", "currency") if self.price_per_image else ()
+        return frozenset((*seed, *price))
 
     def known_models(self) -> Sequence[str]:
         """The model names that can be asked for, for the message about an unknown one: those of the cards."""
@@ -365,6 +373,7 @@ class JobBackend(Backend):
         Raises ConnectionFailed where nothing is finished.
         """
         error = timed_out(f"Generating with {self.title}")
+        error.next_step = self.more_time or error.next_step
         if seen.progress:
             error.said = f"{error.said}; last seen: {seen.progress}"
         try:

@@ -8,7 +8,14 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from dify_plugin.entities import I18nObject
-from dify_plugin.entities.model import AIModelEntity, FetchFrom, ModelFeature, ModelPropertyKey, ModelType
+from dify_plugin.entities.model import (
+    AIModelEntity,
+    FetchFrom,
+    ModelFeature,
+    ModelPropertyKey,
+    ModelType,
+    ParameterRule,
+)
 from dify_plugin.entities.model.llm import (
     LLMMode,
     LLMPollingResult,
@@ -25,16 +32,21 @@ from dify_plugin.interfaces.model import large_language_model as host
 from pydantic import JsonValue
 
 from models.backends import registry
+from models.backends.base import Backend
+from models.backends.errors import ImageError
 from models.host_errors import host_errors, logger
 from models.limits import Limits
 from models.output.delivery import Delivered, deliver_each, deliver_whole
+from models.output.details import written
 from models.output.usage import usage_of
 from models.parameters import Rule
-from models.pipeline import Call, Finished, Waiting
+from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation
 from models.settings import Settings
 
 CONTEXT_SIZE = 10_000
+_THOUGHT = "</think>\n\n"
+"""Ends the reasoning text. Markdown directly behind the tag would be shown raw."""
 FORM_SECONDS = 3.0
 """How long a form waits for a server: the host asks often and shows nothing meanwhile."""
 
@@ -56,12 +68,14 @@ class ImageGenerationModel(host.LargeLanguageModel):
         del tools, stop
         with host_errors(credentials):
             call = Call.of(model, credentials, user)
-            asked = read_conversation(prompt_messages), model_parameters
-            if stream and _wants_progress(call, model_parameters):
-                return _narrated(call, call.narrated(*asked), credentials)
+            # Without polling the host hands the structured output's schema over as one more parameter.
+            others = {name: value for name, value in model_parameters.items() if name != "json_schema"}
+            asked = Asked(read_conversation(prompt_messages), others, model_parameters.get("json_schema"))
+            if stream and _wants_progress(call, asked):
+                return _narrated(call, asked, credentials)
             # The work is done here: what fails inside a generator would reach the host untranslated.
-            done = call.generate(*asked)
-            return _chunks(call, done) if stream else _llm_result(call, done)
+            done = call.generate(asked)
+            return _chunks(call, done) if stream else _answer(call, done)
 
     def _start_polling(
         self,
@@ -80,7 +94,8 @@ class ImageGenerationModel(host.LargeLanguageModel):
         try:
             with host_errors(credentials):
                 call = Call.of(model, credentials, user)
-                return _polled(call, call.start(read_conversation(prompt_messages), model_parameters, json_schema))
+                asked = Asked(read_conversation(prompt_messages), model_parameters, json_schema)
+                return _polled(call, call.start(asked))
         except InvokeError as error:
             return _failed(error)
 
@@ -117,15 +132,32 @@ class ImageGenerationModel(host.LargeLanguageModel):
         del model, credentials, prompt_messages, tools
         return 0
 
+    def get_model_schema(self, model: str, credentials: Mapping[str, Any] | None = None) -> AIModelEntity | None:
+        """The host asks with the credentials for predefined models too; without them the environment alone counts."""
+        return self.get_customizable_model_schema(model, credentials or {})
+
     def get_customizable_model_schema(self, model: str, credentials: Mapping[str, Any]) -> AIModelEntity | None:
-        """The form of a model that the user added. The host asks often: it never raises and never waits long."""
-        try:
-            backend = registry.bind(model, Settings(credentials))
-            rules, vision = backend.live_form(backend.within(FORM_SECONDS)), backend.capabilities.images > 0
-        except Exception:  # noqa: BLE001 -- a form without live choices is better than no model at all
-            logger.warning("the form of %s could not be made; only the common parameters are shown", model)
-            rules, vision = registry.COMMON_RULES, True
-        return _schema(model, rules, vision=vision)
+        """The form of a model as its owner's server makes it; a predefined one keeps the rest of its card.
+
+        The host asks often: it never raises and never waits long.
+        """
+        settings = Settings(credentials)
+        card = None if settings.is_custom else super().get_model_schema(model, None)
+        if card is None and not credentials:
+            return None
+        known = card or _bare_schema(model)
+        rules, images = _form(model, settings) or (known.parameter_rules, ModelFeature.VISION in (known.features or []))
+        features = [
+            *([ModelFeature.POLLING] if settings.text("waiting") == "polling" else []),
+            ModelFeature.STRUCTURED_OUTPUT,
+            *([ModelFeature.VISION] if images else []),
+        ]
+        return known.model_copy(update={"features": features, "parameter_rules": rules})
+
+    def supports_polling(self, model: str, credentials: Mapping[str, Any] | None = None) -> bool:
+        """Every model can be polled. Whether one is, the schema says; a job goes on when its owner changes that."""
+        del model, credentials
+        return True
 
     def _validate_and_filter_model_parameters(
         self, model: str, model_parameters: dict[str, Any], credentials: dict[str, Any]
@@ -144,26 +176,30 @@ class ImageGenerationModel(host.LargeLanguageModel):
         return type(error)(str(error)) if isinstance(error, InvokeError) else InvokeError(str(error))
 
 
-def _wants_progress(call: Call, parameters: Mapping[str, object]) -> bool:
-    return call.backend.tells_progress and str(parameters.get("details")).lower() in {"true", "1"}
+def _wants_progress(call: Call, asked: Asked) -> bool:
+    """Where structured output is asked for, the stream's only text is its JSON."""
+    details = str(asked.parameters.get("details")).lower() in {"true", "1"}
+    return details and call.backend.tells_progress and not asked.json_schema
 
 
-def _narrated(
-    call: Call, steps: Generator[str, None, Finished], credentials: Mapping[str, Any]
-) -> Generator[LLMResultChunk, None, None]:
-    """Progress as reasoning text while the job runs, then the answer."""
+def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Generator[LLMResultChunk, None, None]:
+    """Progress as reasoning text while the job runs, then the answer. The reasoning is closed before an error too."""
+    steps, opened = call.narrated(asked), False
     with host_errors(credentials):
-        opening, closing = "<think>\n", ""
-        while True:
-            try:
-                yield _text_chunk(call.model, f"{opening}{next(steps)}\n")
-            except StopIteration as end:
-                done = end.value
-                break
-            opening, closing = "", "</think>\n\n"
-        if closing:
-            yield _text_chunk(call.model, closing)
-        yield from _chunks(call, done)
+        try:
+            while True:
+                words = next(steps)
+                yield _text_chunk(call.model, f"{words}\n" if opened else f"<think>\n{words}\n")
+                opened = True
+        except StopIteration as end:
+            answer = _chunks(call, end.value)
+        except Exception:
+            if opened:
+                yield _text_chunk(call.model, _THOUGHT)
+            raise
+        if opened:
+            yield _text_chunk(call.model, _THOUGHT)
+        yield from answer
 
 
 def _text_chunk(model: str, text: str) -> LLMResultChunk:
@@ -183,15 +219,27 @@ def _failed(error: InvokeError) -> LLMPollingResult:
 
 
 def _llm_result(call: Call, done: Finished) -> LLMResult:
-    price = call.backend.price_per_image
-    delivered = deliver_whole(done.result, done.options, duration=done.duration, price_per_image=price)
+    delivered, usage = _whole(call, done)
     message = AssistantPromptMessage(content=list(delivered.contents))
-    usage = usage_of(done.result, price, done.duration)
     if delivered.structured_output is None:
         return LLMResult(model=call.model, message=message, usage=usage)
     return LLMResultWithStructuredOutput(
         model=call.model, message=message, usage=usage, structured_output=delivered.structured_output
     )
+
+
+def _answer(call: Call, done: Finished) -> LLMResult:
+    """The whole answer of a call that does not stream. With structured output the host takes text and nothing else."""
+    delivered, usage = _whole(call, done)
+    structured = delivered.structured_output
+    content = list(delivered.contents) if structured is None else written(structured)
+    return LLMResult(model=call.model, message=AssistantPromptMessage(content=content), usage=usage)
+
+
+def _whole(call: Call, done: Finished) -> tuple[Delivered, LLMUsage]:
+    price = call.backend.price_per_image
+    delivered = deliver_whole(done.result, done.options, duration=done.duration, price_per_image=price)
+    return delivered, usage_of(done.result, price, done.duration)
 
 
 def _chunks(call: Call, done: Finished) -> Generator[LLMResultChunk, None, None]:
@@ -213,14 +261,36 @@ def _as_chunks(model: str, deliveries: Sequence[Delivered], usage: LLMUsage) -> 
         yield LLMResultChunk(model=model, delta=delta)
 
 
-def _schema(model: str, rules: Iterable[Rule], *, vision: bool) -> AIModelEntity:
-    features = [ModelFeature.POLLING, ModelFeature.STRUCTURED_OUTPUT, *([ModelFeature.VISION] if vision else [])]
+def _form(model: str, settings: Settings) -> tuple[list[ParameterRule], bool] | None:
+    """The parameters of a model, with its server's choices where they are to be had, and whether it takes images."""
+    try:
+        backend = registry.bind(model, settings)
+        return _host_rules(_live_rules(backend)), backend.capabilities.images > 0
+    except Exception:  # noqa: BLE001 -- a form without choices is better than no model at all
+        logger.warning("the form of %s could not be made; only the known parameters are shown", model)
+        return None
+
+
+def _live_rules(backend: Backend) -> Iterable[Rule]:
+    try:
+        backend.require_access()
+        return backend.live_form(backend.within(FORM_SECONDS))
+    except ImageError:
+        return backend.rules()
+
+
+def _host_rules(rules: Iterable[Rule]) -> list[ParameterRule]:
+    return [ParameterRule.model_validate(rule.model_dump(mode="json", exclude_none=True)) for rule in rules]
+
+
+def _bare_schema(model: str) -> AIModelEntity:
+    """What every model that the user added has in common."""
     return AIModelEntity(
         model=model,
         label=I18nObject(en_us=model),
         model_type=ModelType.LLM,
-        features=features,
+        features=[ModelFeature.VISION],
+        parameter_rules=_host_rules(registry.COMMON_RULES),
         fetch_from=FetchFrom.CUSTOMIZABLE_MODEL,
         model_properties={ModelPropertyKey.MODE: LLMMode.CHAT.value, ModelPropertyKey.CONTEXT_SIZE: CONTEXT_SIZE},
-        parameter_rules=[rule.model_dump(mode="json", exclude_none=True) for rule in rules],
     )

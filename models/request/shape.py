@@ -8,7 +8,19 @@ from dataclasses import dataclass, replace
 from models.backends.base import Backend
 from models.entities import ImageRequest
 from models.parameters import RULES, refused
-from models.sizes import NoSizes, RatioSizes, SeedRule, Size, SizeRule, ratio_of, same_shape, shaped
+from models.sizes import (
+    ONE_MEGAPIXEL,
+    FreeSizes,
+    ListedSizes,
+    NoSizes,
+    RatioSizes,
+    SeedRule,
+    Size,
+    SizeRule,
+    ratio_of,
+    same_shape,
+    shaped,
+)
 
 _SAME_SHAPE = 1.05  # rounding to a grid changes a shape by less
 
@@ -43,22 +55,32 @@ def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | N
     """
     asked = _words(wish)
     match rule:
-        case None | NoSizes() if not asked:
-            return None, ()
-        case NoSizes():
-            return None, (f"{asked} was not used: {rule.reason}.",)
         case None:
-            return wished_size(wish, None), ()
+            return (wished_size(wish, None) if asked else None), ()
+        case NoSizes():
+            return None, (f"{asked} was not used: {rule.reason}.",) if asked else ()
     if not asked:
         return rule.default, ()
-    wished = wished_size(wish, rule)
-    by_ratio = not (wish.width or wish.height)
-    used = rule.for_ratio(wished[0] / wished[1], wish.pixels or rule.pixels) if by_ratio else rule.nearest(wished)
-    kept = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE) if by_ratio else used == wished
-    if isinstance(rule, RatioSizes):
-        kept = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE) and by_ratio
-        return used, () if kept else (f"{asked} became {rule.nearest_ratio(wished)}, the nearest that {model} makes.",)
-    return used, () if kept else (f"{asked} became {written(used)}, the nearest that {model} makes.",)
+    wished, used = wished_size(wish, rule), _used_size(wish, rule)
+    if _is_kept(wish, wished, used, rule):
+        return used, ()
+    makes = rule.nearest_ratio(wished) if isinstance(rule, RatioSizes) else written(used)
+    return used, (f"{asked} became {makes}, the nearest that {model} makes.",)
+
+
+def _used_size(wish: Wish, rule: FreeSizes | ListedSizes | RatioSizes) -> Size:
+    if wish.aspect_ratio and not (wish.width or wish.height):
+        return rule.for_ratio(ratio_of(wish.aspect_ratio), wish.pixels or rule.pixels)
+    return rule.nearest(wished_size(wish, rule))
+
+
+def _is_kept(wish: Wish, wished: Size, used: Size, rule: SizeRule) -> bool:
+    """Whether all that was asked for came true; what only completes it may be rounded."""
+    alike = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE)
+    if wish.width is None and wish.height is None:
+        return alike
+    sides = wish.width in {None, used[0]} and wish.height in {None, used[1]}
+    return sides and alike and not isinstance(rule, RatioSizes)
 
 
 def wished_size(wish: Wish, rule: SizeRule | None) -> Size:
@@ -73,7 +95,7 @@ def wished_size(wish: Wish, rule: SizeRule | None) -> Size:
         case None, int(height):
             return max(1, round(height * ratio)), height
         case _:
-            return shaped(ratio, wish.pixels or (rule.pixels if rule else 1024 * 1024))
+            return shaped(ratio, wish.pixels or (rule.pixels if rule else ONE_MEGAPIXEL))
 
 
 def settle_seeds(

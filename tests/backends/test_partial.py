@@ -1,9 +1,10 @@
-"""Several images of one request: what was made is delivered, what was not is said."""
+"""Several calls that make one result: what was made is delivered, what was not is told."""
 
+import gevent
 import pytest
 
-from models.backends.errors import BadRequest, ServerUnavailable
-from models.backends.partial import Made, each
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.partial import Partial, collected, each, together
 from models.entities import GeneratedImage
 from tests.fakes import picture
 
@@ -27,6 +28,46 @@ def test_nothing_is_said_when_all_came() -> None:
 
 
 def test_the_first_failure_is_raised_where_nothing_was_made() -> None:
-    made = Made(failures=(BadRequest("first"),)) + each(painted, ("second",))
+    made = Partial(failures=(BadRequest("first"),)) + each(painted, ("second",))
     with pytest.raises(BadRequest, match="first"):
         made.notices(2)
+
+
+def test_calls_run_beside_each_other_within_the_limit_and_keep_their_order() -> None:
+    running, most = 0, 0
+
+    def work(number: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        gevent.sleep(0)
+        gevent.sleep(0)
+        running -= 1
+        return number * 2
+
+    assert together(work, range(6), at_once=3) == [0, 2, 4, 6, 8, 10]
+    assert most == 3
+
+
+def test_after_a_failure_nothing_new_is_begun_and_what_was_begun_is_kept() -> None:
+    begun: list[str] = []
+
+    def work(name: str) -> Partial:
+        begun.append(name)
+        gevent.sleep(0)
+        return Partial((painted(name),))
+
+    outcomes = together(work, ("good", "bad", "good", "good"), at_once=2)
+    assert begun[:2] == ["good", "bad"]
+    assert len(begun) < 4
+    result = collected(outcomes)
+    assert result.images
+    assert [str(failure) for failure in result.failures] == ["bad."]
+
+
+def test_a_fault_of_the_plugin_itself_is_raised() -> None:
+    def work(number: int) -> ImageError:
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        together(work, (1, 2), at_once=2)

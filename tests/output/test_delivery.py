@@ -27,11 +27,19 @@ from models.images import compression
 from models.output import delivery
 from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole
 from models.output.options import OutputOptions
+from models.output.structured import OutputSchema
 from models.output.usage import usage_of
 from models.stages import after_service
 from tests.fakes import noise, picture
 
 PLAIN = OutputOptions()
+
+
+def schema_of(*names: str) -> OutputSchema:
+    """A schema that takes whatever its properties come as."""
+    return OutputSchema({name: {} for name in names})
+
+
 EVERYTHING = (
     "image_url",
     "images",
@@ -165,7 +173,7 @@ def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
 
 def test_structured_output_holds_what_was_asked_and_is_known() -> None:
     image = GeneratedImage(picture(), seed=7)
-    options = OutputOptions(properties=("seed", "prompt", "revised_prompt", "colour", "cost", "currency"))
+    options = OutputOptions(schema=schema_of("seed", "prompt", "revised_prompt", "colour", "cost", "currency"))
     delivered = deliver_whole(result_of(image, price=Price(Decimal("0.03"), "USD")), options, duration=1)
     assert delivered.structured_output == {"seed": 7, "prompt": "a cat", "cost": 0.03, "currency": "USD"}
 
@@ -173,7 +181,7 @@ def test_structured_output_holds_what_was_asked_and_is_known() -> None:
 def test_structured_output_knows_the_whole_vocabulary() -> None:
     image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
     price = Price(Decimal("0.03"), "USD")
-    options = OutputOptions(properties=EVERYTHING)
+    options = OutputOptions(schema=schema_of(*EVERYTHING))
     delivered = deliver_whole(result_of(image), options, duration=1, price_per_image=price)
     assert delivered.structured_output is not None
     assert tuple(delivered.structured_output) == EVERYTHING
@@ -189,7 +197,7 @@ def test_structured_output_knows_the_whole_vocabulary() -> None:
 
 
 def test_without_a_public_url_the_image_itself_is_the_url() -> None:
-    delivered = deliver_whole(result_of(picture()), OutputOptions(properties=("image_url",)), duration=1)
+    delivered = deliver_whole(result_of(picture()), OutputOptions(schema=schema_of("image_url")), duration=1)
     assert delivered.structured_output == {
         "image_url": f"data:image/png;base64,{base64.b64encode(picture()).decode()}",
     }
@@ -197,12 +205,14 @@ def test_without_a_public_url_the_image_itself_is_the_url() -> None:
 
 def test_options_come_from_the_request_and_the_schema() -> None:
     request = ImageRequest(model="preview", prompt="a", output_format="webp", output_quality=70, details=True)
-    schema = {"type": "object", "properties": {"seed": {"type": "number"}, "model": {"type": "string"}}}
-    assert OutputOptions.of(request, schema) == OutputOptions(
-        output_format="webp", output_quality=70, details=True, properties=("seed", "model"), texts=("model",)
+    schema = OutputSchema.read(
+        {"type": "object", "properties": {"seed": {"type": "number"}, "model": {"type": "string"}}}
     )
-    assert OutputOptions.of(request, None).properties is None
-    assert OutputOptions.of(request, {}).properties == ()
+    expected = OutputOptions(output_format="webp", output_quality=70, details=True, schema=schema)
+    assert OutputOptions.of(request, schema) == expected
+    assert schema is not None
+    assert tuple(schema.properties) == ("seed", "model")
+    assert OutputOptions.of(request).schema is None
 
 
 @given(
@@ -211,8 +221,7 @@ def test_options_come_from_the_request_and_the_schema() -> None:
         output_format=st.sampled_from(["png", "jpeg", "webp", None]),
         output_quality=st.none() | st.integers(1, 100),
         details=st.booleans(),
-        properties=st.none() | st.lists(st.text()).map(tuple),
-        texts=st.lists(st.text()).map(tuple),
+        schema=st.none() | st.lists(st.text()).map(lambda names: schema_of(*names)),
     )
 )
 def test_options_survive_the_state_and_its_floats(options: OutputOptions) -> None:
@@ -230,7 +239,7 @@ def big() -> bytes:
 
 def test_a_hundred_megabytes_fit_into_one_line(big: bytes) -> None:
     small = noise(200, 200)
-    options = OutputOptions(details=True, properties=("notices",))
+    options = OutputOptions(details=True, schema=schema_of("notices"))
     delivered = deliver_whole(result_of(big, small, big), options, duration=1)
     assert MAX_LINE // 3 < len(line(delivered)) < MAX_LINE
     assert files(delivered)[1] == small
@@ -255,7 +264,7 @@ def test_each_chunk_is_a_line_of_its_own(big: bytes) -> None:
 
 def test_data_uris_in_the_structured_output_count_too() -> None:
     data = noise(1250, 1250)  # fits once and not three times
-    options = OutputOptions(properties=("image_url", "images", "mime_type"))
+    options = OutputOptions(schema=schema_of("image_url", "images", "mime_type"))
     delivered = deliver_whole(result_of(data), options, duration=1)
     assert files(deliver_whole(result_of(data), PLAIN, duration=1)) == [data]
     assert len(line(delivered)) < MAX_LINE
@@ -268,7 +277,7 @@ def test_data_uris_in_the_structured_output_count_too() -> None:
 def test_with_a_public_url_the_image_travels_once() -> None:
     data = noise(1250, 1250)
     image = GeneratedImage(data, url="https://service.example/1.png")
-    options = OutputOptions(properties=("image_url", "images"))
+    options = OutputOptions(schema=schema_of("image_url", "images"))
     assert files(deliver_whole(result_of(image), options, duration=1)) == [data]
 
 
@@ -305,7 +314,7 @@ def test_long_words_do_not_make_a_long_line() -> None:
         prompt=words,
         notices=tuple(f"{number} {words}" for number in range(100)),
     )
-    options = OutputOptions(details=True, properties=EVERYTHING)
+    options = OutputOptions(details=True, schema=schema_of(*EVERYTHING))
     assert len(line(deliver_whole(result, options, duration=1))) < MAX_LINE
 
 
@@ -337,7 +346,7 @@ POOL = {(size, kind): noise(*size, kind=kind) for size in SHAPES for kind in ("P
         output_format=st.sampled_from([None, "png", "jpeg", "webp"]),
         output_quality=st.none() | st.integers(1, 100),
         details=st.booleans(),
-        properties=st.none() | st.lists(st.sampled_from(EVERYTHING), unique=True).map(tuple),
+        schema=st.none() | st.lists(st.sampled_from(EVERYTHING), unique=True).map(lambda names: schema_of(*names)),
     ),
 )
 def test_no_line_is_ever_too_long_and_every_image_decodes(

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ SCHEMA: dict[str, JsonValue] = {
     "properties": {"seed": {"type": "integer"}, "image_url": {"type": "string"}, "notices": {"type": "array"}},
 }
 
+SMALL: dict[str, JsonValue] = {"width": 128, "height": 128}
+
 
 @pytest.fixture
 def stability() -> Iterator[FakeStability]:
@@ -59,13 +62,37 @@ def png_of(megabytes: float, *, noise: bool = False) -> bytes:
     return out.getvalue()
 
 
-def test_every_predefined_model_is_known_with_polling(plugin: Host) -> None:
+@pytest.mark.parametrize("waiting", ["", "direct", "polling"])
+def test_every_predefined_model_is_known_and_the_owner_decides_how_it_is_waited_for(plugin: Host, waiting: str) -> None:
     for model, card in cards().items():
-        schema = plugin.model_schema(model, {})
+        schema = plugin.model_schema(model, {"waiting": waiting})
         assert schema is not None
-        assert schema["model"] == model
-        assert {"polling", "structured-output"} <= set(schema["features"])  # type: ignore[arg-type]
+        assert (schema["model"], schema["fetch_from"]) == (model, "predefined-model")
+        vision = ["vision"] if card.vision else []
+        assert schema["features"] == [*(["polling"] if waiting == "polling" else []), "structured-output", *vision]
         assert len(schema["parameter_rules"]) == len(card.rules)  # type: ignore[arg-type]
+        assert (schema["pricing"] is None) == (card.price_per_image is None)
+        assert schema["model_properties"]
+
+
+def test_a_model_of_the_users_own_is_waited_for_as_its_own_form_says(plugin: Host) -> None:
+    own: dict[str, JsonValue] = {"backend": "openai_images", "base_url": "http://127.0.0.1:9"}
+    for waiting, polled in (({}, False), ({"waiting": "polling"}, True)):
+        schema = plugin.model_schema("mine", {**own, **waiting})
+        assert schema is not None
+        assert schema["fetch_from"] == "customizable-model"
+        assert ("polling" in schema["features"]) is polled  # type: ignore[operator]
+
+
+def test_a_server_that_is_down_costs_the_form_its_choices_and_nothing_else(plugin: Host) -> None:
+    for form in ({"automatic1111_base_url": "http://127.0.0.1:9"}, {}):
+        schema = plugin.model_schema("automatic1111", dict(form))
+        assert schema is not None
+        assert "sampler" in str(schema["parameter_rules"])
+
+
+def test_an_unknown_model_has_no_form(plugin: Host) -> None:
+    assert plugin.model_schema("no-such-model", {}) is None
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(plugin: Host) -> None:
@@ -113,13 +140,12 @@ def test_a_form_with_nothing_but_blanks_is_empty(plugin: Host) -> None:
     plugin.validate_provider_credentials({"stability_api_key": "  ", "comfyui_base_url": " "})
 
 
-def test_editing_rules_that_cannot_be_read_are_not_saved(plugin: Host) -> None:
+def test_limits_that_cannot_be_read_are_not_saved(plugin: Host) -> None:
     """Saved, they would fail every request afterwards."""
-    sentence = "The setting `edit_max_input_mb` cannot be 'lots'"
-    with pytest.raises(PluginError, match=sentence):
-        plugin.validate_provider_credentials({"edit_max_input_mb": "lots"})
-    own: dict[str, JsonValue] = {"backend": "comfyui", "base_url": "http://127.0.0.1:9", "edit_max_input_mb": "lots"}
-    with pytest.raises(PluginError, match=sentence):
+    with pytest.raises(PluginError, match="input lots"):
+        plugin.validate_provider_credentials({"limits": "input lots"})
+    own: dict[str, JsonValue] = {"backend": "comfyui", "base_url": "http://127.0.0.1:9", "limits": "input lots"}
+    with pytest.raises(PluginError, match="input lots"):
         plugin.validate_model_credentials("mine", own)
 
 
@@ -174,11 +200,77 @@ def test_a_streaming_caller_gets_one_image_per_line(plugin: Host, stability: Fak
 
 def test_a_stream_tells_progress_as_thoughts_where_there_is_any(plugin: Host) -> None:
     slow: dict[str, JsonValue] = {"details": True, "simulate_seconds": 0.5}
-    told = plugin.invoke("preview", {}, [user("a fox --size 128x128")], slow, stream=True).text
+    told = plugin.invoke("preview", {}, [user("a fox")], {**SMALL, **slow}, stream=True).text
     assert told.startswith("<think>\nstep ")
-    assert '\n</think>\n{"model": "preview"' in told
-    at_once = plugin.invoke("preview", {}, [user("a fox --size 128x128")], {"details": True}, stream=True).text
+    assert '\n</think>\n\n{"model": "preview"' in told
+    at_once = plugin.invoke("preview", {}, [user("a fox")], {**SMALL, "details": True}, stream=True).text
     assert at_once.startswith('{"model": "preview"')
+
+
+def test_thoughts_are_closed_before_an_error_too(plugin: Host) -> None:
+    slow: dict[str, JsonValue] = {"details": True, "simulate_seconds": 30, "timeout": 1}
+    told: list[str] = []
+    with pytest.raises(PluginError, match="the time for the whole job is over") as refusal:
+        plugin.invoke(
+            "preview",
+            {},
+            [user("a fox")],
+            {**SMALL, **slow},
+            stream=True,
+            on_chunk=lambda chunk: told.append(protocol.text_of([chunk.delta.message])),
+        )
+    assert refusal.value.error_type == "InvokeConnectionError"
+    assert "".join(told).startswith("<think>\nstep ")
+    assert told[-1] == "</think>\n\n"
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_structured_output_in_a_stream_is_the_only_text_and_images_follow(
+    plugin: Host, *, wrapped: bool, as_text: bool
+) -> None:
+    sent: JsonValue = {"schema": SCHEMA, "name": "llm_response"} if wrapped else SCHEMA
+    parameters: dict[str, JsonValue] = {
+        **SMALL,
+        "n": 2,
+        "details": True,
+        "simulate_seconds": 0.5,
+        "json_schema": json.dumps(sent) if as_text else sent,
+    }
+    reply = plugin.invoke("preview", {}, [user("a fox --seed 7")], parameters, stream=True)
+    assert reply.text.endswith("}\n\n")
+    said = json.loads(reply.text)
+    assert set(said) == set(SCHEMA["properties"])  # type: ignore[arg-type]
+    assert (said["seed"], said["notices"]) == (7, [])
+    assert said["image_url"].startswith("data:image/png;base64,")
+    assert len(reply.images) == 2
+    assert [len(protocol.images_of([chunk.delta.message])) for chunk in reply.chunks] == [0, 1, 1]
+
+
+def test_structured_output_without_a_stream_is_its_json_alone(plugin: Host) -> None:
+    parameters: dict[str, JsonValue] = {**SMALL, "details": True, "json_schema": json.dumps(SCHEMA)}
+    reply = plugin.invoke("preview", {}, [user("a fox --seed 7")], parameters)
+    assert json.loads(reply.text)["seed"] == 7
+    assert reply.images == ()
+
+
+def test_a_schema_that_cannot_be_filled_is_refused_before_anything_is_asked_of_a_service(
+    plugin: Host, stability: FakeStability
+) -> None:
+    schema: dict[str, JsonValue] = {
+        "type": "object",
+        "properties": {"image_url": {"type": "string"}, "revised_prompt": {"type": "string"}},
+        "required": ["image_url", "revised_prompt"],
+    }
+    sentence = "The node's structured output requires `revised_prompt`, which sd3.5-medium cannot tell."
+    with pytest.raises(PluginError, match=sentence):
+        plugin.invoke(
+            "sd3.5-medium", credentials(stability), [user("a fox")], {"json_schema": json.dumps(schema)}, stream=True
+        )
+    polled = plugin.start_polling("sd3.5-medium", credentials(stability), [user("a fox")], json_schema=schema)
+    assert polled.error is not None
+    assert polled.error.startswith(sentence)
+    assert not stability.requests
 
 
 def test_a_key_that_was_removed_while_a_job_ran_is_asked_for_by_name(plugin: Host) -> None:
@@ -215,8 +307,8 @@ def test_an_input_image_reaches_the_service(plugin: Host, stability: FakeStabili
 def test_killing_the_process_between_start_and_check_loses_nothing() -> None:
     """All that is known of a job travels in its state: a new process finishes it, byte by byte the same."""
     fox = [user("一只红狐狸 --seed 42")]
-    with Host(plugin_dir=ROOT, environment={"IMAGE_GENERATION_HOLD_SECONDS": "0.1"}) as host:
-        started = host.start_polling("preview", {}, fox, {"simulate_seconds": 1})
+    with Host(plugin_dir=ROOT) as host:
+        started = host.start_polling("preview", {}, fox, {"simulate_seconds": 2})
         assert started.status == "running", started.error
         host.kill()
         reply = host.check_polling("preview", {}, started.plugin_state or {})
@@ -229,12 +321,11 @@ def test_killing_the_process_between_start_and_check_loses_nothing() -> None:
 
 
 def test_two_hundred_jobs_wait_without_threads_of_their_own(plugin: Host) -> None:
-    replies: list[str] = []
+    images: list[int] = []
 
     def start() -> None:
-        replies.append(
-            plugin.start_polling("preview", {}, [user("a fox --size 128x128")], {"simulate_seconds": 3}).status
-        )
+        reply = plugin.invoke("preview", {}, [user("a fox")], {**SMALL, "simulate_seconds": 3}, stream=True)
+        images.append(len(reply.images))
 
     workers = [threading.Thread(target=start) for _ in range(200)]
     for worker in workers:
@@ -243,5 +334,13 @@ def test_two_hundred_jobs_wait_without_threads_of_their_own(plugin: Host) -> Non
     while any(worker.is_alive() for worker in workers):
         most = max(most, *(psutil.Process(plugin.process(index).pid).num_threads() for index in range(2)))
         workers[-1].join(0.2)
-    assert replies == ["succeeded"] * 200
+    assert images == [1] * 200
     assert most < 20
+
+
+def test_a_polling_call_is_answered_within_about_a_second(plugin: Host) -> None:
+    started = plugin.start_polling("preview", {}, [user("a fox")], {**SMALL, "simulate_seconds": 20})
+    checked = plugin.check_polling("preview", {}, started.plugin_state or {})
+    for reply in (started, checked):
+        assert (reply.status, reply.next_check_after_seconds) == ("running", 3)
+        assert reply.statistics.seconds < 1.6

@@ -9,8 +9,9 @@ from models.backends.base import Capabilities
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.parameters import RULES
-from models.request.build import MAX_INPUT_BYTES, build_request
+from models.request.build import build_request
 from models.request.conversation import Conversation, ImagePart
+from models.request.input_images import MAX_INPUT_BYTES
 from tests.fakes import FakeClock, picture
 from tests.stubs import STUB_RULES, StubBackend
 
@@ -35,7 +36,7 @@ def build(
 
 def test_parameters_become_typed_fields() -> None:
     assert build(width="512", height=768.0, seed="42", n=2, details="true", temperature=0.7) == ImageRequest(
-        model="stub-model", prompt="a fox", width=512, height=768, seed=42, n=2, details=True, timeout=600
+        model="stub-model", prompt="a fox", width=512, height=768, seeds=(42, 43), n=2, details=True, timeout=600
     )
 
 
@@ -44,13 +45,16 @@ def test_directives_override_parameters() -> None:
     assert (request.prompt, request.width, request.height, request.seed) == ("a fox", 640, 480, 7)
 
 
-def test_a_ratio_in_the_prompt_is_not_beaten_by_the_nodes_size() -> None:
-    request = build("a fox --ar 16:9", width=1024, height=1024)
-    assert (request.aspect_ratio, request.width, request.height) == ("16:9", None, None)
+def test_a_ratio_in_the_prompt_beats_the_nodes_size_and_keeps_its_pixels() -> None:
+    assert build("a fox --ar 16:9", width=512, height=512).size == (683, 384)
+
+
+def test_a_ratio_in_the_prompt_beats_one_side_of_the_node() -> None:
+    assert build("a fox --ar 16:9", width=512).size == (1365, 768)
 
 
 def test_minus_one_is_a_random_seed() -> None:
-    assert build(seed=-1).seed is None
+    assert len({build(seed=-1).seed for _ in range(5)}) > 1
 
 
 def test_a_directive_that_the_model_cannot_express_is_said() -> None:

@@ -1,50 +1,123 @@
-"""Width, height and ratio: what a request means when several of them are given."""
+"""Width, height, ratio and seed: what a request means by them, and what its model makes of them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from models.parameters import RULES
-from models.request.shape import nearest_ratio, settle_shape, size_for_ratio
+from models.backends.errors import BadRequest
+from models.request.shape import Wish, area_of, settle_seeds, settle_size, wish_of, wished_size
+from models.sizes import FreeSizes, ListedSizes, NoSizes, RatioSizes, SeedRule, Size, SizeRule, same_shape
 
-SIDES = [RULES["width"].narrowed(default=1024), RULES["height"].narrowed(default=768)]
-BARE_SIDES = [RULES["width"], RULES["height"]]
-ALL = [*SIDES, RULES["aspect_ratio"]]
-
-
-@pytest.mark.parametrize(
-    ("rules", "given", "settled"),
-    [
-        (SIDES, {}, {"width": 1024, "height": 768}),
-        (ALL, {"aspect_ratio": "16:9"}, {"aspect_ratio": "16:9"}),
-        (ALL, {"width": 512, "height": 512, "aspect_ratio": "16:9"}, {"width": 512, "height": 512}),
-        (ALL, {"width": 1024, "aspect_ratio": "16:9"}, {"width": 1024, "height": 576, "aspect_ratio": "16:9"}),
-        (ALL, {"height": 576, "aspect_ratio": "16:9"}, {"width": 1024, "height": 576, "aspect_ratio": "16:9"}),
-        (SIDES, {"width": 512}, {"width": 512, "height": 768}),
-        (BARE_SIDES, {"height": 512}, {"width": 512, "height": 512}),
-        (BARE_SIDES, {"aspect_ratio": "1:1"}, {"width": 1024, "height": 1024}),
-        (BARE_SIDES, {"aspect_ratio": "16:9"}, {"width": 1344, "height": 768}),
-        ([RULES["aspect_ratio"]], {"width": 512, "height": 512, "aspect_ratio": "1:1"}, {"aspect_ratio": "1:1"}),
-    ],
-)
-def test_the_shape_that_was_meant(rules: object, given: dict[str, object], settled: dict[str, object]) -> None:
-    assert settle_shape(rules, given) == settled  # type: ignore[arg-type]
-
-
-def test_a_size_for_a_ratio_keeps_the_area() -> None:
-    assert size_for_ratio("1:1") == (1024, 1024)
-    assert size_for_ratio("2:3", pixels=1328 * 1328, multiple=16) == (1088, 1632)
+FREE = FreeSizes(default=(1024, 768), multiple=8)
+SDXL = FreeSizes(default=(1024, 1024), multiple=8, presets={"1:1": (1024, 1024), "16:9": (1344, 768)})
+LISTED = ListedSizes(default=(1024, 1024), sizes=((1024, 1024), (1536, 1024), (1024, 1536)))
+RATIOS = RatioSizes(ratios=("1:1", "16:9", "9:16"))
+SEEDS = SeedRule(highest=100)
+SIDE = st.none() | st.integers(1, 16_384)
+RATIO = st.none() | st.sampled_from(["1:1", "16:9", "9:16", "1.91:1", "21:9"])
 
 
 @pytest.mark.parametrize(
-    ("size", "ratio"),
+    ("rule", "wish", "size"),
     [
-        ((1024, 1024), "1:1"),
-        ((1152, 896), "5:4"),
-        ((1216, 832), "3:2"),
-        ((1792, 1024), "16:9"),
-        ((2048, 512), "21:9"),
-        ((768, 1344), "9:16"),
+        (FREE, Wish(), (1024, 768)),
+        (None, Wish(), None),
+        (FreeSizes(), Wish(), None),
+        (None, Wish(aspect_ratio="1:1"), (1024, 1024)),
+        (FREE, Wish(width=512, height=512, aspect_ratio="16:9"), (512, 512)),
+        (FREE, Wish(width=1024, aspect_ratio="16:9"), (1024, 576)),
+        (FREE, Wish(height=576, aspect_ratio="16:9"), (1024, 576)),
+        (FREE, Wish(width=512), (512, 384)),
+        (FreeSizes(), Wish(height=512), (512, 512)),
+        (SDXL, Wish(aspect_ratio="16:9"), (1344, 768)),
+        (FREE, Wish(aspect_ratio="1:1", pixels=512 * 512), (512, 512)),
+        (LISTED, Wish(width=1024, height=1536), (1024, 1536)),
+        (RATIOS, Wish(aspect_ratio="1:1"), (1024, 1024)),
     ],
 )
-def test_the_nearest_ratio(size: tuple[int, int], ratio: str) -> None:
-    choices = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
-    assert nearest_ratio(*size, choices) == ratio
+def test_the_size_that_was_meant(rule: SizeRule | None, wish: Wish, size: Size | None) -> None:
+    assert settle_size(wish, rule, "the-model") == (size, ())
+
+
+@pytest.mark.parametrize(
+    ("rule", "wish", "size", "told"),
+    [
+        (FREE, Wish(width=1023, height=513), (1024, 512), "The size 1023×513 became 1024×512"),
+        (FREE, Wish(width=1001), (1000, 752), "The width 1001 became 1000×752"),
+        (FREE, Wish(height=770), (1024, 768), "The height 770 became 1024×768"),
+        (LISTED, Wish(aspect_ratio="21:9"), (1536, 1024), "The aspect ratio 21:9 became 1536×1024"),
+        (LISTED, Wish(width=640, height=480), (1536, 1024), "The size 640×480 became 1536×1024"),
+        (RATIOS, Wish(aspect_ratio="3:2"), (1365, 768), "The aspect ratio 3:2 became 16:9"),
+        (RATIOS, Wish(width=1920, height=1080), (1365, 768), "The size 1920×1080 became 16:9"),
+    ],
+)
+def test_what_the_model_does_not_make_becomes_the_nearest_and_both_are_named(
+    rule: SizeRule, wish: Wish, size: Size, told: str
+) -> None:
+    assert settle_size(wish, rule, "the-model") == (size, (f"{told}, the nearest that the-model makes.",))
+
+
+def test_a_model_without_sizes_says_why_a_size_was_not_used() -> None:
+    rule = NoSizes(reason="the image keeps the size of the input image")
+    assert settle_size(Wish(), rule, "m") == (None, ())
+    told = "The aspect ratio 1:1 was not used: the image keeps the size of the input image."
+    assert settle_size(Wish(aspect_ratio="1:1"), rule, "m") == (None, (told,))
+
+
+@given(st.sampled_from([FREE, SDXL, LISTED, RATIOS, FreeSizes()]), SIDE, SIDE, RATIO)
+def test_a_size_is_settled_or_the_service_chooses_and_every_change_is_told(
+    rule: FreeSizes | ListedSizes | RatioSizes, width: int | None, height: int | None, ratio: str | None
+) -> None:
+    wish = Wish(width=width, height=height, aspect_ratio=ratio)
+    used, told = settle_size(wish, rule, "m")
+    if wish == Wish():
+        assert (used, told) == (rule.default, ())
+        return
+    assert used is not None
+    wished = wished_size(wish, rule)
+    if not told and (width or height):
+        assert (width or used[0], height or used[1]) == used
+    if not told:
+        assert same_shape(used[0] / used[1], wished[0] / wished[1], 1.05)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule", "count", "seeds"),
+    [
+        (7, SEEDS, 3, (7, 8, 9)),
+        (100, SEEDS, 2, (100, 0)),
+        (0, SEEDS, 1, (0,)),
+        (7, None, 2, ()),
+        (None, None, 2, ()),
+        (None, SeedRule(highest=100, draw=False), 2, ()),
+        (7, SeedRule(highest=100, step=0), 2, (7, 7)),
+    ],
+)
+def test_there_is_one_seed_for_each_image(
+    asked: int | None, rule: SeedRule | None, count: int, seeds: tuple[int, ...]
+) -> None:
+    assert settle_seeds(asked, rule, count, "The service") == (seeds, ())
+
+
+def test_a_seed_that_nobody_asked_for_is_drawn_within_the_bounds() -> None:
+    rule = SeedRule(highest=2**64 - 1, drawn=3, zero_is_random=True)
+    drawn = {settle_seeds(None, rule, 1, "The service")[0] for _ in range(200)}
+    assert drawn == {(1,), (2,), (3,)}
+
+
+def test_a_seed_that_means_random_to_the_service_is_drawn_and_told() -> None:
+    (first, second), (told,) = settle_seeds(0, SeedRule(highest=100, zero_is_random=True), 2, "Stability AI")
+    assert second == first % 100 + 1
+    assert told == f"Seed 0 means random to Stability AI; {first} was used."
+
+
+@pytest.mark.parametrize("seed", [-2, 101])
+def test_a_seed_out_of_bounds_is_refused(seed: int) -> None:
+    with pytest.raises(BadRequest, match="Give a number from 0 to 100"):
+        settle_seeds(seed, SEEDS, 1, "The service")
+
+
+def test_a_wish_is_read_from_parameters() -> None:
+    assert wish_of({"width": 5, "seed": 7, "steps": 30}, 99) == Wish(width=5, seed=7, pixels=99)
+    assert area_of({"width": 20, "height": 10}) == 200
+    assert area_of({"width": 20}) is None

@@ -183,7 +183,7 @@ def test_a_bad_credentials_file_is_named_without_its_content(
 def test_models_lists_features_and_parameters(run: Run) -> None:
     assert run("models") == (
         0,
-        "job  [vision, polling, structured-output]\n    act, amount, seed\npainter  [vision]\n    act, amount, seed\n",
+        "job  [vision, polling, structured-output]\n    act, amount, seed\npainter  [vision, structured-output]\n    act, amount, seed\n",
         "",
     )
 

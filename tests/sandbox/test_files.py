@@ -44,3 +44,9 @@ def test_an_existing_image_is_never_overwritten(store: FileStore) -> None:
     stored = store.create_file_by_raw(file_binary=b"newer", mimetype="image/png")
     assert stored.path.name == "image-2.png"
     assert (store.folder / "image-1.png").read_bytes() == b"older"
+
+
+def test_files_of_one_run_are_numbered_in_order_whatever_their_types(store: FileStore) -> None:
+    for mime_type in ("image/png", "image/webp", "image/png"):
+        store.create_file_by_raw(file_binary=b"image", mimetype=mime_type)
+    assert [path.name for path in store.written] == ["image-1.png", "image-2.webp", "image-3.png"]

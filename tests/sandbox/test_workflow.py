@@ -67,6 +67,25 @@ def test_structured_output_of_a_polling_model_is_selectable(services: Services) 
     assert (run.status, run.outputs["seed"], len(run.outputs["files"])) == ("succeeded", 7, 1)
 
 
+def structured(prompt: str) -> str:
+    schema: JsonObject = {"type": "object", "properties": {"prompt": {"type": "string"}}}
+    node = llm(prompt, structured_output_enabled=True, structured_output={"schema": schema})
+    outputs = end(prompt=["llm", "structured_output", "prompt"], files=["llm", "files"], text=["llm", "text"])
+    return app("start -> llm", "llm -> end", start=start(), llm=node, end=outputs)
+
+
+def test_structured_output_of_a_streaming_model_comes_with_its_images(services: Services) -> None:
+    run = run_workflow(structured("a dog"), {}, services)
+    assert (run.status, run.outputs["prompt"], len(run.outputs["files"])) == ("succeeded", "a dog", 1)
+    assert run.outputs["text"].startswith('{"prompt": "a dog"}\n\n![](')
+
+
+def test_a_text_that_is_no_json_fails_structured_output(services: Services) -> None:
+    run = run_workflow(structured("not JSON"), {}, services)
+    assert run.status == "failed"
+    assert "Failed to parse structured output" in run.error
+
+
 def test_workflow_variables_drive_parameters(services: Services) -> None:
     """The engine reads resolved parameters as JSON: text `42` arrives as a number."""
     dsl = app(

@@ -9,7 +9,7 @@ import pytest
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
 from models.entities import ImageRequest
-from models.pipeline import Call, Finished, Waiting
+from models.pipeline import Asked, Call, Finished, Waiting
 from models.receipt import Receipt
 from models.request.conversation import Conversation
 from models.settings import Settings
@@ -53,7 +53,7 @@ def stubbed(backend: StubBackend, **values: str) -> Call:
 
 
 def test_a_success_is_written_down_with_every_field(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    call(clock).generate(FOX, {"seed": 42, "width": 256, "height": 128, "n": 2})
+    call(clock).generate(Asked(FOX, {"seed": 42, "width": 256, "height": 128, "n": 2}))
     line = the_line(caplog)
     assert set(line) == FIELDS
     assert {name: line[name] for name in ("user", "model", "backend", "answered_by", "outcome", "cached")} == {
@@ -71,19 +71,19 @@ def test_a_success_is_written_down_with_every_field(clock: FakeClock, caplog: py
 
 @pytest.mark.parametrize("limits", ["", "audit hash"])
 def test_a_prompt_is_kept_as_its_hash(limits: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    call(clock, limits=limits).generate(FOX, {})
+    call(clock, limits=limits).generate(Asked(FOX, {}))
     assert the_line(caplog)["prompt"] == f"sha256:{hashlib.sha256(b'a red fox').hexdigest()}"
     assert "a red fox" not in caplog.text
 
 
 def test_a_prompt_is_kept_as_text_where_the_owner_says_so(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    call(clock, limits="audit text").generate(Conversation("一只狐狸\nin snow"), {})
+    call(clock, limits="audit text").generate(Asked(Conversation("一只狐狸\nin snow"), {}))
     assert the_line(caplog)["prompt"] == "一只狐狸\nin snow"
     assert "\n" not in next(record.getMessage() for record in caplog.records if "image_request" in record.getMessage())
 
 
 def test_a_prompt_is_left_out_where_the_owner_says_so(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    call(clock, limits="audit none").generate(FOX, {})
+    call(clock, limits="audit none").generate(Asked(FOX, {}))
     assert set(the_line(caplog)) == FIELDS - {"prompt"}
 
 
@@ -103,7 +103,7 @@ def test_a_refusal_is_written_down(
     for ask in (call(clock, **values).generate, call(clock, **values).start):
         caplog.clear()
         with pytest.raises(BadRequest):
-            ask(FOX, parameters)
+            ask(Asked(FOX, parameters))
         line = the_line(caplog)
         assert (line["outcome"], line["error_class"]) == ("refused", "InvokeBadRequestError")
 
@@ -112,7 +112,7 @@ def test_a_refused_request_is_written_down_with_what_it_asked_for(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(BadRequest):
-        call(clock, limits="images 2, audit text").generate(FOX, {"n": 3, "seed": 5})
+        call(clock, limits="images 2, audit text").generate(Asked(FOX, {"n": 3, "seed": 5}))
     line = the_line(caplog)
     assert (line["n"], line["seed"], line["prompt"]) == (3, "5", "a red fox")
 
@@ -155,7 +155,7 @@ def test_what_a_service_says_no_to_has_failed(
     for ask in (stubbed(backend).generate, stubbed(backend).start):
         caplog.clear()
         with pytest.raises((ImageError, KeyError)):
-            ask(FOX, {"seed": 3})
+            ask(Asked(FOX, {"seed": 3}))
         line = the_line(caplog)
         assert (line["outcome"], line["error_class"], line["seed"]) == ("failed", name, "3")
         assert MARKER_KEY not in caplog.text
@@ -164,7 +164,7 @@ def test_what_a_service_says_no_to_has_failed(
 def test_a_polled_job_is_written_down_once_by_the_call_that_ends_it(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    started = call(clock, limits="audit text").start(FOX, {"simulate_seconds": 5, "seed": 9})
+    started = call(clock, limits="audit text").start(Asked(FOX, {"simulate_seconds": 5, "seed": 9}))
     assert isinstance(started, Waiting)
     assert lines(caplog) == []
     clock.sleep(5)
@@ -178,7 +178,7 @@ def test_a_polled_job_is_written_down_once_by_the_call_that_ends_it(
 @pytest.mark.parametrize("mode", ["text", "hash", "none"])
 def test_no_key_is_ever_written_down(mode: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     values = {"stability_api_key": MARKER_KEY, "limits": f"audit {mode}"}
-    Call.of("preview", values, MARKER_KEY, clock).generate(Conversation(f"a fox with {MARKER_KEY}"), {})
+    Call.of("preview", values, MARKER_KEY, clock).generate(Asked(Conversation(f"a fox with {MARKER_KEY}"), {}))
     assert the_line(caplog)["user"] == "[hidden]"
     assert MARKER_KEY not in caplog.text
 

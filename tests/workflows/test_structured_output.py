@@ -1,11 +1,13 @@
-"""A node with structured output on, as Dify's engine runs it: a polling model, its schema, its fields."""
+"""A node with structured output on, as Dify's engine runs it: its schema, its fields, streaming and polled."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
 
-from models.output.delivery import PROPERTIES
+from models.output.structured import PROPERTIES
+from sandbox.credentials import Credentials
 from sandbox.node_factory import Services
 from sandbox.workflow import WorkflowRun, run_workflow
 from tests.sandbox.apps import app, end, llm, start
@@ -21,18 +23,27 @@ TYPES: dict[str, JsonValue] = {
     "duration_seconds": {"type": "number"},
 }
 TEXT: JsonValue = {"type": "string"}
+NULLABLE: JsonValue = {"type": ["string", "null"]}
+END = end(all=["llm", "structured_output"], files=["llm", "files"])
 
 
-def run(services: Services, path: Path, schema: dict[str, JsonValue], prompt: str = "a fox --seed 7") -> WorkflowRun:
+@pytest.fixture(params=["direct", "polling"])
+def services(services: Services, request: pytest.FixtureRequest) -> Services:
+    return replace(services, credentials=Credentials({"waiting": request.param}))
+
+
+def run(
+    services: Services, path: Path, schema: dict[str, JsonValue], prompt: str = "a fox --seed 7", **more: JsonValue
+) -> WorkflowRun:
     image = llm(
         prompt,
         model="preview",
         provider=PROVIDER,
-        parameters={"width": 64, "height": 48},
+        parameters={"width": 64, "height": 48, **more},
         structured_output_enabled=True,
         structured_output={"schema": {"type": "object", **schema}},
     )
-    document = app("start -> llm", "llm -> end", start=start(), llm=image, end=end(all=["llm", "structured_output"]))
+    document = app("start -> llm", "llm -> end", start=start(), llm=image, end=END)
     path.write_text(document, encoding="utf-8")
     return run_workflow(path, {}, services)
 
@@ -60,11 +71,55 @@ def test_properties_that_the_editor_left_as_text_come_as_text(services: Services
     assert said["images"].startswith('[{"image_url": "data:')
 
 
-@pytest.mark.parametrize("schema", [{"required": ["caption", "seed"]}, {"required": ["caption"], "properties": {}}])
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"required": ["caption", "seed"]}, "The node's structured output requires `caption`, which no image has"),
+        (
+            {"required": ["caption"], "properties": {}},
+            "The node's structured output requires `caption`, which no image has",
+        ),
+        (
+            {"required": ["revised_prompt"], "properties": {"revised_prompt": TEXT, "seed": {"type": "integer"}}},
+            "The node's structured output requires `revised_prompt`, which preview cannot tell",
+        ),
+        (
+            {"properties": {"url": TEXT, "picture": TEXT}, "additionalProperties": False},
+            "Nothing that the node's structured output names can be given: `picture`, which no image has",
+        ),
+    ],
+)
 def test_a_schema_that_no_image_fulfils_is_refused_before_anything_is_paid(
-    services: Services, tmp_path: Path, schema: dict[str, JsonValue]
+    services: Services, tmp_path: Path, schema: dict[str, JsonValue], said: str
 ) -> None:
     done = run(services, tmp_path / "app.yml", schema)
     assert done.status == "failed"
-    assert done.error.startswith("The node's structured output requires caption, which no image has. Name only")
+    assert done.error.startswith(said)
     assert not done.files
+
+
+ADDRESSES: JsonValue = {"type": "array", "items": TEXT}
+ITEMS: JsonValue = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"width": {"type": "string"}, "seed": {"type": "number"}},
+        "required": ["width", "seed"],
+        "additionalProperties": False,
+    },
+}
+
+
+def test_a_list_of_addresses_and_whole_seconds_come_as_such_with_the_images(services: Services, tmp_path: Path) -> None:
+    properties: JsonValue = {"images": ADDRESSES, "duration_seconds": {"type": "integer"}, "revised_prompt": NULLABLE}
+    schema: dict[str, JsonValue] = {"properties": properties, "required": ["images", "revised_prompt"]}
+    done = run(services, tmp_path / "app.yml", {**schema, "additionalProperties": False}, n=2)
+    assert (done.status, done.error) == ("succeeded", "")
+    assert [address[:15] for address in done.outputs["all"]["images"]] == ["data:image/png;"] * 2
+    assert done.outputs["all"]["revised_prompt"] is None
+    assert len(done.outputs["files"]) == len(done.files) == 2
+
+
+def test_objects_hold_just_the_named_properties(services: Services, tmp_path: Path) -> None:
+    done = run(services, tmp_path / "app.yml", {"properties": {"images": ITEMS}, "required": ["images"]})
+    assert done.outputs["all"]["images"] == [{"width": "64", "seed": 7}]

@@ -56,6 +56,8 @@ class MisbehavingModel(LargeLanguageModel):
     ) -> LLMResult | Generator[LLMResultChunk, None, None]:
         prompt = "\n".join(message.get_text_content() for message in prompt_messages)
         amount = model_parameters.get("amount", 0)
+        if "json_schema" in model_parameters:
+            return self._structured(model, prompt, json.loads(model_parameters["json_schema"])["schema"])
         match model_parameters.get("act", "paint"):
             case "echo":
                 seen = {
@@ -130,6 +132,19 @@ class MisbehavingModel(LargeLanguageModel):
     @property
     def _invoke_error_mapping(self) -> dict[type[InvokeError], list[type[Exception]]]:
         return {InvokeBadRequestError: [InvokeBadRequestError]}
+
+    def _validate_and_filter_model_parameters(
+        self, model: str, model_parameters: dict[str, Any], credentials: dict[str, Any]
+    ) -> dict[str, Any]:
+        known = super()._validate_and_filter_model_parameters(model, model_parameters, credentials)
+        return known | {name: value for name, value in model_parameters.items() if name == "json_schema"}
+
+    def _structured(self, model: str, prompt: str, schema: dict[str, Any]) -> Generator[LLMResultChunk, None, None]:
+        """The JSON object and a blank line, then an image: what Dify takes in a stream."""
+        text = prompt if prompt == "not JSON" else json.dumps(dict.fromkeys(schema["properties"], prompt)) + "\n\n"
+        for index, content in enumerate((TextPromptMessageContent(data=text), _image(_picture(prompt)))):
+            message = AssistantPromptMessage(content=[content])
+            yield LLMResultChunk(model=model, delta=LLMResultChunkDelta(index=index, message=message))
 
     def _result(self, model: str, text: str, *images: ImagePromptMessageContent) -> LLMResult:
         message = AssistantPromptMessage(content=[TextPromptMessageContent(data=text), *images])

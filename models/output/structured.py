@@ -1,0 +1,289 @@
+"""Structured output: the JSON schema of a node, checked before anything is generated and filled afterwards.
+
+A paid image is never lost to a schema: what the schema requires and no result could hold is refused first.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from models.backends.errors import BadRequest
+
+PROPERTIES = (
+    "image_url",
+    "images",
+    "seed",
+    "width",
+    "height",
+    "mime_type",
+    "model",
+    "backend",
+    "prompt",
+    "revised_prompt",
+    "notices",
+    "cost",
+    "currency",
+    "duration_seconds",
+)
+"""What a node's structured output may ask for."""
+_KNOWN = f"Name only properties of {', '.join(PROPERTIES)}"
+NOT_ALWAYS = frozenset({"seed", "revised_prompt", "cost", "currency"})
+"""Those that only some models can tell."""
+
+_IMAGE: Mapping[str, JsonValue] = {
+    "image_url": "data:",
+    "mime_type": "image/png",
+    "seed": 1,
+    "width": 7919,
+    "height": 7919,
+}
+_SAMPLES: Mapping[str, JsonValue] = {
+    **dict.fromkeys(PROPERTIES, "text"),
+    "seed": 1,
+    "width": 7919,
+    "height": 7919,
+    "notices": ["text"],
+    "cost": 0.5,
+    "duration_seconds": 0.5,
+}
+"""Values as results have them. No `enum` of sizes or texts holds them: a list of values cannot be promised."""
+_BOUNDS = frozenset(
+    {
+        *(
+            "maximum",
+            "exclusiveMaximum",
+            "exclusiveMinimum",
+            "multipleOf",
+            "maxLength",
+            "pattern",
+            "maxItems",
+            "contains",
+        ),
+        *("uniqueItems", "minProperties", "maxProperties", "allOf", "not", "if", "$ref", "dependentRequired"),
+    }
+)
+"""Keywords whose outcome nobody knows before the image is made: a property that has one is left out or null."""
+
+
+class _UnfitError(Exception):
+    """The value does not fit the type that the schema names."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSchema:
+    """What a node's structured output names: the JSON schema of each property, and those that must be there."""
+
+    properties: Mapping[str, JsonValue] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, json_schema: object) -> "OutputSchema | None":
+        """A schema as the host sends it: text or an object, bare or as `{"schema": ...}`; None where there is none.
+
+        Raises BadRequest for text that is not a JSON object.
+        """
+        if json_schema is None or json_schema == "":
+            return None
+        whole = _parsed(json_schema)
+        inner = whole.get("schema")
+        if isinstance(inner, Mapping) and "properties" not in whole:
+            whole = inner
+        listed, required = whole.get("properties"), whole.get("required")
+        properties = {str(name): rule for name, rule in listed.items()} if isinstance(listed, Mapping) else {}
+        names = tuple(map(str, required)) if isinstance(required, list) else ()
+        return cls({**properties, **{name: {} for name in names if name not in properties}}, names)
+
+    def check(self, gives: frozenset[str], samples: Mapping[str, JsonValue], model: str) -> tuple[str, ...]:
+        """Notices about optional properties that will be missing.
+
+        `gives` are the properties of NOT_ALWAYS that the model can tell, `samples` values that are known already.
+        Raises BadRequest for a required property that cannot be given, and where none of all can.
+        """
+        images: JsonValue = [{name: value for name, value in _IMAGE.items() if name not in NOT_ALWAYS - gives}]
+        faults = dict(self._faults(gives, {**_SAMPLES, "images": images, **samples}, model))
+        for name in self.required:
+            if name in faults:
+                raise BadRequest(
+                    f"The node's structured output requires `{name[:100]}`, {faults[name]}",
+                    next_step="Take it out of `required`, or allow null" if name in PROPERTIES else _KNOWN,
+                )
+        if faults and len(faults) == len(self.properties):
+            raise BadRequest(
+                f"Nothing that the node's structured output names can be given: {_listed(faults)}",
+                next_step=_KNOWN,
+            )
+        return (f"Missing in the structured output: {_listed(faults)}.",) if faults else ()
+
+    def fill(self, known: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """The value of each property in the type that the schema names; what is not known is null or left out."""
+        filled: dict[str, JsonValue] = {}
+        for name, rule in self.properties.items():
+            try:
+                filled[name] = _fitting(name, None if _bounded(rule) else known.get(name), rule)
+            except _UnfitError:
+                if name in self.required:  # `check` was promised more than came; the image is not lost to it
+                    filled[name] = _neutral(rule)
+        return filled
+
+    def to_state(self) -> dict[str, JsonValue]:
+        """Plain JSON, for another process to go on with."""
+        return {"properties": dict(self.properties), "required": list(self.required)}
+
+    def _faults(self, gives: frozenset[str], samples: Mapping[str, JsonValue], model: str) -> Iterator[tuple[str, str]]:
+        for name, rule in self.properties.items():
+            if _allows_null(rule):
+                continue
+            if name not in PROPERTIES:
+                yield name, "which no image has"
+            elif name in NOT_ALWAYS - gives:
+                yield name, f"which {model} cannot tell"
+            elif not _can_hold(name, samples[name], rule):
+                yield name, "in a type or with bounds that it may not fit"
+
+
+def _listed(faults: Mapping[str, str]) -> str:
+    return "; ".join(f"`{name[:100]}`, {why}" for name, why in list(faults.items())[:5])
+
+
+def _parsed(json_schema: object) -> Mapping[str, JsonValue]:
+    with suppress(ValueError):
+        parsed = json.loads(json_schema) if isinstance(json_schema, str) else json_schema
+        if isinstance(parsed, Mapping):
+            return parsed
+    raise BadRequest(
+        "The structured output's schema is not a JSON object", next_step="Write the node's schema in the editor again"
+    )
+
+
+def _branches(rule: JsonValue) -> list[Mapping[str, JsonValue]]:
+    """One schema for each type that `rule` allows."""
+    if not isinstance(rule, dict):
+        return [{}]
+    for several in (rule.get("anyOf"), rule.get("oneOf")):
+        if isinstance(several, list):
+            return [branch for one in several for branch in _branches(one)]
+    kinds = rule.get("type")
+    return [{**rule, "type": kind} for kind in kinds] if isinstance(kinds, list) else [rule]
+
+
+def _allows_null(rule: JsonValue) -> bool:
+    return any(branch.get("type") == "null" for branch in _branches(rule))
+
+
+def _can_hold(name: str, sample: JsonValue, rule: JsonValue) -> bool:
+    if _bounded(rule):
+        return False
+    try:
+        _fitting(name, sample, rule)
+    except _UnfitError:
+        return False
+    return True
+
+
+def _bounded(rule: JsonValue) -> bool:
+    if isinstance(rule, list):
+        return any(map(_bounded, rule))
+    if not isinstance(rule, dict):
+        return False
+    least = (rule.get("minimum"), rule.get("minLength"), rule.get("minItems"))
+    inside = (rule.get("items"), rule.get("anyOf"), rule.get("oneOf"), *_inner_properties(rule).values())
+    return (
+        not _BOUNDS.isdisjoint(rule)
+        or any(isinstance(bound, int | float) and bound > 1 for bound in least)
+        or any(map(_bounded, inside))
+    )
+
+
+def _fitting(name: str, value: JsonValue, rule: JsonValue) -> JsonValue:
+    """`value` in a form that fits `rule`. Raises _UnfitError."""
+    for form in _forms(name, value):
+        with suppress(_UnfitError):
+            return _fit(form, rule)
+    raise _UnfitError
+
+
+def _forms(name: str, value: JsonValue) -> Iterator[JsonValue]:
+    """The value, and what else stands for it: addresses for images, whole seconds for seconds."""
+    yield value
+    if name == "images" and isinstance(value, list):
+        yield [image["image_url"] for image in value if isinstance(image, dict)]
+    if name == "duration_seconds" and isinstance(value, float):
+        yield round(value)
+
+
+def _fit(value: JsonValue, rule: JsonValue) -> JsonValue:
+    for branch in _branches(rule):
+        with suppress(_UnfitError):
+            return _cast(value, branch)
+    raise _UnfitError
+
+
+def _cast(value: JsonValue, rule: Mapping[str, JsonValue]) -> JsonValue:
+    fitted = _as_type(value, rule)
+    choices = rule.get("enum", [rule["const"]] if "const" in rule else None)
+    if isinstance(choices, list) and fitted not in choices:
+        raise _UnfitError
+    return fitted
+
+
+def _as_type(value: JsonValue, rule: Mapping[str, JsonValue]) -> JsonValue:
+    match rule.get("type"), value:
+        case (None, known) if known is not None:
+            return known
+        case ("null", None):
+            return None
+        case ("boolean", bool()):
+            return value
+        case ("string", str() | bool() | int() | float() | list()):
+            return _text(value)
+        case ("integer" | "number", _):
+            return _number(value, whole=rule["type"] == "integer")
+        case ("array", list(items)):
+            return [_fit(item, rule.get("items")) for item in items]
+        case ("object", dict(known)):
+            return _object(known, rule)
+    raise _UnfitError
+
+
+def _text(value: JsonValue) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _number(value: JsonValue, *, whole: bool) -> int | float:
+    if isinstance(value, str) and value.isdecimal():  # a seed that has more digits than the host's numbers
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value != int(value)):
+        raise _UnfitError
+    return int(value) if whole else value
+
+
+def _object(known: Mapping[str, JsonValue], rule: Mapping[str, JsonValue]) -> JsonValue:
+    """The named properties of an object, all of them where the schema names none."""
+    named = _inner_properties(rule)
+    if not named and rule.get("additionalProperties") is not False:
+        return dict(known)
+    required = rule.get("required")
+    fitted: dict[str, JsonValue] = {}
+    for name, inner in named.items():
+        try:
+            fitted[name] = _fitting(name, known.get(name), inner)
+        except _UnfitError:
+            if isinstance(required, list) and name in required:
+                raise
+    return fitted
+
+
+def _inner_properties(rule: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    named = rule.get("properties")
+    return named if isinstance(named, dict) else {}
+
+
+def _neutral(rule: JsonValue) -> JsonValue:
+    first = _branches(rule)[0]
+    empty: Mapping[object, JsonValue] = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": []}
+    return None if _allows_null(rule) else empty.get(first.get("type"), {} if first.get("type") == "object" else None)

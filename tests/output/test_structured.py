@@ -1,0 +1,253 @@
+"""Structured output: what a schema asks for comes in its types, or the request is refused before it costs anything."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from models.backends.errors import BadRequest
+from models.output.structured import NOT_ALWAYS, PROPERTIES, OutputSchema
+
+ADDRESS = "https://service.example/1.png"
+KNOWN: dict[str, JsonValue] = {
+    "image_url": ADDRESS,
+    "images": [
+        {"image_url": ADDRESS, "mime_type": "image/png", "seed": 7, "width": 64, "height": 48},
+        {"image_url": "https://service.example/2.png", "mime_type": "image/png", "seed": 8, "width": 64, "height": 48},
+    ],
+    "seed": 7,
+    "width": 64,
+    "height": 48,
+    "mime_type": "image/png",
+    "model": "m",
+    "backend": "b",
+    "prompt": "a cat",
+    "revised_prompt": "a grey cat",
+    "notices": ["One.", "Two."],
+    "cost": 0.03,
+    "currency": "USD",
+    "duration_seconds": 1.6,
+}
+FITS: list[tuple[str, JsonValue, JsonValue]] = [
+    ("seed", {}, 7),
+    ("seed", True, 7),
+    ("seed", {"type": "integer"}, 7),
+    ("seed", {"type": "number"}, 7),
+    ("seed", {"type": "string"}, "7"),
+    ("seed", {"type": ["null", "integer"]}, 7),
+    ("seed", {"anyOf": [{"type": "boolean"}, {"type": "string"}]}, "7"),
+    ("width", {"type": "integer", "minimum": 1}, 64),
+    ("cost", {"type": "number"}, 0.03),
+    ("cost", {"type": "string"}, "0.03"),
+    ("duration_seconds", {"type": "number"}, 1.6),
+    ("duration_seconds", {"type": "integer"}, 2),
+    ("prompt", {"type": "string", "minLength": 1, "description": "words"}, "a cat"),
+    ("notices", {"type": "array", "items": {"type": "string"}}, ["One.", "Two."]),
+    ("notices", {"type": "array"}, ["One.", "Two."]),
+    ("notices", {"type": "string"}, "One.\nTwo."),
+    ("images", {}, KNOWN["images"]),
+    ("images", {"type": "array"}, KNOWN["images"]),
+    ("images", {"type": "array", "items": {"type": "string"}}, [ADDRESS, "https://service.example/2.png"]),
+    (
+        "images",
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"image_url": {"type": "string"}, "seed": {"type": "string"}},
+                "required": ["image_url", "seed"],
+                "additionalProperties": False,
+            },
+        },
+        [{"image_url": ADDRESS, "seed": "7"}, {"image_url": "https://service.example/2.png", "seed": "8"}],
+    ),
+    ("images", {"type": "string"}, json.dumps(KNOWN["images"])),
+    ("backend", {"enum": ["a", "b"]}, "b"),
+]
+MISFITS: list[tuple[str, JsonValue]] = [
+    ("seed", {"type": "boolean"}),
+    ("seed", {"type": "array", "items": {"type": "integer"}}),
+    ("cost", {"type": "integer"}),
+    ("image_url", {"type": "integer"}),
+    ("image_url", {"type": "string", "maxLength": 100}),
+    ("images", {"type": "integer"}),
+    ("images", {"type": "object"}),
+    ("images", {"type": "array", "items": {"type": "integer"}}),
+    ("images", {"type": "array", "items": {"type": "string"}, "minItems": 2}),
+    (
+        "images",
+        {
+            "type": "array",
+            "items": {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]},
+        },
+    ),
+    ("width", {"type": "integer", "maximum": 512}),
+    ("width", {"enum": [512, 1024]}),
+    ("model", {"const": "another"}),
+    ("notices", {"type": "array", "items": {"type": "object"}}),
+]
+
+
+def schema_of(required: tuple[str, ...] = (), /, **properties: Any) -> OutputSchema:
+    read = OutputSchema.read({"type": "object", "properties": properties, "required": list(required)})
+    assert read is not None
+    return read
+
+
+def check(schema: OutputSchema, *gives: str) -> tuple[str, ...]:
+    return schema.check(frozenset(gives), {"model": "m", "backend": "b"}, "m")
+
+
+@pytest.mark.parametrize(("name", "rule", "value"), FITS)
+def test_a_value_comes_in_the_type_that_the_schema_names(name: str, rule: Any, value: JsonValue) -> None:
+    schema = schema_of((name,), **{name: rule})
+    assert check(schema, *NOT_ALWAYS) == ()
+    filled = schema.fill(KNOWN)
+    assert filled == {name: value}
+    jsonschema.Draft7Validator(rule).validate(filled[name])
+
+
+@pytest.mark.parametrize(("name", "rule"), MISFITS)
+def test_a_required_property_whose_type_cannot_hold_it_is_refused(name: str, rule: JsonValue) -> None:
+    with pytest.raises(BadRequest, match=f"requires `{name}`, in a type or with bounds that it may not fit"):
+        check(schema_of((name,), **{name: rule}), *NOT_ALWAYS)
+
+
+@pytest.mark.parametrize(("name", "rule"), MISFITS)
+def test_an_optional_one_is_told_and_left_out_or_fits(name: str, rule: Any) -> None:
+    schema = schema_of((), prompt={"type": "string"}, **{name: rule})
+    (told,) = check(schema, *NOT_ALWAYS)
+    assert told.startswith(f"Missing in the structured output: `{name}`, ")
+    whole: Any = {"type": "object", "properties": dict(schema.properties)}
+    jsonschema.Draft7Validator(whole).validate(schema.fill(KNOWN))
+
+
+@pytest.mark.parametrize("name", sorted(NOT_ALWAYS))
+def test_a_required_property_that_the_model_cannot_tell_is_refused(name: str) -> None:
+    schema = schema_of((name,), **{name: {"type": "string"}}, model={"type": "string"})
+    with pytest.raises(BadRequest) as refusal:
+        check(schema)
+    assert str(refusal.value) == (
+        f"The node's structured output requires `{name}`, which m cannot tell. "
+        "Take it out of `required`, or allow null."
+    )
+    assert check(schema, name) == ()
+
+
+@pytest.mark.parametrize("rule", [{"type": ["string", "null"]}, {"anyOf": [{"type": "integer"}, {"type": "null"}]}])
+def test_what_is_unknown_is_null_where_that_is_allowed(rule: JsonValue) -> None:
+    schema = schema_of(("revised_prompt", "mood"), revised_prompt=rule, mood=rule)
+    assert check(schema) == ()
+    assert schema.fill({}) == {"revised_prompt": None, "mood": None}
+
+
+def test_a_required_property_that_no_image_has_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(BadRequest, match=r"`mood`, which no image has\. Name only properties of image_url, "):
+        check(schema_of(("mood",), mood={"type": "string"}, model={}))
+
+
+def test_a_required_name_without_a_type_counts_too() -> None:
+    with pytest.raises(BadRequest, match="`mood`"):
+        check(schema_of(("mood",), model={}))
+    assert schema_of(("seed",)).fill(KNOWN) == {"seed": 7}
+
+
+def test_nothing_of_what_is_named_can_be_given() -> None:
+    with pytest.raises(BadRequest, match="Nothing that the node's structured output names can be given: `mood`"):
+        check(schema_of(mood={"type": "string"}))
+    assert check(schema_of()) == ()
+
+
+def test_images_without_seeds_are_refused_where_each_needs_one() -> None:
+    item: JsonValue = {"type": "object", "properties": {"seed": {"type": "integer"}}, "required": ["seed"]}
+    schema = schema_of(("images",), images={"type": "array", "items": item})
+    assert check(schema, "seed") == ()
+    with pytest.raises(BadRequest, match="`images`"):
+        check(schema)
+
+
+def test_a_promise_that_was_not_kept_costs_no_image() -> None:
+    schema = schema_of(("seed", "revised_prompt"), seed={"type": "integer"}, revised_prompt={"type": "string"})
+    assert schema.fill({"model": "m"}) == {"seed": 0, "revised_prompt": ""}
+
+
+def test_a_seed_with_more_digits_than_a_json_number_has_stays_whole() -> None:
+    big = str(2**60 + 1)
+    for rule, value in (({}, big), ({"type": "string"}, big), ({"type": "integer"}, 2**60 + 1)):
+        assert schema_of(seed=rule).fill({"seed": big}) == {"seed": value}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"properties": {"seed": {"type": "integer"}}},
+        {"schema": {"properties": {"seed": {"type": "integer"}}}, "name": "llm_response"},
+        '{"schema": {"properties": {"seed": {"type": "integer"}}}, "name": "llm_response"}',
+        '{"properties": {"seed": {"type": "integer"}}}',
+    ],
+)
+def test_a_schema_is_read_wrapped_or_bare_as_text_or_object(sent: object) -> None:
+    assert OutputSchema.read(sent) == OutputSchema({"seed": {"type": "integer"}})
+
+
+@pytest.mark.parametrize("sent", ["{", "[]", 7, ["a"]])
+def test_a_schema_that_is_no_json_object_is_refused(sent: object) -> None:
+    with pytest.raises(BadRequest, match="schema is not a JSON object"):
+        OutputSchema.read(sent)
+
+
+@pytest.mark.parametrize("sent", [None, ""])
+def test_without_a_schema_there_is_no_structured_output(sent: object) -> None:
+    assert OutputSchema.read(sent) is None
+
+
+JSON_RULES = st.recursive(
+    st.sampled_from(
+        [
+            *({"type": kind} for kind in ("string", "integer", "number", "boolean", "null", "array", "object")),
+            {},
+            True,
+            {"type": ["string", "null"]},
+            {"enum": ["a", 7]},
+            {"type": "integer", "minimum": 100},
+            {"type": "string", "pattern": "x"},
+        ]
+    ),
+    lambda inner: st.one_of(
+        inner.map(lambda rule: {"type": "array", "items": rule}),
+        st.lists(inner, min_size=1, max_size=3).map(lambda rules: {"anyOf": rules}),
+        st.dictionaries(st.sampled_from(["image_url", "seed", "mood"]), inner, max_size=3).map(
+            lambda rules: {
+                "type": "object",
+                "properties": rules,
+                "required": list(rules),
+                "additionalProperties": False,
+            }
+        ),
+    ),
+    max_leaves=5,
+)
+
+
+@given(
+    properties=st.dictionaries(st.sampled_from([*PROPERTIES, "mood"]), JSON_RULES, min_size=1, max_size=5),
+    some=st.sets(st.sampled_from(sorted(PROPERTIES))),
+)
+def test_what_is_not_refused_satisfies_the_schema(properties: dict[str, JsonValue], some: set[str]) -> None:
+    whole: dict[str, Any] = {
+        "type": "object",
+        "properties": properties,
+        "required": sorted(some & set(properties)),
+        "additionalProperties": False,
+    }
+    schema = OutputSchema.read(whole)
+    assert schema is not None
+    try:
+        check(schema, *NOT_ALWAYS)
+    except BadRequest:
+        return
+    jsonschema.Draft7Validator(whole).validate(schema.fill(KNOWN))

@@ -1,0 +1,285 @@
+"""The way of a request: one call or many, the same result; all state travels; nothing is lost, nothing waits for ever."""
+
+import json
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from models import stages
+from models.backends.base import Backend
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
+from models.entities import GeneratedImage, ImageRequest, ImageResult
+from models.limits import Limits
+from models.output.options import OutputOptions
+from models.pipeline import HOLD, Asked, Call, Finished, Waiting
+from models.receipt import Receipt
+from models.request.conversation import Conversation
+from models.settings import Settings
+from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.stubs import StubBackend, StubJobs
+
+LOST = ConnectionFailed("Asking failed", "connection lost", transient=True)
+BROKEN = ServerUnavailable("Generating failed", "out of memory")
+
+
+def call(backend: Backend, **credentials: object) -> Call:
+    return Call(backend, Settings(credentials, {}), Limits())
+
+
+def asked(prompt: str = "a fox", json_schema: object = None, **parameters: object) -> Asked:
+    return Asked(Conversation(prompt), parameters, json_schema)
+
+
+@pytest.fixture(autouse=True)
+def _no_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages have tests of their own; here an image of any kind passes."""
+    monkeypatch.setattr(stages, "after_service", lambda *_: [])
+    monkeypatch.setattr(stages, "before_service", lambda *_: [])
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
+    """What the observers are told."""
+    receipts: list[Receipt] = []
+    monkeypatch.setattr(stages, "observers", lambda _: [receipts.append])
+    return receipts
+
+
+def polled(backend: StubJobs, timeout: float) -> tuple[Finished | ImageError, int, list[float]]:
+    """The outcome of a job as the host polls it, the number of checks, and the seconds of each call."""
+    calls: list[float] = []
+    checks = 0
+    try:
+        began = backend.clock.now()
+        outcome = call(backend).start(asked(timeout=timeout))
+        while isinstance(outcome, Waiting):
+            calls.append(backend.clock.now() - began)
+            backend.clock.sleep(outcome.next_check)
+            began, checks = backend.clock.now(), checks + 1
+            outcome = call(backend).check(json.loads(json.dumps(outcome.state)))
+    except ImageError as error:
+        return error, checks, calls
+    return outcome, checks, calls
+
+
+def test_a_service_without_jobs_finishes_inside_the_start(clock: FakeClock) -> None:
+    outcome = call(StubBackend(clock)).start(asked(details=True, output_format="webp"))
+    assert isinstance(outcome, Finished)
+    assert outcome.options == OutputOptions(details=True, output_format="webp")
+
+
+def test_a_service_without_jobs_gets_less_time_than_the_host_gives_a_call(clock: FakeClock) -> None:
+    backend = StubBackend(clock)
+    call(backend).start(asked(timeout=7200))
+    assert backend.asked[0].timeout == 590
+    assert backend.asked[0].notices == (
+        "`timeout` became 590 seconds: Dify waits no longer. Ask for less: fewer or smaller images.",
+    )
+
+
+def test_the_default_time_is_what_one_call_has(clock: FakeClock) -> None:
+    backend = StubBackend(clock)
+    call(backend).start(asked())
+    assert (backend.asked[0].timeout, backend.asked[0].notices) == (590, ())
+
+
+def test_a_longer_timeout_of_a_job_that_nobody_polls_is_lowered_and_the_way_to_more_time_told(
+    clock: FakeClock,
+) -> None:
+    backend = StubJobs(clock, takes=700)
+    with pytest.raises(ConnectionFailed) as failure:
+        call(backend).generate(asked(timeout=7200))
+    assert len(backend.cancelled) == 1
+    assert str(failure.value).endswith(
+        "For jobs that take longer, set Waiting (`waiting`) in the provider's settings to polling."
+    )
+    assert "Raise `timeout`" not in str(failure.value)
+
+
+def test_a_short_timeout_can_be_raised(clock: FakeClock) -> None:
+    with pytest.raises(ConnectionFailed, match="Raise `timeout`, or ask for less"):
+        call(StubJobs(clock, takes=100)).generate(asked(timeout=10))
+
+
+def test_what_a_job_past_its_deadline_has_made_is_kept(clock: FakeClock) -> None:
+    part = ImageResult(images=(GeneratedImage(picture()),), backend="stub", model="stub-model", prompt="a fox")
+    outcome, _, _ = polled(StubJobs(clock, takes=100, part=part), 10)
+    assert isinstance(outcome, Finished)
+    assert outcome.result.images == part.images
+    assert "the time for the whole job is over" in outcome.result.notices[0]
+    assert call(StubJobs(clock, takes=100, part=part)).generate(asked(timeout=10)).result.images == part.images
+
+
+@pytest.mark.parametrize("state", [{"job": {}}, {"job": "x", "started": 1, "deadline": 2, "delivery": {}}])
+def test_the_state_of_another_version_is_told_as_such(clock: FakeClock, state: dict[str, JsonValue]) -> None:
+    with pytest.raises(ServerUnavailable, match="was replaced by another version while it ran; run it again"):
+        call(StubJobs(clock, takes=40)).check(state)
+
+
+def test_a_model_that_lost_its_jobs_while_one_ran_says_so(clock: FakeClock) -> None:
+    started = call(StubJobs(clock, takes=40)).start(asked())
+    assert isinstance(started, Waiting)
+    with pytest.raises(ServerUnavailable, match="settings changed while it ran"):
+        call(StubBackend(clock)).check(started.state)
+
+
+def test_a_long_job_goes_on_in_another_process(clock: FakeClock) -> None:
+    started = call(StubJobs(clock, takes=40)).start(asked(details=True, output_format="webp"))
+    assert isinstance(started, Waiting)
+    clock.sleep(40)
+    outcome = call(StubJobs(clock, takes=40)).check(json.loads(json.dumps(started.state)))
+    assert isinstance(outcome, Finished)
+    assert outcome.options == OutputOptions(details=True, output_format="webp")
+    assert outcome.result.prompt == "a fox"
+    assert 40 <= outcome.duration < 41
+
+
+@given(timeout=st.integers(1, 6900), share=st.floats(0.01, 2))
+def test_a_job_of_any_timeout_needs_no_more_than_the_hosts_checks_and_each_call_is_short(
+    timeout: int, share: float
+) -> None:
+    outcome, checks, calls = polled(StubJobs(FakeClock(), takes=timeout * share), timeout)
+    assert checks <= 240
+    assert max(calls, default=0) <= HOLD + 0.01
+    if share < 1:
+        assert isinstance(outcome, Finished)
+        assert outcome.duration <= timeout + 31
+    if share > 1:
+        assert isinstance(outcome, Finished | ConnectionFailed)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "pause"), [(1, 1), (220, 1), (221, 2), (590, 3), (1200, 6), (6600, 30), (6900, 30)]
+)
+def test_the_pauses_follow_the_timeout(clock: FakeClock, timeout: int, pause: int) -> None:
+    started = call(StubJobs(clock, takes=9000)).start(asked(timeout=timeout))
+    assert isinstance(started, Waiting)
+    assert started.next_check == pause
+
+
+def test_a_polled_job_gets_less_than_the_two_hours_after_which_the_host_throws_it_away(clock: FakeClock) -> None:
+    outcome, _, _ = polled(StubJobs(clock, takes=6895), 7200)
+    assert isinstance(outcome, Finished)
+    assert outcome.duration < 6930
+    late, _, _ = polled(StubJobs(clock, takes=7100), 7200)
+    assert isinstance(late, ConnectionFailed)
+
+
+def test_transient_trouble_keeps_the_job(clock: FakeClock) -> None:
+    outcome, _, _ = polled(StubJobs(clock, takes=3, troubles=[LOST, LOST]), 600)
+    assert isinstance(outcome, Finished)
+
+
+def test_a_failed_job_ends_the_wait_at_once(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=100, troubles=[BROKEN])
+    with pytest.raises(ServerUnavailable, match="out of memory"):
+        call(backend).start(asked())
+    assert backend.checks == 1
+
+
+def test_a_job_past_its_deadline_is_cancelled_and_told(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=100)
+    outcome, _, _ = polled(backend, 10)
+    assert len(backend.cancelled) == 1
+    assert str(outcome) == (
+        "Generating with Stub service failed: the time for the whole job is over; last seen: step 12/30. "
+        "Raise `timeout`, or ask for less."
+    )
+
+
+def test_the_state_survives_the_hosts_number_types(clock: FakeClock) -> None:
+    started = call(StubJobs(clock, takes=40)).start(asked())
+    assert isinstance(started, Waiting)
+    clock.sleep(40)
+    assert not isinstance(call(StubJobs(clock, takes=40)).check(whole_numbers(started.state)), Waiting)
+
+
+def whole_numbers(value: Any) -> Any:
+    """What the host's float64 makes of numbers."""
+    match value:
+        case dict():
+            return {name: whole_numbers(inner) for name, inner in value.items()}
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def test_the_state_holds_no_secret(clock: FakeClock) -> None:
+    started = call(StubJobs(clock, takes=40), stub_api_key=MARKER_KEY).start(asked())
+    assert isinstance(started, Waiting)
+    assert MARKER_KEY not in json.dumps(started.state)
+
+
+def test_one_call_waits_for_the_same_job_and_gives_up_the_same_way(clock: FakeClock) -> None:
+    assert call(StubJobs(clock, takes=30)).generate(asked()).result.images
+    backend = StubJobs(clock, takes=100)
+    with pytest.raises(ConnectionFailed):
+        call(backend).generate(asked(timeout=10))
+    assert len(backend.cancelled) == 1
+
+
+def listen(steps: Generator[str, None, Finished]) -> tuple[list[str], Finished]:
+    told = []
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as end:
+            return told, end.value
+
+
+def test_each_state_is_told_once_and_the_result_returned(clock: FakeClock) -> None:
+    told, done = listen(call(StubJobs(clock, takes=5)).narrated(asked()))
+    assert told == ["step 12/30"]
+    assert done.result.images[0].seed == 7
+
+
+def test_a_failure_is_raised_as_itself(clock: FakeClock) -> None:
+    with pytest.raises(ServerUnavailable, match="out of memory"):
+        listen(call(StubJobs(clock, takes=5, troubles=[BROKEN])).narrated(asked()))
+
+
+def test_a_schema_that_cannot_be_filled_is_refused_before_anything_is_generated(clock: FakeClock) -> None:
+    backend = StubBackend(clock)
+    schema = {"properties": {"cost": {"type": "number"}}, "required": ["cost"]}
+    for way in (call(backend).generate, call(backend).start):
+        with pytest.raises(BadRequest, match="requires `cost`, which stub-model cannot tell"):
+            way(asked(json_schema=schema))
+    assert backend.asked == []
+
+
+def test_what_an_optional_property_will_lack_is_a_notice(clock: FakeClock) -> None:
+    schema = {"schema": {"properties": {"seed": {"type": "integer"}, "mood": {"type": "string"}}}, "name": "x"}
+    done = call(StubBackend(clock)).generate(asked(json_schema=json.dumps(schema)))
+    assert any("`mood`, which no image has" in notice for notice in done.result.notices)
+
+
+def test_every_outcome_is_told_once_also_of_a_job_that_others_finish(clock: FakeClock, told: list[Receipt]) -> None:
+    polled(StubJobs(clock, takes=40), 100)
+    call(StubBackend(clock)).generate(asked())
+    with pytest.raises(BadRequest):
+        call(StubBackend(clock)).generate(asked(prompt=""))
+    with pytest.raises(ServerUnavailable):
+        call(StubJobs(clock, takes=5, troubles=[BROKEN])).start(asked())
+    assert [receipt.outcome for receipt in told] == ["succeeded", "succeeded", "refused", "failed"]
+    assert [receipt.error_class for receipt in told[2:]] == ["InvokeBadRequestError", "InvokeServerUnavailableError"]
+    assert (told[0].model, told[0].n) == ("stub-model", 1)
+    assert told[0].seconds == pytest.approx(40, abs=2)
+
+
+def test_a_stage_may_change_refuse_or_answer_a_request(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ImageResult(images=(GeneratedImage(picture()),), backend="kept", model="stub-model", prompt="kept")
+
+    def answering(request: ImageRequest) -> ImageRequest | ImageResult:
+        return kept if request.prompt == "kept" else request.with_notices("seen")
+
+    monkeypatch.setattr(stages, "before_service", lambda *_: [answering])
+    backend = StubBackend(clock)
+    assert call(backend).generate(asked(prompt="kept")).result is kept
+    assert call(backend).start(asked(prompt="kept")) == call(backend).generate(asked(prompt="kept"))
+    call(backend).generate(asked())
+    assert [request.notices for request in backend.asked] == [("seen",)]

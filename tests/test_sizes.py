@@ -1,0 +1,163 @@
+"""Size and seed rules: what is asked of a service is always legal, and a legal wish is not changed."""
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.sizes import (
+    FreeSizes,
+    ListedSizes,
+    RatioSizes,
+    SeedRule,
+    Size,
+    nearest_ratio,
+    ratio_of,
+    same_shape,
+    shaped,
+    with_portraits,
+)
+
+WIDE = {"1:1": (1024, 1024), "4:3": (1152, 864), "16:9": (1344, 768)}
+FREE_RULES = (
+    FreeSizes(),
+    FreeSizes(default=(1024, 1024), min_side=16),
+    FreeSizes(multiple=8, min_side=64, max_side=2048),
+    FreeSizes(multiple=16, min_area=512 * 512, max_area=2048 * 2048, max_ratio=8),
+    FreeSizes(multiple=64, min_side=320, max_side=1536, min_area=262_144, max_area=1_048_576),
+    FreeSizes(multiple=32, min_area=655_360, max_area=8_294_400, max_side=3840, max_ratio=3),
+    FreeSizes(multiple=8, max_area=1_500_000, max_ratio=2.5, presets=with_portraits(WIDE)),
+    FreeSizes(multiple=64, min_area=1_048_576, max_area=1_048_576),
+    FreeSizes(multiple=1, min_side=512, max_side=512),
+)
+LISTED = ListedSizes(sizes=((1024, 1024), (1536, 1024), (1024, 1536), (512, 512)))
+SIDES = st.integers(1, 20_000)
+
+
+def is_legal(rule: FreeSizes, size: Size) -> bool:
+    short, long = sorted(size)
+    return (
+        all(side % rule.multiple == 0 and rule.min_side <= side <= rule.max_side for side in size)
+        and rule.min_area <= short * long <= rule.max_area
+        and long <= short * rule.max_ratio
+    )
+
+
+@given(st.sampled_from(FREE_RULES), SIDES, SIDES)
+def test_the_nearest_size_is_always_legal(rule: FreeSizes, width: int, height: int) -> None:
+    assert is_legal(rule, rule.nearest((width, height)))
+
+
+@given(st.sampled_from(FREE_RULES), st.floats(0.05, 20), st.integers(1000, 2**26))
+def test_the_size_for_a_ratio_is_always_legal(rule: FreeSizes, ratio: float, pixels: int) -> None:
+    used = rule.for_ratio(ratio, pixels)
+    assert is_legal(rule, used) or used in rule.presets.values()
+
+
+@given(st.sampled_from(FREE_RULES), SIDES, SIDES)
+def test_a_legal_wish_stays(rule: FreeSizes, width: int, height: int) -> None:
+    wish = (width - width % rule.multiple, height - height % rule.multiple)
+    if min(wish) and is_legal(rule, wish):
+        assert rule.nearest(wish) == wish
+
+
+@given(st.sampled_from(FREE_RULES), SIDES, SIDES)
+def test_the_nearest_of_the_nearest_is_itself(rule: FreeSizes, width: int, height: int) -> None:
+    once = rule.nearest((width, height))
+    assert rule.nearest(once) == once
+
+
+@given(
+    multiple=st.sampled_from([1, 8, 16, 64]),
+    sides=st.tuples(st.integers(1, 30), st.integers(1, 30)).map(sorted),
+    ratio=st.floats(1, 20),
+    wish=st.tuples(SIDES, SIDES),
+)
+def test_rules_with_few_legal_sizes_still_find_one(
+    multiple: int, sides: list[int], ratio: float, wish: tuple[int, int]
+) -> None:
+    low, high = sides
+    rule = FreeSizes(multiple=multiple, min_side=low * multiple, max_side=high * multiple, max_ratio=ratio)
+    assert is_legal(rule, rule.nearest(wish))
+
+
+@pytest.mark.parametrize(
+    ("rule", "wish", "used"),
+    [
+        (FreeSizes(multiple=8), (1023, 513), (1024, 512)),
+        (FreeSizes(max_side=2048), (4096, 2048), (2048, 1024)),
+        (FreeSizes(multiple=64, min_side=64), (10, 20), (64, 128)),
+        (FreeSizes(max_area=1024 * 1024), (2048, 2048), (1024, 1024)),
+        (FreeSizes(multiple=16, max_ratio=2), (2048, 512), (1440, 720)),
+        (LISTED, (1600, 900), (1536, 1024)),
+        (LISTED, (600, 600), (512, 512)),
+        (LISTED, (1000, 1000), (1024, 1024)),
+        (RatioSizes(ratios=("1:1", "16:9", "9:16")), (1920, 1080), (1365, 768)),
+    ],
+)
+def test_the_shape_is_kept_before_the_number_of_pixels(rule: FreeSizes | ListedSizes, wish: Size, used: Size) -> None:
+    assert rule.nearest(wish) == used
+
+
+def test_a_bare_ratio_takes_the_preset_of_its_shape() -> None:
+    rule = FreeSizes(multiple=8, default=(1024, 1024), presets=with_portraits(WIDE))
+    assert rule.for_ratio(16 / 9, rule.pixels) == (1344, 768)
+    assert rule.for_ratio(9 / 16, rule.pixels) == (768, 1344)
+
+
+def test_a_ratio_that_keeps_a_number_of_pixels_takes_no_preset_of_another_size() -> None:
+    rule = FreeSizes(multiple=8, default=(1024, 1024), presets=with_portraits(WIDE))
+    assert rule.for_ratio(16 / 9, 512 * 512) == (680, 384)
+
+
+@given(st.sampled_from(LISTED.sizes))
+def test_a_listed_size_stays(size: Size) -> None:
+    assert LISTED.nearest(size) == size
+
+
+@given(st.floats(0.02, 50), st.integers(256, 2**27))
+def test_a_shaped_size_has_about_the_pixels(ratio: float, pixels: int) -> None:
+    width, height = shaped(ratio, pixels)
+    assert math.prod((width, height)) == pytest.approx(pixels, rel=0.3, abs=200)
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio"),
+    [
+        ((1024, 1024), "1:1"),
+        ((1152, 896), "5:4"),
+        ((1216, 832), "3:2"),
+        ((1792, 1024), "16:9"),
+        ((2048, 512), "21:9"),
+        ((768, 1344), "9:16"),
+    ],
+)
+def test_the_nearest_ratio(size: Size, ratio: str) -> None:
+    choices = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
+    assert nearest_ratio(size[0] / size[1], choices) == ratio
+
+
+def test_ratios_are_read_as_numbers() -> None:
+    assert ratio_of("16:9") == pytest.approx(1.7778, abs=1e-4)
+    assert ratio_of("1.91:1") == 1.91
+    assert same_shape(ratio_of("16:9"), 1920 / 1080)
+    assert not same_shape(1.5, 1.6)
+
+
+@given(
+    rule=st.builds(SeedRule, highest=st.sampled_from([10, 2**32 - 1, 2**64 - 1]), zero_is_random=st.booleans()),
+    first=st.integers(1, 10),
+    count=st.integers(1, 10),
+)
+def test_following_seeds_are_legal_and_go_up_one_by_one(rule: SeedRule, first: int, count: int) -> None:
+    seeds = rule.following(first, count)
+    assert seeds[0] == first
+    assert len(seeds) == count
+    assert all(rule.lowest <= seed <= rule.highest for seed in seeds)
+    assert all(later == earlier + 1 or later == rule.lowest for earlier, later in pairwise(seeds))
+
+
+def test_a_service_that_numbers_its_images_itself_repeats_the_seed() -> None:
+    assert SeedRule(highest=10, step=0).following(7, 3) == (7, 7, 7)
