@@ -101,7 +101,9 @@ def test_values_typed_by_workflow_variables_mean_the_same(plugin: Host, stabilit
 
 
 def test_a_model_whose_service_is_not_filled_names_the_field(plugin: Host) -> None:
-    with pytest.raises(PluginError, match="Fill `stability_api_key` in the provider's settings"):
+    with pytest.raises(
+        PluginError, match=r"Fill “Stability AI API key” \(stability_api_key\) in the provider's settings"
+    ):
         plugin.invoke("stable-image-core", {}, [user("a fox")])
 
 
@@ -113,12 +115,12 @@ def test_a_form_with_nothing_but_blanks_is_empty(plugin: Host) -> None:
     plugin.validate_provider_credentials({"stability_api_key": "  ", "comfyui_base_url": " "})
 
 
-def test_editing_rules_that_cannot_be_read_are_not_saved(plugin: Host) -> None:
+def test_limits_that_cannot_be_read_are_not_saved(plugin: Host) -> None:
     """Saved, they would fail every request afterwards."""
-    sentence = "The setting `edit_max_input_mb` cannot be 'lots'"
+    sentence = r"“input lots” in “Limits” \(limits\) in the (provider|model)'s settings cannot be read"
     with pytest.raises(PluginError, match=sentence):
-        plugin.validate_provider_credentials({"edit_max_input_mb": "lots"})
-    own: dict[str, JsonValue] = {"backend": "comfyui", "base_url": "http://127.0.0.1:9", "edit_max_input_mb": "lots"}
+        plugin.validate_provider_credentials({"limits": "images 4, input lots"})
+    own: dict[str, JsonValue] = {"backend": "comfyui", "base_url": "http://127.0.0.1:9", "limits": "input lots"}
     with pytest.raises(PluginError, match=sentence):
         plugin.validate_model_credentials("mine", own)
 
