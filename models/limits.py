@@ -233,7 +233,9 @@ _READERS: Mapping[str, _EntryReader] = {
     "timeout": _EntryReader("timeout", _number("seconds, at least 1, like `timeout 900`", lowest=1, unit="s")),
     "input": _EntryReader("input_mb", _number("megabytes like `input 10 MB`, or 0 for no limit", unit="mb")),
     "formats": _EntryReader("formats", _formats),
-    "instruction": _EntryReader("instruction", _number("characters like `instruction 2000`, or 0 for no limit", whole=True)),
+    "instruction": _EntryReader(
+        "instruction", _number("characters like `instruction 2000`, or 0 for no limit", whole=True)
+    ),
     "models": _EntryReader("models", _names),
     "hosts": _EntryReader("hosts", _hosts),
     "cache": _EntryReader("cache", _duration),
