@@ -220,25 +220,27 @@ def _account(entry: str, value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _EntryReader:
     """How one entry is read, and into which field of Limits."""
 
     field: str
     read: _Read
 
 
-_READERS: Mapping[str, _Reader] = {
-    "images": _Reader("images", _number("a whole number above 0, like `images 4`", lowest=1, whole=True)),
-    "megapixels": _Reader("megapixels", _number("a number above 0, like `megapixels 4`", lowest=1e-6)),
-    "timeout": _Reader("timeout", _number("seconds, at least 1, like `timeout 900`", lowest=1, unit="s")),
-    "input": _Reader("input_mb", _number("megabytes like `input 10 MB`, or 0 for no limit", unit="mb")),
-    "formats": _Reader("formats", _formats),
-    "instruction": _Reader("instruction", _number("characters like `instruction 2000`, or 0 for no limit", whole=True)),
-    "models": _Reader("models", _names),
-    "hosts": _Reader("hosts", _hosts),
-    "cache": _Reader("cache", _duration),
-    "audit": _Reader("audit", _one_of("text", "hash", "none")),
-    "language": _Reader("language", _one_of("en", "zh")),
-    "account": _Reader("account", _account),
+_READERS: Mapping[str, _EntryReader] = {
+    "images": _EntryReader("images", _number("a whole number above 0, like `images 4`", lowest=1, whole=True)),
+    "megapixels": _EntryReader("megapixels", _number("a number above 0, like `megapixels 4`", lowest=1e-6)),
+    "timeout": _EntryReader("timeout", _number("seconds, at least 1, like `timeout 900`", lowest=1, unit="s")),
+    "input": _EntryReader("input_mb", _number("megabytes like `input 10 MB`, or 0 for no limit", unit="mb")),
+    "formats": _EntryReader("formats", _formats),
+    "instruction": _EntryReader(
+        "instruction", _number("characters like `instruction 2000`, or 0 for no limit", whole=True)
+    ),
+    "models": _EntryReader("models", _names),
+    "hosts": _EntryReader("hosts", _hosts),
+    "cache": _EntryReader("cache", _duration),
+    "audit": _EntryReader("audit", _one_of("text", "hash", "none")),
+    "language": _EntryReader("language", _one_of("en", "zh")),
+    "account": _EntryReader("account", _account),
 }
 _SHOWN = ("`images 4`", "`megapixels 4`", "`timeout 900`", "`input 10 MB`", "`formats jpg png webp`", "`audit hash`")

@@ -8,7 +8,7 @@ is not imported.
 - after it: `ImageResult` in, `ImageResult` out.
 - an observer is told once of every outcome. It changes nothing, delays nothing and never raises.
 
-A stage refuses by raising ImageError: `Refused` where the owner's rules forbid the request.
+A stage refuses by raising ImageError.
 """
 
 from collections.abc import Callable, Sequence

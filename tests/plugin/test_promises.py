@@ -128,7 +128,9 @@ def test_values_typed_by_workflow_variables_mean_the_same(plugin: Host, stabilit
 
 
 def test_a_model_whose_service_is_not_filled_names_the_field(plugin: Host) -> None:
-    with pytest.raises(PluginError, match="Fill `stability_api_key` in the provider's settings"):
+    with pytest.raises(
+        PluginError, match=r"Fill “Stability AI API key” \(stability_api_key\) in the provider's settings"
+    ):
         plugin.invoke("stable-image-core", {}, [user("a fox")])
 
 
@@ -142,10 +144,11 @@ def test_a_form_with_nothing_but_blanks_is_empty(plugin: Host) -> None:
 
 def test_limits_that_cannot_be_read_are_not_saved(plugin: Host) -> None:
     """Saved, they would fail every request afterwards."""
-    with pytest.raises(PluginError, match="input lots"):
-        plugin.validate_provider_credentials({"limits": "input lots"})
+    sentence = r"“input lots” in “Limits” \(limits\) in the (provider|model)'s settings cannot be read"
+    with pytest.raises(PluginError, match=sentence):
+        plugin.validate_provider_credentials({"limits": "images 4, input lots"})
     own: dict[str, JsonValue] = {"backend": "comfyui", "base_url": "http://127.0.0.1:9", "limits": "input lots"}
-    with pytest.raises(PluginError, match="input lots"):
+    with pytest.raises(PluginError, match=sentence):
         plugin.validate_model_credentials("mine", own)
 
 

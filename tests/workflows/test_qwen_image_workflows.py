@@ -96,11 +96,11 @@ def test_a_refusal_ends_the_run_with_the_sentence_and_the_next_step(
 def test_the_owner_s_policy_holds_in_the_published_app(
     services: Services, studio: FakeModelStudio, photo: Path
 ) -> None:
-    provider = {**services.credentials.provider, "edit_forbidden_keywords": "watermark"}
+    provider = {**services.credentials.provider, "forbidden_words": "watermark"}
     strict = replace(services, credentials=Credentials(provider))
     run = run_workflow(
         WORKFLOWS / "edit_image_api.yml", {"image": photo, "instruction": "remove the watermark"}, strict
     )
     assert run.status == "failed"
-    assert "`edit_forbidden_keywords`" in run.error
+    assert "(forbidden_words)" in run.error
     assert studio.requests == []
