@@ -8,20 +8,21 @@ from pydantic import JsonValue
 
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
-from models.backends.comfyui.definitions import Definitions, node_classes
+from models.backends.comfyui.definitions import Definitions
 from models.backends.comfyui.events import JobProgress, SocketOpener, open_socket
 from models.backends.comfyui.failures import explained_reply
-from models.backends.comfyui.graph.explain import explained
-from models.backends.comfyui.graph.graph import Graph, RawGraph
-from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.own_rules import EXTRA_RULES
-from models.backends.comfyui.graph.source import read_source
-from models.backends.comfyui.graph.workflow import NeedsObjectInfo, Workflow
+from models.backends.comfyui.graph import (
+    Graph,
+    NeedsObjectInfo,
+    RawGraph,
+    Workflow,
+    extra_rules,
+    read_source,
+    workflow_rules,
+)
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
-from models.backends.comfyui.packages import package_of
-from models.backends.comfyui.shipped import Shipped
 from models.backends.comfyui.state import Change, JobState, secrets_of
-from models.backends.comfyui.variants import EMBED_WORKFLOW, Pasted, Variants, capabilities_of
+from models.backends.comfyui.variants import Pasted, Shipped, Variants, capabilities_of
 from models.backends.comfyui.waiting import EventStream, JobWait
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial
@@ -29,8 +30,8 @@ from models.backends.registry import COMMON_RULES
 from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
-from models.parameters import MAX_SEED, Rule
-from models.sizes import FreeSizes, NoSizes, SeedRule, SizeRule
+from models.parameters import Rule
+from models.sizes import SeedRule, SizeRule
 
 QUICK_SECONDS = 3.0
 """How long node definitions are waited for that only make a form or a reading sharper."""
@@ -46,7 +47,7 @@ class ComfyUI(JobBackend):
     title: ClassVar[str] = "ComfyUI"
     prefix: ClassVar[str] = "comfyui"
     required: ClassVar[tuple[str, ...]] = ("base_url",)
-    extra_rules: ClassVar[tuple[Rule, ...]] = (*EXTRA_RULES, EMBED_WORKFLOW)
+    extra_rules: ClassVar[tuple[Rule, ...]] = extra_rules()
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
@@ -106,17 +107,21 @@ class ComfyUI(JobBackend):
         if self.model.card and not self.model.access.workflow:
             return self.model.card.rules
         variants = self._readable()
-        return (*variants.workflow.rules(), EMBED_WORKFLOW) if isinstance(variants, Pasted) else COMMON_RULES
+        return (
+            (*variants.workflow.rules(), workflow_rules()["embed_workflow"])
+            if isinstance(variants, Pasted)
+            else COMMON_RULES
+        )
 
     @override
     def sizes(self, request: ImageRequest) -> SizeRule | None:
         workflow = self._chosen(request)
-        return _size_rule(workflow) if workflow else None
+        return workflow.sizes if workflow else None
 
     @override
     def seeds(self, request: ImageRequest) -> SeedRule | None:
         workflow = self._chosen(request)
-        return _seed_rule(workflow) if workflow else None
+        return workflow.seeds if workflow else None
 
     # What asks the server
 
@@ -129,7 +134,7 @@ class ComfyUI(JobBackend):
         source = read_source(self._text) if self.model.access.workflow else None
         if source is None:
             return
-        classes = node_classes(source)
+        classes = source.classes
         if source.api is None:
             self._pasted = self._converted(classes, deadline)
         else:
@@ -150,7 +155,7 @@ class ComfyUI(JobBackend):
             return self.rules()
         workflows = variants.variants.values()
         info = self.definitions.at_hand((name for one in workflows for name in one.needs.classes), deadline)
-        offered = {rule.name: rule.options for one in workflows for rule in one.rules(info) if rule.options}
+        offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
         return tuple(
             rule if rule.options or rule.name not in offered else rule.narrowed(options=offered[rule.name])
             for rule in self.rules()
@@ -170,7 +175,7 @@ class ComfyUI(JobBackend):
         if not self.model.access.workflow:
             return ()
         variants = self._ready(self.within(CHECK_SECONDS))
-        return explained(variants.workflow) if isinstance(variants, Pasted) else ()
+        return variants.workflow.explained() if isinstance(variants, Pasted) else ()
 
     def _ready(self, deadline: Deadline) -> Variants:
         """The workflows, learned now if that was not done yet and they cannot be read without. Raises ImageError."""
@@ -182,12 +187,12 @@ class ComfyUI(JobBackend):
 
     def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
         workflow.check()
-        info = self.definitions.fetched_afresh(workflow.needs.classes, deadline)
-        if lacking := workflow.lacking(info):
+        workflow = workflow.known(self.definitions.fetched_afresh(workflow.needs.classes, deadline))
+        if lacking := workflow.lacking():
             raise BadRequest(
                 "The workflow does not run on this ComfyUI",
                 "; ".join(lacking),
-                f"Install what is missing{_from_packages(workflow, info)} on the server, or choose what it has and "
+                f"Install what is missing{_from_packages(workflow)} on the server, or choose what it has and "
                 "export the workflow again",
             )
 
@@ -244,12 +249,12 @@ class ComfyUI(JobBackend):
         images = [self.client.upload(image, deadline=deadline) for image in request.images]
         mask = self.client.upload_mask(request.mask, deadline=deadline) if request.mask else None
         known = self.definitions.known(workflow.needs.classes)
-        info = known if known.classes else None
-        filled = [workflow.filled(one, images=images, mask=mask, info=info) for one in _submissions(request, workflow)]
+        workflow = workflow.known(known) if known.classes else workflow
+        filled = [workflow.filled(one, images=images, mask=mask) for one in _submissions(request, workflow)]
         state = JobState.of(
             [(with_files(one.graph), one.seed) for one in filled],
             prompt=request.prompt,
-            keep_workflow=request.extra.get(EMBED_WORKFLOW.name) is True,
+            keep_workflow=request.extra.get("embed_workflow") is True,
         )
         state.tell(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
@@ -299,25 +304,8 @@ def _submissions(request: ImageRequest, workflow: Workflow) -> Sequence[ImageReq
     return tuple(replace(request, n=1, seeds=(seed,)) for seed in request.seeds)
 
 
-def _size_rule(workflow: Workflow) -> SizeRule:
-    slots = workflow.slots
-    width, height = (slots.get(side) for side in ("width", "height"))
-    if width is None and height is None:
-        return NoSizes(reason=slots.missing.get("width") or slots.ambiguous.get("width", "the workflow sets no size"))
-    own = [slot.default if slot and isinstance(slot.default, int) else None for slot in (width, height)]
-    default = (own[0], own[1]) if own[0] and own[1] else None
-    return FreeSizes(default=default, multiple=slots.size_step, min_side=slots.size_step)
-
-
-def _seed_rule(workflow: Workflow) -> SeedRule | None:
-    """The images of one batch share its seed."""
-    found = workflow.slots.found
-    return SeedRule(highest=MAX_SEED, drawn=2**32 - 1, step=0 if "n" in found else 1) if "seed" in found else None
-
-
-def _from_packages(workflow: Workflow, info: ObjectInfo) -> str:
-    missing = [name for name in workflow.needs.classes if name not in info.classes]
-    packages = sorted({package for name in missing if (package := package_of(name))})
+def _from_packages(workflow: Workflow) -> str:
+    packages = workflow.packages()
     return f" ({', '.join(packages)})" if packages else ""
 
 

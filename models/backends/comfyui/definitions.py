@@ -4,15 +4,12 @@ The whole of `/object_info` is half a megabyte and makes the server scan every m
 hundred bytes, and a form or a message needs about a dozen classes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from pydantic import JsonValue
 
 from models.backends.cache import ServerCache
 from models.backends.comfyui.client import ComfyUIClient
-from models.backends.comfyui.graph.object_info import NodeClass, ObjectInfo
-from models.backends.comfyui.graph.source import Source
+from models.backends.comfyui.graph import NodeClass, ObjectInfo
 from models.backends.errors import ImageError
 from models.backends.partial import together
 from models.clock import Deadline
@@ -73,19 +70,3 @@ class Definitions:
     def _fetch(self, name: str, deadline: Deadline) -> None:
         found = ObjectInfo.parse(self.client.node(name, deadline=deadline))
         _CLASSES.put(self.client.service, found.classes.get(name, ABSENT), name)
-
-
-def node_classes(source: Source) -> list[str]:
-    """Every node class that a workflow names; of an editor graph, those inside subgraphs and group nodes included."""
-    api = (str(node["class_type"]) for node in (source.api or {}).values())
-    return list(dict.fromkeys((*api, *_editor_types(source.editor))))
-
-
-def _editor_types(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, dict):
-        nodes = value.get("nodes")
-        for node in nodes if isinstance(nodes, list) else ():
-            if isinstance(node, dict) and "type" in node:
-                yield str(node["type"])
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _editor_types(inner)

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from models.backends.comfyui.graph.graph import Graph, Node, RawGraph
-from models.backends.comfyui.packages import package_of
+from models.backends.comfyui.graph import Graph, Node, RawGraph, package_of
 from models.backends.comfyui.wire import INTERRUPTED, Accepted, NodeFaults, Refused, RunStatus, ValidationFault
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable, class_for_status
 from models.backends.reply import Explanation, Reply, said_by

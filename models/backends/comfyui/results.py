@@ -12,7 +12,7 @@ from pydantic import JsonValue, ValidationError
 
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.failures import FAILED
-from models.backends.comfyui.graph.graph import RawGraph
+from models.backends.comfyui.graph import RawGraph
 from models.backends.comfyui.wire import FileRef, HistoryEntry
 from models.backends.errors import ServerUnavailable
 from models.clock import Deadline

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from models.backends.base import Job
-from models.backends.comfyui.graph.graph import RawGraph
+from models.backends.comfyui.graph import RawGraph
 
 type Change = tuple[str, str, JsonValue]
 """(node id, input name, value): how a submission's graph differs from that of the first one."""

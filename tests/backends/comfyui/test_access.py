@@ -6,7 +6,6 @@ import pytest
 import responses
 
 from models.backends.comfyui import ComfyUI
-from models.backends.comfyui.definitions import node_classes
 from models.backends.comfyui.graph.source import Source
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
 from models.backends.registry import COMMON_RULES
@@ -219,4 +218,4 @@ def test_node_types_inside_subgraphs_are_asked_for_too() -> None:
         "nodes": [{"type": "KSampler"}, {"type": "uuid-of-subgraph"}],
         "definitions": {"subgraphs": [{"nodes": [{"type": "VAEDecode"}, {"type": "KSampler"}]}]},
     }
-    assert node_classes(Source(editor=editor)) == ["KSampler", "uuid-of-subgraph", "VAEDecode"]  # type: ignore[arg-type]
+    assert Source(editor=editor).classes == ("KSampler", "uuid-of-subgraph", "VAEDecode")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from models.backends.comfyui.client import white_where_repainted
 from models.backends.comfyui.events import UNKNOWN, JobProgress, queued, read_event
-from models.backends.comfyui.packages import package_of
+from models.backends.comfyui.graph import package_of
 from models.backends.comfyui.results import read_outputs, without_workflow
 from models.backends.comfyui.state import JobState, renamed
 from models.backends.comfyui.wire import FileRef, Queue, Refused, RunStatus
