@@ -13,8 +13,7 @@ from statistics import median
 
 import requests
 
-from models.backends.comfyui.backend import ComfyUIBackend
-from models.entities import ImageRequest
+from tests.asking import asked, bound
 from tests.servers.comfyui import ComfyUIServer
 
 HISTORIES = (0, 100, 1_000, 5_000)
@@ -28,7 +27,8 @@ def one_image(url: str, seed: int) -> float:
     """Milliseconds."""
     credentials = {"backend": "comfyui", "base_url": url, "workflow": json.dumps(WORKFLOW)}
     before = time.perf_counter()
-    ComfyUIBackend.bind("benchmark", credentials).invoke(ImageRequest(model="benchmark", prompt="a fox", seed=seed))
+    backend = bound("benchmark", credentials)
+    backend.invoke(asked(backend, "a fox", seed=seed))
     return (time.perf_counter() - before) * 1000
 
 

@@ -50,7 +50,7 @@ class FreeSizes(_Rule):
     presets: Mapping[str, Size] = Field(default_factory=dict)
 
     def nearest(self, size: Size) -> Size:
-        if self._legal(size):
+        if size == self.default or self._legal(size):  # a ComfyUI workflow's own size may lie off its grid
             return size
         width, height = self._within(*size)
         middle = math.floor(width / self.multiple)

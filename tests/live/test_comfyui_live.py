@@ -21,14 +21,13 @@ import pytest
 import requests
 
 from models.backends.base import Running
-from models.backends.comfyui import listening
-from models.backends.comfyui.client import Server
+from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.state import JobState
 from models.backends.comfyui.wire import FileRef
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.clock import Deadline
 from models.entities import ImageResult, InputImage
-from tests.backends.comfyui.jobs import Graph, asked, backend_for, sampled
+from tests.backends.comfyui.jobs import Graph, backend_for, invoked, sampled, submitted
 from tests.fakes import picture
 from tests.servers.comfyui import wait_until
 
@@ -38,11 +37,6 @@ FOLDER = os.environ.get("COMFYUI_FOLDER", ".")
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(not URL, reason="no COMFYUI_URL")]
 own_server = pytest.mark.skipif(not COMMAND, reason="no COMFYUI_COMMAND")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_remembered() -> None:
-    listening._NO_SOCKET.clear()
 
 
 def painted(count: int = 1) -> Graph:
@@ -90,18 +84,18 @@ def test_the_server_is_recognised_and_the_workflow_checked() -> None:
 
 
 def test_invoke() -> None:
-    result = backend_for(URL, painted()).invoke(asked())
+    result = invoked(backend_for(URL, painted()))
     assert [image.size for image in result.images] == [(64, 48)]
 
 
 def test_a_batch_of_three() -> None:
-    assert len(backend_for(URL, painted()).invoke(asked(n=3)).images) == 3
+    assert len(invoked(backend_for(URL, painted()), n=3).images) == 3
 
 
 def test_polling_across_instances_tells_progress() -> None:
     graph = laborious()
     backend = backend_for(URL, graph)
-    job = backend.submit(asked())
+    job = submitted(backend)
     first = backend.watch(job, Deadline.after(backend.clock, 1.0), started=backend.clock.now())
     assert isinstance(first, Running)
     assert first.progress
@@ -112,7 +106,7 @@ def test_an_uploaded_image_comes_back() -> None:
     graph = painted()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     sent = InputImage(picture(40, 30, colour=tuple(secrets.token_bytes(3))), "image/png")
-    assert backend_for(URL, graph).invoke(asked(images=(sent,))).images[0].size == (40, 30)
+    assert invoked(backend_for(URL, graph), images=(sent,)).images[0].size == (40, 30)
 
 
 def test_a_failing_node_is_told() -> None:
@@ -120,12 +114,12 @@ def test_a_failing_node_is_told() -> None:
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}, "_meta": {"title": "Input"}}
     sent = InputImage(b"no image " + secrets.token_bytes(8), "image/png")
     with pytest.raises(BadRequest, match='node 1 \\(LoadImage "Input"\\): cannot identify image'):
-        backend_for(URL, graph).invoke(asked(images=(sent,)))
+        invoked(backend_for(URL, graph), images=(sent,))
 
 
 def test_a_missing_checkpoint_is_told_with_what_to_do() -> None:
     with pytest.raises(BadRequest, match="models/checkpoints"):
-        backend_for(URL, sampled(ckpt_name="no-such-model.safetensors")).invoke(asked())
+        invoked(backend_for(URL, sampled(ckpt_name="no-such-model.safetensors")))
 
 
 def test_a_missing_node_is_named_at_the_credential_check() -> None:
@@ -138,7 +132,7 @@ def test_a_missing_node_is_named_at_the_credential_check() -> None:
 
 def test_an_interrupt_from_outside_ends_the_wait() -> None:
     backend = backend_for(URL, laborious(60))
-    job = backend.submit(asked())
+    job = submitted(backend)
     wait_until(lambda: running_on(URL))
     requests.post(f"{URL}/interrupt", json={"prompt_id": JobState.load(job).ids[0]}, timeout=10)
     with pytest.raises(ServerUnavailable, match="interrupted"):
@@ -147,8 +141,8 @@ def test_an_interrupt_from_outside_ends_the_wait() -> None:
 
 def test_cancelling_removes_a_waiting_job_and_stops_a_running_one() -> None:
     backend = backend_for(URL, laborious(60))
-    running = backend.submit(asked())
-    waiting = backend_for(URL, painted()).submit(asked())
+    running = submitted(backend)
+    waiting = submitted(backend_for(URL, painted()))
     wait_until(lambda: running_on(URL))
     backend.cancel(waiting)
     queue = requests.get(f"{URL}/queue", timeout=10).json()
@@ -161,15 +155,15 @@ def test_a_cached_image_that_was_deleted_is_made_again() -> None:
     """The server has no route to delete a file, so the history is made to name one that is not there."""
     graph = painted()
     backend = backend_for(URL, graph)
-    job = backend.submit(asked())
+    job = submitted(backend)
     wait_until(lambda: not running_on(URL))
-    backend.server = _Forgetful(backend.server.service)
+    backend.client = _Forgetful(backend.service)
     seen = backend.watch(job, Deadline.after(backend.clock, 30), started=backend.clock.now())
     assert isinstance(seen, ImageResult)
     assert any("saved again" in notice for notice in seen.notices)
 
 
-class _Forgetful(Server):
+class _Forgetful(ComfyUIClient):
     """The real server, but for the first file that it is asked for."""
 
     asked: ClassVar[set[str]] = set()
@@ -184,7 +178,7 @@ class _Forgetful(Server):
 def test_a_forbidden_socket_costs_no_image() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _NoSockets) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        result = backend_for(f"http://127.0.0.1:{proxy.server_address[1]}", laborious(4)).invoke(asked())
+        result = invoked(backend_for(f"http://127.0.0.1:{proxy.server_address[1]}", laborious(4)))
         proxy.shutdown()
     assert len(result.images) == 1
 
@@ -255,8 +249,8 @@ def own() -> Iterator[Own]:
 @own_server
 def test_a_server_killed_with_one_job_running_and_one_queued_makes_both_after_its_restart(own: Own) -> None:
     graph, next_graph = laborious(40), painted()
-    running = backend_for(own.url, graph).submit(asked())
-    queued = backend_for(own.url, next_graph).submit(asked())
+    running = submitted(backend_for(own.url, graph))
+    queued = submitted(backend_for(own.url, next_graph))
     wait_until(lambda: running_on(own.url))
     own.kill()
     with pytest.raises(ImageError) as caught:

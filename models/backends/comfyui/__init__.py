@@ -1,0 +1,16 @@
+"""ComfyUI: a workflow, shipped or pasted, is the model; the user's own server runs it.
+
+- `backend.py`: the backend, which joins the two halves
+- `graph/`: a workflow as data: its slots, form and filling (knows nothing of the server's routes)
+- `nodes.yaml`, `parameters.yaml`: what is known about ComfyUI's nodes, and the parameters that only workflows have
+- `variants.py`: from a model to its workflows; `workflows/` holds the shipped ones
+- `client.py`, `wire.py`: the server's REST routes and its JSON
+- `definitions.py`: the server's node definitions, cached
+- `state.py`, `jobs.py`: a job as JSON, and what becomes of it on the server
+- `events.py`, `waiting.py`: the server's WebSocket, and the wait for a job's end
+- `results.py`, `failures.py`: the images of a finished job, and what errors mean
+"""
+
+from models.backends.comfyui.backend import ComfyUI
+
+__all__ = ["ComfyUI"]

@@ -1,227 +1,311 @@
-"""ComfyUI: a workflow, shipped or pasted, is the model; a server of the user's own runs it."""
+"""The backend `comfyui`: joins a workflow (`graph/`) and a server (the other modules)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from typing import ClassVar, override
 
 from pydantic import JsonValue
 
-from models.backends.base import Capabilities, Job, JobBackend, Model, Running, no_images
-from models.backends.comfyui.client import TITLE, connect
+from models.backends.base import Capabilities, Job, JobBackend, Model, Running
+from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.definitions import Definitions
-from models.backends.comfyui.events import Progress
-from models.backends.comfyui.graph.explain import explained
-from models.backends.comfyui.graph.fill import Filled
-from models.backends.comfyui.graph.graph import Graph, RawGraph
-from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.own_rules import EXTRA_RULES
-from models.backends.comfyui.graph.source import read_source
-from models.backends.comfyui.graph.workflow import NeedsObjectInfo, Workflow
-from models.backends.comfyui.listening import Ears, Opener
-from models.backends.comfyui.packages import package_of
-from models.backends.comfyui.shipped import Shipped
-from models.backends.comfyui.socket import open_socket
+from models.backends.comfyui.events import JobProgress, SocketOpener, open_socket
+from models.backends.comfyui.failures import explained_reply
+from models.backends.comfyui.graph import (
+    Graph,
+    NeedsObjectInfo,
+    RawGraph,
+    Workflow,
+    extra_rules,
+    read_source,
+    workflow_rules,
+)
+from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
 from models.backends.comfyui.state import Change, JobState, secrets_of
-from models.backends.comfyui.tracking import LOOK_SECONDS, Made, Tracker
-from models.backends.comfyui.uploads import upload, upload_mask
-from models.backends.comfyui.variants import EMBED_WORKFLOW, Pasted, Variants, capabilities_of
-from models.backends.comfyui.waiting import Wait
+from models.backends.comfyui.variants import Pasted, Shipped, Variants, capabilities_of
+from models.backends.comfyui.waiting import EventStream, JobWait
 from models.backends.errors import BadRequest
+from models.backends.partial import Partial
+from models.backends.registry import COMMON_RULES
+from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
 from models.parameters import Rule
+from models.sizes import SeedRule, SizeRule
 
-FORM_SECONDS = 3.0
-"""How long the form waits for the server: it is asked for often, and shows the workflow's own values without it."""
+QUICK_SECONDS = 3.0
+"""How long node definitions are waited for that only make a form or a reading sharper."""
 CHECK_SECONDS = 30.0
+_UNREAD = Capabilities(images=1)
+"""A workflow that cannot be read yet may well take an image."""
 
 
-class ComfyUIBackend(JobBackend):
-    """One workflow at one server. `details` of the reading stand in the modules of this folder."""
+class ComfyUI(JobBackend):
+    """One workflow at one server."""
 
-    name = "comfyui"
-    title = TITLE
-    prefix = "comfyui"
-    required = ("base_url",)
-    extra_rules = (*EXTRA_RULES, EMBED_WORKFLOW)
+    name: ClassVar[str] = "comfyui"
+    title: ClassVar[str] = "ComfyUI"
+    prefix: ClassVar[str] = "comfyui"
+    required: ClassVar[tuple[str, ...]] = ("base_url",)
+    extra_rules: ClassVar[tuple[Rule, ...]] = extra_rules()
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
-        self.server = connect(model.access, clock)
-        self.definitions = Definitions(self.server)
-        self.opener: Opener = open_socket
-        self._ears: Ears | None = None
+        self.client = ComfyUIClient(self.service)
+        self.definitions = Definitions(self.client)
+        self.open_socket: SocketOpener = open_socket
+        self._pasted: Workflow | None = None
+        self._events: EventStream | None = None
 
-    # The workflow
+    @override
+    def explain(self, reply: Reply) -> Explanation:
+        return explained_reply(reply, self.model.access)
 
-    @cached_property
-    def variants(self) -> Variants:
-        """Raises BadRequest for a model without a workflow, or with one that cannot be read."""
+    # The workflow, as far as it is known
+
+    def _variants(self) -> Variants:
+        """Raises BadRequest for a model without a workflow, or with one that cannot be read or not without asking."""
         card = self.model.card
         if card is not None and not self.model.access.workflow:
             return Shipped.of(card.model, card.facts)
+        if self._pasted is None:
+            self._pasted = Workflow.load(self._text)
         return Pasted(self._pasted)
 
-    @cached_property
-    def _pasted(self) -> Workflow:
-        text = self.model.access.workflow
-        if not text:
+    @property
+    def _text(self) -> str:
+        if not self.model.access.workflow:
             raise BadRequest(
                 f"{self.model.name} has no workflow",
                 next_step="Export one with Workflow > Export (API) in ComfyUI and paste it into `workflow` "
                 "in the model's settings",
             )
+        return self.model.access.workflow
+
+    def _readable(self) -> Variants | None:
+        """The workflows; None where they cannot be read, which the request itself will report."""
         try:
-            return Workflow.load(text)
-        except NeedsObjectInfo:
-            classes = editor_classes(read_source(text).editor)
-            return Workflow.load(text, self.definitions.fetched(classes, deadline=self._within(CHECK_SECONDS)))
+            return self._variants()
+        except BadRequest:
+            return None
+
+    def _chosen(self, request: ImageRequest) -> Workflow | None:
+        """The workflow for `request`; None where there is none, which the request itself will report."""
+        try:
+            return self._variants().choose(request)
+        except BadRequest:
+            return None
 
     @property
+    @override
     def capabilities(self) -> Capabilities:
-        return capabilities_of(self.variants)
+        variants = self._readable()
+        return capabilities_of(variants) if variants else _UNREAD
 
+    @override
     def rules(self) -> tuple[Rule, ...]:
+        if self.model.card and not self.model.access.workflow:
+            return self.model.card.rules
+        variants = self._readable()
+        return (
+            (*variants.workflow.rules(), workflow_rules()["embed_workflow"])
+            if isinstance(variants, Pasted)
+            else COMMON_RULES
+        )
+
+    @override
+    def sizes(self, request: ImageRequest) -> SizeRule | None:
+        workflow = self._chosen(request)
+        return workflow.sizes if workflow else None
+
+    @override
+    def seeds(self, request: ImageRequest) -> SeedRule | None:
+        workflow = self._chosen(request)
+        return workflow.seeds if workflow else None
+
+    # What asks the server
+
+    @override
+    def learn(self, deadline: Deadline) -> None:
+        """Read a pasted workflow with the server's node definitions: in the editor's format it cannot be read without.
+
+        In API format they only make the reading sharper, so a server that does not answer soon costs nothing else.
+        """
+        source = read_source(self._text) if self.model.access.workflow else None
+        if source is None:
+            return
+        classes = source.classes
+        if source.api is None:
+            self._pasted = self._converted(classes, deadline)
+        else:
+            info = self.definitions.at_hand(classes, deadline.earlier(QUICK_SECONDS))
+            self._pasted = Workflow.load(self._text, info if info.classes else None)
+
+    def _converted(self, classes: Sequence[str], deadline: Deadline) -> Workflow:
+        try:
+            return Workflow.load(self._text, self.definitions.fetched(classes, deadline))
+        except BadRequest:  # what was missing may have been installed since it was asked for
+            return Workflow.load(self._text, self.definitions.fetched_afresh(classes, deadline))
+
+    @override
+    def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
+        self.learn(deadline)
+        variants = self._variants()
+        if not isinstance(variants, Shipped):
+            return self.rules()
+        workflows = variants.variants.values()
+        info = self.definitions.at_hand((name for one in workflows for name in one.needs.classes), deadline)
+        offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
+        return tuple(
+            rule if rule.options or rule.name not in offered else rule.narrowed(options=offered[rule.name])
+            for rule in self.rules()
+        )
+
+    @override
+    def check_access(self) -> Sequence[str]:
+        deadline = self.within(CHECK_SECONDS)
+        version = self.client.stats(deadline=deadline).system.comfyui_version
+        variants = self._ready(deadline)
+        if isinstance(variants, Pasted):
+            self._check_workflow(variants.workflow, deadline)
+        return (f"ComfyUI {version}",)
+
+    @override
+    def findings(self) -> Sequence[str]:
         if not self.model.access.workflow:
-            return super().rules()
-        classes = self._pasted.needs.classes
-        info = self.definitions.at_hand(classes, deadline=self._within(FORM_SECONDS))
-        return (*self._pasted.rules(info), EMBED_WORKFLOW)
+            return ()
+        variants = self._ready(self.within(CHECK_SECONDS))
+        return variants.workflow.explained() if isinstance(variants, Pasted) else ()
+
+    def _ready(self, deadline: Deadline) -> Variants:
+        """The workflows, learned now if that was not done yet and they cannot be read without. Raises ImageError."""
+        try:
+            return self._variants()
+        except NeedsObjectInfo:
+            self.learn(deadline)
+            return self._variants()
+
+    def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
+        workflow.check()
+        workflow = workflow.known(self.definitions.fetched_afresh(workflow.needs.classes, deadline))
+        if lacking := workflow.lacking():
+            raise BadRequest(
+                "The workflow does not run on this ComfyUI",
+                "; ".join(lacking),
+                f"Install what is missing{_from_packages(workflow)} on the server, or choose what it has and "
+                "export the workflow again",
+            )
 
     # The job
 
-    def submit(self, request: ImageRequest) -> Job:
-        self.require_access()
-        self.check_inputs(request)
-        deadline = self.deadline(request)
+    @override
+    def _submit(self, request: ImageRequest, deadline: Deadline) -> Job:
         state = self._planned(request, deadline)
-        self._ears = self._listening_to(state)
-        self._ears.open()  # before the job exists, so that no event of it can be missed
+        self._events = self._listening_to(state)
+        self._events.open()  # before the job exists, so that no event of it can be missed
         try:
-            self._tracker(state).submit(state, deadline=deadline)
+            self._tracker(state).submit(state, deadline)
         except BaseException:
-            self._ears.close()
+            self._events.close()
             raise
         return state.dump()
 
+    @override
     def check(self, job: Job) -> Running | ImageResult:
         state = JobState.load(job)
         try:
-            return self._told(state, self._tracker(state).look(state, places=True))
+            return self._delivered(state, self._tracker(state).look(state, places=True))
         finally:
             state.save(job)
 
+    @override
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
         state = JobState.load(job)
-        heard_all = self._ears is not None and not self._ears.deaf
-        ears = self._ears or self._listening_to(state)
-        self._ears = None
-        wait = Wait(self._tracker(state), ears, state, self.clock, started, self.interval, self._say)
+        heard_all = self._events is not None and self._events.connected
+        events = self._events or self._listening_to(state)
+        self._events = None
+        wait = JobWait(self._tracker(state), events, state, self.clock, started, self.interval, self._say)
         try:
-            ears.open()
-            return self._told(state, wait.until(until, look_first=not heard_all))
+            events.open()
+            return self._delivered(state, wait.until(until, look_first=not heard_all))
         finally:
-            ears.close()
+            events.close()
             state.save(job)
 
+    @override
+    def finished_part(self, job: Job) -> ImageResult | None:
+        state = JobState.load(job)
+        part = self._tracker(state).finished(state)
+        return self.result(_told(self.model.name, state), part) if part.images else None
+
+    @override
     def cancel(self, job: Job) -> None:
         state = JobState.load(job)
         self._tracker(state).cancel(state)
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        """Upload the images and fill the workflow: everything that is known before the first job exists."""
-        workflow = self.variants.choose(request)
-        images = [upload(self.server, image, deadline=deadline) for image in request.images]
-        mask = upload_mask(self.server, request.mask, deadline=deadline) if request.mask else None
+        """Upload the images and fill the workflow: everything that is known before the job exists."""
+        workflow = self._ready(deadline).choose(request)
+        images = [self.client.upload(image, deadline=deadline) for image in request.images]
+        mask = self.client.upload_mask(request.mask, deadline=deadline) if request.mask else None
         known = self.definitions.known(workflow.needs.classes)
-        info = known if known.classes else None
-        filled = _filled(request, workflow, partial(workflow.filled, images=images, mask=mask, info=info))
+        workflow = workflow.known(known) if known.classes else workflow
+        filled = [workflow.filled(one, images=images, mask=mask) for one in _submissions(request, workflow)]
         state = JobState.of(
             [(with_files(one.graph), one.seed) for one in filled],
             prompt=request.prompt,
-            keep_workflow=request.extra.get(EMBED_WORKFLOW.name) is True,
+            keep_workflow=request.extra.get("embed_workflow") is True,
         )
         state.tell(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
 
-    def _told(self, state: JobState, seen: Running | Made) -> Running | ImageResult:
+    def _delivered(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
         if isinstance(seen, Running):
             return seen
-        if not seen.images:
-            raise no_images(self.title)
-        return ImageResult(
-            images=seen.images,
-            backend=self.name,
-            model=self.model.name,
-            prompt=state.prompt,
-            notices=tuple(state.notices),
-        )
+        return self.result(_told(self.model.name, state), seen if seen.failures else seen.images)
 
-    def _tracker(self, state: JobState) -> Tracker:
+    def _tracker(self, state: JobState) -> JobTracker:
         workflow = self._editor_graph() if state.keep_workflow else None
-        return Tracker(self.server, self.clock, self._choices, self._secrets, workflow)
+        return JobTracker(self.client, self.clock, self._choices, self._secrets, workflow)
 
     def _secrets(self) -> list[Change]:
-        return secrets_of(self._pasted.graph.raw()) if self.model.access.workflow else []
+        if not self.model.access.workflow:
+            return []
+        variants = self._ready(self.within(LOOK_SECONDS))
+        return secrets_of(variants.workflow.graph.raw()) if isinstance(variants, Pasted) else []
 
     def _editor_graph(self) -> JsonValue:
         text = self.model.access.workflow
         return read_source(text).editor if text else None
 
     def _choices(self, class_type: str, name: str) -> Sequence[str]:
-        return self.definitions.choices(class_type, name, deadline=self._within(LOOK_SECONDS))
+        return self.definitions.choices(class_type, name, self.within(LOOK_SECONDS))
 
-    def _listening_to(self, state: JobState) -> Ears:
+    def _listening_to(self, state: JobState) -> EventStream:
         titles = {node.id: node.title or node.class_type for node in Graph.of(state.graph).nodes.values()}
-        return Ears(
-            self.server.service, state.client_id, Progress(state.ids, titles, self._say), self.clock, self.opener
-        )
+        progress = JobProgress(state.ids, titles, self._say)
+        return EventStream(self.service, state.client_id, progress, self.clock, self.open_socket)
 
     def _say(self, words: str) -> None:
         self.on_progress(Running(words))
 
-    # The form
 
-    def check_access(self) -> Sequence[str]:
-        self.require_access()
-        deadline = self._within(CHECK_SECONDS)
-        version = self.server.stats(deadline=deadline).system.comfyui_version
-        if isinstance(self.variants, Pasted):
-            self._check_workflow(self.variants.workflow, deadline)
-        return (f"{TITLE} {version}",)
-
-    def findings(self) -> Sequence[str]:
-        return explained(self._pasted) if self.model.access.workflow else ()
-
-    def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
-        workflow.check()
-        info = self.definitions.fetched_afresh(workflow.needs.classes, deadline=deadline)
-        if lacking := workflow.lacking(info):
-            raise BadRequest(
-                f"The workflow does not run on this {TITLE}",
-                "; ".join(lacking),
-                f"Install what is missing{_from_packages(workflow, info)} on the server, or choose what it has and "
-                "export the workflow again",
-            )
-
-    def _within(self, seconds: float) -> Deadline:
-        return Deadline.after(self.clock, seconds)
+def _told(model: str, state: JobState) -> ImageRequest:
+    """What a result says of its request."""
+    return ImageRequest(model=model, prompt=state.prompt, n=len(state.submissions), notices=tuple(state.notices))
 
 
-def _filled(request: ImageRequest, workflow: Workflow, fill: Callable[[ImageRequest], Filled]) -> list[Filled]:
-    """One graph per submission: a workflow with a batch field makes all images at once, others one at a time with
+def _submissions(request: ImageRequest, workflow: Workflow) -> Sequence[ImageRequest]:
+    """One request per submission: a workflow with a batch field makes all images at once, others one at a time with
     seeds that count up, so that each image can be made again on its own."""
     found = workflow.slots.found
     if request.n == 1 or "n" in found or "seed" not in found:
-        return [fill(request)]
-    first = fill(replace(request, n=1))
-    seeds = range((first.seed or 0) + 1, (first.seed or 0) + request.n)
-    return [first, *(fill(replace(request, n=1, seed=seed)) for seed in seeds)]
+        return (request,)
+    return tuple(replace(request, n=1, seeds=(seed,)) for seed in request.seeds)
 
 
-def _from_packages(workflow: Workflow, info: ObjectInfo) -> str:
-    missing = [name for name in workflow.needs.classes if name not in info.classes]
-    packages = sorted({package for name in missing if (package := package_of(name))})
+def _from_packages(workflow: Workflow) -> str:
+    packages = workflow.packages()
     return f" ({', '.join(packages)})" if packages else ""
 
 
@@ -231,19 +315,3 @@ def with_files(graph: RawGraph) -> RawGraph:
         key: {**node, "class_type": "PreviewImage"} if node["class_type"] == "SaveImageWebsocket" else node
         for key, node in graph.items()
     }
-
-
-def editor_classes(editor: Mapping[str, JsonValue] | None) -> list[str]:
-    """Every node type of an editor graph, those inside subgraphs included."""
-    graph = editor or {}
-    nodes, definitions = graph.get("nodes"), graph.get("definitions")
-    inner = definitions.get("subgraphs") if isinstance(definitions, dict) else None
-    found = (
-        [str(node["type"]) for node in nodes if isinstance(node, dict) and "type" in node]
-        if isinstance(nodes, list)
-        else []
-    )
-    for subgraph in inner if isinstance(inner, list) else ():
-        if isinstance(subgraph, dict):
-            found.extend(editor_classes(subgraph))
-    return list(dict.fromkeys(found))

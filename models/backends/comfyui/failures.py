@@ -1,7 +1,7 @@
-"""What a refusal of the validation or a failed node means for the user. Pure.
+"""What an error reply, a refusal of the validation or a failed node means for the user. Nothing here asks the server.
 
-Every sentence names the node (id, class, title), keeps the server's words and says what to do. Tracebacks and inputs,
-which show paths of the server and whole tensors, stay out. Reference: ComfyUI server API, "POST /prompt", 400, and
+Every sentence names the node (id, class, title), keeps the server's words and says what to do, without tracebacks and
+inputs, which show paths of the server and whole tensors. Reference: ComfyUI server API, "POST /prompt", 400, and
 "Errors while running".
 """
 
@@ -9,11 +9,13 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
-from models.backends.comfyui.graph.graph import Graph, Node, RawGraph
-from models.backends.comfyui.packages import package_of
-from models.backends.comfyui.wire import INTERRUPTED, Accepted, Fault, NodeFaults, Refused, RunError
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.comfyui.graph import Graph, Node, RawGraph, package_of
+from models.backends.comfyui.wire import INTERRUPTED, Accepted, NodeFaults, Refused, RunStatus, ValidationFault
+from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable, class_for_status
+from models.backends.reply import Explanation, Reply, said_by
+from models.settings import Access
 
 REFUSED = "ComfyUI refused the workflow"
 FAILED = "Generating with ComfyUI failed"
@@ -40,29 +42,29 @@ _FOLDERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Located:
-    """One objection and the node that it is about."""
+class _LocatedFault:
+    """One error of the validation and the node that it is about."""
 
     node: Node
-    fault: Fault
+    fault: ValidationFault
 
     @property
     def sentence(self) -> str:
         return f"{self.node.described}: {_words(self.fault)}"
 
 
-def refusal(answer: Refused, raw: RawGraph, choices: Choices) -> BadRequest:
-    """The error for a workflow that did not pass the validation. `raw` is the graph that was sent."""
+def refusal(reply: Refused, raw: RawGraph, choices: Choices) -> BadRequest:
+    """The error for a workflow that the validation refused. `raw` is the graph that was sent."""
     graph = Graph.of(raw)
-    if missing := _missing_class(answer.error, graph):
+    if missing := _missing_class(reply.error, graph):
         return missing_nodes([missing])
-    faults = _located(answer.node_errors, graph)
+    faults = _located(reply.node_errors, graph)
     if not faults:
         # A cycle is refused without naming a node.
-        return BadRequest(REFUSED, _words(answer.error), _GENERAL.get(answer.error.type, _OPEN_IT))
+        return BadRequest(REFUSED, _words(reply.error), _GENERAL.get(reply.error.type, _OPEN_IT))
     said = "; ".join(fault.sentence for fault in faults[:_SHOWN_FAULTS])
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
-    return BadRequest(REFUSED, said + more, _mend(faults[0], choices))
+    return BadRequest(REFUSED, said + more, _advice(faults[0], choices))
 
 
 def missing_nodes(missing: Sequence[Node]) -> BadRequest:
@@ -77,27 +79,35 @@ def missing_nodes(missing: Sequence[Node]) -> BadRequest:
     )
 
 
-def dropped_outputs(answer: Accepted, raw: RawGraph) -> list[str]:
+def dropped_outputs(reply: Accepted, raw: RawGraph) -> list[str]:
     """Notices about the parts of the graph that the server left out although it accepted the rest."""
     graph = Graph.of(raw)
     return [
-        f"The server left out a part of the workflow: {fault.sentence}" for fault in _located(answer.node_errors, graph)
+        f"The server left out a part of the workflow: {fault.sentence}" for fault in _located(reply.node_errors, graph)
     ]
 
 
-def failed_run(kind: str, error: RunError, raw: RawGraph) -> ImageError:
-    """The error for a job whose last message is `kind`, `execution_error` or `execution_interrupted`."""
+def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
+    """The error for a job that failed or was interrupted."""
+    error = status.error
     node = Graph.of(raw).nodes.get(error.node_id) or Node(error.node_id, error.node_type, {})
     where = node.described if error.node_id else "the job"
-    if kind == INTERRUPTED:
+    if status.last == INTERRUPTED:
         return ServerUnavailable(
             FAILED, f"interrupted on the server at {where}", "Run it again if nobody meant to stop it"
         )
-    said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a word'}"
+    said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a message'}"
     for pattern, error_class, advice in _RUN_ERRORS:
         if re.search(pattern, f"{error.exception_type} {error.exception_message}", re.IGNORECASE):
             return error_class(FAILED, said, advice)
     return ServerUnavailable(FAILED, said, "Open the workflow in ComfyUI, run it there and look at the server's log")
+
+
+def deleted_file(name: str) -> ServerUnavailable:
+    """The error for an image that the server made and then lost."""
+    return ServerUnavailable(
+        FAILED, f"the server made {name} and does not have it any more", "Try again with another seed"
+    )
 
 
 _RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
@@ -124,7 +134,7 @@ _RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
     ),
 )
 
-_OPEN_IT = "Open the workflow in ComfyUI, mend it there, and export it again with Workflow > Export (API)"
+_OPEN_IT = "Open the workflow in ComfyUI, correct it there, and export it again with Workflow > Export (API)"
 _GENERAL = {
     "prompt_no_outputs": "Give the workflow a node that saves its image, such as Save Image",
     "prompt_outputs_failed_validation": "The workflow may contain a circle of links. " + _OPEN_IT,
@@ -132,22 +142,22 @@ _GENERAL = {
 }
 
 
-def _located(faults: Mapping[str, NodeFaults], graph: Graph) -> list[_Located]:
+def _located(faults: Mapping[str, NodeFaults], graph: Graph) -> list[_LocatedFault]:
     return [
-        _Located(graph.nodes.get(node_id) or Node(node_id, node.class_type, {}), fault)
+        _LocatedFault(graph.nodes.get(node_id) or Node(node_id, node.class_type, {}), fault)
         for node_id, node in faults.items()
         for fault in node.errors
     ]
 
 
-def _words(fault: Fault) -> str:
+def _words(fault: ValidationFault) -> str:
     return f"{fault.message}: {fault.details}" if fault.details else fault.message
 
 
 _NODE_ID = re.compile(r"#(.+?)'?$")
 
 
-def _missing_class(fault: Fault, graph: Graph) -> Node | None:
+def _missing_class(fault: ValidationFault, graph: Graph) -> Node | None:
     """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`."""
     if fault.type not in {"invalid_prompt", "missing_node_type"}:
         return None
@@ -155,7 +165,7 @@ def _missing_class(fault: Fault, graph: Graph) -> Node | None:
     return graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
 
 
-def _mend(located: _Located, choices: Choices) -> str:
+def _advice(located: _LocatedFault, choices: Choices) -> str:
     fault, name = located.fault, located.fault.extra_info.input_name
     match fault.type:
         case "value_not_in_list":
@@ -170,7 +180,7 @@ def _mend(located: _Located, choices: Choices) -> str:
             return _OPEN_IT
 
 
-def _offered(fault: Fault) -> Sequence[str]:
+def _offered(fault: ValidationFault) -> Sequence[str]:
     match fault.extra_info.input_config:
         case [list(options), *_]:
             return [str(option) for option in options]
@@ -180,7 +190,7 @@ def _offered(fault: Fault) -> Sequence[str]:
             return ()
 
 
-def _choose(located: _Located, offered: Sequence[str]) -> str:
+def _choose(located: _LocatedFault, offered: Sequence[str]) -> str:
     name, asked = located.fault.extra_info.input_name, str(located.fault.extra_info.received_value)
     folder = _FOLDERS.get(name)
     if not offered:
@@ -190,7 +200,36 @@ def _choose(located: _Located, offered: Sequence[str]) -> str:
 
 
 def _listed(asked: str, offered: Sequence[str]) -> str:
-    """The likeliest ones first, and not all of two hundred."""
+    """The most similar ones first, and at most a dozen."""
     near = difflib.get_close_matches(asked, offered, n=_SHOWN_CHOICES, cutoff=0.5)
     shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_CHOICES]
     return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")
+
+
+def explained_reply(reply: Reply, access: Access) -> Explanation:
+    """What an error reply means: ComfyUI itself has no login, so a proxy or an extension asks for one."""
+    said = said_by(reply)
+    match reply.status:
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            fields = " or ".join(f"`{access.field(name)}`" for name in ("api_key", "username"))
+            return Explanation(
+                error=AuthorizationFailed,
+                said=f"{said}: a login is asked for in front of the server",
+                next_step=f"Fill {fields} {access.place} with what the proxy in front of ComfyUI expects",
+            )
+        case HTTPStatus.NOT_FOUND:
+            return Explanation(
+                error=BadRequest,
+                said=f"{said}: there is no such address",
+                next_step=f"Check that `{access.field('base_url')}` {access.place} is the address at which "
+                "ComfyUI opens in the browser",
+            )
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return Explanation(
+                error=BadRequest,
+                said=said,
+                next_step="Send a smaller image, or raise ComfyUI's --max-upload-size and the limit of the proxy "
+                "in front of it",
+            )
+        case _:
+            return Explanation(error=class_for_status(reply.status), said=said)

@@ -1,4 +1,4 @@
-"""The job as plain JSON data: all that another process needs to find, repeat and finish it. No secret, no image."""
+"""The state of a job as plain JSON: all that another process needs to find, repeat and finish it."""
 
 import copy
 import re
@@ -9,14 +9,14 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from models.backends.base import Job
-from models.backends.comfyui.graph.graph import RawGraph
+from models.backends.comfyui.graph import RawGraph
 
 type Change = tuple[str, str, JsonValue]
-"""(node id, input name, value): how a run's graph differs from that of the first run."""
+"""(node id, input name, value): how a submission's graph differs from that of the first one."""
 
 
-class Run(BaseModel):
-    """One submission. `tries` counts how often it was handed over; `seed` is None for a graph without one."""
+class Submission(BaseModel):
+    """One graph in the queue. `tries` counts how often it was submitted; `seed` is None for a graph without one."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,34 +27,34 @@ class Run(BaseModel):
 
 
 class JobState(BaseModel):
-    """Everything about one request. All runs share one client id, so that one socket hears them all.
+    """One request, without secrets and images.
 
-    The graph travels along because a server that was restarted has forgotten it; runs differ from it in few values.
+    All submissions share one client id, so that one socket hears them all. The graph is part of the state because a
+    server that was restarted has forgotten it; the other submissions differ from the first in few values.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     client_id: str
     graph: RawGraph
-    runs: list[Run]
+    submissions: list[Submission]
     prompt: str
-    notices: list[str]
+    notices: list[str] = []
     keep_workflow: bool = False
 
     @classmethod
     def of(cls, graphs: Sequence[tuple[RawGraph, int | None]], *, prompt: str, keep_workflow: bool) -> Self:
-        """A job of one run per (graph, seed), with fresh ids. Secrets in the graphs stay outside."""
+        """A job of one submission per (graph, seed), with fresh ids and without the secrets in the graphs."""
         bare = [_without_secrets(graph) for graph, _ in graphs]
-        first = bare[0]
+        submissions = [
+            Submission(prompt_id=str(uuid.uuid4()), seed=seed, changes=tuple(_changes(bare[0], graph)))
+            for graph, (_, seed) in zip(bare, graphs, strict=True)
+        ]
         return cls(
             client_id=str(uuid.uuid4()),
-            graph=first,
-            runs=[
-                Run(prompt_id=str(uuid.uuid4()), seed=seed, changes=tuple(changes(first, graph)))
-                for graph, (_, seed) in zip(bare, graphs, strict=True)
-            ],
+            graph=bare[0],
+            submissions=submissions,
             prompt=prompt,
-            notices=[],
             keep_workflow=keep_workflow,
         )
 
@@ -63,19 +63,19 @@ class JobState(BaseModel):
         return cls.model_validate(job)
 
     def save(self, job: Job) -> None:
-        """Write back what became of the runs: whoever checks next must know of a repeated one."""
+        """Write back what became of the submissions: the next check must know of a repeated one."""
         job.update(self.dump())
 
     def dump(self) -> Job:
         return self.model_dump(mode="json")
 
-    def graph_of(self, run: Run) -> RawGraph:
-        """The whole graph of one run but for its secrets, as a copy."""
-        return changed(self.graph, run.changes)
+    def graph_of(self, submission: Submission) -> RawGraph:
+        """A copy of the whole graph of one submission, without its secrets."""
+        return changed(self.graph, submission.changes)
 
     @property
     def ids(self) -> list[str]:
-        return [run.prompt_id for run in self.runs]
+        return [submission.prompt_id for submission in self.submissions]
 
     def tell(self, *notices: str) -> None:
         """Add notices, each once."""
@@ -96,26 +96,12 @@ def secrets_of(graph: RawGraph) -> list[Change]:
 
 
 def changed(graph: RawGraph, changes: Iterable[Change]) -> RawGraph:
-    """A copy with some inputs set; changes of nodes that are not there are left out."""
+    """A copy with some inputs set; changes of nodes that do not exist are ignored."""
     copied = copy.deepcopy(graph)
     for node, name, value in changes:
         if node in copied:
             _inputs(copied, node)[name] = value
     return copied
-
-
-def _without_secrets(graph: RawGraph) -> RawGraph:
-    return changed(graph, [(node, name, "") for node, name, _ in secrets_of(graph)])
-
-
-def changes(first: RawGraph, other: RawGraph) -> list[Change]:
-    """Where `other` differs from `first`, a graph of the same nodes and inputs."""
-    return [
-        (node, name, value)
-        for node in other
-        for name, value in _inputs(other, node).items()
-        if _inputs(first, node).get(name) != value
-    ]
 
 
 def renamed(graph: RawGraph, mark: str) -> list[Change]:
@@ -124,6 +110,20 @@ def renamed(graph: RawGraph, mark: str) -> list[Change]:
         (node, "filename_prefix", f"{prefix}-{mark}")
         for node in graph
         if isinstance(prefix := _inputs(graph, node).get("filename_prefix"), str)
+    ]
+
+
+def _without_secrets(graph: RawGraph) -> RawGraph:
+    return changed(graph, [(node, name, "") for node, name, _ in secrets_of(graph)])
+
+
+def _changes(first: RawGraph, other: RawGraph) -> list[Change]:
+    """Where `other` differs from `first`, a graph of the same nodes and inputs."""
+    return [
+        (node, name, value)
+        for node in other
+        for name, value in _inputs(other, node).items()
+        if _inputs(first, node).get(name) != value
     ]
 
 

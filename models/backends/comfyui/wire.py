@@ -1,8 +1,7 @@
-"""The server's JSON, typed: what is sent, and of the answers what is read.
+"""The server's JSON as typed models: what is sent, and the parts of the replies that are read.
 
 Reference: ComfyUI `server.py` and `execution.py` (routes `/prompt`, `/history`, `/queue`, `/upload/image`), versions
-0.3.64 to 0.38. Answers keep unknown keys unread; nothing of a node's output is required, because any extension may
-write there.
+0.3.64 to 0.38. Unknown keys are ignored; nothing of a node's output is required, because any extension may write there.
 """
 
 from collections.abc import Mapping
@@ -10,16 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, RootModel
 
-type Graph = dict[str, JsonValue]
-"""A workflow in API format: node id → `{"class_type", "inputs", "_meta"}`."""
 
-
-class _Answer(BaseModel):
+class _ServerReply(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
 class ExtraData(BaseModel):
-    """`extra_pnginfo` is written into the image; `preview_method` spares the socket images that nobody looks at."""
+    """`extra_pnginfo` is written into the image; `preview_method` keeps unused preview images off the WebSocket."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,14 +28,14 @@ class PromptRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Graph
+    prompt: dict[str, JsonValue]
     prompt_id: str
     client_id: str
     extra_data: ExtraData = ExtraData()
 
 
 def _mapping(value: object) -> object:
-    # An empty dict is written as a list by some versions.
+    # Some versions write an empty dict as a list.
     return {} if value == [] else value
 
 
@@ -47,68 +43,68 @@ def _text(value: object) -> object:
     return "" if value is None else value if isinstance(value, str) else str(value)
 
 
-type Text = Annotated[str, BeforeValidator(_text)]
+type LooseText = Annotated[str, BeforeValidator(_text)]
 
 
-class FaultInfo(_Answer):
+class FaultDetails(_ServerReply):
     """`input_config` is the input's definition, absent where a list of choices has more than 20 entries."""
 
-    input_name: Text = ""
+    input_name: LooseText = ""
     input_config: JsonValue = None
     received_value: JsonValue = None
-    class_type: Text = ""
-    node_id: Text = ""
-    node_title: Text = ""
+    class_type: LooseText = ""
+    node_id: LooseText = ""
+    node_title: LooseText = ""
 
 
-class Fault(_Answer):
-    """One objection of the validation, to one input or to the graph as a whole."""
+class ValidationFault(_ServerReply):
+    """One error of the validation, about one input or about the whole graph."""
 
-    type: Text = ""
-    message: Text = ""
-    details: Text = ""
-    extra_info: Annotated[FaultInfo, BeforeValidator(_mapping)] = FaultInfo()
+    type: LooseText = ""
+    message: LooseText = ""
+    details: LooseText = ""
+    extra_info: Annotated[FaultDetails, BeforeValidator(_mapping)] = FaultDetails()
 
 
-class NodeFaults(_Answer):
-    """Everything the validation has against one node; `dependent_outputs` are the output nodes that fall with it."""
+class NodeFaults(_ServerReply):
+    """The validation errors of one node; `dependent_outputs` are the output nodes that cannot run because of them."""
 
-    errors: tuple[Fault, ...] = ()
+    errors: tuple[ValidationFault, ...] = ()
     dependent_outputs: tuple[str, ...] = ()
-    class_type: Text = ""
+    class_type: LooseText = ""
 
 
 type FaultsByNode = Annotated[Mapping[str, NodeFaults], BeforeValidator(_mapping)]
 
 
-class Accepted(_Answer):
-    """200: the job waits. `node_errors` that are not empty name outputs that the server dropped from the graph."""
+class Accepted(_ServerReply):
+    """200: the job is queued. `node_errors` name the output nodes that the server dropped from the graph."""
 
     prompt_id: str
     node_errors: FaultsByNode = Field(default_factory=dict)
 
 
-class Refused(_Answer):
-    """400: nothing runs."""
+class Refused(_ServerReply):
+    """400: nothing was queued."""
 
-    error: Fault
+    error: ValidationFault
     node_errors: FaultsByNode = Field(default_factory=dict)
 
 
-class FileRef(_Answer):
-    """A file on the server, as `/view` wants it named; `type` is `output`, `temp` or `input`."""
+class FileRef(_ServerReply):
+    """A file on the server by the names that `/view` takes; `type` is `output`, `temp` or `input`."""
 
     filename: str
-    subfolder: Text = ""
+    subfolder: LooseText = ""
     type: Annotated[str, BeforeValidator(lambda value: value or "output")] = "output"
 
 
-class Uploaded(_Answer):
-    """Answer of `/upload/image`: the name that the server really chose."""
+class Uploaded(_ServerReply):
+    """Reply of `/upload/image`: the name under which the server stored the file."""
 
     name: str
-    subfolder: Text = ""
-    type: Text = "input"
+    subfolder: LooseText = ""
+    type: LooseText = "input"
 
     @property
     def as_input(self) -> str:
@@ -117,19 +113,19 @@ class Uploaded(_Answer):
         return path if self.type == "input" else f"{path} [{self.type}]"
 
 
-class RunError(_Answer):
-    """Data of `execution_error` and `execution_interrupted`; the server's traceback and tensors stay unread."""
+class RunError(_ServerReply):
+    """Data of `execution_error` and `execution_interrupted`, without the server's traceback and tensors."""
 
-    node_id: Text = ""
-    node_type: Text = ""
-    exception_message: Text = ""
-    exception_type: Text = ""
+    node_id: LooseText = ""
+    node_type: LooseText = ""
+    exception_message: LooseText = ""
+    exception_type: LooseText = ""
 
 
-class RunStatus(_Answer):
-    """`status_str` is "error" for failed and interrupted jobs alike: the messages decide."""
+class RunStatus(_ServerReply):
+    """The end of a job. `status_str` is "error" for failed and interrupted jobs alike: the messages decide."""
 
-    status_str: Text = ""
+    status_str: LooseText = ""
     messages: tuple[tuple[str, JsonValue], ...] = ()
 
     @property
@@ -140,6 +136,7 @@ class RunStatus(_Answer):
 
     @property
     def error(self) -> RunError:
+        """The data of that message."""
         data = [body for name, body in self.messages if name in ENDS and isinstance(body, dict)]
         return RunError.model_validate(data[-1]) if data else RunError()
 
@@ -148,54 +145,59 @@ SUCCESS, FAILED, INTERRUPTED = "execution_success", "execution_error", "executio
 ENDS = (SUCCESS, FAILED, INTERRUPTED)
 
 
-class Entry(_Answer):
-    """One finished job of the history. `outputs`: node id → kind (`images`, `gifs`, `text` ...) → what was made."""
+class HistoryEntry(_ServerReply):
+    """One finished job of the history. `outputs`: node id → kind (`images`, `gifs`, `text` ...) → list of results."""
 
     outputs: Mapping[str, JsonValue] = Field(default_factory=dict)
-    status: RunStatus | None = None
+    status: Annotated[RunStatus, BeforeValidator(lambda value: value or {})] = RunStatus()
+
+    @property
+    def failed(self) -> bool:
+        # The status word alone says "error" for interrupted jobs too, and very old servers write no status at all.
+        return self.status.last != SUCCESS and (self.status.last != "" or self.status.status_str == "error")
 
 
-class History(RootModel[Mapping[str, Entry]]):
-    """Answer of `/history/{id}`: empty while the job is unknown, pending or running."""
+class History(RootModel[Mapping[str, HistoryEntry]]):
+    """Reply of `/history/{id}`: empty while the job is unknown, pending or running."""
 
 
 type QueueItem = tuple[float, str]
 
 
 def _item(value: object) -> object:
-    # [number, prompt_id, graph, extra_data, [outputs]]: the rest belongs to other people.
+    # [number, prompt_id, graph, extra_data, [outputs]]: the rest may hold other users' data.
     return value[:2] if isinstance(value, (list, tuple)) else value
 
 
-class Queue(_Answer):
-    """Answer of `/queue`. Items are (number, prompt id); the pending ones come as a heap, lower numbers run first."""
+class Queue(_ServerReply):
+    """Reply of `/queue`. Items are (number, prompt id); the pending ones come unsorted, lower numbers run first."""
 
     queue_running: tuple[Annotated[QueueItem, BeforeValidator(_item)], ...]
     queue_pending: tuple[Annotated[QueueItem, BeforeValidator(_item)], ...]
 
     def place(self, prompt_id: str) -> int | None:
-        """0: running, 1: next ..., None: not in the queue."""
+        """0: running, 1: next, 2: the one after it ...; None: not in the queue."""
         if any(running == prompt_id for _, running in self.queue_running):
             return 0
         waiting = [pending for _, pending in sorted(self.queue_pending)]
         return waiting.index(prompt_id) + 1 if prompt_id in waiting else None
 
 
-class System(_Answer):
+class System(_ServerReply):
     comfyui_version: str
 
 
-class SystemStats(_Answer):
-    """Answer of `/system_stats`: the cheap proof that a ComfyUI is at the address."""
+class SystemStats(_ServerReply):
+    """Reply of `/system_stats`: cheap to ask, and only ComfyUI answers like this."""
 
     system: System
 
 
-class Cancelled(_Answer):
-    """Answer of `/api/jobs/{id}/cancel` (newer servers)."""
+class Cancelled(_ServerReply):
+    """Reply of `/api/jobs/{id}/cancel` (newer servers)."""
 
     cancelled: bool = False
 
 
 class NodeInfo(RootModel[Mapping[str, JsonValue]]):
-    """Answer of `/object_info/{class}`: `{class: definition}`, empty for a class that is not installed."""
+    """Reply of `/object_info/{class}`: `{class: definition}`, empty for a class that is not installed."""

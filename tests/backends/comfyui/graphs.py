@@ -4,7 +4,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.nodes import ObjectInfo
 from models.backends.comfyui.graph.workflow import Workflow
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "comfyui"

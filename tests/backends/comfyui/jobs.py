@@ -5,13 +5,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.backends.comfyui.backend import ComfyUIBackend
-from models.backends.comfyui.events import Event
-from models.backends.comfyui.listening import Socket
-from models.backends.comfyui.socket import open_socket
+from models.backends.base import Job
+from models.backends.comfyui import ComfyUI
+from models.backends.comfyui.events import Event, EventSource, open_socket
 from models.backends.http import Service
 from models.clock import Clock
-from models.entities import ImageRequest
+from models.entities import ImageResult
+from tests.asking import asked, bound
 from tests.servers.comfyui import ComfyUIServer
 
 type Graph = dict[str, dict[str, Any]]
@@ -80,20 +80,33 @@ def failing(kind: str) -> Graph:
     }
 
 
-def backend_for(server: ComfyUIServer | str, graph: Graph, clock: Clock | None = None, **form: str) -> ComfyUIBackend:
+def comfyui(model: str, credentials: dict[str, str], clock: Clock | None = None) -> ComfyUI:
+    """The backend of a model name and a form."""
+    backend = bound(model, credentials, clock)
+    assert isinstance(backend, ComfyUI)
+    return backend
+
+
+def backend_for(server: ComfyUIServer | str, graph: Graph, clock: Clock | None = None, **form: str) -> ComfyUI:
     """A customizable model with this workflow."""
     url = server if isinstance(server, str) else server.url
     credentials = {"backend": "comfyui", "base_url": url, "workflow": json.dumps(graph), **form}
-    bound = ComfyUIBackend.bind("my-workflow", credentials, clock)
-    assert isinstance(bound, ComfyUIBackend)
-    return bound
+    return comfyui("my-workflow", credentials, clock)
 
 
-def asked(prompt: str = "a red fox", **changes: Any) -> ImageRequest:
-    return ImageRequest(model="my-workflow", prompt=prompt, timeout=changes.pop("timeout", 30.0), **changes)
+def invoked(backend: ComfyUI, prompt: str = "a red fox", **parts: Any) -> ImageResult:
+    return backend.invoke(asked(backend, prompt, **{"timeout": 30.0, **parts}))
 
 
-@dataclass
+def submitted(backend: ComfyUI, prompt: str = "a red fox", **parts: Any) -> Job:
+    """The job of a request, as the host brings it back: as JSON text."""
+    job = backend.submit(asked(backend, prompt, **{"timeout": 30.0, **parts}))
+    assert isinstance(job, dict)
+    again: Job = json.loads(json.dumps(job))
+    return again
+
+
+@dataclass(eq=False)
 class HurriedClock:
     """The real clock at many times its speed: what a user waits for in seconds takes a test some milliseconds."""
 
@@ -114,7 +127,7 @@ class HurriedClock:
 class HurriedSocket:
     """A socket whose patience is measured on that clock, but for the greeting: a busy machine may be slow with it."""
 
-    socket: Socket
+    socket: EventSource
     speed: float
     greeted: bool = False
 
@@ -127,12 +140,12 @@ class HurriedSocket:
         self.socket.close()
 
 
-def hurried(server: ComfyUIServer | str, graph: Graph, speed: float = 10.0) -> ComfyUIBackend:
+def hurried(server: ComfyUIServer | str, graph: Graph, speed: float = 10.0) -> ComfyUI:
     """`backend_for`, on a clock at many times the real speed."""
     backend = backend_for(server, graph, HurriedClock(speed))
 
-    def opener(service: Service, client_id: str) -> Socket:
+    def opener(service: Service, client_id: str) -> EventSource:
         return HurriedSocket(open_socket(service, client_id), speed)
 
-    backend.opener = opener
+    backend.open_socket = opener
     return backend

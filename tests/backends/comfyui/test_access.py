@@ -5,16 +5,24 @@ import json
 import pytest
 import responses
 
-from models.backends.comfyui.backend import ComfyUIBackend, editor_classes
+from models.backends.comfyui import ComfyUI
+from models.backends.comfyui.graph.source import Source
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
+from models.backends.registry import COMMON_RULES
+from models.parameters import Rule
+from tests.asking import asked
 from tests.backends.comfyui.graphs import WORKFLOWS
-from tests.backends.comfyui.jobs import TXT2IMG, Graph, asked, backend_for, sampled
+from tests.backends.comfyui.jobs import TXT2IMG, Graph, backend_for, comfyui, invoked, sampled
 from tests.fakes import MARKER_KEY, FakeClock
 from tests.servers.comfyui import ComfyUIServer
 
 
-def options(backend: ComfyUIBackend, name: str) -> tuple[str, ...]:
-    return next(rule.options for rule in backend.rules() if rule.name == name)
+def options(backend: ComfyUI, name: str) -> tuple[str, ...]:
+    return next(rule.options for rule in form(backend) if rule.name == name)
+
+
+def form(backend: ComfyUI) -> tuple[Rule, ...]:
+    return backend.live_form(backend.within(3))
 
 
 def test_the_check_costs_a_version_and_one_question_per_node_class(server: ComfyUIServer) -> None:
@@ -52,7 +60,7 @@ def test_what_was_installed_since_the_last_check_is_seen_at_once(server: ComfyUI
 
 def test_an_own_model_without_a_workflow_is_not_saved(server: ComfyUIServer) -> None:
     with pytest.raises(BadRequest, match=r"paste it into `workflow`"):
-        ComfyUIBackend.bind("foxes", {"backend": "comfyui", "base_url": server.url}).check_access()
+        comfyui("foxes", {"backend": "comfyui", "base_url": server.url}).check_access()
 
 
 def test_what_was_found_and_what_not_is_told_without_asking_the_server() -> None:
@@ -64,7 +72,7 @@ def test_what_was_found_and_what_not_is_told_without_asking_the_server() -> None
 
 
 def test_the_provider_form_is_checked_without_any_workflow(server: ComfyUIServer) -> None:
-    backend = ComfyUIBackend.bind("comfyui-sdxl", {"comfyui_base_url": server.url})
+    backend = comfyui("comfyui-sdxl", {"comfyui_base_url": server.url})
     assert list(backend.check_access()) == ["ComfyUI 0.10.0"]
     assert list(backend.findings()) == []
     assert server.requests == ["GET /system_stats"]
@@ -88,7 +96,7 @@ def test_what_is_no_comfyui_or_asks_for_a_login_is_told_with_the_field_to_mend(
     responses.get("http://gpu:8188/system_stats", status=status, body=body)
     form = {"comfyui_base_url": "http://gpu:8188", "comfyui_api_key": MARKER_KEY}
     with pytest.raises(error) as caught:
-        ComfyUIBackend.bind("comfyui-sdxl", form, clock).check_access()
+        comfyui("comfyui-sdxl", form, clock).check_access()
     assert advice in str(caught.value)
     assert MARKER_KEY not in str(caught.value)
 
@@ -100,7 +108,7 @@ def test_an_unreachable_server_names_the_field(server: ComfyUIServer) -> None:
 
 
 def test_the_form_offers_what_the_server_has(server: ComfyUIServer) -> None:
-    rules = {rule.name: rule for rule in backend_for(server, sampled()).rules()}
+    rules = {rule.name: rule for rule in form(backend_for(server, sampled()))}
     assert rules["checkpoint"].options == ("tiny-random-sd15.safetensors",)
     assert "dpmpp_2m" in rules["sampler"].options
     assert (rules["steps"].default, rules["seed"].default) == (4, None)
@@ -108,9 +116,9 @@ def test_the_form_offers_what_the_server_has(server: ComfyUIServer) -> None:
 
 
 def test_the_form_is_remembered_and_asked_for_once(server: ComfyUIServer) -> None:
-    backend_for(server, sampled()).rules()
+    form(backend_for(server, sampled()))
     asked_for = len(server.requests)
-    backend_for(server, sampled()).rules()
+    form(backend_for(server, sampled()))
     assert len(server.requests) == asked_for
 
 
@@ -118,15 +126,66 @@ def test_the_form_works_with_the_server_off_and_asks_it_once_only(server: ComfyU
     server.faults["GET /object_info/KSampler"] = ["bad_gateway"]
     assert options(backend_for(server, sampled()), "checkpoint") in {(), ("tiny-random-sd15.safetensors",)}
     before = len(server.requests)
-    backend_for(server, sampled()).rules()
+    form(backend_for(server, sampled()))
     assert len(server.requests) == before
 
 
 def test_another_login_at_the_same_address_has_a_memory_of_its_own(server: ComfyUIServer) -> None:
-    backend_for(server, sampled()).rules()
+    form(backend_for(server, sampled()))
     before = len(server.requests)
-    backend_for(server, sampled(), api_key="other").rules()
+    form(backend_for(server, sampled(), api_key="other"))
     assert len(server.requests) > before
+
+
+def test_the_form_of_a_shipped_model_offers_what_the_server_has(server: ComfyUIServer) -> None:
+    server.install_models()
+    backend = comfyui("comfyui-sdxl", {"comfyui_base_url": server.url})
+    rules = {rule.name: rule for rule in form(backend)}
+    assert rules["checkpoint"].options == ("sd_xl_base_1.0.safetensors",)
+    assert rules["lora"].options == ("ink.safetensors",)
+    assert "dpmpp_2m" in rules["sampler"].options
+    assert [rule.name for rule in form(backend)] == [rule.name for rule in backend.rules()]
+
+
+def test_what_a_model_takes_is_told_without_asking_the_server(server: ComfyUIServer) -> None:
+    editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
+    shipped = comfyui("comfyui-sdxl", {"comfyui_base_url": server.url})
+    for backend in (backend_for(server, sampled()), backend_for(server, editor), shipped):
+        request = asked(backend)
+        assert backend.capabilities.images >= 0
+        assert {"seed", "output_format", "details", "timeout"} <= {rule.name for rule in backend.rules()}
+        assert request.seeds or backend.seeds(request) is None
+    assert server.requests == []
+
+
+def test_an_editor_workflow_has_the_common_parameters_until_the_server_was_asked(server: ComfyUIServer) -> None:
+    editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
+    backend = backend_for(server, editor)
+    assert backend.rules() == COMMON_RULES
+    assert backend.seeds(asked(backend)) is None
+    backend.learn(backend.within(30))
+    assert {"steps", "cfg_scale", "sampler"} <= {rule.name for rule in backend.rules()}
+    assert backend.seeds(asked(backend))
+
+
+def test_definitions_are_asked_for_once_when_several_requests_are_read(server: ComfyUIServer) -> None:
+    editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
+    for graph in (editor, sampled()):
+        backend_for(server, graph).learn(backend_for(server, graph).within(30))
+        before = len(server.requests)
+        backend_for(server, graph).learn(backend_for(server, graph).within(30))
+        assert len(server.requests) == before
+
+
+def test_an_extension_that_was_just_installed_is_seen_by_the_next_request(server: ComfyUIServer) -> None:
+    editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
+    sampler = server.engine.object_info.pop("KSampler")
+    backend = backend_for(server, editor)
+    with pytest.raises(BadRequest, match="KSampler"):
+        backend.learn(backend.within(30))
+    server.engine.object_info["KSampler"] = sampler
+    backend.learn(backend.within(30))
+    assert "sampler" in {rule.name for rule in backend.rules()}
 
 
 def test_an_editor_workflow_is_converted_with_the_servers_definitions(server: ComfyUIServer) -> None:
@@ -142,7 +201,8 @@ def test_an_editor_workflow_is_converted_with_the_servers_definitions(server: Co
     ]
     backend = backend_for(server, editor)
     assert "GET /object_info" not in server.requests
-    kept = backend.invoke(asked(seed=3, extra={"embed_workflow": True}))
+    backend.learn(backend.within(30))
+    kept = invoked(backend, seed=3, extra={"embed_workflow": True})
     assert kept.images[0].seed == 3
     assert b'"nodes": [' in kept.images[0].data
 
@@ -158,4 +218,4 @@ def test_node_types_inside_subgraphs_are_asked_for_too() -> None:
         "nodes": [{"type": "KSampler"}, {"type": "uuid-of-subgraph"}],
         "definitions": {"subgraphs": [{"nodes": [{"type": "VAEDecode"}, {"type": "KSampler"}]}]},
     }
-    assert editor_classes(editor) == ["KSampler", "uuid-of-subgraph", "VAEDecode"]  # type: ignore[arg-type]
+    assert Source(editor=editor).classes == ("KSampler", "uuid-of-subgraph", "VAEDecode")  # type: ignore[arg-type]

@@ -1,42 +1,34 @@
 """What goes wrong on the way, against the stand-in server over real HTTP: nothing hangs, nothing runs twice unseen,
 nothing finished is lost."""
 
-import json
-from typing import Any
+import threading
 
 import gevent
 import pytest
 
 from models.backends.base import Job, Running
-from models.backends.comfyui.backend import ComfyUIBackend
+from models.backends.comfyui import ComfyUI
 from models.backends.comfyui.state import JobState
 from models.backends.errors import ConnectionFailed, ImageError, ServerUnavailable
 from models.clock import Deadline
 from models.entities import ImageResult, InputImage
-from tests.backends.comfyui.jobs import asked, hurried, sampled, slow
+from tests.backends.comfyui.jobs import Graph, HurriedClock, backend_for, hurried, invoked, sampled, slow, submitted
 from tests.fakes import picture
 from tests.servers.comfyui import ComfyUIServer, Fault, SocketMode, wait_until
 
 AGAIN = "was submitted again"
 
 
-def submitted(backend: ComfyUIBackend, **changes: Any) -> Job:
-    job = backend.submit(asked(**changes))
-    # Between two calls of the host a job is JSON text.
-    again: Job = json.loads(json.dumps(job))
-    return again
-
-
 def prompt_id(job: Job) -> str:
     return JobState.load(job).ids[0]
 
 
-def watched(backend: ComfyUIBackend, job: Job, seconds: float = 60.0) -> Running | ImageResult:
+def watched(backend: ComfyUI, job: Job, seconds: float = 60.0) -> Running | ImageResult:
     clock = backend.clock
     return backend.watch(job, Deadline.after(clock, seconds), started=clock.now())
 
 
-def finished(backend: ComfyUIBackend, job: Job, seconds: float = 60.0) -> ImageResult:
+def finished(backend: ComfyUI, job: Job, seconds: float = 60.0) -> ImageResult:
     seen = watched(backend, job, seconds)
     assert isinstance(seen, ImageResult)
     return seen
@@ -46,17 +38,18 @@ def finished(backend: ComfyUIBackend, job: Job, seconds: float = 60.0) -> ImageR
 def test_a_socket_that_fails_in_any_way_loses_no_job(
     server: ComfyUIServer, sockets: SocketMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.backends.comfyui.socket.OPEN_TIMEOUT", 0.3)
+    monkeypatch.setattr("models.backends.comfyui.events.OPEN_TIMEOUT", 0.3)
     server.sockets = sockets
-    result = hurried(server, slow(0.1)).invoke(asked(timeout=200))
+    result = invoked(hurried(server, slow(0.1)), timeout=200)
     assert len(result.images) == 1
     assert server.count("POST /prompt") == 1
 
 
 def test_a_forbidden_socket_is_not_asked_for_with_every_image(server: ComfyUIServer) -> None:
     server.sockets = "forbidden"
+    clock = HurriedClock()
     for seed in range(3):
-        hurried(server, slow()).invoke(asked(seed=seed))
+        invoked(backend_for(server, slow(), clock), seed=seed)
     assert server.count("GET /ws") == 1
 
 
@@ -85,7 +78,7 @@ def test_a_socket_that_drops_is_opened_again_and_heard(server: ComfyUIServer) ->
 @pytest.mark.parametrize("fault", ["lost_answer", "lost_request", "bad_gateway"])
 def test_a_submission_whose_answer_is_lost_runs_exactly_once(server: ComfyUIServer, fault: Fault) -> None:
     server.faults["POST /prompt"] = [fault]
-    result = hurried(server, slow()).invoke(asked())
+    result = invoked(hurried(server, slow()))
     assert len(result.images) == 1
     assert len(server.engine.executed) == 1
 
@@ -95,14 +88,14 @@ def test_an_upload_whose_answer_is_lost_is_sent_again_as_the_same_file(server: C
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     server.faults["POST /upload/image"] = [fault]
-    hurried(server, graph).invoke(asked(images=(InputImage(picture(), "image/png"),)))
+    invoked(hurried(server, graph), images=(InputImage(picture(), "image/png"),))
     assert len([key for key in server.engine.files if key[0] == "input"]) == 1
 
 
 def test_a_submission_is_given_up_when_the_server_stays_away(server: ComfyUIServer) -> None:
     server.stop()
     with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
-        hurried(server, slow()).invoke(asked())
+        invoked(hurried(server, slow()))
 
 
 def test_a_restart_with_the_job_queued_submits_it_again_and_says_so(server: ComfyUIServer) -> None:
@@ -161,9 +154,9 @@ def test_a_check_while_the_server_is_away_is_passing_trouble(server: ComfyUIServ
 
 
 def test_a_cached_image_that_was_deleted_is_saved_again_under_another_name(server: ComfyUIServer) -> None:
-    hurried(server, sampled()).invoke(asked(seed=5))
+    invoked(hurried(server, sampled()), seed=5)
     server.engine.files.clear()
-    result = hurried(server, sampled()).invoke(asked(seed=5))
+    result = invoked(hurried(server, sampled()), seed=5)
     assert len(result.images) == 1
     assert any("deleted there, so it was saved again" in notice for notice in result.notices)
     graphs = [entry["prompt"][2] for entry in server.engine.history.values()]
@@ -172,8 +165,8 @@ def test_a_cached_image_that_was_deleted_is_saved_again_under_another_name(serve
 
 
 def test_a_cached_image_that_is_still_there_is_just_fetched(server: ComfyUIServer) -> None:
-    first = hurried(server, sampled()).invoke(asked(seed=5))
-    second = hurried(server, sampled()).invoke(asked(seed=5))
+    first = invoked(hurried(server, sampled()), seed=5)
+    second = invoked(hurried(server, sampled()), seed=5)
     assert [image.data for image in first.images] == [image.data for image in second.images]
     assert len([key for key in server.engine.files if key[0] == "output"]) == 1
 
@@ -217,6 +210,60 @@ def test_one_of_several_images_that_fails_ends_the_others(server: ComfyUIServer)
     assert not server.engine.pending
 
 
+def three_images(server: ComfyUIServer) -> Graph:
+    """A workflow without a batch field, so that three images are three submissions."""
+    server.engine.files["input", "", "own.png"] = b"x"
+    graph = slow(prefix="one-of-three")
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
+    return graph
+
+
+class HeldAfter(threading.Event):
+    """A gate that closes when so many jobs have ended."""
+
+    def __init__(self, server: ComfyUIServer, jobs: int) -> None:
+        super().__init__()
+        self.server, self.jobs = server, jobs
+
+    def is_set(self) -> bool:
+        return super().is_set() or len(self.server.engine.history) < self.jobs
+
+
+def test_of_several_images_the_finished_ones_are_delivered_when_one_fails(server: ComfyUIServer) -> None:
+    server.engine.gate = HeldAfter(server, 1)
+    graph = three_images(server)
+    job = submitted(hurried(server, graph), n=3, seed=5)
+    wait_until(lambda: len(server.engine.history) == 1 and server.engine.running)
+    server.engine.interrupt(None)
+    result = finished(hurried(server, graph), job)
+    assert [image.seed for image in result.images] == [5]
+    assert "1 of 3 images came back." in result.notices
+    assert any("interrupted on the server" in notice for notice in result.notices)
+    assert not server.engine.pending
+
+
+def test_of_several_images_the_finished_ones_are_delivered_at_the_deadline(server: ComfyUIServer) -> None:
+    server.engine.gate = HeldAfter(server, 2)
+    result = invoked(hurried(server, three_images(server)), n=3, seed=5, timeout=12)
+    assert [image.seed for image in result.images] == [5, 6]
+    assert "2 of 3 images came back." in result.notices
+    assert any("the time for the whole job is over" in notice for notice in result.notices)
+    wait_until(lambda: server.engine.running is None)
+    assert not server.engine.pending
+
+
+def test_of_several_images_the_ones_whose_file_can_be_had_are_delivered(server: ComfyUIServer) -> None:
+    graph = three_images(server)
+    backend = hurried(server, graph)
+    job = submitted(backend, n=3, seed=5)
+    wait_until(lambda: len(server.engine.history) == 3)
+    first = next(iter(server.engine.history.values()))
+    first["outputs"] = {}
+    result = finished(backend, job)
+    assert [image.seed for image in result.images] == [6, 7]
+    assert any("ended without an image" in notice for notice in result.notices)
+
+
 @pytest.mark.parametrize("version", ["0.3.64", "0.10.0", "0.38.1"])
 def test_cancelling_stops_our_own_job_only(version: str) -> None:
     with ComfyUIServer(version=version) as server:
@@ -238,7 +285,7 @@ def test_cancelling_stops_our_own_job_only(version: str) -> None:
 def test_a_job_past_its_deadline_is_cancelled_and_its_state_told(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     with pytest.raises(ConnectionFailed, match="last seen: running Slow"):
-        hurried(server, slow()).invoke(asked(timeout=8))
+        invoked(hurried(server, slow()), timeout=8)
     wait_until(lambda: server.engine.running is None)
     assert not server.engine.pending
 
@@ -246,11 +293,11 @@ def test_a_job_past_its_deadline_is_cancelled_and_its_state_told(server: ComfyUI
 def test_passing_trouble_while_fetching_does_not_lose_the_image(server: ComfyUIServer) -> None:
     server.faults["GET /view"] = ["bad_gateway", "lost_request"]
     server.faults["GET /history/"] = ["bad_gateway"]
-    assert len(hurried(server, slow()).invoke(asked()).images) == 1
+    assert len(invoked(hurried(server, slow())).images) == 1
 
 
 def test_thirty_jobs_at_once_wait_side_by_side(server: ComfyUIServer) -> None:
     """Each waits in a greenlet of its own: receiving must never block the process."""
-    jobs = [gevent.spawn(hurried(server, slow()).invoke, asked(seed=number, timeout=600)) for number in range(30)]
+    jobs = [gevent.spawn(invoked, hurried(server, slow()), seed=number, timeout=600) for number in range(30)]
     gevent.joinall(jobs, timeout=30)
     assert {result.images[0].seed for job in jobs if (result := job.value)} == set(range(30))

@@ -5,11 +5,10 @@ import json
 import pytest
 
 from models.backends.base import Running
-from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavailable
 from models.entities import ImageResult, InputImage
 from models.images.sniff import sniff
-from tests.backends.comfyui.jobs import asked, backend_for, failing, sampled, slow
+from tests.backends.comfyui.jobs import backend_for, comfyui, failing, invoked, sampled, slow, submitted
 from tests.fakes import MARKER_KEY, picture
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
 from tests.servers.comfyui_engine import FAILURES
@@ -24,7 +23,7 @@ def sent(server: ComfyUIServer, number: int = -1) -> dict[str, dict[str, dict[st
 
 def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: ComfyUIServer) -> None:
     server.fill_history(500)
-    result = backend_for(server, sampled()).invoke(asked())
+    result = invoked(backend_for(server, sampled()))
     assert [line.split("/")[1].split("?")[0] for line in server.requests] == ["ws", "prompt", "history", "view"]
     assert [image.size for image in result.images] == [(64, 64)]
     assert server.bytes_sent < 20_000
@@ -33,22 +32,28 @@ def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: Com
 @pytest.mark.parametrize("version", ["0.3.64", "0.10.0", "0.38.1"])
 def test_every_known_version_makes_the_image(version: str) -> None:
     with ComfyUIServer(version=version) as server:
-        assert len(backend_for(server, sampled()).invoke(asked()).images) == 1
+        assert len(invoked(backend_for(server, sampled())).images) == 1
         graph = sampled()
         graph["8"]["class_type"] = "Nowhere"
         with pytest.raises(BadRequest, match="the server does not have node 8 \\(Nowhere\\)"):
-            backend_for(server, graph).invoke(asked())
+            invoked(backend_for(server, graph))
 
 
 def test_a_job_that_takes_its_time_costs_no_more_requests(server: ComfyUIServer) -> None:
     """The socket tells when it is over: nobody asks in between."""
-    backend_for(server, slow(1.5, steps=3)).invoke(asked())
+    invoked(backend_for(server, slow(1.5, steps=3)))
     assert [line.split("/")[1] for line in server.requests] == ["ws", "prompt", "history", "view"]
 
 
 def test_the_request_stands_in_the_graph_and_its_seed_in_the_result(server: ComfyUIServer) -> None:
-    result = backend_for(server, sampled()).invoke(
-        asked('"quotes" and\nlines', seed=7, steps=2, width=128, height=64, negative_prompt="fog")
+    result = invoked(
+        backend_for(server, sampled()),
+        '"quotes" and\nlines',
+        seed=7,
+        steps=2,
+        width=128,
+        height=64,
+        negative_prompt="fog",
     )
     graph = sent(server)
     assert graph["6"]["inputs"]["text"] == '"quotes" and\nlines'
@@ -59,14 +64,14 @@ def test_the_request_stands_in_the_graph_and_its_seed_in_the_result(server: Comf
 
 def test_a_random_seed_is_drawn_and_reported(server: ComfyUIServer) -> None:
     backend = backend_for(server, sampled())
-    seeds = [backend_for(server, sampled()).invoke(asked()).images[0].seed for _ in range(2)]
+    seeds = [invoked(backend_for(server, sampled())).images[0].seed for _ in range(2)]
     assert backend.name == "comfyui"
     assert seeds == [sent(server, n)["3"]["inputs"]["seed"] for n in range(2)]
     assert seeds[0] != seeds[1]
 
 
 def test_a_workflow_with_a_batch_field_makes_all_images_in_one_run(server: ComfyUIServer) -> None:
-    result = backend_for(server, sampled()).invoke(asked(n=3, seed=5))
+    result = invoked(backend_for(server, sampled()), n=3, seed=5)
     assert len(result.images) == 3
     assert server.count("POST /prompt") == 1
     assert "The 3 images come from one batch with the seed 5" in result.notices
@@ -78,7 +83,7 @@ def test_a_workflow_without_a_batch_field_is_submitted_several_times_with_seeds_
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
     server.engine.files["input", "", "own.png"] = picture()
-    result = backend_for(server, graph).invoke(asked(n=3, seed=5))
+    result = invoked(backend_for(server, graph), n=3, seed=5)
     assert [image.seed for image in result.images] == [5, 6, 7]
     assert [sent(server, n)["2"]["inputs"]["seed"] for n in range(3)] == [5, 6, 7]
     assert server.count("GET /ws") == 1
@@ -88,8 +93,8 @@ def test_input_images_are_uploaded_under_names_that_cannot_collide(server: Comfy
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     image = InputImage(picture(), "image/png", "../../me.png")
-    backend_for(server, graph).invoke(asked(images=(image,)))
-    backend_for(server, graph).invoke(asked(images=(image,)))
+    invoked(backend_for(server, graph), images=(image,))
+    invoked(backend_for(server, graph), images=(image,))
     names = [name for kind, folder, name in server.engine.files if (kind, folder) == ("input", "dify")]
     assert len(set(names)) == 2
     assert sent(server)["1"]["inputs"]["image"] == f"dify/{names[1]}"
@@ -110,7 +115,7 @@ def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: Comf
     image = InputImage(picture(8, 8), "image/png")
     backend = backend_for(server, graph)
     assert backend.capabilities.mask
-    backend.invoke(asked(images=(image,), mask=cut_out))
+    invoked(backend, images=(image,), mask=cut_out)
     stored = sent(server)["4"]["inputs"]
     assert stored["channel"] == "red"
     folder, _, name = str(stored["image"]).rpartition("/")
@@ -119,10 +124,8 @@ def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: Comf
 
 
 def test_the_workflow_is_kept_in_the_image_only_when_asked_for(server: ComfyUIServer) -> None:
-    plain = backend_for(server, sampled()).invoke(asked("a secret recipe")).images[0].data
-    kept = (
-        backend_for(server, sampled()).invoke(asked("a secret recipe", extra={"embed_workflow": True})).images[0].data
-    )
+    plain = invoked(backend_for(server, sampled()), "a secret recipe").images[0].data
+    kept = invoked(backend_for(server, sampled()), "a secret recipe", extra={"embed_workflow": True}).images[0].data
     assert b"a secret recipe" not in plain
     assert b"a secret recipe" in kept
     assert sniff(plain) == sniff(kept)
@@ -131,7 +134,7 @@ def test_the_workflow_is_kept_in_the_image_only_when_asked_for(server: ComfyUISe
 def test_a_saved_image_goes_before_a_preview(server: ComfyUIServer) -> None:
     graph = slow()
     graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
-    result = backend_for(server, graph).invoke(asked())
+    result = invoked(backend_for(server, graph))
     assert len(result.images) == 1
     assert server.count("GET /view") == 1
 
@@ -139,18 +142,18 @@ def test_a_saved_image_goes_before_a_preview(server: ComfyUIServer) -> None:
 def test_a_workflow_that_only_previews_gives_its_preview(server: ComfyUIServer) -> None:
     graph = slow()
     graph["3"] = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
-    assert len(backend_for(server, graph).invoke(asked()).images) == 1
+    assert len(invoked(backend_for(server, graph)).images) == 1
 
 
 def test_images_that_would_go_to_the_socket_alone_are_fetched_as_previews(server: ComfyUIServer) -> None:
     graph = slow()
     graph["3"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["2", 0]}}
-    assert len(backend_for(server, graph).invoke(asked()).images) == 1
+    assert len(invoked(backend_for(server, graph)).images) == 1
 
 
 def test_a_missing_checkpoint_is_named_with_those_that_exist(server: ComfyUIServer) -> None:
     with pytest.raises(BadRequest) as caught:
-        backend_for(server, sampled(ckpt_name="sd_xl_base_1.0.safetensors")).invoke(asked())
+        invoked(backend_for(server, sampled(ckpt_name="sd_xl_base_1.0.safetensors")))
     said = str(caught.value)
     assert 'node 4 (CheckpointLoaderSimple "Load Checkpoint")' in said
     assert "tiny-random-sd15.safetensors" in said
@@ -159,7 +162,7 @@ def test_a_missing_checkpoint_is_named_with_those_that_exist(server: ComfyUIServ
 
 def test_a_long_list_of_choices_is_fetched_for_the_message(server: ComfyUIServer) -> None:
     with pytest.raises(BadRequest) as caught:
-        backend_for(server, sampled(sampler_name="dpmpp_2m_")).invoke(asked())
+        invoked(backend_for(server, sampled(sampler_name="dpmpp_2m_")))
     assert "Choose one of those on the server for `sampler_name`: dpmpp_2m" in str(caught.value)
     assert "GET /object_info/KSampler" in server.requests
 
@@ -172,7 +175,7 @@ def test_a_missing_extension_is_named_with_the_package_that_brings_the_node(serv
         "_meta": {"title": "Bigger"},
     }
     with pytest.raises(BadRequest) as caught:
-        backend_for(server, graph).invoke(asked())
+        invoked(backend_for(server, graph))
     assert 'the server does not have node 2 (UltimateSDUpscale "Bigger")' in str(caught.value)
     assert "Install ComfyUI_UltimateSDUpscale" in str(caught.value)
 
@@ -189,7 +192,7 @@ def test_a_failed_node_is_told_with_its_title_the_servers_words_and_advice(
     server: ComfyUIServer, kind: str, error: type[Exception], advice: str
 ) -> None:
     with pytest.raises(error) as caught:
-        backend_for(server, failing(kind)).invoke(asked())
+        invoked(backend_for(server, failing(kind)))
     said = str(caught.value)
     assert 'node 2 (DevFail "Breaks"): ' in said
     assert advice in said
@@ -200,7 +203,7 @@ def test_a_failed_node_is_told_with_its_title_the_servers_words_and_advice(
 def test_outputs_that_the_server_drops_are_told(server: ComfyUIServer) -> None:
     graph = slow()
     graph["4"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}
-    result = backend_for(server, graph).invoke(asked())
+    result = invoked(backend_for(server, graph))
     assert any("left out a part of the workflow: node 4 (SaveImage)" in notice for notice in result.notices)
 
 
@@ -211,7 +214,7 @@ def test_an_animation_is_an_image(server: ComfyUIServer) -> None:
         "filename_prefix": ["STRING", {"default": "x"}],
     }
     graph["3"] = {"class_type": "SaveAnimatedWEBP", "inputs": {"images": ["2", 0], "filename_prefix": "anim"}}
-    assert backend_for(server, graph).invoke(asked()).images[0].mime_type == "image/webp"
+    assert invoked(backend_for(server, graph)).images[0].mime_type == "image/webp"
 
 
 @pytest.mark.parametrize(
@@ -223,7 +226,7 @@ def test_an_animation_is_an_image(server: ComfyUIServer) -> None:
 )
 def test_the_login_opens_http_and_socket_alike_below_a_path(login: str, form: dict[str, str]) -> None:
     with ComfyUIServer(login=login, prefix="/comfy") as server:
-        backend_for(server, sampled(), None, **form).invoke(asked())
+        invoked(backend_for(server, sampled(), None, **form))
         assert server.requests == ["GET /ws", "POST /prompt", *server.requests[2:]]
         assert len(server.requests) == 4
         assert set(server.origins) == {None}
@@ -231,7 +234,7 @@ def test_the_login_opens_http_and_socket_alike_below_a_path(login: str, form: di
 
 def test_a_wrong_login_names_the_field_and_hides_the_key() -> None:
     with ComfyUIServer(login="Bearer right") as server, pytest.raises(AuthorizationFailed) as caught:
-        backend_for(server, sampled(), api_key=MARKER_KEY).invoke(asked())
+        invoked(backend_for(server, sampled(), api_key=MARKER_KEY))
     assert "`api_key`" in str(caught.value)
     assert MARKER_KEY not in str(caught.value)
 
@@ -240,7 +243,7 @@ def test_nothing_secret_and_no_image_stands_in_the_job(server: ComfyUIServer) ->
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     backend = backend_for(server, graph, api_key=MARKER_KEY)
-    job = backend.submit(asked(images=(InputImage(picture(200, 200), "image/png"),)))
+    job = submitted(backend, images=(InputImage(picture(200, 200), "image/png"),))
     text = json.dumps(job)
     assert MARKER_KEY not in text
     assert len(text) < 2_000
@@ -251,7 +254,7 @@ def test_a_key_that_a_workflow_holds_reaches_the_server_and_not_the_job(server: 
     graph = slow()
     graph["2"]["inputs"]["api_key"] = MARKER_KEY
     backend = backend_for(server, graph)
-    job = backend.submit(asked())
+    job = submitted(backend)
     assert MARKER_KEY not in json.dumps(job)
     wait_until(lambda: server.engine.history)
     assert sent(server)["2"]["inputs"]["api_key"] == MARKER_KEY
@@ -268,23 +271,23 @@ def test_a_key_that_a_node_quotes_in_its_failure_is_hidden(
     graph = failing("value_error")
     graph["2"]["inputs"]["api_key"] = MARKER_KEY
     with pytest.raises(ServerUnavailable, match="Invalid API key") as caught:
-        backend_for(server, graph).invoke(asked())
+        invoked(backend_for(server, graph))
     assert MARKER_KEY not in str(caught.value)
 
 
 def test_an_address_without_a_scheme_is_meant_as_http(server: ComfyUIServer) -> None:
     backend = backend_for(server.url.removeprefix("http://"), sampled())
-    assert isinstance(backend.invoke(asked()), ImageResult)
+    assert isinstance(invoked(backend), ImageResult)
 
 
 def test_a_too_large_upload_says_which_limit_to_raise() -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     with ComfyUIServer(max_upload=2_000) as server, pytest.raises(BadRequest, match="--max-upload-size"):
-        backend_for(server, graph).invoke(asked(images=(InputImage(picture(300, 300) + bytes(4_000), "image/png"),)))
+        invoked(backend_for(server, graph), images=(InputImage(picture(300, 300) + bytes(4_000), "image/png"),))
 
 
 def test_a_model_without_a_workflow_says_where_to_paste_one(server: ComfyUIServer) -> None:
-    bare = ComfyUIBackend.bind("mine", {"backend": "comfyui", "base_url": server.url})
+    bare = comfyui("mine", {"backend": "comfyui", "base_url": server.url})
     with pytest.raises(BadRequest, match="Export \\(API\\)"):
-        bare.invoke(asked())
+        invoked(bare)

@@ -8,12 +8,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from models.backends.comfyui.events import UNKNOWN, Progress, queued, read_event
-from models.backends.comfyui.memory import Memory
-from models.backends.comfyui.outputs import read_outputs, without_workflow
-from models.backends.comfyui.packages import package_of
+from models.backends.comfyui.client import white_where_repainted
+from models.backends.comfyui.events import UNKNOWN, JobProgress, queued, read_event
+from models.backends.comfyui.graph import package_of
+from models.backends.comfyui.results import read_outputs, without_workflow
 from models.backends.comfyui.state import JobState, renamed
-from models.backends.comfyui.uploads import white_where_repainted
 from models.backends.comfyui.wire import FileRef, Queue, Refused, RunStatus
 from models.images.sniff import sniff
 from tests.backends.comfyui.jobs import TXT2IMG, sampled
@@ -34,7 +33,7 @@ def test_a_message_in_a_shape_of_its_own_is_no_event(text: str) -> None:
 
 
 def test_a_warning_that_looks_like_an_error_does_not_end_a_job() -> None:
-    progress = Progress(["a"])
+    progress = JobProgress(["a"])
     progress.hear(
         read_event('{"type": "execution_error", "data": {"prompt_id": "a", "exception_type": "ExecutionBlocked"}}')
     )
@@ -42,29 +41,18 @@ def test_a_warning_that_looks_like_an_error_does_not_end_a_job() -> None:
 
 
 def test_of_several_runs_the_words_say_which_one_is_meant() -> None:
-    progress = Progress(["a", "b"])
+    progress = JobProgress(["a", "b"])
     progress.hear(read_event('{"type": "progress", "data": {"prompt_id": "b", "value": 3, "max": 20}}'))
     assert progress.words == "image 2 of 2, step 3/20"
 
 
 def test_the_job_is_over_with_all_runs_or_the_first_that_failed() -> None:
-    progress = Progress(["a", "b"])
+    progress = JobProgress(["a", "b"])
     end = '{"type": "executing", "data": {"prompt_id": "%s", "node": null}}'
     progress.hear(read_event(end % "a"))
     assert not progress.over
     progress.hear(read_event('{"type": "execution_interrupted", "data": {"prompt_id": "a"}}'))
     assert progress.over
-
-
-def test_a_memory_forgets_the_oldest_and_the_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("models.backends.comfyui.memory.time.monotonic", lambda: now[0])
-    memory = Memory[int](seconds=10, limit=2)
-    for number, key in enumerate("abc"):
-        memory.put(key, number)
-    assert [memory.get(key) for key in "abc"] == [None, 1, 2]
-    now[0] += 11
-    assert memory.get("c") is None
 
 
 def test_a_png_loses_its_workflow_and_nothing_else() -> None:
@@ -113,18 +101,18 @@ def test_files_in_an_extensions_own_shape_are_no_outputs() -> None:
         "1": {"images": [{"filename": 3}, "x.png", {"filename": "a.png", "subfolder": None, "type": None}]},
         "2": "?",
     }
-    assert read_outputs(outputs, ["1"]).pictures == (FileRef(filename="a.png"),)  # type: ignore[arg-type]
+    assert read_outputs(outputs, ["1"]).images == (FileRef(filename="a.png"),)  # type: ignore[arg-type]
 
 
 def test_images_of_several_nodes_come_in_the_order_of_the_graph() -> None:
     outputs = {node: {"images": [{"filename": f"{node}.png"}]} for node in ("9", "83:27", "10")}
-    assert [file.filename for file in read_outputs(outputs, ["10", "9"]).pictures] == ["10.png", "9.png", "83:27.png"]  # type: ignore[arg-type]
+    assert [file.filename for file in read_outputs(outputs, ["10", "9"]).images] == ["10.png", "9.png", "83:27.png"]  # type: ignore[arg-type]
 
 
 def test_a_job_of_several_runs_holds_its_graph_once() -> None:
     graphs = [(sampled(seed=seed), seed) for seed in range(10)]
     state = JobState.of(graphs, prompt="fox", keep_workflow=False)
-    assert [state.graph_of(run)["3"]["inputs"]["seed"] for run in state.runs] == list(range(10))  # type: ignore[index, call-overload]
+    assert [state.graph_of(run)["3"]["inputs"]["seed"] for run in state.submissions] == list(range(10))  # type: ignore[index, call-overload]
     assert len(json.dumps(state.dump())) < 2 * len(json.dumps(sampled())) + 2_000
     assert JobState.load(state.dump()) == state
     assert all(str(uuid.UUID(name)) == name for name in state.ids)

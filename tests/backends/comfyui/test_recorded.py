@@ -2,11 +2,10 @@
 
 import pytest
 
-from models.backends.comfyui.events import Progress, read_event
+from models.backends.comfyui.events import JobProgress, read_event
 from models.backends.comfyui.failures import dropped_outputs, failed_run, refusal
-from models.backends.comfyui.outputs import read_outputs
-from models.backends.comfyui.tracking import _failed
-from models.backends.comfyui.wire import Accepted, Entry, History, Queue, Refused, SystemStats, Uploaded
+from models.backends.comfyui.results import read_outputs
+from models.backends.comfyui.wire import Accepted, History, HistoryEntry, Queue, Refused, SystemStats, Uploaded
 from models.backends.errors import BadRequest, ImageError
 from models.backends.reply import parse
 from tests.backends.comfyui.recordings import Exchange, exchange, exchanges, messages
@@ -16,15 +15,15 @@ HISTORIES = [one for one in ALL if one.path.startswith("/history/") and one.repl
 REFUSALS = [one for one in ALL if one.path == "/prompt" and one.reply.status == 400]
 
 
-def entry_of(one: Exchange) -> Entry:
+def entry_of(one: Exchange) -> HistoryEntry:
     (entry,) = parse(one.reply, History, attempt="Asking").root.values()
     return entry
 
 
-def pictures(scenario: str, step: str) -> list[str]:
+def images(scenario: str, step: str) -> list[str]:
     one = exchange(scenario, step)
     (raw,) = one.reply.json().values()  # type: ignore[attr-defined]
-    return [file.filename for file in read_outputs(entry_of(one).outputs, raw["prompt"][2]).pictures]
+    return [file.filename for file in read_outputs(entry_of(one).outputs, raw["prompt"][2]).images]
 
 
 def refused_words(one: Exchange) -> BadRequest:
@@ -74,9 +73,8 @@ def test_a_missing_node_is_named_by_its_title() -> None:
 @pytest.mark.parametrize("one", HISTORIES, ids=str)
 def test_every_finished_job_is_judged_by_its_last_message(one: Exchange) -> None:
     entry = entry_of(one)
-    assert entry.status is not None
     failed = entry.status.last in {"execution_error", "execution_interrupted"}
-    assert _failed(entry) is failed
+    assert entry.failed is failed
     assert failed is (entry.status.status_str == "error")
 
 
@@ -98,8 +96,7 @@ def test_every_kind_of_failure_is_told_with_its_node(scenario: str, step: str, w
     one = exchange(scenario, step)
     (raw,) = one.reply.json().values()  # type: ignore[attr-defined]
     status = entry_of(one).status
-    assert status is not None
-    error = failed_run(status.last, status.error, raw["prompt"][2])
+    error = failed_run(status, raw["prompt"][2])
     assert isinstance(error, ImageError)
     assert words in str(error)
     assert "traceback" not in str(error).lower()
@@ -107,26 +104,26 @@ def test_every_kind_of_failure_is_told_with_its_node(scenario: str, step: str, w
 
 
 def test_saved_images_come_in_batch_order_and_go_before_previews() -> None:
-    assert pictures("batch3", "history") == ["batch_00001_.png", "batch_00002_.png", "batch_00003_.png"]
-    assert pictures("upload", "history src.png") == ["ComfyUI_temp_svqgr_00001_.png"]
+    assert images("batch3", "history") == ["batch_00001_.png", "batch_00002_.png", "batch_00003_.png"]
+    assert images("upload", "history src.png") == ["ComfyUI_temp_svqgr_00001_.png"]
 
 
 def test_animations_are_images_and_videos_and_sounds_are_named() -> None:
-    assert pictures("other-outputs", "history SaveAnimatedWEBP") == ["anim_00003_.webp"]
-    assert pictures("other-outputs", "history SaveAnimatedPNG") == ["anim_00004_.png"]
+    assert images("other-outputs", "history SaveAnimatedWEBP") == ["anim_00003_.webp"]
+    assert images("other-outputs", "history SaveAnimatedPNG") == ["anim_00004_.png"]
     for step, name in (
         ("SaveWEBM", "vid_00002_.webm"),
         ("SaveVideo", "vid_00002_.mp4"),
         ("SaveAudio", "a_00002_.flac"),
     ):
         outputs = read_outputs(entry_of(exchange("other-outputs", f"history {step}")).outputs, ())
-        assert outputs.pictures == ()
+        assert outputs.images == ()
         assert name in outputs.notices[0]
 
 
 @pytest.mark.parametrize("step", ["PreviewAny text", "SaveLatent", "SaveImageWebsocket"])
 def test_text_and_latents_are_no_images(step: str) -> None:
-    assert pictures("other-outputs", f"history {step}") == []
+    assert images("other-outputs", f"history {step}") == []
 
 
 def test_the_queue_is_a_heap_and_its_places_are_told_in_order() -> None:
@@ -160,9 +157,9 @@ def test_the_version_is_read(scenario: str, version: str) -> None:
     assert stats.system.comfyui_version == version
 
 
-def heard(scenario: str, prompt_id: str, label: str = "main") -> tuple[Progress, list[str]]:
+def heard(scenario: str, prompt_id: str, label: str = "main") -> tuple[JobProgress, list[str]]:
     words: list[str] = []
-    progress = Progress([prompt_id], say=words.append)
+    progress = JobProgress([prompt_id], say=words.append)
     for message in messages(scenario, label):
         progress.hear(read_event(message))
     return progress, words

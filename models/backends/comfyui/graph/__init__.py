@@ -1,1 +1,39 @@
-"""The pure half of the backend: reading a workflow's graph, finding its slots, filling them. No server is asked here."""
+"""The graph side of ComfyUI: reading a workflow, finding what can be set in it, filling a request in. No I/O.
+
+| module | what it does |
+| --- | --- |
+| `workflow` | a workflow as the backend uses it; what it needs on a server |
+| `source` | what people paste: API format, editor format, request bodies, images made by ComfyUI |
+| `editor_file`, `editor` | a file of the editor, and its conversion to API format |
+| `graph` | nodes and links in API format, and changes to them |
+| `nodes` | what is known about node classes: `../nodes.yaml`, `../parameters.yaml`, the server's definitions |
+| `trace` | following links to the place of a value |
+| `samplers`, `prompts`, `sizes`, `images` | finding settings and model files, texts, sizes, input images and masks |
+| `marks` | what the author marked: placeholders and titles |
+| `slots` | everything that was found, by parameter |
+| `form` | the parameter form |
+| `fill` | a request put into the graph |
+
+Nothing here knows the transport; the modules beside this folder use the names below alone.
+"""
+
+from models.backends.comfyui.graph.fill import Filled
+from models.backends.comfyui.graph.graph import Graph, Node, RawGraph
+from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, extra_rules, package_of, workflow_rules
+from models.backends.comfyui.graph.source import read_source
+from models.backends.comfyui.graph.workflow import NeedsObjectInfo, Workflow
+
+__all__ = [
+    "Filled",
+    "Graph",
+    "NeedsObjectInfo",
+    "Node",
+    "NodeClass",
+    "ObjectInfo",
+    "RawGraph",
+    "Workflow",
+    "extra_rules",
+    "package_of",
+    "read_source",
+    "workflow_rules",
+]

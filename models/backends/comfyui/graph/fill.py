@@ -4,28 +4,26 @@ Nothing is ever replaced in serialised JSON, and what was put in is not searched
 break the graph or reach beyond its own input.
 """
 
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph.edits import inputs_of, insert_after
-from models.backends.comfyui.graph.fill_images import fill_images, fill_mask
-from models.backends.comfyui.graph.graph import Graph, RawGraph, Target
-from models.backends.comfyui.graph.kinds import typed
-from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.optional import leave_out
-from models.backends.comfyui.graph.placeholders import replaced
-from models.backends.comfyui.graph.sizing import wanted_size
-from models.backends.comfyui.graph.slots import MARK_IT, Slots
+from models.backends.comfyui.graph.graph import Graph, RawGraph, Target, inputs_of, insert_after
+from models.backends.comfyui.graph.images import fill_images, fill_mask
+from models.backends.comfyui.graph.marks import leave_out, replaced
+from models.backends.comfyui.graph.slots import Slots, typed
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
 from models.parameters import RULES
 
-SEED_LIMIT = 2**32  # seeds above 2**53 lose digits in JavaScript and in JSON tools; below 2**32 every reader is safe
+type Values = Mapping[str, ParameterValue]
 
-_RANDOM = random.SystemRandom()
+MARK_IT = "Write {{%s}} where it belongs, or give the node the title `input:%s`"
+
+_SETTLED = ("seed", "width", "height", "n", "negative_prompt")  # what a request leaves open has another meaning here
+_DRAFT_SIDE = math.sqrt(0.5)  # half the pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +35,6 @@ class Filled:
     notices: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Work:
-    """What the steps of one filling share."""
-
-    graph: Graph
-    slots: Slots
-    request: ImageRequest
-    info: ObjectInfo | None
-    raw: RawGraph
-    notices: list[str] = field(default_factory=list)
-
-    def own(self, name: str) -> ParameterValue | None:
-        slot = self.slots.get(name)
-        return slot.default if slot else None
-
-
 def fill(
     graph: Graph,
     slots: Slots,
@@ -60,74 +42,27 @@ def fill(
     *,
     images: Sequence[str] = (),
     mask: str | None = None,
-    seed: int | None = None,
     filename_prefix: str | None = None,
-    info: ObjectInfo | None = None,
 ) -> Filled:
     """The workflow with the request in it.
 
-    `images` and `mask` are the names that the server gave to the uploaded images, in the request's order. The seed
-    is the request's, else `seed`, else drawn. Raises BadRequest when the workflow cannot take the request, naming the
-    node and the way out.
+    `images` and `mask` are the names that the server gave to the uploaded images, in the request's order. Raises
+    BadRequest when the workflow cannot take the request, naming the node and the way out.
     """
-    work = _Work(graph, slots, request, info, graph.raw())
-    values = _values(work, seed)
-    _fill_placeholders(work, values)
-    leave_out(work.raw, graph, lambda name: bool(values.get(name) or work.own(name)), info)
-    _fill_places(work, values)
-    work.notices.extend(fill_images(work.raw, graph, slots, images, info))
-    fill_mask(work.raw, slots, request.images, images, mask)
-    _repeat(work)
+    require_clear_prompt(slots)
+    raw = graph.raw()
+    values = _values(slots, request)
+    notices = [*_draft_notice(slots, request, values), *_unused(slots, request), *_negative_notice(slots, values)]
+    _fill_placeholders(raw, slots, values)
+    leave_out(raw, graph, lambda name: bool(values.get(name) or slots.own(name)))
+    _fill_places(raw, slots, values)
+    notices += fill_images(raw, graph, slots.images, images)
+    fill_mask(raw, slots.inputs, request.images, images, mask)
+    notices += _repeat(raw, slots, request.n)
     if filename_prefix is not None:
-        _rename(work.raw, filename_prefix)
-    if info:
-        _complete(work.raw, info)
-    used = values.get("seed")
-    return Filled(work.raw, used if isinstance(used, int) and "seed" in slots.found else None, tuple(work.notices))
-
-
-# Values
-
-_SET_APART = frozenset({"seed", "n", "negative_prompt", "width", "height"})
-
-
-def _values(work: _Work, seed: int | None) -> dict[str, ParameterValue]:
-    """Everything that the request asks for, by parameter name; what it leaves open keeps the workflow's own value."""
-    request, slots = work.request, work.slots
-    values: dict[str, ParameterValue] = {**request.extra, "prompt": request.prompt, "n": request.n}
-    for name in RULES:
-        value = getattr(request, name, None)
-        if value is not None and name not in _SET_APART:
-            values[name] = value
-    if request.negative_prompt:
-        values["negative_prompt"] = request.negative_prompt
-    chosen = request.seed if request.seed is not None else seed
-    values["seed"] = chosen if chosen is not None else _RANDOM.randrange(SEED_LIMIT)
-    size, said = wanted_size(request, (work.own("width"), work.own("height")), slots.size_step)
-    values.update(size)
-    work.notices.extend(said)
-    if request.extra.get("draft") is True:
-        _halve_steps(work, values)
-    _keep_own_spelling(work, values)
-    _check_prompt(work)
-    _notice_unused(work)
-    _notice_negative(work, values)
-    return values
-
-
-def _keep_own_spelling(work: _Work, values: dict[str, ParameterValue]) -> None:
-    # Values arrive trimmed, the form's defaults too: "masterpiece, " must keep the space its author wrote.
-    for name, value in values.items():
-        own = work.own(name)
-        if isinstance(own, str) and value == own.strip():
-            values[name] = own
-
-
-def _halve_steps(work: _Work, values: dict[str, ParameterValue]) -> None:
-    steps = values.get("steps", work.own("steps"))
-    if isinstance(steps, int):
-        values["steps"] = max(1, steps // 2)
-        work.notices.append(f"Draft: {values['steps']} steps instead of {steps}, half the pixels")
+        _rename(raw, filename_prefix)
+    _complete(raw, graph)
+    return Filled(raw, request.seed if "seed" in slots.found else None, tuple(notices))
 
 
 def require_clear_prompt(slots: Slots) -> None:
@@ -140,40 +75,90 @@ def require_clear_prompt(slots: Slots) -> None:
         )
 
 
-def _check_prompt(work: _Work) -> None:
-    require_clear_prompt(work.slots)
-    if "prompt" in work.slots.missing:
-        work.notices.append(f"The workflow takes no prompt, the text was not used: {work.slots.missing['prompt']}")
+# Values
 
 
-def _notice_unused(work: _Work) -> None:
+def _values(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
+    """Everything that the request asks for, by parameter name; what it leaves open keeps the workflow's own value."""
+    common = {name: getattr(request, name, None) for name in RULES if name not in _SETTLED}
+    values: dict[str, ParameterValue] = {
+        **request.extra,
+        **{name: value for name, value in common.items() if value is not None},
+        "prompt": request.prompt,
+        "n": request.n,
+        **_size(slots, request),
+    }
+    if request.negative_prompt:
+        values["negative_prompt"] = request.negative_prompt
+    if request.seed is not None:
+        values["seed"] = request.seed
+    if _is_draft(request) and isinstance(steps := values.get("steps", slots.own("steps")), int):
+        values["steps"] = max(1, steps // 2)
+    return {name: _own_spelling(slots.own(name), value) for name, value in values.items()}
+
+
+def _size(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
+    """Width and height where they are not the workflow's own, which stay as its author wrote them."""
+    asked = {"width": request.width, "height": request.height}
+    if _is_draft(request):
+        sides = {side: value or slots.own(side) for side, value in asked.items()}
+        return {
+            side: _snapped(value * _DRAFT_SIDE, slots.sizes.multiple)
+            for side, value in sides.items()
+            if isinstance(value, (int, float)) and value
+        }
+    return {side: value for side, value in asked.items() if value is not None and value != slots.own(side)}
+
+
+def _is_draft(request: ImageRequest) -> bool:
+    return request.extra.get("draft") is True
+
+
+def _snapped(value: float, multiple: int) -> int:
+    return max(multiple, math.floor(value / multiple + 0.5) * multiple)
+
+
+def _own_spelling(own: ParameterValue | None, value: ParameterValue) -> ParameterValue:
+    # Values arrive trimmed, the form's defaults too: "masterpiece, " must keep the space its author wrote.
+    return own if isinstance(own, str) and value == own.strip() else value
+
+
+# Notices
+
+
+def _draft_notice(slots: Slots, request: ImageRequest, values: Values) -> Iterator[str]:
+    full = request.steps or slots.own("steps")
+    if _is_draft(request) and isinstance(full, int):
+        yield f"Draft: {values['steps']} steps instead of {full}, half the pixels"
+
+
+def _unused(slots: Slots, request: ImageRequest) -> Iterator[str]:
     """Say which wishes the workflow has no place for."""
-    request, slots = work.request, work.slots
+    if "prompt" in slots.missing:
+        yield f"The workflow takes no prompt, the text was not used: {slots.missing['prompt']}"
     for name in ("seed", "steps", "cfg_scale", "sampler", "scheduler", "denoising_strength", "width", "height"):
         if getattr(request, name) is not None and name not in slots.found:
-            why = slots.missing.get(name) or slots.ambiguous.get(name) or "the workflow has no place for it"
-            work.notices.append(f"`{name}` was not used: {why}")
+            yield f"`{name}` was not used: {slots.why_not(name)}"
 
 
-def _notice_negative(work: _Work, values: Mapping[str, ParameterValue]) -> None:
-    wish = work.request.negative_prompt
-    if not wish or wish == str(work.own("negative_prompt") or "").strip():
+def _negative_notice(slots: Slots, values: Values) -> Iterator[str]:
+    wish = values.get("negative_prompt")
+    if not wish or wish == slots.own("negative_prompt"):
         return
-    if "negative_prompt" not in work.slots.found:
-        why = work.slots.missing.get("negative_prompt") or work.slots.ambiguous.get("negative_prompt", "")
-        work.notices.append(f"The negative prompt was not used: {why}")
-    elif values.get("cfg_scale", work.own("cfg_scale")) == 1:
-        work.notices.append("The negative prompt has no effect: this workflow runs with a CFG scale of 1")
+    if "negative_prompt" not in slots.found:
+        yield f"The negative prompt was not used: {slots.why_not('negative_prompt')}"
+    elif values.get("cfg_scale", slots.own("cfg_scale")) == 1:
+        yield "The negative prompt has no effect: this workflow runs with a CFG scale of 1"
 
 
 # Placeholders and places
 
 
-def _fill_placeholders(work: _Work, values: Mapping[str, ParameterValue]) -> None:
+def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
     missing: dict[str, None] = {}
 
     def look_up(name: str, default: str | None) -> ParameterValue | None:
-        slot = work.slots.get(name)
+        slot = slots.get(name)
         if slot is None:  # an image's file name, which its own slot fills
             return None
         value = values.get(name)
@@ -187,8 +172,8 @@ def _fill_placeholders(work: _Work, values: Mapping[str, ParameterValue]) -> Non
             missing[name] = None
         return value
 
-    for node in work.raw:
-        inputs = inputs_of(work.raw, node)
+    for node in raw:
+        inputs = inputs_of(raw, node)
         for name, value in inputs.items():
             inputs[name] = replaced(value, look_up)
     if missing:
@@ -198,38 +183,37 @@ def _fill_placeholders(work: _Work, values: Mapping[str, ParameterValue]) -> Non
         )
 
 
-def _fill_places(work: _Work, values: Mapping[str, ParameterValue]) -> None:
-    for slot in work.slots.found.values():
+def _fill_places(raw: RawGraph, slots: Slots, values: Values) -> None:
+    for slot in slots.found.values():
         value = values.get(slot.name)
         if slot.by == "placeholder" or value is None:
             continue
         for place in slot.places:
-            if place.node in work.raw:
-                inputs_of(work.raw, place.node)[place.input] = _scaled(work, place, value)
+            if place.node in raw:
+                inputs_of(raw, place.node)[place.input] = _scaled(slots, place, value)
 
 
-def _scaled(work: _Work, place: Target, value: ParameterValue) -> ParameterValue:
+def _scaled(slots: Slots, place: Target, value: ParameterValue) -> ParameterValue:
     if place.scale == 1 or not isinstance(value, (int, float)):
         return value
     if place.input in ("start_at_step", "end_at_step"):
         return round(value * place.scale)
-    step = work.slots.size_step
-    return max(step, round(value * place.scale / step) * step)
+    return _snapped(value * place.scale, slots.sizes.multiple)
 
 
 # Number of images, and what a newer server wants
 
 
-def _repeat(work: _Work) -> None:
+def _repeat(raw: RawGraph, slots: Slots, count: int) -> Iterator[str]:
     """Several images of a workflow without a batch field: the latent that sampling starts from is repeated."""
-    wanted, latent = work.request.n, work.slots.latent
-    if wanted == 1 or "n" in work.slots.found:
+    if count == 1 or "n" in slots.found:
         return
+    latent = slots.sizes.latent
     if latent is None:
-        work.notices.append("`n` was not used: the workflow makes as many images as it makes")
+        yield "`n` was not used: the workflow makes as many images as it makes"
         return
-    inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": wanted}
-    insert_after(work.raw, latent, "RepeatLatentBatch", "Number of images", inputs)
+    inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": count}
+    insert_after(raw, latent, "RepeatLatentBatch", "Number of images", inputs)
 
 
 def _rename(raw: RawGraph, prefix: str) -> None:
@@ -238,14 +222,12 @@ def _rename(raw: RawGraph, prefix: str) -> None:
             inputs_of(raw, node)["filename_prefix"] = prefix
 
 
-def _complete(raw: RawGraph, info: ObjectInfo) -> None:
+def _complete(raw: RawGraph, graph: Graph) -> None:
     """Add the required values that the workflow's ComfyUI did not know yet, and write file paths as the server does."""
-    for node in raw.values():
-        known = info.classes.get(str(node["class_type"]))
-        inputs = node["inputs"]
-        if known is None or not isinstance(inputs, dict):
-            continue
-        for spec in known.inputs.values():
+    for node_id, node in raw.items():
+        known = graph.info.classes.get(str(node["class_type"])) if graph.info else None
+        inputs = inputs_of(raw, node_id)
+        for spec in known.inputs.values() if known else ():
             if spec.name not in inputs and spec.required and spec.is_widget and "default" in spec.options:
                 inputs[spec.name] = spec.default
             value = inputs.get(spec.name)

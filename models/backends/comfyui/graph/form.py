@@ -2,8 +2,7 @@
 bounds and choices where its definitions are at hand."""
 
 from models.backends.comfyui.graph.graph import Graph
-from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
-from models.backends.comfyui.graph.own_rules import DRAFT, own_rule
+from models.backends.comfyui.graph.nodes import InputSpec, workflow_rule, workflow_rules
 from models.backends.comfyui.graph.slots import Slot, Slots
 from models.entities import ParameterValue
 from models.parameters import MAX_SEED, RULES, Rule, Text
@@ -15,18 +14,18 @@ _ORDER = (
 )
 
 
-def make_form(graph: Graph, slots: Slots, info: ObjectInfo | None = None) -> tuple[Rule, ...]:
+def make_form(graph: Graph, slots: Slots) -> tuple[Rule, ...]:
     """Every parameter that the workflow takes, in the vocabulary's order, its own ones after the common ones.
 
     The prompt is not among them: it comes from the messages.
     """
-    rules = {name: _rule(graph, slot, info) for name, slot in slots.found.items() if _is_offered(slots, slot)}
+    rules = {name: _rule(graph, slot) for name, slot in slots.found.items() if _is_offered(slots, slot)}
     if "width" in rules and "height" in rules:
         rules["aspect_ratio"] = RULES["aspect_ratio"]
-    if "n" not in rules and slots.latent is not None:
+    if "n" not in rules and slots.sizes.latent is not None:
         rules["n"] = RULES["n"]
     if "width" in rules or "steps" in rules:
-        rules["draft"] = DRAFT
+        rules["draft"] = workflow_rules()["draft"]
     common = [rules.pop(name) for name in _ORDER if name in rules]
     own = [rule for name, rule in rules.items() if name not in _DELIVERY]
     return (*common, *own, *(RULES[name] for name in _DELIVERY))
@@ -35,16 +34,16 @@ def make_form(graph: Graph, slots: Slots, info: ObjectInfo | None = None) -> tup
 def _is_offered(slots: Slots, slot: Slot) -> bool:
     if slot.name == "denoising_strength" and slot.by == "trace":
         # On an empty latent a strength below 1 gives mud, so it is offered only where something is repainted.
-        return slots.from_image or (isinstance(slot.default, (int, float)) and slot.default < 1)
+        return slots.sizes.from_image or (isinstance(slot.default, (int, float)) and slot.default < 1)
     return slot.name != "prompt"
 
 
-def _rule(graph: Graph, slot: Slot, info: ObjectInfo | None) -> Rule:
-    spec = _spec(graph, slot, info)
-    base = RULES.get(slot.name) or own_rule(slot.name) or _fresh_rule(slot)
-    changes: dict[str, object] = {}
+def _rule(graph: Graph, slot: Slot) -> Rule:
+    spec = _spec(graph, slot)
+    base = RULES.get(slot.name) or workflow_rule(slot.name) or _fresh_rule(slot)
     if slot.name == "seed":
         return base
+    changes: dict[str, object] = {}
     if slot.default not in (None, ""):
         changes["default"] = slot.default
     elif slot.default is None and base.default is None and slot.name != "negative_prompt":
@@ -61,10 +60,8 @@ def _fresh_rule(slot: Slot) -> Rule:
     return Rule(name=slot.name, type=slot.kind, label=label, precision=2 if slot.kind == "float" else None)
 
 
-def _spec(graph: Graph, slot: Slot, info: ObjectInfo | None) -> InputSpec | None:
-    if info is None:
-        return None
-    specs = [info.spec(graph.nodes[place.node].class_type, place.input) for place in slot.places]
+def _spec(graph: Graph, slot: Slot) -> InputSpec | None:
+    specs = (graph.spec(place) for place in slot.places)
     return next((spec for spec in specs if spec is not None), None)
 
 

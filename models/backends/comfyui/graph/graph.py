@@ -12,6 +12,8 @@ from typing import Self
 
 from pydantic import JsonValue
 
+from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, NodeMeaning, ObjectInfo, meaning_of
+
 type RawGraph = dict[str, dict[str, JsonValue]]
 """The graph as plain JSON, ready for `POST /prompt`."""
 
@@ -33,8 +35,17 @@ class Node:
     inputs: Mapping[str, JsonValue]
     title: str = ""
 
+    @property
+    def meaning(self) -> NodeMeaning:
+        """What nodes.yaml says about its class."""
+        return meaning_of(self.class_type)
+
     def link(self, name: str) -> Link | None:
         return as_link(self.inputs.get(name))
+
+    def first(self, names: Iterable[str]) -> str | None:
+        """The first of `names` that is an input of this node."""
+        return next((name for name in names if name in self.inputs), None)
 
     def links(self) -> dict[str, Link]:
         found = {name: as_link(value) for name, value in self.inputs.items()}
@@ -62,9 +73,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole workflow. Links to nodes that do not exist are kept as they are: the server names them well."""
+    """A whole workflow. Links to nodes that do not exist are kept as they are: the server names them well.
+
+    `info` are the server's definitions of its classes, where they are at hand.
+    """
 
     nodes: Mapping[str, Node]
+    info: ObjectInfo | None = field(default=None, compare=False, repr=False)
     _users: dict[str, list[tuple[str, str, int]]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,12 +88,24 @@ class Graph:
                 self._users.setdefault(link.node, []).append((node.id, name, link.slot))
 
     @classmethod
-    def of(cls, raw: RawGraph) -> Self:
-        return cls({key: _node(key, value) for key, value in raw.items()})
+    def of(cls, raw: RawGraph, info: ObjectInfo | None = None) -> Self:
+        return cls({key: _node(key, value) for key, value in raw.items()}, info)
 
     def raw(self) -> RawGraph:
         """A deep copy as JSON: changing it leaves the graph as it is."""
         return {node.id: _raw(node) for node in self.nodes.values()}
+
+    def definition(self, node: Node) -> NodeClass | None:
+        """The server's definition of a node's class, where it is at hand."""
+        return self.info.classes.get(node.class_type) if self.info else None
+
+    def spec(self, place: Target) -> InputSpec | None:
+        """The server's definition of an input, where it is at hand."""
+        return self.info.spec(self.nodes[place.node].class_type, place.input) if self.info else None
+
+    def described(self, node: str) -> str:
+        """How messages name a node."""
+        return self.nodes[node].described if node in self.nodes else "a node that is not in the workflow"
 
     def source(self, link: Link | None) -> Node | None:
         return self.nodes.get(link.node) if link else None
@@ -132,3 +159,54 @@ def _raw(node: Node) -> dict[str, JsonValue]:
     if node.title:
         made["_meta"] = {"title": node.title}
     return made
+
+
+# Changes to a graph in JSON form. All of them change the graph that they are given.
+
+
+def inputs_of(raw: RawGraph, node: str) -> dict[str, JsonValue]:
+    """The inputs of a node, to be changed in place."""
+    inputs = raw[node].setdefault("inputs", {})
+    if not isinstance(inputs, dict):
+        inputs = raw[node]["inputs"] = {}
+    return inputs
+
+
+def links(raw: RawGraph) -> Iterator[tuple[str, str, Link]]:
+    """Every (node id, input name, link)."""
+    for node in raw:
+        for name, value in inputs_of(raw, node).items():
+            link = as_link(value)
+            if link:
+                yield node, name, link
+
+
+def add_node(raw: RawGraph, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
+    """Add a node under an id that no other node has; the id is returned."""
+    number = next(n for n in range(1, len(raw) + 2) if f"added:{n}" not in raw)
+    node = f"added:{number}"
+    raw[node] = {"inputs": inputs, "class_type": class_type, "_meta": {"title": title}}
+    return node
+
+
+def rewire(raw: RawGraph, old: Link, new: Link | None, *, keep: str = "") -> None:
+    """Let every user of `old` take `new`, or nothing; the node `keep` stays connected as it is."""
+    for node, name, link in list(links(raw)):
+        if link == old and node != keep:
+            if new is None:
+                del inputs_of(raw, node)[name]
+            else:
+                inputs_of(raw, node)[name] = [new.node, new.slot]
+
+
+def insert_after(raw: RawGraph, source: Link, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
+    """Put a node between an output and all its users; `inputs` says how the new node takes that output."""
+    node = add_node(raw, class_type, title, inputs)
+    rewire(raw, source, Link(node, 0), keep=node)
+    return node
+
+
+def prune(raw: RawGraph, node: str) -> None:
+    """Remove a node that nobody uses any more."""
+    if not any(link.node == node for _, _, link in links(raw)):
+        raw.pop(node, None)

@@ -1,18 +1,35 @@
-"""Input images and the mask of a workflow (ComfyUI server API, section "Input images")."""
+"""Input images and the mask of a workflow: where they come in, and the uploaded files put there.
 
+ComfyUI server API, section "Input images".
+"""
+
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import Graph, Node, Target, natural
-from models.backends.comfyui.graph.object_info import ObjectInfo
+from PIL import Image
 
-LOAD_IMAGE = "LoadImage"
-LOAD_MASK = "LoadImageMask"
-_TO_MASK = "ImageToMask"
-_INVERT = "InvertMask"
-_IMAGE, _MASK = 0, 1  # output slots of LoadImage
+from models.backends.comfyui.graph.graph import (
+    Graph,
+    Link,
+    Node,
+    RawGraph,
+    Target,
+    add_node,
+    inputs_of,
+    insert_after,
+    links,
+    natural,
+    prune,
+    rewire,
+)
+from models.backends.comfyui.graph.trace import has_placeholder
+from models.backends.errors import BadRequest
+from models.entities import InputImage
+
+_IMAGE, _MASK = 0, 1  # outputs of the nodes that load an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +38,7 @@ class MaskSlot:
 
     `file`: a LoadImageMask node reads it from a channel of its own file. `image`: a LoadImage whose colours become
     the mask (`converter` is the ImageToMask node). `alpha`: the mask output of a LoadImage, 1 where the file is
-    transparent; `node` may be an image's own loader. `inverted`: the workflow turns the mask round on its way.
+    transparent; `node` may be an image's own loader. `inverted`: the workflow inverts the mask on its way.
     """
 
     kind: Literal["file", "image", "alpha"]
@@ -36,79 +53,172 @@ class ImageSlots:
 
     images: tuple[Target, ...] = ()
     mask: MaskSlot | None = None
-    further_masks: tuple[Node, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def find_images(graph: Graph, outputs: Iterable[str], info: ObjectInfo | None) -> ImageSlots:
+def loads_image(node: Node) -> bool:
+    """Whether the node reads an image or a mask from the server's input folder."""
+    return bool(node.meaning.image or node.meaning.mask)
+
+
+def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
     """The loaders that the output nodes depend on; ordered by a number in the title, else by node id."""
     reached = graph.upstream(outputs)
     live = {node.id for node in reached}
-    images: list[tuple[Node, Target]] = []
-    masks: list[tuple[Node, MaskSlot]] = []
-    for node in reached:
-        place = _upload(node, info)
+    images: list[Target] = []
+    masks: list[MaskSlot] = []
+    for node in sorted(reached, key=_order):
+        place = _upload(graph, node)
         if place is None:
             continue
         mask = _mask(graph, node, live)
         if mask:
-            masks.append((node, mask))
-        if not mask or (mask.kind == "alpha" and _uses(graph, node, _IMAGE, live)):
-            images.append((node, place))
-    images.sort(key=lambda pair: _order(pair[0]))
-    masks.sort(key=lambda pair: _order(pair[0]))
-    return ImageSlots(
-        images=tuple(place for _, place in images),
-        mask=masks[0][1] if masks else None,
-        further_masks=tuple(node for node, _ in masks[1:]),
-    )
+            masks.append(mask)
+        if not mask or (mask.kind == "alpha" and _users(graph, node, _IMAGE, live)):
+            images.append(place)
+    notes = tuple(f"{graph.described(mask.node)} keeps its own mask" for mask in masks[1:])
+    return ImageSlots(tuple(images), masks[0] if masks else None, notes)
 
 
-def _upload(node: Node, info: ObjectInfo | None) -> Target | None:
+def _upload(graph: Graph, node: Node) -> Target | None:
     """The input that names a file of the server's input folder, unless the title says that its image is fixed."""
     if node.title.strip().casefold().startswith("fixed"):
         return None
-    known = info.classes.get(node.class_type) if info else None
-    if known is not None:
-        names = [
-            s.name for s in known.inputs.values() if s.options.get("image_upload") and "image_folder" not in s.options
-        ]
+    known = graph.definition(node)
+    if known is None:
+        names = [node.meaning.image or node.meaning.mask]
     else:
-        names = ["image"] if node.class_type in (LOAD_IMAGE, LOAD_MASK) else []
+        uploads = [spec for spec in known.inputs.values() if spec.options.get("image_upload")]
+        names = [spec.name for spec in uploads if "image_folder" not in spec.options]
     return next((Target(node.id, name) for name in names if isinstance(node.inputs.get(name), str)), None)
 
 
 def _mask(graph: Graph, node: Node, live: set[str]) -> MaskSlot | None:
     """The mask that a loader gives, if it gives one."""
-    if node.class_type == LOAD_MASK:
-        return MaskSlot("file", node.id, inverted=_inverted(graph, node.id, _IMAGE, live))
-    if _uses(graph, node, _MASK, live):
+    if node.meaning.mask:
+        return MaskSlot("file", node.id, inverted=_inverted(graph, node.id, 0, live))
+    if _users(graph, node, _MASK, live):
         return MaskSlot("alpha", node.id, inverted=_inverted(graph, node.id, _MASK, live))
-    converters = _uses(graph, node, _IMAGE, live)
-    if converters and all(user.class_type == _TO_MASK for user in converters):
+    converters = _users(graph, node, _IMAGE, live)
+    if converters and all(user.meaning.makes_mask for user in converters):
         converter = converters[0].id
         return MaskSlot("image", node.id, converter, inverted=_inverted(graph, converter, 0, live))
     return None
 
 
-def _uses(graph: Graph, node: Node, slot: int, live: set[str]) -> list[Node]:
+def _users(graph: Graph, node: Node, slot: int, live: set[str]) -> list[Node]:
     return [user for user, _ in graph.users(node.id, slot) if user.id in live]
 
 
 def _inverted(graph: Graph, node: str, slot: int, live: set[str]) -> bool:
-    """Whether the mask passes an odd number of InvertMask nodes on its way through mask nodes."""
+    """Whether the mask passes an odd number of inverting nodes on its way through mask nodes."""
     seen: set[str] = set()
-    turned = False
+    inverted = False
     while node not in seen:
         seen.add(node)
         users = [user for user, name in graph.users(node, slot) if user.id in live and name in ("mask", "masks")]
         passing = next((user for user in users if "mask" in user.class_type.lower()), None)
         if passing is None or "samples" in passing.inputs:
             break
-        turned ^= passing.class_type == _INVERT
+        inverted ^= passing.meaning.inverts_mask
         node, slot = passing.id, 0
-    return turned
+    return inverted
 
 
 def _order(node: Node) -> tuple[float, list[tuple[int, int, str]]]:
     number = re.search(r"\d+", node.title)
     return (float(number[0]) if number else float("inf"), natural(node.id))
+
+
+# Putting the uploaded files in
+
+
+def fill_images(raw: RawGraph, graph: Graph, slots: Sequence[Target], names: Sequence[str]) -> list[str]:
+    """Set the loaders' files in the order of the slots; returns notices.
+
+    Raises BadRequest for more images than there are loaders left, and for a placeholder without an image.
+    """
+    places = [place for place in slots if place.node in raw]
+    if len(names) > len(places):
+        raise BadRequest(
+            f"The workflow takes {len(places)} input images and got {len(names)}",
+            next_step="Send fewer images, or set the parameter that switches on the node for the further one",
+        )
+    for place, name in zip(places, names, strict=False):
+        inputs_of(raw, place.node)[place.input] = name
+    return [notice for place in places[len(names) :] for notice in _without(raw, graph, place)]
+
+
+def _without(raw: RawGraph, graph: Graph, place: Target) -> Iterator[str]:
+    """An image that was not given: cut off where its users do without, else the workflow's own stays."""
+    users = [(node, name) for node, name, link in links(raw) if link.node == place.node]
+    if users and all(_is_optional(graph, node, name) for node, name in users):
+        for node, name in users:
+            del inputs_of(raw, node)[name]
+        prune(raw, place.node)
+        return
+    own = inputs_of(raw, place.node)[place.input]
+    if has_placeholder(own):
+        raise BadRequest(
+            f"The workflow needs an image for {graph.described(place.node)}",
+            next_step="Send an image with the message",
+        )
+    yield f"No image was given for {graph.described(place.node)}: the workflow's own {own!r} was used"
+
+
+def _is_optional(graph: Graph, node: str, name: str) -> bool:
+    user = graph.nodes.get(node)
+    if user is None:
+        return False
+    spec = graph.spec(Target(node, name))
+    return not spec.required if spec else name in user.meaning.optional
+
+
+def fill_mask(
+    raw: RawGraph, slots: ImageSlots, images: Sequence[InputImage], names: Sequence[str], mask: str | None
+) -> None:
+    """White repaints. Without a mask of its own the transparent part of the first image is repainted.
+
+    Raises BadRequest for a mask that the workflow cannot take, and where nothing would be repainted.
+    """
+    slot = slots.mask if slots.mask and slots.mask.node in raw else None
+    if slot is None:
+        if mask is not None:
+            raise BadRequest(
+                "The workflow takes no mask", next_step="Send no mask, or add a LoadImageMask node to the workflow"
+            )
+    elif mask is not None:
+        _set_mask(raw, slot, mask, "red")
+    elif names:
+        _require_alpha(images)
+        if not (slot.kind == "alpha" and any(place.node == slot.node for place in slots.images)):
+            _set_mask(raw, slot, names[0], "alpha")
+
+
+def _set_mask(raw: RawGraph, slot: MaskSlot, name: str, channel: str) -> None:
+    if slot.kind == "file":
+        inputs_of(raw, slot.node).update(image=name, channel=channel)
+        loaded = Link(slot.node, 0)
+    else:
+        former = Link(slot.node, _MASK) if slot.kind == "alpha" else Link(slot.converter, 0)
+        loaded = Link(add_node(raw, "LoadImageMask", "Mask", {"image": name, "channel": channel}), 0)
+        rewire(raw, former, loaded)
+    if slot.inverted:  # the workflow expects black where to repaint
+        insert_after(raw, loaded, "InvertMask", "Mask as the workflow expects it", {"mask": [loaded.node, loaded.slot]})
+
+
+def _require_alpha(images: Sequence[InputImage]) -> None:
+    if images and not has_alpha(images[0]):
+        raise BadRequest(
+            "The workflow repaints a masked area and got no mask",
+            next_step="Send a second image whose name contains `mask` (white = repaint), or an image with transparency",
+        )
+
+
+def has_alpha(image: InputImage) -> bool:
+    """Whether the image has transparency, by its header."""
+    try:
+        with Image.open(io.BytesIO(image.data), formats=["PNG", "WEBP", "GIF", "TIFF"]) as opened:
+            return "A" in opened.getbands() or "transparency" in opened.info
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

@@ -1,91 +1,130 @@
-"""From a sampler's conditioning to the text inputs behind it (ComfyUI server API, section "Prompt text")."""
+"""From the samplers' conditioning to the texts behind it (ComfyUI server API, section "Prompt text")."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
-from models.backends.comfyui.graph.values import has_placeholder, origin, settle, value_at
-
-type Side = Literal["positive", "negative"]
+from models.backends.comfyui.graph.nodes import Side, node_knowledge
+from models.backends.comfyui.graph.samplers import Sampler
+from models.backends.comfyui.graph.trace import Findings, has_placeholder, origin, settle, value_at
 
 _SHOWN = 6  # candidates in one explanation
 _LONGEST = 300  # nodes between a sampler and its text; people have a dozen
-_ZERO_OUT = "ConditioningZeroOut"
-
-# Text inputs of the encoders.
-ENCODERS: Mapping[str, tuple[str, ...]] = {
-    "CLIPTextEncode": ("text",),
-    "CLIPTextEncodeSDXL": ("text_g", "text_l"),
-    "CLIPTextEncodeSDXLRefiner": ("text",),
-    "CLIPTextEncodeSD3": ("clip_l", "clip_g", "t5xxl"),
-    "CLIPTextEncodeFlux": ("clip_l", "t5xxl"),
-    "CLIPTextEncodeHiDream": ("clip_l", "clip_g", "t5xxl", "llama"),
-    "CLIPTextEncodeHunyuanDiT": ("bert", "mt5xl"),
-    "CLIPTextEncodePixArtAlpha": ("text",),
-    "CLIPTextEncodeLumina2": ("user_prompt",),
-    "CLIPTextEncodeControlnet": ("text",),
-    "TextEncodeQwenImageEdit": ("prompt",),
-    "TextEncodeQwenImageEditPlus": ("prompt",),
-}
-
-# Where encoders of extensions keep their text, in the order they are looked for.
-_TEXT_INPUTS = ("text", "prompt", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "string")
 
 
-@dataclass(slots=True)
-class Found:
-    """What a trace found: text inputs in order, or the reason why there is none."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The text inputs of one side in order, or the reasons why there are none."""
 
-    places: list[Target] = field(default_factory=list)
-    zeroed: list[str] = field(default_factory=list)
-    unclear: list[str] = field(default_factory=list)
-    notes: dict[Target, str] = field(default_factory=dict)
-
-    def take(self, other: "Found") -> None:
-        self.places.extend(place for place in other.places if place not in self.places)
-        self.zeroed.extend(other.zeroed)
-        self.unclear.extend(other.unclear)
-        self.notes.update(other.notes)
+    places: tuple[Target, ...] = ()
+    zeroed: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    notes: Mapping[Target, str] = field(default_factory=dict)
 
 
-def find_texts(graph: Graph, links: Iterable[Link | None], side: Side) -> Found:
+def find_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
+    """Prompt and negative prompt of a workflow with samplers; `first` are those that make the image."""
+    positive = _texts(graph, (sampler.positive for sampler in samplers), "positive")
+    negative = _texts(graph, (sampler.negative for sampler in samplers), "negative")
+    own_negative = tuple(place for place in negative.places if place not in positive.places)
+    shared = [place for place in negative.places if place in positive.places]
+    prompt = _side(graph, "prompt", positive, _rivals(graph, [sampler.positive for sampler in first], "positive"))
+    rivals = _rivals(graph, [sampler.negative for sampler in first], "negative")
+    other = _side(
+        graph, "negative_prompt", Texts(own_negative, negative.zeroed, negative.unclear, negative.notes), rivals
+    )
+    if "negative_prompt" not in other.places:
+        other = _explained(graph, samplers, negative, shared) or other
+    return prompt | other
+
+
+def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Findings:
+    if rivals:
+        listed = ", ".join(graph.described(place.node) for place in rivals)
+        return Findings(ambiguous={name: f"several images are made from different texts: {listed}"})
+    kept = {**texts.notes, **_replaced(graph, texts.places, name.replace("_", " "))}
+    if texts.places:
+        return Findings(places={name: texts.places}, notes=texts.unclear, kept=kept)
+    if texts.unclear:
+        return Findings(ambiguous={name: "; ".join(dict.fromkeys(texts.unclear))}, kept=kept)
+    return Findings(missing={name: "no text leads to a sampler on this side"}, kept=kept)
+
+
+def _rivals(graph: Graph, links: Iterable[Link | None], side: Side) -> list[Target]:
+    """Texts of images that are made side by side, where they differ: none of them stands for the others."""
+    places = [texts.places[0] for link in links if (texts := _texts(graph, [link], side)).places]
+    different = {value_at(graph, place) for place in places}
+    return list(dict.fromkeys(places)) if len(different) > 1 else []
+
+
+def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, shared: Sequence[Target]) -> Findings | None:
+    """Why there is no negative prompt, where the reason is known."""
+    if shared:
+        why = f"{graph.described(shared[0].node)} gives both sides, so its text is the prompt"
+    elif negative.zeroed and not negative.unclear:
+        why = f"the negative side is switched off by {negative.zeroed[0]}"
+    elif not any(sampler.negative for sampler in samplers):
+        why = "no sampler of this workflow has a negative side"
+    else:
+        return None
+    return Findings(missing={"negative_prompt": why})
+
+
+def _replaced(graph: Graph, places: Sequence[Target], title: str) -> dict[Target, str]:
+    """A later pass, or a second encoder, with words of its own takes the same prompt; its author may want to know."""
+    own = value_at(graph, places[0]) if places else None
+    return {
+        place: f"{graph.described(place.node)} has its own `{place.input}` {str(text)[:60]!r}, which the {title} replaces"
+        for place in places[1:]
+        if (text := value_at(graph, place)) != own and text
+    }
+
+
+# From a link to the texts behind it
+
+
+def _texts(graph: Graph, links: Iterable[Link | None], side: Side) -> Texts:
     """The text inputs of one side, over all samplers."""
-    found = Found()
-    for link in links:
-        if link is not None:
-            found.take(_trace(graph, link, side, frozenset()))
-    return found
+    return _joined([_trace(graph, link, side, frozenset()) for link in links if link is not None])
 
 
-def _trace(graph: Graph, link: Link, side: Side, seen: frozenset[str]) -> Found:
+def _joined(parts: Iterable[Texts]) -> Texts:
+    parts = list(parts)
+    return Texts(
+        tuple(dict.fromkeys(place for part in parts for place in part.places)),
+        tuple(node for part in parts for node in part.zeroed),
+        tuple(why for part in parts for why in part.unclear),
+        {place: note for part in parts for place, note in part.notes.items()},
+    )
+
+
+def _trace(graph: Graph, link: Link, side: Side, seen: frozenset[str]) -> Texts:
     node = graph.source(link)
     if node is None or node.id in seen or len(seen) > _LONGEST:
-        return Found(unclear=[f"the {side} side leads to {origin(graph, link)}"])
+        return Texts(unclear=(f"the {side} side leads to {origin(graph, link)}",))
     seen |= {node.id}
-    if node.class_type == _ZERO_OUT:
-        return Found(zeroed=[node.described])
-    texts = _text_inputs(node, side)
-    if texts:
-        return _encoder(graph, node, texts)
+    if node.meaning.no_text:
+        return Texts(zeroed=(node.described,))
+    if names := _text_inputs(node, side):
+        return _joined(_text(graph, node, name) for name in names)
     pair = _pair(node, link)
     sources = [pair] if pair else _conditionings(node)
     if sources:
         return _first_with_text(graph, [_trace(graph, source, side, seen) for source in sources])
-    return Found(unclear=[f"the {side} side leads to {node.described}, whose text input is not known"])
+    return Texts(unclear=(f"the {side} side leads to {node.described}, whose text input is not known",))
 
 
 def _text_inputs(node: Node, side: Side) -> tuple[str, ...]:
-    if node.class_type in ENCODERS:
-        return tuple(name for name in ENCODERS[node.class_type] if name in node.inputs)
+    if node.meaning.text:
+        return tuple(name for name in node.meaning.text if name in node.inputs)
     # One node for both sides: TextEncodeQwenImage21, and the loaders of several extensions.
-    both = ("negative_prompt", "negative") if side == "negative" else ("positive_prompt", "positive")
-    sided = [name for name in both if name in node.inputs and isinstance(node.inputs[name], str)]
+    known = node_knowledge().inputs
+    sided = node.first(name for name in known.prompt[side] if isinstance(node.inputs.get(name), str))
     if sided:
-        return (sided[0],)
+        return (sided,)
     if any(name.startswith("conditioning") for name in node.links()):
         return ()
-    return tuple(name for name in _TEXT_INPUTS if _may_be_text(node, name))
+    return tuple(name for name in known.text if _may_be_text(node, name))
 
 
 def _may_be_text(node: Node, name: str) -> bool:
@@ -94,15 +133,11 @@ def _may_be_text(node: Node, name: str) -> bool:
     )
 
 
-def _encoder(graph: Graph, node: Node, names: tuple[str, ...]) -> Found:
-    found = Found()
-    for name in names:
-        place = settle(graph, node, name, text=True)
-        if place is not None:
-            found.take(Found(places=[place]))
-        else:
-            found.unclear.append(f"the text of {node.described} is put together {_parts(graph, node.link(name))}")
-    return found
+def _text(graph: Graph, node: Node, name: str) -> Texts:
+    place = settle(graph, node, name, text=True)
+    if place is not None:
+        return Texts(places=(place,))
+    return Texts(unclear=(f"the text of {node.described} is put together {_parts(graph, node.link(name))}",))
 
 
 def _parts(graph: Graph, link: Link | None) -> str:
@@ -128,20 +163,17 @@ def _conditionings(node: Node) -> list[Link]:
     return named or (list(links.values()) if len(links) == 1 else [])
 
 
-def _first_with_text(graph: Graph, branches: list[Found]) -> Found:
+def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:
     """Of several conditionings that are joined, the first that carries text takes the prompt; the others keep theirs."""
     filled = [branch for branch in branches if any(_says_something(graph, place) for place in branch.places)]
     chosen = next(iter(filled or [branch for branch in branches if branch.places]), branches[0])
-    if len(branches) == 1:
-        return chosen
-    kept = [
-        place for branch in branches if branch is not chosen for place in branch.places if place not in chosen.places
-    ]
+    kept = (place for branch in branches if branch is not chosen for place in branch.places)
     notes = {
-        place: f"{graph.nodes[place.node].described} keeps its own text: {str(value_at(graph, place))[:60]!r}"
+        place: f"{graph.described(place.node)} keeps its own text: {str(value_at(graph, place))[:60]!r}"
         for place in kept
+        if place not in chosen.places
     }
-    return Found(chosen.places, chosen.zeroed, chosen.unclear, chosen.notes | notes)
+    return Texts(chosen.places, chosen.zeroed, chosen.unclear, {**chosen.notes, **notes})
 
 
 def _says_something(graph: Graph, place: Target) -> bool:

@@ -1,59 +1,57 @@
-"""The samplers of a workflow and where each keeps its settings (ComfyUI server API, section "Samplers")."""
+"""The samplers of a workflow, their settings, and the model files and strengths that they depend on.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+ComfyUI server API, sections "Samplers" and "Models".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
-from models.backends.comfyui.graph.values import settle, value_at
+from models.backends.comfyui.graph.nodes import Side, node_knowledge
+from models.backends.comfyui.graph.trace import Findings, alike, is_number, number_at, settle, value_at
 
-_ADVANCED = "KSamplerAdvanced"
+_TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """One sampling node, with the nodes (guider, noise, sigmas) that carry its settings resolved.
 
-    A place is None where the sampler has no such setting; `why` says so for the settings that a reader would miss.
+    `settings` are the places by parameter name; `why` says, by parameter name, why a setting has none. `window` are
+    the places of its first and last step, where it does a part of the steps.
     """
 
     node: Node
-    seed: Target | None
-    steps: Target | None
-    cfg: Target | None
-    sampler: Target | None
-    scheduler: Target | None
-    denoise: Target | None
+    settings: Mapping[str, Target]
+    why: Mapping[str, str]
     positive: Link | None
     negative: Link | None
     latent: Link | None
-    model: Link | None
     window: tuple[Target, ...] = ()
-    why: tuple[tuple[str, str], ...] = ()
 
 
 def find_samplers(graph: Graph, outputs: Iterable[str]) -> list[Sampler]:
     """Every sampler that the output nodes depend on, nearest to the output first."""
-    return [_read(graph, node) for node in graph.upstream(outputs) if is_sampler(node)]
+    return [_read(graph, node) for node in graph.upstream(outputs) if _is_sampler(node)]
 
 
-def is_sampler(node: Node) -> bool:
+def first_samplers(graph: Graph, samplers: Sequence[Sampler]) -> list[Sampler]:
+    """The samplers that no other sampler feeds: they make the image, the others refine it."""
+    ids = {sampler.node.id for sampler in samplers}
+    return [
+        sampler
+        for sampler in samplers
+        if sampler.latent is None or not any(node.id in ids for node in graph.upstream([sampler.latent.node]))
+    ]
+
+
+def _is_sampler(node: Node) -> bool:
     """Known by its inputs, so that samplers of extensions count too: a model, or a guider, that denoises something."""
     links = node.links()
     if "guider" in links:
         return "sigmas" in links or "latent_image" in links
-    seeded = "seed" in node.inputs or "noise_seed" in node.inputs
-    return "model" in links and ("positive" in links or "conditioning" in links) and seeded
-
-
-def first_samplers(graph: Graph, samplers: Iterable[Sampler]) -> list[Sampler]:
-    """The samplers that no other sampler feeds: they make the image, the others refine it."""
-    every = list(samplers)
-    ids = {sampler.node.id for sampler in every}
-    return [
-        sampler
-        for sampler in every
-        if sampler.latent is None or not any(node.id in ids for node in graph.upstream([sampler.latent.node]))
-    ]
+    seeded = node.first(node_knowledge().inputs.settings["seed"])
+    return "model" in links and ("positive" in links or "conditioning" in links) and seeded is not None
 
 
 def _read(graph: Graph, node: Node) -> Sampler:
@@ -61,45 +59,44 @@ def _read(graph: Graph, node: Node) -> Sampler:
     guider = graph.source(links.get("guider")) or node
     sigmas = _with_input(graph, links.get("sigmas"), "steps") or graph.source(links.get("sigmas")) or node
     chooser = _with_input(graph, links.get("sampler"), "sampler_name") or node
-    why: list[tuple[str, str]] = []
-    cfg = _place(graph, guider, "cfg_conds" if "cfg_conds" in guider.inputs else "cfg", why, as_name="cfg_scale")
+    noise = graph.source(links.get("noise")) or node
+    settings: dict[str, Target] = {}
+    why: dict[str, str] = {}
+    holders = {
+        "seed": noise,
+        "cfg_scale": guider,
+        "steps": sigmas,
+        "scheduler": sigmas,
+        "denoising_strength": sigmas,
+        "sampler": chooser,
+    }
+    for parameter, holder in holders.items():
+        found = _setting(graph, holder, parameter)
+        if parameter == "seed" and node.inputs.get("add_noise") in ("disable", False):
+            why["seed"] = f"{node.described} adds no noise"
+        elif isinstance(found, Target):
+            settings[parameter] = found
+        else:
+            why[parameter] = found
+    start = node.first(name for name in node_knowledge().inputs.start if name in links)
     return Sampler(
         node=node,
-        seed=_seed(graph, node, why),
-        steps=_place(graph, sigmas, "steps", why),
-        cfg=cfg,
-        sampler=_place(graph, chooser, "sampler_name", why, text=True, as_name="sampler"),
-        scheduler=_place(graph, sigmas, "scheduler", why, text=True),
-        denoise=_place(graph, sigmas, "denoise", why, as_name="denoising_strength"),
-        positive=_conditioning(guider, "positive", "conditioning", "cond1"),
+        settings=settings,
+        why=why,
+        positive=_conditioning(guider, "positive"),
         negative=_conditioning(guider, "negative"),
-        latent=links.get("latent_image") or links.get("latent") or links.get("samples") or links.get("image"),
-        model=links.get("model") or guider.links().get("model"),
-        window=_window(graph, node),
-        why=tuple(why),
+        latent=links[start] if start else None,
+        window=_window(graph, node, settings.get("steps")),
     )
 
 
-def _place(
-    graph: Graph, node: Node, name: str, why: list[tuple[str, str]], *, text: bool = False, as_name: str = ""
-) -> Target | None:
-    place = settle(graph, node, name, text=text)
-    if place is None:
-        said = f"{node.described} computes it from other nodes" if name in node.inputs else f"{node.described} has none"
-        why.append((as_name or name, said))
-    return place
-
-
-def _seed(graph: Graph, node: Node, why: list[tuple[str, str]]) -> Target | None:
-    """Where the seed goes, when this sampler adds noise at all."""
-    if node.inputs.get("add_noise") in ("disable", False):
-        why.append(("seed", f"{node.described} adds no noise"))
-        return None
-    holder = graph.source(node.link("noise")) or node
-    if holder is not node and "noise_seed" not in holder.inputs and "seed" not in holder.inputs:
-        why.append(("seed", f"{holder.described} has none"))
-        return None
-    return _place(graph, holder, "noise_seed" if "noise_seed" in holder.inputs else "seed", why, as_name="seed")
+def _setting(graph: Graph, node: Node, parameter: str) -> Target | str:
+    """The place of a setting, or why there is none."""
+    name = node.first(node_knowledge().inputs.settings[parameter])
+    if name is None:
+        return f"{node.described} has none"
+    place = settle(graph, node, name, text=parameter in _TEXTS)
+    return place or f"{node.described} computes it from other nodes"
 
 
 def _with_input(graph: Graph, link: Link | None, name: str) -> Node | None:
@@ -107,20 +104,121 @@ def _with_input(graph: Graph, link: Link | None, name: str) -> Node | None:
     return next((node for node in graph.upstream([link.node] if link else []) if name in node.inputs), None)
 
 
-def _conditioning(node: Node, *names: str) -> Link | None:
+def _conditioning(node: Node, side: Side) -> Link | None:
     links = node.links()
-    return next((links[name] for name in names if name in links), None)
+    return next((links[name] for name in node_knowledge().inputs.conditioning[side] if name in links), None)
 
 
-def _window(graph: Graph, node: Node) -> tuple[Target, ...]:
+def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...]:
     """First and last step of a sampler that does a part of the way, as shares of all its steps."""
-    steps = settle(graph, node, "steps")
-    total = value_at(graph, steps) if steps else None
-    if node.class_type != _ADVANCED or not isinstance(total, (int, float)) or total <= 0:
+    total = number_at(graph, steps)
+    if not total or total <= 0:
         return ()
-    places = (settle(graph, node, name) for name in ("start_at_step", "end_at_step"))
+    places = [place for name in node.meaning.window if (place := settle(graph, node, name))]
     return tuple(
         Target(place.node, place.input, value / total)
         for place in places
-        if place and isinstance(value := value_at(graph, place), (int, float)) and 0 < value < total
+        if (value := number_at(graph, place)) is not None and 0 < value < total
     )
+
+
+# The settings of all samplers together
+
+
+def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
+    """Steps, CFG, sampler, scheduler, seed and strength; `samplers` has the first ones in front."""
+    findings = Findings(notes=_side_by_side(first))
+    for name in ("steps", "cfg_scale", "sampler", "scheduler"):
+        places = alike(graph, [sampler.settings[name] for sampler in samplers if name in sampler.settings])
+        if name == "steps":
+            places.extend(place for s in samplers if s.settings.get("steps") in places for place in s.window)
+        findings |= _found(name, places, samplers)
+    seeds = [sampler.settings["seed"] for sampler in samplers if "seed" in sampler.settings]
+    findings |= _found("seed", list(dict.fromkeys(seeds)), samplers)
+    return findings | _find_strength(graph, samplers)
+
+
+def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
+    if len(first) < 2:  # noqa: PLR2004
+        return ()
+    listed = " and ".join(sampler.node.described for sampler in first)
+    return (f"{listed} each make an image of their own with the same settings",)
+
+
+def _found(name: str, places: Sequence[Target], samplers: Sequence[Sampler]) -> Findings:
+    if places:
+        return Findings(places={name: places})
+    reasons = dict.fromkeys(sampler.why[name] for sampler in samplers if name in sampler.why)
+    return Findings(missing={name: "; ".join(reasons) or "no sampler has it"})
+
+
+def _find_strength(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
+    """Of the first sampler that repaints what it was given, which has a strength below 1; else of the first one."""
+    name = "denoising_strength"
+    places = [sampler.settings[name] for sampler in samplers if name in sampler.settings]
+    below = [place for place in places if (own := number_at(graph, place)) is not None and own < 1]
+    chosen = list(dict.fromkeys(below)) or places[:1]
+    kept = {p: f"{graph.described(p.node)} keeps its own strength {value_at(graph, p)}" for p in chosen[1:]}
+    return _found(name, chosen[:1], samplers) | Findings(kept=kept)
+
+
+# Model files and strengths
+
+
+@dataclass(slots=True)
+class _Files:
+    """Places by parameter name while they are collected; names are given in order of discovery."""
+
+    found: dict[str, list[Target]] = field(default_factory=dict)
+
+    def add(self, node: Node, name: str, parameter: str, place: Target) -> None:
+        if any(place in places for places in self.found.values()):
+            return
+        if companion := self._moves_with(node, name):
+            companion.append(Target(node.id, name))
+        else:
+            self.found[self._free_name(parameter, node)] = [place]
+
+    def _moves_with(self, node: Node, name: str) -> list[Target] | None:
+        """A LoRA's strength on the text encoder follows its strength on the model where the workflow has them equal."""
+        own = node.inputs.get("strength_model")
+        if name != "strength_clip" or not is_number(own) or node.inputs.get(name) != own:
+            return None
+        return next((p for p in self.found.values() if p[0] == Target(node.id, "strength_model")), None)
+
+    def _free_name(self, parameter: str, node: Node) -> str:
+        """The parameter's name, numbered from the second on; a LoRA's strengths have the number of their LoRA."""
+        named = next((n for n, places in self.found.items() if places[0] == Target(node.id, "lora_name")), None)
+        if named and parameter != "lora":
+            return parameter + named.removeprefix("lora")
+        numbers = (f"_{number}" if number > 1 else "" for number in range(1, len(self.found) + 2))
+        return next(parameter + number for number in numbers if parameter + number not in self.found)
+
+
+def find_files(graph: Graph, outputs: Iterable[str], first: Sequence[Sampler]) -> Findings:
+    """Places by parameter name, the first sampler's own files first; a second LoRA is `lora_2`."""
+    files = _Files()
+    for node in _nearest_first(graph, outputs, [sampler.node.id for sampler in first]):
+        for name, parameter in file_parameters(node).items():
+            place = settle(graph, node, name, text=is_file(name))
+            if place:
+                files.add(node, name, parameter, place)
+    return Findings(places=files.found)
+
+
+def file_parameters(node: Node) -> dict[str, str]:
+    """Input name → parameter, of the model files and strengths that this node has."""
+    own = node.meaning.parameters
+    known = node_knowledge().inputs.files
+    return {name: own.get(name) or known[name] for name in node.inputs if name in own or name in known}
+
+
+def is_file(name: str) -> bool:
+    """Whether an input of this name names a model file."""
+    return name in node_knowledge().inputs.files or name == "model_name"
+
+
+def _nearest_first(graph: Graph, outputs: Iterable[str], starts: Iterable[str]) -> list[Node]:
+    near = graph.upstream(starts)
+    known = {node.id for node in near}
+    return [*near, *(node for node in graph.upstream(outputs) if node.id not in known)]

@@ -1,146 +1,185 @@
-"""Width, height and number of images: the node that sets them and the nodes that must follow."""
+"""Width, height and number of images: the node that sets them, the nodes that follow, and the sizes that it takes."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
-from models.backends.comfyui.graph.values import is_number, settle, value_at
+from models.backends.comfyui.graph.nodes import node_knowledge
+from models.backends.comfyui.graph.trace import Findings, Places, is_number, number_at, settle
+from models.sizes import FreeSizes, NoSizes, SizeRule
 
-type Side = Literal["width", "height"]
+type Dimension = Literal["width", "height"]
 
-# The way of the image itself, from the output upwards: through decoders, samplers, latents and resizers.
-_WAY = ("images", "image", "samples", "latent_image", "latent", "pixels", "destination", "frames")
-
-# Pixels that one step of a size field has; newer models (SD3, FLUX, Qwen-Image) share 16.
-_STEPS = {"EmptyLatentImage": 8, "EmptyImage": 1, "LatentUpscale": 8}
-_LATENT_STEP = 16
-
-# Inputs that repeat the size of the image or a share of it, wherever they stand in the graph.
-_FOLLOWERS: dict[str, dict[Side, tuple[str, ...]]] = {
-    "ModelSamplingFlux": {"width": ("width",), "height": ("height",)},
-    "Flux2Scheduler": {"width": ("width",), "height": ("height",)},
-    "CLIPTextEncodeSDXLRefiner": {"width": ("width",), "height": ("height",)},
-    "CLIPTextEncodeSDXL": {"width": ("width", "target_width"), "height": ("height", "target_height")},
-    "ConditioningSetArea": {"width": ("width", "x"), "height": ("height", "y")},
-}
+_USUAL_MULTIPLE, _LATENT_MULTIPLE = 8, 16  # newer models (SD3, FLUX, Qwen-Image) take multiples of 16
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sizes:
-    """`places` per setting, base first; `why` says what stands in the way where there is none."""
+    """What sets the size of the images.
 
-    width: list[Target] = field(default_factory=list)
-    height: list[Target] = field(default_factory=list)
-    batch: list[Target] = field(default_factory=list)
-    latent: Link | None = None
-    """The latent that the first sampler starts from, where a batch can be made of it."""
-    from_image: bool = False
-    step: int = 8
-    """Sizes must be multiples of this many pixels."""
-    why: dict[str, str] = field(default_factory=dict)
+    `latent` is what the first sampler starts from, where a batch can be made of it; `from_image` whether an input
+    image stands behind it. Sizes are multiples of `multiple` pixels; `square`: one number sets both sides.
+    """
+
+    found: Findings
+    latent: Link | None
+    from_image: bool
+    multiple: int
+    square: bool
 
 
-def find_sizes(graph: Graph, outputs: Iterable[str], starts: Sequence[Link]) -> Sizes:
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The way from where an image begins (an empty latent, a loaded image) down to its sampler."""
+
+    first: Node
+    sized: Node | None
+    """The node that sets the size."""
+    counted: Node | None
+    """The node that sets the number of images."""
+    from_image: bool
+
+
+def find_sizes(graph: Graph, outputs: Iterable[str], latents: Sequence[Link]) -> Sizes:
     """Sizes of the latents (or images) that sampling starts from; without a sampler, of the image made."""
-    ways = [way(graph, output) for output in outputs]
-    beginnings = [_beginning(graph, link) for link in starts] or [list(reversed(steps)) for steps in ways]
-    sizes = Sizes(latent=next(iter(starts), None))
-    for steps in beginnings:
-        _read_beginning(graph, steps, sizes)
-    for name in ("width", "height"):
-        _follow(graph, name, sizes, (node for steps in ways for node in steps))
-    if sizes.width and sizes.width[:1] == sizes.height[:1]:
-        _make_square(graph, sizes)
-    return sizes
+    ways = [_image_way(graph, output) for output in outputs]
+    beginnings = [_image_way(graph, link.node) for link in latents] or ways
+    starts = [_start(steps[::-1]) for steps in beginnings if steps]
+    width, height = (_side(graph, starts, side, ways) for side in ("width", "height"))
+    square = not isinstance(width, str) and not isinstance(height, str) and width[0] == height[0]
+    return Sizes(
+        found=_as_findings(graph, width, height, square=square) | _count(graph, starts),
+        latent=next(iter(latents), None),
+        from_image=any(start.from_image for start in starts),
+        multiple=math.lcm(*(_multiple(start.sized) for start in starts)) if starts else _USUAL_MULTIPLE,
+        square=square,
+    )
 
 
-def _make_square(graph: Graph, sizes: Sizes) -> None:
-    """One number stands behind both sides: the width takes everything that follows either."""
-    sizes.width.extend(place for place in sizes.height if place not in sizes.width)
-    sizes.height.clear()
-    sizes.why["height"] = f"{graph.nodes[sizes.width[0].node].described} sets both sides, so it follows `width`"
-
-
-def way(graph: Graph, start: str) -> list[Node]:
-    """The nodes that the image of an output node comes through, that node first."""
+def _image_way(graph: Graph, start: str) -> list[Node]:
+    """The nodes that an image comes through, from a node upwards, that node first."""
     steps: dict[str, Node] = {}
-    node: Node | None = graph.nodes.get(start)
+    node = graph.nodes.get(start)
     while node is not None and node.id not in steps:
         steps[node.id] = node
         links = node.links()
-        node = next((graph.source(links[name]) for name in _WAY if name in links), None)
+        node = next((graph.source(links[name]) for name in node_knowledge().inputs.image if name in links), None)
     return list(steps.values())
 
 
-def _beginning(graph: Graph, link: Link) -> list[Node]:
-    """From where the way starts (an empty latent, a loaded image) down to the sampler."""
-    return list(reversed(way(graph, link.node)))
+def _start(steps: list[Node]) -> _Start:
+    counts = node_knowledge().inputs.count
+    batched = next((node for node in steps if node.first(counts)), None)
+    return _Start(
+        first=steps[0],
+        sized=next((node for node in steps if _input(node, "width") and _input(node, "height")), None),
+        counted=batched or next((node for node in steps if node.meaning.count), None),
+        from_image=not _input(steps[0], "width") and any("pixels" in node.links() for node in steps),
+    )
 
 
-def _read_beginning(graph: Graph, steps: list[Node], sizes: Sizes) -> None:
-    if not steps:
-        return
-    makes = _size_input(steps[0], "width") is not None
-    sizes.from_image |= not makes and any("pixels" in node.links() for node in steps)
-    sized = next((node for node in steps if _size_input(node, "width") and _size_input(node, "height")), None)
-    sizes.step = _step(sized)
-    for side in ("width", "height"):
-        name = _size_input(sized, side) if sized else None
-        _add(graph, sized, name or side, side, sizes, first=steps[0])
-    batched = next((node for node in steps if "batch_size" in node.inputs), None)
-    repeated = next((node for node in steps if node.class_type == "RepeatLatentBatch"), None)
-    _add(graph, batched or repeated, "batch_size" if batched else "amount", "n", sizes, first=steps[0])
+def _input(node: Node, side: Dimension) -> str | None:
+    known = node_knowledge().inputs
+    return node.first(known.width if side == "width" else known.height)
 
 
-def _size_input(node: Node, side: str) -> str | None:
-    return next((name for name in (side, f"empty_latent_{side}") if name in node.inputs), None)
-
-
-def _step(sized: Node | None) -> int:
+def _multiple(sized: Node | None) -> int:
     if sized is None:
-        return 8
-    return _STEPS.get(sized.class_type, _LATENT_STEP if "Latent" in sized.class_type else 8)
+        return _USUAL_MULTIPLE
+    return sized.meaning.multiple or (_LATENT_MULTIPLE if "Latent" in sized.class_type else _USUAL_MULTIPLE)
 
 
-def _add(graph: Graph, node: Node | None, name: str, parameter: str, sizes: Sizes, *, first: Node) -> None:
-    """Add the place of `node.name`, or say why there is none."""
-    places = {"width": sizes.width, "height": sizes.height, "n": sizes.batch}[parameter]
-    place = settle(graph, node, name) if node else None
+# The places of one side
+
+
+def _side(graph: Graph, starts: Sequence[_Start], side: Dimension, ways: Iterable[Sequence[Node]]) -> Places | str:
+    """The places of width or height, base first, or what stands in the way."""
+    places: list[Target] = []
+    why = "no node of this workflow sets it"
+    for start in starts:
+        place = _place(graph, start, start.sized, _input(start.sized, side) if start.sized else None)
+        if isinstance(place, str):
+            why = place
+        elif place not in places:
+            places.append(_share(graph, place, places[0]) if places else place)
+    places.extend(_followers(graph, side, places, [node for way in ways for node in way]))
+    return places or why
+
+
+def _place(graph: Graph, start: _Start, node: Node | None, name: str | None) -> Target | str:
+    """The place of `node.name`, or why there is none."""
+    place = settle(graph, node, name) if node and name else None
     if place is not None:
-        if place not in places:
-            places.append(_shared(graph, place, places) if parameter != "n" else place)
-    elif node is not None:
-        sizes.why[parameter] = f"{node.described} takes it from other nodes"
-    elif any(isinstance(first.inputs.get(key), str) for key in ("image", "video")):
-        sizes.why[parameter] = f"it comes from the image of {first.described}"
-    else:
-        sizes.why[parameter] = f"{first.described} has no such field that is known"
-
-
-def _shared(graph: Graph, place: Target, places: list[Target]) -> Target:
-    """A second image of another size keeps its proportion to the first."""
-    own, base = value_at(graph, place), value_at(graph, places[0]) if places else None
-    if not isinstance(own, (int, float)) or not isinstance(base, (int, float)) or base < 1:
         return place
-    return Target(place.node, place.input, own / base)
+    if node is not None:
+        return f"{node.described} takes it from other nodes"
+    if any(isinstance(start.first.inputs.get(key), str) for key in ("image", "video")):
+        return f"it comes from the image of {start.first.described}"
+    return f"{start.first.described} has no such field that is known"
 
 
-def _follow(graph: Graph, name: Side, sizes: Sizes, on_way: Iterable[Node]) -> None:
-    """Add every place that repeats or enlarges the size, with its share of it."""
-    places = sizes.width if name == "width" else sizes.height
-    base = value_at(graph, places[0]) if places else None
-    if not isinstance(base, (int, float)) or base < 1:
+def _share(graph: Graph, place: Target, base: Target) -> Target:
+    """`place` with its share of the base: a second image of another size keeps its proportion to the first."""
+    own, whole = number_at(graph, place), number_at(graph, base)
+    return Target(place.node, place.input, own / whole) if own is not None and whole and whole >= 1 else place
+
+
+def _followers(graph: Graph, side: Dimension, places: Places, on_way: Iterable[Node]) -> Iterable[Target]:
+    """Every place that repeats or enlarges the size, with its share of it."""
+    base = places[0] if places else None
+    if base is None or (number_at(graph, base) or 0) < 1:
         return
-    resizers = [(node, name) for node in on_way if is_number(node.inputs.get(name)) or name in node.links()]
-    repeats = [
-        (node, own) for node in graph.nodes.values() for own in _FOLLOWERS.get(node.class_type, {}).get(name, ())
-    ]
-    for node, own in [*resizers, *repeats]:
-        place = settle(graph, node, own)
-        known = {(target.node, target.input) for target in places}
+    known = {(place.node, place.input) for place in places}
+    resizers = [(node, side) for node in on_way if is_number(node.inputs.get(side)) or side in node.links()]
+    repeats = [(node, own) for node in graph.nodes.values() for own in getattr(node.meaning, side)]
+    for node, name in [*resizers, *repeats]:
+        place = settle(graph, node, name)
         if place is None or (place.node, place.input) in known:
             continue
-        value = value_at(graph, place)
-        if isinstance(value, (int, float)) and value > 0:  # 0 tells a resizer to keep the proportions
-            places.append(Target(place.node, place.input, value / base))
+        if (number_at(graph, place) or 0) > 0:  # 0 tells a resizer to keep the proportions
+            known.add((place.node, place.input))
+            yield _share(graph, place, base)
+
+
+def _as_findings(graph: Graph, width: Places | str, height: Places | str, *, square: bool) -> Findings:
+    if square and not isinstance(width, str):  # the width takes everything that follows either
+        why = f"{graph.described(width[0].node)} sets both sides, so it follows `width`"
+        return Findings(places={"width": list(dict.fromkeys([*width, *height]))}, missing={"height": why})
+    sides = {"width": width, "height": height}
+    return Findings(
+        places={name: places for name, places in sides.items() if not isinstance(places, str)},
+        missing={name: why for name, why in sides.items() if isinstance(why, str)},
+    )
+
+
+def _count(graph: Graph, starts: Sequence[_Start]) -> Findings:
+    why = "no node of this workflow sets it"
+    places: list[Target] = []
+    for start in starts:
+        node = start.counted
+        name = (node.first(node_knowledge().inputs.count) or node.meaning.count) if node else None
+        place = _place(graph, start, node, name)
+        if isinstance(place, str):
+            why = place
+        elif place not in places:
+            places.append(place)
+    return Findings(places={"n": places}) if places else Findings(missing={"n": why})
+
+
+# The sizes that a workflow takes
+
+
+def size_rule(sizes: Sizes, own: tuple[object, object], missing: str) -> SizeRule:
+    """The sizes of a workflow whose own width and height are `own`; `missing` says why it sets none.
+
+    A width and height of 0 leave the size to the input image until somebody asks for one.
+    """
+    width, height = (own[0], own[0]) if sizes.square else own
+    if missing and not sizes.square:
+        return NoSizes(reason=missing)
+    stated = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
+    default = (width, height) if stated else None
+    ratio = {"max_ratio": 1.0} if sizes.square else {}
+    return FreeSizes(multiple=sizes.multiple, min_side=sizes.multiple, default=default, **ratio)

@@ -1,22 +1,27 @@
 """The slots of a workflow: which input takes the prompt, the seed, the size ... and what could not be found.
 
 Three ways lead to a slot, the first that names it wins: placeholders in the JSON (`{{prompt}}`), titles on nodes
-(`input:style`), and tracing the links from the output nodes upwards. Nothing is guessed: what a trace cannot decide
-is reported in `missing` or `ambiguous` with the node that stands in the way.
+(`input:style`), and following the links from the output nodes upwards. Nothing is guessed: what cannot be decided is
+reported in `missing` or `ambiguous` with the node that stands in the way.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import Graph, Link, Target
-from models.backends.comfyui.graph.images import MaskSlot
-from models.backends.comfyui.graph.kinds import Kind, as_kind, kind_at
-from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.values import value_at
+from models.backends.comfyui.graph.graph import Graph, Node, Target, natural
+from models.backends.comfyui.graph.images import ImageSlots, MaskSlot, find_images, loads_image
+from models.backends.comfyui.graph.marks import Placeholder, find_placeholders, find_titled
+from models.backends.comfyui.graph.nodes import node_knowledge, workflow_rule
+from models.backends.comfyui.graph.prompts import find_prompts
+from models.backends.comfyui.graph.samplers import find_files, find_samplers, find_settings, first_samplers
+from models.backends.comfyui.graph.sizes import Sizes, find_sizes
+from models.backends.comfyui.graph.trace import Findings, alike, has_placeholder, settle, value_at
 from models.entities import ParameterValue
+from models.parameters import RULES, RuleType
 
-type By = Literal["placeholder", "title", "trace"]
+type FoundBy = Literal["placeholder", "title", "trace"]
 
 STANDARD = (
     "prompt",
@@ -33,8 +38,6 @@ STANDARD = (
 )
 """The parameters that every workflow is searched for; each is found, missing or ambiguous."""
 
-MARK_IT = "Write {{%s}} where it belongs, or give the node the title `input:%s`"
-
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -45,10 +48,10 @@ class Slot:
     """
 
     name: str
-    kind: Kind
+    kind: RuleType
     default: ParameterValue | None
     places: tuple[Target, ...]
-    by: By
+    by: FoundBy
 
 
 @dataclass(frozen=True)
@@ -56,28 +59,238 @@ class Slots:
     """Everything that can be set in one workflow.
 
     `missing` and `ambiguous` explain, by parameter name, what was not found or could be several things; `notes` are
-    remarks on what was found. `latent` is the link from which sampling starts, `from_image` whether an input
-    image stands behind it; sizes are multiples of `size_step` pixels.
+    remarks on what was found.
     """
 
     found: Mapping[str, Slot]
-    images: tuple[Target, ...] = ()
-    mask: MaskSlot | None = None
-    missing: Mapping[str, str] = field(default_factory=dict)
-    ambiguous: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    latent: Link | None = None
-    from_image: bool = False
-    size_step: int = 8
+    inputs: ImageSlots
+    missing: Mapping[str, str]
+    ambiguous: Mapping[str, str]
+    notes: tuple[str, ...]
+    sizes: Sizes
 
-    def __getitem__(self, name: str) -> Slot:
-        return self.found[name]
+    @property
+    def images(self) -> tuple[Target, ...]:
+        return self.inputs.images
+
+    @property
+    def mask(self) -> MaskSlot | None:
+        return self.inputs.mask
 
     def get(self, name: str) -> Slot | None:
         return self.found.get(name)
 
+    def own(self, name: str) -> ParameterValue | None:
+        """The workflow's own value of a parameter."""
+        slot = self.found.get(name)
+        return slot.default if slot else None
 
-def slot_at(graph: Graph, info: ObjectInfo | None, name: str, places: Sequence[Target], by: By) -> Slot:
+    def why_not(self, name: str) -> str:
+        """Why a parameter has no slot."""
+        return self.missing.get(name) or self.ambiguous.get(name) or "the workflow has no place for it"
+
+
+def find_slots(graph: Graph) -> Slots:
+    """Find the slots. The server's definitions sharpen types and sides; everything works without them."""
+    outputs = output_nodes(graph)
+    named, unclear = _named(graph)
+    claimed = {(place.node, place.input) for slot in named.values() for place in slot.places}
+
+    def is_free(place: Target) -> bool:
+        return (place.node, place.input) not in claimed and not has_placeholder(value_at(graph, place))
+
+    samplers = find_samplers(graph, outputs)
+    first = first_samplers(graph, samplers)
+    sizes = find_sizes(graph, outputs, [sampler.latent for sampler in first if sampler.latent])
+    ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
+    if samplers:
+        traced = find_prompts(graph, ordered, first) | find_settings(graph, ordered, first) | sizes.found
+    else:
+        traced = _without_sampler(graph, outputs, sizes.found)
+    traced = _shared_out(graph, traced | find_files(graph, outputs, first) | _prefix(graph, outputs))
+    free = {name: [place for place in places if is_free(place)] for name, places in traced.places.items()}
+    found = {
+        **named,
+        **{n: slot_at(graph, n, places, "trace") for n, places in free.items() if places and n not in named},
+    }
+    taken = {
+        name: f"{graph.described(traced.places[name][0].node)} is filled by other placeholders or titles"
+        for name, places in free.items()
+        if not places
+    }
+    images = find_images(graph, outputs)
+    kept = (words for place, words in traced.kept.items() if is_free(place))
+    return Slots(
+        found=found,
+        inputs=images,
+        missing={
+            name: why
+            for name, why in {**traced.missing, **taken}.items()
+            if name not in found and name not in traced.ambiguous
+        },
+        ambiguous={name: why for name, why in traced.ambiguous.items() if name not in found},
+        notes=(*kept, *traced.notes, *unclear, *images.notes),
+        sizes=sizes,
+    )
+
+
+def output_nodes(graph: Graph) -> tuple[str, ...]:
+    """The ids of the nodes for whose sake the server runs the workflow; files that stay come before previews."""
+    found = [node for node in graph.nodes.values() if _is_output(graph, node)]
+    if not found:  # nothing known by name: whatever nobody uses
+        found = [node for node in graph.nodes.values() if not any(graph.users(node.id)) and node.links()]
+    found.sort(key=lambda node: ("Preview" in node.class_type, natural(node.id)))
+    return tuple(node.id for node in found)
+
+
+def _is_output(graph: Graph, node: Node) -> bool:
+    known = graph.definition(node)
+    if known is not None:
+        return known.is_output
+    return node.meaning.saves or node.meaning.shows or node.class_type.startswith(("Save", "Preview"))
+
+
+def _shared_out(graph: Graph, traced: Findings) -> Findings:
+    """A number that stands behind several settings belongs to the first of them; the others say so."""
+    owners: dict[tuple[str, str], str] = {}
+    places: dict[str, Sequence[Target]] = {}
+    missing = dict(traced.missing)
+    for name, group in traced.places.items():
+        free = [place for place in group if owners.setdefault((place.node, place.input), name) == name]
+        if group[0] in free:
+            places[name] = free
+        else:
+            owner = owners[group[0].node, group[0].input]
+            missing[name] = f"{graph.described(group[0].node)} sets it together with `{owner}`"
+    return Findings(places, missing, traced.ambiguous, traced.notes, traced.kept)
+
+
+def _prefix(graph: Graph, outputs: Sequence[str]) -> Findings:
+    places = [Target(node, "filename_prefix") for node in outputs]
+    texts = alike(graph, [place for place in places if isinstance(value_at(graph, place), str)])
+    return Findings(places={"filename_prefix": texts} if texts else {})
+
+
+# Workflows without a sampler: one node does everything (partner nodes), an extension samples in its own way (its
+# loader may hold the texts), or there is no model at all.
+
+
+def _without_sampler(graph: Graph, outputs: Sequence[str], sizes: Findings) -> Findings:
+    makers = [(node, name) for node in graph.upstream(outputs) if (name := _prompt_input(node))]
+    nothing = Findings(missing=dict.fromkeys(STANDARD, "the workflow has no sampler that is known"))
+    if len(makers) > 1:
+        listed = ", ".join(node.described for node, _ in makers)
+        return nothing | sizes | Findings(ambiguous={"prompt": f"the text may belong to {listed}"})
+    return nothing | sizes | Findings(places=dict(_own_places(graph, *makers[0])) if makers else {})
+
+
+def _own_places(graph: Graph, node: Node, prompt: str) -> Iterator[tuple[str, list[Target]]]:
+    """The parameters of a node that does everything."""
+    negative = node.first(node_knowledge().inputs.prompt["negative"]) or "negative"
+    held = {"prompt": prompt, "negative_prompt": negative, "seed": "seed", "width": "width", "height": "height"}
+    for name, own in held.items():
+        place = settle(graph, node, own, text=name == "prompt" or RULES[name].type == "text")
+        if place:
+            yield name, [place]
+
+
+def _prompt_input(node: Node) -> str | None:
+    if node.meaning.text:
+        return node.meaning.text[0]
+    if "prompt" in node.links():
+        return "prompt"
+    texts = ("prompt", *node_knowledge().inputs.prompt["positive"])
+    return node.first(name for name in texts if isinstance(node.inputs.get(name), str))
+
+
+# What the author named
+
+
+def _named(graph: Graph) -> tuple[dict[str, Slot], list[str]]:
+    """The slots that the author of the workflow named, and remarks on titles that name no single value."""
+    by_name: dict[str, list[Placeholder]] = {}
+    for placeholder in find_placeholders(graph):
+        by_name.setdefault(placeholder.name, []).append(placeholder)
+    slots = {name: _placeholder_slot(graph, name, group) for name, group in by_name.items()}
+    titled: dict[str, list[Target]] = {}
+    unclear: list[str] = []
+    for one in find_titled(graph):
+        if one.place is None:
+            unclear.append(f"the title of {one.node.described} does not say which of its values is meant")
+        elif one.name not in slots and not has_placeholder(value_at(graph, one.place)):
+            titled.setdefault(one.name, []).append(one.place)
+    slots.update({name: slot_at(graph, name, places, "title") for name, places in titled.items()})
+    return {name: slot for name, slot in slots.items() if not _is_image_file(graph, slot)}, unclear
+
+
+def _is_image_file(graph: Graph, slot: Slot) -> bool:
+    # A placeholder in an image loader says nothing that its place does not say.
+    return all(loads_image(graph.nodes[place.node]) for place in slot.places)
+
+
+def _placeholder_slot(graph: Graph, name: str, group: Sequence[Placeholder]) -> Slot:
+    whole = next((one for one in group if one.whole), None)
+    kind = _kind(graph, name, whole.place if whole else None)
+    stated = next((one.default for one in group if one.default is not None), None)
+    default = typed(stated, kind) if stated is not None else None
+    if default is None and whole is not None and kind in ("int", "float"):
+        spec = graph.spec(whole.place)
+        usual = spec.default if spec else None
+        default = usual if isinstance(usual, (int, float)) else None
+    return Slot(name, kind, default, tuple(dict.fromkeys(one.place for one in group)), "placeholder")
+
+
+# The type of a parameter
+
+_KINDS: Mapping[str, RuleType] = {"INT": "int", "FLOAT": "float", "BOOLEAN": "boolean", "COMBO": "string"}
+
+
+def slot_at(graph: Graph, name: str, places: Sequence[Target], by: FoundBy) -> Slot:
     """The slot of values that stand in the workflow; the first place decides type and default."""
-    kind = kind_at(graph, info, name, places[0])
-    return Slot(name, kind, as_kind(value_at(graph, places[0]), kind), tuple(places), by)
+    kind = _kind(graph, name, places[0])
+    return Slot(name, kind, _as_kind(value_at(graph, places[0]), kind), tuple(places), by)
+
+
+def _kind(graph: Graph, name: str, place: Target | None) -> RuleType:
+    """The type of the vocabulary or of our own rules, else the node class's, else that of the value that stands there."""
+    rule = RULES.get(name) or workflow_rule(name)
+    if rule:
+        return rule.type
+    if name == "prompt" or place is None:
+        return "text"
+    spec = graph.spec(place)
+    return _KINDS.get(spec.kind, "text") if spec else _kind_of(value_at(graph, place))
+
+
+def _kind_of(value: object) -> RuleType:
+    match value:
+        case bool():
+            return "boolean"
+        case int():
+            return "int"
+        case float():
+            return "float"
+        case _:
+            return "text"
+
+
+def typed(text: str, kind: RuleType) -> ParameterValue | None:
+    """A placeholder's default as the parameter's type; None where it is no such value."""
+    if kind == "boolean":
+        return text.lower() in ("true", "1", "yes", "on")
+    if kind not in ("int", "float"):
+        return text
+    try:
+        number = int(text) if kind == "int" else float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _as_kind(own: ParameterValue | None, kind: RuleType) -> ParameterValue | None:
+    # Exports write 7.0 as 7, and some programs 20 as 20.0.
+    if isinstance(own, bool) or not isinstance(own, (int, float)):
+        return own
+    if kind == "float":
+        return float(own)
+    return int(own) if kind == "int" and own == int(own) else own

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
@@ -30,6 +31,12 @@ class Source:
     api: RawGraph | None = None
     editor: EditorGraph | None = None
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every node class that it names, those inside subgraphs and group nodes included."""
+        api = (str(node["class_type"]) for node in (self.api or {}).values())
+        return tuple(dict.fromkeys((*api, *_editor_types(self.editor))))
+
 
 def read_source(pasted: str | bytes) -> Source:
     """Tell what was pasted and read it. Raises BadRequest with the way to a file that works."""
@@ -38,11 +45,11 @@ def read_source(pasted: str | bytes) -> Source:
     text = pasted.strip().removeprefix("\ufeff")
     if not text:
         raise _unreadable("it is empty")
-    picture = _image_in(text)
-    return _from_image(picture) if picture else classify(_parsed(text))
+    image = _image_in(text)
+    return _from_image(image) if image else _classify(_parsed(text))
 
 
-def classify(value: JsonValue) -> Source:
+def _classify(value: JsonValue) -> Source:
     """Tell API format from editor format. Raises BadRequest."""
     if not isinstance(value, dict):
         raise _unreadable("it is not a JSON object")
@@ -50,8 +57,18 @@ def classify(value: JsonValue) -> Source:
         return Source(editor=value)
     inner = value.get("prompt")
     if isinstance(inner, dict) and "class_type" not in value and "class_type" not in inner:
-        return classify(inner)
+        return _classify(inner)
     return Source(api=_api(value))
+
+
+def _editor_types(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, dict):
+        nodes = value.get("nodes")
+        for node in nodes if isinstance(nodes, list) else ():
+            if isinstance(node, dict) and "type" in node:
+                yield str(node["type"])
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _editor_types(inner)
 
 
 def _api(value: dict[str, JsonValue]) -> RawGraph:
@@ -164,7 +181,7 @@ def _from_image(data: bytes) -> Source:
     texts = _metadata(data)
     for key in ("prompt", "workflow"):
         if texts.get(key):
-            return classify(_parsed(texts[key]))
+            return _classify(_parsed(texts[key]))
     raise _unreadable("the image carries no workflow (it may have been re-encoded)")
 
 

@@ -1,46 +1,64 @@
 """A pasted or shipped workflow, read once: what it can be asked, its form, and the graph for one request.
 
-workflow = Workflow.load(text, info)     # info: ObjectInfo.parse(<GET /object_info>), or None
-workflow.rules(info)                     # the form
-workflow.lacking(info)                   # sentences about missing nodes and files, for the credential check
+workflow = Workflow.load(text)           # raises NeedsObjectInfo for a file of the editor
+workflow = workflow.known(info)          # info: ObjectInfo.parse(<GET /object_info>): sharper types, bounds, choices
+workflow.rules()                         # the form
+workflow.lacking()                       # sentences about missing nodes and files, for the credential check
 filled = workflow.filled(request, images=("dify/a.png",), mask=None)
 post({"prompt": filled.graph, ...})
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from models.backends.comfyui.graph.convert import convert
-from models.backends.comfyui.graph.ends import output_nodes
+from models.backends.comfyui.graph.editor import convert
 from models.backends.comfyui.graph.fill import Filled, fill, require_clear_prompt
-from models.backends.comfyui.graph.finding import find_slots
 from models.backends.comfyui.graph.form import make_form
-from models.backends.comfyui.graph.graph import Graph
-from models.backends.comfyui.graph.needs import Needs, find_needs, lacking
-from models.backends.comfyui.graph.object_info import ObjectInfo
-from models.backends.comfyui.graph.optional import leave_out
-from models.backends.comfyui.graph.slots import Slots
+from models.backends.comfyui.graph.graph import Graph, Node
+from models.backends.comfyui.graph.marks import leave_out
+from models.backends.comfyui.graph.nodes import ObjectInfo, package_of
+from models.backends.comfyui.graph.samplers import is_file
+from models.backends.comfyui.graph.sizes import size_rule
+from models.backends.comfyui.graph.slots import Slots, find_slots, output_nodes
 from models.backends.comfyui.graph.source import EXPORT, read_source
+from models.backends.comfyui.graph.trace import has_placeholder
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest
-from models.parameters import Rule
+from models.parameters import MAX_SEED, Rule
+from models.sizes import SeedRule, SizeRule
+
+_DRAWN_SEEDS = 2**32 - 1  # every reader of JSON keeps all digits of these
+_SHOWN_CHOICES = 8
 
 
 class NeedsObjectInfo(BadRequest):
     """The workflow is in editor format: load it again with the server's definitions."""
 
 
+@dataclass(frozen=True, slots=True)
+class FileNeed:
+    """One model file that a node names."""
+
+    node: Node
+    input: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Node classes and model files that the output nodes depend on."""
+
+    classes: tuple[str, ...]
+    files: tuple[FileNeed, ...]
+
+
 @dataclass(frozen=True)
 class Workflow:
-    """One workflow and everything that was found in it. Immutable; safe to keep and share.
-
-    `info` is what it was read with. Every method that takes `info` again uses that one by default.
-    """
+    """One workflow and everything that was found in it. Immutable; safe to keep and share."""
 
     graph: Graph
-    info: ObjectInfo | None = None
 
     @classmethod
     def load(cls, text: str | bytes, info: ObjectInfo | None = None) -> Self:
@@ -51,27 +69,35 @@ class Workflow:
         """
         source = read_source(text)
         if source.api is not None:
-            return cls(Graph.of(source.api), info)
+            return cls(Graph.of(source.api, info))
         if info is None:
             raise NeedsObjectInfo(
                 "The workflow is in the editor's format", "converting it needs the server's node definitions", EXPORT
             )
-        return cls(Graph.of(convert(source.editor or {}, info)), info)
+        return cls(Graph.of(convert(source.editor or {}, info), info))
+
+    def known(self, info: ObjectInfo | None) -> "Workflow":
+        """The same workflow, read with a server's definitions."""
+        return Workflow(Graph(self.graph.nodes, info)) if info else self
+
+    @property
+    def info(self) -> ObjectInfo | None:
+        return self.graph.info
 
     @cached_property
     def slots(self) -> Slots:
         """What can be set, and what was not found (`slots.missing`, `slots.ambiguous`, `slots.notes`)."""
-        return find_slots(self.graph, self.info)
+        return find_slots(self.graph)
 
     @cached_property
     def output_nodes(self) -> tuple[str, ...]:
         """Ids of the nodes that give results; those whose files stay come before previews."""
-        return output_nodes(self.graph, self.info)
+        return output_nodes(self.graph)
 
-    @cached_property
-    def needs(self) -> Needs:
-        """Node classes and model files that the workflow uses."""
-        return find_needs(self.graph, self.output_nodes)
+    @property
+    def unclear(self) -> bool:
+        """Whether the server's definitions, which are not at hand, might tell what was not found."""
+        return self.info is None and bool(self.slots.ambiguous)
 
     @property
     def images(self) -> int:
@@ -86,7 +112,7 @@ class Workflow:
         """
         raw = self.graph.raw()
         try:
-            leave_out(raw, self.graph, lambda _: False, self.info)
+            leave_out(raw, self.graph, lambda _: False)
         except BadRequest:  # said where a request meets it; here every image counts
             raw = self.graph.raw()
         return int(any(place.node in raw for place in self.slots.images))
@@ -95,18 +121,25 @@ class Workflow:
     def takes_mask(self) -> bool:
         return self.slots.mask is not None
 
-    def lacking(self, info: ObjectInfo | None = None) -> tuple[str, ...]:
-        """A sentence for every node class and file that the server lacks; empty when it has all, or is not known."""
-        known = info or self.info
-        return lacking(self.graph, self.output_nodes, known) if known else ()
+    @property
+    def sizes(self) -> SizeRule:
+        """The sizes that it makes; the default is its own."""
+        slots = self.slots
+        missing = dict.fromkeys(slots.why_not(side) for side in ("width", "height") if side not in slots.found)
+        return size_rule(slots.sizes, (slots.own("width"), slots.own("height")), "; ".join(missing))
 
-    def check(self) -> None:
-        """Raises BadRequest for what would refuse every request: the place to say it is when the model is saved."""
-        require_clear_prompt(self.slots)
+    @property
+    def seeds(self) -> SeedRule:
+        """The seeds that it takes; the images of one batch share theirs.
 
-    def rules(self, info: ObjectInfo | None = None) -> tuple[Rule, ...]:
-        """The parameter form; bounds and choices of the server when `info` is known. Never raises."""
-        return make_form(self.graph, self.slots, info or self.info)
+        Without a place for a seed none is drawn, and one that is asked for is told as unused.
+        """
+        found = self.slots.found
+        return SeedRule(highest=MAX_SEED, drawn=_DRAWN_SEEDS, draw="seed" in found, step=0 if "n" in found else 1)
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The parameter form; with bounds and choices of the server when its definitions are at hand. Never raises."""
+        return make_form(self.graph, self.slots)
 
     def filled(
         self,
@@ -114,24 +147,84 @@ class Workflow:
         *,
         images: Sequence[str] = (),
         mask: str | None = None,
-        seed: int | None = None,
         filename_prefix: str | None = None,
-        info: ObjectInfo | None = None,
     ) -> Filled:
         """The graph for one request, on a deep copy, with the seed used and notices.
 
         `images` and `mask` are the server's names of the uploaded images, in the order of `request.images`;
-        `request.n` images are made in one run. `seed` is used when the request has none (default: drawn);
-        `filename_prefix` overrides the workflow's (another prefix makes a server save a cached image again).
+        `request.n` images are made in one run with the first seed. `filename_prefix` overrides the workflow's
+        (another prefix makes a server save a cached image again).
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """
-        return fill(
-            self.graph,
-            self.slots,
-            request,
-            images=images,
-            mask=mask,
-            seed=seed,
-            filename_prefix=filename_prefix,
-            info=info or self.info,
-        )
+        return fill(self.graph, self.slots, request, images=images, mask=mask, filename_prefix=filename_prefix)
+
+    # For whoever saves a model
+
+    def check(self) -> None:
+        """Raises BadRequest for what would refuse every request: the place to say it is when the model is saved."""
+        require_clear_prompt(self.slots)
+
+    @cached_property
+    def needs(self) -> Needs:
+        """Node classes and model files that the workflow uses."""
+        nodes = self.graph.upstream(self.output_nodes)
+        files = [
+            FileNeed(node, name, value)
+            for node in nodes
+            for name, value in node.inputs.items()
+            if is_file(name) and isinstance(value, str) and value and not has_placeholder(value)
+        ]
+        return Needs(tuple(dict.fromkeys(node.class_type for node in nodes)), tuple(files))
+
+    def lacking(self) -> tuple[str, ...]:
+        """A sentence for every node class, file and choice that the server lacks; empty when it has all, or is not
+        known."""
+        return tuple(dict.fromkeys(self._lacking())) if self.info else ()
+
+    def _lacking(self) -> Iterator[str]:
+        nodes = self.graph.upstream(self.output_nodes)
+        for node in nodes:
+            if self.graph.definition(node) is None:
+                yield (
+                    f"{node.described}: the server has no node class `{node.class_type}`; "
+                    f"install the extension that brings it"
+                )
+        for node in nodes:
+            for name, value in node.inputs.items():
+                if isinstance(value, str):
+                    yield from self._unknown_choice(node, name, value)
+
+    def _unknown_choice(self, node: Node, name: str, value: str) -> Iterator[str]:
+        spec = self.info.spec(node.class_type, name) if self.info else None
+        if spec is None or spec.choices is None or spec.is_upload or not value or has_placeholder(value):
+            return
+        if spec.spelled(value) in spec.choices:
+            return
+        shown = ", ".join(spec.choices[:_SHOWN_CHOICES])
+        more = f" and {len(spec.choices) - _SHOWN_CHOICES} more" if len(spec.choices) > _SHOWN_CHOICES else ""
+        there = f"it has {shown}{more}" if spec.choices else "it has none"
+        yield f"{node.described}: `{name}` is {value!r}, which the server does not have ({there})"
+
+    def packages(self) -> tuple[str, ...]:
+        """The extensions that bring the node classes which the server lacks, as far as they are known."""
+        missing = [name for name in self.needs.classes if self.info and name not in self.info.classes]
+        return tuple(sorted({package for name in missing if (package := package_of(name))}))
+
+    def explained(self) -> tuple[str, ...]:
+        """Where each parameter goes, which images are taken, and what was not found or is unclear, with the reason."""
+        return tuple(self._explained())
+
+    def _explained(self) -> Iterator[str]:
+        slots, graph = self.slots, self.graph
+        for name, slot in slots.found.items():
+            listed = ", ".join(f"{graph.described(place.node)} `{place.input}`" for place in slot.places)
+            yield f"`{name}` goes to {listed}"
+        for number, place in enumerate(slots.images, start=1):
+            yield f"input image {number} goes to {graph.described(place.node)} `{place.input}`"
+        if slots.mask is not None:
+            yield f"the mask goes to {graph.described(slots.mask.node)}"
+        for name, why in slots.ambiguous.items():
+            yield f"`{name}` is unclear: {why}"
+        for name, why in slots.missing.items():
+            yield f"`{name}` was not found: {why}"
+        yield from slots.notes

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backends.comfyui.graph.convert import convert
+from models.backends.comfyui.graph.editor import convert
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
+from tests.backends.comfyui.graph.test_slots import NAMES
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
-from tests.backends.comfyui.test_slots import NAMES
 from tests.fakes import picture
 
 PHOTO = InputImage(picture(), "image/png")
@@ -57,7 +57,7 @@ def test_a_damaged_graph_is_served_or_refused_with_a_sentence(graph: dict[str, A
     workflow = Workflow.load(json.dumps(graph), recorded_info() if known else None)
     rules = workflow.rules()
     assert len({rule.name for rule in rules}) == len(rules)
-    workflow.lacking(recorded_info())
+    workflow.known(recorded_info()).lacking()
     assert workflow.min_images in (0, 1)
     request = ImageRequest(model="m", prompt="a fox", n=2, width=640, steps=9, negative_prompt="x", images=(PHOTO,))
     try:

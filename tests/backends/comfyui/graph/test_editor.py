@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.backends.comfyui.graph import convert as converting
-from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph import editor as converting
+from models.backends.comfyui.graph.nodes import ObjectInfo
 from models.backends.comfyui.graph.workflow import NeedsObjectInfo, Workflow
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info

@@ -2,20 +2,21 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backends.comfyui.backend import ComfyUIBackend
 from models.backends.comfyui.graph.graph import as_link
-from models.backends.comfyui.graph.object_info import InputSpec, ObjectInfo
-from models.backends.comfyui.shipped import WORKFLOWS, Shipped, load_shipped
+from models.backends.comfyui.graph.nodes import InputSpec, ObjectInfo, extra_rules
+from models.backends.comfyui.variants import WORKFLOWS, Shipped, load_shipped
 from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.entities import ImageRequest, InputImage
 from models.parameters import read_values
+from models.request.shape import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import FIXTURES
 from tests.fakes import picture
 
@@ -35,7 +36,17 @@ def card_request(model: str, **more: Any) -> ImageRequest:
     values = read_values(CARDS[model].rules, {})
     common = {key: value for key, value in values.items() if key in ImageRequest.__dataclass_fields__}
     extra = {key: value for key, value in values.items() if key not in common} | more.pop("extra", {})
-    return ImageRequest(**{"model": model, "prompt": "a fox", **common, "extra": extra, **more})
+    wish = Wish(**{name: more.pop(name) for name in ("width", "height", "aspect_ratio", "seed") if name in more})
+    request = ImageRequest(**{"model": model, "prompt": "a fox", **common, "extra": extra, **more})
+    workflows = shipped(model)
+    try:
+        chosen = workflows.choose(request)
+    except BadRequest:  # the test's own matter
+        return request
+    size, _ = settle_size(wish, chosen.sizes, model)
+    seeds, _ = settle_seeds(wish.seed, chosen.seeds, request.n, "ComfyUI")
+    width, height = size or (None, None)
+    return replace(request, width=width, height=height, seeds=seeds)
 
 
 def shipped(model: str) -> Shipped:
@@ -119,7 +130,7 @@ def test_a_card_offers_what_its_workflows_take_and_says_their_own_values(model: 
 
 @pytest.mark.parametrize("model", sorted(CARDS))
 def test_every_rule_of_a_card_is_the_vocabularys_or_the_backends(model: str) -> None:
-    own = {rule.name: rule for rule in ComfyUIBackend.extra_rules}
+    own = {rule.name: rule for rule in extra_rules()}
     for rule in CARDS[model].rules:
         if rule.name in own:
             assert rule.label == own[rule.name].label

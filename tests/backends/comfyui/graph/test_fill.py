@@ -1,17 +1,18 @@
 """A request goes into the graph as typed values in the right places, and nowhere else."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backends.comfyui.graph.fill import SEED_LIMIT
-from models.backends.comfyui.graph.object_info import ObjectInfo
+from models.backends.comfyui.graph.nodes import ObjectInfo
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
+from models.request.shape import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import recorded_info, text_of, workflow
 from tests.fakes import picture
 
@@ -20,13 +21,24 @@ CLEAR = InputImage(picture(mode="RGBA", colour=(1, 2, 3, 0)), "image/png")
 
 
 def request(**more: Any) -> ImageRequest:
-    return ImageRequest(**{"model": "m", "prompt": "a fox", **more})
+    seeds = {"seeds": (more.pop("seed"),)} if "seed" in more else {}
+    return ImageRequest(**{"model": "m", "prompt": "a fox", **seeds, **more})
+
+
+def settled(name: str, *, seed: int | None = None, **wish: Any) -> tuple[ImageRequest, tuple[str, ...]]:
+    """A request as the resolver settles it for this workflow, and the resolver's notices."""
+    found = workflow(name)
+    size, told = settle_size(Wish(**wish), found.sizes, "m")
+    seeds, more = settle_seeds(seed, found.seeds, 1, "ComfyUI")
+    width, height = size or (None, None)
+    return request(width=width, height=height, seeds=seeds), (*told, *more)
 
 
 def changed(name: str, asked: ImageRequest, **more: Any) -> dict[str, Any]:
     """What filling changed: `6.text` → new value; `None` for an input or node that went."""
     before: dict[str, Any] = json.loads(text_of(f"{name}.api.json"))
-    after: dict[str, Any] = dict(workflow(name).filled(asked, seed=5, **more).graph)
+    seeded = asked if asked.seeds else replace(asked, seeds=(5,))
+    after: dict[str, Any] = dict(workflow(name).filled(seeded, **more).graph)
     flat = [
         {f"{i}.{k}": v for i, node in graph.items() for k, v in node["inputs"].items()} for graph in (before, after)
     ]
@@ -88,15 +100,16 @@ def test_sizes_and_steps_that_follow_keep_their_share() -> None:
 
 
 def test_a_seed_is_drawn_and_told_where_none_was_given() -> None:
-    first, second = (workflow("sd15_txt2img").filled(request()).seed for _ in range(2))
+    first, second = (workflow("sd15_txt2img").filled(settled("sd15_txt2img")[0]).seed for _ in range(2))
     assert first is not None
     assert second is not None
-    assert 0 <= first < SEED_LIMIT
+    assert 0 <= first < 2**32
     assert first != second
 
 
 def test_a_seed_without_a_place_is_not_claimed() -> None:
-    filled = workflow("no_noise_manual_sigmas").filled(request(seed=3))
+    assert settled("no_noise_manual_sigmas")[0].seeds == ()
+    filled = workflow("no_noise_manual_sigmas").filled(settled("no_noise_manual_sigmas", seed=3)[0])
     assert filled.seed is None
     assert "`seed` was not used: node 8 (DisableNoise) has none" in filled.notices
 
@@ -175,14 +188,36 @@ def test_a_workflow_without_a_prompt_runs_and_says_so() -> None:
             {"cfg_scale": 3.0},
             "`cfg_scale` was not used: node 22 (BasicGuider) has none",
         ),
-        ("sd15_img2img", {"width": 640}, "`width` was not used: it comes from the image of node 10"),
-        ("sd15_txt2img", {"width": 770, "height": 512}, "770 x 512 became 768 x 512"),
     ],
 )
 def test_what_could_not_be_honoured_is_said(name: str, asked: dict[str, Any], said: str) -> None:
     found = workflow(name)
     names = [f"{number}.png" for number in range(found.images)]
     assert any(said in notice for notice in found.filled(request(**asked), images=names).notices)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "said"),
+    [
+        ("sd15_img2img", {"width": 640}, "was not used: it comes from the image of node 10"),
+        ("sd15_txt2img", {"width": 770, "height": 512}, "770×512 became 768×512"),
+        ("square_from_one_number", {"width": 512, "height": 768}, "512×768 became 624×624"),
+    ],
+)
+def test_a_size_that_the_workflow_does_not_make_is_told(name: str, asked: dict[str, Any], said: str) -> None:
+    assert any(said in notice for notice in settled(name, **asked)[1])
+
+
+@pytest.mark.parametrize("own", [(1000, 700), (1001, 333)])
+def test_the_workflows_own_size_stays_as_its_author_wrote_it(own: tuple[int, int]) -> None:
+    graph = text_of("sd15_hires_fix.api.json").replace('"width": 512', f'"width": {own[0]}')
+    found = Workflow.load(graph.replace('"height": 512', f'"height": {own[1]}'))
+    assert found.sizes.default == own
+    for wish in (Wish(), Wish(width=own[0], height=own[1])):
+        size, told = settle_size(wish, found.sizes, "m")
+        assert (size, told) == (own, ())
+        filled = found.filled(request(width=own[0], height=own[1]))
+        assert filled.graph["30"] == found.graph.raw()["30"]
 
 
 def test_the_workflows_own_negative_prompt_needs_no_notice() -> None:
@@ -197,7 +232,7 @@ def test_a_zeroed_negative_side_never_overwrites_the_prompt() -> None:
 
 
 def test_an_aspect_ratio_keeps_the_number_of_pixels() -> None:
-    values = changed("qwen_image_txt2img", request(aspect_ratio="16:9"))
+    values = changed("qwen_image_txt2img", settled("qwen_image_txt2img", aspect_ratio="16:9", seed=5)[0])
     assert (values["58.width"], values["58.height"]) == (1776, 992)
     assert values["58.width"] % 16 == values["58.height"] % 16 == 0
 

@@ -1,18 +1,138 @@
-"""`GET /object_info` as typed node definitions (ComfyUI server API, section "/object_info").
+"""What is known about node classes and their parameters: two files of ours and a server's definitions.
 
-Two spellings of a choice are in use, `[["a", "b"], {...}]` and `["COMBO", {"options": ["a", "b"]}]`; both are read.
+`nodes.yaml` says what the inputs of nodes mean, `parameters.yaml` holds the parameters that only workflows have.
+
+Definitions are the reply of `GET /object_info` (ComfyUI server API, section "/object_info"). Two spellings of a choice
+are in use, `[["a", "b"], {...}]` and `["COMBO", {"options": ["a", "b"]}]`; both are read.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import JsonValue
+import yaml
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from models.parameters import RULES, Rule, load_rules
+
+type Side = Literal["positive", "negative"]
+type Names = tuple[str, ...]
+
+
+class NodeMeaning(BaseModel):
+    """An entry of `classes` in nodes.yaml, where each field is explained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: Names = ()
+    no_text: bool = False
+    joins_text: bool = False
+    outputs: Names = ()
+    passes: Names = ()
+    parameters: Mapping[str, str] = {}
+    window: Names = ()
+    width: Names = ()
+    height: Names = ()
+    multiple: int | None = None
+    count: str = ""
+    image: str = ""
+    image_base64: str = ""
+    mask: str = ""
+    makes_mask: bool = False
+    inverts_mask: bool = False
+    optional: Names = ()
+    saves: bool = False
+    shows: bool = False
+
+
+class InputMeanings(BaseModel):
+    """The block `inputs` of nodes.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: Mapping[str, Names]
+    conditioning: Mapping[Side, Names]
+    start: Names
+    image: Names
+    width: Names
+    height: Names
+    count: Names
+    text: Names
+    prompt: Mapping[Side, Names]
+    value: Names
+    files: Mapping[str, str]
+
+
+class NodeKnowledge(BaseModel):
+    """The whole of nodes.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: InputMeanings
+    classes: Mapping[str, NodeMeaning]
+    parameter_names: Mapping[str, str]
+    packages: Mapping[str, str]
+
+
+_FOLDER = Path(__file__).parents[1]
+
+
+@cache
+def node_knowledge() -> NodeKnowledge:
+    """nodes.yaml, read when the first workflow is."""
+    path = _FOLDER / "nodes.yaml"
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return NodeKnowledge.model_validate(yaml.load(path.read_text("utf-8"), Loader=loader))  # noqa: S506 -- both are safe
+
+
+_UNKNOWN = NodeMeaning()
+
+
+def meaning_of(class_type: str) -> NodeMeaning:
+    """What is known of a class; an empty entry for others."""
+    return node_knowledge().classes.get(class_type, _UNKNOWN)
+
+
+def package_of(class_type: str) -> str:
+    """Name of the extension that brings the node, "" when it is not known."""
+    packages = node_knowledge().packages
+    return next((package for pattern, package in packages.items() if fnmatchcase(class_type, pattern)), "")
+
+
+# The parameters that only workflows have
+
+
+@cache
+def workflow_rules() -> Mapping[str, Rule]:
+    """parameters.yaml by name."""
+    return {rule.name: rule for rule in load_rules(_FOLDER / "parameters.yaml")}
+
+
+def workflow_rule(name: str) -> Rule | None:
+    """The rule of a parameter that only workflows have; `lora_2` is the second of its kind. None for others."""
+    rules = workflow_rules()
+    stem = name.rstrip("0123456789").rstrip("_")
+    known = rules.get(name) or {**rules, "checkpoint": RULES["checkpoint"]}.get(stem)
+    if known is None or known.name == name:
+        return known
+    number = name[len(stem) :].lstrip("_")
+    label = {language: f"{text} {number}" for language, text in known.label.model_dump().items() if text}
+    return known.narrowed(name=name, label=label)
+
+
+def extra_rules() -> tuple[Rule, ...]:
+    """For `Backend.extra_rules`: everything that a card may list beyond the common vocabulary."""
+    second = (workflow_rule(name) for name in ("clip_2", "lora_2", "lora_strength_2"))
+    return (*workflow_rules().values(), *(rule for rule in second if rule))
+
+
+# The server's definitions
 
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
-
-type Options = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +143,7 @@ class InputSpec:
     kind: str
     required: bool
     choices: tuple[str, ...] | None = None
-    options: Options = field(default_factory=dict)
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
     def is_widget(self) -> bool:
@@ -65,19 +185,21 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class NodeClass:
-    """One node class; `inputs` in the order of the editor's fields."""
+    """One node class; `inputs` in the order of the editor's fields, `outputs` are types."""
 
     name: str
     title: str
     inputs: Mapping[str, InputSpec]
     outputs: tuple[str, ...]
+    output_names: tuple[str, ...]
     is_output: bool
-    module: str
+    is_partner: bool
+    """Whether it calls a partner's service, which is paid from a Comfy account."""
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """Every node class that a server offers."""
+    """Node classes that a server offers: all of them, or those that were asked for."""
 
     classes: Mapping[str, NodeClass]
 
@@ -93,14 +215,15 @@ class ObjectInfo:
 
 def _class(name: str, entry: Mapping[str, JsonValue]) -> NodeClass:
     title = entry.get("display_name")
-    outputs = entry.get("output")
+    outputs = _words(entry.get("output")) or ()
     return NodeClass(
         name=name,
         title=title if isinstance(title, str) and title else name,
         inputs={spec.name: spec for spec in _specs(entry.get("input"), entry.get("input_order"))},
-        outputs=tuple(str(kind) for kind in outputs) if isinstance(outputs, list) else (),
+        outputs=outputs,
+        output_names=_words(entry.get("output_name")) or outputs,
         is_output=entry.get("output_node") is True,
-        module=str(entry.get("python_module") or ""),
+        is_partner=entry.get("api_node") is True,
     )
 
 

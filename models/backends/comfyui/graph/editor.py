@@ -7,12 +7,12 @@ bypassed nodes, subgraphs).
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import JsonValue, ValidationError
 
+from models.backends.comfyui.graph.editor_file import Canvas, EditorFile, EditorLink, EditorNode, Subgraph
 from models.backends.comfyui.graph.graph import RawGraph
-from models.backends.comfyui.graph.object_info import DYNAMIC_COMBO, InputSpec, NodeClass, ObjectInfo
+from models.backends.comfyui.graph.nodes import DYNAMIC_COMBO, InputSpec, NodeClass, ObjectInfo
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
 
@@ -25,93 +25,6 @@ _AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize"})
 _SEEDS = frozenset({"seed", "noise_seed"})
 _LONGEST = 200  # steps of one link
 _DEEPEST = 20  # subgraphs within subgraphs; a definition that holds itself would never end
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
-
-
-class _Link(_Wire):
-    id: int
-    origin_id: str
-    origin_slot: int
-    target_id: str
-    target_slot: int
-    type: str = "*"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        # The main graph writes links as lists, subgraphs as objects.
-        names = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-        return dict(zip(names, value, strict=False)) if isinstance(value, list) else value
-
-    @field_validator("type", mode="before")
-    @classmethod
-    def _type(cls, value: Any) -> str:
-        return str(value)
-
-
-class _Port(_Wire):
-    name: str = ""
-    type: str = "*"
-    link: int | None = None
-    widget: Mapping[str, JsonValue] | None = None
-
-    @field_validator("type", mode="before")
-    @classmethod
-    def _type(cls, value: Any) -> str:
-        return str(value)  # old saves write -1 or a list of choices here
-
-
-class _Node(_Wire):
-    id: str
-    type: str
-    mode: int = 0
-    title: str | None = None
-    inputs: list[_Port] = Field(default_factory=list)
-    outputs: list[_Port] = Field(default_factory=list)
-    widgets_values: list[JsonValue] | dict[str, JsonValue] = Field(default_factory=list)
-    properties: dict[str, JsonValue] = Field(default_factory=dict)
-
-    @field_validator("inputs", "outputs", "widgets_values", "properties", mode="before")
-    @classmethod
-    def _absent(cls, value: Any, info: Any) -> Any:
-        empty: Any = {} if info.field_name == "properties" else []
-        return empty if value is None else value
-
-    def input(self, name: str) -> _Port | None:
-        return next((port for port in self.inputs if port.name == name), None)
-
-
-class _SubgraphOutput(_Wire):
-    name: str = ""
-    linkIds: list[int] = Field(default_factory=list)  # noqa: N815 -- the file's name
-
-
-class _Canvas(_Wire):
-    nodes: list[_Node]
-    links: list[_Link] = Field(default_factory=list)
-
-    @field_validator("links", mode="before")
-    @classmethod
-    def _entries(cls, value: Any) -> Any:
-        return [link for link in value if link] if isinstance(value, list) else []
-
-
-class _Subgraph(_Canvas):
-    id: str
-    name: str = ""
-    inputs: list[_Port] = Field(default_factory=list)
-    outputs: list[_SubgraphOutput] = Field(default_factory=list)
-
-
-class _Definitions(_Wire):
-    subgraphs: list[_Subgraph] = Field(default_factory=list)
-
-
-class _File(_Canvas):
-    definitions: _Definitions = Field(default_factory=_Definitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +46,20 @@ class _Value:
 class _Scope:
     """One canvas: the file's own, or a subgraph at the place where it is used."""
 
-    canvas: _Canvas
-    subgraphs: Mapping[str, _Subgraph]
+    canvas: Canvas
+    subgraphs: Mapping[str, Subgraph]
     prefix: str = ""
     parent: "_Scope | None" = None
-    outer: _Node | None = None
+    outer: EditorNode | None = None
     depth: int = 0
-    nodes: Mapping[str, _Node] = field(init=False)
-    links: Mapping[int, _Link] = field(init=False)
+    nodes: Mapping[str, EditorNode] = field(init=False)
+    links: Mapping[int, EditorLink] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", {node.id: node for node in self.canvas.nodes})
         object.__setattr__(self, "links", {link.id: link for link in self.canvas.links})
 
-    def inside(self, node: _Node) -> "_Scope | None":
+    def inside(self, node: EditorNode) -> "_Scope | None":
         """The canvas of the subgraph that `node` stands for."""
         definition = self.subgraphs.get(node.type)
         if definition is None:
@@ -159,7 +72,7 @@ class _Scope:
 def convert(editor: EditorGraph, info: ObjectInfo) -> RawGraph:
     """The graph that the editor would send. Raises BadRequest naming the nodes that cannot be converted."""
     try:
-        file = _File.model_validate(editor)
+        file = EditorFile.model_validate(editor)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -171,7 +84,7 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> RawGraph:
     return _without_dangling(graph)
 
 
-def _running(scope: _Scope) -> Iterator[tuple[_Scope, _Node]]:
+def _running(scope: _Scope) -> Iterator[tuple[_Scope, EditorNode]]:
     """Every node that executes, those of subgraphs at the place where they are used."""
     for node in scope.canvas.nodes:
         if node.mode in (_MUTED, _BYPASSED) or node.type in _NOTES | {_PRIMITIVE, _REROUTE}:
@@ -183,7 +96,7 @@ def _running(scope: _Scope) -> Iterator[tuple[_Scope, _Node]]:
             yield scope, node
 
 
-def _check_known(running: list[tuple[_Scope, _Node]], info: ObjectInfo) -> None:
+def _check_known(running: list[tuple[_Scope, EditorNode]], info: ObjectInfo) -> None:
     unknown = dict.fromkeys(
         f"{node.type} (node {scope.prefix}{node.id})" for scope, node in running if node.type not in info.classes
     )
@@ -191,7 +104,7 @@ def _check_known(running: list[tuple[_Scope, _Node]], info: ObjectInfo) -> None:
         raise _refused(f"the server has no definition of {', '.join(unknown)}")
 
 
-def _node(scope: _Scope, node: _Node, known: NodeClass) -> dict[str, JsonValue]:
+def _node(scope: _Scope, node: EditorNode, known: NodeClass) -> dict[str, JsonValue]:
     inputs: dict[str, JsonValue] = dict(_widgets(node, known))
     for port in node.inputs:
         came = _follow(scope, port.link) if port.link is not None else None
@@ -205,7 +118,7 @@ def _node(scope: _Scope, node: _Node, known: NodeClass) -> dict[str, JsonValue]:
 # Values without names
 
 
-def _widgets(node: _Node, known: NodeClass) -> Iterator[tuple[str, JsonValue]]:
+def _widgets(node: EditorNode, known: NodeClass) -> Iterator[tuple[str, JsonValue]]:
     """The values of a node by name, in the order of the editor's fields."""
     values = node.widgets_values
     if isinstance(values, dict):
@@ -287,7 +200,7 @@ def _from_output(
 
 
 def _through(
-    scope: _Scope, node: _Node, slot: int, kind: str, seen: frozenset[tuple[str, str, int]]
+    scope: _Scope, node: EditorNode, slot: int, kind: str, seen: frozenset[tuple[str, str, int]]
 ) -> _Origin | _Value | None:
     """Past a reroute, or a bypassed node: to its first connected input of the same type, its own slot number first."""
     if node.type == _REROUTE:
@@ -306,7 +219,7 @@ def _through(
 
 def _from_outside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]]) -> _Origin | _Value | None:
     """A subgraph's own input: what is connected, or was typed, at the node that stands for it outside."""
-    if scope.parent is None or scope.outer is None or not isinstance(scope.canvas, _Subgraph):
+    if scope.parent is None or scope.outer is None or not isinstance(scope.canvas, Subgraph):
         return None
     if slot >= len(scope.canvas.inputs):
         return None
@@ -321,7 +234,7 @@ def _from_outside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]
 
 def _from_inside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]]) -> _Origin | _Value | None:
     """A subgraph's output: the link inside that ends at it."""
-    assert isinstance(scope.canvas, _Subgraph)  # noqa: S101 -- `inside` made it one
+    assert isinstance(scope.canvas, Subgraph)  # noqa: S101 -- `inside` made it one
     outputs = scope.canvas.outputs
     ids = outputs[slot].linkIds if slot < len(outputs) else []
     ends = [link for link in scope.canvas.links if link.target_id == str(_OUTPUT_SIDE) and link.target_slot == slot]
@@ -329,7 +242,7 @@ def _from_inside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]]
     return _from_output(scope, link.origin_id, link.origin_slot, link.type, seen) if link else None
 
 
-def _promoted(node: _Node, inner: _Subgraph) -> dict[str, JsonValue]:
+def _promoted(node: EditorNode, inner: Subgraph) -> dict[str, JsonValue]:
     """Values typed at a subgraph's outside, by the name of the subgraph's input; null keeps the inner value."""
     values = node.widgets_values
     if isinstance(values, dict):
@@ -344,7 +257,7 @@ def _promoted(node: _Node, inner: _Subgraph) -> dict[str, JsonValue]:
     return dict(zip(names, values, strict=False))
 
 
-def _proxied(node: _Node) -> list[str]:
+def _proxied(node: EditorNode) -> list[str]:
     """Editors of a while listed what they show outside; entries of "-1" are the subgraph's own inputs."""
     listed = node.properties.get("proxyWidgets")
     entries = (
@@ -354,7 +267,7 @@ def _proxied(node: _Node) -> list[str]:
     return [name for name in names if not name.startswith("$$")]
 
 
-def _widget_inputs(inner: _Subgraph) -> list[str]:
+def _widget_inputs(inner: Subgraph) -> list[str]:
     """The subgraph's inputs that lead to a field inside: newer editors write the values of exactly these."""
     nodes = {node.id: node for node in inner.nodes}
     fed: set[int] = set()

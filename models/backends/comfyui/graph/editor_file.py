@@ -1,0 +1,93 @@
+"""A file of ComfyUI's editor ("UI format"), as it lies on disk: nodes with nameless values, links, subgraphs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+
+class EditorPart(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+
+class EditorLink(EditorPart):
+    id: int
+    origin_id: str
+    origin_slot: int
+    target_id: str
+    target_slot: int
+    type: str = "*"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        # The main graph writes links as lists, subgraphs as objects.
+        names = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+        return dict(zip(names, value, strict=False)) if isinstance(value, list) else value
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _type(cls, value: Any) -> str:
+        return str(value)
+
+
+class EditorPort(EditorPart):
+    name: str = ""
+    type: str = "*"
+    link: int | None = None
+    widget: Mapping[str, JsonValue] | None = None
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _type(cls, value: Any) -> str:
+        return str(value)  # old saves write -1 or a list of choices here
+
+
+class EditorNode(EditorPart):
+    id: str
+    type: str
+    mode: int = 0
+    title: str | None = None
+    inputs: list[EditorPort] = Field(default_factory=list)
+    outputs: list[EditorPort] = Field(default_factory=list)
+    widgets_values: list[JsonValue] | dict[str, JsonValue] = Field(default_factory=list)
+    properties: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("inputs", "outputs", "widgets_values", "properties", mode="before")
+    @classmethod
+    def _absent(cls, value: Any, info: Any) -> Any:
+        empty: Any = {} if info.field_name == "properties" else []
+        return empty if value is None else value
+
+    def input(self, name: str) -> EditorPort | None:
+        return next((port for port in self.inputs if port.name == name), None)
+
+
+class SubgraphOutput(EditorPart):
+    name: str = ""
+    linkIds: list[int] = Field(default_factory=list)  # noqa: N815 -- the file's name
+
+
+class Canvas(EditorPart):
+    nodes: list[EditorNode]
+    links: list[EditorLink] = Field(default_factory=list)
+
+    @field_validator("links", mode="before")
+    @classmethod
+    def _entries(cls, value: Any) -> Any:
+        return [link for link in value if link] if isinstance(value, list) else []
+
+
+class Subgraph(Canvas):
+    id: str
+    name: str = ""
+    inputs: list[EditorPort] = Field(default_factory=list)
+    outputs: list[SubgraphOutput] = Field(default_factory=list)
+
+
+class Definitions(EditorPart):
+    subgraphs: list[Subgraph] = Field(default_factory=list)
+
+
+class EditorFile(Canvas):
+    definitions: Definitions = Field(default_factory=Definitions)
