@@ -43,10 +43,10 @@ def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | N
     """
     asked = _words(wish)
     match rule:
-        case None | NoSizes() if not asked:
+        case None if not asked:
             return None, ()
         case NoSizes():
-            return None, (f"{asked} was not used: {rule.reason}.",)
+            return rule.default, (f"{asked} was not used: {rule.reason}.",) if asked else ()
         case None:
             return wished_size(wish, None), ()
     if not asked:

@@ -91,6 +91,7 @@ class FakeWebUI:
     refused_prompts: tuple[str, ...] = ()  # words at which painting fails
     saved_settings: set[str] = field(default_factory=lambda: {"sd_model_checkpoint"})
     starting: bool = False  # extensions are not there yet
+    upscalings_left: int = 1000  # before the memory is full
     drops_next: bool = False  # the process is killed in the middle of the next job
 
     def __post_init__(self) -> None:
@@ -454,6 +455,9 @@ class FakeWebUI:
 
     def _upscale(self, body: dict[str, Any]) -> Any:
         image = _decode(body.get("image", ""))
+        self.upscalings_left -= 1
+        if self.upscalings_left < 0:
+            raise _RefusedError(500, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB")
         if body.get("upscaler_1", "None") not in UPSCALERS:
             raise _RefusedError(500, "AssertionError", f"could not find upscaler named {body['upscaler_1']}")
         factor = body.get("upscaling_resize", 2)
