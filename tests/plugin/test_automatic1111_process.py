@@ -82,7 +82,7 @@ def test_an_image_is_painted_as_a_polled_job(plugin: Host, webui: FakeWebUI) -> 
         "seed": 42,
         "width": 72,
         "height": 64,
-        "notices": ["The size 70×64 became 72×64: the WebUI paints multiples of 8 pixels from 64 on"],
+        "notices": ["The size 70×64 became 72×64, the nearest that automatic1111 makes."],
     }
 
 

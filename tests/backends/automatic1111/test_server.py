@@ -90,10 +90,10 @@ def test_the_address_may_be_that_of_the_api(webui: FakeWebUI, path: str) -> None
 
 
 def test_a_random_seed_is_drawn_and_reported(webui: FakeWebUI) -> None:
-    seeds = {generated(webui).images[0].seed for _ in range(2)}
-    assert len(seeds) == 2
-    assert seeds == {body["seed"] for body in webui.bodies("/sdapi/v1/txt2img")}
-    assert min(seeds) >= 0
+    images = [*generated(webui).images, *generated(webui).images]
+    drawn = [body["seed"] for body in webui.bodies("/sdapi/v1/txt2img")]
+    assert [image.seed for image in images] == [read_image(image.data)[1] for image in images] == drawn
+    assert drawn[0] != drawn[1]
 
 
 def test_several_images_count_their_seeds_up_and_bring_no_grid(webui: FakeWebUI) -> None:
@@ -443,9 +443,9 @@ def test_a_server_that_dies_while_painting_is_a_lost_connection(webui: FakeWebUI
     assert webui.jobs == 1, "a job that may have run is not sent twice"
 
 
-def test_a_server_that_is_off_is_unreachable() -> None:
+def test_a_server_that_is_off_is_unreachable(clock: FakeClock) -> None:
     with FakeWebUI().run() as fake:
-        model = backend(fake)
+        model = bound("automatic1111", {"automatic1111_base_url": fake.url}, clock)
     with pytest.raises(ConnectionFailed, match="could not be reached"):
         invoked(model)
 
@@ -626,6 +626,10 @@ def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -
 def test_an_own_model_may_have_the_name_of_the_shipped_one(webui: FakeWebUI) -> None:
     model = bound("automatic1111", {"backend": "automatic1111", "base_url": webui.url})
     assert {rule.name: rule.options for rule in form(model)}["checkpoint"] == ("alpha", "beta")
+
+
+def test_the_shipped_model_has_the_choices_of_its_server_too(webui: FakeWebUI) -> None:
+    assert {rule.name: rule.options for rule in form(backend(webui))}["checkpoint"] == ("alpha", "beta")
 
 
 def test_the_form_works_with_the_server_off_and_asks_it_once() -> None:
