@@ -135,7 +135,7 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
     }
 
 
-def test_a_repainting_strength_without_an_image_is_kept_out() -> None:
+def test_a_denoising_strength_without_an_image_is_kept_out() -> None:
     assert "denoising_strength" not in body(wish(denoising_strength=0.3))
 
 
@@ -158,7 +158,7 @@ def test_batches_make_exactly_the_images_asked_for(n: int, most: int, sent: tupl
         ({"aspect_ratio": "1:1", "width": 640, "height": 480}, (640, 480)),
     ],
 )
-def test_sizes_are_ones_that_the_server_paints(fields: dict[str, Any], size: tuple[int, int]) -> None:
+def test_sizes_are_ones_that_the_server_generates(fields: dict[str, Any], size: tuple[int, int]) -> None:
     made = body(wish(**fields))
     assert (made["width"], made["height"]) == size
 
@@ -172,7 +172,7 @@ def test_an_image_without_size_keeps_its_own() -> None:
     assert opened(made["init_images"][0]).size == (200, 120)
 
 
-def test_a_large_image_is_repainted_at_one_megapixel_and_told() -> None:
+def test_a_large_image_is_changed_at_one_megapixel_and_told() -> None:
     made, _ = built(wish(images=(shown(2000, 1000),)))
     assert (made.body.width, made.body.height) == (1448, 720)
     assert made.notices == ("The image of 2000×1000 became 1448×720; set width and height for another size.",)
@@ -214,7 +214,7 @@ def test_a_mask_starts_from_what_is_there_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("size", [(64, 64), (100, 300)])
 def test_a_mask_of_another_size_covers_the_same_part_of_the_image(size: tuple[int, int]) -> None:
     drawn = Image.new("L", size, 0)
-    drawn.paste(255, (0, 0, size[0] // 2, size[1]))  # the left half shall be painted anew
+    drawn.paste(255, (0, 0, size[0] // 2, size[1]))  # the left half shall be generated anew
     out = io.BytesIO()
     drawn.save(out, "PNG")
     made = body(wish(images=(shown(200, 120),), mask=InputImage(out.getvalue(), "image/png", "mask.png")))

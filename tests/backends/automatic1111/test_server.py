@@ -70,11 +70,11 @@ def mask() -> InputImage:
     return InputImage(picture(64, 64, mode="L", colour=255), "image/png", "mask.png")
 
 
-# --- painting ---
+# --- generating ---
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_every_kind_of_server_paints_an_image_with_its_seed(kind: Kind) -> None:
+def test_every_kind_of_server_generates_an_image_with_its_seed(kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
         result = generated(fake, seed=7, width=72, height=64)
     (image,) = result.images
@@ -276,10 +276,10 @@ def test_a_checkpoint_that_the_server_keeps_is_told(webui: FakeWebUI) -> None:
 
 def test_a_model_that_somebody_else_sets_meanwhile_is_no_success(webui: FakeWebUI) -> None:
     webui.load_seconds = 0.1
-    painting = gevent.spawn(_outcome, backend(webui), checkpoint="beta")
+    generating = gevent.spawn(_outcome, backend(webui), checkpoint="beta")
     _until(lambda: webui.options["sd_model_checkpoint"] == "beta")
     webui.options["sd_model_checkpoint"] = "alpha"
-    error = painting.get()
+    error = generating.get()
     assert isinstance(error, ServerUnavailable)
     assert "used the checkpoint alpha instead of beta" in str(error)
 
@@ -317,7 +317,7 @@ def test_adetailer_gets_its_unit(webui: FakeWebUI) -> None:
 # --- images in ---
 
 
-def test_one_image_is_repainted_at_its_own_size(webui: FakeWebUI) -> None:
+def test_one_image_is_changed_at_its_own_size(webui: FakeWebUI) -> None:
     photo = shown(width=136, height=96)
     (image,) = generated(webui, images=(photo,), width=None, height=None, denoising_strength=0.4).images
     (body,) = webui.bodies("/sdapi/v1/img2img")
@@ -345,13 +345,13 @@ def test_a_mask_makes_it_inpainting(webui: FakeWebUI) -> None:
     }
 
 
-def test_three_images_are_repainted_in_one_job(webui: FakeWebUI) -> None:
+def test_three_images_are_changed_in_one_job(webui: FakeWebUI) -> None:
     result = generated(webui, images=(shown(), shown(), shown()), n=2, seed=1)
     assert len(result.images) == 6
     assert webui.jobs == 1
 
 
-def test_upscaling_paints_nothing(webui: FakeWebUI) -> None:
+def test_upscaling_generates_nothing(webui: FakeWebUI) -> None:
     result = generated(
         webui,
         images=(shown(width=40, height=30), shown(width=20, height=20)),
@@ -436,7 +436,7 @@ def test_the_right_login_is_sent_unasked() -> None:
         assert invoked(model).images
 
 
-def test_a_server_that_dies_while_painting_is_a_lost_connection(webui: FakeWebUI) -> None:
+def test_a_server_that_dies_while_generating_is_a_lost_connection(webui: FakeWebUI) -> None:
     webui.drops_next = True
     with pytest.raises(ConnectionFailed, match="was lost"):
         generated(webui)
@@ -502,11 +502,11 @@ def test_nothing_is_interrupted_where_the_server_does_not_tell_whose_job_runs(qu
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) -> None:
     webui.step_seconds = 0.01
-    painting = gevent.spawn(_outcome, backend(webui), steps=200, n=n, extra={"batch_size": 1})
+    generating = gevent.spawn(_outcome, backend(webui), steps=200, n=n, extra={"batch_size": 1})
     _until(lambda: webui.jobs == 1)
     waiting = gevent.spawn(generated, webui, prompt="next")
     webui.answer("POST", "/sdapi/v1/interrupt", {}, None)
-    error = painting.get()
+    error = generating.get()
     assert waiting.get().images, "the next one does not hide the mark, and is not stopped"
     assert isinstance(error, ServerUnavailable)
     assert "interrupted at the server" in str(error)
@@ -514,10 +514,10 @@ def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) 
 
 def test_images_that_were_finished_before_an_interruption_are_kept(webui: FakeWebUI) -> None:
     webui.step_seconds = 0.01
-    painting = gevent.spawn(generated, webui, steps=20, n=4, seed=1)
+    generating = gevent.spawn(generated, webui, steps=20, n=4, seed=1)
     _until(lambda: webui._progress > 0.6)  # in the third of four images
     webui.answer("POST", "/sdapi/v1/interrupt", {}, None)
-    result = painting.get()
+    result = generating.get()
     assert [read_image(image.data)[1] for image in result.images] == [1, 2]
     assert result.notices[0] == "2 of 4 images came back."
     assert "interrupted at the server" in result.notices[1]
@@ -527,9 +527,9 @@ def test_forty_requests_of_two_tenants_get_their_own_images(webui: FakeWebUI, qu
     webui.load_seconds, webui.step_seconds = 0.005, 0.001
     wishes = [{"seed": k, "prompt": f"wish {k}", "checkpoint": ("alpha", "beta")[k % 2]} for k in range(40)]
     tenants = [backend(webui), backend(webui, username="second", password="tenant")]
-    painting = [gevent.spawn(invoked, tenants[k % 2], **fields) for k, fields in enumerate(wishes)]
-    gevent.joinall(painting, timeout=30)
-    seen = [read_image(one.get().images[0].data) for one in painting]
+    generating = [gevent.spawn(invoked, tenants[k % 2], **fields) for k, fields in enumerate(wishes)]
+    gevent.joinall(generating, timeout=30)
+    seen = [read_image(one.get().images[0].data) for one in generating]
     assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
     assert webui.most_open <= 12, "the server stalls when its forty threads are taken"
     assert webui.loads <= 8, "images of one checkpoint go together"
@@ -583,7 +583,7 @@ def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_look
     ("kind", "told"),
     [("a1111", "AUTOMATIC1111"), ("forge", "Forge"), ("sdnext", "SD.Next"), ("old", "AUTOMATIC1111")],
 )
-def test_the_credential_check_recognises_the_server_and_paints_nothing(kind: Kind, told: str) -> None:
+def test_the_credential_check_recognises_the_server_and_generates_nothing(kind: Kind, told: str) -> None:
     with FakeWebUI(kind).run() as fake:
         assert backend(fake).check_access() == (f"{told} with 2 checkpoints",)
     assert fake.jobs == 0
