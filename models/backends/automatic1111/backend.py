@@ -20,6 +20,7 @@ from models.backends.automatic1111.results import (
     infotexts,
     interrupted,
     kept_settings,
+    other_service,
 )
 from models.backends.automatic1111.server_lists import ListName, ServerLists, find, read_list
 from models.backends.automatic1111.wire import Generated, Generation, Info, Upscaled
@@ -30,7 +31,7 @@ from models.backends.partial import Partial, collected, together
 from models.backends.reply import Explanation, Reply, parse
 from models.catalog import card_for
 from models.clock import Deadline
-from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage
+from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, ParameterValue
 from models.parameters import MAX_SEED, Rule
 from models.sizes import SeedRule, SizeRule
 
@@ -74,13 +75,9 @@ class Automatic1111(Backend):
 
     @override
     def rules(self) -> tuple[Rule, ...]:
-        """Those of the shipped model, under whatever name.
-
-        A denoising strength that was left out is that of the mode; the form's default is img2img's.
-        """
-        return tuple(
-            rule.narrowed(default=None) if rule.name == "denoising_strength" else rule for rule in self._form()
-        )
+        """Those of the shipped model, under whatever name."""
+        card = card_for(self.name, self.name)
+        return card.rules if card else ()
 
     @override
     def sizes(self, request: ImageRequest) -> SizeRule:
@@ -91,14 +88,14 @@ class Automatic1111(Backend):
         return None if read_options(request.extra).upscales else _SEEDS
 
     @override
+    def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
+        return not read_options(parameters).upscales
+
+    @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
         """While the server is off the form takes any name; names are checked when an image is asked for."""
         lists = ServerLists(self.service)
-        return tuple(self._with_choices(rule, lists, deadline) for rule in self._form())
-
-    def _form(self) -> tuple[Rule, ...]:
-        card = card_for(self.name, self.name)
-        return card.rules if card else ()
+        return tuple(self._with_choices(rule, lists, deadline) for rule in self.rules())
 
     def _with_choices(self, rule: Rule, lists: ServerLists, deadline: Deadline) -> Rule:
         offered = [name.sent for source in _CHOICES.get(rule.name, ()) for name in lists.offered(source, deadline)]
@@ -150,8 +147,7 @@ class Automatic1111(Backend):
         if ping.ok:
             return BadRequest("The WebUI runs without its API", next_step=START_WITH_API)
         return BadRequest(
-            f"There is no Stable Diffusion WebUI at `{field}`",
-            next_step=f"Check the address in `{field}` {self.model.access.place}: it is the one that opens the WebUI in a browser",
+            f"There is no Stable Diffusion WebUI at `{field}`", next_step=other_service(self.model.access)
         )
 
     @override

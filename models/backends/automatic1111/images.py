@@ -10,14 +10,15 @@ from models.backends.automatic1111.options import Options
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.images.codec import decode, encode, flatten, in_thread, plain
-from models.images.inputs import Limits, alpha_mask, fit, same_size, size_of
-from models.sizes import ONE_MEGAPIXEL, FreeSizes, NoSizes, Size, SizeRule, shaped
+from models.images.inputs import Limits, alpha_mask, fit, hard_edged, same_size, size_of
+from models.sizes import ONE_MEGAPIXEL, FreeSizes, NoSizes, Size, SizeRule, same_shape, shaped
 
 GRID = 8  # the servers cut sides down to multiples of 8 without a word
 DEFAULT_SIZE = (512, 512)  # the API's own
 DEFAULT_UPSCALING = 2.0
 _SMALLEST_SIDE = 64
 _OVERLAP = 8  # pixels of the image that are generated anew along a new border, so that no seam shows
+_SAME_SHAPE = 1.02  # rounding to whole pixels changes a shape by less
 _COLOURLESS = 16  # difference between channels that JPEG makes of grey
 
 # The servers take any file size and format and scale images themselves; they ignore a photo's orientation mark and put
@@ -146,7 +147,10 @@ def _check(images: Sequence[InputImage], mask: InputImage | None, control: Input
     if mask is not None and not images:
         raise BadRequest("There is a mask and no image", next_step="Send the image to inpaint beside the mask")
     if (mask is not None or options.outpaints) and len(images) > 1:
-        raise BadRequest("Several images cannot share one mask", next_step="Send one image at a time")
+        raise BadRequest(
+            "Several images cannot share one mask",
+            next_step="Send one image at a time; a second one may guide it where a `controlnet_model` is chosen",
+        )
     if options.outpaints and not images:
         raise BadRequest("Outpainting needs an image", next_step="Send the image to extend as input image")
     if options.outpaints and mask is not None:
@@ -161,13 +165,24 @@ def _check(images: Sequence[InputImage], mask: InputImage | None, control: Input
 def _ready(images: Sequence[InputImage], mask: InputImage | None, control: InputImage | None) -> InputRoles:
     fitted = [fit(image, _LIMITS) for image in images]
     steering = [fit(control, _LIMITS)] if control else []
+    notices = [notice for _, notices in [*fitted, *steering] for notice in notices]
     return InputRoles(
         images=tuple(image for image, _ in fitted),
-        # The servers cut image and mask to width and height each for itself: of one shape they stay on each other.
-        mask=same_size(mask, fitted[0][0]) if mask else None,
+        mask=_laid_on(fitted[0][0], mask, notices) if mask else None,
         control=steering[0][0] if steering else None,
-        notices=tuple(notice for _, notices in [*fitted, *steering] for notice in notices),
+        notices=tuple(notices),
     )
+
+
+def _laid_on(image: InputImage, mask: InputImage, notices: list[str]) -> InputImage:
+    """The mask in the size of its image: the servers scale both to width and height, each for itself.
+
+    It is black and white, as current servers make it themselves; `mask_blur` softens its edges.
+    """
+    drawn, size = size_of(mask), size_of(image)
+    if not same_shape(drawn[0] / drawn[1], size[0] / size[1], _SAME_SHAPE):
+        notices.append(f"The mask of {in_words(drawn)} was stretched over the image of {in_words(size)}.")
+    return hard_edged(same_size(mask, image))
 
 
 # --- outpainting ------------------------------------------------------------------------------------------------------

@@ -146,6 +146,16 @@ def infotexts(info: Info) -> tuple[str, ...]:
 _LOOK_AT_LOG = "Look at the WebUI's console for the whole error"
 _PROXY = "Raise the timeout of the reverse proxy in front of the WebUI; many cut at 60 seconds while the work goes on"
 
+_MISFIT = "Choose a `vae`, a `refiner_checkpoint` and a `controlnet_model` of the same model family as the checkpoint"
+# What PyTorch says when the files of a request belong to different model families.
+_MISFIT_SIGNS = (
+    "error(s) in loading state_dict",
+    "size mismatch for",
+    "channels instead",
+    "shapes cannot be multiplied",
+    "must match the size of tensor",
+)
+
 # Words of a 500 (exception name and text together, lower case) → class and next step. The first match counts.
 _FAULTS: tuple[tuple[str, type[ImageError], str], ...] = (
     (
@@ -158,6 +168,9 @@ _FAULTS: tuple[tuple[str, type[ImageError], str], ...] = (
     ("invalid encoded image", BadRequest, "Send the image as PNG, JPEG or WebP"),
     ("could not find upscaler", BadRequest, "Choose an upscaler that the WebUI lists under Extras"),
     ("bad number of images", BadRequest, "Send fewer images at once"),
+    *((sign, BadRequest, _MISFIT) for sign in _MISFIT_SIGNS),
+    ("state dict!", BadRequest, "Name the VAE and the text encoders that this checkpoint needs in `vae`"),
+    ("failed to recognize model type", BadRequest, "The server cannot load this checkpoint; choose another one"),
     ("controlnet", BadRequest, "Check `controlnet_model` and `controlnet_module`: the model must fit the checkpoint"),
 )
 
@@ -169,9 +182,9 @@ def explained(reply: Reply, access: Access) -> Explanation:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return Explanation(error=AuthorizationFailed, said=said, next_step=_login(access))
         case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED if _is_route(reply):
-            return Explanation(
-                error=BadRequest, said=said, next_step=f"{START_WITH_API}, and check `{access.field('base_url')}`"
-            )
+            return Explanation(error=BadRequest, said=said, next_step=_missing_route(reply, access))
+        case HTTPStatus.NOT_IMPLEMENTED:
+            return Explanation(error=BadRequest, said=said, next_step=other_service(access))
         case HTTPStatus.INTERNAL_SERVER_ERROR:
             return _fault(said)
         case HTTPStatus.GATEWAY_TIMEOUT | 524:
@@ -191,6 +204,18 @@ def _login(access: Access) -> str:
         f"Check `{access.field('username')}` and `{access.field('password')}` {access.place}: "
         "the pair that the WebUI was started with (--api-auth user:password)"
     )
+
+
+def other_service(access: Access) -> str:
+    """The advice where the address belongs to something else."""
+    return f"Check the address in `{access.field('base_url')}` {access.place}: it is the one that opens the WebUI in a browser"
+
+
+def _missing_route(reply: Reply, access: Access) -> str:
+    """The WebUI's own 404 is JSON; a page of HTML comes from something else."""
+    if reply.json() is None:
+        return other_service(access)
+    return f"{START_WITH_API}, and check `{access.field('base_url')}`"
 
 
 def _is_route(reply: Reply) -> bool:

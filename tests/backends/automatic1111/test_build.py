@@ -223,6 +223,22 @@ def test_a_mask_of_another_size_covers_the_same_part_of_the_image(size: tuple[in
     assert [mask.getpixel(at) for at in ((0, 0), (90, 119), (110, 0), (199, 119))] == [255, 255, 0, 0]
 
 
+def test_a_mask_of_another_shape_is_told() -> None:
+    def told(width: int, height: int) -> tuple[str, ...]:
+        drawn = InputImage(picture(width, height, mode="L", colour=255), "image/png", "mask.png")
+        return built(wish(images=(shown(200, 120),), mask=drawn))[1].notices
+
+    assert told(100, 300) == ("The mask of 100×300 was stretched over the image of 200×120.",)
+    assert told(100, 60) == told(333, 200) == ()
+
+
+@pytest.mark.parametrize(("grey", "sent"), [(250, 255), (129, 255), (120, 0), (6, 0)])
+def test_a_mask_is_sent_in_black_and_white(grey: int, sent: int) -> None:
+    drawn = InputImage(picture(64, 64, kind="JPEG", mode="L", colour=grey), "image/jpeg", "mask.jpg")
+    made = body(wish(images=(shown(),), mask=drawn))
+    assert opened(made["mask"]).getextrema() == (sent, sent)
+
+
 def test_erased_parts_become_white_in_the_mask_and_in_the_image() -> None:
     erased = Image.new("RGBA", (64, 64), (200, 30, 30, 255))
     erased.paste((0, 0, 0, 0), (0, 0, 32, 64))

@@ -1,6 +1,7 @@
 """Every recorded exchange of a real A1111 1.10.1 and a real Forge goes through the parsers."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -317,6 +318,50 @@ def test_every_recorded_refusal_has_its_class_and_the_servers_words(exchange: Ex
     assert said in meaning.said
     assert meaning.said.startswith(f"HTTP {exchange.reply.status}")
     assert "{" not in meaning.said.replace("{'type'", ""), "raw JSON is no sentence"
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "advice"),
+    [
+        (
+            "RuntimeError",
+            "Error(s) in loading state_dict for IntegratedAutoencoderKL: size mismatch for encoder.conv_out.weight",
+            "same model family",
+        ),
+        ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied (77x2048 and 768x320)", "same model family"),
+        (
+            "RuntimeError",
+            "Given groups=1, weight of size [512, 16, 3, 3], expected input[1, 4, 64, 64] to have 16 channels, "
+            "but got 4 channels instead",
+            "same model family",
+        ),
+        ("AssertionError", "You do not have CLIP state dict!", "text encoders that this checkpoint needs in `vae`"),
+        ("ValueError", "Failed to recognize model type!", "choose another one"),
+    ],
+)
+@pytest.mark.parametrize("place", ["errors", "message"])
+def test_files_that_do_not_fit_each_other_are_the_requests_fault(
+    place: str, error: str, words: str, advice: str
+) -> None:
+    reply = Reply(500, {}, json.dumps({"error": error, "detail": "", "body": "", place: words}).encode())
+    meaning = explained(reply, ACCESS)
+    assert meaning.error is BadRequest
+    assert words in meaning.said
+    assert advice in meaning.next_step
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(501, {"content-type": "text/html"}, b"<html>Unsupported method ('POST')</html>"),
+        Reply(404, {"content-type": "text/html"}, b"<html>Not Found</html>"),
+        Reply(405, {"content-type": "text/html"}, b"<html>Method Not Allowed</html>"),
+    ],
+)
+def test_a_server_that_is_no_webui_points_to_the_address(reply: Reply) -> None:
+    meaning = explained(reply, ACCESS)
+    assert meaning.error is BadRequest
+    assert meaning.next_step.startswith("Check the address in `automatic1111_base_url` in the provider's settings")
 
 
 @pytest.mark.parametrize("step", ["sd-models", "txt2img"])

@@ -25,6 +25,7 @@ from models.parameters import Rule
 from tests.asking import asked, bound
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
+from tests.servers.broken import broken_server
 
 ALL_KINDS: tuple[Kind, ...] = ("a1111", "forge", "sdnext", "old")
 
@@ -448,6 +449,14 @@ def test_a_server_that_is_off_is_unreachable(clock: FakeClock) -> None:
         model = bound("automatic1111", {"automatic1111_base_url": fake.url}, clock)
     with pytest.raises(ConnectionFailed, match="could not be reached"):
         invoked(model)
+
+
+def test_another_server_at_the_address_is_told_at_run_time() -> None:
+    with broken_server() as server:
+        server.says(501, "<html>Unsupported method ('POST')</html>", "text/html")
+        with pytest.raises(BadRequest, match="Check the address in `automatic1111_base_url`") as refused:
+            invoked(bound("automatic1111", {"automatic1111_base_url": server.url}))
+    assert "in a moment" not in str(refused.value)
 
 
 # --- waiting ---
