@@ -9,8 +9,9 @@ from PIL import Image, ImageChops
 from models.backends.automatic1111.options import Options
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
-from models.images.codec import decode, encode, flatten, in_thread, plain
+from models.images.codec import decode, encode, flatten, plain
 from models.images.inputs import Limits, alpha_mask, fit, hard_edged, same_size, size_of
+from models.images.threads import in_thread
 from models.sizes import ONE_MEGAPIXEL, FreeSizes, NoSizes, Size, SizeRule, same_shape, shaped
 
 GRID = 8  # the servers cut sides down to multiples of 8 without a word
