@@ -125,7 +125,7 @@ class RatioSizes(_Rule):
 
 
 class NoSizes(_Rule):
-    """No size can be asked for; `reason` completes the sentence "1:1 was not used: ..."."""
+    """No size can be asked for, `default` is made; `reason` completes the sentence "1:1 was not used: ..."."""
 
     rule: Literal["none"] = "none"
     reason: str

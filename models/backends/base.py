@@ -18,7 +18,7 @@ from models.backends.partial import Partial
 from models.backends.reply import Explanation, Reply, plain_explanation
 from models.catalog import Card, card_for, cards
 from models.clock import Clock, Deadline, SystemClock
-from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
+from models.entities import GeneratedImage, ImageRequest, ImageResult, ParameterValue, Price
 from models.parameters import FORM_ONLY, Rule
 from models.settings import Access, Settings
 from models.sizes import SeedRule, SizeRule
@@ -132,6 +132,11 @@ class Backend(ABC):
         seed = ("seed",) if request.seeds else ()
         price = ("cost", "currency") if self.price_per_image else ()
         return frozenset((*seed, *price))
+
+    def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
+        """Whether a request with these parameters is refused without a prompt."""
+        del parameters
+        return True
 
     def known_models(self) -> Sequence[str]:
         """The model names that can be asked for, for the message about an unknown one: those of the cards."""

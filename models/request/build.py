@@ -27,11 +27,11 @@ def build_request(
     """
     rules = backend.rules()
     directed = split_directives(conversation.prompt, rules)
-    if not directed.prompt:
-        raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
     node = read_values(_with_shape(rules), parameters, form_only=backend.form_only)
     told = read_values(_with_shape(rules), directed.values, defaults=False)
     values = {**node, **told}
+    if not directed.prompt and backend.needs_prompt(values):
+        raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
     pixels = None
     if "aspect_ratio" in told and not {"width", "height"} & set(told):
         # The later word counts: a ratio in the prompt is not beaten by the node's width and height.

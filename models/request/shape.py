@@ -58,7 +58,7 @@ def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | N
         case None:
             return (wished_size(wish, None) if asked else None), ()
         case NoSizes():
-            return None, (f"{asked} was not used: {rule.reason}.",) if asked else ()
+            return rule.default, (f"{asked} was not used: {rule.reason}.",) if asked else ()
     if not asked:
         return rule.default, ()
     wished, used = wished_size(wish, rule), _used_size(wish, rule)

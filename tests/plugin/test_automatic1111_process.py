@@ -62,7 +62,7 @@ def size(data: bytes) -> tuple[int, int]:
     return Image.open(io.BytesIO(data)).size
 
 
-def test_an_image_is_painted_in_one_call(plugin: Host, webui: FakeWebUI) -> None:
+def test_an_image_is_generated_in_one_call(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(plugin, webui, "a fox", seed=42, checkpoint="beta", sampler="dpm++ 2m karras", details=True)
     (made,) = reply.images
     assert read_image(made.data) == ("beta", 42, "a fox")
@@ -73,7 +73,7 @@ def test_an_image_is_painted_in_one_call(plugin: Host, webui: FakeWebUI) -> None
     assert (body["sampler_name"], body["scheduler"], body["steps"]) == ("DPM++ 2M", "Karras", 2)
 
 
-def test_an_image_is_painted_as_a_polled_job(plugin: Host, webui: FakeWebUI) -> None:
+def test_an_image_is_generated_as_a_polled_job(plugin: Host, webui: FakeWebUI) -> None:
     reply = polled(plugin, webui, "a fox", seed=42, width=70)
     assert (reply.status, reply.error) == ("succeeded", None)
     assert read_image(reply.images[0].data) == ("alpha", 42, "a fox")
@@ -82,7 +82,7 @@ def test_an_image_is_painted_as_a_polled_job(plugin: Host, webui: FakeWebUI) -> 
         "seed": 42,
         "width": 72,
         "height": 64,
-        "notices": ["The size 70×64 became 72×64: the WebUI paints multiples of 8 pixels from 64 on"],
+        "notices": ["The size 70×64 became 72×64, the nearest that automatic1111 makes."],
     }
 
 
@@ -112,7 +112,7 @@ def test_several_images_come_in_order(plugin: Host, webui: FakeWebUI) -> None:
 
 
 @pytest.mark.parametrize("ask", [called, polled])
-def test_a_photo_is_repainted(plugin: Host, webui: FakeWebUI, ask: type[InvokeReply]) -> None:
+def test_a_photo_is_changed(plugin: Host, webui: FakeWebUI, ask: type[InvokeReply]) -> None:
     ask(plugin, webui, photo(), "as a watercolour", denoising_strength=0.4)  # type: ignore[call-arg, arg-type]
     (body,) = webui.bodies("/sdapi/v1/img2img")
     assert (len(body["init_images"]), body["denoising_strength"], "mask" in body) == (1, 0.4, False)
@@ -127,7 +127,7 @@ def test_a_mask_beside_the_photo_makes_it_inpainting(plugin: Host, webui: FakeWe
     assert (body["inpainting_fill"], body["inpaint_full_res"]) == (0, True)
 
 
-def test_erased_parts_of_an_image_are_repainted(plugin: Host, webui: FakeWebUI) -> None:
+def test_erased_parts_of_an_image_are_changed(plugin: Host, webui: FakeWebUI) -> None:
     called(plugin, webui, image_part(picture(96, 64, mode="RGBA", colour=(9, 9, 9, 0)), filename="fox.png"), "a hat")
     assert "mask" in webui.bodies("/sdapi/v1/img2img")[0]
 
@@ -139,7 +139,7 @@ def test_outpainting_widens_the_image(plugin: Host, webui: FakeWebUI) -> None:
     assert size(reply.images[0].data) == (224, 64)
 
 
-def test_upscaling_enlarges_without_painting(plugin: Host, webui: FakeWebUI) -> None:
+def test_upscaling_enlarges_without_generating(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(plugin, webui, photo(), "larger", upscaler="R-ESRGAN 4x+", upscale_by=2)
     assert (size(reply.images[0].data), webui.jobs) == ((192, 128), 0)
 
@@ -159,7 +159,7 @@ def test_a_second_image_controls(plugin: Host, webui: FakeWebUI) -> None:
 
 
 @pytest.mark.parametrize("kind", ["forge", "sdnext", "old"])
-def test_the_relatives_paint_too(plugin: Host, kind: Kind) -> None:
+def test_the_relatives_generate_too(plugin: Host, kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
         scheduled = called(plugin, fake, "a fox", seed=5, sampler="DPM++ 2M", scheduler="Karras", checkpoint="beta")
     assert read_image(scheduled.images[0].data) == ("beta", 5, "a fox")
@@ -210,7 +210,7 @@ def test_a_job_past_its_timeout_is_interrupted(plugin: Host, webui: FakeWebUI) -
 # --- forms ---
 
 
-def test_the_form_is_saved_without_painting(plugin: Host, webui: FakeWebUI) -> None:
+def test_the_form_is_saved_without_generating(plugin: Host, webui: FakeWebUI) -> None:
     plugin.validate_provider_credentials(form(webui))
     assert webui.jobs == 0
 
@@ -256,16 +256,16 @@ def test_forty_requests_of_two_tenants_get_their_own_images(plugin: Host) -> Non
     with FakeWebUI(load_seconds=0.005, step_seconds=0.001).run() as fake:
         tenants = [form(fake), {**form(fake), "automatic1111_username": "second"}]
 
-        def paint(k: int) -> InvokeReply | PollingReply:
+        def generate(k: int) -> InvokeReply | PollingReply:
             messages = [user(f"wish {k}")]
             parameters: Json = {**SMALL, "seed": k, "checkpoint": ("alpha", "beta")[k % 2]}
             if k % 4 < 2:
                 return plugin.invoke("automatic1111", tenants[k % 2], messages, parameters)
             return plugin.run_polling("automatic1111", tenants[k % 2], messages, parameters)
 
-        painting = [gevent.spawn(paint, k) for k in range(40)]
-        gevent.joinall(painting, timeout=60)
-        seen = [read_image(one.get().images[0].data) for one in painting]
+        generating = [gevent.spawn(generate, k) for k in range(40)]
+        gevent.joinall(generating, timeout=60)
+        seen = [read_image(one.get().images[0].data) for one in generating]
         assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
         assert fake.most_open < 40, "the server stalls when its forty threads are taken"
         assert fake.bodies("/sdapi/v1/options") == []

@@ -1,9 +1,9 @@
 """A stand-in for A1111, Forge and SD.Next (`python -m tests.servers.automatic1111 --port 7860`).
 
-It behaves as recorded: it forgives every name in silence, paints one job at a time behind a queue, keeps its settings
+It behaves as recorded: it forgives every name in silence, runs one job at a time behind a queue, keeps its settings
 for everybody and answers errors in the shapes of its kind.
 
-Each image carries the checkpoint, seed and prompt that it was painted with (`read_image`). SD.Next was read, not
+Each image carries the checkpoint, seed and prompt that it was generated with (`read_image`). SD.Next was read, not
 run: what is marked so rests on its source.
 """
 
@@ -88,9 +88,10 @@ class FakeWebUI:
     load_seconds: float = 0.0
     memory_pixels: int = 4096 * 4096
     ignores_overrides: bool = False
-    refused_prompts: tuple[str, ...] = ()  # words at which painting fails
+    refused_prompts: tuple[str, ...] = ()  # words at which generating fails
     saved_settings: set[str] = field(default_factory=lambda: {"sd_model_checkpoint"})
     starting: bool = False  # extensions are not there yet
+    upscalings_left: int = 1000  # before the memory is full
     drops_next: bool = False  # the process is killed in the middle of the next job
 
     def __post_init__(self) -> None:
@@ -262,7 +263,7 @@ class FakeWebUI:
             case _:
                 raise _RefusedError(404, "", "Not Found")
 
-    # --- painting ---
+    # --- generating ---
 
     def _generate(self, tab: str, body: dict[str, Any]) -> Any:
         self.unknown_fields |= set(body) - set(_FIELDS[tab].split())
@@ -278,7 +279,7 @@ class FakeWebUI:
             self._pending.remove(task)
             self._begin(task)
             try:
-                return self._paint(tab, body)
+                return self._make(tab, body)
             finally:
                 self._end(task)
 
@@ -331,7 +332,7 @@ class FakeWebUI:
         self._progress = 0.0
         self._state["job_count"] = 0
 
-    def _paint(self, tab: str, body: dict[str, Any]) -> Any:
+    def _make(self, tab: str, body: dict[str, Any]) -> Any:
         with self._overridden(body.get("override_settings") or {}):
             self._load()
             clip_skip = self.options["CLIP_stop_at_last_layers"]
@@ -348,13 +349,13 @@ class FakeWebUI:
             done = self._steps(body["steps"], series)
         first = 1234 if body["seed"] == -1 else body["seed"]
         seeds = list(range(first, first + batch * series))
-        images = [_picture(width, height, self.loaded, s, body.get("prompt", "")) for s in seeds[: batch * done]]
+        images = [_image(width, height, self.loaded, s, body.get("prompt", "")) for s in seeds[: batch * done]]
         if "controlnet" in (body.get("alwayson_scripts") or {}):
             unit = body["alwayson_scripts"]["controlnet"]["args"][0]
             if unit.get("save_detected_map", True):
-                images.append(_picture(width, height, "map", 0, ""))
+                images.append(_image(width, height, "map", 0, ""))
         if body.get("save_images") and len(images) > 1:
-            images.insert(0, _picture(width * 2, height, "grid", 0, ""))
+            images.insert(0, _image(width * 2, height, "grid", 0, ""))
         return self._answer(body, images, seeds, clip_skip, vae)
 
     @staticmethod
@@ -454,6 +455,9 @@ class FakeWebUI:
 
     def _upscale(self, body: dict[str, Any]) -> Any:
         image = _decode(body.get("image", ""))
+        self.upscalings_left -= 1
+        if self.upscalings_left < 0:
+            raise _RefusedError(500, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB")
         if body.get("upscaler_1", "None") not in UPSCALERS:
             raise _RefusedError(500, "AssertionError", f"could not find upscaler named {body['upscaler_1']}")
         factor = body.get("upscaling_resize", 2)
@@ -569,15 +573,15 @@ def _hash(name: str) -> str:
     return base64.b16encode(name.encode()).decode().lower().ljust(10, "0")[:10]
 
 
-def _picture(width: int, height: int, checkpoint: str, seed: int, prompt: str) -> bytes:
-    """An image whose first pixels say what it was painted with."""
+def _image(width: int, height: int, checkpoint: str, seed: int, prompt: str) -> bytes:
+    """An image whose first pixels say what it was generated with."""
     text = json.dumps([checkpoint, seed, prompt[:200]]).encode()
     data = (len(text).to_bytes(2, "big") + text).ljust(width * height * 3, b"\x20")
     return _png(Image.frombytes("RGB", (width, height), data[: width * height * 3]))
 
 
 def read_image(data: bytes) -> tuple[str, int, str]:
-    """Checkpoint, seed and prompt that an image was painted with."""
+    """Checkpoint, seed and prompt that an image was generated with."""
     raw = Image.open(io.BytesIO(data)).convert("RGB").tobytes()
     length = int.from_bytes(raw[:2], "big")
     checkpoint, seed, prompt = json.loads(raw[2 : 2 + length])

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.servers.automatic1111 import FakeWebUI, Kind
 from tests.servers.automatic1111_recorded import RECORDED, Exchange
 
-PAINTING = {"/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"}
+GENERATING = {"/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"}
 LISTS = {
     "/sdapi/v1/sd-models",
     "/sdapi/v1/sd-vae",
@@ -38,7 +38,7 @@ FORMATS = {"override-settings", "forge-override-settings"}
 COMPARED = [
     pytest.param(exchange, id=str(exchange))
     for exchange in RECORDED
-    if exchange.path in PAINTING | LISTS and exchange.scenario not in TIMED and exchange.step not in FOREIGN
+    if exchange.path in GENERATING | LISTS and exchange.scenario not in TIMED and exchange.step not in FOREIGN
     if not (exchange.scenario in FORMATS and exchange.reply.ok and "samples_format" in str(exchange.asked))
 ]
 
@@ -73,7 +73,7 @@ def test_the_fake_answers_as_recorded(exchange: Exchange) -> None:
     reply = answered(exchange)
     assert (reply.status_code, essence(reply.json())) == (exchange.reply.status, essence(exchange.reply.json()))
     assert ("www-authenticate" in reply.headers) == ("www-authenticate" in exchange.reply.headers)
-    if exchange.path in PAINTING - {"/sdapi/v1/extra-single-image"} and reply.ok:
+    if exchange.path in GENERATING - {"/sdapi/v1/extra-single-image"} and reply.ok:
         assert tuple(_size(image) for image in reply.json()["images"]) == tuple(
             words.rpartition(" ")[2] for words in exchange.decoded
         )

@@ -1,45 +1,45 @@
-"""AUTOMATIC1111's WebUI, Forge, reForge and SD.Next: one blocking call per image, names checked before it is sent."""
+"""AUTOMATIC1111's WebUI, Forge, reForge and SD.Next: one blocking call per request, names checked before it is sent."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import ClassVar
+from typing import ClassVar, override
 
-from models.backends.automatic1111.build import build, generation_path
-from models.backends.automatic1111.explain import START_WITH_API, explain_for
-from models.backends.automatic1111.inputs import Inputs, sort_inputs
-from models.backends.automatic1111.job import Jobs, new_task_id
-from models.backends.automatic1111.lists import ListName, Lists, read_list
-from models.backends.automatic1111.names import find
+from models.backends.automatic1111.build import UPSCALE_PATH, build, build_upscale, generation_path, upscale_notices
+from models.backends.automatic1111.images import InputRoles, assign_roles, size_rule
+from models.backends.automatic1111.job import WebUIJobs, new_task_id
+from models.backends.automatic1111.names import NameResolver, ResolvedNames, recognise
 from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
-from models.backends.automatic1111.parse import (
+from models.backends.automatic1111.results import (
+    START_WITH_API,
     check_checkpoint,
     decoded,
     differences,
+    explained,
+    generated_images,
     infotexts,
     interrupted,
     kept_settings,
-    pictures,
+    other_service,
 )
-from models.backends.automatic1111.resolve import Resolved, Resolver
-from models.backends.automatic1111.servers import recognise
-from models.backends.automatic1111.upscale import UPSCALE_PATH, build_upscale, upscale_notices
-from models.backends.automatic1111.wire import Generated, Img2Img, Info, Txt2Img, Upscaled
+from models.backends.automatic1111.server_lists import ListName, ServerLists, find, read_list
+from models.backends.automatic1111.wire import Generated, Generation, Info, Upscaled
 from models.backends.base import Backend, Capabilities, Running
 from models.backends.errors import BadRequest
-from models.backends.http import Service, basic_auth, bearer_auth, split_userinfo
-from models.backends.reply import parse
+from models.backends.http import Service
+from models.backends.partial import Partial, collected, together
+from models.backends.reply import Explanation, Reply, parse
 from models.catalog import card_for
 from models.clock import Deadline
-from models.entities import GeneratedImage, ImageRequest, ImageResult
-from models.parameters import Rule
+from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, ParameterValue
+from models.parameters import MAX_SEED, Rule
+from models.sizes import SeedRule, SizeRule
 
 _PROBE_SECONDS = 15.0
-_FORM_SECONDS = 3.0  # for all lists of a form together
 _MAX_IMAGES = 8
-_ATTEMPT = "Generating with the WebUI"
+_SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 2)  # the WebUI's own range of random seeds
 
-_OFFERED: Mapping[str, tuple[ListName, ...]] = {
+_CHOICES: Mapping[str, tuple[ListName, ...]] = {
     "checkpoint": ("checkpoints",),
     "refiner_checkpoint": ("checkpoints",),
     "sampler": ("samplers",),
@@ -48,12 +48,14 @@ _OFFERED: Mapping[str, tuple[ListName, ...]] = {
     "upscaler": ("upscalers",),
     "hires_upscaler": ("latent_upscalers", "upscalers"),
 }
-"""The parameters of a customizable model's form that are chosen from the server's own lists."""
+"""The parameters that a form offers as choices from the server's own lists."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Painted:
-    generated: Generated
+class FinishedJob:
+    """The images of one generation, and what the server says it did."""
+
+    images: Partial
     info: Info
     notices: tuple[str, ...]
 
@@ -67,23 +69,57 @@ class Automatic1111(Backend):
     tells_progress: ClassVar[bool] = True
 
     @property
+    @override
     def capabilities(self) -> Capabilities:
         return Capabilities(images=_MAX_IMAGES, mask=True, second_image="mask")
 
-    def invoke(self, request: ImageRequest) -> ImageResult:
-        self.require_access()
-        self.check_inputs(request)
-        options = read_options(request.extra)
-        inputs = sort_inputs(request, options)
-        deadline = self.deadline(request)
-        if options.upscales:
-            return self._upscale(request, options, inputs, deadline)
-        return self._generate(request, options, inputs, deadline)
+    @override
+    def rules(self) -> tuple[Rule, ...]:
+        """Those of the shipped model, under whatever name."""
+        card = card_for(self.name, self.name)
+        return card.rules if card else ()
 
+    @override
+    def sizes(self, request: ImageRequest) -> SizeRule:
+        return size_rule(request, read_options(request.extra))
+
+    @override
+    def seeds(self, request: ImageRequest) -> SeedRule | None:
+        return None if read_options(request.extra).upscales else _SEEDS
+
+    @override
+    def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
+        return not read_options(parameters).upscales
+
+    @override
+    def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
+        """While the server is off the form takes any name; names are checked when an image is asked for."""
+        lists = ServerLists(self.service)
+        return tuple(self._with_choices(rule, lists, deadline) for rule in self.rules())
+
+    def _with_choices(self, rule: Rule, lists: ServerLists, deadline: Deadline) -> Rule:
+        offered = [name.sent for source in _CHOICES.get(rule.name, ()) for name in lists.offered(source, deadline)]
+        return rule.narrowed(options=tuple(dict.fromkeys(offered))) if offered else rule
+
+    @property
+    @override
+    def address(self) -> str:
+        """Also from the address of the API or of its page of documentation."""
+        base_url = super().address.partition("?")[0].rstrip("/")
+        return base_url.removesuffix("/docs").removesuffix("/sdapi/v1")
+
+    @override
+    def headers(self) -> Mapping[str, str]:
+        # A kept connection may be one that Forge closed after an error, and a POST must not be sent twice.
+        return {"Connection": "close"}
+
+    @override
+    def explain(self, reply: Reply) -> Explanation:
+        return explained(reply, self.model.access)
+
+    @override
     def check_access(self) -> Sequence[str]:
-        self.require_access()
-        deadline = Deadline.after(self.clock, _PROBE_SECONDS)
-        service = self._service()
+        deadline, service = self.within(_PROBE_SECONDS), self.service
         reply = service.request(
             "GET",
             "/sdapi/v1/sd-models",
@@ -98,86 +134,6 @@ class Automatic1111(Backend):
             find("checkpoint", self.model.access.checkpoint, checkpoints)
         return (f"{recognise(service, deadline).title} with {len(checkpoints)} checkpoints",)
 
-    def rules(self) -> tuple[Rule, ...]:
-        """Those of the shipped model, under whatever name; names on the server are checked when they are resolved."""
-        card = card_for(self.name, self.name)
-        return card.rules if card else ()
-
-    def form(self) -> tuple[Rule, ...]:
-        """A customizable model's form offers what the server has; while the server is off it takes any name."""
-        lists, deadline = Lists(self._service(), self.model.access), Deadline.after(self.clock, _FORM_SECONDS)
-        return tuple(self._offering(rule, lists, deadline) for rule in self.rules())
-
-    def _offering(self, rule: Rule, lists: Lists, deadline: Deadline) -> Rule:
-        offered = [name.sent for source in _OFFERED.get(rule.name, ()) for name in lists.offered(source, deadline)]
-        return rule.narrowed(options=tuple(dict.fromkeys(offered))) if offered else rule
-
-    def _generate(self, request: ImageRequest, options: Options, inputs: Inputs, deadline: Deadline) -> ImageResult:
-        service = self._service()
-        resolver = Resolver(Lists(service, self.model.access), deadline)
-        names = resolver.resolve(request, options, request.checkpoint or self.model.access.checkpoint)
-        built = build(request, options, inputs, names)
-        jobs = Jobs(service, _ATTEMPT, self._tell)
-        painted = self._painted(jobs, built.body, names, deadline)
-        info = painted.info
-        return self.result(
-            request,
-            pictures(painted.generated, info, built.body.count, _ATTEMPT),
-            (
-                *inputs.notices,
-                *built.notices,
-                *resolver.unfit_embeddings(request),
-                *differences(info, built.body, options, names),
-                *painted.notices,
-                *(infotexts(info) if options.infotext else ()),
-            ),
-        )
-
-    def _painted(self, jobs: Jobs, body: Txt2Img | Img2Img, names: Resolved, deadline: Deadline) -> _Painted:
-        """Paint, and refuse what somebody interrupted or what another model painted. Raises ImageError."""
-        named = body.model_copy(update={"force_task_id": new_task_id()})
-        overrides = bool(body.override_settings)
-        with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
-            before = jobs.settings() if overrides else None
-            reply = jobs.run(generation_path(body), named.body(), deadline)
-            generated = parse(reply, Generated, attempt=_ATTEMPT)
-            info = Info.read(generated.info)
-            after = jobs.aftermath(info.job_timestamp, settings=overrides)
-        if after.interrupted:
-            raise interrupted(_ATTEMPT, "the images are unfinished")
-        check_checkpoint(info, names, _ATTEMPT)
-        return _Painted(generated, info, tuple(kept_settings(before, after.settings, body, names)))
-
-    def _upscale(self, request: ImageRequest, options: Options, inputs: Inputs, deadline: Deadline) -> ImageResult:
-        service = self._service()
-        upscaler = Resolver(Lists(service, self.model.access), deadline).upscaler(options.upscaler)
-        jobs = Jobs(service, "Upscaling with the WebUI", self._tell)
-        made = []
-        for picture in inputs.pictures:
-            body = build_upscale(picture, request, options, upscaler)
-            with jobs.turn(deadline):
-                reply = jobs.run(UPSCALE_PATH, body.body(), deadline)
-            made.append(GeneratedImage(decoded(parse(reply, Upscaled, attempt=jobs.attempt).image, jobs.attempt)))
-        return self.result(request, made, (*inputs.notices, *upscale_notices(request, options)))
-
-    def _tell(self, words: str) -> None:
-        self.on_progress(Running(words))
-
-    def _service(self) -> Service:
-        access = self.model.access
-        base_url, user, password = split_userinfo(access.base_url)
-        login = bearer_auth(access.api_key) or basic_auth(access.username or user, access.password or password)
-        return Service(
-            name="the WebUI",
-            base_url=base_url.rstrip("/").removesuffix("/sdapi/v1"),  # as people copy it from the API's page
-            clock=self.clock,
-            settings=f"`{access.field('base_url')}` {access.place}",
-            # A kept connection may be one that Forge closed after an error, and a POST must not be sent twice.
-            headers={**login, "Connection": "close"},
-            secrets=(*access.secrets, password),
-            explain=explain_for(access),
-        )
-
     def _no_api(self, service: Service, deadline: Deadline) -> BadRequest:
         """The routes of the API are missing: a WebUI without `--api`, or something else altogether."""
         field = self.model.access.field("base_url")
@@ -191,6 +147,66 @@ class Automatic1111(Backend):
         if ping.ok:
             return BadRequest("The WebUI runs without its API", next_step=START_WITH_API)
         return BadRequest(
-            f"There is no Stable Diffusion WebUI at `{field}`",
-            next_step=f"Check the address in `{field}` {self.model.access.place}: it is the one that opens the WebUI in a browser",
+            f"There is no Stable Diffusion WebUI at `{field}`", next_step=other_service(self.model.access)
         )
+
+    @override
+    def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
+        options = read_options(request.extra)
+        inputs = assign_roles(request, options)
+        resolver = NameResolver(ServerLists(self.service), deadline)
+        if options.upscales:
+            return self._upscale(request, options, inputs, resolver)
+        names = resolver.resolve(request, options, request.checkpoint or self.model.access.checkpoint)
+        built = build(request, options, inputs, names)
+        done = self._run(built.body, names, deadline)
+        return self.result(
+            replace(request, n=built.body.count),
+            done.images,
+            (
+                *inputs.notices,
+                *built.notices,
+                *resolver.unfit_embeddings(request),
+                *differences(done.info, built.body, options, names),
+                *done.notices,
+                *(infotexts(done.info) if options.infotext else ()),
+            ),
+        )
+
+    def _run(self, body: Generation, names: ResolvedNames, deadline: Deadline) -> FinishedJob:
+        """One job; what somebody interrupted or what another checkpoint made is refused. Raises ImageError."""
+        attempt = f"Generating with {self.title}"
+        jobs = WebUIJobs(self.service, attempt, self._tell)
+        named = body.model_copy(update={"force_task_id": new_task_id()})
+        overrides = bool(body.override_settings)
+        with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
+            before = jobs.settings() if overrides else None
+            answer = jobs.run(generation_path(body), named.body(), deadline)
+            generated = parse(answer.reply, Generated, attempt=attempt)
+            info = Info.read(generated.info)
+            after = jobs.aftermath(info.job_timestamp, settings=overrides)
+        stopped = answer.late or (interrupted(attempt, "the images are unfinished") if after.interrupted else None)
+        images = generated_images(generated, info, body, attempt, stopped=stopped)
+        check_checkpoint(info, names, attempt)
+        return FinishedJob(images, info, tuple(kept_settings(before, after.settings, body, names)))
+
+    def _upscale(
+        self, request: ImageRequest, options: Options, inputs: InputRoles, resolver: NameResolver
+    ) -> ImageResult:
+        """One job per input image. What was enlarged before one fails is kept."""
+        upscaler = resolver.upscaler(options.upscaler)
+        jobs = WebUIJobs(self.service, f"Upscaling with {self.title}", self._tell)
+
+        def enlarge(image: InputImage) -> Partial:
+            body = build_upscale(image, request, options, inputs, upscaler)
+            with jobs.turn(resolver.deadline):
+                answer = jobs.run(UPSCALE_PATH, body.body(), resolver.deadline)
+            upscaled = parse(answer.reply, Upscaled, attempt=jobs.attempt)
+            return Partial((GeneratedImage(decoded(upscaled.image, jobs.attempt)),))
+
+        made = collected(together(enlarge, inputs.images, at_once=1))
+        notices = (*inputs.notices, *upscale_notices(request, options))
+        return self.result(replace(request, n=len(inputs.images)), made, notices)
+
+    def _tell(self, words: str) -> None:
+        self.on_progress(Running(words))

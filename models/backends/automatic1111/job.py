@@ -1,15 +1,21 @@
-"""One blocking POST, followed by its task id (AUTOMATIC1111 API, section "progress, queue, interrupt")."""
+"""One blocking POST, followed by its task id (AUTOMATIC1111 API, section "progress, queue, interrupt").
+
+The server generates one image at a time and holds every waiting request open in a pool of 40 threads, in which its
+other answers wait too: so requests queue here. Only until the next job begins does the server show whether the last one
+was interrupted and what it left in the settings: so one at a time.
+"""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import gevent
-from pydantic import JsonValue, ValidationError
+from gevent.event import Event
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from models.backends.automatic1111.gate import gate_of
-from models.backends.automatic1111.wire import Progress, Settings, TaskProgress
+from models.backends.automatic1111.wire import EmptyReply, ServerProgress, ServerSettings, TaskProgress
 from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import ONCE, Service, timed_out
 from models.backends.reply import Reply
@@ -17,8 +23,82 @@ from models.clock import Deadline
 
 FIRST_LOOK = 2.0  # seconds after sending; most images of a warm GPU are done by then
 PACE = 5.0  # seconds between further looks
-_ANSWER_TIME = 5.0  # seconds for the small questions
+STREAK = 8
+"""Jobs of one checkpoint in a row while requests for another one wait."""
+_ANSWER_TIME = 5.0  # seconds for the small questions, and for an interrupted job to hand out what it has
 _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
+
+
+# --- the queue of one server ------------------------------------------------------------------------------------------
+
+
+class TurnQueue:
+    """Lets one request through at a time: first come, first served, but requests for the checkpoint of the last one go
+    first, up to STREAK of them, because loading a model takes longer than generating an image."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self._waiting: list[_Waiter] = []
+        self._checkpoint = ""
+        self._streak = 0
+
+    def enter(self, checkpoint: str, *, timeout: float) -> bool:
+        """Wait for a turn; False after `timeout` seconds without one. Every turn ends with `leave`."""
+        waiter = _Waiter(checkpoint)
+        self._waiting.append(waiter)
+        self._admit()
+        try:
+            waiter.admitted.wait(timeout)
+        except BaseException:  # killed while it waited, perhaps in the moment in which it was let in
+            self._withdraw(waiter)
+            raise
+        if waiter.admitted.is_set():
+            return True
+        self._withdraw(waiter)
+        return False
+
+    def leave(self) -> None:
+        self.busy = False
+        self._admit()
+
+    def _withdraw(self, waiter: "_Waiter") -> None:
+        if waiter.admitted.is_set():
+            self.leave()
+        else:
+            self._waiting.remove(waiter)
+
+    def _admit(self) -> None:
+        if self.busy or not self._waiting:
+            return
+        waiter = self._next()
+        self._waiting.remove(waiter)
+        self.busy = True
+        self._streak = self._streak + 1 if waiter.checkpoint == self._checkpoint else 1
+        self._checkpoint = waiter.checkpoint
+        waiter.admitted.set()
+
+    def _next(self) -> "_Waiter":
+        first = self._waiting[0]
+        if self._streak >= STREAK:
+            return next((waiter for waiter in self._waiting if waiter.checkpoint != self._checkpoint), first)
+        return next((waiter for waiter in self._waiting if waiter.checkpoint == self._checkpoint), first)
+
+
+class _Waiter:
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+        self.admitted = Event()
+
+
+_queues: WeakValueDictionary[str, TurnQueue] = WeakValueDictionary()
+
+
+def queue_of(base_url: str) -> TurnQueue:
+    """The queue of one server, kept as long as somebody uses it."""
+    return _queues.setdefault(base_url.rstrip("/"), TurnQueue())
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
 
 
 def new_task_id() -> str:
@@ -27,15 +107,23 @@ def new_task_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class JobAnswer:
+    """The answer of a job. `late` is set where its deadline passed and it was interrupted: the last batch is unfinished."""
+
+    reply: Reply
+    late: ConnectionFailed | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Aftermath:
     """Whether somebody stopped the job (its answer is a 200 with unfinished images), and the settings it left."""
 
     interrupted: bool = False
-    settings: Settings | None = None
+    settings: ServerSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Jobs:
+class WebUIJobs:
     """The jobs of one account at one server. `attempt` completes the sentence "... failed"."""
 
     service: Service
@@ -45,21 +133,21 @@ class Jobs:
 
     @contextmanager
     def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
-        """Wait until no other image of ours is painted on this server; those of one `checkpoint` go together.
+        """Wait until no other job of ours runs on this server; those of one `checkpoint` go together.
 
         Raises ConnectionFailed when the deadline passes first.
         """
-        gate = gate_of(self.service.base_url)
-        if gate.closed:
+        queue = queue_of(self.service.base_url)
+        if queue.busy:
             self.tell("waiting for its turn behind other images")
-        if not gate.enter(checkpoint, timeout=deadline.remaining):
+        if not queue.enter(checkpoint, timeout=deadline.remaining):
             raise self._late("it was still waiting for its turn behind other images for this server")
         try:
             yield
         finally:
-            gate.leave()
+            queue.leave()
 
-    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply:
+    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> JobAnswer:
         """Send `body` and wait for the images; a job past its deadline is interrupted if it is the one running.
 
         A job is followed by its `force_task_id`, if it has one. Raises ImageError.
@@ -68,22 +156,17 @@ class Jobs:
         post = gevent.spawn(self._post, path, body, deadline)
         try:
             seen = self._follow(post, task, deadline)
+            late = None if post.ready() else self._give_up(task, seen, post)
             outcome: Reply | ImageError | None = post.value
         finally:
             post.kill(block=False)  # hanging up stops nothing at the server, it only frees our side
         if isinstance(outcome, Reply):
-            return outcome
-        if outcome is None or deadline.passed:
-            raise self._give_up(task, seen)
-        raise outcome
+            return JobAnswer(outcome, late)
+        raise late or outcome or timed_out(self.attempt)
 
-    def settings(self) -> Settings | None:
+    def settings(self) -> ServerSettings | None:
         """The settings of everybody at this moment; None where they cannot be read."""
-        reply = self._ask("GET", "/sdapi/v1/options")
-        try:
-            return Settings.model_validate_json(reply.body) if reply else None
-        except ValidationError:
-            return None
+        return self._ask("GET", "/sdapi/v1/options", ServerSettings)
 
     def aftermath(self, job_timestamp: str | None, *, settings: bool) -> Aftermath:
         """What the server shows right after the job of that time, and before the next one begins.
@@ -91,20 +174,17 @@ class Jobs:
         Nothing is known where the next one has begun, or where the server does not tell. `settings` asks for them too.
         """
         kept = self.settings() if settings else None
-        reply = self._ask("GET", "/sdapi/v1/progress", params={"skip_current_image": "true"})
-        try:
-            state = Progress.model_validate_json(reply.body).state if reply else None
-        except ValidationError:
+        progress = self._ask("GET", "/sdapi/v1/progress?skip_current_image=true", ServerProgress)
+        if progress is None or job_timestamp is None or progress.state.job_timestamp != job_timestamp:
             return Aftermath()
-        if state is None or job_timestamp is None or state.job_timestamp != job_timestamp:
-            return Aftermath()
-        return Aftermath(state.interrupted or state.skipped, kept)
+        return Aftermath(progress.state.interrupted or progress.state.skipped, kept)
 
     def _post(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply | ImageError:
         # An error is a value here: gevent prints what a greenlet raises.
+        patient = Deadline(deadline.clock, deadline.at + _ANSWER_TIME)
         try:
             return self.service.request(
-                "POST", path, attempt=self.attempt, deadline=deadline, json=body, read_timeout=deadline.remaining
+                "POST", path, attempt=self.attempt, deadline=patient, json=body, read_timeout=patient.remaining
             )
         except ImageError as error:
             return error
@@ -120,14 +200,14 @@ class Jobs:
             if seen is not None and seen.words:
                 self.tell(seen.words)
 
-    def _give_up(self, task: str, seen: TaskProgress | None) -> ConnectionFailed:
+    def _give_up[**P, R](self, task: str, seen: TaskProgress | None, post: "gevent.Greenlet[P, R]") -> ConnectionFailed:
+        """Stop the job if it is the one running, and give `post` the time to bring what is finished."""
         now = self._look(task)
         if now is None:
-            return self._late(
-                "this server does not tell whose job it runs, so it was left alone and may still be painted"
-            )
+            return self._late("this server does not tell whose job it runs, so it was left alone and may still run")
         if now.active:
-            self._ask("POST", "/sdapi/v1/interrupt", json={})
+            self._interrupt()
+            post.join(timeout=_ANSWER_TIME)
             return self._late(f"the job was interrupted at {(seen or now).words or now.words}")
         if now.queued:
             gevent.spawn(self._interrupt_later, task)
@@ -147,42 +227,32 @@ class Jobs:
             self.service.clock.sleep(PACE)
             state = self._look(task)
             if state is not None and state.active:
-                self._ask("POST", "/sdapi/v1/interrupt", json={})
+                self._interrupt()
             if state is not None and not state.queued:
                 return
 
+    def _interrupt(self) -> None:
+        self._ask("POST", "/sdapi/v1/interrupt", EmptyReply, {})
+
     def _look(self, task: str) -> TaskProgress | None:
         """The state of one task; None where the server does not tell (`--nowebui`, SD.Next) or does not answer."""
-        if not task:
-            return None
-        reply = self._ask(
-            "POST", "/internal/progress", json={"id_task": task, "id_live_preview": -1, "live_preview": False}
-        )
-        try:
-            return TaskProgress.model_validate_json(reply.body) if reply else None
-        except ValidationError:
-            return None
+        question: dict[str, JsonValue] = {"id_task": task, "id_live_preview": -1, "live_preview": False}
+        return self._ask("POST", "/internal/progress", TaskProgress, question) if task else None
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, JsonValue] | None = None,
-        params: Mapping[str, str | int] | None = None,
-    ) -> Reply | None:
+    def _ask[M: BaseModel](
+        self, method: str, path: str, model: type[M], json: Mapping[str, JsonValue] | None = None
+    ) -> M | None:
         """A small question beside the job, whose failure changes nothing for the job."""
-        deadline = Deadline.after(self.service.clock, _ANSWER_TIME)
         try:
-            return self.service.request(
+            reply = self.service.request(
                 method,
                 path,
                 attempt="Asking the WebUI about its job",
-                deadline=deadline,
+                deadline=Deadline.after(self.service.clock, _ANSWER_TIME),
                 json=json,
-                params=params,
                 read_timeout=_ANSWER_TIME,
                 retries=ONCE,
             )
-        except ImageError:
+            return model.model_validate_json(reply.body)
+        except (ImageError, ValidationError):
             return None

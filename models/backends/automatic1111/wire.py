@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_va
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
-class Body(BaseModel):
+class WireBody(BaseModel):
     """What is sent. Fields that are None stay out, so that the server's own default holds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -20,7 +20,7 @@ class Body(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class Generation(Body):
+class Generation(WireBody):
     """What txt2img and img2img share. `batch_size` × `n_iter` images are made, seeds counting up over all."""
 
     prompt: str
@@ -63,7 +63,7 @@ class Txt2Img(Generation):
 
 
 class Img2Img(Generation):
-    """Images are plain base64. White in the mask is repainted."""
+    """Images are plain base64. White in the mask is inpainted."""
 
     init_images: tuple[str, ...]
     resize_mode: int = 0
@@ -75,7 +75,7 @@ class Img2Img(Generation):
     inpainting_mask_invert: int | None = None
 
 
-class Upscale(Body):
+class Upscale(WireBody):
     """`extra-single-image`: `resize_mode` 0 enlarges by a factor, 1 to a size."""
 
     image: str
@@ -87,7 +87,7 @@ class Upscale(Body):
     gfpgan_visibility: float | None = None
 
 
-class ControlNetUnit(Body):
+class ControlNetUnit(WireBody):
     """Extension sd-webui-controlnet; built into Forge. Defaults of the two differ, so the main switches are sent."""
 
     enabled: Literal[True] = True
@@ -99,7 +99,7 @@ class ControlNetUnit(Body):
     save_detected_map: Literal[False] = False  # true would add the map to the images
 
 
-class ADetailerUnit(Body):
+class ADetailerUnit(WireBody):
     """Extension ADetailer; one unknown key and it leaves the whole unit out."""
 
     ad_model: str
@@ -179,13 +179,13 @@ class ServerState(BaseModel):
     job_timestamp: str | None = None
 
 
-class Progress(BaseModel):
+class ServerProgress(BaseModel):
     """`/sdapi/v1/progress`: whatever runs or ran last, whoever asked for it."""
 
     state: ServerState = ServerState()
 
 
-class Settings(BaseModel):
+class ServerSettings(BaseModel):
     """The settings of everybody, as far as one request may override them."""
 
     sd_model_checkpoint: JsonValue = None
@@ -193,7 +193,11 @@ class Settings(BaseModel):
     CLIP_stop_at_last_layers: JsonValue = None
 
 
-class Refusal(BaseModel):
+class EmptyReply(BaseModel):
+    """An answer that says nothing but that it came."""
+
+
+class RefusalBody(BaseModel):
     """The error shapes of A1111 (`errors`), Forge (`message`) and SD.Next (`errors` + `code`) in one."""
 
     error: str = ""

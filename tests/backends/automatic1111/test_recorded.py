@@ -1,20 +1,35 @@
 """Every recorded exchange of a real A1111 1.10.1 and a real Forge goes through the parsers."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from models.backends.automatic1111.explain import explain_for
-from models.backends.automatic1111.lists import ListName, read_list
-from models.backends.automatic1111.names import Name, lookup
+from models.backends.automatic1111.names import ResolvedNames
 from models.backends.automatic1111.options import Options
-from models.backends.automatic1111.parse import check_checkpoint, decoded, differences, infotexts, pictures
-from models.backends.automatic1111.resolve import Resolved
-from models.backends.automatic1111.wire import Generated, Info, Progress, Settings, TaskProgress, Txt2Img, Upscaled
+from models.backends.automatic1111.results import (
+    check_checkpoint,
+    decoded,
+    differences,
+    explained,
+    generated_images,
+    infotexts,
+)
+from models.backends.automatic1111.server_lists import ListName, Name, lookup, read_list
+from models.backends.automatic1111.wire import (
+    Generated,
+    Info,
+    ServerProgress,
+    ServerSettings,
+    TaskProgress,
+    Txt2Img,
+    Upscaled,
+)
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable
 from models.backends.reply import Reply, parse
+from models.entities import GeneratedImage
 from models.settings import Access
 from tests.servers.automatic1111_recorded import RECORDED, STAND_IN, Exchange, one
 
@@ -69,9 +84,17 @@ def test_the_recordings_are_of_both_servers_and_all_answers_have_a_reader() -> N
 # --- images ---
 
 
+def images(generated: Generated, info: Info, count: int = 1) -> tuple[GeneratedImage, ...]:
+    return generated_images(generated, info, asked_for(n_iter=count), "Generating").images
+
+
+def asked_for(**fields: Any) -> Txt2Img:
+    return Txt2Img(**{"prompt": "a fox", "width": 64, "height": 64, **fields})
+
+
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/txt2img", "/sdapi/v1/img2img"))
 def test_every_recorded_generation_is_read(exchange: Exchange) -> None:
-    generated = parse(exchange.reply, Generated, attempt="Painting")
+    generated = parse(exchange.reply, Generated, attempt="Generating")
     info = Info.read(generated.info)
     asked = exchange.asked
     count = asked.get("batch_size", 1) * asked.get("n_iter", 1)
@@ -81,9 +104,9 @@ def test_every_recorded_generation_is_read(exchange: Exchange) -> None:
     assert len(info.all_seeds) == count
     if exchange.scenario == "interrupt-n-iter":
         with pytest.raises(ServerUnavailable, match="1 of 3 images came back: the job was interrupted"):
-            pictures(generated, info, count, "Painting")
+            images(generated, info, count)
         return
-    made = pictures(generated, info, count, "Painting")
+    made = images(generated, info, count)
     expected = 0 if asked.get("send_images") is False else count
     assert [image.seed for image in made] == list(info.all_seeds[:expected])
     assert len(infotexts(info)) >= expected
@@ -92,24 +115,24 @@ def test_every_recorded_generation_is_read(exchange: Exchange) -> None:
 @pytest.mark.parametrize("scenario", ["txt2img", "forge-txt2img"])
 def test_a_recorded_grid_is_left_out(scenario: str) -> None:
     grid = one(scenario, "batch_size 2 with save_images")
-    generated = parse(grid.reply, Generated, attempt="Painting")
+    generated = parse(grid.reply, Generated, attempt="Generating")
     info = Info.read(generated.info)
     assert (len(grid.decoded), info.index_of_first_image) == (3, 1)
-    assert [made.seed for made in pictures(generated, info, 2, "Painting")] == [5, 6]
+    assert [made.seed for made in images(generated, info, 2)] == [5, 6]
     assert len(infotexts(info)) == 2
 
 
 @pytest.mark.parametrize("scenario", ["txt2img", "forge-txt2img", "img2img", "forge-img2img"])
 def test_a_recorded_image_decodes_with_its_true_size(scenario: str) -> None:
     step = "basic raw base64" if "img2img" in scenario else "basic"
-    generated = parse(one(scenario, step).reply, Generated, attempt="Painting")
-    (made,) = pictures(generated, Info.read(generated.info), 1, "Painting")
+    generated = parse(one(scenario, step).reply, Generated, attempt="Generating")
+    (made,) = images(generated, Info.read(generated.info))
     assert (made.mime_type, made.size, made.seed) == ("image/png", (64, 64), 5)
 
 
 def test_a_recorded_jpeg_is_recognised_by_its_bytes() -> None:
-    generated = parse(one("override-settings", "samples_format jpg override").reply, Generated, attempt="Painting")
-    (made,) = pictures(generated, Info.read(generated.info), 1, "Painting")
+    generated = parse(one("override-settings", "samples_format jpg override").reply, Generated, attempt="Generating")
+    (made,) = images(generated, Info.read(generated.info))
     assert made.mime_type == "image/jpeg"
 
 
@@ -122,18 +145,18 @@ def test_every_recorded_upscaling_is_read(exchange: Exchange) -> None:
 @pytest.mark.parametrize("text", ["", "%%%", base64.b64encode(b"no image").decode()])
 def test_a_broken_image_is_the_servers_trouble(text: str) -> None:
     with pytest.raises(ServerUnavailable, match="broken image"):
-        decoded(text, "Painting")
+        decoded(text, "Generating")
 
 
 @pytest.mark.parametrize("text", [None, "", "no json", "[]", '{"all_seeds": "many"}'])
 def test_an_unreadable_info_costs_the_seed_and_not_the_image(text: str | None) -> None:
-    (made,) = pictures(Generated(images=(STAND_IN,), info=text), Info.read(text), 1, "Painting")
+    (made,) = images(Generated(images=(STAND_IN,), info=text), Info.read(text))
     assert made.seed is None
 
 
 def test_a_null_in_the_info_costs_nothing_else() -> None:
     info = Info.read('{"all_seeds": [5], "index_of_first_image": null, "infotexts": null, "sd_model_name": "beta"}')
-    (made,) = pictures(Generated(images=(STAND_IN,)), info, 1, "Painting")
+    (made,) = images(Generated(images=(STAND_IN,)), info)
     assert (made.seed, info.sd_model_name) == (5, "beta")
 
 
@@ -141,9 +164,9 @@ def test_a_null_in_the_info_costs_nothing_else() -> None:
 
 
 def test_a_server_that_does_not_name_its_checkpoint_is_told() -> None:
-    body = Txt2Img(prompt="a fox", width=64, height=64)
-    assert list(differences(Info.read(""), body, Options(), Resolved(checkpoint=Name("beta")))) == [
-        "The server does not say which checkpoint it painted with; beta was asked for"
+    body = asked_for()
+    assert list(differences(Info.read(""), body, Options(), ResolvedNames(checkpoint=Name("beta")))) == [
+        "The server does not say which checkpoint it used; beta was asked for."
     ]
 
 
@@ -153,30 +176,30 @@ def test_a_server_that_does_not_name_its_checkpoint_is_told() -> None:
     [
         ("basic", []),
         ("sampler and scheduler", []),
-        ("unknown sampler", ["The server used the sampler DPM++ 2M instead of No Such Sampler"]),
-        ("sampler alias k_euler", ["The server used the sampler DPM++ 2M instead of k_euler"]),
-        ("unknown scheduler", ["The server used the scheduler Automatic instead of No Such Scheduler"]),
+        ("unknown sampler", ["The server used the sampler DPM++ 2M instead of No Such Sampler."]),
+        ("sampler alias k_euler", ["The server used the sampler DPM++ 2M instead of k_euler."]),
+        ("unknown scheduler", ["The server used the scheduler Automatic instead of No Such Scheduler."]),
     ],
 )
 def test_silent_replacements_are_told(scenario: str, step: str, told: list[str]) -> None:
     exchange = one(scenario, step)
-    info = Info.read(parse(exchange.reply, Generated, attempt="Painting").info)
+    info = Info.read(parse(exchange.reply, Generated, attempt="Generating").info)
     fields = {name: exchange.asked[name] for name in ("sampler_name", "scheduler") if name in exchange.asked}
-    body = Txt2Img(prompt="a fox", width=64, height=64, **fields)
-    assert list(differences(info, body, Options(), Resolved())) == told
+    body = asked_for(**fields)
+    assert list(differences(info, body, Options(), ResolvedNames())) == told
 
 
 @pytest.mark.parametrize("scenario", ["override-settings", "forge-override-settings"])
 def test_an_ignored_checkpoint_is_an_error_and_an_honoured_one_is_not(scenario: str) -> None:
-    ignored = parse(one(scenario, "override model that does not exist").reply, Generated, attempt="Painting")
-    with pytest.raises(ServerUnavailable, match="painted with tiny-random-sd15 instead of no-such-model"):
-        check_checkpoint(Info.read(ignored.info), Resolved(checkpoint=Name("no-such-model")), "Painting")
-    honoured = Info.read(parse(one(scenario, "override known model").reply, Generated, attempt="Painting").info)
-    check_checkpoint(honoured, Resolved(checkpoint=Name("tiny-random-sd15")), "Painting")
-    body = Txt2Img(prompt="a fox", width=64, height=64)
-    assert list(differences(honoured, body, Options(clip_skip=2), Resolved())) == []
-    assert list(differences(honoured, body, Options(clip_skip=3), Resolved())) == [
-        "The server used clip skip 2 instead of 3"
+    ignored = parse(one(scenario, "override model that does not exist").reply, Generated, attempt="Generating")
+    with pytest.raises(ServerUnavailable, match="used the checkpoint tiny-random-sd15 instead of no-such-model"):
+        check_checkpoint(Info.read(ignored.info), ResolvedNames(checkpoint=Name("no-such-model")), "Generating")
+    honoured = Info.read(parse(one(scenario, "override known model").reply, Generated, attempt="Generating").info)
+    check_checkpoint(honoured, ResolvedNames(checkpoint=Name("tiny-random-sd15")), "Generating")
+    body = asked_for()
+    assert list(differences(honoured, body, Options(clip_skip=2), ResolvedNames())) == []
+    assert list(differences(honoured, body, Options(clip_skip=3), ResolvedNames())) == [
+        "The server used clip skip 2 instead of 3."
     ]
 
 
@@ -242,25 +265,25 @@ def test_every_recorded_task_state_is_read(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/progress"))
 def test_every_recorded_progress_is_read(exchange: Exchange) -> None:
-    state = Progress.model_validate_json(exchange.reply.body).state
+    state = ServerProgress.model_validate_json(exchange.reply.body).state
     assert state.job_timestamp
     assert state.interrupted == (exchange.scenario == "interrupt-n-iter")
 
 
 def test_the_interrupted_job_is_known_by_its_time() -> None:
-    """What `Jobs.aftermath` rests on: the mark in the progress carries the time that `info` has."""
+    """What `WebUIJobs.aftermath` rests on: the mark in the progress carries the time that `info` has."""
     job = Info.read(
         parse(one("interrupt-n-iter", "n_iter 3 interrupted in the first").reply, Generated, attempt="").info
     )
-    state = Progress.model_validate_json(one("interrupt-n-iter", "progress when done").reply.body).state
+    state = ServerProgress.model_validate_json(one("interrupt-n-iter", "progress when done").reply.body).state
     assert (state.interrupted, state.job_timestamp) == (True, job.job_timestamp)
 
 
 @pytest.mark.parametrize("scenario", ["info", "forge-info"])
 def test_recorded_settings_are_read(scenario: str) -> None:
-    settings = Settings.model_validate_json(one(scenario, "get options").reply.body)
+    settings = ServerSettings.model_validate_json(one(scenario, "get options").reply.body)
     named = "tiny-random-sd15.safetensors" + (" [5582ce9b8e]" if scenario == "info" else "")
-    assert settings == Settings(sd_model_checkpoint=named, sd_vae="Automatic", CLIP_stop_at_last_layers=1)
+    assert settings == ServerSettings(sd_model_checkpoint=named, sd_vae="Automatic", CLIP_stop_at_last_layers=1)
 
 
 # --- refusals ---
@@ -289,7 +312,7 @@ _TOLD: Mapping[str, tuple[type[ImageError], str]] = {
 
 @pytest.mark.parametrize("exchange", [pytest.param(e, id=str(e)) for e in RECORDED if not e.reply.ok])
 def test_every_recorded_refusal_has_its_class_and_the_servers_words(exchange: Exchange) -> None:
-    meaning = explain_for(ACCESS)(exchange.reply)
+    meaning = explained(exchange.reply, ACCESS)
     error, said = _TOLD.get(exchange.step, (meaning.error, ""))
     assert meaning.error is error
     assert said in meaning.said
@@ -297,18 +320,62 @@ def test_every_recorded_refusal_has_its_class_and_the_servers_words(exchange: Ex
     assert "{" not in meaning.said.replace("{'type'", ""), "raw JSON is no sentence"
 
 
+@pytest.mark.parametrize(
+    ("error", "words", "advice"),
+    [
+        (
+            "RuntimeError",
+            "Error(s) in loading state_dict for IntegratedAutoencoderKL: size mismatch for encoder.conv_out.weight",
+            "same model family",
+        ),
+        ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied (77x2048 and 768x320)", "same model family"),
+        (
+            "RuntimeError",
+            "Given groups=1, weight of size [512, 16, 3, 3], expected input[1, 4, 64, 64] to have 16 channels, "
+            "but got 4 channels instead",
+            "same model family",
+        ),
+        ("AssertionError", "You do not have CLIP state dict!", "text encoders that this checkpoint needs in `vae`"),
+        ("ValueError", "Failed to recognize model type!", "choose another one"),
+    ],
+)
+@pytest.mark.parametrize("place", ["errors", "message"])
+def test_files_that_do_not_fit_each_other_are_the_requests_fault(
+    place: str, error: str, words: str, advice: str
+) -> None:
+    reply = Reply(500, {}, json.dumps({"error": error, "detail": "", "body": "", place: words}).encode())
+    meaning = explained(reply, ACCESS)
+    assert meaning.error is BadRequest
+    assert words in meaning.said
+    assert advice in meaning.next_step
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(501, {"content-type": "text/html"}, b"<html>Unsupported method ('POST')</html>"),
+        Reply(404, {"content-type": "text/html"}, b"<html>Not Found</html>"),
+        Reply(405, {"content-type": "text/html"}, b"<html>Method Not Allowed</html>"),
+    ],
+)
+def test_a_server_that_is_no_webui_points_to_the_address(reply: Reply) -> None:
+    meaning = explained(reply, ACCESS)
+    assert meaning.error is BadRequest
+    assert meaning.next_step.startswith("Check the address in `automatic1111_base_url` in the provider's settings")
+
+
 @pytest.mark.parametrize("step", ["sd-models", "txt2img"])
 def test_a_server_without_api_is_told_how_to_start(step: str) -> None:
-    assert "--api" in explain_for(ACCESS)(one("no-api-flag", step).reply).next_step
+    assert "--api" in explained(one("no-api-flag", step).reply, ACCESS).next_step
 
 
 @pytest.mark.parametrize("scenario", ["img2img", "forge-img2img"])
 def test_a_missing_image_is_not_taken_for_a_missing_api(scenario: str) -> None:
-    assert "--api" not in explain_for(ACCESS)(one(scenario, "init_images missing").reply).next_step
+    assert "--api" not in explained(one(scenario, "init_images missing").reply, ACCESS).next_step
 
 
 def test_a_proxy_that_gives_up_is_told_apart() -> None:
     cut = Reply(504, {"content-type": "text/html"}, b"<html>504 Gateway Time-out</html>")
-    meaning = explain_for(ACCESS)(cut)
+    meaning = explained(cut, ACCESS)
     assert (meaning.error, meaning.said) == (ServerUnavailable, "HTTP 504")
     assert "reverse proxy" in meaning.next_step

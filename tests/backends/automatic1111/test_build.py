@@ -7,23 +7,40 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models.backends.automatic1111.build import build
-from models.backends.automatic1111.inputs import Inputs, sort_inputs
-from models.backends.automatic1111.names import Name
+from models.backends.automatic1111.build import BuiltRequest, build, build_upscale, upscale_notices
+from models.backends.automatic1111.images import InputRoles, assign_roles
+from models.backends.automatic1111.names import ResolvedNames
 from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
-from models.backends.automatic1111.resolve import Resolved
-from models.backends.automatic1111.upscale import build_upscale, upscale_notices
+from models.backends.automatic1111.server_lists import Name
+from models.backends.automatic1111.wire import Img2Img, Txt2Img
 from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.entities import ImageRequest, InputImage
 from models.images.inputs import alpha_mask
+from tests.asking import asked, bound
 from tests.fakes import picture
 
-NOTHING = Resolved()
+NOTHING = ResolvedNames()
 
 
-def wish(**fields: Any) -> ImageRequest:
-    return ImageRequest(**{"model": "automatic1111", "prompt": "a fox", **fields})
+type Wish = dict[str, Any]
+
+
+def wish(**fields: Any) -> Wish:
+    return fields
+
+
+def settled(fields: Wish, extra: Wish) -> ImageRequest:
+    backend = bound("automatic1111", {"automatic1111_base_url": "http://127.0.0.1:1"})
+    return asked(backend, "a fox", **{"seed": 5, **fields}, extra=extra)
+
+
+def built(
+    fields: Wish, names: ResolvedNames = NOTHING, **extra: Any
+) -> tuple[BuiltRequest[Txt2Img] | BuiltRequest[Img2Img], InputRoles]:
+    request, options = settled(fields, extra), Options(**extra)
+    inputs = assign_roles(request, options)
+    return build(request, options, inputs, names), inputs
 
 
 def shown(width: int = 64, height: int = 64, name: str = "fox.png", **make: Any) -> InputImage:
@@ -34,9 +51,9 @@ def black_and_white(name: str = "second.png") -> InputImage:
     return InputImage(picture(64, 64, mode="L", colour=255), "image/png", name)
 
 
-def body(request: ImageRequest, names: Resolved = NOTHING, **extra: Any) -> dict[str, Any]:
-    options = Options(**extra)
-    return dict(build(request, options, sort_inputs(request, options), names).body.body())
+def body(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> dict[str, Any]:
+    made, _ = built(fields, names, **extra)
+    return dict(made.body.body())
 
 
 def opened(text: str) -> Image.Image:
@@ -50,7 +67,7 @@ def test_a_bare_wish_leaves_everything_to_the_server_but_size_and_seed() -> None
     assert body(wish()) == {
         "prompt": "a fox",
         "negative_prompt": "",
-        "seed": -1,
+        "seed": 5,
         "batch_size": 1,
         "n_iter": 1,
         "width": 512,
@@ -61,7 +78,7 @@ def test_a_bare_wish_leaves_everything_to_the_server_but_size_and_seed() -> None
 
 
 def test_a_full_wish_names_everything_as_the_api_does() -> None:
-    names = Resolved(
+    names = ResolvedNames(
         sampler="DPM++ 2M",
         scheduler="Karras",
         checkpoint=Name("anime"),
@@ -80,7 +97,7 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
         clip_skip=2,
         restore_faces=True,
         tiling=False,
-        distilled_cfg_scale=3.5,
+        distilled_cfg_scale=4.5,
         hires_scale=1.5,
         hires_steps=10,
         refiner_checkpoint="xl-refiner",
@@ -97,7 +114,7 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
         "n_iter": 2,
         "steps": 30,
         "cfg_scale": 5.5,
-        "distilled_cfg_scale": 3.5,
+        "distilled_cfg_scale": 4.5,
         "width": 768,
         "height": 512,
         "restore_faces": True,
@@ -113,12 +130,12 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
         "hr_upscaler": "R-ESRGAN 4x+",
         "hr_second_pass_steps": 10,
         "hr_cfg": 5.5,
-        "hr_distilled_cfg": 3.5,
+        "hr_distilled_cfg": 4.5,
         "hr_additional_modules": ["Use same choices"],
     }
 
 
-def test_a_repainting_strength_without_an_image_is_kept_out() -> None:
+def test_a_denoising_strength_without_an_image_is_kept_out() -> None:
     assert "denoising_strength" not in body(wish(denoising_strength=0.3))
 
 
@@ -136,12 +153,12 @@ def test_batches_make_exactly_the_images_asked_for(n: int, most: int, sent: tupl
         ({}, (512, 512)),
         ({"width": 1024, "height": 768}, (1024, 768)),
         ({"width": 1001, "height": 700}, (1000, 704)),
-        ({"width": 16, "height": 20}, (64, 64)),
+        ({"width": 16, "height": 20}, (64, 80)),
         ({"aspect_ratio": "16:9"}, (680, 384)),
         ({"aspect_ratio": "1:1", "width": 640, "height": 480}, (640, 480)),
     ],
 )
-def test_sizes_are_ones_that_the_server_paints(fields: dict[str, Any], size: tuple[int, int]) -> None:
+def test_sizes_are_ones_that_the_server_generates(fields: dict[str, Any], size: tuple[int, int]) -> None:
     made = body(wish(**fields))
     assert (made["width"], made["height"]) == size
 
@@ -155,25 +172,22 @@ def test_an_image_without_size_keeps_its_own() -> None:
     assert opened(made["init_images"][0]).size == (200, 120)
 
 
-def test_a_large_image_is_repainted_at_one_megapixel_and_told() -> None:
-    request = wish(images=(shown(2000, 1000),))
-    built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
-    assert (built.body.width, built.body.height) == (1448, 728)
-    assert built.notices == ("The image of 2000×1000 is repainted at 1448×728; set width and height for another size",)
+def test_a_large_image_is_changed_at_one_megapixel_and_told() -> None:
+    made, _ = built(wish(images=(shown(2000, 1000),)))
+    assert (made.body.width, made.body.height) == (1448, 720)
+    assert made.notices == ("The image of 2000×1000 became 1448×720; set width and height for another size.",)
 
 
 def test_an_image_off_the_grid_is_told() -> None:
-    request = wish(images=(shown(135, 97),))
-    built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
-    assert (built.body.width, built.body.height) == (136, 96)
-    assert built.notices == ("The image of 135×97 is repainted at 136×96; set width and height for another size",)
+    made, _ = built(wish(images=(shown(135, 97),)))
+    assert (made.body.width, made.body.height) == (136, 96)
+    assert made.notices == ("The image of 135×97 became 136×96; set width and height for another size.",)
 
 
 def test_images_of_other_shapes_than_the_first_are_told() -> None:
-    request = wish(images=(shown(64, 64), shown(64, 64), shown(128, 64)))
-    built = build(request, Options(), sort_inputs(request, Options()), NOTHING)
-    assert built.notices == (
-        "All images are repainted at 64×64, as `resize_mode` says; send them one at a time to keep their shapes",
+    made, _ = built(wish(images=(shown(64, 64), shown(64, 64), shown(128, 64))))
+    assert made.notices == (
+        "All images became 64×64, as `resize_mode` says; send them one at a time to keep their shapes.",
     )
 
 
@@ -200,13 +214,29 @@ def test_a_mask_starts_from_what_is_there_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("size", [(64, 64), (100, 300)])
 def test_a_mask_of_another_size_covers_the_same_part_of_the_image(size: tuple[int, int]) -> None:
     drawn = Image.new("L", size, 0)
-    drawn.paste(255, (0, 0, size[0] // 2, size[1]))  # the left half shall be painted anew
+    drawn.paste(255, (0, 0, size[0] // 2, size[1]))  # the left half shall be generated anew
     out = io.BytesIO()
     drawn.save(out, "PNG")
     made = body(wish(images=(shown(200, 120),), mask=InputImage(out.getvalue(), "image/png", "mask.png")))
     mask = opened(made["mask"])
     assert mask.size == opened(made["init_images"][0]).size
     assert [mask.getpixel(at) for at in ((0, 0), (90, 119), (110, 0), (199, 119))] == [255, 255, 0, 0]
+
+
+def test_a_mask_of_another_shape_is_told() -> None:
+    def told(width: int, height: int) -> tuple[str, ...]:
+        drawn = InputImage(picture(width, height, mode="L", colour=255), "image/png", "mask.png")
+        return built(wish(images=(shown(200, 120),), mask=drawn))[1].notices
+
+    assert told(100, 300) == ("The mask of 100×300 was stretched over the image of 200×120.",)
+    assert told(100, 60) == told(333, 200) == ()
+
+
+@pytest.mark.parametrize(("grey", "sent"), [(250, 255), (129, 255), (120, 0), (6, 0)])
+def test_a_mask_is_sent_in_black_and_white(grey: int, sent: int) -> None:
+    drawn = InputImage(picture(64, 64, kind="JPEG", mode="L", colour=grey), "image/jpeg", "mask.jpg")
+    made = body(wish(images=(shown(),), mask=drawn))
+    assert opened(made["mask"]).getextrema() == (sent, sent)
 
 
 def test_erased_parts_become_white_in_the_mask_and_in_the_image() -> None:
@@ -222,19 +252,15 @@ def test_erased_parts_become_white_in_the_mask_and_in_the_image() -> None:
 
 
 def test_outpainting_keeps_the_image_and_tells_what_the_grid_adds() -> None:
-    request, options = wish(images=(shown(1024, 1024),)), Options(outpaint_right=255)
-    inputs = sort_inputs(request, options)
-    sent = build(request, options, inputs, NOTHING).body
-    assert (sent.width, sent.height) == (1280, 1024)
-    assert inputs.notices == ("The size 1279×1024 became 1280×1024: the WebUI paints multiples of 8 pixels from 64 on",)
+    made, inputs = built(wish(images=(shown(1024, 1024),)), outpaint_right=255)
+    assert (made.body.width, made.body.height) == (1280, 1024)
+    assert inputs.notices == ("The canvas of 1279×1024 became 1280×1024: sides are multiples of 8.",)
 
 
 def test_a_photo_too_large_for_a_gpu_is_made_smaller_before_it_is_extended() -> None:
-    request, options = wish(images=(shown(2048, 2048),)), Options(outpaint_up=64)
-    inputs = sort_inputs(request, options)
-    sent = build(request, options, inputs, NOTHING).body
-    assert (sent.width, sent.height) == (1024, 1088)
-    assert inputs.notices == ("The image of 2048×2048 was made 1024×1024 before it was extended",)
+    made, inputs = built(wish(images=(shown(2048, 2048),)), outpaint_up=64)
+    assert (made.body.width, made.body.height) == (1024, 1088)
+    assert inputs.notices == ("The image of 2048×2048 became 1024×1024 before it was extended.",)
 
 
 def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
@@ -256,7 +282,7 @@ def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
 
 
 def test_controlnet_and_adetailer_units_are_switched_on_without_extra_images() -> None:
-    names = Resolved(controlnet_model="canny [1]", controlnet_module="canny", adetailer_title="adetailer")
+    names = ResolvedNames(controlnet_model="canny [1]", controlnet_module="canny", adetailer_title="adetailer")
     made = body(
         wish(images=(shown(),)), names, controlnet_model="canny", controlnet_weight=0.5, adetailer_model="face.pt"
     )
@@ -275,7 +301,7 @@ def test_controlnet_and_adetailer_units_are_switched_on_without_extra_images() -
 
 
 def test_a_control_image_gives_the_new_one_its_shape() -> None:
-    made = body(wish(images=(shown(640, 320),)), Resolved(controlnet_model="canny"), controlnet_model="canny")
+    made = body(wish(images=(shown(640, 320),)), ResolvedNames(controlnet_model="canny"), controlnet_model="canny")
     assert (made["width"], made["height"]) == (640, 320)
 
 
@@ -285,8 +311,10 @@ def test_a_control_image_gives_the_new_one_its_shape() -> None:
         ({"denoising_strength": 0.5}, {}, "`denoising_strength` was ignored"),
         ({"denoising_strength": 0.5}, {"hires_scale": 2.0}, None),
         ({"images": (shown(),)}, {"hires_scale": 2.0}, "`hires_scale` was ignored"),
-        ({"images": (shown(),), "width": 512}, {"outpaint_up": 64}, "The size was ignored"),
-        ({"images": (shown(),), "aspect_ratio": "16:9"}, {"outpaint_up": 64}, "The size was ignored"),
+        ({"images": (shown(),), "width": 512}, {"outpaint_up": 64}, "The width 512 was not used"),
+        ({"images": (shown(),), "aspect_ratio": "16:9"}, {"outpaint_up": 64}, "The aspect ratio 16:9 was not used"),
+        ({"images": (shown(),), "width": 512}, {"upscale_by": 2.0}, "The width 512 was not used"),
+        ({"denoising_strength": 0.75}, {}, None),
         ({}, {"hires_upscaler": "Latent"}, "`hires_upscaler` was ignored"),
         ({}, {"hires_upscaler": "Latent", "hires_scale": 1.0}, "`hires_upscaler` was ignored"),
         ({}, {"controlnet_module": "canny"}, "`controlnet_module` was ignored"),
@@ -294,17 +322,16 @@ def test_a_control_image_gives_the_new_one_its_shape() -> None:
     ],
 )
 def test_what_has_no_effect_is_told(fields: dict[str, Any], extra: dict[str, Any], told: str | None) -> None:
-    request, options = wish(**fields), Options(**extra)
-    notices = build(request, options, sort_inputs(request, options), NOTHING).notices
-    assert [notice.partition(":")[0] for notice in notices] == ([told] if told else [])
+    notices = (*settled(fields, extra).notices, *built(fields, **extra)[0].notices)
+    assert [notice.split(": ")[0] for notice in notices] == ([told] if told else [])
 
 
 # --- the parts of images ---
 
 
-def parts(request: ImageRequest, **extra: Any) -> tuple[int, bool, bool]:
-    sorted_out: Inputs = sort_inputs(request, Options(**extra))
-    return len(sorted_out.pictures), sorted_out.mask is not None, sorted_out.control is not None
+def parts(fields: Wish, **extra: Any) -> tuple[int, bool, bool]:
+    roles = assign_roles(settled(fields, extra), Options(**extra))
+    return len(roles.images), roles.mask is not None, roles.control is not None
 
 
 @pytest.mark.parametrize(
@@ -360,7 +387,7 @@ def test_images_that_do_not_go_together_are_refused(
     request_fields: dict[str, Any], extra: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(BadRequest, match=said):
-        sort_inputs(wish(**request_fields), Options(**extra))
+        assign_roles(settled(request_fields, extra), Options(**extra))
 
 
 # --- upscaling ---
@@ -392,17 +419,22 @@ def test_images_that_do_not_go_together_are_refused(
 def test_upscaling_goes_by_factor_or_to_a_size(
     fields: dict[str, Any], extra: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    options = Options(**extra)
+    options, request = Options(**extra), settled({"images": (shown(),), **fields}, extra)
     named = Name(options.upscaler) if options.upscaler else None
-    made = dict(build_upscale(shown(), wish(**fields), options, named).body())
+    made = dict(build_upscale(shown(), request, options, assign_roles(request, options), named).body())
     assert made.pop("image")
     assert made == sent
-    assert bool([*upscale_notices(wish(**fields), options)]) == (not options.upscaler)
+    assert bool([*upscale_notices(request, options)]) == (not options.upscaler)
 
 
 def test_upscaling_tells_that_it_makes_one_image_of_each() -> None:
-    told = [*upscale_notices(wish(n=3), Options(upscaler="ESRGAN"))]
-    assert told == ["`n` was ignored: upscaling makes one image of each input image"]
+    told = [*upscale_notices(settled(wish(n=3), {}), Options(upscaler="ESRGAN"))]
+    assert told == ["`n` was ignored: upscaling makes one image of each input image."]
+
+
+def test_an_upscaled_image_keeps_its_shape_where_one_side_is_named() -> None:
+    request = settled(wish(images=(shown(80, 40),), width=400), {"upscaler": "ESRGAN"})
+    assert request.size == (400, 200)
 
 
 # --- options ---

@@ -11,7 +11,7 @@ import gevent
 import pytest
 import requests
 
-from models.backends.automatic1111 import Automatic1111, job, lists
+from models.backends.automatic1111 import job
 from models.backends.base import Backend
 from models.backends.errors import (
     AuthorizationFailed,
@@ -20,9 +20,12 @@ from models.backends.errors import (
     ImageError,
     ServerUnavailable,
 )
-from models.entities import ImageRequest, InputImage
-from tests.fakes import MARKER_KEY, picture
+from models.entities import ImageRequest, ImageResult, InputImage
+from models.parameters import Rule
+from tests.asking import asked, bound
+from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
+from tests.servers.broken import broken_server
 
 ALL_KINDS: tuple[Kind, ...] = ("a1111", "forge", "sdnext", "old")
 
@@ -41,16 +44,23 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "PACE", 0.02)
 
 
-def backend(fake: FakeWebUI, **fields: str) -> Automatic1111:
+def backend(fake: FakeWebUI, **fields: str) -> Backend:
     form = {"automatic1111_base_url": fake.url, **{f"automatic1111_{name}": value for name, value in fields.items()}}
-    bound = Automatic1111.bind("automatic1111", form)
-    assert isinstance(bound, Automatic1111)
-    return bound
+    return bound("automatic1111", form)
 
 
-def wish(**fields: Any) -> ImageRequest:
-    given = {"model": "automatic1111", "prompt": "a fox", "steps": 2, "width": 64, "height": 64, **fields}
-    return ImageRequest(**given)
+def generated(fake: FakeWebUI, **fields: Any) -> ImageResult:
+    return invoked(backend(fake), **fields)
+
+
+def invoked(asked_backend: Backend, **fields: Any) -> ImageResult:
+    """The result of a small request."""
+    return asked_backend.invoke(wish(asked_backend, **fields))
+
+
+def wish(asked_backend: Backend, **fields: Any) -> ImageRequest:
+    given = {"prompt": "a fox", "steps": 2, "width": 64, "height": 64, **fields}
+    return asked(asked_backend, **{name: value for name, value in given.items() if value is not None})
 
 
 def shown(**make: Any) -> InputImage:
@@ -61,59 +71,61 @@ def mask() -> InputImage:
     return InputImage(picture(64, 64, mode="L", colour=255), "image/png", "mask.png")
 
 
-# --- painting ---
+# --- generating ---
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_every_kind_of_server_paints_an_image_with_its_seed(kind: Kind) -> None:
+def test_every_kind_of_server_generates_an_image_with_its_seed(kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
-        result = backend(fake).invoke(wish(seed=7, width=72, height=64))
-    (made,) = result.images
-    assert (made.seed, made.size, made.mime_type) == (7, (72, 64), "image/png")
-    assert read_image(made.data) == ("alpha", 7, "a fox")
+        result = generated(fake, seed=7, width=72, height=64)
+    (image,) = result.images
+    assert (image.seed, image.size, image.mime_type) == (7, (72, 64), "image/png")
+    assert read_image(image.data) == ("alpha", 7, "a fox")
     assert result.notices == ()
 
 
 @pytest.mark.parametrize("path", ["/", "/sdapi/v1", "/sdapi/v1/"])
 def test_the_address_may_be_that_of_the_api(webui: FakeWebUI, path: str) -> None:
-    bound = Automatic1111.bind("automatic1111", {"automatic1111_base_url": f"{webui.url}{path}"})
-    assert bound.invoke(wish()).images
+    model = bound("automatic1111", {"automatic1111_base_url": f"{webui.url}{path}"})
+    assert invoked(model).images
 
 
-def test_a_random_seed_is_the_one_that_the_server_drew(webui: FakeWebUI) -> None:
-    (made,) = backend(webui).invoke(wish()).images
-    assert made.seed == read_image(made.data)[1] == 1234
+def test_a_random_seed_is_drawn_and_reported(webui: FakeWebUI) -> None:
+    images = [*generated(webui).images, *generated(webui).images]
+    drawn = [body["seed"] for body in webui.bodies("/sdapi/v1/txt2img")]
+    assert [image.seed for image in images] == [read_image(image.data)[1] for image in images] == drawn
+    assert drawn[0] != drawn[1]
 
 
 def test_several_images_count_their_seeds_up_and_bring_no_grid(webui: FakeWebUI) -> None:
-    result = backend(webui).invoke(wish(n=6, seed=10, extra={"batch_size": 4}))
-    assert [made.seed for made in result.images] == [10, 11, 12, 13, 14, 15]
-    assert [read_image(made.data)[1] for made in result.images] == [10, 11, 12, 13, 14, 15]
+    result = generated(webui, n=6, seed=10, extra={"batch_size": 4})
+    assert [image.seed for image in result.images] == [10, 11, 12, 13, 14, 15]
+    assert [read_image(image.data)[1] for image in result.images] == [10, 11, 12, 13, 14, 15]
     (body,) = webui.bodies("/sdapi/v1/txt2img")
     assert (body["batch_size"], body["n_iter"], body["save_images"]) == (3, 2, False)
 
 
 def test_a_size_off_the_grid_is_told(webui: FakeWebUI) -> None:
-    result = backend(webui).invoke(wish(width=65, height=70))
+    result = generated(webui, width=65, height=70)
     assert result.images[0].size == (64, 72)
-    assert result.notices == ("The size 65×70 became 64×72: the WebUI paints multiples of 8 pixels from 64 on",)
+    assert result.notices == ("The size 65×70 became 64×72, the nearest that automatic1111 makes.",)
 
 
 @pytest.mark.parametrize("kind", ["a1111", "forge"])
 def test_hires_fix_works_on_both(kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
-        result = backend(fake).invoke(wish(extra={"hires_scale": 2.0, "hires_upscaler": "latent"}))
+        result = generated(fake, extra={"hires_scale": 2.0, "hires_upscaler": "latent"})
     assert result.images[0].size == (128, 128)
 
 
 def test_the_second_pass_of_forge_is_guided_like_the_first() -> None:
     with FakeWebUI("forge").run() as fake:
-        result = backend(fake).invoke(wish(cfg_scale=6.5, extra={"hires_scale": 2.0, "infotext": True}))
+        result = generated(fake, cfg_scale=6.5, extra={"hires_scale": 2.0, "infotext": True})
     assert "Hires CFG Scale: 6.5" in result.notices[0]
 
 
 def test_the_parameter_text_comes_on_request(webui: FakeWebUI) -> None:
-    result = backend(webui).invoke(wish(sampler="Euler", extra={"infotext": True}))
+    result = generated(webui, sampler="Euler", extra={"infotext": True})
     assert result.notices == ("a fox\nSteps: 2, Sampler: Euler, Schedule type: Automatic",)
 
 
@@ -125,8 +137,8 @@ def test_the_parameter_text_comes_on_request(webui: FakeWebUI) -> None:
     ["beta", "BETA", "beta.safetensors", "beta [6265746100]", "beta.safetensors [6265746100]", "6265746100"],
 )
 def test_a_checkpoint_is_found_by_every_name_it_has(webui: FakeWebUI, asked: str) -> None:
-    (made,) = backend(webui).invoke(wish(checkpoint=asked)).images
-    assert read_image(made.data)[0] == "beta"
+    (image,) = generated(webui, checkpoint=asked).images
+    assert read_image(image.data)[0] == "beta"
     assert webui.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {"sd_model_checkpoint": "beta"}
 
 
@@ -161,33 +173,33 @@ def test_an_unknown_name_is_refused_with_those_there_are(
     webui: FakeWebUI, fields: dict[str, object], said: str
 ) -> None:
     with pytest.raises(BadRequest) as refused:
-        backend(webui).invoke(wish(**fields))
+        generated(webui, **fields)
     assert said in str(refused.value)
     assert webui.jobs == 0
 
 
 def test_a_file_added_a_moment_ago_is_found(webui: FakeWebUI) -> None:
-    backend(webui).invoke(wish(checkpoint="alpha"))
+    generated(webui, checkpoint="alpha")
     webui.checkpoints = (*webui.checkpoints, "gamma")
-    (made,) = backend(webui).invoke(wish(checkpoint="gamma")).images
-    assert read_image(made.data)[0] == "gamma"
+    (image,) = generated(webui, checkpoint="gamma").images
+    assert read_image(image.data)[0] == "gamma"
 
 
 def test_who_waits_for_another_ones_list_still_ends_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         form = {"automatic1111_base_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
-        asking, waiting = (Automatic1111.bind("automatic1111", form) for _ in range(2))
-        first = gevent.spawn(_outcome, asking, wish(sampler="Euler", timeout=60))
+        asking, waiting = (bound("automatic1111", form) for _ in range(2))
+        first = gevent.spawn(_outcome, asking, sampler="Euler", timeout=60)
         gevent.sleep(0)
         with pytest.raises(ConnectionFailed, match="the time for the whole job is over"):
-            waiting.invoke(wish(sampler="Euler", timeout=0.1))
+            invoked(waiting, sampler="Euler", timeout=0.1)
         assert not first.ready()
         first.kill()
 
 
 def test_lists_are_remembered(webui: FakeWebUI) -> None:
     for _ in range(3):
-        backend(webui).invoke(wish(checkpoint="beta", sampler="Euler"))
+        generated(webui, checkpoint="beta", sampler="Euler")
     assert (webui.asked("/sdapi/v1/sd-models"), webui.asked("/sdapi/v1/samplers")) == (1, 1)
 
 
@@ -204,30 +216,30 @@ def test_lists_are_remembered(webui: FakeWebUI) -> None:
 def test_samplers_and_schedulers_go_by_their_usual_spellings(
     webui: FakeWebUI, sampler: str | None, scheduler: str | None, sent: tuple[str | None, str | None]
 ) -> None:
-    backend(webui).invoke(wish(sampler=sampler, scheduler=scheduler))
+    generated(webui, sampler=sampler, scheduler=scheduler)
     (body,) = webui.bodies("/sdapi/v1/txt2img")
     assert (body.get("sampler_name"), body.get("scheduler")) == sent
 
 
 def test_an_old_server_gets_joined_sampler_names() -> None:
     with FakeWebUI("old").run() as fake:
-        backend(fake).invoke(wish(sampler="DPM++ 2M", scheduler="karras"))
-        backend(fake).invoke(wish(sampler="DPM++ 2M Karras", scheduler="Karras"))
-        backend(fake).invoke(wish(sampler="Euler", scheduler="Automatic"))
+        generated(fake, sampler="DPM++ 2M", scheduler="karras")
+        generated(fake, sampler="DPM++ 2M Karras", scheduler="Karras")
+        generated(fake, sampler="Euler", scheduler="Automatic")
     sent = [(body["sampler_name"], body.get("scheduler")) for body in fake.bodies("/sdapi/v1/txt2img")]
     assert sent == [("DPM++ 2M Karras", None), ("DPM++ 2M Karras", None), ("Euler", None)]
 
 
 def test_styles_may_have_commas_in_their_names(webui: FakeWebUI) -> None:
-    backend(webui).invoke(wish(style_preset="ink, wash"))
-    backend(webui).invoke(wish(style_preset="cinematic, Cinematic"))
+    generated(webui, style_preset="ink, wash")
+    generated(webui, style_preset="cinematic, Cinematic")
     assert [body["styles"] for body in webui.bodies("/sdapi/v1/txt2img")] == [["ink, wash"], ["cinematic", "cinematic"]]
 
 
 def test_a_vae_is_asked_for_as_each_server_wants_it(webui: FakeWebUI) -> None:
-    backend(webui).invoke(wish(extra={"vae": "vae-ft-mse", "clip_skip": 2}))
+    generated(webui, extra={"vae": "vae-ft-mse", "clip_skip": 2})
     with FakeWebUI("forge", vaes=("ae.safetensors", "clip_l.safetensors")).run() as forge:
-        backend(forge).invoke(wish(extra={"vae": "ae, clip_l"}))
+        generated(forge, extra={"vae": "ae, clip_l"})
     assert webui.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {
         "sd_vae": "vae-ft-mse.safetensors",
         "CLIP_stop_at_last_layers": 2,
@@ -241,61 +253,61 @@ def test_a_vae_is_asked_for_as_each_server_wants_it(webui: FakeWebUI) -> None:
     ("asked", "sent"), [("automatic", {"sd_vae": "Automatic"}), ("None", {"sd_vae": "None"}), (",", None)]
 )
 def test_a_vae_may_be_left_to_the_model(webui: FakeWebUI, asked: str, sent: object) -> None:
-    backend(webui).invoke(wish(extra={"vae": asked}))
+    generated(webui, extra={"vae": asked})
     assert webui.bodies("/sdapi/v1/txt2img")[0].get("override_settings") == sent
 
 
 def test_a_setting_that_the_server_does_not_put_back_is_told(webui: FakeWebUI) -> None:
-    told = backend(webui).invoke(wish(extra={"clip_skip": 2})).notices
+    told = generated(webui, extra={"clip_skip": 2}).notices
     assert told == (
         "The server keeps the setting CLIP_stop_at_last_layers at 2 for everybody (it was 1): set it back in the WebUI "
-        "and press Apply settings, then it is put back after each request",
+        "and press Apply settings; it is restored after each request then.",
     )
     webui.saved_settings |= {"CLIP_stop_at_last_layers"}
-    assert backend(webui).invoke(wish(extra={"clip_skip": 3})).notices == ()
+    assert generated(webui, extra={"clip_skip": 3}).notices == ()
 
 
 def test_a_checkpoint_that_the_server_keeps_is_told(webui: FakeWebUI) -> None:
     webui.saved_settings.clear()
-    (told,) = backend(webui).invoke(wish(checkpoint="beta")).notices
+    (told,) = generated(webui, checkpoint="beta").notices
     assert told.startswith("The server keeps the setting sd_model_checkpoint at beta for everybody (it was alpha)")
     webui.options["sd_model_checkpoint"] = "beta.safetensors [6265746100]"
-    assert backend(webui).invoke(wish(checkpoint="beta")).notices == ()
+    assert generated(webui, checkpoint="beta").notices == ()
 
 
 def test_a_model_that_somebody_else_sets_meanwhile_is_no_success(webui: FakeWebUI) -> None:
     webui.load_seconds = 0.1
-    painting = gevent.spawn(_outcome, backend(webui), wish(checkpoint="beta"))
+    generating = gevent.spawn(_outcome, backend(webui), checkpoint="beta")
     _until(lambda: webui.options["sd_model_checkpoint"] == "beta")
     webui.options["sd_model_checkpoint"] = "alpha"
-    error = painting.get()
+    error = generating.get()
     assert isinstance(error, ServerUnavailable)
-    assert "painted with alpha instead of beta" in str(error)
+    assert "used the checkpoint alpha instead of beta" in str(error)
 
 
 def test_an_embedding_for_another_kind_of_model_is_told(webui: FakeWebUI) -> None:
     webui.unfit_embeddings = ("easynegative", "xl-hands")
-    assert backend(webui).invoke(wish(negative_prompt="(easynegative:1.2), blurry")).notices == (
-        "The embedding easynegative does not fit the loaded model and had no effect",
+    assert generated(webui, negative_prompt="(easynegative:1.2), blurry").notices == (
+        "The embedding easynegative does not fit the loaded model and had no effect.",
     )
     webui.unfit_embeddings = ()  # another model is loaded
-    assert backend(webui).invoke(wish(negative_prompt="easynegative")).notices == ()
+    assert generated(webui, negative_prompt="easynegative").notices == ()
 
 
 def test_a_server_that_ignores_the_checkpoint_is_reported(webui: FakeWebUI) -> None:
     webui.ignores_overrides = True
-    with pytest.raises(ServerUnavailable, match="painted with alpha instead of beta"):
-        backend(webui).invoke(wish(checkpoint="beta"))
+    with pytest.raises(ServerUnavailable, match="used the checkpoint alpha instead of beta"):
+        generated(webui, checkpoint="beta")
 
 
 def test_an_extension_that_is_not_there_is_named(webui: FakeWebUI) -> None:
     webui.scripts = ("refiner",)
     with pytest.raises(BadRequest, match="does not have the extension ADetailer"):
-        backend(webui).invoke(wish(extra={"adetailer_model": "face_yolov8n.pt"}))
+        generated(webui, extra={"adetailer_model": "face_yolov8n.pt"})
 
 
 def test_adetailer_gets_its_unit(webui: FakeWebUI) -> None:
-    result = backend(webui).invoke(wish(extra={"adetailer_model": "face_yolov8n.pt", "adetailer_prompt": "a smile"}))
+    result = generated(webui, extra={"adetailer_model": "face_yolov8n.pt", "adetailer_prompt": "a smile"})
     (body,) = webui.bodies("/sdapi/v1/txt2img")
     assert body["alwayson_scripts"] == {
         "adetailer": {"args": [{"ad_model": "face_yolov8n.pt", "ad_prompt": "a smile"}]}
@@ -306,11 +318,11 @@ def test_adetailer_gets_its_unit(webui: FakeWebUI) -> None:
 # --- images in ---
 
 
-def test_one_image_is_repainted_at_its_own_size(webui: FakeWebUI) -> None:
-    request = wish(images=(shown(width=136, height=96),), width=None, height=None, denoising_strength=0.4)
-    (made,) = backend(webui).invoke(request).images
+def test_one_image_is_changed_at_its_own_size(webui: FakeWebUI) -> None:
+    photo = shown(width=136, height=96)
+    (image,) = generated(webui, images=(photo,), width=None, height=None, denoising_strength=0.4).images
     (body,) = webui.bodies("/sdapi/v1/img2img")
-    assert made.size == (136, 96)
+    assert image.size == (136, 96)
     assert (body["denoising_strength"], body["resize_mode"], "mask" in body) == (0.4, 1, False)
 
 
@@ -322,7 +334,7 @@ def test_a_mask_makes_it_inpainting(webui: FakeWebUI) -> None:
         "inpaint_padding": 16,
         "inpaint_invert": True,
     }
-    backend(webui).invoke(wish(images=(shown(),), mask=mask(), extra=options))
+    generated(webui, images=(shown(),), mask=mask(), extra=options)
     (body,) = webui.bodies("/sdapi/v1/img2img")
     assert body["mask"]
     assert {name: body[name] for name in body if "paint" in name or name == "mask_blur"} == {
@@ -334,29 +346,38 @@ def test_a_mask_makes_it_inpainting(webui: FakeWebUI) -> None:
     }
 
 
-def test_three_images_are_repainted_in_one_job(webui: FakeWebUI) -> None:
-    result = backend(webui).invoke(wish(images=(shown(), shown(), shown()), n=2, seed=1))
+def test_three_images_are_changed_in_one_job(webui: FakeWebUI) -> None:
+    result = generated(webui, images=(shown(), shown(), shown()), n=2, seed=1)
     assert len(result.images) == 6
     assert webui.jobs == 1
 
 
-def test_upscaling_paints_nothing(webui: FakeWebUI) -> None:
-    result = backend(webui).invoke(
-        wish(
-            images=(shown(width=40, height=30), shown(width=20, height=20)),
-            width=None,
-            height=None,
-            extra={"upscaler": "lanczos", "upscale_by": 3.0},
-        )
+def test_upscaling_generates_nothing(webui: FakeWebUI) -> None:
+    result = generated(
+        webui,
+        images=(shown(width=40, height=30), shown(width=20, height=20)),
+        width=None,
+        height=None,
+        extra={"upscaler": "lanczos", "upscale_by": 3.0},
     )
-    assert [made.size for made in result.images] == [(120, 90), (60, 60)]
+    assert [image.size for image in result.images] == [(120, 90), (60, 60)]
     assert webui.jobs == 0
+
+
+def test_images_that_were_enlarged_before_one_failed_are_kept(webui: FakeWebUI) -> None:
+    webui.upscalings_left = 2
+    photos = tuple(shown(width=side, height=20) for side in (40, 30, 20, 10))
+    result = generated(webui, images=photos, width=None, height=None, extra={"upscale_by": 2.0})
+    assert [image.size for image in result.images] == [(80, 40), (60, 40)]
+    assert webui.asked("/sdapi/v1/extra-single-image") == 3, "what would fail for the same reason is not begun"
+    assert "2 of 4 images came back." in result.notices
+    assert any("out of memory" in notice for notice in result.notices)
 
 
 def test_the_second_image_controls_when_controlnet_is_on(webui: FakeWebUI) -> None:
     line_art = InputImage(picture(64, 64, colour=(255, 255, 255)), "image/png", "lines.png")
     options = {"controlnet_model": "control_v11p_sd15_canny", "controlnet_module": "canny", "controlnet_weight": 0.7}
-    result = backend(webui).invoke(wish(images=(shown(),), mask=line_art, extra=options))
+    result = generated(webui, images=(shown(),), mask=line_art, extra=options)
     (body,) = webui.bodies("/sdapi/v1/img2img")
     (unit,) = body["alwayson_scripts"]["controlnet"]["args"]
     assert unit.pop("image")
@@ -373,13 +394,13 @@ def test_the_second_image_controls_when_controlnet_is_on(webui: FakeWebUI) -> No
 
 def test_a_preprocessor_may_guide_without_a_model(webui: FakeWebUI) -> None:
     options = {"controlnet_model": "none", "controlnet_module": "canny"}
-    backend(webui).invoke(wish(images=(shown(),), extra=options))
+    generated(webui, images=(shown(),), extra=options)
     (unit,) = webui.bodies("/sdapi/v1/txt2img")[0]["alwayson_scripts"]["controlnet"]["args"]
     assert (unit["model"], unit["module"]) == ("None", "canny")
 
 
 def test_the_only_image_controls_a_new_one(webui: FakeWebUI) -> None:
-    backend(webui).invoke(wish(images=(shown(),), extra={"controlnet_model": "control_v11p_sd15_canny"}))
+    generated(webui, images=(shown(),), extra={"controlnet_model": "control_v11p_sd15_canny"})
     assert len(webui.bodies("/sdapi/v1/txt2img")) == 1
 
 
@@ -389,45 +410,53 @@ def test_the_only_image_controls_a_new_one(webui: FakeWebUI) -> None:
 @pytest.mark.parametrize("kind", ["a1111", "forge", "sdnext"])
 def test_out_of_memory_says_what_to_make_smaller(kind: Kind) -> None:
     with FakeWebUI(kind, memory_pixels=64 * 64).run() as fake, pytest.raises(ServerUnavailable) as failed:
-        backend(fake).invoke(wish(width=128, height=128))
+        generated(fake, width=128, height=128)
     assert "OutOfMemoryError: CUDA out of memory" in str(failed.value)
     assert "smaller size" in str(failed.value)
 
 
 def test_a_server_without_api_says_how_to_start_it() -> None:
     with FakeWebUI(api=False).run() as fake, pytest.raises(BadRequest, match="--api"):
-        backend(fake).invoke(wish())
+        generated(fake)
 
 
 @pytest.mark.parametrize("kind", ["a1111", "forge"])
 @pytest.mark.parametrize("login", [{}, {"username": "dify", "password": MARKER_KEY}])
 def test_a_wrong_login_names_its_fields_and_never_its_words(kind: Kind, login: dict[str, str]) -> None:
     with FakeWebUI(kind, auth=("dify", "secret")).run() as fake, pytest.raises(AuthorizationFailed) as refused:
-        backend(fake, **login).invoke(wish())
+        invoked(backend(fake, **login))
     assert "`automatic1111_username` and `automatic1111_password`" in str(refused.value)
     assert MARKER_KEY not in repr(refused.value)
 
 
 def test_the_right_login_is_sent_unasked() -> None:
     with FakeWebUI(auth=("dify", "秘密")).run() as fake:
-        assert backend(fake, username="dify", password="秘密").invoke(wish(checkpoint="beta")).images
+        assert invoked(backend(fake, username="dify", password="秘密"), checkpoint="beta").images
         inside = fake.url.replace("http://", "http://dify:%E7%A7%98%E5%AF%86@")
-        bound = Automatic1111.bind("automatic1111", {"automatic1111_base_url": inside})
-        assert bound.invoke(wish()).images
+        model = bound("automatic1111", {"automatic1111_base_url": inside})
+        assert invoked(model).images
 
 
-def test_a_server_that_dies_while_painting_is_a_lost_connection(webui: FakeWebUI) -> None:
+def test_a_server_that_dies_while_generating_is_a_lost_connection(webui: FakeWebUI) -> None:
     webui.drops_next = True
     with pytest.raises(ConnectionFailed, match="was lost"):
-        backend(webui).invoke(wish())
+        generated(webui)
     assert webui.jobs == 1, "a job that may have run is not sent twice"
 
 
-def test_a_server_that_is_off_is_unreachable() -> None:
+def test_a_server_that_is_off_is_unreachable(clock: FakeClock) -> None:
     with FakeWebUI().run() as fake:
-        bound = backend(fake)
+        model = bound("automatic1111", {"automatic1111_base_url": fake.url}, clock)
     with pytest.raises(ConnectionFailed, match="could not be reached"):
-        bound.invoke(wish())
+        invoked(model)
+
+
+def test_another_server_at_the_address_is_told_at_run_time() -> None:
+    with broken_server() as server:
+        server.says(501, "<html>Unsupported method ('POST')</html>", "text/html")
+        with pytest.raises(BadRequest, match="Check the address in `automatic1111_base_url`") as refused:
+            invoked(bound("automatic1111", {"automatic1111_base_url": server.url}))
+    assert "in a moment" not in str(refused.value)
 
 
 # --- waiting ---
@@ -436,8 +465,17 @@ def test_a_server_that_is_off_is_unreachable() -> None:
 def test_a_job_past_its_deadline_is_interrupted(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     with pytest.raises(ConnectionFailed, match=r"the job was interrupted at [0-9]+ %"):
-        backend(webui).invoke(wish(steps=500, timeout=0.5))
+        generated(webui, steps=500, timeout=0.5)
     assert webui.asked("/sdapi/v1/interrupt") == 1
+
+
+def test_images_that_are_finished_at_the_deadline_are_kept(webui: FakeWebUI, quick_looks: None) -> None:
+    webui.step_seconds = 0.02
+    result = generated(webui, steps=10, n=50, seed=1, timeout=1)
+    assert 0 < len(result.images) < 10
+    assert [read_image(image.data)[1] for image in result.images] == [image.seed for image in result.images]
+    assert f"{len(result.images)} of 50 images came back." in result.notices
+    assert any("the job was interrupted at" in notice for notice in result.notices)
 
 
 def test_a_job_past_its_deadline_in_the_queue_leaves_the_running_one_alone(webui: FakeWebUI, quick_looks: None) -> None:
@@ -445,51 +483,62 @@ def test_a_job_past_its_deadline_in_the_queue_leaves_the_running_one_alone(webui
     other = gevent.spawn(foreign, webui, prompt="other", steps=40, seed=1)
     _until(lambda: webui.jobs == 1)
     with pytest.raises(ConnectionFailed, match=r"waiting in the server \(In queue: 1/1\)"):
-        backend(webui).invoke(wish(prompt="late", steps=500, timeout=0.2))
-    (made,) = other.get()
-    assert read_image(made) == ("alpha", 1, "other")
+        generated(webui, prompt="late", steps=500, timeout=0.2)
+    (image,) = other.get()
+    assert read_image(image) == ("alpha", 1, "other")
     _until(lambda: webui.asked("/sdapi/v1/interrupt") == 1)
     _until(lambda: len(webui._finished) == 2)
 
 
 def test_a_job_past_its_deadline_before_its_turn_never_reaches_the_server(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
-    other = gevent.spawn(backend(webui).invoke, wish(prompt="other", steps=40, seed=1))
+    other = gevent.spawn(generated, webui, prompt="other", steps=40, seed=1)
     _until(lambda: webui.jobs == 1)
     with pytest.raises(ConnectionFailed, match="still waiting for its turn behind other images"):
-        backend(webui).invoke(wish(prompt="late", timeout=0.2))
-    (made,) = other.get().images
-    assert read_image(made.data) == ("alpha", 1, "other")
+        generated(webui, prompt="late", timeout=0.2)
+    (image,) = other.get().images
+    assert read_image(image.data) == ("alpha", 1, "other")
     assert (webui.jobs, webui.asked("/sdapi/v1/interrupt")) == (1, 0)
 
 
 def test_nothing_is_interrupted_where_the_server_does_not_tell_whose_job_runs(quick_looks: None) -> None:
     with FakeWebUI(internal=False, step_seconds=0.02).run() as fake:
         with pytest.raises(ConnectionFailed, match="was left alone"):
-            backend(fake).invoke(wish(steps=40, timeout=0.2))
+            generated(fake, steps=40, timeout=0.2)
         assert fake.asked("/sdapi/v1/interrupt") == 0
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) -> None:
     webui.step_seconds = 0.01
-    painting = gevent.spawn(_outcome, backend(webui), wish(steps=200, n=n))
+    generating = gevent.spawn(_outcome, backend(webui), steps=200, n=n, extra={"batch_size": 1})
     _until(lambda: webui.jobs == 1)
-    waiting = gevent.spawn(backend(webui).invoke, wish(prompt="next"))
+    waiting = gevent.spawn(generated, webui, prompt="next")
     webui.answer("POST", "/sdapi/v1/interrupt", {}, None)
-    error = painting.get()
+    error = generating.get()
     assert waiting.get().images, "the next one does not hide the mark, and is not stopped"
     assert isinstance(error, ServerUnavailable)
     assert "interrupted at the server" in str(error)
 
 
+def test_images_that_were_finished_before_an_interruption_are_kept(webui: FakeWebUI) -> None:
+    webui.step_seconds = 0.01
+    generating = gevent.spawn(generated, webui, steps=20, n=4, seed=1)
+    _until(lambda: webui._progress > 0.6)  # in the third of four images
+    webui.answer("POST", "/sdapi/v1/interrupt", {}, None)
+    result = generating.get()
+    assert [read_image(image.data)[1] for image in result.images] == [1, 2]
+    assert result.notices[0] == "2 of 4 images came back."
+    assert "interrupted at the server" in result.notices[1]
+
+
 def test_forty_requests_of_two_tenants_get_their_own_images(webui: FakeWebUI, quick_looks: None) -> None:
     webui.load_seconds, webui.step_seconds = 0.005, 0.001
-    wishes = [wish(seed=k, prompt=f"wish {k}", checkpoint=("alpha", "beta")[k % 2]) for k in range(40)]
+    wishes = [{"seed": k, "prompt": f"wish {k}", "checkpoint": ("alpha", "beta")[k % 2]} for k in range(40)]
     tenants = [backend(webui), backend(webui, username="second", password="tenant")]
-    painting = [gevent.spawn(tenants[k % 2].invoke, asked) for k, asked in enumerate(wishes)]
-    gevent.joinall(painting, timeout=30)
-    seen = [read_image(one.get().images[0].data) for one in painting]
+    generating = [gevent.spawn(invoked, tenants[k % 2], **fields) for k, fields in enumerate(wishes)]
+    gevent.joinall(generating, timeout=30)
+    seen = [read_image(one.get().images[0].data) for one in generating]
     assert seen == [(("alpha", "beta")[k % 2], k, f"wish {k}") for k in range(40)]
     assert webui.most_open <= 12, "the server stalls when its forty threads are taken"
     assert webui.loads <= 8, "images of one checkpoint go together"
@@ -502,9 +551,9 @@ def foreign(fake: FakeWebUI, **body: Any) -> list[bytes]:
     return [base64.b64decode(image) for image in answer["images"]]
 
 
-def _outcome(bound: Backend, request: ImageRequest) -> object:
+def _outcome(asked_backend: Backend, **fields: Any) -> object:
     try:
-        return bound.invoke(request)
+        return invoked(asked_backend, **fields)
     except ImageError as error:
         return error
 
@@ -520,7 +569,7 @@ def _until(true: object) -> None:
 def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     told: list[str] = []
-    own = gevent.spawn(backend(webui).invoke, wish(steps=20))
+    own = gevent.spawn(generated, webui, steps=20)
     _until(lambda: webui.jobs == 1)
     others: list[gevent.Greenlet[..., Any]] = [
         own,
@@ -529,7 +578,7 @@ def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_look
     _until(lambda: len(webui._pending) == 2)
     listened = backend(webui)
     listened.on_progress = lambda running: told.append(running.progress)
-    listened.invoke(wish(steps=20))
+    invoked(listened, steps=20)
     gevent.joinall(others)
     assert told[0] == "waiting for its turn behind other images"
     assert "In queue: 1/1" in told
@@ -543,7 +592,7 @@ def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_look
     ("kind", "told"),
     [("a1111", "AUTOMATIC1111"), ("forge", "Forge"), ("sdnext", "SD.Next"), ("old", "AUTOMATIC1111")],
 )
-def test_the_credential_check_recognises_the_server_and_paints_nothing(kind: Kind, told: str) -> None:
+def test_the_credential_check_recognises_the_server_and_generates_nothing(kind: Kind, told: str) -> None:
     with FakeWebUI(kind).run() as fake:
         assert backend(fake).check_access() == (f"{told} with 2 checkpoints",)
     assert fake.jobs == 0
@@ -565,14 +614,16 @@ def test_the_credential_check_tries_the_login() -> None:
             backend(fake, username="dify", password="wrong").check_access()
 
 
-def own_model(fake: FakeWebUI, **fields: str) -> Automatic1111:
-    bound = Automatic1111.bind("my-webui", {"backend": "automatic1111", "base_url": fake.url, **fields})
-    assert isinstance(bound, Automatic1111)
-    return bound
+def own_model(fake: FakeWebUI, **fields: str) -> Backend:
+    return bound("my-webui", {"backend": "automatic1111", "base_url": fake.url, **fields})
+
+
+def form(model: Backend) -> tuple[Rule, ...]:
+    return model.live_form(model.within(3))
 
 
 def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -> None:
-    options = {rule.name: rule.options for rule in own_model(webui).form()}
+    options = {rule.name: rule.options for rule in form(own_model(webui))}
     assert options["checkpoint"] == options["refiner_checkpoint"] == ("alpha", "beta")
     assert options["sampler"] == ("DPM++ 2M", "DPM++ SDE", "Euler a", "Euler", "DDIM")
     assert options["scheduler"] == ("Automatic", "Karras", "SGM Uniform")
@@ -582,16 +633,20 @@ def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -
 
 
 def test_an_own_model_may_have_the_name_of_the_shipped_one(webui: FakeWebUI) -> None:
-    bound = Automatic1111.bind("automatic1111", {"backend": "automatic1111", "base_url": webui.url})
-    assert {rule.name: rule.options for rule in bound.form()}["checkpoint"] == ("alpha", "beta")
+    model = bound("automatic1111", {"backend": "automatic1111", "base_url": webui.url})
+    assert {rule.name: rule.options for rule in form(model)}["checkpoint"] == ("alpha", "beta")
+
+
+def test_the_shipped_model_has_the_choices_of_its_server_too(webui: FakeWebUI) -> None:
+    assert {rule.name: rule.options for rule in form(backend(webui))}["checkpoint"] == ("alpha", "beta")
 
 
 def test_the_form_works_with_the_server_off_and_asks_it_once() -> None:
     with FakeWebUI().run() as fake:
-        bound = own_model(fake)
-    rules = bound.form()
+        model = own_model(fake)
+    rules = form(model)
     assert {rule.name: rule.options for rule in rules}["checkpoint"] == ()
-    assert [rule.name for rule in bound.form()] == [rule.name for rule in rules]
+    assert [rule.name for rule in form(model)] == [rule.name for rule in rules]
 
 
 def test_saving_an_own_model_checks_its_checkpoint(webui: FakeWebUI) -> None:
@@ -600,36 +655,37 @@ def test_saving_an_own_model_checks_its_checkpoint(webui: FakeWebUI) -> None:
         own_model(webui, checkpoint="betta").check_access()
 
 
-def test_the_form_keeps_its_choices_while_the_server_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "FRESH", 0.0)
+def test_the_form_keeps_its_choices_while_the_server_is_off(clock: FakeClock) -> None:
     with FakeWebUI().run() as fake:
-        bound = own_model(fake)
-        shown_before = bound.form()
-    assert bound.form() == shown_before
+        model = bound("my-webui", {"backend": "automatic1111", "base_url": fake.url}, clock)
+        shown_before = form(model)
+    clock.sleep(3600)
+    assert form(model) == shown_before
+    assert {rule.name: rule.options for rule in shown_before}["checkpoint"] == ("alpha", "beta")
 
 
 def test_the_lists_of_one_login_are_not_shown_to_another() -> None:
     with FakeWebUI(auth=("dify", "secret")).run() as fake:
-        assert {rule.name: rule.options for rule in own_model(fake, username="dify", password="secret").form()}[
+        assert {rule.name: rule.options for rule in form(own_model(fake, username="dify", password="secret"))}[
             "sampler"
         ]
         stranger = own_model(fake, username="dify", password="guess")
-        assert {rule.name: rule.options for rule in stranger.form()}["sampler"] == ()
+        assert {rule.name: rule.options for rule in form(stranger)}["sampler"] == ()
         with pytest.raises(AuthorizationFailed):
-            stranger.invoke(wish(checkpoint="beta"))
+            invoked(stranger, checkpoint="beta")
 
 
 def test_a_key_for_the_proxy_is_sent_as_bearer(webui: FakeWebUI) -> None:
     webui.auth = ("dify", "secret")  # a Bearer token is no login here, so the refusal tells the field
     with pytest.raises(AuthorizationFailed, match="`api_key` in the model's settings") as refused:
-        own_model(webui, api_key=MARKER_KEY).invoke(wish())
+        invoked(own_model(webui, api_key=MARKER_KEY))
     assert webui.authorizations == {f"Bearer {MARKER_KEY}"}
     assert MARKER_KEY not in repr(refused.value)
 
 
 def test_the_checkpoint_of_an_own_model_applies_unless_the_node_names_one(webui: FakeWebUI) -> None:
-    bound = own_model(webui, checkpoint="beta")
-    assert [read_image(bound.invoke(wish(checkpoint=asked)).images[0].data)[0] for asked in (None, "alpha")] == [
+    model = own_model(webui, checkpoint="beta")
+    assert [read_image(invoked(model, checkpoint=name).images[0].data)[0] for name in (None, "alpha")] == [
         "beta",
         "alpha",
     ]
