@@ -30,6 +30,7 @@ from models.backends.registry import COMMON_RULES
 from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
+from models.images.inputs import mask_of
 from models.parameters import Rule
 from models.sizes import SeedRule, SizeRule
 
@@ -247,7 +248,7 @@ class ComfyUI(JobBackend):
         """Upload the images and fill the workflow: everything that is known before the job exists."""
         workflow = self._ready(deadline).choose(request)
         images = [self.client.upload(image, deadline=deadline) for image in request.images]
-        mask = self.client.upload_mask(request.mask, deadline=deadline) if request.mask else None
+        mask = self.client.upload(mask_of(request.mask), deadline=deadline) if request.mask else None
         known = self.definitions.known(workflow.needs.classes)
         workflow = workflow.known(known) if known.classes else workflow
         filled = [workflow.filled(one, images=images, mask=mask) for one in _submissions(request, workflow)]

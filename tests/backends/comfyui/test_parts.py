@@ -8,13 +8,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from models.backends.comfyui.client import white_where_repainted
 from models.backends.comfyui.events import UNKNOWN, JobProgress, queued, read_event
 from models.backends.comfyui.graph import package_of
 from models.backends.comfyui.results import read_outputs, without_workflow
 from models.backends.comfyui.state import JobState, renamed
 from models.backends.comfyui.wire import FileRef, Queue, Refused, RunStatus
-from models.images.sniff import sniff
 from tests.backends.comfyui.jobs import TXT2IMG, sampled
 from tests.fakes import noise, picture
 
@@ -145,14 +143,3 @@ def test_ties_in_the_queue_are_broken_like_the_server_does() -> None:
 )  # fmt: skip
 def test_known_extensions_are_named(node: str, package: str) -> None:
     assert package_of(node) == package
-
-
-def test_a_mask_is_white_where_it_was_transparent_else_where_it_was_white() -> None:
-    for data, level in [
-        (picture(4, 4, mode="RGBA", colour=(255, 255, 255, 0)), 255),
-        (picture(4, 4, mode="L", colour=255), 255),
-        (picture(4, 4, mode="RGBA", colour=(0, 0, 0, 255)), 0),
-    ]:
-        with Image.open(io.BytesIO(white_where_repainted(data))) as mask:
-            assert mask.getpixel((0, 0)) == (level,) * 3
-            assert sniff(data).pixels == 16
