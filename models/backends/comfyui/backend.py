@@ -36,6 +36,8 @@ from models.sizes import SeedRule, SizeRule
 
 QUICK_SECONDS = 3.0
 """How long node definitions are waited for that only make a form or a reading sharper."""
+PROBE_SECONDS = 6.0
+"""How long the check waits for a sign of life. With the above, a server that hangs costs whoever saves a form 9 s."""
 CHECK_SECONDS = 30.0
 _UNREAD = Capabilities(images=1)
 """A workflow that cannot be read yet may well take an image."""
@@ -61,6 +63,17 @@ class ComfyUI(JobBackend):
     @override
     def explain(self, reply: Reply) -> Explanation:
         return explained_reply(reply, self.model.access)
+
+    @override
+    def require_access(self) -> None:
+        super().require_access()
+        if "?" in self.address:
+            field, key = (f"`{self.model.access.field(name)}`" for name in ("base_url", "api_key"))
+            raise BadRequest(
+                f"The address in {field} {self.model.access.place} has a query, which does not reach {self.title}",
+                next_step=f"Remove what follows the question mark; a token belongs into {key}, which is sent as "
+                "`Authorization: Bearer`",
+            )
 
     # The workflow, as far as it is known
 
@@ -164,8 +177,8 @@ class ComfyUI(JobBackend):
 
     @override
     def check_access(self) -> Sequence[str]:
+        version = self.client.stats(deadline=self.within(PROBE_SECONDS)).system.comfyui_version
         deadline = self.within(CHECK_SECONDS)
-        version = self.client.stats(deadline=deadline).system.comfyui_version
         variants = self._ready(deadline)
         if isinstance(variants, Pasted):
             self._check_workflow(variants.workflow, deadline)
@@ -175,7 +188,8 @@ class ComfyUI(JobBackend):
     def findings(self) -> Sequence[str]:
         if not self.model.access.workflow:
             return ()
-        variants = self._ready(self.within(CHECK_SECONDS))
+        self.learn(self.within(QUICK_SECONDS + PROBE_SECONDS))
+        variants = self._variants()
         return variants.workflow.explained() if isinstance(variants, Pasted) else ()
 
     def _ready(self, deadline: Deadline) -> Variants:
