@@ -11,30 +11,24 @@ from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.definitions import Definitions
 from models.backends.comfyui.events import JobProgress, SocketOpener, open_socket
 from models.backends.comfyui.failures import explained_reply
-from models.backends.comfyui.graph import (
-    Graph,
-    NeedsObjectInfo,
-    RawGraph,
-    Workflow,
-    extra_rules,
-    read_source,
-    workflow_rules,
-)
+from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
+from models.backends.comfyui.reading import ModelWorkflow
 from models.backends.comfyui.state import Change, JobState, secrets_of
-from models.backends.comfyui.variants import Pasted, Shipped, Variants, capabilities_of
+from models.backends.comfyui.variants import Pasted, capabilities_of
 from models.backends.comfyui.waiting import EventStream, JobWait
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial
-from models.backends.registry import COMMON_RULES
 from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
+from models.images.inputs import mask_of
 from models.parameters import Rule
 from models.sizes import SeedRule, SizeRule
 
-QUICK_SECONDS = 3.0
-"""How long node definitions are waited for that only make a form or a reading sharper."""
+# With QUICK_SECONDS in between, a server that hangs costs whoever saves a form nine seconds in all.
+FINDINGS_SECONDS = 9.0
+PROBE_SECONDS = 6.0
 CHECK_SECONDS = 30.0
 _UNREAD = Capabilities(images=1)
 """A workflow that cannot be read yet may well take an image."""
@@ -54,147 +48,65 @@ class ComfyUI(JobBackend):
         self.client = ComfyUIClient(self.service)
         self.definitions = Definitions(self.client)
         self.open_socket: SocketOpener = open_socket
-        self._pasted: Workflow | None = None
+        self.workflow = ModelWorkflow(model, self.definitions)
         self._events: EventStream | None = None
 
     @override
     def explain(self, reply: Reply) -> Explanation:
         return explained_reply(reply, self.model.access)
 
-    # The workflow, as far as it is known
-
-    def _variants(self) -> Variants:
-        """Raises BadRequest for a model without a workflow, or with one that cannot be read or not without asking."""
-        card = self.model.card
-        if card is not None and not self.model.access.workflow:
-            return Shipped.of(card.model, card.facts)
-        if self._pasted is None:
-            self._pasted = Workflow.load(self._text)
-        return Pasted(self._pasted)
-
-    @property
-    def _text(self) -> str:
-        if not self.model.access.workflow:
+    @override
+    def require_access(self) -> None:
+        super().require_access()
+        if "?" in self.address:
+            field, key = (f"`{self.model.access.field(name)}`" for name in ("base_url", "api_key"))
             raise BadRequest(
-                f"{self.model.name} has no workflow",
-                next_step="Export one with Workflow > Export (API) in ComfyUI and paste it into `workflow` "
-                "in the model's settings",
+                f"The address in {field} {self.model.access.place} has a query, which does not reach {self.title}",
+                next_step=f"Remove what follows the question mark; a token belongs into {key}, which is sent as "
+                "`Authorization: Bearer`",
             )
-        return self.model.access.workflow
-
-    def _readable(self) -> Variants | None:
-        """The workflows; None where they cannot be read, which the request itself will report."""
-        try:
-            return self._variants()
-        except BadRequest:
-            return None
-
-    def _chosen(self, request: ImageRequest) -> Workflow | None:
-        """The workflow for `request`; None where there is none, which the request itself will report."""
-        try:
-            return self._variants().choose(request)
-        except BadRequest:
-            return None
 
     @property
     @override
     def capabilities(self) -> Capabilities:
-        variants = self._readable()
+        variants = self.workflow.readable()
         return capabilities_of(variants) if variants else _UNREAD
 
     @override
     def rules(self) -> tuple[Rule, ...]:
-        if self.model.card and not self.model.access.workflow:
-            return self.model.card.rules
-        variants = self._readable()
-        return (
-            (*variants.workflow.rules(), workflow_rules()["embed_workflow"])
-            if isinstance(variants, Pasted)
-            else COMMON_RULES
-        )
+        return self.workflow.rules()
 
     @override
     def sizes(self, request: ImageRequest) -> SizeRule | None:
-        workflow = self._chosen(request)
+        workflow = self.workflow.chosen(request)
         return workflow.sizes if workflow else None
 
     @override
     def seeds(self, request: ImageRequest) -> SeedRule | None:
-        workflow = self._chosen(request)
+        workflow = self.workflow.chosen(request)
         return workflow.seeds if workflow else None
-
-    # What asks the server
 
     @override
     def learn(self, deadline: Deadline) -> None:
-        """Read a pasted workflow with the server's node definitions: in the editor's format it cannot be read without.
-
-        In API format they only make the reading sharper, so a server that does not answer soon costs nothing else.
-        """
-        source = read_source(self._text) if self.model.access.workflow else None
-        if source is None:
-            return
-        classes = source.classes
-        if source.api is None:
-            self._pasted = self._converted(classes, deadline)
-        else:
-            info = self.definitions.at_hand(classes, deadline.earlier(QUICK_SECONDS))
-            self._pasted = Workflow.load(self._text, info if info.classes else None)
-
-    def _converted(self, classes: Sequence[str], deadline: Deadline) -> Workflow:
-        try:
-            return Workflow.load(self._text, self.definitions.fetched(classes, deadline))
-        except BadRequest:  # what was missing may have been installed since it was asked for
-            return Workflow.load(self._text, self.definitions.fetched_afresh(classes, deadline))
+        self.workflow.learn(deadline)
 
     @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
-        self.learn(deadline)
-        variants = self._variants()
-        if not isinstance(variants, Shipped):
-            return self.rules()
-        workflows = variants.variants.values()
-        info = self.definitions.at_hand((name for one in workflows for name in one.needs.classes), deadline)
-        offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
-        return tuple(
-            rule if rule.options or rule.name not in offered else rule.narrowed(options=offered[rule.name])
-            for rule in self.rules()
-        )
+        return self.workflow.live_rules(deadline)
 
     @override
     def check_access(self) -> Sequence[str]:
-        deadline = self.within(CHECK_SECONDS)
-        version = self.client.stats(deadline=deadline).system.comfyui_version
-        variants = self._ready(deadline)
-        if isinstance(variants, Pasted):
-            self._check_workflow(variants.workflow, deadline)
+        version = self.client.stats(deadline=self.within(PROBE_SECONDS)).system.comfyui_version
+        self.workflow.check(self.within(CHECK_SECONDS))
         return (f"ComfyUI {version}",)
 
     @override
     def findings(self) -> Sequence[str]:
-        if not self.model.access.workflow:
+        if not self.workflow.is_pasted:
             return ()
-        variants = self._ready(self.within(CHECK_SECONDS))
+        self.learn(self.within(FINDINGS_SECONDS))
+        variants = self.workflow.variants()
         return variants.workflow.explained() if isinstance(variants, Pasted) else ()
-
-    def _ready(self, deadline: Deadline) -> Variants:
-        """The workflows, learned now if that was not done yet and they cannot be read without. Raises ImageError."""
-        try:
-            return self._variants()
-        except NeedsObjectInfo:
-            self.learn(deadline)
-            return self._variants()
-
-    def _check_workflow(self, workflow: Workflow, deadline: Deadline) -> None:
-        workflow.check()
-        workflow = workflow.known(self.definitions.fetched_afresh(workflow.needs.classes, deadline))
-        if lacking := workflow.lacking():
-            raise BadRequest(
-                "The workflow does not run on this ComfyUI",
-                "; ".join(lacking),
-                f"Install what is missing{_from_packages(workflow)} on the server, or choose what it has and "
-                "export the workflow again",
-            )
 
     # The job
 
@@ -245,11 +157,11 @@ class ComfyUI(JobBackend):
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
         """Upload the images and fill the workflow: everything that is known before the job exists."""
-        workflow = self._ready(deadline).choose(request)
+        workflow = self.workflow.ready(deadline).choose(request)
         images = [self.client.upload(image, deadline=deadline) for image in request.images]
-        mask = self.client.upload_mask(request.mask, deadline=deadline) if request.mask else None
+        mask = self.client.upload(mask_of(request.mask), deadline=deadline) if request.mask else None
         known = self.definitions.known(workflow.needs.classes)
-        workflow = workflow.known(known) if known.classes else workflow
+        workflow = workflow.known(known) if known.classes and not workflow.info else workflow
         filled = [workflow.filled(one, images=images, mask=mask) for one in _submissions(request, workflow)]
         state = JobState.of(
             [(with_files(one.graph), one.seed) for one in filled],
@@ -269,14 +181,13 @@ class ComfyUI(JobBackend):
         return JobTracker(self.client, self.clock, self._choices, self._secrets, workflow)
 
     def _secrets(self) -> list[Change]:
-        if not self.model.access.workflow:
+        if not self.workflow.is_pasted:
             return []
-        variants = self._ready(self.within(LOOK_SECONDS))
+        variants = self.workflow.ready(self.within(LOOK_SECONDS))
         return secrets_of(variants.workflow.graph.raw()) if isinstance(variants, Pasted) else []
 
     def _editor_graph(self) -> JsonValue:
-        text = self.model.access.workflow
-        return read_source(text).editor if text else None
+        return read_source(self.model.access.workflow).editor if self.workflow.is_pasted else None
 
     def _choices(self, class_type: str, name: str) -> Sequence[str]:
         return self.definitions.choices(class_type, name, self.within(LOOK_SECONDS))
@@ -302,11 +213,6 @@ def _submissions(request: ImageRequest, workflow: Workflow) -> Sequence[ImageReq
     if request.n == 1 or "n" in found or "seed" not in found:
         return (request,)
     return tuple(replace(request, n=1, seeds=(seed,)) for seed in request.seeds)
-
-
-def _from_packages(workflow: Workflow) -> str:
-    packages = workflow.packages()
-    return f" ({', '.join(packages)})" if packages else ""
 
 
 def with_files(graph: RawGraph) -> RawGraph:

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from PIL import ImageOps
 from pydantic import BaseModel, JsonValue
 
 from models.backends.comfyui.wire import (
@@ -28,13 +27,11 @@ from models.backends.comfyui.wire import (
     SystemStats,
     Uploaded,
 )
-from models.backends.errors import BadRequest, ImageError
+from models.backends.errors import ImageError
 from models.backends.http import MIB, ONCE, FormField, Service
 from models.backends.reply import Reply, parse
 from models.clock import Deadline
 from models.entities import InputImage
-from models.images.codec import BrokenImageError, decode, encode, has_alpha, in_thread
-from models.images.sniff import NotAnImageError
 
 UPLOAD_FOLDER = "dify"
 _MAX_IMAGE_BYTES = 128 * MIB
@@ -112,14 +109,6 @@ class ComfyUIClient:
                 raise
             return self._upload(name, image, deadline)  # the same bytes under the same name are the same file
 
-    def upload_mask(self, mask: InputImage, *, deadline: Deadline) -> str:
-        """Store a mask as an image that is white where to repaint."""
-        try:
-            data = in_thread(white_where_repainted, mask.data)
-        except (NotAnImageError, BrokenImageError) as error:
-            raise BadRequest("The mask cannot be read", str(error), "Send the mask as a PNG image") from None
-        return self.upload(InputImage(data, "image/png"), deadline=deadline)
-
     def remove_pending(self, ids: Iterable[str], *, deadline: Deadline) -> None:
         """Remove waiting jobs from the queue; the server ignores running and unknown ids."""
         self._cancel("queue", deadline, {"delete": list(ids)})
@@ -164,11 +153,3 @@ def _is_refusal(reply: Reply) -> bool:
             return True
         case _:
             return False
-
-
-def white_where_repainted(data: bytes) -> bytes:
-    """A mask in either convention as a PNG that is white where to repaint: where it is transparent, else where it is white."""
-    image = decode(data)
-    if has_alpha(image):
-        return encode(ImageOps.invert(image.convert("RGBA").getchannel("A")).convert("RGB"), "png")
-    return encode(image.convert("L").convert("RGB"), "png")

@@ -117,9 +117,15 @@ _RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
         "Ask for a smaller image or fewer at once, use a smaller model (fp8, GGUF), or start ComfyUI with --lowvram",
     ),
     (
-        r"mat1 and mat2 shapes",
+        r"mat1 and mat2|to have \d+ channels, but got|size mismatch for|loading state_dict|Given normalized_shape"
+        r"|size of tensor \w+ \(|Sizes of tensors must match|is invalid for input of size",
         BadRequest,
         "Two files do not fit together: use the text encoder, VAE, LoRA and ControlNet made for this checkpoint",
+    ),
+    (
+        r"Could not detect model type|is invalid: None|is invalid and does not contain|does not contain a valid",
+        BadRequest,
+        "The file is of another kind than this node loads: choose one made for it, or the loader made for this file",
     ),
     (
         r"SafetensorError|deserializing header|PytorchStreamReader|invalid load key",
@@ -217,10 +223,10 @@ def explained_reply(reply: Reply, access: Access) -> Explanation:
                 said=f"{said}: a login is asked for in front of the server",
                 next_step=f"Fill {fields} {access.place} with what the proxy in front of ComfyUI expects",
             )
-        case HTTPStatus.NOT_FOUND:
+        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED | HTTPStatus.NOT_IMPLEMENTED:
             return Explanation(
                 error=BadRequest,
-                said=f"{said}: there is no such address",
+                said=f"{said}: no ComfyUI answers at this address",
                 next_step=f"Check that `{access.field('base_url')}` {access.place} is the address at which "
                 "ComfyUI opens in the browser",
             )

@@ -4,7 +4,7 @@ Reference: ComfyUI server API, "Outputs of other nodes": every node writes lists
 (`images`, `gifs`, `audio` ...); videos stand under `images` too, so the name of the file decides.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -17,6 +17,8 @@ from models.backends.comfyui.wire import FileRef, HistoryEntry
 from models.backends.errors import ServerUnavailable
 from models.clock import Deadline
 from models.entities import GeneratedImage
+from models.images.codec import BrokenImageError, decode, in_thread
+from models.images.sniff import NotAnImageError, sniff
 
 _IMAGES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _OTHERS = {
@@ -35,9 +37,10 @@ class DeletedFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The image files of a finished job, and notices about files of other kinds."""
+    """The image files of a finished job, whether they are one node's, and notices about files of other kinds."""
 
     images: tuple[FileRef, ...]
+    one_batch: bool = True
     notices: tuple[str, ...] = ()
 
 
@@ -64,9 +67,37 @@ def fetched_images(
         if data is None:
             raise DeletedFileError(file.filename)
         images.append(GeneratedImage(data if keep_workflow else without_workflow(data), seed=seed))
-    several = len(images) > 1 and seed is not None
-    batch = (f"The {len(images)} images come from one batch with the seed {seed}",) if several else ()
-    return tuple(images), (*files.notices, *batch)
+    return tuple(images), (*files.notices, *_batch(files, seed), *black_images(images))
+
+
+def _batch(files: OutputFiles, seed: int | None) -> Iterator[str]:
+    if len(files.images) > 1 and files.one_batch and seed is not None:
+        yield f"The {len(files.images)} images come from one batch with the seed {seed}"
+
+
+# An image of one colour is a small file: only what can be black is decoded.
+_BLACK_PIXELS_PER_BYTE = 50
+_SMALL_FILE = 20_000  # bytes
+
+
+def black_images(images: Sequence[GeneratedImage]) -> Iterator[str]:
+    """A notice about images without any light, which ComfyUI makes of numbers that overflowed and calls a success."""
+    black = sum(_is_black(image) for image in images)
+    if black:
+        subject = "The image is" if len(images) == 1 else f"{black} of the {len(images)} images are"
+        yield (
+            f"{subject} completely black: the model or the VAE probably overflowed in half precision. Start ComfyUI "
+            "with --fp32-vae or --force-upcast-attention, or use another VAE, sampler or scheduler"
+        )
+
+
+def _is_black(image: GeneratedImage) -> bool:
+    try:
+        if len(image.data) > sniff(image.data).pixels / _BLACK_PIXELS_PER_BYTE + _SMALL_FILE:
+            return False
+        return in_thread(lambda: decode(image.data).convert("L").getextrema()[1] == 0)
+    except (NotAnImageError, BrokenImageError):  # the proof that every image is whole comes later and says it better
+        return False
 
 
 def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> OutputFiles:
@@ -74,10 +105,14 @@ def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> Outp
 
     Saved images go before previews, which are fetched only when nothing was saved.
     """
-    files = [file for node in _ordered(outputs, order) for file in _files(outputs[node])]
-    images = tuple(file for file in files if _suffix(file) in _IMAGES)
-    saved = tuple(file for file in images if file.type == "output")
-    return OutputFiles(saved or images, tuple(_other_files(files)))
+    files = [(node, file) for node in _ordered(outputs, order) for file in _files(outputs[node])]
+    images = [(node, file) for node, file in files if _suffix(file) in _IMAGES]
+    shown = [(node, file) for node, file in images if file.type == "output"] or images
+    return OutputFiles(
+        images=tuple(file for _, file in shown),
+        one_batch=len({node for node, _ in shown}) == 1,
+        notices=tuple(_other_files(file for _, file in files)),
+    )
 
 
 def _ordered(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> list[str]:

@@ -1,11 +1,14 @@
 """The credential check and the form, against the stand-in server."""
 
 import json
+import socket
+import time
 
 import pytest
 import responses
 
-from models.backends.comfyui import ComfyUI
+from models.backends.comfyui import ComfyUI, reading
+from models.backends.comfyui import backend as backend_module
 from models.backends.comfyui.graph.source import Source
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
 from models.backends.registry import COMMON_RULES
@@ -99,6 +102,53 @@ def test_what_is_no_comfyui_or_asks_for_a_login_is_told_with_the_field_to_mend(
         comfyui("comfyui-sdxl", form, clock).check_access()
     assert advice in str(caught.value)
     assert MARKER_KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@responses.activate
+def test_another_server_at_the_address_is_told_as_such_by_a_run(status: int, clock: FakeClock) -> None:
+    responses.get("http://gpu:8188/object_info/KSampler", status=status)
+    responses.post("http://gpu:8188/prompt", status=status, body="<html>Unsupported method ('POST')</html>")
+    with pytest.raises(BadRequest, match="no ComfyUI answers at this address") as caught:
+        invoked(backend_for("http://gpu:8188", sampled(), clock))
+    assert "`base_url` in the model's settings" in str(caught.value)
+    assert "Try again" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["#", "#/workflows", "/#tab"])
+def test_what_follows_a_hash_in_the_address_is_dropped(server: ComfyUIServer, written: str) -> None:
+    backend = backend_for(server.url + written, sampled())
+    assert backend.check_access()[0] == "ComfyUI 0.10.0"
+    assert invoked(backend).images
+
+
+@pytest.mark.parametrize("address", ["http://gpu:8188/?token=secret-token", "gpu:8188?token=secret-token#x"])
+def test_a_token_in_the_address_belongs_into_the_key_field(address: str, clock: FakeClock) -> None:
+    for attempt in (lambda one: list(one.probe()), invoked):
+        with pytest.raises(BadRequest, match="a token belongs into `api_key`") as caught:
+            attempt(backend_for(address, sampled(), clock))
+        assert "secret-token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["gpu:8188", "gpu:8188/", "192.168.1.20:8188/comfy", "localhost:8188"])
+def test_an_address_without_a_scheme_is_http_in_a_local_network(address: str, clock: FakeClock) -> None:
+    assert backend_for(address, sampled(), clock).service.base_url == f"http://{address}"
+
+
+@pytest.mark.parametrize("workflow", [True, False])
+def test_a_server_that_hangs_costs_whoever_saves_at_most_nine_seconds(
+    workflow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert max(reading.QUICK_SECONDS + backend_module.PROBE_SECONDS, backend_module.FINDINGS_SECONDS) <= 9
+    monkeypatch.setattr(reading, "QUICK_SECONDS", 0.1)
+    monkeypatch.setattr(backend_module, "PROBE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # accepts connections and never answers
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        backend = backend_for(url, sampled()) if workflow else comfyui("comfyui-sdxl", {"comfyui_base_url": url})
+        started = time.monotonic()
+        with pytest.raises(ConnectionFailed, match="base_url"):
+            list(backend.probe())
+        assert time.monotonic() - started < 2
 
 
 def test_an_unreachable_server_names_the_field(server: ComfyUIServer) -> None:

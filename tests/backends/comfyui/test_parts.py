@@ -7,14 +7,16 @@ import uuid
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydantic import JsonValue
 
-from models.backends.comfyui.client import white_where_repainted
 from models.backends.comfyui.events import UNKNOWN, JobProgress, queued, read_event
+from models.backends.comfyui.failures import failed_run
 from models.backends.comfyui.graph import package_of
-from models.backends.comfyui.results import read_outputs, without_workflow
+from models.backends.comfyui.results import black_images, read_outputs, without_workflow
 from models.backends.comfyui.state import JobState, renamed
 from models.backends.comfyui.wire import FileRef, Queue, Refused, RunStatus
-from models.images.sniff import sniff
+from models.backends.errors import BadRequest
+from models.entities import GeneratedImage
 from tests.backends.comfyui.jobs import TXT2IMG, sampled
 from tests.fakes import noise, picture
 
@@ -147,12 +149,40 @@ def test_known_extensions_are_named(node: str, package: str) -> None:
     assert package_of(node) == package
 
 
-def test_a_mask_is_white_where_it_was_transparent_else_where_it_was_white() -> None:
-    for data, level in [
-        (picture(4, 4, mode="RGBA", colour=(255, 255, 255, 0)), 255),
-        (picture(4, 4, mode="L", colour=255), 255),
-        (picture(4, 4, mode="RGBA", colour=(0, 0, 0, 255)), 0),
-    ]:
-        with Image.open(io.BytesIO(white_where_repainted(data))) as mask:
-            assert mask.getpixel((0, 0)) == (level,) * 3
-            assert sniff(data).pixels == 16
+@pytest.mark.parametrize(("width", "kind"), [(64, "PNG"), (1024, "PNG"), (1024, "WEBP"), (1024, "JPEG")])
+def test_a_black_image_is_told_and_a_dark_one_is_not(width: int, kind: str) -> None:
+    black = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 0)))
+    dark = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 40)))
+    (notice,) = black_images([black])
+    assert "completely black" in notice
+    assert "--fp32-vae" in notice
+    assert list(black_images([dark, GeneratedImage(noise(300, 300)), GeneratedImage(picture()[:40])])) == []
+    assert next(black_images([dark, black])).startswith("1 of the 2 images are")
+
+
+def test_images_of_two_nodes_are_not_one_batch() -> None:
+    files: JsonValue = {"images": [{"filename": "a.png"}]}
+    assert not read_outputs({"1": files, "2": files}, ["1", "2"]).one_batch
+    assert read_outputs({"1": {"images": [{"filename": "a.png"}, {"filename": "b.png"}]}}, ["1"]).one_batch
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        # The first four are quoted from reports of users, the others from the server's source.
+        ("RuntimeError", "Given groups=1, weight of size [4, 4, 1, 1], expected input[1, 16, 144, 112] to have 4 channels, but got 16 channels instead"),
+        ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied (77x768 and 2048x640)"),
+        ("RuntimeError", "Error(s) in loading state_dict for ControlNet: size mismatch for x: copying a param"),
+        ("RuntimeError", "The size of tensor a (64) must match the size of tensor b (32) at non-singleton dimension 3"),
+        ("RuntimeError", "ERROR: Could not detect model type of: /models/x.safetensors"),
+        ("RuntimeError", "ERROR: clip input is invalid: None"),
+        ("RuntimeError", "ERROR: controlnet file is invalid and does not contain a valid controlnet model."),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_work_together_are_the_requests_fault(kind: str, message: str) -> None:
+    data = {"node_id": "8", "node_type": "VAEDecode", "exception_type": kind, "exception_message": message}
+    status = RunStatus(status_str="error", messages=(("execution_error", data),))
+    error = failed_run(status, TXT2IMG)
+    assert isinstance(error, BadRequest)
+    assert "node 8 (VAEDecode)" in error.said
+    assert "made for" in error.next_step

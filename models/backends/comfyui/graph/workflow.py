@@ -96,8 +96,8 @@ class Workflow:
 
     @property
     def unclear(self) -> bool:
-        """Whether the server's definitions, which are not at hand, might tell what was not found."""
-        return self.info is None and bool(self.slots.ambiguous)
+        """Whether the place of the prompt is unclear, and the server's definitions, which are not at hand, may tell it."""
+        return self.info is None and "prompt" in self.slots.ambiguous
 
     @property
     def images(self) -> int:
