@@ -56,7 +56,6 @@ def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | N
     used = rule.for_ratio(wished[0] / wished[1], wish.pixels or rule.pixels) if by_ratio else rule.nearest(wished)
     kept = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE) if by_ratio else used == wished
     if isinstance(rule, RatioSizes):
-        kept = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE) and by_ratio
         return used, () if kept else (f"{asked} became {rule.nearest_ratio(wished)}, the nearest that {model} makes.",)
     return used, () if kept else (f"{asked} became {written(used)}, the nearest that {model} makes.",)
 
