@@ -62,7 +62,7 @@ def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | N
     if not asked:
         return rule.default, ()
     wished, used = wished_size(wish, rule), _used_size(wish, rule)
-    if _is_kept(wish, wished, used, rule):
+    if _is_kept(wish, wished, used):
         return used, ()
     makes = rule.nearest_ratio(wished) if isinstance(rule, RatioSizes) else written(used)
     return used, (f"{asked} became {makes}, the nearest that {model} makes.",)
@@ -74,13 +74,13 @@ def _used_size(wish: Wish, rule: FreeSizes | ListedSizes | RatioSizes) -> Size:
     return rule.nearest(wished_size(wish, rule))
 
 
-def _is_kept(wish: Wish, wished: Size, used: Size, rule: SizeRule) -> bool:
+def _is_kept(wish: Wish, wished: Size, used: Size) -> bool:
     """Whether all that was asked for came true; what only completes it may be rounded."""
     alike = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE)
     if wish.width is None and wish.height is None:
         return alike
     sides = wish.width in {None, used[0]} and wish.height in {None, used[1]}
-    return sides and alike and not isinstance(rule, RatioSizes)
+    return sides and alike
 
 
 def wished_size(wish: Wish, rule: SizeRule | None) -> Size:

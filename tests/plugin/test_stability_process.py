@@ -14,9 +14,9 @@ from models.backends.errors import AuthorizationFailed, BadRequest, ImageError
 from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
+from tests.backends.stability.refusals import FINAL, REPEATED
 from tests.fakes import MARKER_KEY, picture
 from tests.servers.stability import FakeStability
-from tests.stability_refusals import FINAL, REPEATED
 
 # At 16:9; the service does not publish the pixels of its aspect ratios, these are the stand-in's.
 MAKERS = {
@@ -142,7 +142,7 @@ def test_an_image_is_made_from_an_image(plugin: Host, fake: FakeStability, model
 def test_several_images_arrive_with_their_own_seeds_and_price(plugin: Host, fake: FakeStability, way: Way) -> None:
     answer = Answer(plugin, way, "sd3.5-medium", credentials(fake), "a fox", n=3, seed=7)
     assert len(answer.images) == 3
-    assert [request.texts["seed"] for request in fake.requests] == ["7", "8", "9"]
+    assert sorted(request.texts["seed"] for request in fake.requests) == ["7", "8", "9"]
     assert answer.usage
     assert answer.usage.total_price == Decimal("0.105")
 

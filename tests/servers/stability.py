@@ -198,7 +198,8 @@ class Recorded:
 
 @dataclass
 class FakeStability:
-    """The server. `url` is its base; `requests` everything that arrived, refused calls included.
+    """The server. `url` is its base; `requests` everything that arrived, refused calls included;
+    `most_at_once` the largest number of calls in work at the same time.
 
     Before a call is answered: `delay` seconds of work; `fail_next` and `filter_next` spoil the next calls, `drop_next`
     hangs up ("before" the answer, or in the "middle" of it). `throttle` is the number of calls in ten seconds after
@@ -213,6 +214,8 @@ class FakeStability:
     picture: Picture | None = None
     requests: list[Recorded] = field(default_factory=list)
     answered: int = 0
+    at_work: int = 0
+    most_at_once: int = 0
     _plans: deque[Refusal | str] = field(default_factory=deque)
     _arrivals: deque[float] = field(default_factory=deque)
     _locked_until: float = 0.0
@@ -278,6 +281,14 @@ class FakeStability:
                 self._locked_until = now + 60
             if now < self._locked_until:
                 raise Refused(REFUSALS["rate_limit_exceeded"])
+
+    def work(self) -> None:
+        with self._lock:
+            self.at_work += 1
+            self.most_at_once = max(self.most_at_once, self.at_work)
+        time.sleep(self.delay)
+        with self._lock:
+            self.at_work -= 1
 
     def pay(self, credits_asked: float) -> bool:
         with self._lock:
@@ -348,7 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name in ("stability-client-id", "stability-client-version"):
             if not request.headers.get(name):
                 raise Refused(Refusal(400, "bad_request", f"{name}: this stand-in insists on the header"))
-        time.sleep(self.fake.delay)
+        self.fake.work()
         if request.path.startswith("/v2beta/stable-image/generate/"):
             self._v2beta(request, plan)
         elif request.path.startswith("/v1/generation/"):

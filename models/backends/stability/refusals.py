@@ -1,4 +1,4 @@
-"""What Stability's refusals mean: one reading of its two error envelopes, one table of their names.
+"""What Stability's refusals mean: one reading of its two error envelopes, one table of their names, the finish reasons.
 
 Source: Stability REST API: v2beta answers `{id, name, errors[]}`, v1 `{id, name, message}`. Branch on the name, then on
 the status; the text is for people.
@@ -18,11 +18,14 @@ from models.backends.errors import (
     class_for_status,
 )
 from models.backends.reply import Explanation, Reply, said_by
-from models.backends.stability.facts import FAILED_UNCHARGED, LOCKOUT
+from models.backends.stability.models import FAILED_UNCHARGED, LOCKOUT
+from models.images.sniff import NotAnImageError, sniff
 from models.settings import Access
 
+ATTEMPT = "Generating with Stability AI"
 
-class Envelope(BaseModel):
+
+class ErrorEnvelope(BaseModel):
     """Either error body; both carry a name."""
 
     name: str = ""
@@ -127,7 +130,7 @@ def _meaning(reply: Reply) -> Meaning:
 
 def _name(reply: Reply) -> str:
     try:
-        return Envelope.model_validate_json(reply.body).name
+        return ErrorEnvelope.model_validate_json(reply.body).name
     except ValidationError:
         return ""  # a gateway's HTML page has no name; its status speaks
 
@@ -136,3 +139,31 @@ def _retry_after(reply: Reply, meaning: Meaning) -> float | None:
     if reply.status in FAILED_UNCHARGED:
         return 0.0
     return meaning.retry_after
+
+
+def failure_of(data: bytes, finish_reason: str) -> ImageError | None:
+    """Why an image of a 200 cannot be handed out; None for a good one. A filtered image is blurred."""
+    match finish_reason:
+        case "SUCCESS":
+            return _not_an_image(data)
+        case "CONTENT_FILTERED":
+            return BadRequest(
+                f"{ATTEMPT} failed",
+                "the service's content filter withheld the image",
+                "Reword the prompt, or try another seed",
+            )
+        case reason:
+            return broken_answer(f"the service ended with {reason}")
+
+
+def broken_answer(said: str) -> ServerUnavailable:
+    """The error for a 200 without a usable image."""
+    return ServerUnavailable(f"{ATTEMPT} failed", said, "Try again")
+
+
+def _not_an_image(data: bytes) -> ServerUnavailable | None:
+    try:
+        sniff(data)
+    except NotAnImageError as error:
+        return broken_answer(str(error))
+    return None

@@ -6,9 +6,8 @@ import pytest
 
 from models.backends.http import FormField, Service, bearer_auth
 from models.backends.reply import Reply
-from models.backends.stability import v2beta
+from models.backends.stability.wire import read_v2beta
 from models.clock import Deadline
-from models.images.sniff import sniff
 from tests.fakes import FakeClock, picture
 from tests.servers.stability import KEY, REFUSALS, FakeStability
 
@@ -114,15 +113,15 @@ def test_a_wrong_v1_body_is_refused(fake: FakeStability, change: dict[str, objec
 def test_the_byte_form_of_an_answer_carries_seed_and_reason_in_its_headers(fake: FakeStability) -> None:
     reply = post(fake, CORE, form={"prompt": "a fox", "seed": "9", "output_format": "webp"}, Accept="image/*")
     assert reply.headers["content-type"] == "image/webp"
-    made = v2beta.read(reply, sent_seed=1)
-    assert (made.seed, made.finish_reason, sniff(made.data).mime_type) == (9, "SUCCESS", "image/webp")
+    (made,) = read_v2beta(reply, sent_seed=1).images
+    assert (made.seed, made.mime_type) == (9, "image/webp")
 
 
 def test_the_json_form_of_an_answer_names_the_type_beside_its_own(fake: FakeStability) -> None:
     reply = post(fake, CORE, form={"prompt": "a fox", "output_format": "jpeg"}, Accept="application/json")
     assert reply.headers["content-type"] == "application/json; type=image/jpeg"
     assert "seed" not in reply.headers
-    assert sniff(v2beta.read(reply, sent_seed=1).data).mime_type == "image/jpeg"
+    assert [image.mime_type for image in read_v2beta(reply, sent_seed=1).images] == ["image/jpeg"]
 
 
 def test_too_many_calls_lock_the_key_out(fake: FakeStability) -> None:

@@ -13,17 +13,20 @@ from models.backends.errors import (
     RateLimited,
     ServerUnavailable,
 )
-from models.backends.registry import bind
 from models.backends.stability.backend import Stability
 from models.catalog import cards
-from models.entities import ImageRequest, InputImage
+from models.entities import ImageResult, InputImage
+from models.settings import Settings
+from tests.asking import asked, bound
+from tests.backends.stability.refusals import FINAL, REPEATED
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.stability import REFUSALS, FakeStability, Refusal
-from tests.stability_refusals import FINAL, REPEATED
 
 MODELS = [card.model for card in cards().values() if card.backend == "stability"]
 V2 = [name for name in MODELS if name != "stable-diffusion-xl"]
 EDITING = [name for name in MODELS if name != "stable-image-core"]
+CORE = "stable-image-core"
+PROMPT = "a red bicycle"
 SQUARE = InputImage(picture(800, 800), "image/png")
 
 
@@ -40,18 +43,18 @@ def drawing() -> Iterator[FakeStability]:
         yield server
 
 
-def bound(server: FakeStability, clock: FakeClock, model: str = "stable-image-core", **changes: str) -> Backend:
-    credentials = {"stability_api_key": MARKER_KEY, "stability_base_url": server.url, **changes}
-    return bind(model, credentials, clock)
+def backend_at(server: FakeStability, clock: FakeClock, model: str = CORE, **changes: str) -> Backend:
+    return bound(model, {"stability_api_key": MARKER_KEY, "stability_base_url": server.url, **changes}, clock)
 
 
-def asking(model: str = "stable-image-core", **changes: object) -> ImageRequest:
-    return ImageRequest(**{"model": model, "prompt": "a red bicycle", **changes})  # type: ignore[arg-type]
+def generated(server: FakeStability, clock: FakeClock, model: str = CORE, **asking: object) -> ImageResult:
+    backend = backend_at(server, clock, model)
+    return backend.invoke(asked(backend, **{"prompt": PROMPT, **asking}))  # type: ignore[arg-type]
 
 
-def failure(server: FakeStability, clock: FakeClock, model: str = "stable-image-core", **changes: object) -> ImageError:
+def failure(server: FakeStability, clock: FakeClock, model: str = CORE, **asking: object) -> ImageError:
     with pytest.raises(ImageError) as caught:
-        bound(server, clock, model).invoke(asking(model, **changes))
+        generated(server, clock, model, **asking)
     assert MARKER_KEY not in str(caught.value)
     assert MARKER_KEY not in repr(caught.value)
     assert caught.value.next_step
@@ -60,16 +63,14 @@ def failure(server: FakeStability, clock: FakeClock, model: str = "stable-image-
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_makes_an_image_from_text(fake: FakeStability, clock: FakeClock, model: str) -> None:
-    result = bound(fake, clock, model).invoke(
-        asking(model, seed=42, negative_prompt="blurry", style_preset="anime", aspect_ratio="16:9")
-    )
+    result = generated(fake, clock, model, seed=42, negative_prompt="blurry", style_preset="anime", aspect_ratio="16:9")
     assert [image.seed for image in result.images] == [42]
     assert (result.backend, result.model, result.prompt) == ("stability", model, "a red bicycle")
 
 
 @pytest.mark.parametrize("model", EDITING)
 def test_every_model_but_core_makes_an_image_from_an_image(fake: FakeStability, clock: FakeClock, model: str) -> None:
-    result = bound(fake, clock, model).invoke(asking(model, images=(SQUARE,), denoising_strength=0.4))
+    result = generated(fake, clock, model, images=(SQUARE,), denoising_strength=0.4)
     assert len(result.images) == 1
 
 
@@ -90,7 +91,7 @@ def test_a_second_image_and_a_mask_are_refused(fake: FakeStability, clock: FakeC
 def test_every_call_names_the_client_and_carries_the_key_in_its_header_only(
     fake: FakeStability, clock: FakeClock, model: str
 ) -> None:
-    bound(fake, clock, model).invoke(asking(model))
+    generated(fake, clock, model)
     sent = fake.requests[0]
     assert sent.headers["authorization"] == f"Bearer {MARKER_KEY}"
     assert sent.headers["accept"] == "application/json"
@@ -100,23 +101,23 @@ def test_every_call_names_the_client_and_carries_the_key_in_its_header_only(
 
 
 def test_n_images_are_n_calls_with_successive_seeds(fake: FakeStability, clock: FakeClock) -> None:
-    result = bound(fake, clock).invoke(asking(n=3, seed=7))
-    assert [request.texts["seed"] for request in fake.requests] == ["7", "8", "9"]
+    result = generated(fake, clock, n=3, seed=7)
+    assert sorted(request.texts["seed"] for request in fake.requests) == ["7", "8", "9"]
     assert [image.seed for image in result.images] == [7, 8, 9]
 
 
 def test_after_the_largest_seed_comes_one_because_zero_is_random(fake: FakeStability, clock: FakeClock) -> None:
-    bound(fake, clock).invoke(asking(n=2, seed=4_294_967_294))
-    assert [request.texts["seed"] for request in fake.requests] == ["4294967294", "1"]
+    generated(fake, clock, n=2, seed=4_294_967_294)
+    assert sorted(request.texts["seed"] for request in fake.requests) == ["1", "4294967294"]
 
 
 def test_without_a_seed_one_is_drawn_and_reported(fake: FakeStability, clock: FakeClock) -> None:
-    result = bound(fake, clock).invoke(asking())
+    result = generated(fake, clock)
     assert result.images[0].seed == int(fake.requests[0].texts["seed"]) > 0
 
 
 def test_seed_zero_is_told_to_be_random(fake: FakeStability, clock: FakeClock) -> None:
-    result = bound(fake, clock).invoke(asking(seed=0))
+    result = generated(fake, clock, seed=0)
     assert result.notices == (f"Seed 0 means random to Stability AI; {result.images[0].seed} was used.",)
 
 
@@ -129,29 +130,36 @@ def test_a_seed_beyond_the_family_is_refused_before_anything_is_paid(
 
 
 def test_sdxl_takes_its_own_largest_seed(fake: FakeStability, clock: FakeClock) -> None:
-    result = bound(fake, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", seed=4_294_967_295))
+    result = generated(fake, clock, "stable-diffusion-xl", seed=4_294_967_295)
     assert result.images[0].seed == 4_294_967_295
 
 
 def test_images_already_paid_for_are_kept_when_credits_run_out(fake: FakeStability, clock: FakeClock) -> None:
     fake.balance = 7.0
-    result = bound(fake, clock).invoke(asking(n=4))
+    result = generated(fake, clock, n=10)
     assert len(result.images) == 2
-    assert result.notices[0] == "2 of 4 images came back."
+    assert result.notices[0] == "2 of 10 images came back."
     assert "Buy credits" in result.notices[1]
-    assert len(fake.requests) == 3
+    assert len(fake.requests) < 10
+
+
+def test_several_calls_run_beside_each_other_but_never_more_than_four(fake: FakeStability, clock: FakeClock) -> None:
+    fake.delay = 0.05
+    assert len(generated(fake, clock, n=9).images) == 9
+    assert fake.most_at_once == 4
 
 
 def test_a_filtered_image_does_not_stop_the_others(fake: FakeStability, clock: FakeClock) -> None:
     fake.filter_next()
-    result = bound(fake, clock).invoke(asking(n=3, seed=5))
-    assert [image.seed for image in result.images] == [6, 7]
+    result = generated(fake, clock, n=3, seed=5)
+    assert len(result.images) == 2
+    assert {image.seed for image in result.images} < {5, 6, 7}
     assert "content filter" in result.notices[1]
 
 
 def test_sdxl_keeps_the_unfiltered_samples_and_asks_once(fake: FakeStability, clock: FakeClock) -> None:
     fake.filter_next()
-    result = bound(fake, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", n=3, seed=5))
+    result = generated(fake, clock, "stable-diffusion-xl", n=3, seed=5)
     assert [image.seed for image in result.images] == [6, 7]
     assert len(fake.requests) == 1
 
@@ -165,29 +173,25 @@ def test_a_filtered_result_is_a_failure_not_a_blurred_image(fake: FakeStability,
     assert len(fake.requests) == 1
 
 
-def test_the_notice_of_a_changed_size_names_the_pixels_that_came(drawing: FakeStability, clock: FakeClock) -> None:
-    result = bound(drawing, clock, "sd3.5-medium").invoke(asking("sd3.5-medium", width=1280, height=720))
+def test_a_size_becomes_the_nearest_ratio_with_a_notice_naming_both(drawing: FakeStability, clock: FakeClock) -> None:
+    result = generated(drawing, clock, "sd3.5-medium", width=1280, height=720)
     assert result.images[0].size == (1344, 768)
-    assert result.notices == (
-        "1280×720 was asked for; the model takes aspect ratios, not sizes: 16:9 was used, 1344×768 pixels.",
-    )
+    assert result.notices == ("The size 1280×720 became 16:9, the nearest that sd3.5-medium makes.",)
 
 
 def test_sdxl_makes_the_exact_size_without_a_notice(drawing: FakeStability, clock: FakeClock) -> None:
-    result = bound(drawing, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", width=1216, height=832))
+    result = generated(drawing, clock, "stable-diffusion-xl", width=1216, height=832)
     assert (result.images[0].size, result.notices) == ((1216, 832), ())
 
 
 def test_sdxl_snaps_another_size_with_a_notice_naming_both(drawing: FakeStability, clock: FakeClock) -> None:
-    result = bound(drawing, clock, "stable-diffusion-xl").invoke(asking("stable-diffusion-xl", width=512, height=512))
+    result = generated(drawing, clock, "stable-diffusion-xl", width=512, height=512)
     assert result.images[0].size == (1024, 1024)
-    assert result.notices == ("512×512 was asked for; the model makes nine sizes only: 1024×1024 was used.",)
+    assert result.notices == ("The size 512×512 became 1024×1024, the nearest that stable-diffusion-xl makes.",)
 
 
 def test_an_input_image_of_any_size_suits_sdxl(drawing: FakeStability, clock: FakeClock) -> None:
-    result = bound(drawing, clock, "stable-diffusion-xl").invoke(
-        asking("stable-diffusion-xl", images=(InputImage(picture(600, 400), "image/png"),))
-    )
+    result = generated(drawing, clock, "stable-diffusion-xl", images=(InputImage(picture(600, 400), "image/png"),))
     assert result.images[0].size == (1216, 832)
     assert "600×400" in result.notices[0]
 
@@ -195,7 +199,7 @@ def test_an_input_image_of_any_size_suits_sdxl(drawing: FakeStability, clock: Fa
 @pytest.mark.parametrize("model", EDITING)
 def test_an_input_image_beyond_ten_mebibytes_is_made_to_fit(fake: FakeStability, clock: FakeClock, model: str) -> None:
     large = InputImage(picture(900, 700) + bytes(10 * 1024**2), "image/png")
-    result = bound(fake, clock, model).invoke(asking(model, images=(large,)))
+    result = generated(fake, clock, model, images=(large,))
     assert len(result.images) == 1
 
 
@@ -234,7 +238,7 @@ def test_a_fault_of_the_service_is_tried_twice_more_with_growing_pauses(
     fake: FakeStability, clock: FakeClock, refusal: str
 ) -> None:
     fake.fail_next(refusal, times=2)
-    assert len(bound(fake, clock).invoke(asking()).images) == 1
+    assert len(generated(fake, clock).images) == 1
     assert clock.pauses == [2.0, 8.0]
 
 
@@ -246,13 +250,13 @@ def test_a_lasting_fault_of_the_service_is_reported_after_three_calls(fake: Fake
 
 def test_a_locked_out_key_waits_a_minute(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("rate_limit_exceeded")
-    assert len(bound(fake, clock).invoke(asking()).images) == 1
+    assert len(generated(fake, clock).images) == 1
     assert clock.pauses == [60.0]
 
 
 def test_retry_after_goes_before_the_minute(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next("rate_limit_exceeded", Retry_After="7")
-    bound(fake, clock).invoke(asking())
+    generated(fake, clock)
     assert clock.pauses == [7.0]
 
 
@@ -278,12 +282,12 @@ def test_a_lost_connection_is_never_repeated_because_the_call_may_have_been_bill
     assert len(fake.requests) == 1
 
 
-def test_images_before_a_lost_connection_are_kept(fake: FakeStability, clock: FakeClock) -> None:
+def test_images_beside_a_lost_connection_are_kept(fake: FakeStability, clock: FakeClock) -> None:
     fake.pass_next()
     fake.drop_next("middle")
-    result = bound(fake, clock).invoke(asking(n=3))
+    result = generated(fake, clock, n=2)
     assert len(result.images) == 1
-    assert result.notices[0] == "1 of 3 images came back."
+    assert result.notices[0] == "1 of 2 images came back."
     assert len(fake.requests) == 2
 
 
@@ -297,16 +301,16 @@ def test_a_slow_answer_ends_at_the_timeout(fake: FakeStability, clock: FakeClock
 def test_an_unreachable_address_is_a_connection_failure_that_names_its_field(clock: FakeClock) -> None:
     with FakeStability() as gone:
         address = gone.url
-    backend = bind("sd3.5-large", {"stability_api_key": MARKER_KEY, "stability_base_url": address}, clock)
+    backend = bound("sd3.5-large", {"stability_api_key": MARKER_KEY, "stability_base_url": address}, clock)
     with pytest.raises(ConnectionFailed, match="stability_base_url"):
-        backend.invoke(asking("sd3.5-large"))
+        backend.invoke(asked(backend))
     assert clock.pauses == [2.0, 8.0]
 
 
 def test_without_a_key_the_field_is_named_and_nothing_is_sent(fake: FakeStability, clock: FakeClock) -> None:
-    backend = bind("sd3.5-large", {"stability_base_url": fake.url}, clock)
+    backend = bound("sd3.5-large", {"stability_base_url": fake.url}, clock)
     with pytest.raises(BadRequest, match="Fill `stability_api_key` in the provider's settings"):
-        backend.invoke(asking("sd3.5-large"))
+        backend.invoke(asked(backend))
     assert fake.requests == []
 
 
@@ -314,20 +318,20 @@ def test_without_a_key_the_field_is_named_and_nothing_is_sent(fake: FakeStabilit
 
 
 def test_a_good_key_is_probed_without_spending(fake: FakeStability, clock: FakeClock) -> None:
-    assert bound(fake, clock).check_access() == []
+    assert backend_at(fake, clock).check_access() == []
     assert [(request.method, request.path) for request in fake.requests] == [("GET", "/v1/user/balance")]
     assert fake.balance == 1000.0
 
 
 def test_a_low_balance_is_told(fake: FakeStability, clock: FakeClock) -> None:
     fake.balance = 0.4112222
-    assert "0.4112 credits" in bound(fake, clock).check_access()[0]
+    assert "0.4112 credits" in backend_at(fake, clock).check_access()[0]
 
 
 def test_a_wrong_key_is_an_authorization_failure_without_the_key(fake: FakeStability, clock: FakeClock) -> None:
     fake.key = "another"
     with pytest.raises(AuthorizationFailed, match="`stability_api_key`") as caught:
-        bound(fake, clock).check_access()
+        backend_at(fake, clock).check_access()
     assert "Incorrect API key provided: [hidden]" in str(caught.value)
     assert MARKER_KEY not in str(caught.value)
 
@@ -338,14 +342,14 @@ def test_a_probe_that_cannot_tell_never_calls_the_key_wrong(
 ) -> None:
     fake.fail_next(refusal, times=9)
     with pytest.raises((RateLimited, ServerUnavailable), match="could not be told") as caught:
-        bound(fake, clock).check_access()
+        backend_at(fake, clock).check_access()
     assert "Nothing says that the key is wrong" in str(caught.value)
 
 
 def test_an_unreachable_service_at_the_probe_is_not_a_wrong_key(clock: FakeClock) -> None:
     with FakeStability() as gone:
         address = gone.url
-    backend = bind("sd3.5-large", {"stability_api_key": MARKER_KEY, "stability_base_url": address}, clock)
+    backend = bound("sd3.5-large", {"stability_api_key": MARKER_KEY, "stability_base_url": address}, clock)
     with pytest.raises(ConnectionFailed, match="could not be told"):
         backend.check_access()
 
@@ -353,28 +357,29 @@ def test_an_unreachable_service_at_the_probe_is_not_a_wrong_key(clock: FakeClock
 def test_an_address_that_is_no_stability_api_names_the_address_field(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next(Refusal(404, "", "not here", html=True))
     with pytest.raises(BadRequest, match="Check `stability_base_url`"):
-        bound(fake, clock).check_access()
+        backend_at(fake, clock).check_access()
 
 
 # A model's own form
 
 
-def own_form(server: FakeStability, remote_model: str = "") -> dict[str, str]:
-    return {"backend": "stability", "base_url": server.url, "api_key": MARKER_KEY, "remote_model": remote_model}
+def painter(server: FakeStability, clock: FakeClock, remote_model: str) -> Backend:
+    form = {"backend": "stability", "base_url": server.url, "api_key": MARKER_KEY, "remote_model": remote_model}
+    return bound("my-painter", form, clock)
 
 
 def test_a_models_own_form_uses_the_facts_of_its_remote_model(fake: FakeStability, clock: FakeClock) -> None:
-    backend = bind("my-painter", own_form(fake, "sd3.5-medium"), clock)
-    result = backend.invoke(asking("my-painter"))
+    backend = painter(fake, clock, "sd3.5-medium")
+    result = backend.invoke(asked(backend))
     assert fake.requests[0].texts["model"] == "sd3.5-medium"
     assert result.model == "my-painter"
     assert backend.rules() == cards()["sd3.5-medium"].rules
 
 
 def test_an_unknown_remote_model_is_refused_with_the_known_ones(fake: FakeStability, clock: FakeClock) -> None:
-    backend = bind("my-painter", own_form(fake, "sd4"), clock)
+    backend = painter(fake, clock, "sd4")
     assert backend.rules() == ()
-    for call in (backend.check_access, lambda: backend.invoke(asking("my-painter"))):
+    for call in (backend.check_access, lambda: backend.invoke(asked(backend))):
         with pytest.raises(BadRequest, match="no model 'sd4'") as caught:
             call()
         assert all(name in str(caught.value) for name in MODELS)
@@ -383,9 +388,10 @@ def test_an_unknown_remote_model_is_refused_with_the_known_ones(fake: FakeStabil
 
 def test_a_wrong_key_of_a_models_own_form_names_its_own_field(fake: FakeStability, clock: FakeClock) -> None:
     fake.key = "another"
+    backend = painter(fake, clock, "sd3.5-medium")
     with pytest.raises(AuthorizationFailed, match="Check `api_key` in the model's settings"):
-        bind("my-painter", own_form(fake, "sd3.5-medium"), clock).invoke(asking("my-painter"))
+        backend.invoke(asked(backend))
 
 
 def test_the_known_models_are_the_cards() -> None:
-    assert Stability.bind("sd3.5-large", {}).known_models() == MODELS
+    assert Stability.bind("sd3.5-large", Settings({}, {})).known_models() == MODELS

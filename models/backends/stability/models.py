@@ -1,0 +1,112 @@
+"""What Stability's models take: the `image_generation` blocks of the cards, and the facts of the whole API.
+
+Source: Stability REST API, v2beta stable-image/generate and v1 generation.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from models.images.inputs import Limits
+from models.sizes import ListedSizes, NoSizes, RatioSizes, SeedRule, Size, SizeRule
+
+BASE_URL = "https://api.stability.ai"
+LOW_BALANCE = 3  # credits: one image of stable-image-core
+MAX_REQUEST_BYTES = 10 * 1024 * 1024
+REQUEST_OVERHEAD_BYTES = 256 * 1024  # room for the prompts and the multipart framing beside the image
+AT_ONCE = 4  # calls of one request; the service allows 150 in ten seconds for all of an account
+
+# Not settled by the vendor's documentation; everything that rests on it reads these names.
+READ_TIMEOUT = 120.0  # no latency is published
+LOCKOUT = 60.0  # seconds of silence after too many requests; the header Retry-After is not documented
+# Failed calls are not charged, says the vendor, and these statuses say that the call failed. A 504 only says that a
+# gateway stopped waiting: the image may still be made and charged, so it stands with the read timeouts.
+FAILED_UNCHARGED = frozenset({500, 502, 503})
+BACK_OFF = (2.0, 8.0)  # seconds
+DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
+
+INPUT_LIMITS = Limits(
+    formats=("png", "jpeg", "webp"),
+    max_bytes=MAX_REQUEST_BYTES - REQUEST_OVERHEAD_BYTES,
+    min_side=64,
+    max_side=16_384,
+    keep_alpha=True,
+)
+KEEPS_SHAPE = NoSizes(reason="beside an input image the model keeps that image's shape")
+SDXL_SIZES = ListedSizes(
+    default=(1024, 1024),
+    sizes=(
+        (1024, 1024),
+        (1152, 896),
+        (896, 1152),
+        (1216, 832),
+        (832, 1216),
+        (1344, 768),
+        (768, 1344),
+        (1536, 640),
+        (640, 1536),
+    ),
+)
+
+
+class V2BetaModel(BaseModel):
+    """A model of v2beta: multipart, one image per call, ratios instead of sizes.
+
+    `image_to_image` is how the endpoint takes an input image: `strength` beside it, or `mode` as well, or not at all.
+    `area` is about the number of pixels of its images.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api: Literal["v2beta"]
+    path: str
+    model: str | None = None
+    image_to_image: Literal["no", "strength", "mode"]
+    area: int = 1024 * 1024
+
+    ratios: ClassVar[RatioSizes] = RatioSizes(
+        ratios=("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
+    )
+    seeds: ClassVar[SeedRule] = SeedRule(highest=4_294_967_294, zero_is_random=True)
+
+    @property
+    def images(self) -> int:
+        """The number of input images that it takes."""
+        return 0 if self.image_to_image == "no" else 1
+
+    def sizes(self, image: Size | None) -> SizeRule:
+        """The sizes beside an input image of that size; without a wish the endpoint `strength` keeps its shape."""
+        if image and self.image_to_image == "mode":
+            return KEEPS_SHAPE
+        return self.ratios.model_copy(update={"area": self.area, "default": image})
+
+
+class V1Model(BaseModel):
+    """An engine of v1: JSON, exact sizes out of a closed list, several images per call.
+
+    The price of the card holds up to `steps_in_price` steps and grows in proportion beyond them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api: Literal["v1"]
+    engine: str
+    steps_in_price: int
+
+    seeds: ClassVar[SeedRule] = SeedRule(highest=4_294_967_295, zero_is_random=True)
+    images: ClassVar[int] = 1
+
+    def sizes(self, image: Size | None) -> SizeRule:
+        """The sizes of the engine; without a wish the one that an input image needs the least cutting for."""
+        return SDXL_SIZES.model_copy(update={"default": SDXL_SIZES.nearest(image)}) if image else SDXL_SIZES
+
+
+type StabilityModel = V2BetaModel | V1Model
+
+_MODEL: TypeAdapter[StabilityModel] = TypeAdapter(Annotated[V2BetaModel | V1Model, Field(discriminator="api")])
+
+
+def read_model(block: Mapping[str, object]) -> StabilityModel:
+    """The `image_generation` block of a card. Raises pydantic's ValidationError for a card with a mistake."""
+    return _MODEL.validate_python(dict(block))
