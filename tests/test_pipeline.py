@@ -13,7 +13,6 @@ from models import stages
 from models.backends.base import Backend
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
 from models.entities import GeneratedImage, ImageRequest, ImageResult
-from models.limits import Limits
 from models.output.options import OutputOptions
 from models.pipeline import HOLD, Asked, Call, Finished, Waiting
 from models.receipt import Receipt
@@ -27,7 +26,7 @@ BROKEN = ServerUnavailable("Generating failed", "out of memory")
 
 
 def call(backend: Backend, **credentials: object) -> Call:
-    return Call(backend, Settings(credentials, {}), Limits())
+    return Call(backend, Settings(credentials, {}))
 
 
 def asked(prompt: str = "a fox", json_schema: object = None, **parameters: object) -> Asked:

@@ -55,6 +55,14 @@ def _damage(error: Exception) -> str:
     return f"the file is damaged ({error})"
 
 
+def orientation(image: Image.Image) -> int:
+    """How the camera was held, as EXIF counts it. Raises BrokenImageError: a PNG is read to its end for this."""
+    try:
+        return int(image.getexif().get(ORIENTATION, UPRIGHT))
+    except Exception as error:  # as above
+        raise BrokenImageError(_damage(error)) from error
+
+
 def is_animated(image: Image.Image) -> bool:
     # The second image of an MPO is a preview, not a frame.
     return bool(getattr(image, "is_animated", False)) and image.format != "MPO"

@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 from models.images.codec import (
-    ORIENTATION,
     UPRIGHT,
     Kind,
     decode,
@@ -23,6 +22,7 @@ from models.images.codec import (
     has_alpha,
     is_animated,
     opened,
+    orientation,
     plain,
 )
 from models.images.compression import squeezed
@@ -76,6 +76,11 @@ def fit(image: InputImage, limits: Limits) -> tuple[InputImage, tuple[str, ...]]
 def size_of(image: InputImage) -> tuple[int, int]:
     """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
     return in_thread(_size_of, image)
+
+
+def cover(image: InputImage, size: tuple[int, int]) -> InputImage:
+    """The image in exactly `size`: scaled to cover it and cut around the middle. Raises BadRequest."""
+    return in_thread(_cover, image, size)
 
 
 def alpha_mask(image: InputImage) -> InputImage | None:
@@ -172,15 +177,11 @@ def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[
 
 
 def _is_plain(source: Image.Image, flat: Image.Image) -> bool:
-    return _turn(source) == UPRIGHT and source.mode == flat.mode and not is_animated(source)
-
-
-def _turn(source: Image.Image) -> int:
-    return int(source.getexif().get(ORIENTATION, UPRIGHT))
+    return orientation(source) == UPRIGHT and source.mode == flat.mode and not is_animated(source)
 
 
 def _upright_size(source: Image.Image) -> tuple[int, int]:
-    on_its_side = _turn(source) in {5, 6, 7, 8}
+    on_its_side = orientation(source) in {5, 6, 7, 8}
     return (source.height, source.width) if on_its_side else source.size
 
 
@@ -231,6 +232,11 @@ def _snapped(side: float, limits: Limits) -> int:
     step = limits.multiple_of
     down = max(step, int(side + 1e-6) // step * step)
     return down if down >= (limits.min_side or 1) else -(-(limits.min_side or 1) // step) * step
+
+
+def _cover(image: InputImage, size: tuple[int, int]) -> InputImage:
+    covering = ImageOps.fit(plain(_decoded(image)), size, Image.Resampling.LANCZOS)
+    return InputImage(encode(covering, "png"), "image/png", image.filename)
 
 
 def _alpha_mask(image: InputImage) -> InputImage | None:

@@ -21,8 +21,8 @@ def test_a_silent_service_names_its_address_not_a_timeout_that_the_form_does_not
     with pytest.raises(ConnectionFailed) as failure:
         list(Silent(clock).probe())
     assert str(failure.value) == (
-        "Checking Stub failed: Stub did not answer in time. "
-        "Check that Stub is running at the address in `stub_base_url` in the provider's settings, and try again."
+        "Checking Stub failed: it did not answer within 9 seconds. "
+        "Check that it is running at the address in `stub_base_url` in the provider's settings, and try again."
     )
 
 

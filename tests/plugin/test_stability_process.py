@@ -215,7 +215,7 @@ def test_a_quoted_key_is_hidden_in_the_answer(plugin: Host, fake: FakeStability,
 def test_an_empty_form_names_the_field(plugin: Host) -> None:
     answer = Answer(plugin, "call", "sd3.5-large", {}, "a fox")
     assert answer.error
-    assert "Fill `stability_api_key` in the provider's settings" in answer.error
+    assert "Fill “Stability AI API key” (stability_api_key) in the provider's settings" in answer.error
 
 
 def test_a_good_key_is_saved_without_spending(plugin: Host, fake: FakeStability) -> None:

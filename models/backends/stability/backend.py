@@ -6,7 +6,6 @@ Source: Stability REST API; `models.py` holds what the vendor's documentation le
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, override
 
-from PIL import Image, ImageOps
 from pydantic import BaseModel
 
 from models.backends.base import Backend, Capabilities, Model
@@ -31,8 +30,7 @@ from models.backends.stability.models import (
 from models.backends.stability.wire import read_v1, read_v2beta
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
-from models.images.codec import decode, encode, in_thread, plain
-from models.images.inputs import fit, size_of
+from models.images.inputs import cover, fit, size_of
 from models.sizes import SeedRule, Size, SizeRule
 
 _RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
@@ -146,12 +144,7 @@ def _cut_to(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]
     if before == size:
         return fit(image, INPUT_LIMITS)
     notice = f"The input image was cut and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
-    return in_thread(_cut, image, size), (notice,)
-
-
-def _cut(image: InputImage, size: Size) -> InputImage:
-    covering = ImageOps.fit(plain(decode(image.data)), size, Image.Resampling.LANCZOS)
-    return InputImage(encode(covering, "png"), "image/png", image.filename)
+    return cover(image, size), (notice,)
 
 
 def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Sequence[str]:

@@ -309,7 +309,7 @@ def test_an_unreachable_address_is_a_connection_failure_that_names_its_field(clo
 
 def test_without_a_key_the_field_is_named_and_nothing_is_sent(fake: FakeStability, clock: FakeClock) -> None:
     backend = bound("sd3.5-large", {"stability_base_url": fake.url}, clock)
-    with pytest.raises(BadRequest, match="Fill `stability_api_key` in the provider's settings"):
+    with pytest.raises(BadRequest, match=r"Fill “Stability AI API key” \(stability_api_key\) in the provider's settings"):
         backend.invoke(asked(backend))
     assert fake.requests == []
 
