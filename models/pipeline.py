@@ -31,8 +31,6 @@ from models.settings import Settings
 
 HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
-POLLED_LIMIT = 6900.0
-"""Seconds of the longest job that is polled: the host ends the wait after 7,200."""
 _MOST_CHECKS = 220  # of the 240 that the host makes
 _LONGEST_PAUSE = 30  # seconds; the host does not wait longer between two checks
 
@@ -146,7 +144,7 @@ class Call:
 
     def generate(self, asked: Asked) -> Finished:
         """Generate in one call. Raises ImageError."""
-        order, answer = self._settled(asked, polled=False)
+        order, answer = self._settled(asked, one_call=True)
         with order.observed():
             return order.finished(answer if isinstance(answer, ImageResult) else self._invoked(answer))
 
@@ -177,7 +175,7 @@ class Call:
     def start(self, asked: Asked) -> Waiting | Finished:
         """Hand a request in and look at its job for a moment. Raises ImageError."""
         backend = self.backend
-        order, answer = self._settled(asked, polled=isinstance(backend, JobBackend))
+        order, answer = self._settled(asked, one_call=not isinstance(backend, JobBackend))
         with order.observed():
             if isinstance(answer, ImageResult):
                 return order.finished(answer)
@@ -217,14 +215,14 @@ class Call:
         receipt = Receipt.opened(self.backend.model.name, self.backend.name, self.user, self.backend.clock.now())
         return _Order(self.backend, OutputOptions(), receipt, stages.observers(self.settings))
 
-    def _settled(self, asked: Asked, *, polled: bool) -> tuple[_Order, ImageRequest | ImageResult]:
+    def _settled(self, asked: Asked, *, one_call: bool) -> tuple[_Order, ImageRequest | ImageResult]:
         """What may be handed over, or the answer of a stage in its place. Raises ImageError."""
         order = self._order()
         with order.observed(handed_over=False):
             order, request = self._read(order, asked)
         with order.observed(handed_over=False):
             self.backend.check_inputs(request)
-            return order, self._before(lowered(request, POLLED_LIMIT) if polled else self._within_one_call(request))
+            return order, self._before(self._within_one_call(request) if one_call else request)
 
     def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
         """The settled request, and the order with what is known since. Raises ImageError."""
@@ -248,28 +246,24 @@ class Call:
             request = outcome
         return request
 
-    def _within_one_call(self, request: ImageRequest) -> ImageRequest:
-        """The request of a call that nobody polls."""
+    def _invoked(self, request: ImageRequest) -> ImageResult:
+        """The answer of a backend within this call."""
         if request.timeout >= SYNC_LIMIT:
             self.backend.more_time = self._way_to_more_time()
-        return lowered(request, SYNC_LIMIT, self._way_to_more_time())
-
-    def _way_to_more_time(self) -> str:
-        if isinstance(self.backend, JobBackend):
-            return f"For jobs that take longer, set Waiting (`waiting`) {self.settings.place} to polling"
-        return "Ask for less: fewer or smaller images"
-
-    def _invoked(self, request: ImageRequest) -> ImageResult:
         try:
             return self.backend.invoke(request)
         except TimedOutError as late:
             late.next_step = self.backend.more_time or late.next_step
             raise
 
+    def _within_one_call(self, request: ImageRequest) -> ImageRequest:
+        """The request of a call that nobody polls: a `timeout` that the host would not wait for is lowered."""
+        if request.timeout <= SYNC_LIMIT:
+            return request
+        told = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer. {self._way_to_more_time()}."
+        return replace(request, timeout=SYNC_LIMIT).with_notices(told)
 
-def lowered(request: ImageRequest, most: float, more: str = "") -> ImageRequest:
-    """The request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
-    if request.timeout <= most:
-        return request
-    told = f"`timeout` became {most:g} seconds: Dify waits no longer." + (f" {more}." if more else "")
-    return replace(request, timeout=most).with_notices(told)
+    def _way_to_more_time(self) -> str:
+        if isinstance(self.backend, JobBackend):
+            return f"For jobs that take longer, set {self.settings.where('waiting')} to polling"
+        return "Ask for less: fewer or smaller images"

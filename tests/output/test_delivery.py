@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+from collections.abc import Iterable
 from decimal import Decimal
 from unittest.mock import patch
 
@@ -27,35 +28,22 @@ from models.images import compression
 from models.output import delivery
 from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole
 from models.output.options import OutputOptions
-from models.output.structured import OutputSchema
+from models.output.structured import PROPERTIES, OutputSchema
 from models.output.usage import usage_of
 from models.stages import after_service
 from tests.fakes import noise, picture
 
 PLAIN = OutputOptions()
+EVERYTHING = PROPERTIES
 
 
-def schema_of(*names: str) -> OutputSchema:
-    """A schema that takes whatever its properties come as."""
+def schema_of(names: Iterable[str]) -> OutputSchema:
     return OutputSchema({name: {} for name in names})
 
 
-EVERYTHING = (
-    "image_url",
-    "images",
-    "seed",
-    "width",
-    "height",
-    "mime_type",
-    "model",
-    "backend",
-    "prompt",
-    "revised_prompt",
-    "notices",
-    "cost",
-    "currency",
-    "duration_seconds",
-)
+def asking(*names: str, details: bool = False) -> OutputOptions:
+    """Options with a schema that names these properties without a type."""
+    return OutputOptions(details=details, schema=schema_of(names))
 
 
 def result_of(*images: GeneratedImage | bytes, **changes: object) -> ImageResult:
@@ -173,15 +161,27 @@ def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
 
 def test_structured_output_holds_what_was_asked_and_is_known() -> None:
     image = GeneratedImage(picture(), seed=7)
-    options = OutputOptions(schema=schema_of("seed", "prompt", "revised_prompt", "colour", "cost", "currency"))
+    options = asking("seed", "prompt", "revised_prompt", "colour", "cost", "currency")
     delivered = deliver_whole(result_of(image, price=Price(Decimal("0.03"), "USD")), options, duration=1)
     assert delivered.structured_output == {"seed": 7, "prompt": "a cat", "cost": 0.03, "currency": "USD"}
+
+
+def test_structured_output_in_a_stream_is_its_first_chunk_and_all_its_text() -> None:
+    result = result_of(picture(), picture(8, 8))
+    first, *others = deliver_each(result, asking("image_url", "seed", "images", details=True), duration=1)
+    (text,) = first.contents
+    assert isinstance(text, TextPromptMessageContent)
+    assert text.data.endswith("}\n\n")
+    assert [address["image_url"] for address in json.loads(text.data)["images"]] == [
+        image.data for chunk in others for image in pictures(chunk)
+    ]
+    assert [[content.type.value for content in chunk.contents] for chunk in others] == [["image"], ["image"]]
 
 
 def test_structured_output_knows_the_whole_vocabulary() -> None:
     image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
     price = Price(Decimal("0.03"), "USD")
-    options = OutputOptions(schema=schema_of(*EVERYTHING))
+    options = asking(*EVERYTHING)
     delivered = deliver_whole(result_of(image), options, duration=1, price_per_image=price)
     assert delivered.structured_output is not None
     assert tuple(delivered.structured_output) == EVERYTHING
@@ -197,7 +197,7 @@ def test_structured_output_knows_the_whole_vocabulary() -> None:
 
 
 def test_without_a_public_url_the_image_itself_is_the_url() -> None:
-    delivered = deliver_whole(result_of(picture()), OutputOptions(schema=schema_of("image_url")), duration=1)
+    delivered = deliver_whole(result_of(picture()), asking("image_url"), duration=1)
     assert delivered.structured_output == {
         "image_url": f"data:image/png;base64,{base64.b64encode(picture()).decode()}",
     }
@@ -205,13 +205,10 @@ def test_without_a_public_url_the_image_itself_is_the_url() -> None:
 
 def test_options_come_from_the_request_and_the_schema() -> None:
     request = ImageRequest(model="preview", prompt="a", output_format="webp", output_quality=70, details=True)
-    schema = OutputSchema.read(
-        {"type": "object", "properties": {"seed": {"type": "number"}, "model": {"type": "string"}}}
+    schema = schema_of(["seed"])
+    assert OutputOptions.of(request, schema) == OutputOptions(
+        output_format="webp", output_quality=70, details=True, schema=schema
     )
-    expected = OutputOptions(output_format="webp", output_quality=70, details=True, schema=schema)
-    assert OutputOptions.of(request, schema) == expected
-    assert schema is not None
-    assert tuple(schema.properties) == ("seed", "model")
     assert OutputOptions.of(request).schema is None
 
 
@@ -221,7 +218,12 @@ def test_options_come_from_the_request_and_the_schema() -> None:
         output_format=st.sampled_from(["png", "jpeg", "webp", None]),
         output_quality=st.none() | st.integers(1, 100),
         details=st.booleans(),
-        schema=st.none() | st.lists(st.text()).map(lambda names: schema_of(*names)),
+        schema=st.none()
+        | st.builds(
+            lambda rules, required: OutputSchema.read({"properties": rules, "required": required}),
+            st.dictionaries(st.text(), st.sampled_from([{}, True, {"type": "string", "minLength": 2}])),
+            st.lists(st.text()),
+        ),
     )
 )
 def test_options_survive_the_state_and_its_floats(options: OutputOptions) -> None:
@@ -239,7 +241,7 @@ def big() -> bytes:
 
 def test_a_hundred_megabytes_fit_into_one_line(big: bytes) -> None:
     small = noise(200, 200)
-    options = OutputOptions(details=True, schema=schema_of("notices"))
+    options = asking("notices", details=True)
     delivered = deliver_whole(result_of(big, small, big), options, duration=1)
     assert MAX_LINE // 3 < len(line(delivered)) < MAX_LINE
     assert files(delivered)[1] == small
@@ -264,7 +266,7 @@ def test_each_chunk_is_a_line_of_its_own(big: bytes) -> None:
 
 def test_data_uris_in_the_structured_output_count_too() -> None:
     data = noise(1250, 1250)  # fits once and not three times
-    options = OutputOptions(schema=schema_of("image_url", "images", "mime_type"))
+    options = asking("image_url", "images", "mime_type")
     delivered = deliver_whole(result_of(data), options, duration=1)
     assert files(deliver_whole(result_of(data), PLAIN, duration=1)) == [data]
     assert len(line(delivered)) < MAX_LINE
@@ -277,7 +279,7 @@ def test_data_uris_in_the_structured_output_count_too() -> None:
 def test_with_a_public_url_the_image_travels_once() -> None:
     data = noise(1250, 1250)
     image = GeneratedImage(data, url="https://service.example/1.png")
-    options = OutputOptions(schema=schema_of("image_url", "images"))
+    options = asking("image_url", "images")
     assert files(deliver_whole(result_of(image), options, duration=1)) == [data]
 
 
@@ -314,7 +316,7 @@ def test_long_words_do_not_make_a_long_line() -> None:
         prompt=words,
         notices=tuple(f"{number} {words}" for number in range(100)),
     )
-    options = OutputOptions(details=True, schema=schema_of(*EVERYTHING))
+    options = asking(*EVERYTHING, details=True)
     assert len(line(deliver_whole(result, options, duration=1))) < MAX_LINE
 
 
@@ -346,7 +348,7 @@ POOL = {(size, kind): noise(*size, kind=kind) for size in SHAPES for kind in ("P
         output_format=st.sampled_from([None, "png", "jpeg", "webp"]),
         output_quality=st.none() | st.integers(1, 100),
         details=st.booleans(),
-        schema=st.none() | st.lists(st.sampled_from(EVERYTHING), unique=True).map(lambda names: schema_of(*names)),
+        schema=st.none() | st.lists(st.sampled_from(EVERYTHING), unique=True).map(schema_of),
     ),
 )
 def test_no_line_is_ever_too_long_and_every_image_decodes(
@@ -359,7 +361,7 @@ def test_no_line_is_ever_too_long_and_every_image_decodes(
         each = deliver_each(result, options, duration=1)
     assert max(len(line(message)) for message in (whole, *each)) < 400_000
     assert len(opened(whole)) == len(images)
-    assert [len(opened(message)) for message in each] == [1] * len(images)
+    assert [len(opened(message)) for message in each if pictures(message)] == [1] * len(images)
 
 
 @pytest.mark.parametrize(
