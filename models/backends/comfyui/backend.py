@@ -59,11 +59,10 @@ class ComfyUI(JobBackend):
     def require_access(self) -> None:
         super().require_access()
         if "?" in self.address:
-            field, key = (f"`{self.model.access.field(name)}`" for name in ("base_url", "api_key"))
             raise BadRequest(
-                f"The address in {field} {self.model.access.place} has a query, which does not reach {self.title}",
-                next_step=f"Remove what follows the question mark; a token belongs into {key}, which is sent as "
-                "`Authorization: Bearer`",
+                f"The address in {self.model.access.where('base_url')} has a query, which {self.title} would not get",
+                next_step=f"Remove what follows the question mark; a token belongs into "
+                f"{self.model.access.where('api_key')} and is sent as `Authorization: Bearer`",
             )
 
     @property

@@ -217,18 +217,17 @@ def explained_reply(reply: Reply, access: Access) -> Explanation:
     said = said_by(reply)
     match reply.status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            fields = " or ".join(f"`{access.field(name)}`" for name in ("api_key", "username"))
+            fields = " or ".join(access.where(name) for name in ("api_key", "username"))
             return Explanation(
                 error=AuthorizationFailed,
                 said=f"{said}: a login is asked for in front of the server",
-                next_step=f"Fill {fields} {access.place} with what the proxy in front of ComfyUI expects",
+                next_step=f"Fill {fields} with what the proxy in front of ComfyUI expects",
             )
         case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED | HTTPStatus.NOT_IMPLEMENTED:
             return Explanation(
                 error=BadRequest,
                 said=f"{said}: no ComfyUI answers at this address",
-                next_step=f"Check that `{access.field('base_url')}` {access.place} is the address at which "
-                "ComfyUI opens in the browser",
+                next_step=f"Check that {access.where('base_url')} is the address at which ComfyUI opens in the browser",
             )
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return Explanation(

@@ -128,7 +128,7 @@ class ModelWorkflow:
         if not self.is_pasted:
             raise BadRequest(
                 f"{self.model.name} has no workflow",
-                next_step="Export one with Workflow > Export (API) in ComfyUI and paste it into `workflow` "
-                "in the model's settings",
+                next_step="Export one with Workflow > Export (API) in ComfyUI and paste it into "
+                f"{self.model.access.where('workflow')}",
             )
         return self.model.access.workflow

@@ -94,7 +94,7 @@ def test_an_upload_whose_answer_is_lost_is_sent_again_as_the_same_file(server: C
 
 def test_a_submission_is_given_up_when_the_server_stays_away(server: ComfyUIServer) -> None:
     server.stop()
-    with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+    with pytest.raises(ConnectionFailed, match=r"\(base_url\) in the model's settings"):
         invoked(hurried(server, slow()))
 
 

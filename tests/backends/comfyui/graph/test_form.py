@@ -42,6 +42,7 @@ def test_the_parameters_come_in_the_vocabularys_order_with_the_workflows_own_val
         "filename_prefix": "dify",
         "draft": False,
         "details": False,
+        **{name: RULES[name].default for name in ("seed", "aspect_ratio", "output_quality", "timeout")},
     }
 
 
