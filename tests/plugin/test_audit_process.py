@@ -30,7 +30,8 @@ def test_every_request_leaves_one_line_in_the_log(host: Host) -> None:
     host.invoke("preview", credentials, [user("a grey fox")], {}, stream=False)
     with pytest.raises(PluginError, match="the owner allows at most 2"):
         host.invoke("preview", credentials, [user("foxes")], {"n": 3})
-    assert host.start_polling("preview", credentials, [user("foxes")], {"n": 4}).status == "failed"
+    polling = {**credentials, "waiting": "polling"}
+    assert host.start_polling("preview", polling, [user("foxes")], {"n": 4}).status == "failed"
     with pytest.raises(PluginError):
         host.invoke("no-such-model", credentials, [user(f"a fox {MARKER_KEY}")])
     lines = audit_lines(host)
