@@ -208,14 +208,14 @@ def test_a_quoted_key_is_hidden_in_the_answer(plugin: Host, fake: FakeStability,
     answer = Answer(plugin, way, "stable-diffusion-xl", credentials(fake), "a fox")
     assert answer.error
     assert "Incorrect API key provided: [hidden]" in answer.error
-    assert "`stability_api_key`" in answer.error
+    assert "(stability_api_key)" in answer.error
     assert_class(answer, way, AuthorizationFailed)
 
 
 def test_an_empty_form_names_the_field(plugin: Host) -> None:
     answer = Answer(plugin, "call", "sd3.5-large", {}, "a fox")
     assert answer.error
-    assert "Fill `stability_api_key` in the provider's settings" in answer.error
+    assert "Fill “Stability AI API key” (stability_api_key) in the provider's settings" in answer.error
 
 
 def test_a_good_key_is_saved_without_spending(plugin: Host, fake: FakeStability) -> None:
@@ -227,7 +227,7 @@ def test_a_good_key_is_saved_without_spending(plugin: Host, fake: FakeStability)
 
 def test_a_wrong_key_is_not_saved_and_not_quoted(plugin: Host, fake: FakeStability) -> None:
     fake.key = "another"
-    with pytest.raises(PluginError, match="Check `stability_api_key`") as refused:
+    with pytest.raises(PluginError, match=r"Check .*\(stability_api_key\)") as refused:
         plugin.validate_provider_credentials(credentials(fake))
     assert MARKER_KEY not in f"{refused.value.message} {refused.value.traceback}"
 
