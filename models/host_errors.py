@@ -1,4 +1,4 @@
-"""The last door out: whatever was raised leaves as one of the host's five error classes, as a sentence, without secrets."""
+"""Errors for the host: every failure becomes one of its five error classes, a sentence without secrets."""
 
 import logging
 import traceback
@@ -15,7 +15,7 @@ logger = logging.getLogger("image_generation")
 if plugin_logger_handler not in logger.handlers:
     logger.addHandler(plugin_logger_handler)
     logger.propagate = False
-    logger.setLevel(logging.INFO)  # what a credential check found out is worth a line in the host's log
+    logger.setLevel(logging.INFO)  # for the audit lines and what a credential check found
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def host_errors(credentials: Mapping[str, object]) -> Iterator[None]:
         yield
     except InvokeError:
         raise
-    except Exception as error:  # noqa: BLE001 -- nothing may pass this door untranslated
+    except Exception as error:  # noqa: BLE001 -- the host shows anything else as raw JSON
         raise translated(error, credentials) from None
 
 

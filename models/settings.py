@@ -114,9 +114,13 @@ class Access:
         """The variable of a form field: `stability_api_key`, or `api_key` on a model's own form."""
         return f"{self.prefix}_{name}" if self.prefix else name
 
+    def words(self, name: str) -> str:
+        """A form field as messages name it: “API key” (api_key)."""
+        return field_words(self.field(name), custom=not self.prefix)
+
     def where(self, name: str) -> str:
-        """A form field as messages name it: “API key” (api_key) in the model's settings."""
-        return f"{field_words(self.field(name), custom=not self.prefix)} {self.place}"
+        """A form field and its form: “API key” (api_key) in the model's settings."""
+        return f"{self.words(name)} {self.place}"
 
     @property
     def place(self) -> str:

@@ -1,5 +1,6 @@
 """The provider: its credential check, and the parameter rules of image generation as data."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import gevent
@@ -30,17 +31,19 @@ class ImageGenerationProvider(host.ModelProvider):
         """
         settings = Settings(credentials)
         probes = [gevent.spawn(_fault, backend, settings) for backend in _filled(settings)]
-        faults = [_unreadable(settings), *(probe.get() for probe in probes)]
-        if told := [fault for fault in faults if fault]:
-            raise CredentialsValidateFailedError("\n".join(told))
+        faults = [*_unreadable(settings), *filter(None, (probe.get() for probe in probes))]
+        if faults:
+            raise CredentialsValidateFailedError("\n".join(faults))
 
 
-def _unreadable(settings: Settings) -> str:
+def _unreadable(settings: Settings) -> Iterator[str]:
+    """A sentence for each setting of the plugin's own that cannot be read."""
+    if settings.text("waiting", "direct") not in {"direct", "polling"}:
+        yield f"Only direct and polling can be chosen in {settings.where('waiting')}."
     try:
         Limits.read(settings)
     except BadRequest as error:
-        return str(error)
-    return ""
+        yield str(error)
 
 
 def _filled(settings: Settings) -> list[type[Backend]]:

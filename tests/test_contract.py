@@ -200,8 +200,10 @@ def test_a_check_that_cannot_tell_is_an_error_of_its_class(name: str, broken: Br
     assert_clean(failure.value)
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if BACKENDS[name].required])
+@pytest.mark.parametrize("name", SERVICES)
 def test_an_empty_form_names_the_field_to_fill(name: str) -> None:
+    if not BACKENDS[name].required:
+        pytest.skip(f"{name} needs no field")
     backend = BACKENDS[name].bind(CASES[name].model, Settings({}, {}))
     with pytest.raises(BadRequest, match=rf"Fill “.+” \({BACKENDS[name].prefix}_{BACKENDS[name].required[0]}\)"):
         backend.require_access()

@@ -94,11 +94,11 @@ _BY_STATUS: dict[int, type[ImageError]] = {
 }
 
 _NEXT_STEP: dict[type[ImageError], str] = {
-    AuthorizationFailed: "Check the key or login in the provider's settings",
+    AuthorizationFailed: "Check the key or login in the settings",
     RateLimited: "Wait a moment and try again, or raise the account's limits",
     BadRequest: "Change the request and try again",
     ServerUnavailable: "Try again in a moment; if it stays, look at the service's own log or status page",
-    ConnectionFailed: "Check the address in the provider's settings and that the service is running",
+    ConnectionFailed: "Check the address in the settings and that the service is running",
 }
 
 

@@ -158,8 +158,8 @@ def test_a_form_is_refused_with_a_sentence_for_each_service_that_fails(plugin: H
         plugin.validate_provider_credentials(form)
     assert "Stability AI: " in refusal.value.message
     assert "ComfyUI: " in refusal.value.message
-    assert "`stability_api_key`" in refusal.value.message
-    assert "`comfyui_base_url`" in refusal.value.message
+    assert "(stability_api_key)" in refusal.value.message
+    assert "(comfyui_base_url)" in refusal.value.message
 
 
 def test_tokens_are_not_counted(plugin: Host) -> None:
@@ -279,7 +279,7 @@ def test_a_schema_that_cannot_be_filled_is_refused_before_anything_is_asked_of_a
 def test_a_key_that_was_removed_while_a_job_ran_is_asked_for_by_name(plugin: Host) -> None:
     reply = plugin.check_polling("qwen-image-plus", {}, {"job": {"id": "x"}})
     assert reply.status == "failed"
-    assert "Fill `dashscope_api_key` in the provider's settings" in (reply.error or "")
+    assert "(dashscope_api_key) in the provider's settings" in (reply.error or "")
 
 
 def test_many_users_at_once_get_their_own_answers(plugin: Host, stability: FakeStability) -> None:

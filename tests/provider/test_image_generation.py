@@ -53,7 +53,7 @@ class HungToo(Hung):
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     Stability.probed.clear()
-    for name in ("STABILITY_API_KEY", "COMFYUI_BASE_URL", "AUTOMATIC1111_BASE_URL", "LIMITS"):
+    for name in ("STABILITY_API_KEY", "COMFYUI_BASE_URL", "AUTOMATIC1111_BASE_URL", "LIMITS", "WAITING"):
         monkeypatch.delenv(f"IMAGE_GENERATION_{name}", raising=False)
 
 
@@ -100,6 +100,13 @@ def test_every_fault_is_told_without_the_key(monkeypatch: pytest.MonkeyPatch) ->
         "Write a whole number above 0, like `images 4`.",
         "Stability AI: Checking the key failed: [hidden] is unknown. Make a new key.",
     ]
+
+
+def test_a_way_to_wait_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGE_GENERATION_WAITING", "poll")
+    said = check(monkeypatch, {})
+    assert said == "Only direct and polling can be chosen in the environment variable IMAGE_GENERATION_WAITING."
+    assert check(monkeypatch, {"waiting": "polling"}) == ""
 
 
 def test_a_required_field_is_named_by_its_label(monkeypatch: pytest.MonkeyPatch) -> None:

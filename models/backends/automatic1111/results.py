@@ -199,23 +199,23 @@ def explained(reply: Reply, access: Access) -> Explanation:
 
 def _login(access: Access) -> str:
     if access.api_key:
-        return f"Check `{access.field('api_key')}` {access.place}: it is sent as a Bearer token to the proxy before the WebUI"
+        return f"Check {access.where('api_key')}: it is sent as a Bearer token to the proxy before the WebUI"
     return (
-        f"Check `{access.field('username')}` and `{access.field('password')}` {access.place}: "
+        f"Check {access.words('username')} and {access.words('password')} {access.place}: "
         "the pair that the WebUI was started with (--api-auth user:password)"
     )
 
 
 def other_service(access: Access) -> str:
     """The advice where the address belongs to something else."""
-    return f"Check the address in `{access.field('base_url')}` {access.place}: it is the one that opens the WebUI in a browser"
+    return f"Check the address in {access.where('base_url')}: it is the one that opens the WebUI in a browser"
 
 
 def _missing_route(reply: Reply, access: Access) -> str:
     """The WebUI's own 404 is JSON; a page of HTML comes from something else."""
     if reply.json() is None:
         return other_service(access)
-    return f"{START_WITH_API}, and check `{access.field('base_url')}`"
+    return f"{START_WITH_API}, and check {access.where('base_url')}"
 
 
 def _is_route(reply: Reply) -> bool:

@@ -95,8 +95,8 @@ class Stability(Backend):
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
             raise _could_not_tell(error) from None
         except BadRequest as error:
-            field = self.model.access.field("base_url")
-            raise BadRequest(error.attempted, error.said, f"Check `{field}`, or empty it to use {BASE_URL}") from None
+            field = self.model.access.where("base_url")
+            raise BadRequest(error.attempted, error.said, f"Check {field}, or empty it to use {BASE_URL}") from None
         return [_low_balance(credits_left)] if credits_left < LOW_BALANCE else []
 
     @override

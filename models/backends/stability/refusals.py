@@ -42,10 +42,10 @@ class Meaning:
 
 _KEY = Meaning(
     AuthorizationFailed,
-    "Check `{key}` {place}: copy the key again from your account at platform.stability.ai",
+    "Check {key} {place}: copy the key again from your account at platform.stability.ai",
 )
 _CREDIT = Meaning(
-    RateLimited, "Buy credits in your account at platform.stability.ai, or put the key of another account into `{key}`"
+    RateLimited, "Buy credits in your account at platform.stability.ai, or put the key of another account into {key}"
 )
 _FLAGGED = Meaning(
     BadRequest, "Reword the prompt or use another image; the service's filter refused it and charged nothing"
@@ -58,9 +58,9 @@ _BUSY = Meaning(
 )
 _FAULT = Meaning(ServerUnavailable, "Try again in a few minutes; it is a fault of the service, nothing was charged")
 _GONE = Meaning(
-    BadRequest, "Choose another Stability model: this one is not served there; with `{url}` filled, check that address"
+    BadRequest, "Choose another Stability model: this one is not served there; with {url} filled, check that address"
 )
-_DENIED = Meaning(AuthorizationFailed, "Use a key whose account may use this model in `{key}` {place}")
+_DENIED = Meaning(AuthorizationFailed, "Use a key whose account may use this model in {key} {place}")
 
 _BY_NAME: Mapping[str, Meaning] = {
     "content_moderation": _FLAGGED,
@@ -102,7 +102,7 @@ _BY_STATUS: Mapping[int, Meaning] = {
 }
 
 _NOT_MULTIPART = Meaning(
-    BadRequest, "Something between this plugin and the service changes requests; check the proxy, and `{url}` {place}"
+    BadRequest, "Something between this plugin and the service changes requests; check the proxy, and {url} {place}"
 )
 
 
@@ -113,7 +113,7 @@ def explain(reply: Reply, access: Access) -> Explanation:
         error=meaning.error,
         said=said_by(reply),
         next_step=meaning.next_step.format(
-            key=access.field("api_key"), url=access.field("base_url"), place=access.place
+            key=access.words("api_key"), url=access.words("base_url"), place=access.place
         ),
         retry_after=_retry_after(reply, meaning),
     )

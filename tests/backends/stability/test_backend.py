@@ -309,7 +309,7 @@ def test_an_unreachable_address_is_a_connection_failure_that_names_its_field(clo
 
 def test_without_a_key_the_field_is_named_and_nothing_is_sent(fake: FakeStability, clock: FakeClock) -> None:
     backend = bound("sd3.5-large", {"stability_base_url": fake.url}, clock)
-    with pytest.raises(BadRequest, match=r"Fill “Stability AI API key” \(stability_api_key\) in the provider's settings"):
+    with pytest.raises(BadRequest, match=r"Fill .*\(stability_api_key\) in the provider's settings"):
         backend.invoke(asked(backend))
     assert fake.requests == []
 
@@ -330,7 +330,7 @@ def test_a_low_balance_is_told(fake: FakeStability, clock: FakeClock) -> None:
 
 def test_a_wrong_key_is_an_authorization_failure_without_the_key(fake: FakeStability, clock: FakeClock) -> None:
     fake.key = "another"
-    with pytest.raises(AuthorizationFailed, match="`stability_api_key`") as caught:
+    with pytest.raises(AuthorizationFailed, match=r"\(stability_api_key\)") as caught:
         backend_at(fake, clock).check_access()
     assert "Incorrect API key provided: [hidden]" in str(caught.value)
     assert MARKER_KEY not in str(caught.value)
@@ -356,7 +356,7 @@ def test_an_unreachable_service_at_the_probe_is_not_a_wrong_key(clock: FakeClock
 
 def test_an_address_that_is_no_stability_api_names_the_address_field(fake: FakeStability, clock: FakeClock) -> None:
     fake.fail_next(Refusal(404, "", "not here", html=True))
-    with pytest.raises(BadRequest, match="Check `stability_base_url`"):
+    with pytest.raises(BadRequest, match=r"Check .*\(stability_base_url\)"):
         backend_at(fake, clock).check_access()
 
 
@@ -389,7 +389,7 @@ def test_an_unknown_remote_model_is_refused_with_the_known_ones(fake: FakeStabil
 def test_a_wrong_key_of_a_models_own_form_names_its_own_field(fake: FakeStability, clock: FakeClock) -> None:
     fake.key = "another"
     backend = painter(fake, clock, "sd3.5-medium")
-    with pytest.raises(AuthorizationFailed, match="Check `api_key` in the model's settings"):
+    with pytest.raises(AuthorizationFailed, match=r"Check “API key” \(api_key\) in the model's settings"):
         backend.invoke(asked(backend))
 
 
