@@ -1,10 +1,10 @@
-"""The model cards as data: `models/llm/<backend>/<model>.yaml`, read once per process.
+"""The model cards as data: `models/llm/<backend>/<model>.yaml`, each read when it is first asked for.
 
 A card is the host's own format plus one block `image_generation`, which the host does not read: the facts that a
 backend needs about the model (endpoint, sizes, limits).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -61,14 +61,29 @@ class Card:
         return "vision" in self.features
 
 
+class _Cards(Mapping[str, Card]):
+    """The cards by model id, which is the name of the file. To read all of them takes a tenth of a second."""
+
+    def __init__(self) -> None:
+        self._paths = {path.stem: path for path in sorted(CARDS.glob("*/*.yaml"))}
+        self._read: dict[str, Card] = {}
+
+    def __getitem__(self, model: str) -> Card:
+        if model not in self._read:
+            self._read[model] = _read(self._paths[model])
+        return self._read[model]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
 @cache
 def cards() -> Mapping[str, Card]:
     """Every predefined model by its id."""
-    found = {}
-    for path in sorted(CARDS.glob("*/*.yaml")):
-        card = _read(path)
-        found[card.model] = card
-    return found
+    return _Cards()
 
 
 def card_for(backend: str, model: str) -> Card | None:

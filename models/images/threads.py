@@ -1,4 +1,4 @@
-"""Where CPU work on images runs: in gevent's thread pool, so that heartbeats and other requests go on meanwhile."""
+"""Where CPU work runs: in gevent's thread pool, so that heartbeats and other requests go on meanwhile."""
 
 from collections.abc import Callable
 from typing import cast

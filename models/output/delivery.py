@@ -1,4 +1,4 @@
-"""From a result to what the host gets: checked images in the asked format, within the host's line limit.
+"""From a result to what the host gets: its images within the host's line limit, its details, its structured output.
 
 Everything the host receives in one message is one line of JSON. The daemon kills the plugin's process, with
 everybody's requests in it, on a line over 5,242,880 bytes; so a line is budgeted before it is built.
@@ -153,16 +153,22 @@ def _outgoing(result: ImageResult, number: int, options: OutputOptions, *, max_b
 
 def _smaller(result: ImageResult, number: int, options: OutputOptions, max_bytes: int) -> tuple[bytes, tuple[str, ...]]:
     """The image in `max_bytes` bytes, and notices about what was done to it."""
-    from models.images.compression import fit_file  # noqa: PLC0415 -- most images fit and need no Pillow
-
     data = result.images[number].data
     try:
-        smaller, changes = in_thread(fit_file, data, max_bytes, options.output_format, options.output_quality)
+        smaller, changes = in_thread(_fit_file, data, max_bytes, options.output_format, options.output_quality)
     except BrokenImageError as error:
         raise _UndecodableError(number, str(error)) from None
     *lost, how = changes
     limit = f"because one answer to Dify holds at most 5 MB ({len(data) / 1e6:.1f} MB were too much)"
     return smaller, tuple(f"{result.name_of(number)} {change}" for change in (*lost, f"{how}, {limit}"))
+
+
+def _fit_file(
+    data: bytes, max_bytes: int, output_format: str | None, quality: int | None
+) -> tuple[bytes, tuple[str, ...]]:
+    from models.images.compression import fit_file  # noqa: PLC0415 -- most images fit and need no Pillow
+
+    return fit_file(data, max_bytes, output_format, quality)
 
 
 def _content(image: OutgoingImage) -> ImagePromptMessageContent:

@@ -1,13 +1,12 @@
 """The input images of a conversation: fetched, read, and the mask told from the images."""
 
-import base64
-import binascii
 from collections.abc import Sequence
 
 from models.backends.base import Backend
 from models.backends.download import download
 from models.backends.errors import BadRequest
 from models.backends.http import MIB, TooLargeError
+from models.base64_text import from_base64
 from models.clock import Deadline
 from models.entities import InputImage
 from models.request.conversation import Conversation, ImagePart
@@ -87,6 +86,6 @@ def _fetched(part: ImagePart, backend: Backend) -> bytes:
 
 def _decoded(text: str, name: str) -> bytes:
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+        return from_base64(text)
+    except ValueError:
         raise BadRequest(f"{name} is not valid base64", next_step="Choose the file again") from None

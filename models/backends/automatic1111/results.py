@@ -1,8 +1,6 @@
 """The server's answer as images, what it did otherwise than asked, and what a refusal means (AUTOMATIC1111 API, sections
 txt2img "answer" and errors)."""
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -21,8 +19,9 @@ from models.backends.errors import (
 )
 from models.backends.partial import Partial
 from models.backends.reply import Explanation, Reply, said_by
+from models.base64_text import from_base64
 from models.entities import GeneratedImage
-from models.images.sniff import NotAnImageError, sniff
+from models.images.sniff import sniff
 from models.settings import Access
 
 START_WITH_API = "Start the WebUI with `--api` (in webui-user: COMMANDLINE_ARGS=--api)"
@@ -65,9 +64,9 @@ def interrupted(attempt: str, said: str) -> ServerUnavailable:
 def decoded(text: str, attempt: str) -> bytes:
     """The bytes of a base64 image, with or without a data URI's head. Raises ServerUnavailable for anything else."""
     try:
-        data = base64.b64decode(text.rpartition(",")[2], validate=True)
+        data = from_base64(text)
         sniff(data)
-    except (binascii.Error, NotAnImageError) as error:
+    except ValueError as error:
         raise ServerUnavailable(
             f"{attempt} failed", f"the server sent a broken image ({error})", "Try again; see the WebUI's console"
         ) from None

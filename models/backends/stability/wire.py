@@ -3,8 +3,6 @@
 Source: Stability REST API, v2beta stable-image/generate/{ultra,core,sd3} and v1 generation/{engine}.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +12,7 @@ from models.backends.http import FormField
 from models.backends.partial import Partial
 from models.backends.reply import Reply, parse
 from models.backends.stability.refusals import ATTEMPT, broken_answer, failure_of
+from models.base64_text import from_base64
 from models.entities import GeneratedImage, InputImage
 
 
@@ -137,8 +136,8 @@ def _image(data: bytes, seed: int, finish_reason: str) -> Partial:
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
+        return from_base64(text)
+    except ValueError:
         raise broken_answer("the image in the answer is not base64") from None
 
 
