@@ -55,7 +55,7 @@ def fill(
     notices = [*_draft_notice(slots, request, values), *_unused(slots, request), *_negative_notice(slots, values)]
     _fill_placeholders(raw, slots, values)
     leave_out(raw, graph, lambda name: bool(values.get(name) or slots.own(name)))
-    _fill_places(raw, slots, values)
+    _fill_places(raw, graph, slots, values)
     notices += fill_images(raw, graph, slots.images, images)
     fill_mask(raw, slots.inputs, request.images, images, mask)
     notices += _repeat(raw, slots, request.n)
@@ -183,7 +183,7 @@ def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
         )
 
 
-def _fill_places(raw: RawGraph, slots: Slots, values: Values) -> None:
+def _fill_places(raw: RawGraph, graph: Graph, slots: Slots, values: Values) -> None:
     for slot in slots.found.values():
         value = values.get(slot.name)
         if slot.by == "placeholder" or value is None:
@@ -191,6 +191,18 @@ def _fill_places(raw: RawGraph, slots: Slots, values: Values) -> None:
         for place in slot.places:
             if place.node in raw:
                 inputs_of(raw, place.node)[place.input] = _scaled(slots, place, value)
+                if slot.name in ("width", "height"):
+                    _let_size_count(raw, graph, place)
+
+
+def _let_size_count(raw: RawGraph, graph: Graph, place: Target) -> None:
+    """A loader with a list of sizes takes its own width and height only where the list says "custom"."""
+    switch = graph.nodes[place.node].meaning.custom_size
+    if switch and switch in inputs_of(raw, place.node):
+        spec = graph.spec(Target(place.node, switch))
+        choices = spec.choices or () if spec else ()
+        custom = (choice for choice in choices if "custom" in choice.lower() or "自定义" in choice)
+        inputs_of(raw, place.node)[switch] = next(custom, "width x height (custom)")
 
 
 def _scaled(slots: Slots, place: Target, value: ParameterValue) -> ParameterValue:

@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, NodeMeaning, ObjectInfo, meaning_of
+from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, NodeMeaning, ObjectInfo, Side, meaning_of, side_in
 
 type RawGraph = dict[str, dict[str, JsonValue]]
 """The graph as plain JSON, ready for `POST /prompt`."""
@@ -103,6 +103,16 @@ class Graph:
         """The server's definition of an input, where it is at hand."""
         return self.info.spec(self.nodes[place.node].class_type, place.input) if self.info else None
 
+    def side_of(self, link: Link) -> Side | None:
+        """Which side of the conditioning an output gives, where nodes.yaml or the server's definition says so."""
+        node = self.nodes.get(link.node)
+        if node is None:
+            return None
+        if node.meaning.outputs:
+            return side_in(node.meaning.outputs[link.slot]) if 0 <= link.slot < len(node.meaning.outputs) else None
+        known = self.definition(node)
+        return known.side_of(link.slot) if known else None
+
     def described(self, node: str) -> str:
         """How messages name a node."""
         return self.nodes[node].described if node in self.nodes else "a node that is not in the workflow"
@@ -115,6 +125,10 @@ class Graph:
         for user, name, used in self._users.get(node, ()):
             if slot is None or slot == used:
                 yield self.nodes[user], name
+
+    def slots_into(self, node: str, name: str) -> set[int]:
+        """The outputs of `node` that are taken by inputs of this name."""
+        return {used for _, taken, used in self._users.get(node, ()) if taken == name}
 
     def upstream(self, starts: Iterable[str]) -> list[Node]:
         """The start nodes and everything they depend on, each once, nearest first."""

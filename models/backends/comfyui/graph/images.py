@@ -57,8 +57,8 @@ class ImageSlots:
 
 
 def loads_image(node: Node) -> bool:
-    """Whether the node reads an image or a mask from the server's input folder."""
-    return bool(node.meaning.image or node.meaning.mask)
+    """Whether the node reads an image or a mask that comes with a request."""
+    return bool(node.meaning.image or node.meaning.image_base64 or node.meaning.mask)
 
 
 def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
@@ -67,17 +67,21 @@ def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
     live = {node.id for node in reached}
     images: list[Target] = []
     masks: list[MaskSlot] = []
+    notes: list[str] = []
     for node in sorted(reached, key=_order):
         place = _upload(graph, node)
         if place is None:
+            continue
+        if node.meaning.image_base64 and _users(graph, node, _MASK, live):
+            notes.append(f"{node.described} gives a mask, so it keeps its own image: put a LoadImage node in its place")
             continue
         mask = _mask(graph, node, live)
         if mask:
             masks.append(mask)
         if not mask or (mask.kind == "alpha" and _users(graph, node, _IMAGE, live)):
             images.append(place)
-    notes = tuple(f"{graph.described(mask.node)} keeps its own mask" for mask in masks[1:])
-    return ImageSlots(tuple(images), masks[0] if masks else None, notes)
+    notes += [f"{graph.described(mask.node)} keeps its own mask" for mask in masks[1:]]
+    return ImageSlots(tuple(images), masks[0] if masks else None, tuple(notes))
 
 
 def _upload(graph: Graph, node: Node) -> Target | None:
@@ -85,8 +89,8 @@ def _upload(graph: Graph, node: Node) -> Target | None:
     if node.title.strip().casefold().startswith("fixed"):
         return None
     known = graph.definition(node)
-    if known is None:
-        names = [node.meaning.image or node.meaning.mask]
+    if known is None or node.meaning.image_base64:
+        names = [node.meaning.image or node.meaning.image_base64 or node.meaning.mask]
     else:
         uploads = [spec for spec in known.inputs.values() if spec.options.get("image_upload")]
         names = [spec.name for spec in uploads if "image_folder" not in spec.options]
@@ -145,7 +149,10 @@ def fill_images(raw: RawGraph, graph: Graph, slots: Sequence[Target], names: Seq
             next_step="Send fewer images, or set the parameter that switches on the node for the further one",
         )
     for place, name in zip(places, names, strict=False):
-        inputs_of(raw, place.node)[place.input] = name
+        if graph.nodes[place.node].meaning.image_base64:  # the file is uploaded already, and a job's state holds no image
+            raw[place.node].update({"class_type": "LoadImage", "inputs": {"image": name}})
+        else:
+            inputs_of(raw, place.node)[place.input] = name
     return [notice for place in places[len(names) :] for notice in _without(raw, graph, place)]
 
 
@@ -158,12 +165,12 @@ def _without(raw: RawGraph, graph: Graph, place: Target) -> Iterator[str]:
         prune(raw, place.node)
         return
     own = inputs_of(raw, place.node)[place.input]
-    if has_placeholder(own):
+    if has_placeholder(own) or not own:
         raise BadRequest(
             f"The workflow needs an image for {graph.described(place.node)}",
             next_step="Send an image with the message",
         )
-    yield f"No image was given for {graph.described(place.node)}: the workflow's own {own!r} was used"
+    yield f"No image was given for {graph.described(place.node)}: the workflow's own {str(own)[:60]!r} was used"
 
 
 def _is_optional(graph: Graph, node: str, name: str) -> bool:

@@ -6,6 +6,7 @@ Definitions are the reply of `GET /object_info` (ComfyUI server API, section "/o
 are in use, `[["a", "b"], {...}]` and `["COMBO", {"options": ["a", "b"]}]`; both are read.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -37,6 +38,7 @@ class NodeMeaning(BaseModel):
     width: Names = ()
     height: Names = ()
     multiple: int | None = None
+    custom_size: str = ""
     count: str = ""
     image: str = ""
     image_base64: str = ""
@@ -55,6 +57,7 @@ class InputMeanings(BaseModel):
 
     settings: Mapping[str, Names]
     conditioning: Mapping[Side, Names]
+    pipe: Names
     start: Names
     image: Names
     width: Names
@@ -74,6 +77,7 @@ class NodeKnowledge(BaseModel):
     inputs: InputMeanings
     classes: Mapping[str, NodeMeaning]
     parameter_names: Mapping[str, str]
+    percent_names: Mapping[str, str]
     packages: Mapping[str, str]
 
 
@@ -100,6 +104,15 @@ def package_of(class_type: str) -> str:
     """Name of the extension that brings the node, "" when it is not known."""
     packages = node_knowledge().packages
     return next((package for pattern, package in packages.items() if fnmatchcase(class_type, pattern)), "")
+
+
+_PERCENT = re.compile(r"%(\w+)%")
+
+
+def with_braces(text: str) -> str:
+    """`text` with the placeholders of other programs that are known, `%steps%`, in our form, `{{steps}}`."""
+    names = node_knowledge().percent_names
+    return _PERCENT.sub(lambda found: f"{{{{{names[found[1]]}}}}}" if found[1] in names else found[0], text)
 
 
 # The parameters that only workflows have
@@ -195,6 +208,19 @@ class NodeClass:
     is_output: bool
     is_partner: bool
     """Whether it calls a partner's service, which is paid from a Comfy account."""
+
+
+    def side_of(self, slot: int) -> Side | None:
+        """Which side an output belongs to, where its name says so (`positive`, `CONDITIONING-`)."""
+        return side_in(self.output_names[slot]) if 0 <= slot < len(self.output_names) else None
+
+
+def side_in(name: str) -> Side | None:
+    """The side that an output's name names."""
+    word = name.strip().lower()
+    if word.endswith("+") or "positive" in word or word == "pos":
+        return "positive"
+    return "negative" if word.endswith("-") or "negative" in word or word == "neg" else None
 
 
 @dataclass(frozen=True)

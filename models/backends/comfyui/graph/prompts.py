@@ -105,11 +105,12 @@ def _trace(graph: Graph, link: Link, side: Side, seen: frozenset[str]) -> Texts:
     seen |= {node.id}
     if node.meaning.no_text:
         return Texts(zeroed=(node.described,))
-    if names := _text_inputs(node, side):
+    taken = graph.side_of(link) or side
+    if names := _text_inputs(node, taken):
         return _joined(_text(graph, node, name) for name in names)
-    pair = _pair(node, link)
-    sources = [pair] if pair else _conditionings(node)
-    if sources:
+    if _mixes_sides(graph, node, link):
+        return Texts(unclear=(f"{node.described} does not say which of its outputs is the {side} side",))
+    if sources := _sources(node, taken):
         return _first_with_text(graph, [_trace(graph, source, side, seen) for source in sources])
     return Texts(unclear=(f"the {side} side leads to {node.described}, whose text input is not known",))
 
@@ -148,19 +149,30 @@ def _parts(graph: Graph, link: Link | None) -> str:
     return f"by {origin(graph, link)}" + (f" out of the texts of {listed}" if listed else "")
 
 
-def _pair(node: Node, link: Link) -> Link | None:
-    """Nodes that take and give both sides: output 0 came from `positive`, output 1 from `negative`."""
-    links = node.links()
-    if "positive" in links and "negative" in links and link.slot in (0, 1):
-        return links["negative" if link.slot == 1 else "positive"]
-    return None
+def _mixes_sides(graph: Graph, node: Node, link: Link) -> bool:
+    """Whether it cannot be told which side an output of a node with both sides is.
+
+    Where neither nodes.yaml nor a definition names the outputs, an output is taken for the side that it is used for,
+    unless the workflow uses the outputs in an order that contradicts that.
+    """
+    if graph.side_of(link) or not {"positive", "negative"} <= set(node.links()):
+        return False
+    positive, negative = graph.slots_into(node.id, "positive"), graph.slots_into(node.id, "negative")
+    return bool(positive and negative) and min(positive) >= min(negative)
 
 
-def _conditionings(node: Node) -> list[Link]:
+def _sources(node: Node, side: Side) -> list[Link]:
+    """Where the conditioning of one side comes into a node that passes it on."""
     links = node.links()
+    known = node_knowledge().inputs
+    if own := links.get(side):
+        return [own]
     named = [link for name, link in links.items() if name.startswith("cond")]
+    if named:
+        return named
+    piped = [links[name] for name in known.pipe if name in links]
     # A node with a single input and no name for it passes on what it gets (reroutes of extensions).
-    return named or (list(links.values()) if len(links) == 1 else [])
+    return piped[:1] or (list(links.values()) if len(links) == 1 else [])
 
 
 def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:

@@ -46,12 +46,19 @@ def first_samplers(graph: Graph, samplers: Sequence[Sampler]) -> list[Sampler]:
 
 
 def _is_sampler(node: Node) -> bool:
-    """Known by its inputs, so that samplers of extensions count too: a model, or a guider, that denoises something."""
+    """Known by its inputs, so that samplers of extensions count too: a model, or a guider, that denoises something.
+
+    A node that puts seed and steps into a bundle for the sampler behind it counts as one.
+    """
     links = node.links()
     if "guider" in links:
         return "sigmas" in links or "latent_image" in links
-    seeded = node.first(node_knowledge().inputs.settings["seed"])
-    return "model" in links and ("positive" in links or "conditioning" in links) and seeded is not None
+    known = node_knowledge().inputs
+    seeded = node.first(known.settings["seed"]) is not None
+    if "model" in links and ("positive" in links or "conditioning" in links):
+        return seeded
+    piped = any(name in links for name in known.pipe)
+    return piped and seeded and node.first(known.settings["steps"]) is not None
 
 
 def _read(graph: Graph, node: Node) -> Sampler:
@@ -78,7 +85,8 @@ def _read(graph: Graph, node: Node) -> Sampler:
             settings[parameter] = found
         else:
             why[parameter] = found
-    start = node.first(name for name in node_knowledge().inputs.start if name in links)
+    known = node_knowledge().inputs
+    start = node.first(name for name in (*known.start, *known.pipe) if name in links)
     return Sampler(
         node=node,
         settings=settings,
@@ -106,7 +114,9 @@ def _with_input(graph: Graph, link: Link | None, name: str) -> Node | None:
 
 def _conditioning(node: Node, side: Side) -> Link | None:
     links = node.links()
-    return next((links[name] for name in node_knowledge().inputs.conditioning[side] if name in links), None)
+    known = node_knowledge().inputs
+    names = known.conditioning[side] if "positive" in links else (*known.conditioning[side], *known.pipe)
+    return next((links[name] for name in names if name in links), None)
 
 
 def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...]:
@@ -129,8 +139,11 @@ def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sam
     """Steps, CFG, sampler, scheduler, seed and strength; `samplers` has the first ones in front."""
     findings = Findings(notes=_side_by_side(first))
     for name in ("steps", "cfg_scale", "sampler", "scheduler"):
-        places = alike(graph, [sampler.settings[name] for sampler in samplers if name in sampler.settings])
+        every = [sampler.settings[name] for sampler in samplers if name in sampler.settings]
+        places = alike(graph, every)
         if name == "steps":
+            others = [place for place in dict.fromkeys(every) if place not in places]
+            findings |= Findings(kept={place: _keeps(graph, place, name) for place in others})
             places.extend(place for s in samplers if s.settings.get("steps") in places for place in s.window)
         findings |= _found(name, places, samplers)
     seeds = [sampler.settings["seed"] for sampler in samplers if "seed" in sampler.settings]
@@ -138,11 +151,15 @@ def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sam
     return findings | _find_strength(graph, samplers)
 
 
+def _keeps(graph: Graph, place: Target, name: str) -> str:
+    return f"{graph.described(place.node)} keeps its own `{name}` {value_at(graph, place)}"
+
+
 def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
     if len(first) < 2:  # noqa: PLR2004
         return ()
     listed = " and ".join(sampler.node.described for sampler in first)
-    return (f"{listed} each make an image of their own with the same settings",)
+    return (f"{listed} each make an image of their own",)
 
 
 def _found(name: str, places: Sequence[Target], samplers: Sequence[Sampler]) -> Findings:

@@ -60,12 +60,13 @@ def find_sizes(graph: Graph, outputs: Iterable[str], latents: Sequence[Link]) ->
 
 def _image_way(graph: Graph, start: str) -> list[Node]:
     """The nodes that an image comes through, from a node upwards, that node first."""
+    known = node_knowledge().inputs
     steps: dict[str, Node] = {}
     node = graph.nodes.get(start)
     while node is not None and node.id not in steps:
         steps[node.id] = node
         links = node.links()
-        node = next((graph.source(links[name]) for name in node_knowledge().inputs.image if name in links), None)
+        node = next((graph.source(links[name]) for name in (*known.image, *known.pipe) if name in links), None)
     return list(steps.values())
 
 

@@ -1,7 +1,8 @@
 """What people paste as a workflow, read into a JSON graph.
 
-Accepted: API format, a whole request body `{"prompt": {...}}`, editor format (told apart, not yet converted), and a
-PNG or WebP made by ComfyUI, whose metadata holds the graph, as bytes, base64 text or a data URI.
+Accepted: API format, editor format (told apart, not yet converted), either inside a request body (`{"prompt": {...}}`,
+`{"input": {"workflow": {...}}}`), and a PNG or WebP made by ComfyUI, whose metadata holds the graph, as bytes, base64
+text or a data URI. Placeholders of other programs (`%steps%`) become ours (`{{steps}}`).
 """
 
 import base64
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import JsonValue
 
 from models.backends.comfyui.graph.graph import RawGraph
+from models.backends.comfyui.graph.nodes import with_braces
 from models.backends.errors import BadRequest
 
 EXPORT = "In ComfyUI choose Workflow > Export (API) and paste that file's text"
@@ -50,15 +52,33 @@ def read_source(pasted: str | bytes) -> Source:
 
 
 def _classify(value: JsonValue) -> Source:
-    """Tell API format from editor format. Raises BadRequest."""
+    """Tell API format from editor format, whatever request body is around it. Raises BadRequest."""
     if not isinstance(value, dict):
         raise _unreadable("it is not a JSON object")
-    if isinstance(value.get("nodes"), list):
-        return Source(editor=value)
-    inner = value.get("prompt")
-    if isinstance(inner, dict) and "class_type" not in value and "class_type" not in inner:
-        return _classify(inner)
-    return Source(api=_api(value))
+    found = list(_unwrapped(value, _WRAPPED))
+    best = next((source for source in found if source.api), None) or next(iter(found), None)
+    if best is None:
+        raise _unreadable("it has no node with a `class_type`")
+    return best
+
+
+_WRAPPED = 4  # levels of a request body around a graph: {"input": {"workflow": ...}}, {"<job>": {"prompt": [...]}}
+
+
+def _unwrapped(value: JsonValue, levels: int) -> Iterator[Source]:
+    """The workflows in a value, outermost first."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):  # hosts that take the workflow as text
+        try:
+            value = _loads(value)
+        except ValueError:
+            return
+    if isinstance(value, dict) and isinstance(value.get("nodes"), list):
+        yield Source(editor=value)
+    elif isinstance(value, dict) and (nodes := _api(value)):
+        yield Source(api=nodes)
+    elif isinstance(value, (dict, list)) and levels:
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _unwrapped(inner, levels - 1)
 
 
 def _editor_types(value: JsonValue) -> Iterator[str]:
@@ -73,10 +93,7 @@ def _editor_types(value: JsonValue) -> Iterator[str]:
 
 def _api(value: dict[str, JsonValue]) -> RawGraph:
     # Comments and version keys, which some programs write, make the server refuse the whole graph.
-    nodes = {key: _clean(node) for key, node in value.items() if isinstance(node, dict) and "class_type" in node}
-    if not nodes:
-        raise _unreadable("it has no node with a `class_type`")
-    return nodes
+    return {key: _clean(node) for key, node in value.items() if isinstance(node, dict) and "class_type" in node}
 
 
 _NODE_KEYS = ("inputs", "class_type", "_meta")
@@ -85,16 +102,21 @@ _NODE_KEYS = ("inputs", "class_type", "_meta")
 def _clean(node: dict[str, JsonValue]) -> dict[str, JsonValue]:
     kept = {key: node[key] for key in _NODE_KEYS if key in node}
     inputs = kept.get("inputs")
-    kept["inputs"] = {key: _own(item) for key, item in inputs.items()} if isinstance(inputs, dict) else {}
+    kept["inputs"] = {key: _own(key, item) for key, item in inputs.items()} if isinstance(inputs, dict) else {}
     return kept
 
 
-def _own(value: JsonValue) -> JsonValue:
+def _own(name: str, value: JsonValue) -> JsonValue:
     match value:
         case [int(node), int(slot)] if not isinstance(node, bool) and not isinstance(slot, bool):
             return [str(node), slot]  # the server takes only strings as node ids in links
+        case str() if "%" in value and not _FILE_NAME.search(name):
+            return with_braces(value)
         case _:
             return value
+
+
+_FILE_NAME = re.compile("prefix|file|path|folder", re.IGNORECASE)  # there ComfyUI has tokens of its own: %width%
 
 
 _BARE_PLACEHOLDER = re.compile(r"([:\[,]\s*)(\{\{[^{}]*\}\})(?=\s*[,\]}])")

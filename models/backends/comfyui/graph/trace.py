@@ -1,5 +1,6 @@
 """Following links: from an input to the place where its value is written, and what was found that way."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -43,13 +44,14 @@ def is_number(value: JsonValue | None) -> bool:
 
 def settle(graph: Graph, node: Node, name: str, *, text: bool = False) -> Target | None:
     """The place of the literal (number, or text) behind `node.name`; None where it is computed or not there."""
+    wanted = name
     seen: set[str] = set()
     while (link := node.link(name)) is not None:
         source = graph.source(link)
         if source is None or source.id in seen:
             return None
         seen.add(source.id)
-        held = _held(source, name, text=text)
+        held = _held(source, link.slot, wanted, text=text)
         if held is None:
             return None
         node, name = source, held
@@ -65,19 +67,36 @@ def _fits(value: JsonValue | None, *, text: bool) -> bool:
 _SIZES = frozenset({"width", "height", "batch_size"})
 
 
-def _held(source: Node, wanted: str, *, text: bool) -> str | None:
+def _held(source: Node, slot: int, wanted: str, *, text: bool) -> str | None:
     """The input of a value node that holds the value or passes it on, if there is exactly one candidate."""
     if source.meaning.joins_text:
         return None
+    if 0 <= slot < len(source.meaning.passes):
+        return source.meaning.passes[slot]
     links = source.links()
     literals = [name for name, value in source.inputs.items() if _fits(value, text=text)]
     if links:
-        # With one link and nothing else it passes the value on (ShowText, Reroute); anything more computes.
-        return next(iter(links)) if len(links) == 1 and not literals else None
+        return _passed_on(source, wanted, literals)
     if wanted in literals and set(literals) <= _SIZES:
         return wanted
     named = [name for name in node_knowledge().inputs.value if name in literals]
     return named[0] if named else (literals[0] if len(literals) == 1 else None)
+
+
+_OLD_OUTPUT = re.compile(r"_\d+$")  # what a node showed last time, saved beside the input: text, text_0
+
+
+def _passed_on(source: Node, wanted: str, literals: Sequence[str]) -> str | None:
+    """The input that a node with links passes on; None where it computes something out of several."""
+    known = node_knowledge().inputs
+    for names in known.settings.values():
+        if wanted in names and (own := source.first(names)):
+            return own  # a bundle of settings, or a node that sets one of a bundle
+    links = source.links()
+    if piped := next((name for name in known.pipe if name in links), None):
+        return piped
+    rest = [name for name in literals if _OLD_OUTPUT.sub("", name) not in links]
+    return next(iter(links)) if len(links) == 1 and not rest else None
 
 
 def value_at(graph: Graph, target: Target) -> Scalar | None:
