@@ -144,6 +144,13 @@ def test_upscaling_enlarges_without_generating(plugin: Host, webui: FakeWebUI) -
     assert (size(reply.images[0].data), webui.jobs) == ((192, 128), 0)
 
 
+def test_upscaling_needs_no_words(plugin: Host, webui: FakeWebUI) -> None:
+    reply = called(plugin, webui, photo(), upscale_by=2)
+    assert (size(reply.images[0].data), webui.jobs) == ((192, 128), 0)
+    with pytest.raises(PluginError, match="There is no prompt"):
+        called(plugin, webui, photo())
+
+
 def test_a_second_image_controls(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(
         plugin,
