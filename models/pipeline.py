@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from models import stages
 from models.backends import registry
-from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
+from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend, lowered
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
 from models.clock import Clock, Deadline, SystemClock
@@ -265,11 +265,3 @@ class Call:
         except TimedOutError as late:
             late.next_step = self.backend.more_time or late.next_step
             raise
-
-
-def lowered(request: ImageRequest, most: float, more: str = "") -> ImageRequest:
-    """The request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
-    if request.timeout <= most:
-        return request
-    told = f"`timeout` became {most:g} seconds: Dify waits no longer." + (f" {more}." if more else "")
-    return replace(request, timeout=most).with_notices(told)
