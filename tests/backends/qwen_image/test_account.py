@@ -10,8 +10,8 @@ from tests.asking import bound
 from tests.fakes import MARKER_KEY
 
 
-def access(**fields: str) -> Access:
-    return Access(prefix="dashscope", api_key=MARKER_KEY, **fields)
+def access(*, region: str = "", base_url: str = "") -> Access:
+    return Access(prefix="dashscope", api_key=MARKER_KEY, region=region, base_url=base_url)
 
 
 @pytest.mark.parametrize(
