@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from models import stages
 from models.backends import registry
-from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
+from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend, lowered
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
 from models.clock import Clock, Deadline, SystemClock
@@ -33,6 +33,10 @@ HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
 _MOST_CHECKS = 220  # of the 240 that the host makes
 _LONGEST_PAUSE = 30  # seconds; the host does not wait longer between two checks
+
+
+POLLED_LIMIT = 6900.0
+"""Seconds; the host throws a polled job away after two hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,7 @@ class Call:
             order, request = self._read(order, asked)
         with order.observed(handed_over=False):
             self.backend.check_inputs(request)
-            return order, self._before(self._within_one_call(request) if one_call else request)
+            return order, self._before(self._within_one_call(request) if one_call else lowered(request, POLLED_LIMIT))
 
     def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
         """The settled request, and the order with what is known since. Raises ImageError."""
@@ -258,10 +262,7 @@ class Call:
 
     def _within_one_call(self, request: ImageRequest) -> ImageRequest:
         """The request of a call that nobody polls: a `timeout` that the host would not wait for is lowered."""
-        if request.timeout <= SYNC_LIMIT:
-            return request
-        told = f"`timeout` became {SYNC_LIMIT:g} seconds: Dify waits no longer. {self._way_to_more_time()}."
-        return replace(request, timeout=SYNC_LIMIT).with_notices(told)
+        return lowered(request, SYNC_LIMIT, self._way_to_more_time())
 
     def _way_to_more_time(self) -> str:
         if isinstance(self.backend, JobBackend):

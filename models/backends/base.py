@@ -403,3 +403,11 @@ def no_images(title: str) -> ServerUnavailable:
     return ServerUnavailable(
         f"Generating with {title} failed", "the service reported success without an image", "Try again"
     )
+
+
+def lowered(request: ImageRequest, most: float, more: str = "") -> ImageRequest:
+    """The request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
+    if request.timeout <= most:
+        return request
+    told = f"`timeout` became {most:g} seconds: Dify waits no longer." + (f" {more}." if more else "")
+    return replace(request, timeout=most).with_notices(told)

@@ -28,26 +28,37 @@ class Partial:
         return [*count, *dict.fromkeys(str(failure) for failure in self.failures)]
 
 
-def together[A, B](work: Callable[[A], B], items: Iterable[A], *, at_once: int) -> list[B | ImageError]:
+def _at_once(_: int) -> None:
+    return
+
+
+def together[A, B](
+    work: Callable[[A], B], items: Iterable[A], *, at_once: int, wait: Callable[[int], None] = _at_once
+) -> list[B | ImageError]:
     """`work` on each of `items`, at most `at_once` beside each other, in their order.
 
     After the first ImageError nothing more is begun: what would fail for the same reason is not paid for. What was
-    begun is waited for. Other exceptions are raised.
+    begun is waited for. Other exceptions are raised. `wait` is called with the place of an item before its work begins
+    and may keep a rate; an ImageError of it is the outcome of this item alone.
     """
     failed = False
 
-    def attempt(item: A) -> B | ImageError | Exception | None:
+    def attempt(place: int, item: A) -> B | ImageError | Exception | None:
         nonlocal failed
         if failed:
             return None
         try:
-            return work(item)
+            wait(place)
+        except ImageError as late:
+            return late
+        try:
+            return None if failed else work(item)
         except Exception as error:  # noqa: BLE001 -- raised below unless it is an ImageError; gevent would print it
             failed = True
             return error
 
     outcomes: list[B | ImageError] = []
-    for outcome in Pool(at_once).map(attempt, list(items)):
+    for outcome in Pool(at_once).map(lambda numbered: attempt(*numbered), list(enumerate(items))):
         if isinstance(outcome, Exception) and not isinstance(outcome, ImageError):
             raise outcome
         if outcome is not None:

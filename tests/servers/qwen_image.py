@@ -155,10 +155,15 @@ class FakeModelStudio:
         self.requests: list[Received] = []
         self.statuses: list[str] = ["SUCCEEDED"]
         """What the following tasks answer, look by look; the last one stays."""
+        self.per_task: list[str] = []
+        """The one status of each of the following tasks, before `statuses` counts."""
         self.final: dict[str, object] = {}
         """Fields that replace those of the finished output of the following tasks."""
         self.lists_models = True
         self.choices_apart = False
+        self.in_work = 0
+        self.most_at_once = 0
+        """The number of requests that wait for their answer: now, and at most."""
         self._faults: list[Fault] = []
         self._tasks: dict[str, Task] = {}
         self._images: dict[str, bytes] = {}
@@ -219,12 +224,26 @@ class FakeModelStudio:
         """Read the request, then close the connection without a word."""
         self._faults.append(Fault(kind, times, drop=True))
 
+    def finish_tasks(self) -> None:
+        for task in self._tasks.values():
+            task.statuses = ["SUCCEEDED"]
+
     def forget_images(self) -> None:
         """As if 24 hours had passed."""
         self._images.clear()
 
     def of_kind(self, kind: str) -> list[Received]:
         return [request for request in self.requests if request.kind == kind]
+
+    def begin(self, received: Received) -> None:
+        with self._lock:
+            self.requests.append(received)
+            self.in_work += 1
+            self.most_at_once = max(self.most_at_once, self.in_work)
+
+    def end(self) -> None:
+        with self._lock:
+            self.in_work -= 1
 
     def fault_for(self, kind: str) -> Fault | None:
         with self._lock:
@@ -269,7 +288,8 @@ class FakeModelStudio:
         read = {"text2image": self._prompt, "image-generation": self._messages, "image2image": self._function}[api]
         urls = self._draw(received.body["parameters"]["n"], read(received.body, kind))
         output = {"choices": self._choices(urls)} if api == "image-generation" else self._results(received.body, urls)
-        task = Task(f"t-{next(self._ids):03}", received.body["model"], list(self.statuses), {**output, **self.final})
+        statuses = [self.per_task.pop(0)] if self.per_task else list(self.statuses)
+        task = Task(f"t-{next(self._ids):03}", received.body["model"], statuses, {**output, **self.final})
         self._tasks[task.id] = task
         return {"output": {"task_status": "PENDING", "task_id": task.id}}
 
@@ -474,7 +494,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         received = self._read()
-        self.studio.requests.append(received)
+        self.studio.begin(received)
+        try:
+            self._serve_one(received)
+        finally:
+            self.studio.end()
+
+    def _serve_one(self, received: Received) -> None:
         fault = self.studio.fault_for(received.kind)
         if fault is not None:
             time.sleep(fault.delay)

@@ -5,6 +5,7 @@ check, with progress, a deadline and a cancel.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, override
 
 from pydantic import BaseModel
@@ -14,7 +15,7 @@ from models.backends.preview.drawing import Placeholder, draw
 from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.images.codec import in_thread
-from models.parameters import MAX_SEED, Rule, make_rule
+from models.parameters import MAX_SEED, Rule, load_rules
 from models.sizes import FreeSizes, SeedRule, SizeRule
 
 MOST_INPUTS = 8
@@ -22,22 +23,8 @@ _STEPS = 30
 _SIZES = FreeSizes(default=(1024, 1024), min_side=16)
 _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 1)
 
-SIMULATE_SECONDS = make_rule(
-    "simulate_seconds",
-    "float",
-    ("Simulated duration", "模拟耗时"),
-    (
-        "Seconds that the preview pretends to work, so that waiting can be tried without a service.",
-        "预览假装工作的秒数，用于在没有服务的情况下试验等待与轮询。",
-    ),
-    default=0,
-    min=0,
-    max=7200,
-    precision=1,
-)
 
-
-class _Job(BaseModel):
+class PreviewJob(BaseModel):
     """All that the image depends on. Times are epoch seconds; seeds are text, as the host's numbers lose digits."""
 
     prompt: str
@@ -57,7 +44,7 @@ class Preview(JobBackend):
     title: ClassVar[str] = "Preview"
     prefix: ClassVar[str] = "preview"
     customizable: ClassVar[bool] = False
-    extra_rules: ClassVar[tuple[Rule, ...]] = (SIMULATE_SECONDS,)
+    extra_rules: ClassVar[tuple[Rule, ...]] = load_rules(Path(__file__).with_name("parameters.yaml"))
 
     @property
     @override
@@ -79,7 +66,7 @@ class Preview(JobBackend):
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         del deadline
-        seconds = float(request.extra.get(SIMULATE_SECONDS.name, 0))
+        seconds = float(request.extra.get("simulate_seconds", 0))
         job = self._job(request, seconds)
         if seconds <= 0:
             return self._drawn(job, _thumbnails(request))
@@ -89,7 +76,7 @@ class Preview(JobBackend):
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
-        known = _Job.model_validate(job)
+        known = PreviewJob.model_validate(job)
         now = self.clock.now()
         if now >= known.ends:
             return self._drawn(known, ())
@@ -100,10 +87,10 @@ class Preview(JobBackend):
     def cancel(self, job: Job) -> None:
         """Nothing runs anywhere."""
 
-    def _job(self, request: ImageRequest, seconds: float) -> _Job:
+    def _job(self, request: ImageRequest, seconds: float) -> PreviewJob:
         width, height = request.size or (1024, 1024)
         started = self.clock.now()
-        return _Job(
+        return PreviewJob(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             width=width,
@@ -114,11 +101,11 @@ class Preview(JobBackend):
             notices=list(request.notices),
         )
 
-    def _drawn(self, job: _Job, thumbnails: Sequence[tuple[str, bytes]]) -> ImageResult:
+    def _drawn(self, job: PreviewJob, thumbnails: Sequence[tuple[str, bytes]]) -> ImageResult:
         request = ImageRequest(model=self.model.name, prompt=job.prompt, notices=tuple(job.notices))
         return self.result(request, [self._image(job, int(seed), thumbnails) for seed in job.seeds])
 
-    def _image(self, job: _Job, seed: int, thumbnails: Sequence[tuple[str, bytes]]) -> GeneratedImage:
+    def _image(self, job: PreviewJob, seed: int, thumbnails: Sequence[tuple[str, bytes]]) -> GeneratedImage:
         placeholder = Placeholder(
             model=self.model.name,
             prompt=job.prompt,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from models.backends.errors import BadRequest
-from models.backends.http import split_userinfo
+from models.backends.http import with_scheme
 from models.settings import Access
 
 API_PATH = "/api/v1"
@@ -62,16 +62,16 @@ class Account:
         """Token Plan accounts are refused every asynchronous call."""
         return self.token_plan_key or self.host.startswith("token-plan.")
 
-    @property
-    def compatible_url(self) -> str:
-        """The OpenAI-compatible base beside the native one; here it only lists models."""
-        return self.base_url.removesuffix(API_PATH) + COMPATIBLE_PATH
+
+def compatible_base(base_url: str) -> str:
+    """The OpenAI-compatible base beside a native one; here it only lists models."""
+    return base_url.removesuffix(API_PATH) + COMPATIBLE_PATH
 
 
 def read_account(access: Access) -> Account:
     """The account of a credential form. Raises BadRequest for a region that does not exist."""
     if access.base_url:
-        base_url = _native(split_userinfo(access.base_url)[0])
+        base_url = _native(with_scheme(access.base_url))
         return Account(access, base_url, _region_of(base_url))
     region = access.region or DEFAULT_REGION
     if region not in REGIONS:

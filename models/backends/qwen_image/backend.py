@@ -1,47 +1,53 @@
 """Qwen-Image at Alibaba Cloud Model Studio: text-to-image, editing by instruction, masks and outpainting.
 
 Models with an asynchronous API are asked there, so that a long job outlives a lost connection; the others answer at
-once. A request for more images than one call makes becomes several calls or tasks.
+once. A request for more images than one call makes becomes several calls or tasks, beside each other at the model's rate.
 """
 
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, TypeGuard, override
 
 from pydantic import BaseModel
 
-from models.backends.base import Capabilities, Job, JobBackend, Model, Running, within_one_call
+from models.backends.base import SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running, lowered
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
-from models.backends.partial import Made
+from models.backends.partial import Partial, collected, together
+from models.backends.qwen_image import refusals
 from models.backends.qwen_image.account import REGIONS, Account, read_account
-from models.backends.qwen_image.build import MAX_SEED, Call, checked_seed, plan
+from models.backends.qwen_image.build import StudioCall, fitted, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
-from models.backends.qwen_image.facts import BACKEND, JobApi, facts_for, family_of, is_known
-from models.backends.qwen_image.images import fitted
+from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.refusals import Asked
-from models.backends.qwen_image.results import EXPIRY, Fetcher, price_of
-from models.backends.qwen_image.rules import EXTRA_RULES
-from models.backends.qwen_image.wire import Failure, Output
+from models.backends.qwen_image.wire import Output, StudioFailure
+from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
-from models.parameters import Rule
+from models.images.inputs import size_of
+from models.parameters import Rule, load_rules
+from models.sizes import SeedRule, SizeRule
 
+EXPIRY = "The address in `image_url` is public and expires 24 hours after the image was made."
+_PROBE_SECONDS = 9.0  # the check of a whole form may take ten
 _FETCH_SECONDS = 120.0
+_LOOKS_AT_ONCE = 5  # all jobs of an account share 20 looks a second
 _UNFINISHED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 
 
-class _Task(BaseModel):
+class QwenTask(BaseModel):
     id: str
     seed: int
 
 
-class _State(BaseModel):
-    """A job between two looks: the service's tasks and what the result will need. `n` is what the user asked for."""
+class QwenJob(BaseModel):
+    """A job between two looks: the service's tasks and what the result will need.
 
-    tasks: tuple[_Task, ...]
+    `n` is what the user asked for, `input_images` went along with each task.
+    """
+
+    tasks: tuple[QwenTask, ...]
     prompt: str
     n: int
     input_images: int
@@ -53,157 +59,203 @@ class QwenImage(JobBackend):
     title: ClassVar[str] = "Qwen-Image (Model Studio)"
     prefix: ClassVar[str] = "dashscope"
     required: ClassVar[tuple[str, ...]] = ("api_key",)
-    extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
+    extra_rules: ClassVar[tuple[Rule, ...]] = load_rules(Path(__file__).with_name("parameters.yaml"))
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
-        self.facts = facts_for(model.remote)
+        self._facts = model_for(model.remote)
 
     @property
+    @override
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            images=self.facts.images,
-            min_images=self.facts.min_images,
-            mask=self.facts.mask,
-            second_image="mask" if self.facts.mask else "image",
+            images=self._facts.images,
+            min_images=self._facts.min_images,
+            mask=self._facts.mask,
+            second_image="mask" if self._facts.mask else "image",
         )
 
+    @override
     def rules(self) -> tuple[Rule, ...]:
         """A model of the user's own is given the parameters of the known model that it resembles."""
         card = self.model.card or card_for(self.name, family_of(self.model.remote))
         return card.rules if card else ()
 
+    @override
+    def sizes(self, request: ImageRequest) -> SizeRule:
+        return self._facts.sizes_beside(size_of(request.images[-1]) if request.images else None)
+
+    @override
+    def seeds(self, request: ImageRequest) -> SeedRule:
+        return SEEDS
+
+    @property
+    @override
+    def address(self) -> str:
+        return self._account.base_url
+
+    @override
+    def explain(self, reply: Reply) -> Explanation:
+        return refusals.explain(self._asked, reply)
+
+    @override
     def check_access(self) -> Sequence[str]:
-        self.require_access()
-        self._client().check_key()
+        self._studio.check_key(self.within(_PROBE_SECONDS))
         if is_known(self.model.remote):
             return ()
         return (f"{self.model.remote} is not a model of this plugin; it is asked like {family_of(self.model.remote)}.",)
 
-    def submit(self, request: ImageRequest) -> Job | ImageResult:
-        self.require_access()
-        self.check_inputs(request)
-        client = self._client()
-        self._require_region(client.asked.account)
-        request = fitted(request, self.facts)
-        seed = random.SystemRandom().randrange(MAX_SEED + 1) if request.seed is None else checked_seed(request.seed)
-        asynchronous = not client.asked.account.token_plan
-        planned = plan(request, self.facts, self.model.remote, seed=seed, asynchronous=asynchronous)
-        request = replace(request, notices=(*request.notices, *planned.notices))
+    @override
+    def interval(self, elapsed: float) -> float:
+        """Two seconds for a young job, five for an old one: all jobs of an account share 20 looks a second."""
+        return min(5.0, 2.0 + elapsed / 20)
+
+    @override
+    def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
+        self._require_region()
+        request = fitted(request, self._facts)
+        asynchronous = not self._account.token_plan
+        planned = plan(request, self._facts, self.model.remote, asynchronous=asynchronous)
+        request = request.with_notices(*planned.notices)
         if planned.jobs:
-            return self._start(client, planned.jobs, planned.calls, request)
-        return self._generate(client, planned.calls, request)
+            return self._start(planned.jobs, planned.calls, request, deadline)
+        # The service makes no job of it, so that a polled request ends within one call as well.
+        return self._answered(planned.calls, lowered(request, SYNC_LIMIT), deadline)
 
+    @override
     def check(self, job: Job) -> Running | ImageResult:
-        state = _State.model_validate(job)
-        client = self._client()
-        outputs = [client.look(task.id) for task in state.tasks]
-        waiting = [output.task_status for output in outputs if output.task_status in _UNFINISHED]
-        if waiting:
-            return Running(_progress(waiting, len(outputs)))
-        made = Made()
-        for task, output in zip(state.tasks, outputs, strict=True):
-            made += self._finished(client, output, task.seed)
-        request = ImageRequest(model=self.model.name, prompt=state.prompt, n=state.n, notices=state.notices)
-        return self._result(client, request, made, state.input_images)
+        state = QwenJob.model_validate(job)
+        seen = self._look(state.tasks)
+        if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
+            raise passing
+        waiting = [one.task_status for one in seen if _unfinished(one)]
+        # Finished images are fetched once, when all tasks have ended.
+        return Running(_progress(waiting, len(seen))) if waiting else self._made(state, seen)
 
+    @override
+    def finished_part(self, job: Job) -> ImageResult | None:
+        state = QwenJob.model_validate(job)
+        seen = self._look(state.tasks)
+        ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
+        if not any(isinstance(one, Output) and one.task_status == "SUCCEEDED" for _, one in ended):
+            return None
+        return self._made(state.model_copy(update={"tasks": [task for task, _ in ended]}), [one for _, one in ended])
+
+    @override
     def cancel(self, job: Job) -> None:
         """Take the tasks that still wait out of the queue; the service finishes and bills the running ones."""
-        client, troubles = self._client(), []
-        for task in _State.model_validate(job).tasks:
+        studio, troubles = self._studio, []
+        for task in QwenJob.model_validate(job).tasks:
             try:
-                client.cancel(task.id)
+                if _unfinished(studio.look(task.id)):
+                    studio.cancel(task.id)
             except ImageError as error:
                 troubles.append(error)
         if troubles:
             raise troubles[0]
 
-    def interval(self, elapsed: float) -> float:
-        """Two seconds for a young job, five for an old one: all jobs of an account share 20 looks a second."""
-        return min(5.0, 2.0 + elapsed / 20)
+    def _answered(self, calls: Sequence[StudioCall], request: ImageRequest, deadline: Deadline) -> ImageResult:
+        studio = self._studio
 
-    def _generate(self, client: ModelStudio, calls: Sequence[Call], request: ImageRequest) -> ImageResult:
-        request = within_one_call(request)  # also of a polled request: the service makes no job of it
-        deadline = self.deadline(request)
+        def send(call: StudioCall) -> Partial:
+            return studio.images(studio.generate(call.body, deadline=deadline), call.seed, deadline=deadline)
 
-        def send(call: Call) -> Made:
-            return self._fetched(client, client.generate(call.body, deadline=deadline), call.seed, deadline)
+        outcomes = together(send, calls, at_once=len(calls), wait=self._slots(deadline))
+        sent = sum(isinstance(outcome, Partial) for outcome in outcomes)
+        return self._priced(request, collected(outcomes), len(request.images) * sent)
 
-        parts, failures = self._each(calls, send, deadline)
-        made = sum(parts, Made()) + Made(failures=failures)
-        return self._result(client, request, made, len(request.images) * len(parts))
+    def _start(self, api: JobApi, calls: Sequence[StudioCall], request: ImageRequest, deadline: Deadline) -> Job:
+        studio = self._studio
 
-    def _start(self, client: ModelStudio, api: JobApi, calls: Sequence[Call], request: ImageRequest) -> Job:
-        deadline = self.deadline(request)
+        def send(call: StudioCall) -> QwenTask:
+            return QwenTask(id=studio.submit(api, call.body, deadline=deadline), seed=call.seed)
 
-        def send(call: Call) -> _Task:
-            return _Task(id=client.submit(api, call.body, deadline=deadline), seed=call.seed)
-
-        tasks, failures = self._each(calls, send, deadline)
-        return _State(
-            tasks=tuple(tasks),
+        outcomes = together(send, calls, at_once=len(calls), wait=self._slots(deadline))
+        tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, QwenTask))
+        failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
+        if not tasks:
+            raise failures[0]
+        return QwenJob(
+            tasks=tasks,
             prompt=request.prompt,
             n=request.n,
-            input_images=len(request.images) * len(tasks),
-            notices=(*request.notices, *map(str, failures)),
+            input_images=len(request.images),
+            notices=(*request.notices, *dict.fromkeys(map(str, failures))),
         ).model_dump(mode="json")
 
-    def _each[T](
-        self, calls: Sequence[Call], send: Callable[[Call], T], deadline: Deadline
-    ) -> tuple[list[T], tuple[ImageError, ...]]:
-        """Ask once per call at the model's rate, up to the first failure; that one is raised if nothing came before."""
-        done: list[T] = []
-        due = self.clock.now()
-        for call in calls:
+    def _slots(self, deadline: Deadline) -> Callable[[int], None]:
+        """Wait for the turn of a call at the model's rate. Raises TimedOutError for one that would come too late."""
+        start, interval = self.clock.now(), 60 / self._facts.requests_per_minute
+
+        def wait(place: int) -> None:
+            due = start + place * interval
+            if due > deadline.at:
+                raise timed_out(GENERATE)
+            if (pause := due - self.clock.now()) > 0:
+                self.clock.sleep(pause)
+
+        return wait
+
+    def _look(self, tasks: Sequence[QwenTask]) -> list[Output | ImageError]:
+        """The state of each task, or why it cannot be seen."""
+        studio = self._studio
+
+        def seen(task: QwenTask) -> Output | ImageError:
             try:
-                self._wait_until(due, deadline)
-                due = self.clock.now() + 60 / self.facts.requests_per_minute
-                done.append(send(call))
+                return studio.look(task.id)
             except ImageError as error:
-                if not done:
-                    raise
-                return done, (error,)
-        return done, ()
+                return error
 
-    def _wait_until(self, due: float, deadline: Deadline) -> None:
-        if due > deadline.at:
-            raise timed_out(GENERATE)
-        if (pause := due - self.clock.now()) > 0:
-            self.clock.sleep(pause)
+        return together(seen, tasks, at_once=_LOOKS_AT_ONCE)
 
-    def _finished(self, client: ModelStudio, output: Output, seed: int) -> Made:
+    def _made(self, job: QwenJob, seen: Sequence[Output | ImageError]) -> ImageResult:
+        made = collected(self._finished(one, task.seed) for task, one in zip(job.tasks, seen, strict=True))
+        succeeded = sum(isinstance(one, Output) and one.task_status == "SUCCEEDED" for one in seen)
+        request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
+        return self._priced(request, made, job.input_images * succeeded)
+
+    def _finished(self, output: Output | ImageError, seed: int) -> Partial | ImageError:
+        if isinstance(output, ImageError):
+            return output
         match output.task_status:
             case "SUCCEEDED":
-                return self._fetched(client, output, seed, Deadline.after(self.clock, _FETCH_SECONDS))
+                return self._studio.images(output, seed, deadline=self.within(_FETCH_SECONDS))
             case "FAILED":
-                return Made(failures=(client.failure(Failure(code=output.code, message=output.message)),))
+                return self._studio.failure(StudioFailure(code=output.code, message=output.message))
             case status:
-                return Made(failures=(_lost(status, client.asked.account),))
+                return _lost(status, self._account)
 
-    def _fetched(self, client: ModelStudio, output: Output, seed: int, deadline: Deadline) -> Made:
-        named = [picture for picture in output.pictures if picture.url]
-        failed = [client.failure(picture.failure) for picture in output.pictures if not picture.url]
-        fetcher = Fetcher(self.clock, client.asked.account.base_url)
-        return Made(failures=tuple(failed)) + fetcher.fetch_all(named, seed=seed, deadline=deadline)
+    def _priced(self, request: ImageRequest, made: Partial, input_images: int) -> ImageResult:
+        prices = self._facts.prices.get(self._account.region or "")
+        price = prices.of(made.images, input_images) if prices else None
+        return self.result(request, made, (EXPIRY,), price)
 
-    def _result(self, client: ModelStudio, request: ImageRequest, made: Made, input_images: int) -> ImageResult:
-        missing = made.notices(request.n)
-        price = price_of(self.facts.prices.get(client.asked.account.region or ""), made.images, input_images)
-        return self.result(request, made.images, (EXPIRY, *missing), price)
+    @property
+    def _account(self) -> Account:
+        """Raises BadRequest for a region that does not exist."""
+        return read_account(self.model.access)
 
-    def _client(self) -> ModelStudio:
-        account = read_account(self.model.access)
-        asked = Asked(account, self.model.remote, self.facts.regions, self.facts.requests_per_minute)
-        return ModelStudio(asked, self.clock)
+    @property
+    def _asked(self) -> Asked:
+        return Asked(self._account, self.model.remote, self._facts.regions, self._facts.requests_per_minute)
 
-    def _require_region(self, account: Account) -> None:
-        if account.region and account.region not in self.facts.regions:
-            offered = " and ".join(REGIONS[name].title for name in self.facts.regions)
+    @property
+    def _studio(self) -> ModelStudio:
+        return ModelStudio(self.service, self._asked)
+
+    def _require_region(self) -> None:
+        account = self._account
+        if account.region and account.region not in self._facts.regions:
+            offered = " and ".join(REGIONS[name].title for name in self._facts.regions)
             raise BadRequest(
                 f"{self.model.name} is offered in {offered}, not in {account.place}",
                 next_step=f"Choose another model, or use a key of that region and say so in "
                 f"`{account.access.field('region')}` {account.access.place}",
             )
+
+
+def _unfinished(seen: Output | ImageError) -> TypeGuard[Output]:
+    return isinstance(seen, Output) and seen.task_status in _UNFINISHED
 
 
 def _progress(waiting: Sequence[str], tasks: int) -> str:

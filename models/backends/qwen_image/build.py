@@ -1,34 +1,39 @@
-"""From a request to what is sent: pure functions, one body per call that the service must be asked."""
+"""From a request to what is sent: pure functions, one body per call that the service must be asked.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Source for the lengths of prompts: Model Studio, Qwen-Image and Wan API. The service cuts what is longer without a word;
+tasks count characters, the synchronous endpoint counts tokens.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from models.backends.errors import BadRequest
 from models.backends.qwen_image import functions
-from models.backends.qwen_image.facts import Facts, JobApi
-from models.backends.qwen_image.lengths import cut_notices, fits_jobs
-from models.backends.qwen_image.sizes import Size, chosen_size
+from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
 from models.backends.qwen_image.wire import (
-    Body,
     FunctionInput,
     ImageItem,
     Message,
     MessagesInput,
     Parameters,
     PromptInput,
+    StudioBody,
     TextItem,
 )
 from models.entities import ImageRequest
-from models.images.sniff import sniff
+from models.images.inputs import fit, hard_edged, same_size
 
-MAX_SEED = 2**31 - 1
+_WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
+# The usual rule for Qwen's tokenizer, and rather too few tokens: a text that fits must not be called too long.
+_WIDE_PER_TOKEN = 1.8
+_NARROW_PER_TOKEN = 4.5
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class StudioCall:
     """One request to the service; its images are made from `seed`."""
 
-    body: Body
+    body: StudioBody
     seed: int
 
 
@@ -37,57 +42,78 @@ class Plan:
     """The calls that make one request, on the asynchronous API `jobs` or, where that is None, synchronously."""
 
     jobs: JobApi | None
-    calls: tuple[Call, ...]
+    calls: tuple[StudioCall, ...]
     notices: tuple[str, ...]
 
 
-def plan(request: ImageRequest, facts: Facts, remote: str, *, seed: int, asynchronous: bool) -> Plan:
-    """What to send. `seed` is the request's own or a drawn one; repeated calls count it up.
+def fitted(request: ImageRequest, model: QwenModel) -> ImageRequest:
+    """The request with its images brought within the model's limits, in their order, and notices about changes.
 
-    Raises BadRequest for what the model or the account cannot express.
+    The mask follows the size of its image. Raises BadRequest for an image that cannot be brought within them.
     """
-    if not (asynchronous or facts.sync):
+    results = [fit(image, model.input_limits) for image in request.images]
+    images = tuple(image for image, _ in results)
+    notices = [notice for _, told in results for notice in told]
+    mask = hard_edged(same_size(request.mask, images[0])) if request.mask and images else request.mask
+    return replace(request, images=images, mask=mask).with_notices(*notices)
+
+
+def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
+    """What to send. Raises BadRequest for what the model or the account cannot express."""
+    if not (asynchronous or model.sync):
         raise BadRequest(
             f"{remote} works with jobs only, which a Token Plan does not take",
             next_step="Use a pay-as-you-go key for it",
         )
-    jobs = facts.jobs if asynchronous and (not facts.sync or fits_jobs(request, facts)) else None
-    size, size_notice = _size(request, facts, remote)
-    common, notices = _common(request, facts, size)
-    notices += (size_notice, *cut_notices(request, facts, jobs))
-    counts = _counts(request.n, facts.images_per_call)
-    seeds = [(seed + before) % (MAX_SEED + 1) for before in _running_totals(counts)]
+    jobs = model.jobs if asynchronous and (not model.sync or _fits_jobs(request, model)) else None
+    common, notices = _common(request, model)
     body = _body(request, remote, jobs, common)
-    calls = tuple(Call(body.repeated(n=n, seed=s), s) for n, s in zip(counts, seeds, strict=True))
-    return Plan(jobs, calls, tuple(notice for notice in notices if notice))
+    starts = range(0, request.n, model.images_per_call)
+    calls = (
+        StudioCall(body.repeated(n=min(model.images_per_call, request.n - start), seed=seed), seed)
+        for start, seed in zip(starts, request.seeds[:: model.images_per_call], strict=True)
+    )
+    return Plan(jobs, tuple(calls), (*notices, *_cut_notices(request, model, jobs)))
 
 
-def checked_seed(seed: int) -> int:
-    """Raises BadRequest for a seed that the service does not take."""
-    if not 0 <= seed <= MAX_SEED:
-        raise BadRequest(f"The parameter `seed` cannot be {seed}", next_step=f"Give a number between 0 and {MAX_SEED}")
-    return seed
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a text has, rather too few than too many."""
+    wide = sum(char >= _WIDE for char in text)
+    return int(wide / _WIDE_PER_TOKEN + (len(text) - wide) / _NARROW_PER_TOKEN)
 
 
-def _size(request: ImageRequest, facts: Facts, remote: str) -> tuple[Size | None, str]:
-    if facts.size is None:
-        return None, ""
-    # The service itself takes the shape of an edit from the last image.
-    header = sniff(request.images[-1].data) if request.images else None
-    like = (header.width, header.height) if header else None
-    return chosen_size(request, facts.size, like=like, model=remote)
+def _fits_jobs(request: ImageRequest, model: QwenModel) -> bool:
+    """Whether a task reads the prompt to its end; the synchronous endpoint goes on where the older tasks stop."""
+    return model.prompt_characters is None or len(request.prompt) <= model.prompt_characters
 
 
-def _common(request: ImageRequest, facts: Facts, size: Size | None) -> tuple[Parameters, tuple[str, ...]]:
+def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> Iterator[str]:
+    """What of the prompts will not be read on the way that was chosen."""
+    if jobs and not _fits_jobs(request, model):
+        yield f"The prompt has {len(request.prompt)} characters; the model reads the first {model.prompt_characters}."
+    tokens = estimated_tokens(request.prompt)
+    if jobs is None and model.prompt_tokens and tokens > model.prompt_tokens:
+        yield (
+            f"The prompt has about {tokens} tokens; the model reads the first {model.prompt_tokens}, so its end may be "
+            "without effect."
+        )
+    if len(request.negative_prompt) > NEGATIVE_PROMPT_CHARACTERS:
+        yield (
+            f"The negative prompt has {len(request.negative_prompt)} characters; "
+            f"the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
+        )
+
+
+def _common(request: ImageRequest, model: QwenModel) -> tuple[Parameters, tuple[str, ...]]:
     """The parameters of every call but `n` and `seed`, and what could not be honoured."""
     fields: dict[str, object] = {"n": 1, "seed": 0, "watermark": bool(request.watermark)}
-    if facts.jobs == "image2image":
+    if model.jobs == "image2image":
         own, notices = functions.parameters(request)
     else:
         own, notices = _thinking(request)
-        fields["size"] = f"{size[0]}*{size[1]}" if size else None
+        fields["size"] = f"{request.width}*{request.height}" if request.size else None
         fields["negative_prompt"] = request.negative_prompt or None
-        if facts.prompt_extend:
+        if model.prompt_extend:
             fields["prompt_extend"] = request.prompt_extend is not False
     return Parameters.model_validate({**fields, **own}), notices
 
@@ -100,30 +126,21 @@ def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, .
     return own, ()
 
 
-def _counts(n: int, per_call: int) -> list[int]:
-    """How many images each call makes: as many as it may, the last one the rest."""
-    return [min(per_call, n - start) for start in range(0, n, per_call)]
-
-
-def _running_totals(counts: list[int]) -> list[int]:
-    return [sum(counts[:index]) for index in range(len(counts))]
-
-
-def _body(request: ImageRequest, remote: str, jobs: JobApi | None, parameters: Parameters) -> Body:
+def _body(request: ImageRequest, remote: str, jobs: JobApi | None, parameters: Parameters) -> StudioBody:
     match jobs:
         case "text2image":
             negative = parameters.negative_prompt
-            return Body(
+            return StudioBody(
                 model=remote,
                 input=PromptInput(prompt=request.prompt, negative_prompt=negative),
                 parameters=parameters.model_copy(update={"negative_prompt": None}),
             )
         case "image2image":
-            return Body(model=remote, input=_function_input(request), parameters=parameters)
+            return StudioBody(model=remote, input=_function_input(request), parameters=parameters)
         case _:
             items = [ImageItem(image=image.data_url) for image in request.images]
             message = Message(content=(*items, TextItem(text=request.prompt)))
-            return Body(model=remote, input=MessagesInput(messages=(message,)), parameters=parameters)
+            return StudioBody(model=remote, input=MessagesInput(messages=(message,)), parameters=parameters)
 
 
 def _function_input(request: ImageRequest) -> FunctionInput:

@@ -1,54 +1,62 @@
-"""Model Studio as one account sees it: one method per call, typed answers.
+"""Model Studio as one account sees it: one method per call, typed answers, and the download of results.
 
 Source: Model Studio, multimodal generation API, task API, model list.
 """
 
 import random
-from dataclasses import dataclass
-from functools import partial
+import re
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
+from models.backends.download import download_result, is_public
 from models.backends.errors import ImageError, ServerUnavailable
-from models.backends.http import ONCE, Retries, Service, bearer_auth
-from models.backends.qwen_image.facts import JobApi
-from models.backends.qwen_image.refusals import Asked, explain, explain_failure
+from models.backends.http import ONCE, Retries, Service
+from models.backends.partial import Partial, collected, each, together
+from models.backends.qwen_image.account import compatible_base
+from models.backends.qwen_image.models import JobApi
+from models.backends.qwen_image.refusals import Asked, explain_failure
 from models.backends.qwen_image.wire import (
     ASYNC_HEADER,
     JOB_PATHS,
     SYNC_PATH,
-    Answer,
-    Body,
     CompatibleModelList,
-    Failure,
-    ModelList,
+    NativeModelList,
     Output,
+    ResultEntry,
+    StudioBody,
+    StudioFailure,
+    StudioReply,
 )
 from models.backends.reply import Reply, parse
-from models.clock import Clock, Deadline
+from models.clock import Deadline
+from models.entities import GeneratedImage
+from models.images.sniff import NotAnImageError, sniff
 
 GENERATE = "Generating with Model Studio"
 _LOOK = "Looking at the job in Model Studio"
 _CANCEL = "Cancelling the job in Model Studio"
 _CHECK_KEY = "Checking the key with Model Studio"
+_DOWNLOAD = "Downloading the image from Model Studio"
 
 _SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
 _TASK_SECONDS = 60.0
-_CHECK_SECONDS = 15.0
+_DOWNLOADS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStudio:
     """The calls of one account about one model. Every method raises ImageError, explained for the account."""
 
+    service: Service
     asked: Asked
-    clock: Clock
 
-    def generate(self, body: Body, *, deadline: Deadline) -> Output:
+    def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
         """Make images while the connection waits."""
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
         return _output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
 
-    def submit(self, api: JobApi, body: Body, *, deadline: Deadline) -> str:
+    def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
         """Hand a task in and return its id."""
         reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_TASK_SECONDS)
         if task_id := _output(reply, GENERATE).task_id:
@@ -57,53 +65,82 @@ class ModelStudio:
 
     def look(self, task_id: str) -> Output:
         """The state of a task, and what it made."""
-        deadline = Deadline.after(self.clock, _TASK_SECONDS)
-        return _output(self._service().request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline), _LOOK)
+        return _output(
+            self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=self._within(_TASK_SECONDS)), _LOOK
+        )
 
     def cancel(self, task_id: str) -> None:
         """Take a task out of the queue; the service refuses that for a running one."""
-        deadline = Deadline.after(self.clock, _TASK_SECONDS)
-        self._service().request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
+        deadline = self._within(_TASK_SECONDS)
+        self.service.request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
 
-    def check_key(self) -> None:
+    def check_key(self, deadline: Deadline) -> None:
         """List one model. Token Plans and some gateways have only the OpenAI-compatible list."""
-        if self.asked.account.token_plan or not self._has_native_list():
-            reply = self._list(self.asked.account.compatible_url)
+        if self.asked.account.token_plan or not self._has_native_list(deadline):
+            compatible = replace(self.service, base_url=compatible_base(self.service.base_url))
+            reply = compatible.request("GET", "models", attempt=_CHECK_KEY, deadline=deadline, retries=ONCE)
             parse(reply, CompatibleModelList, attempt=_CHECK_KEY)
 
-    def failure(self, failure: Failure) -> ImageError:
+    def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
+        """Every image of a finished output that can be had, and the failures of the rest. Raises nothing of its own."""
+        refused = tuple(self.failure(entry.failure) for entry in output.images if not entry.url)
+        named = [entry for entry in output.images if entry.url]
+
+        def fetched(entry: ResultEntry) -> Partial:
+            return each(lambda one: self._fetch(one, seed, deadline), (entry,))
+
+        return Partial(failures=refused) + collected(together(fetched, named, at_once=_DOWNLOADS_AT_ONCE))
+
+    def failure(self, failure: StudioFailure) -> ImageError:
         """The error for a failure that came inside a successful answer."""
         meaning = explain_failure(self.asked, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
-        return self._service().failure(GENERATE, meaning)
+        return self.service.failure(GENERATE, meaning)
 
-    def _has_native_list(self) -> bool:
-        missing = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
-        reply = self._list(self.asked.account.base_url, params={"page_no": 1, "page_size": 1}, accept=missing)
-        return reply.ok and bool(parse(reply, ModelList, attempt=_CHECK_KEY))
+    def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline) -> GeneratedImage:
+        """The image at once: its address dies after 24 hours.
 
-    def _list(
-        self, base_url: str, *, params: dict[str, str | int] | None = None, accept: tuple[int, ...] = ()
-    ) -> Reply:
-        return self._service(base_url).request(
+        A service on the public internet is asked over https, at public addresses only; one on a private address (a
+        gateway, a test double) may name what it likes.
+        """
+        private = not is_public(urlsplit(self.service.base_url).hostname or "")
+        # The signature of an address does not cover its scheme, and a paid image is not given up for it.
+        url = entry.url if private else re.sub("^http:", "https:", entry.url)
+        data = download_result(
+            url,
+            attempt=_DOWNLOAD,
+            clock=self.service.clock,
+            deadline=deadline,
+            allow_private=private,
+            next_step="Generate it again: the service keeps images for 24 hours",
+        )
+        try:
+            sniff(data)
+        except NotAnImageError as error:
+            raise ServerUnavailable(f"{_DOWNLOAD} failed", str(error), "Try again") from None
+        return GeneratedImage(data, url=url, seed=seed, revised_prompt=entry.actual_prompt)
+
+    def _has_native_list(self, deadline: Deadline) -> bool:
+        reply = self.service.request(
             "GET",
             "models",
             attempt=_CHECK_KEY,
-            deadline=Deadline.after(self.clock, _CHECK_SECONDS),
-            params=params,
+            deadline=deadline,
+            params={"page_no": 1, "page_size": 1},
             retries=ONCE,
-            accept=accept,
+            accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
         )
+        return reply.ok and bool(parse(reply, NativeModelList, attempt=_CHECK_KEY))
 
     def _post(
         self,
         path: str,
-        body: Body,
+        body: StudioBody,
         *,
         deadline: Deadline,
         read_timeout: float,
         headers: dict[str, str] | None = None,
     ) -> Reply:
-        return self._service().request(
+        return self.service.request(
             "POST",
             path,
             attempt=GENERATE,
@@ -114,21 +151,12 @@ class ModelStudio:
             retries=_retries(),
         )
 
-    def _service(self, base_url: str = "") -> Service:
-        account = self.asked.account
-        return Service(
-            name="Model Studio",
-            base_url=base_url or account.base_url,
-            clock=self.clock,
-            settings=f"`{account.access.field('base_url')}` {account.access.place}",
-            headers=bearer_auth(account.access.api_key),
-            secrets=account.access.secrets,
-            explain=partial(explain, self.asked),
-        )
+    def _within(self, seconds: float) -> Deadline:
+        return Deadline.after(self.service.clock, seconds)
 
 
 def _output(reply: Reply, attempt: str) -> Output:
-    return parse(reply, Answer, attempt=attempt).output
+    return parse(reply, StudioReply, attempt=attempt).output
 
 
 def _retries() -> Retries:

@@ -19,7 +19,7 @@ from models.backends.errors import (
     class_for_status,
 )
 from models.backends.qwen_image.account import REGIONS, TOKEN_PLAN_URLS, Account
-from models.backends.qwen_image.wire import Failure
+from models.backends.qwen_image.wire import StudioFailure
 from models.backends.reply import Explanation, Reply, plain_explanation
 
 # Failed requests are not billed, so "soon" is safe for every code that says that nothing was made.
@@ -31,7 +31,7 @@ _FAST = 60  # requests a minute from which on a slot is a matter of the caller's
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class CodeMeaning:
     error: type[ImageError]
     next_step: str
     retry: Retry = "never"
@@ -49,7 +49,7 @@ class Asked:
 
 def explain(asked: Asked, reply: Reply) -> Explanation:
     """The reading of any refusal, whatever a gateway in between made of it."""
-    failure = Failure.read(reply.json())
+    failure = StudioFailure.read(reply.json())
     if failure.code:
         return explain_failure(asked, failure, reply.status)
     plain = plain_explanation(reply)
@@ -65,9 +65,9 @@ def explain(asked: Asked, reply: Reply) -> Explanation:
             return plain
 
 
-def explain_failure(asked: Asked, failure: Failure, status: int) -> Explanation:
+def explain_failure(asked: Asked, failure: StudioFailure, status: int) -> Explanation:
     """The reading of a code, from an answer's envelope or from inside a task."""
-    refusal = _refusal(failure) or Refusal(class_for_status(status), "")
+    refusal = _refusal(failure) or CodeMeaning(class_for_status(status), "")
     return Explanation(
         error=refusal.error,
         said=failure.words,
@@ -133,7 +133,7 @@ def _slot(requests_per_minute: int) -> float:
     return max(_PER_MINUTE_WAIT, 60 / requests_per_minute)
 
 
-def _refusal(failure: Failure) -> Refusal | None:
+def _refusal(failure: StudioFailure) -> CodeMeaning | None:
     code = _normal(failure.code)
     if code == "accessdenied" and re.search(r"a?synchronous", failure.message):
         return _WRONG_CALL
@@ -148,19 +148,19 @@ def _normal(code: str) -> str:
     return re.sub(r"[^a-z0-9.]", "", code.lower())
 
 
-def _table(rows: Iterable[tuple[Refusal, str]]) -> Mapping[str, Refusal]:
+def _table(rows: Iterable[tuple[CodeMeaning, str]]) -> Mapping[str, CodeMeaning]:
     return {_normal(code): refusal for refusal, codes in rows for code in codes.split(", ")}
 
 
 _CONSOLE = "in the Model Studio console of {place}"
-_WRONG_CALL = Refusal(
+_WRONG_CALL = CodeMeaning(
     BadRequest,
     "This model does not take calls of this kind: check the model's name, or use one of the plugin's own models",
 )
-_TABLE: Mapping[str, Refusal] = _table(
+_TABLE: Mapping[str, CodeMeaning] = _table(
     (
         (
-            Refusal(
+            CodeMeaning(
                 BadRequest,
                 "Check the size, the number of images, the prompt and the input images against what the model "
                 "takes; a model that is unknown is sometimes answered like this too",
@@ -168,7 +168,7 @@ _TABLE: Mapping[str, Refusal] = _table(
             "InvalidParameter, BadRequest, InvalidRequest",
         ),
         (
-            Refusal(
+            CodeMeaning(
                 BadRequest,
                 "Use another image: JPEG, PNG, WebP, BMP, TIFF or GIF, up to 10 MB, sides from 384 to 3072 pixels",
             ),
@@ -176,7 +176,7 @@ _TABLE: Mapping[str, Refusal] = _table(
             "InvalidImage, InvalidImageResolution, InvalidImageFormat, InvalidFile, InvalidParameter.DataInspection",
         ),
         (
-            Refusal(
+            CodeMeaning(
                 BadRequest,
                 "The service's content filter stopped it, for the prompt, an input image or the image that came "
                 "out; change the words or the image. It was not billed, and repeating it unchanged does not help",
@@ -184,16 +184,18 @@ _TABLE: Mapping[str, Refusal] = _table(
             "DataInspectionFailed, IPInfringementSuspect, FaqRuleBlocked, CustomRoleBlocked",
         ),
         (
-            Refusal(AuthorizationFailed, f"The account owes money or has no balance: top it up {_CONSOLE}"),
+            CodeMeaning(AuthorizationFailed, f"The account owes money or has no balance: top it up {_CONSOLE}"),
             "Arrearage, CommodityNotPurchased, PrepaidBillOverdue, PostpaidBillOverdue",
         ),
         (
-            Refusal(BadRequest, "A task can only be cancelled while it waits; a running one is finished and billed"),
+            CodeMeaning(
+                BadRequest, "A task can only be cancelled while it waits; a running one is finished and billed"
+            ),
             "UnsupportedOperation",
         ),
-        (Refusal(AuthorizationFailed, "{key}"), "InvalidApiKey, IncorrectApiKey"),
+        (CodeMeaning(AuthorizationFailed, "{key}"), "InvalidApiKey, IncorrectApiKey"),
         (
-            Refusal(
+            CodeMeaning(
                 AuthorizationFailed,
                 "The key belongs to another workspace than the address: use a key of the workspace, or the region's "
                 "shared address",
@@ -201,27 +203,27 @@ _TABLE: Mapping[str, Refusal] = _table(
             "NOT AUTHORIZED, WorkSpaceNotFound",
         ),
         (
-            Refusal(
+            CodeMeaning(
                 AuthorizationFailed,
                 "The account may not use this model: grant it to the workspace of {api_key} " + _CONSOLE,
             ),
             "AccessDenied, Model.AccessDenied, Workspace.AccessDenied, App.AccessDenied",
         ),
         (
-            Refusal(AuthorizationFailed, f"Activate Model Studio for the account {_CONSOLE}"),
+            CodeMeaning(AuthorizationFailed, f"Activate Model Studio for the account {_CONSOLE}"),
             "AccessDenied.Unpurchased",
         ),
         (
-            Refusal(
+            CodeMeaning(
                 AuthorizationFailed,
                 f"The free quota is used up: switch off “free tier only” for the model {_CONSOLE}, or choose another",
             ),
             "AllocationQuota.FreeTierOnly",
         ),
-        (Refusal(BadRequest, "{model}"), "ModelNotFound, ModelNotSupported"),
-        (Refusal(BadRequest, "Check the base URL: it must end in /api/v1"), "NotFound"),
+        (CodeMeaning(BadRequest, "{model}"), "ModelNotFound, ModelNotSupported"),
+        (CodeMeaning(BadRequest, "Check the base URL: it must end in /api/v1"), "NotFound"),
         (
-            Refusal(
+            CodeMeaning(
                 RateLimited,
                 "The account's limit of requests is reached: wait a minute, or choose a model with a higher limit",
                 "at the next slot",
@@ -229,23 +231,23 @@ _TABLE: Mapping[str, Refusal] = _table(
             "Throttling, Throttling.RateQuota, LimitRequests",
         ),
         (
-            Refusal(
+            CodeMeaning(
                 RateLimited, "Too many requests at once: wait a minute and start them more slowly", "after a burst"
             ),
             "Throttling.BurstRate, LimitBurstRate",
         ),
         (
-            Refusal(RateLimited, f"The account's quota is used up: raise it {_CONSOLE}, or choose another model"),
+            CodeMeaning(RateLimited, f"The account's quota is used up: raise it {_CONSOLE}, or choose another model"),
             "Throttling.AllocationQuota, InsufficientQuota",
         ),
         (
-            Refusal(
+            CodeMeaning(
                 ServerUnavailable, "The service failed by itself and billed nothing: try again in a moment", "soon"
             ),
             "InternalError, SystemError, ModelServiceFailed, ModelServingError, ModelUnavailable",
         ),
         (
-            Refusal(
+            CodeMeaning(
                 ServerUnavailable,
                 "The service gave up after its own time limit: try again, with fewer or smaller images",
             ),

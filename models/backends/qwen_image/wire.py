@@ -79,7 +79,7 @@ class Parameters(_Sent):
     is_sketch: bool | None = None
 
 
-class Body(_Sent):
+class StudioBody(_Sent):
     model: str
     input: MessagesInput | PromptInput | FunctionInput
     parameters: Parameters
@@ -96,7 +96,7 @@ class Body(_Sent):
 type _Words = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else spelled(value))]
 
 
-class Failure(BaseModel):
+class StudioFailure(BaseModel):
     """The envelope of a refusal, at the top of an answer or inside a task or one of its results."""
 
     code: _Words = ""
@@ -134,7 +134,7 @@ class _Choice(BaseModel):
     message: _ReplyMessage = _ReplyMessage()
 
 
-class Picture(BaseModel):
+class ResultEntry(BaseModel):
     """One entry of a result: an address, or the failure of this one image."""
 
     url: str = ""
@@ -143,8 +143,8 @@ class Picture(BaseModel):
     message: _Words = ""
 
     @property
-    def failure(self) -> Failure:
-        return Failure(code=self.code, message=self.message)
+    def failure(self) -> StudioFailure:
+        return StudioFailure(code=self.code, message=self.message)
 
 
 class Output(BaseModel):
@@ -154,17 +154,17 @@ class Output(BaseModel):
     task_status: str = ""
     code: _Words = ""
     message: _Words = ""
-    results: tuple[Picture, ...] = ()
+    results: tuple[ResultEntry, ...] = ()
     choices: tuple[_Choice, ...] = ()
 
     @property
-    def pictures(self) -> tuple[Picture, ...]:
+    def images(self) -> tuple[ResultEntry, ...]:
         """Every image of every choice, and every result, failed ones included."""
         chosen = (item.image for choice in self.choices for item in choice.message.content)
-        return (*(Picture(url=url) for url in chosen if url), *self.results)
+        return (*(ResultEntry(url=url) for url in chosen if url), *self.results)
 
 
-class Answer(BaseModel):
+class StudioReply(BaseModel):
     """Any 200 answer of the generation and task APIs."""
 
     output: Output
@@ -175,7 +175,7 @@ class _Models(BaseModel):
     models: list[object]
 
 
-class ModelList(BaseModel):
+class NativeModelList(BaseModel):
     """The native list; the fields of an entry are not documented."""
 
     output: _Models

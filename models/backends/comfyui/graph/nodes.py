@@ -209,7 +209,6 @@ class NodeClass:
     is_partner: bool
     """Whether it calls a partner's service, which is paid from a Comfy account."""
 
-
     def side_of(self, slot: int) -> Side | None:
         """Which side an output belongs to, where its name says so (`positive`, `CONDITIONING-`)."""
         return side_in(self.output_names[slot]) if 0 <= slot < len(self.output_names) else None

@@ -17,7 +17,9 @@ def named_inputs(meaning: NodeMeaning) -> Iterator[str]:
     for names in (meaning.text, meaning.window, meaning.width, meaning.height, meaning.optional, meaning.parameters):
         yield from names
     yield from (name for name in meaning.passes if name)
-    yield from (name for name in (meaning.custom_size, meaning.count, meaning.image, meaning.image_base64, meaning.mask) if name)
+    yield from (
+        name for name in (meaning.custom_size, meaning.count, meaning.image, meaning.image_base64, meaning.mask) if name
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name in RECORDED])

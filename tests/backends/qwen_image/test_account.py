@@ -2,15 +2,16 @@
 
 import pytest
 
-from models.backends.qwen_image.account import read_account
+from models.backends.qwen_image.account import compatible_base, read_account
 from models.backends.qwen_image.refusals import Asked, explain, key_advice
 from models.backends.reply import Reply
 from models.settings import Access
+from tests.asking import bound
 from tests.fakes import MARKER_KEY
 
 
-def access(**fields: str) -> Access:
-    return Access(prefix="dashscope", api_key=MARKER_KEY, **fields)
+def access(*, region: str = "", base_url: str = "") -> Access:
+    return Access(prefix="dashscope", api_key=MARKER_KEY, region=region, base_url=base_url)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +57,28 @@ def test_an_address_overrides_the_region_and_tells_its_own(given: str, base_url:
 
 
 def test_a_login_in_the_address_never_travels_in_messages() -> None:
-    account = read_account(access(base_url="https://me:secret@gateway.lan/api/v1"))
-    assert "secret" not in f"{account.base_url} {account.place} {key_advice(account)}"
+    form = {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": "https://me:secret@gateway.lan/api/v1"}
+    service = bound("qwen-image-2.0", form).service
+    account = read_account(access(base_url=form["dashscope_base_url"]))
+    assert service.base_url == "https://gateway.lan/api/v1"
+    assert "secret" in service.secrets
+    assert "secret" not in f"{account.place} {key_advice(account)}"
+
+
+@pytest.mark.parametrize(
+    ("given", "base_url"),
+    [
+        ("gateway.lan:8080", "http://gateway.lan:8080/api/v1"),
+        ("dashscope-intl.aliyuncs.com", "https://dashscope-intl.aliyuncs.com/api/v1"),
+    ],
+)
+def test_an_address_needs_no_scheme(given: str, base_url: str) -> None:
+    assert read_account(access(base_url=given)).base_url == base_url
 
 
 def test_the_compatible_list_stands_beside_the_native_base() -> None:
     account = read_account(access(region="singapore"))
-    assert account.compatible_url == "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"
+    assert compatible_base(account.base_url) == "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"
 
 
 @pytest.mark.parametrize(

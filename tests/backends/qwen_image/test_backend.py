@@ -8,11 +8,12 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import gevent
 import pytest
 import responses
 from PIL import Image
 
-from models.backends.base import Running
+from models.backends.base import Job, Running
 from models.backends.errors import (
     AuthorizationFailed,
     BadRequest,
@@ -21,12 +22,13 @@ from models.backends.errors import (
     RateLimited,
     ServerUnavailable,
 )
+from models.backends.partial import Partial
 from models.backends.qwen_image import QwenImage
-from models.backends.qwen_image.results import EXPIRY, Fetcher
-from models.backends.qwen_image.wire import Picture
-from models.backends.registry import bind
+from models.backends.qwen_image.backend import EXPIRY
+from models.backends.qwen_image.wire import Output, ResultEntry
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult, InputImage, Price
+from tests.asking import asked, bound
 from tests.fakes import MARKER_KEY, FakeClock, noise, picture
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
@@ -35,6 +37,7 @@ FIXED_MODELS = ("qwen-image-max", "qwen-image-plus")
 EDIT_MODELS = ("qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit", "wanx2.1-imageedit")
 JOB_MODELS = ("qwen-image-3.0", "qwen-image-3.0-pro", "qwen-image-plus", "wanx2.1-imageedit")
 
+PROMPT = "a tea shop, 晨光茶舍"
 PHOTO = InputImage(picture(1200, 800, kind="JPEG"), "image/jpeg", "photo.jpg")
 
 
@@ -56,21 +59,42 @@ def beijing(studio: FakeModelStudio, monkeypatch: pytest.MonkeyPatch) -> FakeMod
 
 def backend(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2.0", **fields: str) -> QwenImage:
     credentials = {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": studio.url, **fields}
-    bound = bind(model, credentials, clock)
-    assert isinstance(bound, QwenImage)
-    return bound
+    return qwen(model, credentials, clock)
 
 
-def asked(model: str = "qwen-image-2.0", **more: Any) -> ImageRequest:
-    if model in EDIT_MODELS:
+def own(studio: FakeModelStudio, clock: FakeClock, name: str, remote_model: str = "") -> QwenImage:
+    """A customizable model."""
+    form = {"backend": "qwen_image", "base_url": studio.url, "api_key": MARKER_KEY, "remote_model": remote_model}
+    return qwen(name, form, clock)
+
+
+def qwen(model: str, form: dict[str, str], clock: FakeClock) -> QwenImage:
+    found = bound(model, form, clock)
+    assert isinstance(found, QwenImage)
+    return found
+
+
+def ask(found: QwenImage, **more: object) -> ImageRequest:
+    if found.model.name in EDIT_MODELS:
         more = {"images": (PHOTO,), **more}
-    return ImageRequest(**{"model": model, "prompt": "a tea shop, 晨光茶舍", **more})
+    return asked(found, PROMPT, **more)
 
 
-def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2.0", **more: Any) -> ImageError:
+def generated(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2.0", **more: object) -> ImageResult:
+    found = backend(studio, clock, model)
+    return found.invoke(ask(found, **more))
+
+
+def submitted(found: QwenImage, **more: object) -> Job:
+    job = found.submit(ask(found, **more))
+    assert isinstance(job, dict)
+    return job
+
+
+def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2.0", **more: object) -> ImageError:
     """The error of a request, which never carries the key."""
     with pytest.raises(ImageError) as caught:
-        backend(studio, clock, model).invoke(asked(model, **more))
+        generated(studio, clock, model, **more)
     assert MARKER_KEY not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
     return caught.value
 
@@ -82,7 +106,7 @@ def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2
 def test_every_model_makes_an_image_of_the_size_it_said_with_the_seed_it_reports(
     model: str, studio: FakeModelStudio, clock: FakeClock
 ) -> None:
-    result = backend(studio, clock, model).invoke(asked(model, seed=7))
+    result = generated(studio, clock, model, seed=7)
     (image,) = result.images
     assert (result.backend, result.model, image.seed) == ("qwen_image", model, 7)
     size = studio.of_kind("submit" if model in JOB_MODELS else "generate")[0].body["parameters"].get("size")
@@ -96,7 +120,7 @@ def test_every_model_makes_an_image_of_the_size_it_said_with_the_seed_it_reports
 @pytest.mark.parametrize("model", [*TEXT_MODELS, "qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit"])
 def test_three_images_are_edited_in_their_order(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
     images = tuple(InputImage(picture(600, 400, colour=(c, c, c)), "image/png") for c in (10, 20, 30))
-    backend(studio, clock, model).invoke(asked(model, images=images))
+    generated(studio, clock, model, images=images)
     content = studio.requests[0].body["input"]["messages"][0]["content"]
     assert [list(item) for item in content] == [["image"], ["image"], ["image"], ["text"]]
     assert len({item["image"] for item in content[:3]}) == 3
@@ -105,94 +129,161 @@ def test_three_images_are_edited_in_their_order(model: str, studio: FakeModelStu
 @pytest.mark.parametrize("model", JOB_MODELS)
 def test_jobs_are_watched_through_all_their_states(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["PENDING", "SUSPENDED", "RUNNING", "SUCCEEDED"]
-    bound = backend(studio, clock, model)
-    job = bound.submit(asked(model, seed=7))
-    assert isinstance(job, dict)
+    found = backend(studio, clock, model)
+    job = submitted(found, seed=7)
     assert MARKER_KEY not in json.dumps(job)
     assert "base64" not in json.dumps(job)
-    states = [bound.check(job) for _ in range(4)]
+    states = [found.check(job) for _ in range(4)]
     assert states[:3] == [Running("queued"), Running("running"), Running("running")]
     assert isinstance(states[3], ImageResult)
-    assert states[3].prompt == asked(model).prompt
+    assert states[3].prompt == PROMPT
 
 
 @pytest.mark.parametrize("model", ["qwen-image-2.0", "qwen-image-max", "qwen-image-edit"])
 def test_models_without_jobs_answer_a_submit_at_once(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
-    assert isinstance(backend(studio, clock, model).submit(asked(model)), ImageResult)
+    found = backend(studio, clock, model)
+    assert isinstance(found.submit(ask(found)), ImageResult)
 
 
 def test_the_looks_at_a_job_start_at_two_seconds_and_grow_to_five(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["PENDING"] * 30 + ["SUCCEEDED"]
-    backend(studio, clock, "qwen-image-3.0").invoke(asked("qwen-image-3.0"))
+    generated(studio, clock, "qwen-image-3.0")
     assert clock.pauses[0] == 2.0
     assert clock.pauses[-1] == 5.0
     assert clock.pauses == sorted(clock.pauses)
 
 
 def test_a_random_seed_is_drawn_within_the_service_and_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
-    (image,) = backend(studio, clock).invoke(asked()).images
+    (image,) = generated(studio, clock).images
     assert image.seed == studio.requests[0].body["parameters"]["seed"]
 
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_every_image_of_every_choice_is_delivered(apart: bool, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.choices_apart = apart
-    assert len(backend(studio, clock).invoke(asked(n=3)).images) == 3
+    assert len(generated(studio, clock, n=3).images) == 3
 
 
 def test_an_extended_prompt_is_reported_where_the_service_tells_it(studio: FakeModelStudio, clock: FakeClock) -> None:
-    (image,) = backend(studio, clock, "qwen-image-plus").invoke(asked("qwen-image-plus")).images
-    assert image.revised_prompt == f"{asked().prompt}, in fine detail"
+    (image,) = generated(studio, clock, "qwen-image-plus").images
+    assert image.revised_prompt == f"{PROMPT}, in fine detail"
 
 
 def test_results_are_fetched_without_the_key_and_with_the_query_byte_for_byte(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
-    backend(studio, clock).invoke(asked())
+    generated(studio, clock)
     (fetched,) = studio.of_kind("download")
     assert "authorization" not in fetched.headers
     assert fetched.path.endswith(f".png?{SIGNATURE}")
 
 
 def test_a_dated_snapshot_can_be_a_model_of_ones_own(studio: FakeModelStudio, clock: FakeClock) -> None:
-    credentials = {
-        "backend": "qwen_image",
-        "base_url": studio.url,
-        "api_key": MARKER_KEY,
-        "remote_model": "qwen-image-2.0-pro-2026-06-22",
-    }
-    bound = bind("poster", credentials, clock)
-    assert bound.rules() == bind("qwen-image-2.0-pro", {}, clock).rules()
-    assert bound.invoke(asked("poster")).model == "poster"
+    found = own(studio, clock, "poster", "qwen-image-2.0-pro-2026-06-22")
+    assert found.rules() == backend(studio, clock, "qwen-image-2.0-pro").rules()
+    assert found.invoke(ask(found)).model == "poster"
     assert studio.requests[0].body["model"] == "qwen-image-2.0-pro-2026-06-22"
 
 
 # Several calls
 
 
+class AnsweringClock(FakeClock):
+    """Time in which every request that is under way gets its answer before a pause is over."""
+
+    def __init__(self, studio: FakeModelStudio) -> None:
+        super().__init__()
+        self.studio = studio
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        before = len(self.pauses)
+        with gevent.Timeout(10):
+            while self.studio.in_work or len(self.studio.of_kind("generate")) < before:
+                gevent.sleep(0.001)
+            gevent.sleep(0.05)  # the caller reads the answers
+
+
+def test_calls_of_one_request_run_beside_each_other(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.delay("generate", 0.1, times=4)
+    result = generated(studio, clock, "qwen-image-edit", n=4, seed=5)
+    assert [image.seed for image in result.images] == [5, 6, 7, 8]
+    assert studio.most_at_once == 4
+    assert clock.pauses == [0.5, 0.5, 0.5]  # 120 requests a minute
+
+
 def test_a_model_that_makes_one_image_per_call_is_asked_again_at_its_rate(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     """qwen-image-max takes two requests a minute."""
-    result = backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max", n=3, seed=5))
+    result = generated(studio, clock, "qwen-image-max", n=3, seed=5)
     assert [image.seed for image in result.images] == [5, 6, 7]
     assert clock.pauses == [30.0, 30.0]
 
 
 def test_several_tasks_are_one_job(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["RUNNING", "SUCCEEDED"]
-    bound = backend(studio, clock, "qwen-image-plus")
-    job = bound.submit(asked("qwen-image-plus", n=3, seed=5))
-    assert isinstance(job, dict)
-    assert bound.check(job) == Running("running, 0 of 3 finished")
-    result = bound.check(job)
+    found = backend(studio, clock, "qwen-image-plus")
+    job = submitted(found, n=3, seed=5)
+    assert found.check(job) == Running("running, 0 of 3 finished")
+    result = found.check(job)
     assert isinstance(result, ImageResult)
     assert [image.seed for image in result.images] == [5, 6, 7]
 
 
-def test_images_that_were_made_are_delivered_when_a_later_call_fails(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_the_images_of_finished_tasks_are_fetched_once(studio: FakeModelStudio, clock: FakeClock) -> None:
+    found = backend(studio, clock, "qwen-image-plus")
+    studio.per_task = ["SUCCEEDED", "RUNNING"]
+    job = submitted(found, n=2)
+    assert [found.check(job) for _ in range(2)] == [Running("running, 1 of 2 finished")] * 2
+    assert studio.of_kind("download") == []
+    studio.finish_tasks()
+    assert isinstance(found.check(job), ImageResult)
+    assert len(studio.of_kind("download")) == 2
+
+
+def test_a_task_that_failed_costs_only_itself(studio: FakeModelStudio, clock: FakeClock) -> None:
+    found = backend(studio, clock, "qwen-image-plus")
+    studio.per_task = ["SUCCEEDED", "FAILED", "UNKNOWN"]
+    job = submitted(found, n=3)
+    result = found.check(job)
+    assert isinstance(result, ImageResult)
+    assert len(result.images) == 1
+    assert result.notices[1] == "1 of 3 images came back."
+    assert "as told" in result.notices[2]
+    assert "no longer knows the job" in result.notices[3]
+
+
+def test_a_task_that_cannot_be_seen_costs_only_itself(studio: FakeModelStudio, clock: FakeClock) -> None:
+    found = backend(studio, clock, "qwen-image-plus")
+    job = submitted(found, n=2)
+    studio.fail("poll", 400, "InvalidParameter")
+    result = found.check(job)
+    assert isinstance(result, ImageResult)
+    assert len(result.images) == 1
+
+
+def test_finished_tasks_are_delivered_at_the_deadline_and_the_others_cancelled(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.per_task = ["SUCCEEDED", "PENDING", "RUNNING"]
+    result = generated(studio, clock, "qwen-image-plus", n=3, seed=5, timeout=20)
+    assert [image.seed for image in result.images] == [5]
+    assert "1 of 3 images came back." in result.notices
+    assert "the time for the whole job is over" in result.notices[-1]
+    assert len(studio.of_kind("cancel")) == 2
+
+
+def test_an_input_image_is_paid_only_for_tasks_that_succeeded(beijing: FakeModelStudio, clock: FakeClock) -> None:
+    beijing.per_task = ["SUCCEEDED", "FAILED"]
+    found = backend(beijing, clock, "qwen-image-3.0", dashscope_base_url="")
+    assert found.invoke(ask(found, images=(PHOTO,), n=8)).price == Price(Decimal("1.10"), "CNY")
+
+
+def test_images_that_were_made_are_delivered_when_a_later_call_fails(studio: FakeModelStudio) -> None:
+    clock = AnsweringClock(studio)
     studio.fail("generate", 400, "DataInspectionFailed", after=1, times=9)
-    result = backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max", n=3))
+    result = generated(studio, clock, "qwen-image-max", n=3)
     assert len(result.images) == 1
     assert result.notices[:2] == (EXPIRY, "1 of 3 images came back.")
     assert "content filter" in result.notices[2]
@@ -201,7 +292,7 @@ def test_images_that_were_made_are_delivered_when_a_later_call_fails(studio: Fak
 
 def test_tasks_that_were_accepted_go_on_when_a_later_one_is_refused(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.fail("submit", 400, "Arrearage", after=1)
-    result = backend(studio, clock, "qwen-image-plus").invoke(asked("qwen-image-plus", n=2))
+    result = generated(studio, clock, "qwen-image-plus", n=2)
     assert len(result.images) == 1
     assert any("owes money" in notice for notice in result.notices)
 
@@ -209,24 +300,25 @@ def test_tasks_that_were_accepted_go_on_when_a_later_one_is_refused(studio: Fake
 def test_a_wait_for_the_next_call_that_outlasts_the_timeout_is_not_begun(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
-    result = backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max", n=3, timeout=45))
+    result = generated(studio, clock, "qwen-image-max", n=3, timeout=45)
     assert len(result.images) == 2
     assert clock.pauses == [30.0]
     assert "time for the whole job is over" in result.notices[2]
 
 
 def test_a_partly_failed_task_delivers_the_rest(studio: FakeModelStudio, clock: FakeClock) -> None:
-    bound = backend(studio, clock, "wanx2.1-imageedit")
+    found = backend(studio, clock, "wanx2.1-imageedit")
     made = FakeModelStudio._results(studio, {"input": {"prompt": "x"}, "parameters": {}}, studio._draw(1, (64, 64)))
     studio.final = {"results": [*made["results"], {"code": "DataInspectionFailed", "message": "blocked"}]}  # type: ignore[misc]
-    result = bound.invoke(asked("wanx2.1-imageedit", n=2))
+    result = found.invoke(ask(found, n=2))
     assert len(result.images) == 1
     assert "1 of 2 images came back." in result.notices
     assert any("blocked (DataInspectionFailed)" in notice for notice in result.notices)
 
 
 def test_a_model_without_jobs_says_that_it_cannot_wait_for_hours(studio: FakeModelStudio, clock: FakeClock) -> None:
-    result = backend(studio, clock).submit(asked(timeout=7200))
+    found = backend(studio, clock)
+    result = found.submit(ask(found, timeout=7200))
     assert isinstance(result, ImageResult)
     assert result.notices[0].startswith("`timeout` became 590 seconds")
 
@@ -247,17 +339,18 @@ def test_a_model_without_jobs_says_that_it_cannot_wait_for_hours(studio: FakeMod
 def test_the_price_follows_size_and_input_images(
     model: str, more: dict[str, Any], price: str, beijing: FakeModelStudio, clock: FakeClock
 ) -> None:
-    result = backend(beijing, clock, model, dashscope_base_url="").invoke(asked(model, **more))
+    found = backend(beijing, clock, model, dashscope_base_url="")
+    result = found.invoke(ask(found, **more))
     assert result.price == Price(Decimal(price), "CNY")
 
 
 def test_singapore_has_its_own_prices(beijing: FakeModelStudio, clock: FakeClock) -> None:
-    bound = backend(beijing, clock, dashscope_base_url="", dashscope_region="singapore")
-    assert bound.invoke(asked()).price == Price(Decimal("0.256873"), "CNY")
+    found = backend(beijing, clock, dashscope_base_url="", dashscope_region="singapore")
+    assert found.invoke(ask(found)).price == Price(Decimal("0.256873"), "CNY")
 
 
 def test_an_address_of_no_known_region_leaves_the_price_to_the_card(studio: FakeModelStudio, clock: FakeClock) -> None:
-    assert backend(studio, clock).invoke(asked()).price is None
+    assert generated(studio, clock).price is None
 
 
 # Access
@@ -270,9 +363,8 @@ def test_the_key_check_generates_nothing(studio: FakeModelStudio, clock: FakeClo
 
 def test_the_key_check_says_how_an_unknown_model_will_be_asked(studio: FakeModelStudio, clock: FakeClock) -> None:
     assert backend(studio, clock).check_access() == ()
-    credentials = {"backend": "qwen_image", "base_url": studio.url, "api_key": MARKER_KEY}
-    assert bind("qwen-image-2.0-2026-03-03", credentials, clock).check_access() == ()
-    assert bind("qwen-image-4.0", credentials, clock).check_access() == (
+    assert own(studio, clock, "qwen-image-2.0-2026-03-03").check_access() == ()
+    assert own(studio, clock, "qwen-image-4.0").check_access() == (
         "qwen-image-4.0 is not a model of this plugin; it is asked like qwen-image-2.0.",
     )
 
@@ -307,37 +399,39 @@ def test_a_key_of_another_region_is_explained_as_such(beijing: FakeModelStudio, 
 def test_a_token_plan_key_is_asked_synchronously_and_listed_the_compatible_way(clock: FakeClock) -> None:
     key = f"sk-sp-{MARKER_KEY}"
     with model_studio(key=key) as server:
-        bound = backend(server, clock, "qwen-image-3.0", dashscope_api_key=key)
-        bound.check_access()
-        assert isinstance(bound.submit(asked("qwen-image-3.0")), ImageResult)
+        found = backend(server, clock, "qwen-image-3.0", dashscope_api_key=key)
+        found.check_access()
+        assert isinstance(found.submit(ask(found)), ImageResult)
     assert [request.kind for request in server.requests] == ["compatible", "generate", "download"]
 
 
 def test_a_token_plan_key_at_an_ordinary_host_is_told_its_own_address(
     beijing: FakeModelStudio, clock: FakeClock
 ) -> None:
-    bound = backend(beijing, clock, dashscope_base_url="", dashscope_api_key="sk-sp-xyzxyzxyz")
+    found = backend(beijing, clock, dashscope_base_url="", dashscope_api_key="sk-sp-xyzxyzxyz")
     with pytest.raises(AuthorizationFailed, match=r"token-plan\.cn-beijing\.maas\.aliyuncs\.com/api/v1"):
-        bound.check_access()
+        found.check_access()
 
 
 def test_an_empty_key_names_the_field_before_anything_is_sent(studio: FakeModelStudio, clock: FakeClock) -> None:
+    found = backend(studio, clock, dashscope_api_key="")
     with pytest.raises(BadRequest, match="Fill `dashscope_api_key` in the provider's settings"):
-        backend(studio, clock, dashscope_api_key="").invoke(asked())
+        found.invoke(ask(found))
     assert studio.requests == []
 
 
 def test_a_region_that_does_not_exist_is_refused(studio: FakeModelStudio, clock: FakeClock) -> None:
+    found = backend(studio, clock, dashscope_base_url="", dashscope_region="mars")
     with pytest.raises(BadRequest, match="Choose one of beijing, singapore, us in `dashscope_region`"):
-        backend(studio, clock, dashscope_base_url="", dashscope_region="mars").invoke(asked())
+        found.invoke(ask(found))
 
 
 def test_a_model_that_the_region_does_not_offer_is_refused_with_the_regions_that_do(
     beijing: FakeModelStudio, clock: FakeClock
 ) -> None:
-    bound = backend(beijing, clock, "wanx2.1-imageedit", dashscope_base_url="", dashscope_region="singapore")
+    found = backend(beijing, clock, "wanx2.1-imageedit", dashscope_base_url="", dashscope_region="singapore")
     with pytest.raises(BadRequest, match=r"wanx2\.1-imageedit is offered in Beijing, not in Singapore"):
-        bound.invoke(asked("wanx2.1-imageedit"))
+        found.invoke(ask(found))
     assert beijing.requests == []
 
 
@@ -402,20 +496,20 @@ def test_trouble_that_passes_is_waited_out_and_told_after_the_third_attempt(
     status: int, code: str, kind: type[ImageError], studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     studio.fail("generate", status, code, times=2)
-    assert backend(studio, clock).invoke(asked()).images
+    assert generated(studio, clock).images
     studio.fail("generate", status, code, times=3)
     assert type(failed(studio, clock)) is kind
 
 
 def test_models_with_a_limit_by_the_minute_wait_for_their_next_slot(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.throttle("generate")
-    backend(studio, clock, "qwen-image-max").invoke(asked("qwen-image-max"))
+    generated(studio, clock, "qwen-image-max")
     assert clock.pauses == [30.0]
 
 
 def test_the_service_s_own_wait_goes_first(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.fail("generate", 429, "Throttling.RateQuota", headers={"Retry-After": "3"})
-    backend(studio, clock).invoke(asked())
+    generated(studio, clock)
     assert clock.pauses == [3.0]
 
 
@@ -438,10 +532,10 @@ def test_an_answer_that_takes_too_long_is_not_asked_for_again(
 
 def test_nothing_sent_is_sent_again(studio: FakeModelStudio, clock: FakeClock) -> None:
     """A refused connection carried no request: the next attempt cannot pay twice."""
-    bound = backend(studio, clock)
+    found = backend(studio, clock)
     studio.stop()
     with pytest.raises(ConnectionFailed, match="could not be reached"):
-        bound.invoke(asked())
+        found.invoke(ask(found))
     assert len(clock.pauses) == 2
 
 
@@ -468,9 +562,9 @@ def test_a_call_of_the_wrong_kind_is_a_bad_request_not_a_login_problem(
 
 
 def test_an_unknown_model_of_ones_own_is_told_by_name(studio: FakeModelStudio, clock: FakeClock) -> None:
-    credentials = {"backend": "qwen_image", "base_url": studio.url, "api_key": MARKER_KEY}
+    found = own(studio, clock, "qwen-image-99")
     with pytest.raises(BadRequest, match=r"Check the model's name \(qwen-image-99\)"):
-        bind("qwen-image-99", credentials, clock).invoke(asked("qwen-image-99"))
+        found.invoke(ask(found))
 
 
 @pytest.mark.parametrize("body", ['{"output":{"choices":[]}}', '{"output":{"choices":[{"message":{"content":[]}}]}}'])
@@ -495,30 +589,28 @@ def test_an_answer_that_is_none_is_told(studio: FakeModelStudio, clock: FakeCloc
 
 
 def test_an_expired_address_is_told_as_such(studio: FakeModelStudio, clock: FakeClock) -> None:
-    bound = backend(studio, clock, "qwen-image-plus")
-    job = bound.submit(asked("qwen-image-plus"))
-    assert isinstance(job, dict)
+    found = backend(studio, clock, "qwen-image-plus")
+    job = submitted(found)
     studio.forget_images()
     with pytest.raises(ServerUnavailable, match="HTTP 403") as caught:
-        bound.check(job)
+        found.check(job)
     assert "24 hours" in caught.value.next_step
     assert not caught.value.transient
 
 
 def test_a_lost_connection_while_downloading_is_tried_again(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.drop("download", times=2)
-    assert backend(studio, clock).invoke(asked()).images
+    assert generated(studio, clock).images
 
 
 def test_an_image_that_cannot_be_had_for_now_keeps_the_job_alive(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("download", 503, "busy", times=3)
-    bound = backend(studio, clock, "qwen-image-plus")
-    job = bound.submit(asked("qwen-image-plus"))
-    assert isinstance(job, dict)
+    found = backend(studio, clock, "qwen-image-plus")
+    job = submitted(found)
     with pytest.raises(ServerUnavailable) as caught:
-        bound.check(job)
+        found.check(job)
     assert caught.value.transient
-    assert isinstance(bound.check(job), ImageResult)
+    assert isinstance(found.check(job), ImageResult)
 
 
 def test_a_download_that_is_no_image_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -528,9 +620,16 @@ def test_a_download_that_is_no_image_is_an_error(studio: FakeModelStudio, clock:
 
 def test_one_broken_download_of_two_delivers_the_other(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("download", 200, "", "image/png")
-    result = backend(studio, clock).invoke(asked(n=2))
+    result = generated(studio, clock, n=2)
     assert len(result.images) == 1
     assert "1 of 2 images came back." in result.notices
+
+
+def fetched(base_url: str, entry: ResultEntry, clock: FakeClock) -> Partial:
+    """What a service at that address delivers for one entry of a result."""
+    account = qwen("qwen-image-2.0", {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": base_url}, clock)
+    output = Output(results=(entry,))
+    return account._studio.images(output, 1, deadline=Deadline.after(clock, 1))
 
 
 @responses.activate
@@ -539,9 +638,8 @@ def test_a_public_service_is_asked_over_https_whatever_it_names(
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
     responses.get(f"https://images.test/1.png?{SIGNATURE}", body=PHOTO.data)
-    fetcher = Fetcher(clock, "https://dashscope.test/api/v1")
-    named = Picture(url=f"http://images.test/1.png?{SIGNATURE}")
-    (image,) = fetcher.fetch_all([named], seed=1, deadline=Deadline.after(clock, 1)).images
+    named = ResultEntry(url=f"http://images.test/1.png?{SIGNATURE}")
+    (image,) = fetched("https://dashscope.test/api/v1", named, clock).images
     assert image.url == f"https://images.test/1.png?{SIGNATURE}"
 
 
@@ -549,8 +647,7 @@ def test_a_public_service_is_asked_over_https_whatever_it_names(
     "url", ["http://203.0.113.7/1.png", "https://127.0.0.1/1.png", "https://10.0.0.8/1.png", "ftp://8.8.8.8/1.png"]
 )
 def test_a_public_service_may_not_name_private_or_strange_addresses(url: str, clock: FakeClock) -> None:
-    fetcher = Fetcher(clock, "https://8.8.8.8/api/v1")
-    made = fetcher.fetch_all([Picture(url=url)], seed=1, deadline=Deadline.after(clock, 1))
+    made = fetched("https://8.8.8.8/api/v1", ResultEntry(url=url), clock)
     assert made.images == ()
     assert re.search("not a public address|not an http", str(made.failures[0]))
     assert type(made.failures[0]) is ServerUnavailable
@@ -582,18 +679,17 @@ def test_a_lost_or_cancelled_task_ends_the_job(
     status: str, words: str, studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     studio.statuses = [status]
-    bound = backend(studio, clock, "qwen-image-plus")
-    job = bound.submit(asked("qwen-image-plus"))
-    assert isinstance(job, dict)
+    found = backend(studio, clock, "qwen-image-plus")
+    job = submitted(found)
     with pytest.raises(ServerUnavailable, match=words) as caught:
-        bound.check(job)
+        found.check(job)
     assert not caught.value.transient
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "ModelUnavailable"), (504, ""), (429, "Throttling.RateQuota")])
 def test_trouble_while_looking_keeps_the_job(status: int, code: str, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.fail("poll", status, code, times=7)
-    assert backend(studio, clock, "qwen-image-3.0").invoke(asked("qwen-image-3.0")).images
+    assert generated(studio, clock, "qwen-image-3.0").images
 
 
 def test_a_job_past_its_time_is_taken_out_of_the_queue(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -611,17 +707,17 @@ def test_a_running_job_cannot_be_cancelled_and_that_is_said(studio: FakeModelStu
 
 
 def test_every_task_of_a_job_is_cancelled_even_when_one_cannot_be(studio: FakeModelStudio, clock: FakeClock) -> None:
-    bound = backend(studio, clock, "qwen-image-plus")
-    job = bound.submit(asked("qwen-image-plus", n=3))
-    assert isinstance(job, dict)
+    found = backend(studio, clock, "qwen-image-plus")
+    studio.statuses = ["PENDING"]
+    job = submitted(found, n=3)
     studio.fail("cancel", 400, "UnsupportedOperation")
     with pytest.raises(BadRequest, match="only be cancelled while it waits"):
-        bound.cancel(job)
+        found.cancel(job)
     assert len(studio.of_kind("cancel")) == 3
 
 
 def test_another_process_with_only_the_state_finishes_the_job(studio: FakeModelStudio, clock: FakeClock) -> None:
-    job = backend(studio, clock, "qwen-image-plus").submit(asked("qwen-image-plus", seed=9))
+    job = submitted(backend(studio, clock, "qwen-image-plus"), seed=9)
     travelled = json.loads(json.dumps(job))
     result = backend(studio, FakeClock(), "qwen-image-plus").check(travelled)
     assert isinstance(result, ImageResult)
@@ -642,7 +738,7 @@ def phone_photo() -> InputImage:
 def test_a_phone_photo_is_edited_upright_without_the_user_doing_anything(
     model: str, studio: FakeModelStudio, clock: FakeClock
 ) -> None:
-    (image,) = backend(studio, clock, model).invoke(asked(model, images=(phone_photo(),))).images
+    (image,) = generated(studio, clock, model, images=(phone_photo(),)).images
     width, height = image.size
     assert 0.73 < width / height < 0.77
 
@@ -650,7 +746,7 @@ def test_a_phone_photo_is_edited_upright_without_the_user_doing_anything(
 def test_an_image_too_large_for_a_data_url_is_squeezed_with_a_notice(studio: FakeModelStudio, clock: FakeClock) -> None:
     large = InputImage(noise(2400, 1600), "image/png", "noise.png")
     assert len(large.data) > 8_000_000
-    result = backend(studio, clock).invoke(asked(images=(large,)))
+    result = generated(studio, clock, images=(large,))
     assert any(notice.startswith("noise.png was") for notice in result.notices)
 
 
@@ -659,7 +755,7 @@ def test_a_small_image_is_enlarged_for_the_model_that_needs_512_pixels(
 ) -> None:
     small = InputImage(picture(300, 200), "image/png", "small.png")
     mask = InputImage(picture(300, 200, mode="L", colour=120), "image/png", "mask.png")
-    result = backend(studio, clock, "wanx2.1-imageedit").invoke(asked("wanx2.1-imageedit", images=(small,), mask=mask))
+    result = generated(studio, clock, "wanx2.1-imageedit", images=(small,), mask=mask)
     assert any("small.png was scaled from 300×200" in notice for notice in result.notices)
 
 
@@ -672,10 +768,10 @@ def test_a_mask_repaints_its_white_part(studio: FakeModelStudio, clock: FakeCloc
     out = io.BytesIO()
     drawn.save(out, "PNG")
     mask = InputImage(out.getvalue(), "image/png", "mask.png")
-    backend(studio, clock, "wanx2.1-imageedit").invoke(asked("wanx2.1-imageedit", mask=mask))
+    generated(studio, clock, "wanx2.1-imageedit", mask=mask)
     assert studio.requests[0].body["input"]["function"] == "description_edit_with_mask"
 
 
 def test_a_model_without_masks_refuses_one(studio: FakeModelStudio, clock: FakeClock) -> None:
     with pytest.raises(BadRequest, match="does not support masks"):
-        backend(studio, clock, "qwen-image-edit-plus").invoke(asked("qwen-image-edit-plus", mask=PHOTO))
+        generated(studio, clock, "qwen-image-edit-plus", mask=PHOTO)

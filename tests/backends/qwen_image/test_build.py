@@ -8,21 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image.build import Plan, checked_seed, plan
-from models.backends.qwen_image.facts import Facts, facts_for, family_of
-from models.backends.qwen_image.sizes import AreaSizes, SideSizes, chosen_size
+from models.backends.qwen_image.build import Plan, plan
+from models.backends.qwen_image.models import QwenModel, family_of, model_for
 from models.entities import ImageRequest, InputImage
+from models.sizes import FreeSizes
+from tests.asking import asked, bound
 from tests.fakes import picture
 
 TALL = InputImage(picture(600, 1200), "image/png")
 WIDE = InputImage(picture(1600, 800, kind="JPEG"), "image/jpeg")
 
 
-def planned(
-    model: str, *, asynchronous: bool = True, seed: int = 42, prompt: str = "paper-cut fox", **asked: Any
-) -> Plan:
-    request = ImageRequest(model=model, prompt=prompt, **asked)
-    return plan(request, facts_for(model), model, seed=seed, asynchronous=asynchronous)
+def settled(model: str, prompt: str = "paper-cut fox", **wishes: Any) -> ImageRequest:
+    return asked(bound(model, {}), prompt, **{"seed": 42, **wishes})
+
+
+def planned(model: str, *, asynchronous: bool = True, **wishes: Any) -> Plan:
+    return plan(settled(model, **wishes), model_for(model), model, asynchronous=asynchronous)
 
 
 def sent(made: Plan) -> dict[str, Any]:
@@ -169,8 +171,8 @@ def test_an_account_without_tasks_is_asked_synchronously() -> None:
 # Wan: functions, masks and outpainting
 
 
-def wan(**asked: Any) -> dict[str, Any]:
-    return sent(planned("wanx2.1-imageedit", images=(WIDE,), **asked))
+def wan(**wishes: Any) -> dict[str, Any]:
+    return sent(planned("wanx2.1-imageedit", images=(WIDE,), **wishes))
 
 
 def test_a_mask_means_inpainting() -> None:
@@ -205,6 +207,12 @@ def test_outpainting_without_a_direction_is_refused_before_it_is_paid(extra: dic
     assert "`left_scale`" in caught.value.next_step
 
 
+def test_the_defaults_that_a_form_sends_for_other_functions_are_passed_over_in_silence() -> None:
+    """Dify sends the default of every parameter that is switched on in the node."""
+    form = {"edit_function": "colorization", "upscale_factor": 1, "is_sketch": False, "left_scale": 1.0}
+    assert planned("wanx2.1-imageedit", images=(WIDE,), denoising_strength=0.5, extra=form).notices == ()
+
+
 def test_a_parameter_of_another_function_is_not_sent_and_the_notice_names_who_reads_it() -> None:
     made = planned("wanx2.1-imageedit", images=(WIDE,), extra={"edit_function": "doodle", "upscale_factor": 2})
     assert made.calls[0].body.parameters.upscale_factor is None
@@ -232,36 +240,44 @@ def test_a_token_plan_is_told_that_it_cannot_edit_by_mask() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "size", "notice"),
+    ("model", "wishes", "size", "notice"),
     [
         ("qwen-image-2.0", {"width": 1024, "height": 768}, "1024*768", ""),
-        ("qwen-image-2.0", {"width": 1000, "height": 700}, "1008*704", "1000×700"),
-        ("qwen-image-2.0", {"width": 256, "height": 256}, "512*512", "256×256"),
-        ("qwen-image-3.0", {"width": 4096, "height": 4096}, "2048*2048", "4096×4096"),
+        ("qwen-image-2.0", {"width": 1000, "height": 700}, "1008*704", "The size 1000×700"),
+        ("qwen-image-2.0", {"width": 256, "height": 256}, "512*512", "The size 256×256"),
+        ("qwen-image-3.0", {"width": 4096, "height": 4096}, "2048*2048", "The size 4096×4096"),
         ("qwen-image-2.0", {"aspect_ratio": "16:9"}, "1360*768", ""),
-        ("qwen-image-plus", {"width": 1024, "height": 1024}, "1328*1328", "1024×1024"),
+        ("qwen-image-plus", {"width": 1024, "height": 1024}, "1328*1328", "The size 1024×1024"),
         ("qwen-image-max", {"width": 928, "height": 1664}, "928*1664", ""),
         ("qwen-image-max", {"aspect_ratio": "16:9"}, "1664*928", ""),
-        ("qwen-image-max", {"aspect_ratio": "21:9"}, "1664*928", "the aspect ratio 21:9"),
+        ("qwen-image-max", {"aspect_ratio": "21:9"}, "1664*928", "The aspect ratio 21:9"),
         ("qwen-image-2.0", {"width": 2048}, "2048*2048", ""),
         ("qwen-image-2.0", {"height": 512, "aspect_ratio": "2:1"}, "1024*512", ""),
     ],
 )
 def test_the_nearest_legal_size_is_used_and_a_change_names_both(
-    model: str, asked: dict[str, Any], size: str, notice: str
+    model: str, wishes: dict[str, Any], size: str, notice: str
 ) -> None:
-    made = planned(model, **asked)
-    assert made.calls[0].body.parameters.size == size
-    if notice:
-        assert made.notices == (
-            f"{model} does not make {notice}; the nearest size it makes, {size.replace('*', '×')}, was used.",
-        )
-    else:
-        assert made.notices == ()
+    request = settled(model, **wishes)
+    assert planned(model, **wishes).calls[0].body.parameters.size == size
+    used = f"{notice} became {size.replace('*', '×')}, the nearest that {model} makes."
+    assert request.notices == ((used,) if notice else ())
 
 
-AREA = AreaSizes(rule="area", default=(1024, 1024), min_area=262_144, max_area=4_194_304, max_ratio=8)
-SIDE = SideSizes(rule="side", default=(1024, 1024), min_side=512, max_side=2048)
+@pytest.mark.parametrize("model", ["qwen-image-edit", "wanx2.1-imageedit"])
+def test_a_model_that_keeps_the_shape_of_its_image_says_so(model: str) -> None:
+    request = settled(model, images=(WIDE,), aspect_ratio="1:1")
+    assert request.notices == ("The aspect ratio 1:1 was not used: the model keeps the shape of the input image.",)
+    assert planned(model, images=(WIDE,), aspect_ratio="1:1").calls[0].body.parameters.size is None
+
+
+def free(model: str) -> FreeSizes:
+    sizes = model_for(model).sizes
+    assert isinstance(sizes, FreeSizes)
+    return sizes
+
+
+AREA, SIDE = free("qwen-image-2.0"), free("qwen-image-edit-plus")
 sides = st.integers(min_value=16, max_value=16384)
 
 
@@ -289,24 +305,24 @@ def test_a_legal_size_is_left_alone(columns: int, rows: int) -> None:
 
 
 def test_the_ratio_of_the_node_wins_over_the_shape_of_the_image() -> None:
-    request = ImageRequest(model="m", prompt="p", aspect_ratio="1:1")
-    assert chosen_size(request, SIDE, like=(1600, 800), model="m") == ((1024, 1024), "")
+    request = settled("qwen-image-edit-plus", images=(WIDE,), aspect_ratio="1:1")
+    assert (request.size, request.notices) == ((1024, 1024), ())
 
 
 # Models that have no card
 
 
 def test_a_dated_snapshot_is_asked_like_its_family_and_costs_the_same() -> None:
-    snapshot, family = facts_for("qwen-image-edit-plus-2025-12-15"), facts_for("qwen-image-edit-plus")
+    snapshot, family = model_for("qwen-image-edit-plus-2025-12-15"), model_for("qwen-image-edit-plus")
     assert snapshot == family
     # Whether tasks take snapshots is not documented; every model but Wan's answers synchronously.
-    assert facts_for("qwen-image-plus-2026-01-09").jobs is None
-    assert facts_for("wanx2.1-imageedit-2026-01-01").jobs == "image2image"
+    assert model_for("qwen-image-plus-2026-01-09").jobs is None
+    assert model_for("wanx2.1-imageedit-2026-01-01").jobs == "image2image"
 
 
 def test_the_base_model_is_asked_like_plus_without_its_price() -> None:
-    assert facts_for("qwen-image").jobs == "text2image"
-    assert facts_for("qwen-image").prices == {}
+    assert model_for("qwen-image").jobs == "text2image"
+    assert model_for("qwen-image").prices == {}
 
 
 @pytest.mark.parametrize(
@@ -320,17 +336,24 @@ def test_the_base_model_is_asked_like_plus_without_its_price() -> None:
 )
 def test_an_unknown_model_is_asked_like_the_most_similar_known_one(unknown: str, family: str) -> None:
     assert family_of(unknown) == family
-    facts = facts_for(unknown)
-    assert facts.size == facts_for(family).size
+    facts = model_for(unknown)
+    assert facts.sizes == model_for(family).sizes
     assert (facts.jobs, facts.prices) == (None, {})
 
 
 def test_facts_are_strict_about_misspelt_cards() -> None:
     with pytest.raises(ValueError, match="images_per_cal"):
-        Facts.model_validate({"requests_per_minute": 1, "regions": ["beijing"], "images_per_cal": 2})
+        QwenModel.model_validate(
+            {
+                "sizes": {"rule": "none", "reason": "x"},
+                "requests_per_minute": 1,
+                "regions": ["beijing"],
+                "images_per_cal": 2,
+            }
+        )
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
 def test_a_seed_beyond_the_service_is_refused(seed: int) -> None:
-    with pytest.raises(BadRequest, match="Give a number between 0 and 2147483647"):
-        checked_seed(seed)
+    with pytest.raises(BadRequest, match="from 0 to 2147483647"):
+        settled("qwen-image-2.0", seed=seed)

@@ -1,0 +1,119 @@
+"""What the models take: the block `image_generation` of their cards, and the way from any id to such a block."""
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.catalog import cards
+from models.entities import GeneratedImage, Price
+from models.images.inputs import Limits
+from models.sizes import NoSizes, SeedRule, Size, SizeRule, shaped
+
+BACKEND = "qwen_image"
+DEFAULT_FAMILY = "qwen-image-2.0"
+SEEDS = SeedRule(highest=2**31 - 1)
+NEGATIVE_PROMPT_CHARACTERS = 500
+LARGEST_1K = 2_250_000  # pixels; a larger image is billed as 2K
+MAX_DATA_URL = 10_485_760  # characters, the head included
+MAX_BYTES = (MAX_DATA_URL - 64) * 3 // 4  # of an input image; head and padding take less than 64 characters
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+
+type JobApi = Literal["text2image", "image-generation", "image2image"]
+
+
+class Prices(BaseModel):
+    """In CNY. `image_2k` applies to images larger than LARGEST_1K, `input_image` to every image sent along."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Decimal
+    image_2k: Decimal | None = None
+    input_image: Decimal = Decimal(0)
+
+    def of(self, images: Iterable[GeneratedImage], input_images: int) -> Price:
+        made = sum((self._of_one(*image.size) for image in images), Decimal(0))
+        return Price(made + input_images * self.input_image, "CNY")
+
+    def _of_one(self, width: int, height: int) -> Decimal:
+        return self.image_2k if self.image_2k is not None and width * height > LARGEST_1K else self.image
+
+
+class QwenModel(BaseModel):
+    """How one model is asked.
+
+    `sync` says whether it answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
+    edit is brought to sides (pixels) within `min_input_side` and `max_input_side`. `prompt_characters` is where the
+    asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does (None: nowhere that is known).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sync: bool = True
+    jobs: JobApi | None = None
+    images: int = 0
+    min_images: int = 0
+    min_input_side: int | None = None
+    max_input_side: int = 3072
+    images_per_call: int = 1
+    sizes: SizeRule
+    prompt_extend: bool = True
+    prompt_characters: int | None = None
+    prompt_tokens: int | None = None
+    requests_per_minute: int = Field(gt=0)
+    regions: tuple[str, ...]
+    prices: Mapping[str, Prices] = Field(default_factory=dict)
+
+    @property
+    def mask(self) -> bool:
+        return self.jobs == "image2image"
+
+    @property
+    def input_limits(self) -> Limits:
+        return Limits(max_bytes=MAX_BYTES, min_side=self.min_input_side, max_side=self.max_input_side)
+
+    def sizes_beside(self, image: Size | None) -> SizeRule:
+        """The sizes for a request whose last input image has that size: an edit keeps its shape unless told."""
+        if image is None or isinstance(self.sizes, NoSizes):
+            return self.sizes
+        like = self.sizes.nearest(shaped(image[0] / image[1], self.sizes.pixels))
+        return self.sizes.model_copy(update={"default": like, "area": self.sizes.pixels})
+
+
+def model_for(remote: str) -> QwenModel:
+    """What is known about a model id, known or not.
+
+    A dated snapshot is its family. Alibaba adds ids every few months, so that an unknown one is asked like the most
+    similar known one, synchronously where that is possible, and without a price.
+    """
+    known = _known()
+    if remote in known:
+        return known[remote]
+    if (family := known.get(_SNAPSHOT.sub("", remote))) is not None:
+        return _plainest(family)
+    return _plainest(known[family_of(remote)]).model_copy(update={"prices": {}})
+
+
+def is_known(remote: str) -> bool:
+    """Whether `remote` is a documented model, or a dated snapshot of one."""
+    return remote in _known() or _SNAPSHOT.sub("", remote) in _known()
+
+
+def family_of(remote: str) -> str:
+    """The known id that `remote` is asked like."""
+    similar = [known for known in _known() if remote.startswith(known) and known != "qwen-image"]
+    return max(similar, key=len, default=DEFAULT_FAMILY)
+
+
+def _plainest(model: QwenModel) -> QwenModel:
+    return model.model_copy(update={"jobs": None}) if model.sync else model
+
+
+@cache
+def _known() -> Mapping[str, QwenModel]:
+    known = {card.model: QwenModel.model_validate(card.facts) for card in cards().values() if card.backend == BACKEND}
+    # The base model has no card: qwen-image-plus has the same abilities for less money.
+    return {**known, "qwen-image": known["qwen-image-plus"].model_copy(update={"prices": {}})}
