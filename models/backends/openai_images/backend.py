@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, override
 
-from models.backends.base import Backend, Capabilities, Model
+from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, unsupported
 from models.backends.http import Retries, Service, with_scheme
 from models.backends.openai_images.build import Wire, build, prepared, route_for
 from models.backends.openai_images.checks import AccessCheck
-from models.backends.openai_images.detect import PROBE_SECONDS, Detector, Finding
+from models.backends.openai_images.detect import GLANCE_SECONDS, Detector, Finding
 from models.backends.openai_images.dialects import AUTO, DIALECTS, OPENAI, Dialect
 from models.backends.openai_images.families import (
     EXTRA_RULES,
@@ -36,7 +36,6 @@ from models.images.inputs import size_of
 from models.parameters import Rule
 from models.sizes import SeedRule, Size, SizeRule
 
-CHECK_SECONDS = 20.0
 _ANY = Capabilities(images=16, mask=True)
 _REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
 REFUSED_KEYS: ServerCache[tuple[str, ...]] = ServerCache(seconds=3600)
@@ -88,7 +87,7 @@ class OpenAIImages(Backend):
         if access.dialect not in {"", AUTO, *DIALECTS}:
             raise BadRequest(
                 f"There is no dialect {access.dialect!r}",
-                next_step=f"Choose one of {', '.join((AUTO, *DIALECTS))} in `{access.field('dialect')}` {access.place}",
+                next_step=f"Choose one of {', '.join((AUTO, *DIALECTS))} in {access.where('dialect')}",
             )
         if not (self.chosen and self.chosen.home):
             super().require_access()
@@ -176,7 +175,7 @@ class OpenAIImages(Backend):
         if self.finding or not self.service.base_url or detector.is_silent:
             return
         try:
-            found = detector.ask(deadline.earlier(PROBE_SECONDS))
+            found = detector.ask(deadline.earlier(GLANCE_SECONDS))
         except ImageError:
             detector.note_silence()
         else:
@@ -274,7 +273,7 @@ class OpenAIImages(Backend):
     @override
     def check_access(self) -> Sequence[str]:
         self.require_access()
-        check = AccessCheck(self.model, self.detector, self.within(CHECK_SECONDS))
+        check = AccessCheck(self.model, self.detector, self.within(PROBE_SECONDS))
         finding = check.finding(self.chosen)
         served = self.served_by(replace(finding, dialect=self.chosen or finding.dialect))
         return check.sentences(self.chosen, finding, served)

@@ -42,11 +42,10 @@ class AccessCheck:
             return []
         if listed and not finding.serves(remote):
             if served.dialect.model_name == "exact":
-                access = self.model.access
                 raise BadRequest(
                     f"The server has no model {remote!r}",
                     f"it lists {listed}",
-                    f"Write one of them into `{access.field('remote_model')}` {access.place}",
+                    f"Write one of them into {self.model.access.where('remote_model')}",
                 )
             return [f"{remote} is not among the models that the server lists ({listed})."]
         known = [f"{remote} is treated as {served.family.name}."] if served.family.name else []
@@ -76,12 +75,11 @@ class AccessCheck:
     def _require_endpoint(self, path: str) -> None:
         if self.detector.answers_posts(path, self.deadline):
             return
-        access = self.model.access
         raise BadRequest(
             f"No path of {self.detector.service.base_url} answers like the OpenAI images API",
             f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} is there",
-            f"Write the address with its version (…/v1, …/api/v3), or the whole endpoint, into "
-            f"`{access.field('base_url')}` {access.place}",
+            "Write the address with its version (…/v1, …/api/v3), or the whole endpoint, into "
+            + self.model.access.where("base_url"),
         )
 
 

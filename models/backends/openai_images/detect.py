@@ -29,7 +29,7 @@ from models.backends.openai_images.wire import Address
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-PROBE_SECONDS = 3.0
+GLANCE_SECONDS = 3.0
 GOOD_FOR = 600.0
 BAD_FOR = 30.0
 _NOT_THERE = (404, 405)
@@ -200,7 +200,7 @@ class Detector:
                 attempt="Recognising the server",
                 deadline=deadline,
                 retries=ONCE,
-                read_timeout=PROBE_SECONDS,
+                read_timeout=GLANCE_SECONDS,
             )
         except ImageError:
             return False

@@ -137,38 +137,37 @@ TABLE: tuple[RefusalRow, ...] = (
         error=AuthorizationFailed,
         statuses=frozenset({401, 403}),
         words=MISSING_SCOPES,
-        next_step="Give the restricted key the permission that is named, or fill an unrestricted one into `{api_key}` "
-        "{place}",
+        next_step="Give the restricted key the permission that is named, or fill an unrestricted one into {api_key}",
     ),
     RefusalRow(
         error=AuthorizationFailed,
         statuses=frozenset({401, 403}),
         words=r"(access|permission)[^.]*\bmodel\b|model[^.]*(access|permission)|无权[^,，。]*模型",
-        next_step="The key may not use this model: choose another in `{remote_model}` {place}{models}, or give the "
+        next_step="The key may not use this model: choose another in {remote_model}{models}, or give the "
         "key's group this one",
     ),
     RefusalRow(
         error=AuthorizationFailed,
         codes=frozenset({"invalid_api_key"}),
-        next_step="Check `{api_key}` {place}; keys belong to one service and one account",
+        next_step="Check {api_key}; keys belong to one service and one account",
     ),
     RefusalRow(error=AuthorizationFailed, statuses=frozenset({401, 403, 407}), next_step="{login}"),
     RefusalRow(
         error=BadRequest,
         codes=frozenset({"model_not_found", "invalid_model", "DeploymentNotFound"}),
         words=_CHANNEL_WORDS,
-        next_step="Write a model that this server offers to the key's group into `{remote_model}` {place}{models}",
+        next_step="Write a model that this server offers to the key's group into {remote_model}{models}",
     ),
     RefusalRow(
         error=BadRequest,
         words=_MODEL_WORDS,
         statuses=frozenset({400, 404, 422, 500}),
-        next_step="Write a model that this server has into `{remote_model}` {place}{models}",
+        next_step="Write a model that this server has into {remote_model}{models}",
     ),
     RefusalRow(
         error=BadRequest,
         statuses=frozenset({404, 405}),
-        next_step="Check `{base_url}` {place}: the address with its version (/v1, /api/v3), or the whole endpoint; some "
+        next_step="Check {base_url}: the address with its version (/v1, /api/v3), or the whole endpoint; some "
         "servers generate and do not edit",
     ),
     RefusalRow(error=BadRequest, statuses=frozenset({413}), next_step="Send smaller or fewer input images"),
@@ -207,7 +206,7 @@ TABLE: tuple[RefusalRow, ...] = (
         codes=frozenset({"unknown_parameter"}),
         words=r"unknown parameter|unrecognized (request )?argument|extra (inputs|fields)",
         statuses=frozenset({400, 422}),
-        next_step="The server does not know this parameter: check `{dialect}` {place}",
+        next_step="The server does not know this parameter: check {dialect}",
     ),
     RefusalRow(
         error=ServerUnavailable,
@@ -288,22 +287,19 @@ class Refusals:
                     next_step=self._filled(row.next_step),
                     retry_after=0.0 if again else None,
                 )
-        return Explanation(
-            error=class_for_status(status), said=said, next_step=self._filled("Check `{base_url}` {place}")
-        )
+        return Explanation(error=class_for_status(status), said=said, next_step=self._filled("Check {base_url}"))
 
     def _filled(self, next_step: str) -> str:
-        names = {
-            name: self.access.field(name) for name in ("api_key", "remote_model", "base_url", "dialect", "username")
-        }
+        fields = {name: self.access.where(name) for name in _FIELDS}
         listed = f"; it has {self.models}" if self.models else ""
         login = _LOGIN if self.access.api_key else (_PASSWORD if self.access.username else _NO_LOGIN)
-        return next_step.replace("{login}", login).format(place=self.access.place, models=listed, **names)
+        return next_step.replace("{login}", login).format(models=listed, **fields)
 
 
-_LOGIN = "Check `{api_key}` {place}; keys belong to one service and one account"
-_PASSWORD = "Check `{username}` and the password {place}"  # noqa: S105 -- a sentence about one
-_NO_LOGIN = "The server wants a key: fill `{api_key}` {place}"
+_FIELDS = ("api_key", "remote_model", "base_url", "dialect", "username")
+_LOGIN = "Check {api_key}; keys belong to one service and one account"
+_PASSWORD = "Check {username}, and the password"  # noqa: S105 -- a sentence about one
+_NO_LOGIN = "The server wants a key: fill {api_key}"
 
 _BOOKKEEPING = frozenset({"created", "id", "object", "model", "usage", "seed", "timings", "code", "size", "quality",
                           "background", "output_format"})  # fmt: skip

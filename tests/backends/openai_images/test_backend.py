@@ -234,7 +234,7 @@ def test_the_services_with_one_address_need_none() -> None:
     backend.require_access()
     assert isinstance(backend, OpenAIImages)
     assert backend.service.base_url == "https://api.openai.com"
-    with pytest.raises(BadRequest, match="Fill `base_url` in the model's settings"):
+    with pytest.raises(BadRequest, match=r"Fill “Base URL” \(base_url\) in the model's settings"):
         asking.bound("x", {"backend": "openai_images"}).require_access()
 
 
@@ -303,7 +303,7 @@ def test_a_wrong_key_names_the_field_and_never_shows_the_key(servers: Servers, d
         with pytest.raises(ImageError) as caught:
             generate(backend) if action == "invoke" else backend.check_access()
         assert caught.value.host.__name__ == "InvokeAuthorizationError"
-        assert "`api_key` in the model's settings" in str(caught.value)
+        assert "(api_key) in the model's settings" in str(caught.value)
         assert MARKER_KEY not in str(caught.value)
 
 
@@ -311,7 +311,7 @@ def test_a_server_that_is_off_gives_a_full_form_and_a_clear_error(clock: FakeClo
     backend = bound("http://127.0.0.1:9", "x", clock=clock)
     assert "steps" in [rule.name for rule in backend.rules()]
     assert backend.capabilities.images > 0
-    with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+    with pytest.raises(ConnectionFailed, match=r"\(base_url\) in the model's settings"):
         generate(backend)
 
 
@@ -323,7 +323,7 @@ def test_what_is_no_address_is_said_where_it_is_used(address: str) -> None:
     assert backend.rules()
     assert backend.capabilities.images
     for use in (lambda: generate(backend), backend.check_access):
-        with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+        with pytest.raises(ConnectionFailed, match=r"\(base_url\) in the model's settings"):
             use()
 
 

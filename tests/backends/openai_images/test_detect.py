@@ -200,7 +200,7 @@ def test_a_model_that_vllm_does_not_serve_is_refused_with_the_one_it_does() -> N
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server, pytest.raises(BadRequest) as caught:
         bound(server.url, "my-painter").check_access()
     assert "Qwen/Qwen-Image" in caught.value.said
-    assert "`remote_model` in the model's settings" in caught.value.next_step
+    assert "(remote_model) in the model's settings" in caught.value.next_step
 
 
 def test_a_model_that_another_server_does_not_list_is_only_mentioned() -> None:
