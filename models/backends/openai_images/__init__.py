@@ -3,8 +3,7 @@
 `backend.py` is the way of a request, `detect.py` finds out which server answers at the form's address, `checks.py` is
 what saving the form asks. `dialects.py` says how the servers differ and `families.yaml` what is known about models;
 `families.py` puts the two together as one served model with its form. `build.py` writes a request in a dialect's words
-(`wire.py`), `results.py` reads images out of answers, `tasks.py` follows gateways that answer with a task, `refusals.py`
-says what a refusal means.
+(`wire.py`), `tasks.py` follows gateways that answer with a task, `refusals.py` says what a refusal means.
 """
 
 from models.backends.openai_images.backend import OpenAIImages

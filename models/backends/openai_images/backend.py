@@ -12,6 +12,7 @@ from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, unsupported
 from models.backends.http import Retries, Service, with_scheme
+from models.backends.image_reply import ImageFetcher, ParsedReply, parsed
 from models.backends.openai_images.build import Wire, build, prepared, route_for
 from models.backends.openai_images.checks import AccessCheck
 from models.backends.openai_images.detect import GLANCE_SECONDS, Detector, Finding
@@ -25,11 +26,10 @@ from models.backends.openai_images.families import (
     rules_for_any,
 )
 from models.backends.openai_images.refusals import Refusals, as_reply, refused_keys
-from models.backends.openai_images.results import ImageFetcher, ImagesReply, ParsedReply, parsed
 from models.backends.openai_images.tasks import TaskFollower, task_in
 from models.backends.openai_images.wire import Address
 from models.backends.partial import Partial, each
-from models.backends.reply import Explanation, Reply, parse
+from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.images.inputs import size_of
@@ -235,8 +235,6 @@ class OpenAIImages(Backend):
             answer = parsed(reply, attempt)
         if answer.images or answer.faults:
             return answer
-        if not isinstance(reply.json(), (dict, list)):
-            parse(reply, ImagesReply, attempt=attempt)  # raises: the answer is no JSON
         raise self.service.failure(attempt, self._refusals.explain_success(reply))
 
     def _sent(self, wire: Wire, deadline: Deadline, attempt: str) -> Reply:

@@ -11,8 +11,8 @@ import pytest
 import responses
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
+from models.backends.image_reply import resolved
 from models.backends.openai_images import OpenAIImages
-from models.backends.openai_images.results import resolved
 from models.backends.openai_images.wire import Address
 from models.entities import ImageResult, InputImage
 from tests import asking

@@ -1,7 +1,7 @@
 """From an answer to images: what the answer holds is read without I/O, then base64 is decoded and addresses fetched.
 
-Besides OpenAI's `data` list, gateways and older servers send `images`, data URLs, a bare image, a ZIP of several, an
-error in place of one item, or a task that is to be asked for later (`tasks.py`).
+For every service that answers in JSON: OpenAI's `data` list, chat completions with images, lists of addresses, data
+URLs, a bare image, a ZIP of several, or an error in place of one item.
 """
 
 import base64
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
 
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue, RootModel
 
 from models.backends.download import download_result
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import MIB, Service, join_url
-from models.backends.reply import Reply
+from models.backends.reply import Reply, parse
 from models.clock import Deadline
 from models.entities import GeneratedImage
 from models.images.sniff import NotAnImageError, sniff
@@ -25,7 +25,7 @@ from models.images.sniff import NotAnImageError, sniff
 _ZIP = b"PK\x03\x04"
 _MOST_FILES = 16
 _MOST_BYTES = 64 * MIB
-_DEPTH = 6  # of an answer in which images are looked for
+_DEPTH = 8  # of an answer in which images are looked for
 _CONTAINERS = (
     "data",
     "images",
@@ -41,12 +41,6 @@ _CONTAINERS = (
     "result_url",
 )
 _LOG = "Look at the server's own log before generating it again"
-
-
-class ImagesReply(BaseModel):
-    """What every answer should be; images are looked for more widely (`parsed`)."""
-
-    data: list[JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +63,19 @@ class ParsedReply:
     faults: tuple[object, ...] = ()
 
 
+class _JsonAnswer(RootModel[dict[str, JsonValue] | list[JsonValue]]):
+    """What an answer must be that is no image."""
+
+
 def parsed(reply: Reply, attempt: str) -> ParsedReply:
-    """Raises ServerUnavailable for a broken ZIP; an answer that is something else holds no images."""
+    """Raises ServerUnavailable for a broken ZIP and for a body that is neither an image nor JSON."""
     if reply.body.startswith(_ZIP):
         return ParsedReply(tuple(FoundImage(data) for data in unzipped(reply.body, attempt)))
     if _is_image(reply.body):
         return ParsedReply((FoundImage(reply.body),))
     body = reply.json()
+    if not isinstance(body, (dict, list)):
+        body = parse(reply, _JsonAnswer, attempt=attempt).root
     seed = body.get("seed") if isinstance(body, dict) else None
     return ParsedReply(tuple(_images_in(body)), seed if isinstance(seed, int) else None, tuple(_faults_in(body)))
 
