@@ -14,6 +14,7 @@ from tests.fakes import MARKER_KEY
 from tests.servers.automatic1111 import FakeWebUI
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.openai_images import FakeOpenAIImages
+from tests.servers.openrouter import BASE, openrouter
 from tests.servers.qwen_image import model_studio
 from tests.servers.stability import FakeStability
 
@@ -80,5 +81,11 @@ CASES: Mapping[str, Case] = {
             "workflow": json.dumps(TXT2IMG),
         },
         serve=lambda: ComfyUIServer(login=f"Bearer {MARKER_KEY}"),
+    ),
+    "openrouter": Case(
+        model="openrouter-gpt-image-2",
+        credentials=lambda url: {"openrouter_api_key": MARKER_KEY, "openrouter_base_url": f"{url}{BASE}"},
+        serve=lambda: openrouter(key=MARKER_KEY),
+        edit_model="openrouter-gemini-3.1-flash-image",
     ),
 }

@@ -17,6 +17,7 @@ _CLASSES: Mapping[str, str] = {
     "stability": "Stability",
     "qwen_image": "QwenImage",
     "comfyui": "ComfyUI",
+    "openrouter": "OpenRouter",
 }
 """The class of each backend, which its folder exports. It is imported when it is needed: the process starts faster."""
 

@@ -103,7 +103,7 @@ def settle_seeds(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """One seed for each of `count` images; none where the service has no seeds. Raises BadRequest."""
     if rule is None:
-        return (), ()
+        return (), (f"The seed {asked} was not used: {title} takes none here.",) if asked is not None else ()
     if asked is not None and not 0 <= asked <= rule.highest:
         raise refused(RULES["seed"], asked, f"a number from 0 to {rule.highest}")
     told: tuple[str, ...] = ()

@@ -130,7 +130,7 @@ def test_saving_the_form_writes_down_what_auto_took(host: Host, dialect: str) ->
 def test_a_form_with_a_wrong_key_is_not_saved_and_says_which_field(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key="another-key") as server, pytest.raises(PluginError) as caught:
         host.validate_model_credentials("m", form(server, dialect, PAINTERS[dialect]))
-    assert "`api_key` in the model's settings" in caught.value.message
+    assert "(api_key) in the model's settings" in caught.value.message
     no_key_in(caught.value)
 
 

@@ -1,40 +1,49 @@
-"""The backend: any server that speaks `/v1/images/generations` and `/v1/images/edits`.
+"""The backend: any server that speaks `images/generations` and `images/edits`.
 
 Source: OpenAI's API description and the code of the servers that copy it; `dialects.py` holds what differs.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, override
 
-from models.backends.base import Backend, Capabilities
-from models.backends.errors import AuthorizationFailed, BadRequest, unsupported
-from models.backends.http import Service, basic_auth, bearer_auth, split_userinfo
-from models.backends.openai_images.answer import pictures
-from models.backends.openai_images.build import Wire, build
-from models.backends.openai_images.detect import Finding, ask, glance, has_endpoint, hosted, recognise
+from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
+from models.backends.cache import ServerCache
+from models.backends.errors import BadRequest, ImageError, unsupported
+from models.backends.http import Retries, Service, with_scheme
+from models.backends.image_reply import ImageFetcher, ParsedReply, parsed
+from models.backends.openai_images.build import Wire, build, prepared, route_for
+from models.backends.openai_images.checks import AccessCheck
+from models.backends.openai_images.detect import GLANCE_SECONDS, Detector, Finding
 from models.backends.openai_images.dialects import AUTO, DIALECTS, OPENAI, Dialect
-from models.backends.openai_images.families import NEWEST_AT_OPENAI, family_of
-from models.backends.openai_images.prepare import prepared
-from models.backends.openai_images.refusals import MISSING_SCOPES, Refusals
-from models.backends.openai_images.results import Fetcher
-from models.backends.openai_images.rules import EXTRA_RULES, rules_for, rules_for_any
-from models.backends.openai_images.server import Server
-from models.backends.openai_images.sizes import written
-from models.backends.partial import each
-from models.backends.reply import Reply, said_by
-from models.clock import Deadline
+from models.backends.openai_images.families import (
+    EXTRA_RULES,
+    ServedModel,
+    family_of,
+    newest_at_openai,
+    rules_for,
+    rules_for_any,
+)
+from models.backends.openai_images.refusals import Refusals, as_reply, refused_keys
+from models.backends.openai_images.tasks import TaskFollower, task_in
+from models.backends.openai_images.wire import Address
+from models.backends.partial import Partial, each
+from models.backends.reply import Explanation, Reply
+from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
+from models.images.inputs import size_of
 from models.parameters import Rule
+from models.sizes import SeedRule, Size, SizeRule
 
-CHECK_SECONDS = 20.0
 _ANY = Capabilities(images=16, mask=True)
+_REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
+REFUSED_KEYS: ServerCache[tuple[str, ...]] = ServerCache(seconds=3600)
+"""Keys that a model's server refused by name: they are not sent again for a while."""
 
 
 class OpenAIImages(Backend):
-    """OpenAI, vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp, SiliconFlow, and what else speaks their language."""
+    """OpenAI, vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp, SiliconFlow, and gateways that speak their language."""
 
     name = "openai_images"
     title = "the images server"
@@ -42,58 +51,85 @@ class OpenAIImages(Backend):
     required = ("base_url",)
     extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
 
-    # Who the server is.
+    def __init__(self, model: Model, clock: Clock) -> None:
+        super().__init__(model, clock)
+        self._learned: Finding | None = None
+
+    # Which server, and how it is reached.
 
     @property
     def chosen(self) -> Dialect | None:
-        """The dialect named in the form; None for `auto`. Raises BadRequest for a word that is none."""
-        word = self.model.access.dialect or AUTO
-        if word != AUTO and word not in DIALECTS:
-            access = self.model.access
-            raise BadRequest(
-                f"There is no dialect {word!r}",
-                next_step=f"Choose one of {', '.join((AUTO, *DIALECTS))} in `{access.field('dialect')}` {access.place}",
-            )
-        return DIALECTS.get(word)
+        """The dialect named in the form; None for `auto`."""
+        return DIALECTS.get(self.model.access.dialect)
 
     @cached_property
-    def service(self) -> Service:
-        access = self.model.access
-        root, user, password = split_userinfo(root_of(access.base_url) or (self.chosen.home if self.chosen else ""))
-        login = bearer_auth(access.api_key) or basic_auth(access.username or user, access.password or password)
-        return Service(
-            name="the images server",
-            base_url=root,
-            clock=self.clock,
-            settings=f"`{access.field('base_url')}` {access.place}",
-            headers=login,
-            secrets=tuple(secret for secret in (*access.secrets, password) if secret),
-            explain=Refusals(access).explain,
-        )
+    def endpoints(self) -> Address:
+        """The form's address, else that of the chosen dialect."""
+        return Address.of(with_scheme(self.model.access.base_url) or (self.chosen.home if self.chosen else ""))
 
+    @property
+    @override
+    def address(self) -> str:
+        return self.endpoints.root
+
+    @property
+    @override
+    def service(self) -> Service:
+        service, access = super().service, self.model.access
+        if access.api_key and self.endpoints.wants_api_key_header:
+            headers = {name: value for name, value in service.headers.items() if name != "Authorization"}
+            return replace(service, headers={"api-key": access.api_key, **headers})
+        return service
+
+    @override
     def require_access(self) -> None:
+        access = self.model.access
+        if access.dialect not in {"", AUTO, *DIALECTS}:
+            raise BadRequest(
+                f"There is no dialect {access.dialect!r}",
+                next_step=f"Choose one of {', '.join((AUTO, *DIALECTS))} in {access.where('dialect')}",
+            )
         if not (self.chosen and self.chosen.home):
             super().require_access()
 
-    def _glanced(self) -> Finding | None:
-        """What is known of the server without waiting long; nothing where nothing needs to be asked."""
+    @override
+    def explain(self, reply: Reply) -> Explanation:
+        return self._refusals.explain(reply)
+
+    @property
+    def _refusals(self) -> Refusals:
+        return Refusals(self.model.access, self.finding.shown if self.finding else "")
+
+    # What is known of the model: from the form, from the address, from what was learned.
+
+    @property
+    def detector(self) -> Detector:
+        return Detector(self.service, self.endpoints)
+
+    @property
+    def finding(self) -> Finding | None:
+        """What the server is, as far as it is known without asking."""
+        if self._learned:
+            return self._learned
         if self.chosen and not self.chosen.worth_asking:
-            return Finding(self.chosen, "")
-        seen = glance(self.service) if self.service.base_url else None
-        if self.chosen:
-            return replace(seen, dialect=self.chosen) if seen else Finding(self.chosen, "")
-        return seen
+            return Finding(self.chosen)
+        known = self.detector.known
+        return replace(known, dialect=self.chosen) if known and self.chosen else known
 
-    def _recognised(self, deadline: Deadline) -> Finding:
-        return self._glanced() or recognise(self.service, deadline)
+    @property
+    def served(self) -> ServedModel | None:
+        """The bound model, as far as its server is known; a chosen dialect stands for a server that says nothing."""
+        finding = self.finding or (Finding(self.chosen) if self.chosen else None)
+        return self.served_by(finding) if finding else None
 
-    def server(self, finding: Finding) -> Server:
+    def served_by(self, finding: Finding) -> ServedModel:
+        """The bound model on the server of a finding."""
         remote, dialect = self.model.remote, finding.dialect
         family = family_of(finding.names_of(remote), dialect)
-        official = hosted(self.service.base_url)
-        if not family.name and dialect is OPENAI and official and official.dialect is OPENAI:
-            family = NEWEST_AT_OPENAI
-        return Server(
+        hosted = self.detector.hosted
+        if not family.name and dialect is OPENAI and hosted and hosted.dialect is OPENAI:
+            family = newest_at_openai()
+        return ServedModel(
             dialect=dialect,
             family=family,
             remote=remote,
@@ -101,173 +137,167 @@ class OpenAIImages(Backend):
             schedulers=finding.schedulers,
         )
 
-    @cached_property
-    def _seen(self) -> Server | None:
-        finding = self._glanced()
-        return self.server(finding) if finding else None
-
     @property
+    @override
     def capabilities(self) -> Capabilities:
-        return self._seen.capabilities if self._seen else _ANY
+        return self.served.capabilities if self.served else _ANY
 
+    @override
     def rules(self) -> tuple[Rule, ...]:
+        return rules_for(self.served) if self.served else rules_for_any()
+
+    @override
+    def sizes(self, request: ImageRequest) -> SizeRule | None:
+        served = self.served
+        return served.sizes(route_for(request, served), _first_size(request)) if served else None
+
+    @override
+    def seeds(self, request: ImageRequest) -> SeedRule | None:
+        served = self.served
+        return served.seeds(route_for(request, served), request.n) if served else None
+
+    @override
+    def known_models(self) -> Sequence[str]:
+        return [model.id for model in self.finding.models] if self.finding else []
+
+    # What asks the server.
+
+    @override
+    def learn(self, deadline: Deadline) -> None:
+        if self.finding is None and self.chosen is None:
+            self._learned = self.detector.ask(deadline, Retries())
+        else:
+            self._glance(deadline)  # nothing depends on it: a request reports what is wrong by itself
+
+    def _glance(self, deadline: Deadline) -> None:
+        """Learn what the server says within moments; one that does not answer is left alone for a while."""
+        detector = self.detector
+        if self.finding or not self.service.base_url or detector.is_silent:
+            return
         try:
-            return rules_for(self._seen) if self._seen else rules_for_any()
-        except BadRequest:  # a dialect that does not exist is reported when the model is used
-            return rules_for_any()
+            found = detector.ask(deadline.earlier(GLANCE_SECONDS))
+        except ImageError:
+            detector.note_silence()
+        else:
+            self._learned = replace(found, dialect=self.chosen or found.dialect)
+
+    @override
+    def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
+        self._glance(deadline)  # the form of a server that is off shows every parameter
+        return self.rules()
 
     # One request.
 
-    def invoke(self, request: ImageRequest) -> ImageResult:
-        self.require_access()
-        deadline = self.deadline(request)
-        finding = self._recognised(deadline)
-        server = self.server(finding)
-        self._check(request, server)
-        ready = prepared(request, server)
-        wire = build(ready, server)
-        service = replace(self.service, explain=self._refusals(finding).explain)
-        attempt = f"{'Editing' if request.images else 'Generating'} with {server.dialect.title}"
-        reply = self._send(service, wire, deadline, attempt)
-        found, told_seed = pictures(reply, attempt)
-        if not found and _says_error(reply):
-            raise service.failure(attempt, self._refusals(finding).explain_success(reply))
-        seeds = _seeds(wire, server, told_seed, len(found))
-        fetcher = Fetcher(service=service, attempt=attempt, deadline=deadline, kept=server.dialect.urls_expire)
-        made = each(lambda one: fetcher.image(*one), zip(found, seeds, strict=True))
-        missing = made.notices(request.n)
-        return self.result(ready, made.images, (*wire.notices, *_notices(made.images, wire, request, server), *missing))
-
-    def _check(self, request: ImageRequest, server: Server) -> None:
-        if request.mask is not None and not server.masks:
-            ignored = ", which would take one and ignore it" if server.dialect.ignores_masks else ""
+    @override
+    def check_inputs(self, request: ImageRequest) -> None:
+        served = self.served
+        if request.mask is not None and served and not served.masks:
+            ignored = ", which would take one and ignore it" if served.dialect.ignores_masks else ""
             raise unsupported(
-                f"masks on {server.dialect.title}{ignored}",
-                model=server.remote,
+                f"masks on {served.dialect.title}{ignored}",
+                model=served.remote,
                 way_out="Describe the region in words, or use ComfyUI or AUTOMATIC1111 for inpainting",
             )
-        self._seen = server  # capabilities are judged by what the server turned out to be
-        self.check_inputs(request)
+        super().check_inputs(request)
 
-    def _refusals(self, finding: Finding) -> Refusals:
-        return Refusals(self.model.access, finding.shown)
+    @override
+    def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
+        self.learn(deadline)
+        self.check_inputs(request)  # once more: the server may have been unknown before
+        assert self.served  # noqa: S101 -- known since `learn`
+        served = self.served
+        ready = prepared(request, served)
+        wire = build(ready, served)
+        if self.endpoints.is_deployment:
+            wire = wire.without("model")  # the address names it, and some models refuse the key
+        attempt = f"{'Editing' if request.images else 'Generating'} with {served.dialect.title}"
+        answer = self._answer(wire, deadline, attempt)
+        fetcher = ImageFetcher(
+            service=self.service, attempt=attempt, deadline=deadline, kept=served.dialect.urls_expire
+        )
+        sources = zip(answer.images, _seeds(wire, request, answer), strict=True)
+        made = each(lambda source: fetcher.image(*source), sources) + self._failed(answer, attempt)
+        return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)))
 
-    def _send(self, service: Service, wire: Wire, deadline: Deadline, attempt: str) -> Reply:
+    def _failed(self, answer: ParsedReply, attempt: str) -> Partial:
+        """The images in whose place the server sent an error."""
+        refused = (self._refusals.explain_success(as_reply(fault)) for fault in answer.faults)
+        return Partial(failures=tuple(self.service.failure(attempt, meaning) for meaning in refused))
+
+    def _answer(self, wire: Wire, deadline: Deadline, attempt: str) -> ParsedReply:
+        """What the server made. Raises the error of an answer without any image, whatever its status."""
+        reply = self._sent(wire, deadline, attempt)
+        answer = parsed(reply, attempt)
+        task = None if answer.images else task_in(reply.json())
+        if task:
+            follower = TaskFollower(service=self.service, address=self.endpoints, attempt=attempt, deadline=deadline)
+            reply = follower.finished(task)
+            answer = parsed(reply, attempt)
+        if answer.images or answer.faults:
+            return answer
+        raise self.service.failure(attempt, self._refusals.explain_success(reply))
+
+    def _sent(self, wire: Wire, deadline: Deadline, attempt: str) -> Reply:
+        """The answer to a call. Keys that the plugin adds by itself are left out for a server that refuses them by
+        name: a refusal for an unknown parameter costs nothing."""
+        place = (self.endpoints.api, self.model.remote)
+        known = REFUSED_KEYS.get(self.service, place) or ()
+        wire = wire.without(*known)
+        reply = self._post(wire, deadline, attempt)
+        refused = refused_keys(reply, wire.optional) if reply.status in _REFUSALS else ()
+        if refused:
+            REFUSED_KEYS.put(self.service, (*known, *refused), place)
+            reply = self._post(wire.without(*refused), deadline, attempt)
+        if reply.status in _REFUSALS:
+            raise self.service.failure(attempt, self.explain(reply))
+        return reply
+
+    def _post(self, wire: Wire, deadline: Deadline, attempt: str) -> Reply:
         form = wire.route.body == "form"
-        return service.request(
+        return self.service.request(
             "POST",
-            wire.route.path,
+            self.endpoints.path(wire.route.path),
             attempt=attempt,
             deadline=deadline,
+            params=self.endpoints.query,
             json=None if form else wire.json_body,
             form=wire.form if form else None,
             read_timeout=deadline.remaining,  # minutes are normal, and most servers say nothing until they are done
+            accept=_REFUSALS,
         )
 
     # The credential form.
 
+    @override
     def check_access(self) -> Sequence[str]:
         self.require_access()
-        deadline = Deadline.after(self.clock, CHECK_SECONDS)
-        finding = self._asked(deadline)
-        server = self.server(replace(finding, dialect=self.chosen or finding.dialect))
-        return [
-            *_taken(self.chosen, finding),
-            *self._model_said(server, finding),
-            *self._endpoints_said(server, deadline),
-        ]
-
-    def _asked(self, deadline: Deadline) -> Finding:
-        """What the server says about itself. A restricted key of OpenAI may paint and not list models."""
-        try:
-            return ask(self.service, deadline)
-        except AuthorizationFailed as error:
-            known = hosted(self.service.base_url) or (Finding(self.chosen, "") if self.chosen else None)
-            if known is None or MISSING_SCOPES not in error.said.lower():
-                raise
-            return known
-
-    def _endpoints_said(self, server: Server, deadline: Deadline) -> list[str]:
-        """A vLLM or SGLang server for text looks the same from its model list; its missing endpoints tell."""
-        dialect = server.dialect
-        if not dialect.fastapi:
-            return []
-        if not has_endpoint(self.service, dialect.generate.path, deadline):
-            raise BadRequest(
-                f"{self.service.base_url} has no images API",
-                f"it looks like {dialect.title}, and /{dialect.generate.path} is not there",
-                "Start the server with an image model (vLLM: `vllm serve <model> --omni`)",
-            )
-        if server.images and not has_endpoint(self.service, dialect.edit.path, deadline):
-            return [f"The server has no /{dialect.edit.path}: it paints and does not edit; newer versions do."]
-        return []
-
-    def _model_said(self, server: Server, finding: Finding) -> list[str]:
-        listed = finding.shown
-        if server.dialect.model_name == "ignored":
-            return []
-        if listed and not finding.serves(self.model.remote):
-            if server.dialect.model_name == "exact":
-                access = self.model.access
-                raise BadRequest(
-                    f"The server has no model {self.model.remote!r}",
-                    f"it lists {listed}",
-                    f"Write one of them into `{access.field('remote_model')}` {access.place}",
-                )
-            return [f"{self.model.remote} is not among the models that the server lists ({listed})."]
-        known = [f"{self.model.remote} is treated as {server.family.name}."] if server.family.name else []
-        return known if listed else [*known, f"No models are listed, so {self.model.remote} could not be looked up."]
-
-    def known_models(self) -> Sequence[str]:
-        finding = self._glanced()
-        return [model.id for model in finding.models] if finding else []
+        check = AccessCheck(self.model, self.detector, self.within(PROBE_SECONDS))
+        finding = check.finding(self.chosen)
+        served = self.served_by(replace(finding, dialect=self.chosen or finding.dialect))
+        return check.sentences(self.chosen, finding, served)
 
 
-_ENDPOINT = re.compile(r"/v1(/(images|models)(/\w+)?)?$")
+def _first_size(request: ImageRequest) -> Size | None:
+    return size_of(request.images[0]) if request.images else None
 
 
-def root_of(base_url: str) -> str:
-    """The address before `/v1`: users paste it with and without, and sometimes the whole endpoint."""
-    return _ENDPOINT.sub("", base_url.rstrip("/"))
+def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int | None]:
+    """The seed of each image: as the server reports it, else as it was asked for."""
+    count = len(answer.images)
+    if answer.seed is not None:
+        return [answer.seed] * count
+    asked = request.seeds if wire.has_seed else ()
+    return [*asked, *[None] * count][:count]
 
 
-def _taken(chosen: Dialect | None, finding: Finding) -> list[str]:
-    if chosen:
-        other = finding.dialect if finding.tell and finding.dialect is not chosen else None
-        doubt = f", although the server looks like {other.title} ({other.name}): {finding.tell}" if other else ""
-        return [f"The dialect {chosen.name} ({chosen.title}) is used as chosen{doubt}."]
-    if finding.tell:
-        return [f"The server was recognised as {finding.dialect.title} ({finding.dialect.name}): {finding.tell}."]
-    return [
-        "The server was not recognised, so only the portable core of the OpenAI images API is used; choose a dialect "
-        "for steps, seed and negative prompt."
-    ]
-
-
-def _says_error(reply: Reply) -> bool:
-    match reply.json():
-        case {"error": _} | {"detail": _} | {"message": str()}:
-            return bool(said_by(reply).partition(",")[2])
-        case _:
-            return False
-
-
-def _seeds(wire: Wire, server: Server, told: int | None, count: int) -> list[int | None]:
-    seed = told if told is not None else wire.seed
-    if seed is None:
-        return [None] * count
-    step = 1 if server.dialect.seeds == "counted" else 0
-    return [seed + step * index for index in range(count)]
-
-
-def _notices(images: Sequence[GeneratedImage], wire: Wire, request: ImageRequest, server: Server) -> list[str]:
+def _notices(images: Sequence[GeneratedImage], wire: Wire, request: ImageRequest, served: ServedModel) -> list[str]:
     notices = []
-    if wire.seed is not None and server.dialect.seeds == "repeated" and request.n > 1:
-        notices.append(f"{server.dialect.title} paints the same image for the same seed: all {request.n} are alike.")
-    made = {image.size for image in images} - {wire.size}
-    if wire.size and made:
-        sizes = ", ".join(written(size) for size in sorted(made))
-        notices.append(f"The server was asked for {written(wire.size)} and made {sizes}.")
-    if server.dialect.urls_expire and any(image.url for image in images):
-        notices.append(f"The public address of the image works for {server.dialect.urls_expire}.")
+    if wire.has_seed and served.dialect.seeds == "repeated" and request.n > 1:
+        notices.append(f"{served.dialect.title} makes the same image for the same seed: all {request.n} are alike.")
+    made = {image.size for image in images} - {request.size}
+    if request.size and made:
+        sizes = ", ".join("{}x{}".format(*size) for size in sorted(made))
+        notices.append("The server was asked for {}x{} and made {}.".format(*request.size, sizes))
+    if served.dialect.urls_expire and any(image.url for image in images):
+        notices.append(f"The public address of the image works for {served.dialect.urls_expire}.")
     return notices

@@ -1,23 +1,22 @@
-"""From a prepared ImageRequest to what goes over the wire, for one model on one server. Pure: nothing is sent here."""
+"""From a settled ImageRequest to what is sent, for one model on one server. Pure: nothing is sent here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.backends.errors import BadRequest, unsupported
 from models.backends.http import FormField
-from models.backends.openai_images.call import (
-    Call,
+from models.backends.openai_images.dialects import Route
+from models.backends.openai_images.families import ServedModel
+from models.backends.openai_images.wire import (
+    ImageCall,
     Value,
     as_text,
     part,
     renamed,
     without_server_tag,
 )
-from models.backends.openai_images.dialects import Route
-from models.backends.openai_images.server import Server
-from models.backends.openai_images.sizes import Size, written
 from models.entities import ImageRequest, InputImage
-from models.images.sniff import sniff
+from models.images.inputs import as_alpha, fit, mask_of, same_size
 
 B64 = "b64_json"
 PNG = "png"
@@ -25,14 +24,15 @@ PNG = "png"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """A call as it is sent. `size` is the size asked of the server, `seed` the seed that it was really given."""
+    """A call as it is sent. `optional` keys are the plugin's own additions, without which the call means the same;
+    `has_seed` says whether the server is given the request's seed."""
 
     route: Route
     fields: Mapping[str, Value]
     images: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
-    size: Size | None = None
-    seed: int | None = None
+    optional: frozenset[str] = frozenset()
+    has_seed: bool = False
     notices: tuple[str, ...] = ()
 
     @property
@@ -47,111 +47,117 @@ class Wire:
             parts.append((self.route.mask, part(self.mask, "mask")))
         return parts
 
+    def without(self, *keys: str) -> "Wire":
+        """The same call without keys that the server refuses."""
+        return replace(self, fields={name: value for name, value in self.fields.items() if name not in keys})
 
-def build(request: ImageRequest, server: Server) -> Wire:
-    """The wire form of a request that this model takes.
 
-    Raises BadRequest for a number of images, a mask or a seed that the server cannot honour.
+def route_for(request: ImageRequest, served: ServedModel) -> Route:
+    return served.dialect.route(edits=bool(request.images), masked=request.mask is not None)
+
+
+def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
+    """The request with its images as the server takes them; what was changed is among its notices.
+
+    Raises BadRequest for an image that cannot be brought within the server's limits.
     """
-    route = server.dialect.route(edits=bool(request.images), masked=request.mask is not None)
-    understood = server.understood(route)
-    _check(request, server, understood)
-    size, size_notices = _size(request, server, route, understood)
-    call = Call(
-        model=server.remote,
+    fitted = [fit(image, served.dialect.inputs) for image in request.images]
+    images = tuple(image for image, _ in fitted)
+    route = route_for(request, served)
+    ready = replace(
+        request,
+        images=images,
+        mask=_formed(request.mask, images[0], route) if request.mask and images else request.mask,
+    )
+    return ready.with_notices(*(notice for _, notices in fitted for notice in notices))
+
+
+def _formed(mask: InputImage, image: InputImage, route: Route) -> InputImage:
+    sized = same_size(mask_of(mask), image)
+    return as_alpha(sized) if route.mask_form == "alpha" else sized
+
+
+def build(request: ImageRequest, served: ServedModel) -> Wire:
+    """The wire form of a prepared request. Raises BadRequest for a number of images or a mask that the server cannot
+    take."""
+    route = route_for(request, served)
+    understood = served.understood(route)
+    _check(request, served, understood)
+    call = ImageCall(
+        model=served.remote,
         prompt=without_server_tag(request.prompt).strip(),
         n=request.n,
-        size=written(size) if size else ("auto" if server.family.gpt else None),
-        negative_prompt=_negative(request, server),
+        size=_size(request, served),
+        negative_prompt=_negative(request, served),
         seed=request.seed,
         denoising_strength=request.denoising_strength if request.images else None,
         sampler=request.sampler,
         scheduler=request.scheduler,
         style_preset=request.style_preset,
-        **_guidance(request, server, route),
-        **_file(request, server),
+        **_guidance(request, served, route),
+        **_file(request, served),
         **_own(request),
     )
     if not call.prompt:
         raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
-    said = call.model_copy(update=dict.fromkeys(set(call.words) - understood))
+    sent = call.model_copy(update=dict.fromkeys(set(call.words) - understood))
     return Wire(
         route=route,
-        fields=renamed(route.rewrite(said).words, route.keys),
+        fields=renamed(route.rewrite(sent).words, route.keys),
         images=request.images,
         mask=request.mask,
-        size=size,
-        seed=said.seed,
-        notices=(*size_notices, *_left_out(request, server, understood), *_prompt_notices(request, route)),
+        optional=_optional(request, route),
+        has_seed=sent.seed is not None,
+        notices=(*_left_out(request, served, understood), *_prompt_notices(request, route)),
     )
 
 
-def _check(request: ImageRequest, server: Server, understood: frozenset[str]) -> None:
-    most = server.n if "n" in understood else 1
+def _check(request: ImageRequest, served: ServedModel, understood: frozenset[str]) -> None:
+    most = served.n if "n" in understood else 1
     if request.n > most:
         way_out = f"Ask for at most {most}" if most > 1 else "Ask for one, or repeat the node"
-        raise unsupported(f"{request.n} images at once on {server.dialect.title}", model=server.remote, way_out=way_out)
+        raise unsupported(f"{request.n} images at once on {served.dialect.title}", model=served.remote, way_out=way_out)
     if request.mask and not request.images:
         raise BadRequest(
-            f"{server.remote} got a mask without an image", next_step="Send the image together with its mask"
+            f"{served.remote} got a mask without an image", next_step="Send the image together with its mask"
         )
-    if request.mask and server.dialect.inpaint and len(request.images) > 1:
+    if request.mask and served.dialect.inpaint and len(request.images) > 1:
         raise unsupported(
-            f"{len(request.images)} input images with a mask on {server.dialect.title}",
-            model=server.remote,
+            f"{len(request.images)} input images with a mask on {served.dialect.title}",
+            model=served.remote,
             way_out="Send one image and its mask",
         )
-    largest = server.dialect.seed
-    if request.seed is not None and largest is not None and request.seed > largest:
-        raise BadRequest(
-            f"{server.dialect.title} cannot take the seed {request.seed}", next_step=f"Give at most {largest}"
-        )
 
 
-def _size(
-    request: ImageRequest, server: Server, route: Route, understood: frozenset[str]
-) -> tuple[Size | None, tuple[str, ...]]:
-    shaped = (request.width and request.height) or request.aspect_ratio
-    if "size" not in understood:
-        return None, (f"{server.remote} has no size parameter here; the asked shape was left out.",) if shaped else ()
-    legal = server.family.sizes
-    if request.width and request.height:
-        size = legal.legal(request.width, request.height)
-        if size == (request.width, request.height):
-            return size, ()
-        return size, (f"{request.width}x{request.height} became {written(size)}, the nearest size of this model.",)
-    if request.aspect_ratio:
-        size = legal.by_ratio(request.aspect_ratio)
-        if legal.closed and request.aspect_ratio not in legal.presets:
-            return size, (f"{request.aspect_ratio} became {written(size)}, the nearest shape of this model.",)
-        return size, ()
-    if request.images:
-        return _input_size(request.images[0], server) if route.input_size else None, ()
-    return legal.default, ()
+def _optional(request: ImageRequest, route: Route) -> frozenset[str]:
+    # The format is only a saving: the plugin reads every format and delivers the one that was asked for.
+    words = ("response_format", "output_format", *(("n",) if request.n == 1 else ()))
+    return frozenset(key for word in words if (key := route.keys.get(word)))
 
 
-def _input_size(image: InputImage, server: Server) -> Size:
-    header = sniff(image.data)
-    return server.family.sizes.legal(header.width, header.height)
+def _size(request: ImageRequest, served: ServedModel) -> str | None:
+    if request.size:
+        return "{}x{}".format(*request.size)
+    return "auto" if served.family.gpt else None
 
 
-def _negative(request: ImageRequest, server: Server) -> str | None:
+def _negative(request: ImageRequest, served: ServedModel) -> str | None:
     negative = without_server_tag(request.negative_prompt).strip()
     # Without the key, even empty, true CFG stays off.
-    blank = " " if server.family.true_cfg and server.dialect.blank_negative else None
+    blank = " " if served.family.true_cfg and served.dialect.blank_negative else None
     return negative or blank
 
 
-def _guidance(request: ImageRequest, server: Server, route: Route) -> dict[str, int | float | None]:
-    scale = server.cfg if request.cfg_scale is None else request.cfg_scale
+def _guidance(request: ImageRequest, served: ServedModel, route: Route) -> dict[str, int | float | None]:
+    scale = served.cfg if request.cfg_scale is None else request.cfg_scale
     return {
-        "steps": server.steps if request.steps is None else request.steps,
-        server.cfg_word(route): scale,
+        "steps": served.steps if request.steps is None else request.steps,
+        served.cfg_word(route): scale,
     }
 
 
-def _file(request: ImageRequest, server: Server) -> dict[str, str | int | None]:
-    if not server.family.gpt:
+def _file(request: ImageRequest, served: ServedModel) -> dict[str, str | int | None]:
+    if not served.family.gpt:
         return {"response_format": B64, "output_format": PNG}
     kind = request.output_format or PNG
     return {"output_format": kind, "output_quality": None if kind == PNG else request.output_quality}
@@ -166,7 +172,6 @@ _WORTH_TELLING = {
     "negative_prompt": "the negative prompt",
     "steps": "`steps`",
     "cfg_scale": "`cfg_scale`",
-    "seed": "the seed",
     "denoising_strength": "`denoising_strength`",
     "sampler": "`sampler`",
     "scheduler": "`scheduler`",
@@ -174,12 +179,12 @@ _WORTH_TELLING = {
 }
 
 
-def _left_out(request: ImageRequest, server: Server, understood: frozenset[str]) -> list[str]:
+def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[str]) -> list[str]:
     known = understood | ({"cfg_scale"} if "true_cfg_scale" in understood else set())
     given = [word for word in _WORTH_TELLING if getattr(request, word) not in (None, "")]
-    told = [_WORTH_TELLING[word] for word in given if word not in known]
-    told += [f"`{word}`" for word in request.extra if word not in known]
-    return [f"{server.dialect.title} does not take {name} for {server.remote}; it was left out." for name in told]
+    names = [_WORTH_TELLING[word] for word in given if word not in known]
+    names += [f"`{word}`" for word in request.extra if word not in known]
+    return [f"{served.dialect.title} does not take {name} for {served.remote}; it was left out." for name in names]
 
 
 def _prompt_notices(request: ImageRequest, route: Route) -> list[str]:

@@ -1,9 +1,9 @@
 """Which dialect a server speaks, from its address and from free questions; nothing is generated, nothing is spent.
 
-The tells, in this order:
+The signs, in this order:
 
 1. The host: `api.openai.com`, `api.siliconflow.cn`, `api.siliconflow.com`.
-2. `GET /v1/models`, which every server at hand answers:
+2. `GET models` below the API's path, which nearly every server answers:
    - a model `sd-cpp-local` (stable-diffusion.cpp never says anything else; its `/sdcpp/v1/capabilities` names the
      model that is loaded, the samplers and the schedulers);
    - `owned_by: sglang`;
@@ -13,28 +13,29 @@ The tells, in this order:
 3. Anything else is spoken to in the portable core of the API: the dialect `openai`.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from models.backends.errors import ImageError
+from models.backends.cache import ServerCache
+from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import ONCE, Retries, Service
 from models.backends.openai_images.dialects import LOCALAI, OPENAI, SDCPP, SGLANG, SILICONFLOW, VLLM_OMNI, Dialect
+from models.backends.openai_images.refusals import codes_of
+from models.backends.openai_images.wire import Address
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-PROBE_SECONDS = 3.0
+GLANCE_SECONDS = 3.0
 GOOD_FOR = 600.0
 BAD_FOR = 30.0
-_MOST = 256
 _NOT_THERE = (404, 405)
+_REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
-_PAINTER = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
+_IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
 
 HOSTED = {
     "api.openai.com": OPENAI,
@@ -43,25 +44,25 @@ HOSTED = {
 }
 
 
-class ServedModel(BaseModel):
-    """One entry of `GET /v1/models`. `root` is the path or repository behind an alias, where a server tells it."""
+class ListedModel(BaseModel):
+    """One entry of `GET models`. `root` is the path or repository behind an alias, where a server tells it."""
 
     id: str
     owned_by: str | None = None
     root: str | None = None
 
 
-class ModelList(BaseModel):
-    data: tuple[ServedModel, ...] = ()
+class ListedModels(BaseModel):
+    data: tuple[ListedModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a server turned out to be, the tell in words, and the models it lists (none: it lists nothing)."""
+    """What a server turned out to be, the sign in words, and the models it lists (none: it lists nothing)."""
 
     dialect: Dialect
-    tell: str
-    models: tuple[ServedModel, ...] = ()
+    sign: str = ""
+    models: tuple[ListedModel, ...] = ()
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
 
@@ -74,50 +75,149 @@ class Finding:
     def shown(self) -> str:
         """The models worth naming in a sentence: a list may hold a hundred of other kinds."""
         names = [model.id for model in self.models]
-        painters = [name for name in names if _PAINTER.search(name)] or names
-        return ", ".join(painters[:_SHOWN]) + (" …" if len(painters) > _SHOWN else "")
+        fitting = [name for name in names if _IMAGE_MODEL.search(name)] or names
+        return ", ".join(fitting[:_SHOWN]) + (" …" if len(fitting) > _SHOWN else "")
 
     def serves(self, remote: str) -> bool:
         return any(model.id == remote for model in self.models)
 
 
-def hosted(root: str) -> Finding | None:
-    """The finding for the services that have one address."""
-    try:
-        host = urlsplit(root).hostname or ""
-    except ValueError:  # what is no address is reported by the first request
+FINDINGS: ServerCache[Finding] = ServerCache(seconds=GOOD_FOR, limit=256)
+SILENT: ServerCache[bool] = ServerCache(seconds=BAD_FOR, limit=256)
+"""Servers that did not answer a moment ago: a form does not wait for them again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Asks one server what it is."""
+
+    service: Service
+    address: Address
+
+    @property
+    def hosted(self) -> Finding | None:
+        """The finding for the services that have one address."""
+        host = self.address.host
+        return Finding(HOSTED[host], f"the address is {host}") if host in HOSTED else None
+
+    @property
+    def known(self) -> Finding | None:
+        """What needs no question: a known address, or what the server said within the last minutes."""
+        return self.hosted or FINDINGS.get(self.service, self.address.api)
+
+    @property
+    def is_silent(self) -> bool:
+        return bool(SILENT.get(self.service))
+
+    def note_silence(self) -> None:
+        SILENT.put(self.service, True)
+
+    def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
+        """Ask the server what it is, and remember it. Raises an ImageError when it cannot be reached or refuses the key;
+        failures are not remembered."""
+        found = self._asked(deadline, retries)
+        FINDINGS.put(self.service, found, self.address.api)
+        return found
+
+    def _asked(self, deadline: Deadline, retries: Retries) -> Finding:
+        reply = self.service.request(
+            "GET",
+            self.address.path("models"),
+            attempt="Asking the server for its models",
+            deadline=deadline,
+            params=self.address.query,
+            retries=retries,
+            accept=_NOT_THERE,
+        )
+        models = listed(reply)
+        hosted = self.hosted
+        if hosted:
+            return Finding(hosted.dialect, hosted.sign, models)
+        if any(model.id == "sd-cpp-local" for model in models):
+            return self._sdcpp(deadline)
+        return told_by(models) or self._localai(deadline, models) or Finding(OPENAI, "", models)
+
+    def has_endpoint(self, name: str, deadline: Deadline) -> bool:
+        """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""
+        reply = self.service.request(
+            "GET",
+            self.address.path(name),
+            attempt="Looking for the images API",
+            deadline=deadline,
+            params=self.address.query,
+            retries=ONCE,
+            accept=_NOT_THERE,
+        )
+        return reply.status != HTTPStatus.NOT_FOUND
+
+    def answers_posts(self, name: str, deadline: Deadline) -> bool:
+        """Whether anything takes a POST at an endpoint, for servers that list no models.
+
+        The body is an empty list: it holds neither model nor prompt, so that every server refuses it and generates
+        nothing. Raises AuthorizationFailed where the key is refused.
+        """
+        try:
+            reply = self.service.request(
+                "POST",
+                self.address.path(name),
+                attempt="Looking for the images API",
+                deadline=deadline,
+                params=self.address.query,
+                json=[],
+                retries=ONCE,
+                accept=_REFUSALS,
+            )
+        except ConnectionFailed:  # it answered a moment ago: this says nothing about the path
+            return True
+        is_page = "html" in reply.headers.get("content-type", "")
+        names_model = "model" in codes_of(reply.json()).code.lower()
+        return not is_page and (reply.status not in _NOT_THERE or names_model)
+
+    def _sdcpp(self, deadline: Deadline) -> Finding:
+        """What stable-diffusion.cpp says about itself; older versions say nothing. It drops unknown samplers silently."""
+        page = "sdcpp/v1/capabilities"
+        try:
+            reply = self.service.request("GET", page, attempt="Asking the server", deadline=deadline, retries=ONCE)
+            able = SdcppCapabilities.model_validate_json(reply.body)
+        except (ImageError, ValidationError):
+            able = SdcppCapabilities()
+        models = (ListedModel(id="sd-cpp-local", root=able.model.stem),)
+        return Finding(SDCPP, "it serves the model sd-cpp-local", models, able.samplers, able.schedulers)
+
+    def _localai(self, deadline: Deadline, models: tuple[ListedModel, ...]) -> Finding | None:
+        if any(model.owned_by for model in models):
+            return None
+        for page in (".well-known/localai.json", "readyz"):
+            if self._answers(page, deadline):
+                return Finding(LOCALAI, f"it answers /{page}", models)
         return None
-    return Finding(HOSTED[host], f"the address is {host}") if host in HOSTED else None
+
+    def _answers(self, page: str, deadline: Deadline) -> bool:
+        try:
+            reply = self.service.request(
+                "GET",
+                page,
+                attempt="Recognising the server",
+                deadline=deadline,
+                retries=ONCE,
+                read_timeout=GLANCE_SECONDS,
+            )
+        except ImageError:
+            return False
+        # A web front end that answers every path with its page is no LocalAI.
+        return "html" not in reply.headers.get("content-type", "")
 
 
-def ask(service: Service, deadline: Deadline, retries: Retries = ONCE) -> Finding:
-    """Ask a server what it is. Raises an ImageError when it cannot be reached or refuses the key."""
-    reply = service.request(
-        "GET",
-        "v1/models",
-        attempt="Asking the server for its models",
-        deadline=deadline,
-        retries=retries,
-        accept=_NOT_THERE,
-    )
-    models = listed(reply)
-    known = hosted(service.base_url)
-    if known:
-        return Finding(known.dialect, known.tell, models)
-    if any(model.id == "sd-cpp-local" for model in models):
-        return _sdcpp(service, deadline)
-    return _told(models) or _localai(service, deadline, models) or Finding(OPENAI, "", models)
-
-
-def listed(reply: Reply) -> tuple[ServedModel, ...]:
-    """The models of a `GET /v1/models`; none where the answer is something else."""
+def listed(reply: Reply) -> tuple[ListedModel, ...]:
+    """The models of a `GET models`; none where the answer is something else."""
     try:
-        return ModelList.model_validate_json(reply.body).data if reply.ok else ()
+        return ListedModels.model_validate_json(reply.body).data if reply.ok else ()
     except ValidationError:
         return ()
 
 
-def _told(models: Sequence[ServedModel]) -> Finding | None:
+def told_by(models: Sequence[ListedModel]) -> Finding | None:
+    """The dialects that are known by the owner of their models."""
     owners = {model.owned_by for model in models}
     served = tuple(models)
     if "sglang" in owners:
@@ -127,107 +227,15 @@ def _told(models: Sequence[ServedModel]) -> Finding | None:
     return None
 
 
-class Loaded(BaseModel):
+class SdcppModel(BaseModel):
     """The model that stable-diffusion.cpp was started with."""
 
     stem: str | None = None
 
 
-class Capabilities(BaseModel):
+class SdcppCapabilities(BaseModel):
     """`GET /sdcpp/v1/capabilities`, as far as it is read."""
 
-    model: Loaded = Loaded()
+    model: SdcppModel = SdcppModel()
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
-
-
-def _sdcpp(service: Service, deadline: Deadline) -> Finding:
-    """What stable-diffusion.cpp says about itself; older versions say nothing. It drops unknown samplers silently."""
-    page = "sdcpp/v1/capabilities"
-    try:
-        reply = service.request("GET", page, attempt="Asking the server", deadline=deadline, retries=ONCE)
-        able = Capabilities.model_validate_json(reply.body)
-    except (ImageError, ValidationError):
-        able = Capabilities()
-    models = (ServedModel(id="sd-cpp-local", root=able.model.stem),)
-    return Finding(SDCPP, "it serves the model sd-cpp-local", models, able.samplers, able.schedulers)
-
-
-def _localai(service: Service, deadline: Deadline, models: tuple[ServedModel, ...]) -> Finding | None:
-    if any(model.owned_by for model in models):
-        return None
-    for page in (".well-known/localai.json", "readyz"):
-        if _answers(service, page, deadline):
-            return Finding(LOCALAI, f"it answers /{page}", models)
-    return None
-
-
-def _answers(service: Service, page: str, deadline: Deadline) -> bool:
-    try:
-        reply = service.request(
-            "GET", page, attempt="Recognising the server", deadline=deadline, retries=ONCE, read_timeout=PROBE_SECONDS
-        )
-    except ImageError:
-        return False
-    # A web front end that answers every path with its page is no LocalAI.
-    return "html" not in reply.headers.get("content-type", "")
-
-
-def has_endpoint(service: Service, path: str, deadline: Deadline) -> bool:
-    """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, and paints nothing."""
-    reply = service.request(
-        "GET", path, attempt="Looking for the images API", deadline=deadline, retries=ONCE, accept=_NOT_THERE
-    )
-    return reply.status != HTTPStatus.NOT_FOUND
-
-
-@dataclass
-class Findings:
-    """What the servers turned out to be, for the whole process: at most 256 of them for ten minutes each.
-
-    They are told apart by address and login, so that no account sees what another one's key may list. A server that
-    did not answer is left alone for half a minute, so that a form is not slow again and again.
-    """
-
-    kept: dict[str, tuple[float, Finding | ImageError]] = field(default_factory=dict)
-
-    def get(self, service: Service) -> Finding | ImageError | None:
-        until, found = self.kept.get(_identity(service), (0.0, None))
-        return found if service.clock.monotonic() < until else None
-
-    def keep(self, service: Service, found: Finding | ImageError) -> None:
-        self.kept.pop(_identity(service), None)
-        while len(self.kept) >= _MOST:
-            del self.kept[next(iter(self.kept))]
-        age = GOOD_FOR if isinstance(found, Finding) else BAD_FOR
-        self.kept[_identity(service)] = (service.clock.monotonic() + age, found)
-
-
-def _identity(service: Service) -> str:
-    login = hashlib.sha256(repr(sorted(service.headers.items())).encode()).hexdigest()
-    return f"{service.base_url} {login}"
-
-
-FINDINGS = Findings()
-
-
-def recognise(service: Service, deadline: Deadline) -> Finding:
-    """The finding for a server, remembered. Raises an ImageError as `ask`; failures are not remembered here."""
-    known = hosted(service.base_url) or FINDINGS.get(service)
-    if isinstance(known, Finding):
-        return known
-    found = ask(service, deadline, Retries())
-    FINDINGS.keep(service, found)
-    return found
-
-
-def glance(service: Service) -> Finding | None:
-    """The finding for a server within three seconds, or None: for forms, which must be quick and never fail."""
-    known = hosted(service.base_url) or FINDINGS.get(service)
-    if known is None:
-        try:
-            known = ask(service, Deadline.after(service.clock, PROBE_SECONDS))
-        except ImageError as error:
-            known = error
-        FINDINGS.keep(service, known)
-    return known if isinstance(known, Finding) else None

@@ -1,6 +1,6 @@
 """The dialects of the OpenAI images API as one table of differences.
 
-A row says which of our words a server understands, under which key, on which path, how images and masks travel, and
+A row says which words of the vocabulary a server understands, under which key, on which path, how images and masks travel, and
 what it does when something is left out. Sources: the OpenAPI description of OpenAI; vLLM-Omni 0.30.0, SGLang diffusion
 0.5.23, LocalAI and stable-diffusion.cpp of 2026 as their code reads; the API pages of SiliconFlow. A key that is not
 in a row is never sent: most of these servers drop unknown keys without a word.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.openai_images.call import (
+from models.backends.openai_images.wire import (
     Inline,
     Rewrite,
     Upload,
@@ -34,7 +34,7 @@ _ANY_IMAGE = Limits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One way to call a server. `upload` or `inline` carries the input images; `mask` is the key of the mask.
+    """One way to call a server; `path` is below the API's. `upload` or `inline` carries the input images; `mask` is the key of the mask.
 
     `mask_form` is what marks the region to paint: white, or transparency. `input_size` sends the first image's size
     where nobody asks for one.
@@ -99,8 +99,8 @@ class Dialect:
 _CORE = {"model": "model", "prompt": "prompt", "n": "n", "size": "size"}
 _PNG = {"output_format": "output_format"}  # always PNG: a lossy file would be encoded twice on its way to the user
 _B64 = {"response_format": "response_format"}
-_GENERATIONS = "v1/images/generations"
-_EDITS = "v1/images/edits"
+_GENERATIONS = "images/generations"
+_EDITS = "images/edits"
 
 _GPT_KEYS = {
     **_CORE,
@@ -184,7 +184,7 @@ LOCALAI = Dialect(
     name="localai",
     title="LocalAI",
     generate=Route(path=_GENERATIONS, keys=_LOCALAI_KEYS, rewrite=negative_after_bar, splits_at_bar=True),
-    # There is no /v1/images/edits; without a size the server paints 512x512 whatever the input.
+    # There is no images/edits; without a size the server makes 512x512 whatever the input.
     edit=Route(
         path=_GENERATIONS,
         keys=_LOCALAI_KEYS,
@@ -194,7 +194,7 @@ LOCALAI = Dialect(
         splits_at_bar=True,
     ),
     inpaint=Route(
-        path="v1/images/inpainting",
+        path="images/inpainting",
         body="form",
         keys={"model": "model", "prompt": "prompt", "steps": "steps"},
         upload=parts_named("image"),

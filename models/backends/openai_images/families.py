@@ -1,30 +1,37 @@
-"""What is known about the models behind these servers, by their names: defaults, sizes, how many images they take.
-
-Sources: model cards and README of Qwen-Image, pipelines of vLLM-Omni 0.30.0, OpenAI's API description, SiliconFlow's
-API pages. A name that fits no row is taken as it comes: the server's own defaults apply.
-"""
+"""One model on one server: what is known of models by their names (`families.yaml`) and of servers (`dialects.py`)
+together, and the parameter form that follows from the two."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from models.backends.openai_images import sizes
-from models.backends.openai_images.dialects import DIALECTS, LOCALAI, OPENAI, SDCPP, SILICONFLOW, VLLM_OMNI, Dialect
-from models.backends.openai_images.sizes import Sizes
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from models.backends.base import Capabilities
+from models.backends.openai_images.dialects import OPENAI, Dialect, Route
+from models.parameters import MAX_SEED, RULES, VOCABULARY, Rule, load_rules
+from models.sizes import FreeSizes, NoSizes, SeedRule, Size, SizeRule
+
+_LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(BaseModel):
     """Models of one kind. `images` None means: as many as the dialect takes.
 
     `true_cfg` models are steered by `true_cfg_scale`; `gpt` ones are OpenAI's own, which refuse `response_format`;
     `without` lists words that would be refused or ignored; `masks` names the dialects on which a mask has an effect
-    (None: wherever the dialect has masks). `dialects` limits the row.
+    (None: wherever the dialect has masks). `dialects` limits the entry.
     """
 
-    name: str
-    pattern: str
-    sizes: Sizes = sizes.ANY
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    pattern: str = ""
+    dialects: frozenset[str]
+    sizes: SizeRule = FreeSizes(multiple=8)
     images: int | None = None
     min_images: int = 0
     steps: int | None = None
@@ -35,168 +42,175 @@ class Family:
     without: frozenset[str] = frozenset()
     masks: frozenset[str] | None = None
     qualities: tuple[str, ...] = ()
-    dialects: frozenset[str] = frozenset(DIALECTS)
 
     def fits(self, names: Iterable[str], dialect: Dialect) -> bool:
         """Whether one of a model's names is of this family on a server of this dialect."""
-        return dialect.name in self.dialects and any(re.search(self.pattern, plain(name)) for name in names)
+        return dialect.name in self.dialects and any(re.search(self.pattern, _plain(name)) for name in names)
 
 
-def plain(name: str) -> str:
+@cache
+def families() -> Sequence[Family]:
+    # The C loader makes the first request noticeably faster; both are safe loaders.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = Path(__file__).with_name("families.yaml").read_text("utf-8")
+    return [Family.model_validate(entry) for entry in yaml.load(text, Loader=loader)]  # noqa: S506
+
+
+def family_of(names: Iterable[str], dialect: Dialect) -> Family:
+    """The first entry that fits; the last one of a dialect fits everything."""
+    known = tuple(names)
+    return next(family for family in families() if family.fits(known, dialect))
+
+
+def newest_at_openai() -> Family:
+    """What a name is taken for that OpenAI itself serves and the table does not know yet."""
+    return family_of(("gpt-image-2",), OPENAI)
+
+
+def _plain(name: str) -> str:
     """`Qwen/Qwen-Image-Edit-2509`, a file path or an alias, in the one form that the patterns know."""
     return re.sub(r"[\s_]+", "-", name.lower())
 
 
-_ENGINE_MASKS = frozenset({SDCPP.name, LOCALAI.name})  # these engines mask whatever model they run
-_SILICONFLOW = frozenset({SILICONFLOW.name})
-_OPENAI = frozenset({OPENAI.name})
-_OWN = frozenset(DIALECTS) - _OPENAI - _SILICONFLOW
-_IMG2IMG = frozenset({"denoising_strength"})
-_OPENAI_ONLY = frozenset({"background", "moderation", "input_fidelity"})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """`remote` is the model's name at the server; `samplers` and `schedulers` are listed where the server tells them."""
 
-_GPT_IMAGE = Family(
-    name="gpt-image",
-    pattern=r"gpt-image|chatgpt-image",
-    sizes=sizes.GPT_IMAGE,
-    gpt=True,
-    without=frozenset({"style_preset"}),
-    qualities=("auto", "low", "medium", "high"),
-    dialects=_OPENAI,
-)
-_QWEN_IMAGE = Family(
-    name="Qwen-Image",
-    pattern=r"qwen-?image",
-    sizes=sizes.QWEN,
-    images=0,
-    steps=50,
-    cfg=4.0,
-    true_cfg=True,
-    without=_IMG2IMG,
-    masks=_ENGINE_MASKS,
-    dialects=_OWN,
-)
-_QWEN_IMAGE_EDIT = replace(
-    _QWEN_IMAGE, name="Qwen-Image-Edit", pattern=r"qwen-?image-?(edit|layered)", images=1, min_images=1
-)
-_QWEN_IMAGE_21 = replace(
-    _QWEN_IMAGE,
-    name="Qwen-Image-2.1",
-    pattern=r"qwen-?image-?2\.1",
-    sizes=sizes.QWEN_21,
-    images=10,
-    steps=40,
-    cfg=1.0,
-)
-_HOSTED_QWEN_IMAGE = Family(
-    name="Qwen-Image",
-    pattern=r"qwen-?image",
-    sizes=sizes.QWEN_AT_SILICONFLOW,
-    images=0,
-    cfg=4.0,
-    true_cfg=True,
-    without=frozenset({"n"}),
-    dialects=_SILICONFLOW,
-)
-_HOSTED_QWEN_IMAGE_EDIT = replace(
-    _HOSTED_QWEN_IMAGE,
-    name="Qwen-Image-Edit",
-    pattern=r"qwen-?image-?edit",
-    sizes=sizes.ANY,
-    images=1,
-    min_images=1,
-    without=frozenset({"size", "n"}),
-    masks=frozenset(),
-)
+    dialect: Dialect
+    family: Family
+    remote: str
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
-FAMILIES: tuple[Family, ...] = (
-    # OpenAI
-    replace(
-        _GPT_IMAGE,
-        name="gpt-image-2",
-        pattern=r"gpt-image-[2-9]",
-        sizes=sizes.GPT_IMAGE_2,
-        without=frozenset({"style_preset", "input_fidelity"}),  # always faithful, and refuses to be told
-    ),
-    replace(
-        _GPT_IMAGE,
-        name="gpt-image-mini",
-        pattern=r"gpt-image.*mini",
-        without=frozenset({"style_preset", "input_fidelity"}),
-    ),
-    _GPT_IMAGE,
-    Family(
-        name="dall-e-3",
-        pattern=r"dall-?e-?3",
-        sizes=sizes.DALL_E_3,
-        images=0,
-        n=1,
-        without=_OPENAI_ONLY | {"output_format", "output_quality"},
-        qualities=("standard", "hd"),
-        dialects=_OPENAI,
-    ),
-    Family(
-        name="dall-e-2",
-        pattern=r"dall-?e-?2",
-        sizes=sizes.DALL_E_2,
-        images=1,
-        without=_OPENAI_ONLY | {"output_format", "output_quality", "style_preset", "quality"},
-        dialects=_OPENAI,
-    ),
-    # SiliconFlow
-    replace(_HOSTED_QWEN_IMAGE_EDIT, pattern=r"qwen-?image-?edit-?(2509|2511|plus)", images=3),
-    _HOSTED_QWEN_IMAGE_EDIT,
-    _HOSTED_QWEN_IMAGE,
-    Family(
-        name="Kolors",
-        pattern=r"kolors",
-        sizes=sizes.KOLORS,
-        images=1,
-        masks=frozenset(),
-        dialects=_SILICONFLOW,
-    ),
-    Family(
-        name="",
-        pattern="",
-        sizes=sizes.ANY_AT_SILICONFLOW,
-        images=1,
-        masks=frozenset(),
-        without=frozenset({"n"}),
-        dialects=_SILICONFLOW,
-    ),
-    # Servers of one's own
-    replace(_QWEN_IMAGE_21, name="Qwen-Image-2.1-Turbo", pattern=r"qwen-?image-?2\.1-?turbo", steps=8),
-    _QWEN_IMAGE_21,
-    replace(
-        _QWEN_IMAGE_EDIT,
-        name="Qwen-Image-Edit-2509",
-        pattern=r"qwen-?image-?edit-?(2509|2511|plus)",
-        images=3,
-        steps=40,
-    ),
-    _QWEN_IMAGE_EDIT,
-    _QWEN_IMAGE,
-    Family(
-        name="FLUX.2 [klein]",
-        pattern=r"flux\.?-?2.*klein",
-        masks=_ENGINE_MASKS | {VLLM_OMNI.name},
-        dialects=_OWN,
-    ),
-    Family(name="", pattern="", masks=_ENGINE_MASKS, without=_IMG2IMG, dialects=frozenset({VLLM_OMNI.name})),
-    Family(name="", pattern="", masks=_ENGINE_MASKS, dialects=_OWN),
-    # An unknown server gets the portable core of the API and nothing else.
-    Family(
-        name="",
-        pattern="",
-        without=_OPENAI_ONLY | {"output_format", "output_quality", "style_preset", "quality"},
-    ),
-)
+    @property
+    def images(self) -> int:
+        return self.dialect.images if self.family.images is None else self.family.images
+
+    @property
+    def n(self) -> int:
+        """The largest number of images of one request."""
+        if "n" in self.family.without:
+            return 1
+        return self.family.n or self.dialect.n
+
+    @property
+    def masks(self) -> bool:
+        """Whether a mask has an effect: several servers take one and never look at it."""
+        known = self.family.masks
+        return self.dialect.masks and self.images > 0 and (known is None or self.dialect.name in known)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            images=self.images,
+            min_images=self.family.min_images,
+            mask=self.masks,
+            second_image="mask" if self.masks and self.images == 1 else "image",
+        )
+
+    def understood(self, route: Route) -> frozenset[str]:
+        """The words that have an effect on a route."""
+        return frozenset(route.keys) - self.family.without
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words that have an effect on any route of this model."""
+        routes = [self.dialect.edit] if self.family.min_images else [self.dialect.generate]
+        if self.images and not self.family.min_images:
+            routes.append(self.dialect.edit)
+        return frozenset().union(*(self.understood(route) for route in routes))
+
+    def cfg_word(self, route: Route) -> str:
+        """Which of the two guidance scales steers this model here."""
+        return "true_cfg_scale" if self.family.true_cfg and "true_cfg_scale" in route.keys else "cfg_scale"
+
+    @property
+    def steps(self) -> int | None:
+        """The steps sent where nobody names any; None leaves them to the server."""
+        return self.family.steps if self.dialect.defaults else None
+
+    @property
+    def cfg(self) -> float | None:
+        return self.family.cfg if self.dialect.defaults else None
+
+    def sizes(self, route: Route, image: Size | None) -> SizeRule:
+        """The sizes of a route. An edit without a size keeps that of its first image, `image`: most servers see to
+        it themselves."""
+        rule = self.family.sizes
+        if "size" not in self.understood(route):
+            return NoSizes(reason=f"{self.remote} has no size parameter here")
+        if image is None:
+            return rule
+        default = rule.nearest(image) if route.input_size else None
+        return rule.model_copy(update={"default": default, "area": rule.pixels})
+
+    def seeds(self, route: Route, count: int) -> SeedRule | None:
+        """The seeds of a request for `count` images. One drawn by the plugin can be reported, and SGLang makes the
+        same image again and again without one; where one seed makes equal images, the server draws."""
+        if self.dialect.seed is None or "seed" not in self.understood(route):
+            return None
+        return SeedRule(
+            highest=min(self.dialect.seed, MAX_SEED),
+            drawn=_LARGEST_DRAWN,
+            step=1 if self.dialect.seeds == "counted" else 0,
+            draw=not (self.dialect.seeds == "repeated" and count > 1),
+        )
 
 
-def family_of(names: Iterable[str], dialect: Dialect) -> Family:
-    """The first row that fits; the last one fits everything."""
-    known = tuple(names)
-    return next(family for family in FAMILIES if family.fits(known, dialect))
+# The form.
+
+EXTRA_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
+
+_SHAPE = ("width", "height", "aspect_ratio")
+_ALWAYS = frozenset({"output_format", "output_quality", "details", "timeout"})
+_STYLES = ("vivid", "natural")
+_EXTRA = {rule.name: rule for rule in EXTRA_RULES}
+_ALL = {**RULES, **_EXTRA}
+_ORDER = (
+    *(rule.name for rule in VOCABULARY if rule.name not in _ALWAYS),
+    *_EXTRA,
+    *(rule.name for rule in VOCABULARY if rule.name in _ALWAYS),
+)
+_UNKNOWN = frozenset({"checkpoint", "prompt_extend", "watermark"})  # no server of this kind takes them
 
 
-NEWEST_AT_OPENAI = family_of(("gpt-image-2",), OPENAI)
-"""What a name is taken for that OpenAI itself serves and this table does not know yet."""
+def rules_for(served: ServedModel) -> tuple[Rule, ...]:
+    """The parameters of one model on one server, in the order of the vocabulary."""
+    offered = _offered(served)
+    return tuple(_narrowed(_ALL[name], served) for name in _ORDER if name in offered)
+
+
+def rules_for_any() -> tuple[Rule, ...]:
+    """Every parameter that some server understands: for the form of a server that is not known."""
+    return tuple(_ALL[name] for name in _ORDER if name not in _UNKNOWN)
+
+
+def _offered(served: ServedModel) -> frozenset[str]:
+    words = served.words | _ALWAYS
+    if "size" in words:
+        words |= set(_SHAPE)
+    if "true_cfg_scale" in words:
+        words |= {"cfg_scale"}
+    return words - {"n"} if served.n == 1 else words
+
+
+def _narrowed(rule: Rule, served: ServedModel) -> Rule:
+    match rule.name:
+        case "steps":
+            return rule.narrowed(default=served.steps, max=served.dialect.steps)
+        case "cfg_scale":
+            return rule.narrowed(default=served.cfg, max=served.dialect.cfg)
+        case "n":
+            return rule.narrowed(max=served.n)
+        case "seed" if served.dialect.seed is not None:
+            return rule.narrowed(max=min(rule.max or 0, served.dialect.seed))
+        case "quality":
+            return rule.narrowed(options=served.family.qualities)
+        case "style_preset":
+            return rule.narrowed(options=_STYLES)
+        case "sampler":
+            return rule.narrowed(options=served.samplers)
+        case "scheduler":
+            return rule.narrowed(options=served.schedulers)
+        case _:
+            return rule

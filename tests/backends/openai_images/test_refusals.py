@@ -46,27 +46,27 @@ ROWS: list[tuple[str, int, object, type[ImageError], str]] = [
     ("prompt refused, gateway rewrote type", 400, openai("no", "server_error", "moderation_blocked"), BadRequest, "filter"),
     ("prompt refused, dall-e-3", 400, openai("no", code="content_policy_violation"), BadRequest, "change it"),
     ("prompt refused, 2023", 400, openai("Your request was rejected as a result of our safety system."), BadRequest, "change it"),
-    ("wrong key", 401, openai("Incorrect API key provided", code="invalid_api_key"), AuthorizationFailed, "`api_key` in the model's settings"),
+    ("wrong key", 401, openai("Incorrect API key provided", code="invalid_api_key"), AuthorizationFailed, "(api_key) in the model's settings"),
     ("organisation not verified", 403, openai("Your organization must be verified to use the model"), AuthorizationFailed, "Verify the organisation"),
-    ("unknown model", 404, openai("The model `x` does not exist", code="model_not_found"), BadRequest, "`remote_model`"),
-    ("retired model", 400, openai("no longer here", code="model_not_found"), BadRequest, "`remote_model`"),
+    ("unknown model", 404, openai("The model `x` does not exist", code="model_not_found"), BadRequest, "(remote_model)"),
+    ("retired model", 400, openai("no longer here", code="model_not_found"), BadRequest, "(remote_model)"),
     ("rate limit", 429, openai("Rate limit reached", "requests", "rate_limit_exceeded"), RateLimited, "Wait a moment"),
     ("no quota", 429, openai("You exceeded your quota", "insufficient_quota", "insufficient_quota"), RateLimited, "waiting does not help"),
     ("bad size", 400, openai("Invalid size '3x3'", code="invalid_value", param="size"), BadRequest, "`width` and `height`"),
-    ("unknown parameter", 400, openai("Unknown parameter: 'seed'.", code="unknown_parameter", param="seed"), BadRequest, "`dialect`"),
+    ("unknown parameter", 400, openai("Unknown parameter: 'seed'.", code="unknown_parameter", param="seed"), BadRequest, "(dialect)"),
     ("server error", 500, openai("The server had an error", "server_error"), ServerUnavailable, "Try again"),
     ("overloaded", 503, openai("overloaded", "server_error"), ServerUnavailable, "in a moment"),
     # vLLM-Omni
     ("schema", 400, vllm("1 validation error: Input should be less than 200", 400, "body.num_inference_steps"), BadRequest, "`steps`"),
     ("size", 400, vllm("1 validation error", 400, "body.size"), BadRequest, "`width` and `height`"),
     ("scale", 400, vllm("1 validation error", 400, "body.true_cfg_scale"), BadRequest, "`cfg_scale`"),
-    ("model mismatch", 400, vllm("Model mismatch: request specifies 'a' but server is running 'b'.", 400), BadRequest, "`remote_model`"),
+    ("model mismatch", 400, vllm("Model mismatch: request specifies 'a' but server is running 'b'.", 400), BadRequest, "(remote_model)"),
     ("no image", 422, vllm("Field 'image' or 'url' is required", 422), BadRequest, "vision"),
     ("too many images", 400, vllm("Received 5 input images. At most 4 images are supported by this model.", 400), BadRequest, "input images"),
     ("no diffusion stage", 503, vllm("No diffusion stage found in multi-stage pipeline.", 503), ServerUnavailable, "--omni"),
     ("failed", 500, vllm("Image generation failed: boom", 500), ServerUnavailable, "log"),
     ("out of memory", 500, vllm("Image generation failed: CUDA out of memory. Tried to allocate 20 GiB", 500), ServerUnavailable, "smaller size"),
-    ("wrong key, bare string", 401, {"error": "Unauthorized"}, AuthorizationFailed, "`api_key`"),
+    ("wrong key, bare string", 401, {"error": "Unauthorized"}, AuthorizationFailed, "(api_key)"),
     # SGLang, Xinference
     ("detail", 400, {"detail": "Failed to process image: unreadable"}, BadRequest, "Change what"),
     ("schema", 422, {"detail": [{"loc": ["body", "size"], "msg": "bad", "type": "value_error"}]}, BadRequest, "`width`"),
@@ -77,19 +77,19 @@ ROWS: list[tuple[str, int, object, type[ImageError], str]] = [
     ("text", 400, {"error": "invalid params"}, BadRequest, "Change what"),
     ("malformed", 500, {"error": "server_error", "message": "parse error"}, ServerUnavailable, "log"),
     # LocalAI
-    ("unknown model, integer code", 404, {"error": {"code": 404, "message": "model x not found", "type": ""}}, BadRequest, "`remote_model`"),
+    ("unknown model, integer code", 404, {"error": {"code": 404, "message": "model x not found", "type": ""}}, BadRequest, "(remote_model)"),
     ("opaque", 500, b"", ServerUnavailable, "log"),
-    ("no such page", 404, b"", BadRequest, "`base_url`"),
+    ("no such page", 404, b"", BadRequest, "(base_url)"),
     # SiliconFlow
-    ("bare string", 401, "Invalid token", AuthorizationFailed, "`api_key`"),
-    ("model", 400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None}, BadRequest, "`remote_model`"),
+    ("bare string", 401, "Invalid token", AuthorizationFailed, "(api_key)"),
+    ("model", 400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None}, BadRequest, "(remote_model)"),
     ("balance", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient", "data": None}, RateLimited, "add some"),
     ("size required", 400, {"code": 20015, "message": "The image_size field is required", "data": None}, BadRequest, "`width`"),
     # platforms and proxies
     ("platform", 504, {"detail": "gone", "error_type": "request_timeout"}, ServerUnavailable, "read timeout"),
     ("body too large", 413, b"<html>nginx</html>", BadRequest, "smaller"),
     ("timeout", 408, b"", ConnectionFailed, "Try again"),
-    ("redirect", 302, b"", ServerUnavailable, "`base_url`"),
+    ("redirect", 302, b"", ServerUnavailable, "(base_url)"),
 ]  # fmt: skip
 
 
@@ -114,9 +114,9 @@ def test_the_services_own_words_are_kept() -> None:
 
 def test_without_a_key_the_advice_is_to_fill_one() -> None:
     nobody = Access(base_url="http://gpu")
-    assert "fill `api_key`" in read(401, {"error": "Unauthorized"}, access=nobody).next_step
+    assert "fill “API key” (api_key)" in read(401, {"error": "Unauthorized"}, access=nobody).next_step
     proxied = Access(base_url="http://gpu", username="me", password="p")
-    assert "`username`" in read(401, b"", access=proxied).next_step
+    assert "(username)" in read(401, b"", access=proxied).next_step
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones() -> None:

@@ -1,8 +1,10 @@
-"""One call in our words, before a dialect writes it in a server's words, and the ways images travel."""
+"""Where a call goes, what it says in the plugin's vocabulary, and the functions by which a dialect writes it."""
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,9 +13,62 @@ from models.entities import InputImage
 
 type Value = bool | int | float | str
 
+_ENDPOINT = re.compile(r"/(images(/\w+)?|models|chat/completions|completions|responses)$")
+_VERSION = re.compile(r"/(v\d+(\.\d+)?((alpha|beta)\d*)?(/.*)?|openai/deployments/[^/]+)$")
+_AZURE = re.compile(r"\.azure\.(com|cn|us)$")
 
-class Call(BaseModel):
-    """Everything a dialect may have to say about one call. `size` is `WxH` or `auto`; what is None is not sent."""
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The address of the form, read the way people paste it: with and without the version, or the whole endpoint.
+
+    `root` is what stands before the API's version, `api` the path of the API below it (`v1`, `api/v3`), `query`
+    what goes with every request (`api-version`)."""
+
+    root: str
+    api: str = "v1"
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """A path with a version is complete, and so is one that names an endpoint; `v1` is added to others."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # no URL at all: the first request will say so
+            return cls(url)
+        path = parts.path.rstrip("/")
+        above = _ENDPOINT.sub("", path)
+        version = _VERSION.search(above)
+        before = above[: version.start()] if version else above
+        api = version[1] if version else "v1" if above == path else ""
+        root = urlunsplit(parts._replace(path=before, query="", fragment=""))
+        return cls(root, api, dict(parse_qsl(parts.query)))
+
+    def path(self, name: str) -> str:
+        """The path of an endpoint of the API, below `root`."""
+        return f"{self.api}/{name}" if self.api else name
+
+    @property
+    def is_deployment(self) -> bool:
+        """Whether the address itself names the model (Azure OpenAI and gateways that copy it)."""
+        return "deployments/" in self.api
+
+    @property
+    def host(self) -> str:
+        """The host's name; empty where the address is no URL, which the first request reports."""
+        try:
+            return urlsplit(self.root).hostname or ""
+        except ValueError:
+            return ""
+
+    @property
+    def wants_api_key_header(self) -> bool:
+        """Azure's services read a key from the header `api-key`; `Authorization` is for tokens there."""
+        return self.is_deployment or bool(_AZURE.search(self.host))
+
+
+class ImageCall(BaseModel):
+    """Everything that a dialect may send. `size` is `WxH` or `auto`; what is None is not sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,20 +95,20 @@ class Call(BaseModel):
 
     @property
     def words(self) -> dict[str, Value]:
-        """What is said, by our names."""
+        """What is set, by the plugin's names."""
         words: dict[str, Value] = self.model_dump(exclude_none=True)
         return words
 
 
-# What a dialect does to a call that has no keys of its own for some words.
-type Rewrite = Callable[[Call], Call]
+# Changes a call for a server that has no keys of its own for some words.
+type Rewrite = Callable[[ImageCall], ImageCall]
 
 
-def unchanged(call: Call) -> Call:
+def unchanged(call: ImageCall) -> ImageCall:
     return call
 
 
-def negative_after_bar(call: Call) -> Call:
+def negative_after_bar(call: ImageCall) -> ImageCall:
     """LocalAI splits the prompt at `|`: the second part is the negative prompt, further ones are lost."""
     prompt = without_bar(call.prompt)
     if call.negative_prompt and call.negative_prompt.strip():
@@ -81,7 +136,7 @@ _SAMPLE_WORDS = {"steps": "sample_steps", "sampler": "sample_method", "scheduler
 _NATIVE_WORDS = {"negative_prompt": "negative_prompt", "seed": "seed", "denoising_strength": "strength"}
 
 
-def controls_in_prompt(call: Call) -> Call:
+def controls_in_prompt(call: ImageCall) -> ImageCall:
     """stable-diffusion.cpp takes its native controls as JSON inside the prompt."""
     words = call.words
     native: dict[str, object] = {key: words[word] for word, key in _NATIVE_WORDS.items() if word in words}
@@ -105,7 +160,7 @@ type Inline = Callable[[Sequence[InputImage]], Entries]
 
 
 def part(image: InputImage, name: str) -> tuple[str, bytes, str]:
-    """A file of a form. The user's own file name stays at home: the type comes from the bytes."""
+    """A file of a form. The user's own file name is not sent; the type comes from the bytes."""
     return (f"{name}.{image.mime_type.rpartition('/')[2]}", image.data, image.mime_type)
 
 

@@ -5,13 +5,11 @@ import json
 import pytest
 import responses
 
-from models.backends import registry
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed
-from models.backends.openai_images import detect
-from models.backends.openai_images.backend import OpenAIImages
-from models.backends.openai_images.detect import FINDINGS, Finding, Findings
-from models.backends.openai_images.dialects import OPENAI
-from models.entities import ImageRequest
+from models.backends.openai_images import OpenAIImages, detect
+from models.entities import ImageResult
+from models.parameters import Rule
+from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock
 from tests.servers.openai_images import FakeOpenAIImages
 
@@ -20,9 +18,19 @@ HOME = "http://images.test"
 
 def bound(address: str, model: str, dialect: str = "auto", clock: FakeClock | None = None) -> OpenAIImages:
     form = {"backend": "openai_images", "base_url": address, "api_key": MARKER_KEY, "dialect": dialect}
-    backend = registry.bind(model, form, clock)
+    backend = asking.bound(model, form, clock)
     assert isinstance(backend, OpenAIImages)
     return backend
+
+
+def live(backend: OpenAIImages) -> dict[str, Rule]:
+    """The form of a model, as Dify asks for it."""
+    return {rule.name: rule for rule in backend.live_form(backend.within(3.0))}
+
+
+def generate(backend: OpenAIImages, **parts: object) -> ImageResult:
+    backend.learn(backend.within(5.0))
+    return backend.invoke(asking.asked(backend, "a fox", timeout=30.0, **parts))
 
 
 def models(*cards: object) -> None:
@@ -51,7 +59,7 @@ def test_sdcpp_tells_its_model_and_the_names_that_it_would_otherwise_drop() -> N
     for way in ("auto", "sdcpp"):
         with FakeOpenAIImages("sdcpp", key=MARKER_KEY, root="Qwen_Image_Edit-2509-Q4_K_M") as server:
             backend = bound(server.url, "m", way)
-            rules = {rule.name: rule for rule in backend.rules()}
+            rules = live(backend)
             assert rules["sampler"].options == ("euler", "dpm++2m")
             assert rules["scheduler"].options == ("discrete", "karras")
             assert (backend.capabilities.min_images, backend.capabilities.images) == (1, 3)
@@ -62,7 +70,7 @@ def test_an_older_sdcpp_is_recognised_all_the_same() -> None:
         server.lacks = {"/sdcpp/v1/capabilities"}
         backend = bound(server.url, "m")
         assert "(sdcpp)" in backend.check_access()[0]
-        assert next(rule for rule in backend.rules() if rule.name == "sampler").options == ()
+        assert live(backend)["sampler"].options == ()
 
 
 @responses.activate
@@ -89,7 +97,7 @@ def test_a_model_of_openai_that_is_newer_than_this_table_is_taken_for_the_newest
         "https://api.openai.com/v1/images/generations", status=400, json={"error": {"message": "x", "code": "y"}}
     )
     with pytest.raises(BadRequest):
-        backend.invoke(ImageRequest(model="m", prompt="a fox", timeout=30.0))
+        generate(backend)
     body = json.loads(responses.calls[-1].request.body or b"")
     assert "response_format" not in body
     assert body["size"] == "auto"
@@ -140,52 +148,46 @@ def test_the_form_asks_once_and_remembers(clock: FakeClock) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server:
         for _ in range(3):
             backend = bound(server.url, "Qwen/Qwen-Image", clock=clock)
-            assert backend.rules()
+            assert live(backend)
             assert backend.capabilities.images == 0
         assert len(server.seen) == 1
         clock.time += detect.GOOD_FOR + 1
-        bound(server.url, "Qwen/Qwen-Image", clock=clock).rules()
+        live(bound(server.url, "Qwen/Qwen-Image", clock=clock))
         assert len(server.seen) == 2
 
 
 def test_a_server_that_is_off_is_left_alone_for_a_while(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def refuse(service: object, deadline: object, *_: object) -> Finding:
-        asked.append(service)
+    def refuse(detector: object, *_: object) -> None:
+        asked.append(detector)
         raise ConnectionFailed("no")
 
-    monkeypatch.setattr(detect, "ask", refuse)
+    monkeypatch.setattr(detect.Detector, "ask", refuse)
     for _ in range(3):
-        assert bound(HOME, "x", clock=clock).rules()
+        assert "steps" in live(bound(HOME, "x", clock=clock))
     assert len(asked) == 1
     clock.time += detect.BAD_FOR + 1
-    bound(HOME, "x", clock=clock).rules()
+    live(bound(HOME, "x", clock=clock))
     assert len(asked) == 2
 
 
 def test_a_failure_is_never_remembered_for_a_request(clock: FakeClock) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         backend = bound(server.url, "x", clock=clock)
-        FINDINGS.keep(backend.service, ConnectionFailed("it was off a second ago"))
-        assert backend.invoke(ImageRequest(model="x", prompt="a fox", timeout=30.0, seed=4)).images[0].seed == 4
-
-
-def test_the_memory_is_bounded(clock: FakeClock) -> None:
-    memory = Findings()
-    for number in range(1000):
-        memory.keep(bound(f"http://{number}", "x", clock=clock).service, Finding(OPENAI, ""))
-    assert len(memory.kept) == 256
-    assert memory.get(bound("http://999", "x", clock=clock).service) is not None
-    assert memory.get(bound("http://7", "x", clock=clock).service) is None
-    assert MARKER_KEY not in repr(memory)
+        backend.detector.note_silence()  # it was off a second ago
+        assert generate(backend, seed=4).images[0].seed == 4
 
 
 def test_no_account_sees_what_another_ones_key_may_list(clock: FakeClock) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=("secret-painter",)) as server:
-        assert bound(server.url, "x", clock=clock).known_models() == ["secret-painter"]
+        backend = bound(server.url, "x", clock=clock)
+        live(backend)
+        assert backend.known_models() == ["secret-painter"]
         form = {"backend": "openai_images", "base_url": server.url, "api_key": "another", "dialect": "auto"}
-        assert registry.bind("x", form, clock).known_models() == []
+        another = asking.bound("x", form, clock)
+        another.live_form(another.within(3.0))
+        assert another.known_models() == []
 
 
 def test_a_chosen_dialect_is_used_and_a_doubt_is_told() -> None:
@@ -198,7 +200,7 @@ def test_a_model_that_vllm_does_not_serve_is_refused_with_the_one_it_does() -> N
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server, pytest.raises(BadRequest) as caught:
         bound(server.url, "my-painter").check_access()
     assert "Qwen/Qwen-Image" in caught.value.said
-    assert "`remote_model` in the model's settings" in caught.value.next_step
+    assert "(remote_model) in the model's settings" in caught.value.next_step
 
 
 def test_a_model_that_another_server_does_not_list_is_only_mentioned() -> None:
@@ -234,7 +236,9 @@ def test_a_long_list_is_cut_to_the_models_that_paint() -> None:
 
 def test_known_models_are_the_listed_ones() -> None:
     with FakeOpenAIImages("localai", key=MARKER_KEY) as server:
-        assert bound(server.url, "x").known_models() == ["stablediffusion", "qwen-image-edit"]
+        backend = bound(server.url, "x")
+        live(backend)
+        assert backend.known_models() == ["stablediffusion", "qwen-image-edit"]
 
 
 @pytest.mark.parametrize("dialect", ["vllm_omni", "sglang"])

@@ -10,11 +10,12 @@ from contextlib import ExitStack
 import pytest
 import responses
 
-from models.backends import registry
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.openai_images.backend import OpenAIImages, root_of
-from models.backends.openai_images.results import resolved
-from models.entities import ImageRequest, InputImage
+from models.backends.image_reply import resolved
+from models.backends.openai_images import OpenAIImages
+from models.backends.openai_images.wire import Address
+from models.entities import ImageResult, InputImage
+from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
@@ -56,15 +57,17 @@ def servers() -> Iterator[Servers]:
 def bound(
     address: str, model: str, dialect: str = "auto", *, key: str = MARKER_KEY, clock: FakeClock | None = None
 ) -> OpenAIImages:
-    backend = registry.bind(
-        model, {"backend": "openai_images", "base_url": address, "api_key": key, "dialect": dialect}, clock
-    )
+    form = {"backend": "openai_images", "base_url": address, "api_key": key, "dialect": dialect}
+    backend = asking.bound(model, form, clock)
     assert isinstance(backend, OpenAIImages)
     return backend
 
 
-def asked(**changes: object) -> ImageRequest:
-    return ImageRequest(**{"model": "m", "prompt": "a red bicycle", "timeout": 60.0, **changes})  # type: ignore[arg-type]
+def generate(backend: OpenAIImages, **parts: object) -> ImageResult:
+    """One request, on the way that the pipeline goes."""
+    backend.require_access()
+    backend.learn(backend.within(5.0))
+    return backend.invoke(asking.asked(backend, "a red bicycle", **{"timeout": 60.0, **parts}))
 
 
 def image(width: int = 320, height: int = 240, name: str = "photo.png") -> InputImage:
@@ -86,7 +89,7 @@ WAYS = [(dialect, way) for dialect in PAINTERS for way in chosen_or_auto(dialect
 def test_every_dialect_generates(servers: Servers, dialect: str, way: str) -> None:
     server = servers.start(dialect)
     backend = bound(server.url, PAINTERS[dialect], way)
-    result = backend.invoke(asked(width=1024, height=1024))
+    result = generate(backend, width=1024, height=1024)
     assert server.ignored == []
     assert server.painted[0].prompt.strip() == "a red bicycle"
     assert [made.size for made in result.images] == [(1024, 1024)]
@@ -102,7 +105,7 @@ def test_every_dialect_edits(servers: Servers, dialect: str, way: str) -> None:
     models = () if dialect in {"openai", "localai", "siliconflow"} else (EDITORS[dialect],)
     server = servers.start(dialect, models=models)
     photo = image()
-    result = bound(server.url, EDITORS[dialect], way).invoke(asked(images=(photo,), seed=None))
+    result = generate(bound(server.url, EDITORS[dialect], way), images=(photo,), seed=None)
     assert server.ignored == []
     assert server.painted[0].images == (photo.data,)
     assert len(result.images) == 1
@@ -112,23 +115,23 @@ def test_two_and_three_images_reach_qwen_image_edit_in_order(servers: Servers) -
     for dialect in ("vllm_omni", "sglang", "siliconflow"):
         server = servers.start(dialect, models=(EDITORS[dialect],))
         photos = (image(64, 64), image(96, 64), image(64, 96))
-        bound(server.url, EDITORS[dialect], dialect).invoke(asked(images=photos))
+        generate(bound(server.url, EDITORS[dialect], dialect), images=photos)
         assert server.painted[0].images == tuple(photo.data for photo in photos)
         with pytest.raises(BadRequest, match="4 input images"):
-            bound(server.url, EDITORS[dialect], dialect).invoke(asked(images=(*photos, image())))
+            generate(bound(server.url, EDITORS[dialect], dialect), images=(*photos, image()))
 
 
 def test_qwen_image_edit_without_an_image_is_refused_before_anything_is_sent(servers: Servers) -> None:
     server = servers.start("vllm_omni", models=(EDITORS["vllm_omni"],))
     with pytest.raises(BadRequest, match="edits images and got none"):
-        bound(server.url, EDITORS["vllm_omni"]).invoke(asked())
+        generate(bound(server.url, EDITORS["vllm_omni"]))
     assert server.posts == []
 
 
 def test_qwen_image_on_its_own_server_gets_its_defaults(servers: Servers) -> None:
     for dialect in ("vllm_omni", "sglang"):
         server = servers.start(dialect)
-        bound(server.url, "Qwen/Qwen-Image").invoke(asked())
+        generate(bound(server.url, "Qwen/Qwen-Image"))
         painted = server.painted[0]
         assert (painted.steps, painted.cfg, painted.negative) == (50, 4.0, " ")
         assert (painted.width, painted.height) == (1328, 1328)
@@ -137,39 +140,39 @@ def test_qwen_image_on_its_own_server_gets_its_defaults(servers: Servers) -> Non
 def test_an_alias_is_looked_through_where_the_server_names_what_stands_behind_it(servers: Servers) -> None:
     server = servers.start("vllm_omni", models=("painter",), root="/models/Qwen/Qwen-Image-Edit-2509")
     backend = bound(server.url, "painter")
+    generate(backend, images=(image(),))
     assert backend.capabilities.images == 3
-    backend.invoke(asked(images=(image(),)))
     assert server.painted[0].steps == 40
 
 
 def test_a_seed_is_drawn_here_told_and_never_repeated(servers: Servers) -> None:
     server = servers.start("sglang")
-    seeds = {bound(server.url, "Qwen/Qwen-Image").invoke(asked()).images[0].seed for _ in range(3)}
+    seeds = {generate(bound(server.url, "Qwen/Qwen-Image")).images[0].seed for _ in range(3)}
     assert len(seeds) == 3
     assert seeds == {painted.seed for painted in server.painted}
 
 
 def test_several_images_say_their_seeds(servers: Servers) -> None:
     counted = servers.start("sdcpp")
-    result = bound(counted.url, "sd").invoke(asked(n=3, seed=7))
+    result = generate(bound(counted.url, "sd"), n=3, seed=7)
     assert [made.seed for made in result.images] == [7, 8, 9]
     shared = servers.start("vllm_omni")
-    result = bound(shared.url, "Qwen/Qwen-Image").invoke(asked(n=2, seed=7))
+    result = generate(bound(shared.url, "Qwen/Qwen-Image"), n=2, seed=7)
     assert [made.seed for made in result.images] == [7, 7]
 
 
 def test_localai_is_left_to_draw_its_own_seeds_for_several_images(servers: Servers) -> None:
     server = servers.start("localai")
-    result = bound(server.url, "stablediffusion").invoke(asked(n=2))
+    result = generate(bound(server.url, "stablediffusion"), n=2)
     assert server.painted[0].seed is None
     assert [made.seed for made in result.images] == [None, None]
-    alike = bound(server.url, "stablediffusion").invoke(asked(n=2, seed=5))
+    alike = generate(bound(server.url, "stablediffusion"), n=2, seed=5)
     assert any("alike" in notice for notice in alike.notices)
 
 
 def test_sdcpp_understands_every_control(servers: Servers) -> None:
     server = servers.start("sdcpp")
-    bound(server.url, "sd").invoke(asked(negative_prompt='say "no"', steps=12, cfg_scale=6.5, seed=3))
+    generate(bound(server.url, "sd"), negative_prompt='say "no"', steps=12, cfg_scale=6.5, seed=3)
     painted = server.painted[0]
     assert (painted.negative, painted.steps, painted.cfg, painted.seed) == ('say "no"', 12, 6.5, 3)
     assert painted.prompt == "a red bicycle "
@@ -177,7 +180,7 @@ def test_sdcpp_understands_every_control(servers: Servers) -> None:
 
 def test_localai_paints_a_mask_at_its_own_size_and_says_so(servers: Servers) -> None:
     server = servers.start("localai")
-    result = bound(server.url, "stablediffusion").invoke(asked(images=(image(),), mask=image(320, 240), seed=5))
+    result = generate(bound(server.url, "stablediffusion"), images=(image(),), mask=image(320, 240), seed=5)
     assert server.painted[0].mask
     assert server.ignored == []
     assert result.images[0].seed is None
@@ -186,7 +189,7 @@ def test_localai_paints_a_mask_at_its_own_size_and_says_so(servers: Servers) -> 
 
 def test_openai_gets_a_mask_with_alpha(servers: Servers) -> None:
     server = servers.start("openai")
-    bound(server.url, "gpt-image-1.5", "openai").invoke(asked(images=(image(),), mask=image(32, 32)))
+    generate(bound(server.url, "gpt-image-1.5", "openai"), images=(image(),), mask=image(32, 32))
     assert server.painted[0].mask
 
 
@@ -194,7 +197,7 @@ def test_openai_gets_a_mask_with_alpha(servers: Servers) -> None:
 def test_a_mask_that_the_server_would_ignore_is_refused_by_name_with_a_way_out(servers: Servers, dialect: str) -> None:
     server = servers.start(dialect, models=(EDITORS[dialect],))
     with pytest.raises(BadRequest) as caught:
-        bound(server.url, EDITORS[dialect]).invoke(asked(images=(image(),), mask=image()))
+        generate(bound(server.url, EDITORS[dialect]), images=(image(),), mask=image())
     assert "masks" in str(caught.value)
     assert EDITORS[dialect] in str(caught.value)
     assert "ComfyUI" in caught.value.next_step
@@ -204,12 +207,11 @@ def test_a_mask_that_the_server_would_ignore_is_refused_by_name_with_a_way_out(s
 @pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/", "/v1/images/generations"])
 def test_base_urls_work_with_and_without_v1(servers: Servers, tail: str) -> None:
     server = servers.start("vllm_omni")
-    assert bound(server.url + tail, "Qwen/Qwen-Image").invoke(asked()).images
+    assert generate(bound(server.url + tail, "Qwen/Qwen-Image")).images
 
 
 def test_the_address_before_v1_keeps_its_prefix() -> None:
-    assert root_of("https://gate.test/llm/v1/") == "https://gate.test/llm"
-    assert root_of("https://gate.test/v1beta") == "https://gate.test/v1beta"
+    assert Address.of("https://gate.test/llm/v1/").root == "https://gate.test/llm"
 
 
 @pytest.mark.parametrize(
@@ -228,18 +230,18 @@ def test_a_path_in_an_answer_is_below_the_address(base: str, address: str, url: 
 
 
 def test_the_services_with_one_address_need_none() -> None:
-    backend = registry.bind("gpt-image-1", {"backend": "openai_images", "api_key": "k", "dialect": "openai"})
+    backend = asking.bound("gpt-image-1", {"backend": "openai_images", "api_key": "k", "dialect": "openai"})
     backend.require_access()
     assert isinstance(backend, OpenAIImages)
     assert backend.service.base_url == "https://api.openai.com"
-    with pytest.raises(BadRequest, match="Fill `base_url` in the model's settings"):
-        registry.bind("x", {"backend": "openai_images"}).require_access()
+    with pytest.raises(BadRequest, match=r"Fill “Base URL” \(base_url\) in the model's settings"):
+        asking.bound("x", {"backend": "openai_images"}).require_access()
 
 
 def test_a_login_in_the_address_is_used_and_never_shown() -> None:
     backend = bound(f"http://me:{MARKER_KEY}@127.0.0.1:9", "x", "localai", key="")
     with pytest.raises(ConnectionFailed) as caught:
-        backend.invoke(asked(timeout=1.0))
+        generate(backend, timeout=1.0)
     assert backend.service.headers["Authorization"].startswith("Basic ")
     assert MARKER_KEY not in str(caught.value)
     assert MARKER_KEY not in backend.service.base_url
@@ -253,7 +255,7 @@ def test_a_dropped_connection_is_a_connection_error_and_nothing_is_painted_twice
     for fault in (Fault(drop=True), Fault(drop=True, status=200)):
         server.faults.append(fault)
         with pytest.raises(ConnectionFailed):
-            bound(server.url, "Qwen/Qwen-Image").invoke(asked())
+            generate(bound(server.url, "Qwen/Qwen-Image"))
     assert len(server.posts) == 2
 
 
@@ -262,14 +264,14 @@ def test_a_server_that_does_not_answer_is_given_up_at_the_deadline(servers: Serv
     bound(server.url, "Qwen/Qwen-Image").rules()
     server.faults.append(Fault(delay=30.0))
     with pytest.raises(ConnectionFailed, match="Raise `timeout`"):
-        bound(server.url, "Qwen/Qwen-Image").invoke(asked(timeout=0.3))
+        generate(bound(server.url, "Qwen/Qwen-Image"), timeout=0.3)
 
 
 def test_throttling_is_waited_out_as_the_server_asks(servers: Servers, clock: FakeClock) -> None:
     server = servers.start("openai")
     body = {"error": {"message": "Slow down.", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
     server.faults += [Fault(status=429, body=body, headers={"Retry-After": "7"}), Fault(status=429, body=body)]
-    result = bound(server.url, "gpt-image-1.5", "openai", clock=clock).invoke(asked())
+    result = generate(bound(server.url, "gpt-image-1.5", "openai", clock=clock))
     assert result.images
     assert clock.pauses == [7.0, 4.0]
 
@@ -279,7 +281,7 @@ def test_an_empty_account_is_not_asked_again(servers: Servers, clock: FakeClock)
     error = {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
     server.faults.append(Fault(status=429, body={"error": error}))
     with pytest.raises(RateLimited, match="add some or raise its limit"):
-        bound(server.url, "gpt-image-1.5", "openai", clock=clock).invoke(asked())
+        generate(bound(server.url, "gpt-image-1.5", "openai", clock=clock))
     assert clock.pauses == []
     assert len(server.posts) == 1
 
@@ -288,7 +290,7 @@ def test_a_loading_model_is_waited_for_when_the_server_says_how_long(servers: Se
     server = servers.start("localai")
     body = {"error": {"code": 503, "message": "model is loading", "type": ""}}
     server.faults.append(Fault(status=503, body=body, headers={"Retry-After": "3"}))
-    assert bound(server.url, "stablediffusion", clock=clock).invoke(asked()).images
+    assert generate(bound(server.url, "stablediffusion", clock=clock)).images
     assert clock.pauses == [3.0]
 
 
@@ -299,9 +301,9 @@ def test_a_wrong_key_names_the_field_and_never_shows_the_key(servers: Servers, d
     for action in ("invoke", "check_access"):
         backend = bound(server.url, PAINTERS[dialect], dialect, key=wrong)
         with pytest.raises(ImageError) as caught:
-            backend.invoke(asked()) if action == "invoke" else backend.check_access()
+            generate(backend) if action == "invoke" else backend.check_access()
         assert caught.value.host.__name__ == "InvokeAuthorizationError"
-        assert "`api_key` in the model's settings" in str(caught.value)
+        assert "(api_key) in the model's settings" in str(caught.value)
         assert MARKER_KEY not in str(caught.value)
 
 
@@ -309,8 +311,8 @@ def test_a_server_that_is_off_gives_a_full_form_and_a_clear_error(clock: FakeClo
     backend = bound("http://127.0.0.1:9", "x", clock=clock)
     assert "steps" in [rule.name for rule in backend.rules()]
     assert backend.capabilities.images > 0
-    with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
-        backend.invoke(asked())
+    with pytest.raises(ConnectionFailed, match=r"\(base_url\) in the model's settings"):
+        generate(backend)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +322,8 @@ def test_what_is_no_address_is_said_where_it_is_used(address: str) -> None:
     backend = bound(address, "x")
     assert backend.rules()
     assert backend.capabilities.images
-    for use in (lambda: backend.invoke(asked()), backend.check_access):
-        with pytest.raises(ConnectionFailed, match="`base_url` in the model's settings"):
+    for use in (lambda: generate(backend), backend.check_access):
+        with pytest.raises(ConnectionFailed, match=r"\(base_url\) in the model's settings"):
             use()
 
 
@@ -329,7 +331,7 @@ def test_an_unknown_dialect_is_refused_with_the_list() -> None:
     backend = bound("http://127.0.0.1:9", "x", "klingon")
     assert backend.rules()
     with pytest.raises(BadRequest, match="vllm_omni"):
-        backend.invoke(asked())
+        generate(backend)
 
 
 # ---- answers
@@ -363,7 +365,7 @@ B64 = base64.b64encode(PIC).decode()
 )
 def test_every_shape_of_an_image_is_understood(generic: OpenAIImages, body: object) -> None:
     answer(body)
-    result = generic.invoke(asked())
+    result = generate(generic)
     assert [made.data for made in result.images] == [PIC]
     assert "/srv" not in repr(result)
 
@@ -375,7 +377,7 @@ def test_a_zip_of_images_is_unpacked(generic: OpenAIImages) -> None:
         archive.writestr("1.png", PIC)
         archive.writestr("2.jpg", picture(32, 32, kind="JPEG"))
     answer(out.getvalue(), content_type="application/zip")
-    result = generic.invoke(asked(n=2))
+    result = generate(generic, n=2)
     assert [made.mime_type for made in result.images] == ["image/png", "image/jpeg"]
 
 
@@ -386,13 +388,13 @@ def test_a_zip_bomb_is_not_unpacked(generic: OpenAIImages) -> None:
         archive.writestr("1.png", bytes(65 * 1024 * 1024))
     answer(out.getvalue())
     with pytest.raises(ServerUnavailable, match="ZIP is too large"):
-        generic.invoke(asked())
+        generate(generic)
 
 
 @responses.activate
 def test_the_type_comes_from_the_bytes(generic: OpenAIImages) -> None:
     answer({"data": [{"b64_json": base64.b64encode(picture(kind="JPEG")).decode()}], "output_format": "png"})
-    assert generic.invoke(asked()).images[0].mime_type == "image/jpeg"
+    assert generate(generic).images[0].mime_type == "image/jpeg"
 
 
 @responses.activate
@@ -411,21 +413,21 @@ def test_the_type_comes_from_the_bytes(generic: OpenAIImages) -> None:
 def test_a_success_without_an_image_is_a_failure(generic: OpenAIImages, body: object, words: str) -> None:
     answer(body)
     with pytest.raises(ServerUnavailable, match=words):
-        generic.invoke(asked())
+        generate(generic)
 
 
 @responses.activate
 def test_an_error_with_status_200_is_an_error(generic: OpenAIImages) -> None:
     answer({"error": {"message": "blocked by our safety system", "code": "moderation_blocked"}})
     with pytest.raises(BadRequest, match="content filter"):
-        generic.invoke(asked())
+        generate(generic)
 
 
 @responses.activate
 def test_a_relative_address_is_fetched_from_the_server_with_the_login(generic: OpenAIImages) -> None:
     answer({"data": [{"url": "/v1/images/1/content?variant=0"}]})
     responses.get(f"{HOME}/v1/images/1/content?variant=0", body=PIC)
-    result = generic.invoke(asked())
+    result = generate(generic)
     assert result.images[0].data == PIC
     assert result.images[0].url is None
     assert responses.calls[-1].request.headers["Authorization"] == f"Bearer {MARKER_KEY}"
@@ -438,7 +440,7 @@ def test_a_public_address_is_fetched_without_the_login_and_kept(
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
     answer({"data": [{"url": "https://files.test/x.png?sig=1"}]})
     responses.get("https://files.test/x.png?sig=1", body=PIC)
-    result = generic.invoke(asked())
+    result = generate(generic)
     assert result.images[0].url == "https://files.test/x.png?sig=1"
     assert "Authorization" not in responses.calls[-1].request.headers
     assert any("one hour" in notice for notice in result.notices)
@@ -459,7 +461,7 @@ def test_a_public_address_is_fetched_without_the_login_and_kept(
 def test_no_server_makes_us_fetch_a_private_address(generic: OpenAIImages, address: str) -> None:
     answer({"data": [{"url": address}]})
     with pytest.raises(ServerUnavailable, match="address"):
-        generic.invoke(asked())
+        generate(generic)
     assert len(responses.calls) == 1
 
 
@@ -471,7 +473,7 @@ def test_an_expired_address_is_the_services_fault_and_says_how_long_it_was_good(
     answer({"data": [{"url": "https://files.test/x.png"}]})
     responses.get("https://files.test/x.png", status=403)
     with pytest.raises(ServerUnavailable, match="HTTP 403") as caught:
-        generic.invoke(asked())
+        generate(generic)
     assert "keeps images for about one hour" in caught.value.next_step
 
 
@@ -479,7 +481,7 @@ def test_an_expired_address_is_the_services_fault_and_says_how_long_it_was_good(
 @pytest.mark.parametrize("broken", [{"b64_json": "%%%"}, {"b64_json": "PGh0bWw+"}, {"url": "http://10.0.0.7/x.png"}])
 def test_a_broken_image_among_several_costs_only_itself(generic: OpenAIImages, broken: object) -> None:
     answer({"data": [{"b64_json": B64}, broken]})
-    result = generic.invoke(asked(n=2))
+    result = generate(generic, n=2)
     assert [made.data for made in result.images] == [PIC]
     assert "1 of 2 images came back." in result.notices
     assert any(" failed: " in notice for notice in result.notices)
@@ -491,7 +493,7 @@ def test_the_users_own_host_may_serve_its_images_from_another_port(servers: Serv
     shelf.key = ""
     server.address_for_files = shelf.url
     shelf.files = server.files
-    result = bound(server.url, "Qwen/Qwen-Image", "siliconflow").invoke(asked())
+    result = generate(bound(server.url, "Qwen/Qwen-Image", "siliconflow"))
     assert result.images[0].url is None
     assert shelf.seen[-1].headers.get("Authorization") is None
 
@@ -499,7 +501,7 @@ def test_the_users_own_host_may_serve_its_images_from_another_port(servers: Serv
 @responses.activate
 def test_fewer_or_other_images_than_asked_are_told(generic: OpenAIImages) -> None:
     answer({"data": [{"b64_json": B64, "revised_prompt": "a red bicycle in snow"}]})
-    result = generic.invoke(asked(n=3, width=512, height=512))
+    result = generate(generic, n=3, width=512, height=512)
     assert result.images[0].revised_prompt == "a red bicycle in snow"
     assert "The server was asked for 512x512 and made 64x48." in result.notices
     assert "1 of 3 images came back." in result.notices

@@ -10,40 +10,41 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.backends.errors import BadRequest
-from models.backends.openai_images.build import build
-from models.backends.openai_images.call import without_server_tag
+from models.backends.openai_images import OpenAIImages
+from models.backends.openai_images.build import Wire, build, prepared
 from models.backends.openai_images.dialects import DIALECTS
-from models.backends.openai_images.families import family_of
-from models.backends.openai_images.prepare import prepared
-from models.backends.openai_images.rules import rules_for, rules_for_any
-from models.backends.openai_images.server import Server
-from models.backends.openai_images.sizes import (
-    ANY,
-    DALL_E_2,
-    DALL_E_3,
-    GPT_IMAGE,
-    GPT_IMAGE_2,
-    KOLORS,
-    QWEN,
-    QWEN_21,
-    QWEN_AT_SILICONFLOW,
-    Sizes,
-)
+from models.backends.openai_images.families import ServedModel, families, family_of, rules_for, rules_for_any
+from models.backends.openai_images.wire import without_server_tag
 from models.entities import ImageRequest, InputImage
 from models.images.sniff import sniff
-from models.parameters import ASPECT_RATIOS
+from models.sizes import FreeSizes, ListedSizes, SizeRule, ratio_of
+from tests import asking
 from tests.fakes import picture
 
 PNG = picture(640, 480)
 
 
-def server(dialect: str, remote: str = "some-model") -> Server:
+def server(dialect: str, remote: str = "some-model") -> ServedModel:
     row = DIALECTS[dialect]
-    return Server(dialect=row, family=family_of((remote,), row), remote=remote)
+    return ServedModel(dialect=row, family=family_of((remote,), row), remote=remote)
 
 
-def asked(**changes: object) -> ImageRequest:
-    return ImageRequest(**{"model": "m", "prompt": "a red bicycle", **changes})  # type: ignore[arg-type]
+def asked(dialect: str, remote: str = "some-model", /, **parts: object) -> ImageRequest:
+    """A request as the resolver hands it to a model of a server that speaks a dialect."""
+    form = {"backend": "openai_images", "base_url": "http://images.test", "dialect": dialect}
+    backend = asking.bound(remote, form)
+    assert isinstance(backend, OpenAIImages)
+    return asking.asked(backend, **{"prompt": "a red bicycle", **parts})  # type: ignore[arg-type]
+
+
+def wired(dialect: str, remote: str = "some-model", /, **parts: object) -> Wire:
+    """What is sent for a request."""
+    return build(asked(dialect, remote, **parts), server(dialect, remote))
+
+
+def notices(dialect: str, remote: str = "some-model", /, **parts: object) -> tuple[str, ...]:
+    """Everything that is told about a request before it is sent."""
+    return (*asked(dialect, remote, **parts).notices, *wired(dialect, remote, **parts).notices)
 
 
 def image(data: bytes = PNG) -> InputImage:
@@ -51,9 +52,13 @@ def image(data: bytes = PNG) -> InputImage:
 
 
 def test_gpt_image_gets_openais_keys_and_no_response_format() -> None:
-    wire = build(
-        asked(aspect_ratio="3:2", output_format="webp", output_quality=80, extra={"quality": "medium"}),
-        server("openai", "gpt-image-1.5"),
+    wire = wired(
+        "openai",
+        "gpt-image-1.5",
+        aspect_ratio="3:2",
+        output_format="webp",
+        output_quality=80,
+        extra={"quality": "medium"},
     )
     assert wire.json_body == {
         "model": "gpt-image-1.5",
@@ -67,16 +72,16 @@ def test_gpt_image_gets_openais_keys_and_no_response_format() -> None:
 
 
 def test_gpt_image_without_a_shape_chooses_its_own() -> None:
-    assert build(asked(), server("openai", "gpt-image-1")).json_body["size"] == "auto"
-    assert build(asked(images=(image(),)), server("openai", "gpt-image-1")).fields["size"] == "auto"
+    assert wired("openai", "gpt-image-1").json_body["size"] == "auto"
+    assert wired("openai", "gpt-image-1", images=(image(),)).fields["size"] == "auto"
 
 
 def test_compression_is_not_sent_for_png() -> None:
-    assert "output_compression" not in build(asked(output_quality=80), server("openai", "gpt-image-1")).fields
+    assert "output_compression" not in wired("openai", "gpt-image-1", output_quality=80).fields
 
 
 def test_dall_e_gets_base64_by_request() -> None:
-    wire = build(asked(style_preset="natural", extra={"quality": "hd"}), server("openai", "dall-e-3"))
+    wire = wired("openai", "dall-e-3", style_preset="natural", extra={"quality": "hd"})
     assert wire.json_body == {
         "model": "dall-e-3",
         "prompt": "a red bicycle",
@@ -88,7 +93,7 @@ def test_dall_e_gets_base64_by_request() -> None:
 
 
 def test_unknown_server_gets_the_portable_core_only() -> None:
-    wire = build(asked(width=768, height=512, seed=7, steps=30, negative_prompt="text"), server("openai", "flux"))
+    wire = wired("openai", "flux", width=768, height=512, seed=7, steps=30, negative_prompt="text")
     assert wire.json_body == {
         "model": "flux",
         "prompt": "a red bicycle",
@@ -96,12 +101,12 @@ def test_unknown_server_gets_the_portable_core_only() -> None:
         "size": "768x512",
         "response_format": "b64_json",
     }
-    assert len(wire.notices) == 3
-    assert wire.seed is None
+    assert len(notices("openai", "flux", width=768, height=512, seed=7, steps=30, negative_prompt="text")) == 3
+    assert not wire.has_seed
 
 
 def test_qwen_image_on_vllm_omni_always_has_the_negative_prompt_key() -> None:
-    wire = build(asked(seed=7), server("vllm_omni", "Qwen/Qwen-Image"))
+    wire = wired("vllm_omni", "Qwen/Qwen-Image", seed=7)
     assert wire.json_body == {
         "model": "Qwen/Qwen-Image",
         "prompt": "a red bicycle",
@@ -130,19 +135,20 @@ def test_qwen_image_on_vllm_omni_always_has_the_negative_prompt_key() -> None:
     ],
 )
 def test_qwen_image_paints_its_recommended_sizes(ratio: str, size: str) -> None:
-    wire = build(asked(aspect_ratio=ratio), server("vllm_omni", "Qwen/Qwen-Image"))
+    wire = wired("vllm_omni", "Qwen/Qwen-Image", aspect_ratio=ratio)
     assert wire.json_body["size"] == size
-    assert wire.notices == ()
+    assert notices("vllm_omni", "Qwen/Qwen-Image", aspect_ratio=ratio) == ()
 
 
-def test_sides_are_floored_to_what_the_model_paints_and_it_is_said() -> None:
-    wire = build(asked(width=1000, height=700), server("vllm_omni", "Qwen/Qwen-Image-2512"))
-    assert wire.json_body["size"] == "992x688"
-    assert wire.notices == ("1000x700 became 992x688, the nearest size of this model.",)
+def test_sides_are_rounded_to_what_the_model_paints_and_it_is_said() -> None:
+    wire = wired("vllm_omni", "Qwen/Qwen-Image-2512", width=1000, height=700)
+    assert wire.json_body["size"] == "1008x704"
+    told = notices("vllm_omni", "Qwen/Qwen-Image-2512", width=1000, height=700)
+    assert told == ("The size 1000×700 became 1008×704, the nearest that Qwen/Qwen-Image-2512 makes.",)
 
 
 def test_other_models_on_vllm_omni_keep_the_servers_defaults() -> None:
-    wire = build(asked(cfg_scale=3.5, seed=1), server("vllm_omni", "black-forest-labs/FLUX.1-dev"))
+    wire = wired("vllm_omni", "black-forest-labs/FLUX.1-dev", cfg_scale=3.5, seed=1)
     assert wire.json_body == {
         "model": "black-forest-labs/FLUX.1-dev",
         "prompt": "a red bicycle",
@@ -156,8 +162,8 @@ def test_other_models_on_vllm_omni_keep_the_servers_defaults() -> None:
 
 def test_qwen_image_edit_2509_takes_forty_steps_and_the_images_in_order() -> None:
     first, second = image(), image(picture(32, 32, kind="JPEG"))
-    wire = build(asked(images=(first, second), seed=5), server("vllm_omni", "Qwen/Qwen-Image-Edit-2509"))
-    assert wire.route.path == "v1/images/edits"
+    wire = wired("vllm_omni", "Qwen/Qwen-Image-Edit-2509", images=(first, second), seed=5)
+    assert wire.route.path == "images/edits"
     assert wire.form == [
         ("model", "Qwen/Qwen-Image-Edit-2509"),
         ("prompt", "a red bicycle"),
@@ -174,16 +180,14 @@ def test_qwen_image_edit_2509_takes_forty_steps_and_the_images_in_order() -> Non
 
 
 def test_openai_wants_a_list_of_images_under_another_name() -> None:
-    one = build(asked(images=(image(),)), server("openai", "gpt-image-1"))
-    two = build(asked(images=(image(), image())), server("openai", "gpt-image-1"))
+    one = wired("openai", "gpt-image-1", images=(image(),))
+    two = wired("openai", "gpt-image-1", images=(image(), image()))
     assert [name for name, value in one.form if not isinstance(value, str)] == ["image"]
     assert [name for name, value in two.form if not isinstance(value, str)] == ["image[]", "image[]"]
 
 
 def test_localai_carries_the_negative_prompt_behind_a_bar_and_protects_the_users_own() -> None:
-    wire = build(
-        asked(prompt="day | night", negative_prompt="text|blur", seed=3, steps=20), server("localai", "sd-1.5")
-    )
+    wire = wired("localai", "sd-1.5", prompt="day | night", negative_prompt="text|blur", seed=3, steps=20)
     assert wire.json_body == {
         "model": "sd-1.5",
         "prompt": "day / night|text/blur",
@@ -196,7 +200,7 @@ def test_localai_carries_the_negative_prompt_behind_a_bar_and_protects_the_users
 
 
 def test_localai_edits_at_the_size_of_the_image_with_raw_base64() -> None:
-    wire = build(asked(images=(image(), image()), seed=3), server("localai", "qwen-image-edit-2509"))
+    wire = wired("localai", "qwen-image-edit-2509", images=(image(), image()), seed=3)
     raw = base64.b64encode(PNG).decode()
     assert wire.json_body == {
         "model": "qwen-image-edit-2509",
@@ -211,11 +215,8 @@ def test_localai_edits_at_the_size_of_the_image_with_raw_base64() -> None:
 
 
 def test_sdcpp_carries_its_controls_inside_the_prompt() -> None:
-    wire = build(
-        asked(negative_prompt="text", steps=28, cfg_scale=5.5, seed=9, sampler="euler", scheduler="karras", width=512,
-              height=768),
-        server("sdcpp"),
-    )  # fmt: skip
+    wire = wired("sdcpp", negative_prompt="text", steps=28, cfg_scale=5.5, seed=9, sampler="euler", scheduler="karras", width=512,
+              height=768)  # fmt: skip
     assert wire.json_body == {
         "prompt": 'a red bicycle <sd_cpp_extra_args>{"negative_prompt": "text", "seed": 9, "sample_params": '
         '{"sample_steps": 28, "sample_method": "euler", "scheduler": "karras", "guidance": {"txt_cfg": 5.5}}}'
@@ -227,7 +228,7 @@ def test_sdcpp_carries_its_controls_inside_the_prompt() -> None:
 
 
 def test_siliconflow_has_its_own_names() -> None:
-    wire = build(asked(aspect_ratio="4:3", seed=11, steps=30), server("siliconflow", "Qwen/Qwen-Image"))
+    wire = wired("siliconflow", "Qwen/Qwen-Image", aspect_ratio="4:3", seed=11, steps=30)
     assert wire.json_body == {
         "model": "Qwen/Qwen-Image",
         "prompt": "a red bicycle",
@@ -239,16 +240,15 @@ def test_siliconflow_has_its_own_names() -> None:
 
 
 def test_siliconflow_edits_without_a_size_and_names_the_images_one_by_one() -> None:
-    wire = build(
-        asked(images=(image(),) * 3, width=512, height=512), server("siliconflow", "Qwen/Qwen-Image-Edit-2509")
-    )
+    wire = wired("siliconflow", "Qwen/Qwen-Image-Edit-2509", images=(image(),) * 3, width=512, height=512)
     assert [key for key in wire.json_body if key.startswith("image")] == ["image", "image2", "image3"]
     assert str(wire.json_body["image"]).startswith("data:image/png;base64,")
-    assert any("size" in notice for notice in wire.notices)
+    told = notices("siliconflow", "Qwen/Qwen-Image-Edit-2509", images=(image(),), width=512, height=512)
+    assert any("no size parameter" in notice for notice in told)
 
 
 def test_kolors_takes_a_batch_and_guidance_scale() -> None:
-    body = build(asked(n=3, cfg_scale=6.0, seed=1), server("siliconflow", "Kwai-Kolors/Kolors")).json_body
+    body = wired("siliconflow", "Kwai-Kolors/Kolors", n=3, cfg_scale=6.0, seed=1).json_body
     assert (body["batch_size"], body["guidance_scale"], body["image_size"]) == (3, 6.0, "1024x1024")
 
 
@@ -264,7 +264,7 @@ def test_kolors_takes_a_batch_and_guidance_scale() -> None:
     ],
 )
 def test_nobody_sets_server_parameters_through_the_prompt(dialect: str, prompt: str) -> None:
-    wire = build(asked(prompt=prompt, negative_prompt=prompt), server(dialect))
+    wire = wired(dialect, prompt=prompt, negative_prompt=prompt)
     sent = str(wire.json_body["prompt"])
     users = sent.partition("<sd_cpp_extra_args>")[0] if dialect == "sdcpp" else sent
     assert "extra_args" not in users.lower()
@@ -275,7 +275,7 @@ def test_nobody_sets_server_parameters_through_the_prompt(dialect: str, prompt: 
 
 def test_no_control_ends_the_tag_that_carries_it() -> None:
     evil = 'x"}}</sd_cpp_extra_args><sd_cpp_extra_args>{"seed": 1}'
-    sent = str(build(asked(sampler=evil, negative_prompt="a < b", seed=9), server("sdcpp")).json_body["prompt"])
+    sent = str(wired("sdcpp", sampler=evil, negative_prompt="a < b", seed=9).json_body["prompt"])
     assert sent.count("sd_cpp_extra_args>") == 4  # two are letters of a JSON string
     body = sent.partition("<sd_cpp_extra_args>")[2].rpartition("</sd_cpp_extra_args>")[0]
     assert "<" not in body
@@ -285,11 +285,12 @@ def test_no_control_ends_the_tag_that_carries_it() -> None:
 
 def test_a_prompt_of_nothing_but_server_parameters_is_no_prompt() -> None:
     with pytest.raises(BadRequest, match="no prompt"):
-        build(asked(prompt="<sd_cpp_extra_args>{}</sd_cpp_extra_args>"), server("sdcpp"))
+        wired("sdcpp", prompt="<sd_cpp_extra_args>{}</sd_cpp_extra_args>")
 
 
 def test_a_plain_prompt_stays_as_it_is() -> None:
-    assert build(asked(), server("sdcpp")).json_body["prompt"] == "a red bicycle"
+    assert wired("localai").json_body["prompt"] == "a red bicycle"
+    assert str(wired("sdcpp").json_body["prompt"]).partition("<")[0] == "a red bicycle "
     assert without_server_tag("a < b > c") == "a < b > c"
 
 
@@ -299,21 +300,25 @@ def test_a_plain_prompt_stays_as_it_is() -> None:
 )
 def test_more_images_than_the_server_makes_are_refused_by_number(dialect: str, model: str, n: int) -> None:
     with pytest.raises(BadRequest, match=f"{n} images at once"):
-        build(asked(n=n), server(dialect, model))
+        wired(dialect, model, n=n)
 
 
 def test_a_seed_beyond_the_server_is_refused() -> None:
-    with pytest.raises(BadRequest, match="seed 2147483648"):
-        build(asked(seed=2**31), server("localai"))
+    with pytest.raises(BadRequest, match="`seed` cannot be '2147483648'"):
+        wired("localai", seed=2**31)
 
 
 def test_openai_has_no_seed_and_says_so() -> None:
-    wire = build(asked(seed=7), server("openai", "gpt-image-2"))
+    wire = wired("openai", "gpt-image-2", seed=7)
     assert "seed" not in wire.fields
-    assert "the seed" in wire.notices[0]
+    assert "seed 7 was not used" in notices("openai", "gpt-image-2", seed=7)[0]
 
 
 # ---- sizes
+
+
+def rule(dialect: str, remote: str) -> SizeRule:
+    return server(dialect, remote).family.sizes
 
 
 @pytest.mark.parametrize(
@@ -321,7 +326,9 @@ def test_openai_has_no_seed_and_says_so() -> None:
     [((1024, 1024), (1024, 1024)), ((1920, 1080), (1536, 1024)), ((700, 1000), (1024, 1536)), ((4, 4), (1024, 1024))],
 )
 def test_gpt_image_has_three_sizes(given: tuple[int, int], legal: tuple[int, int]) -> None:
-    assert GPT_IMAGE.legal(*given) == legal
+    sizes = rule("openai", "gpt-image-1.5")
+    assert isinstance(sizes, ListedSizes)
+    assert sizes.nearest(given) == legal
 
 
 @pytest.mark.parametrize(
@@ -330,24 +337,34 @@ def test_gpt_image_has_three_sizes(given: tuple[int, int], legal: tuple[int, int
         ((1600, 900), (1600, 896)),
         ((512, 512), (816, 816)),  # grown to the floor of 655 360 pixels
         ((8000, 4000), (3840, 1920)),
-        ((4000, 500), (1488, 496)),  # three to one at most
+        ((4000, 500), (2448, 816)),  # three to one at most
         ((810, 810), (816, 816)),  # rounding down would fall below the floor
         ((3840, 3840), (2880, 2880)),  # shrunk to the ceiling of 8 294 400 pixels
     ],
 )
-def test_gpt_image_2_takes_any_size_within_its_limits(given: tuple[int, int], legal: tuple[int, int]) -> None:
-    width, height = GPT_IMAGE_2.legal(*given)
+@pytest.mark.parametrize("model", ["gpt-image-2", "gpt-image-2.5-flare", "gpt-image-2.6-sunburst"])
+def test_gpt_image_2_takes_any_size_within_its_limits(
+    model: str, given: tuple[int, int], legal: tuple[int, int]
+) -> None:
+    sizes = rule("openai", model)
+    assert isinstance(sizes, FreeSizes)
+    width, height = sizes.nearest(given)
     assert (width, height) == legal
     assert 655_360 <= width * height <= 8_294_400
 
 
 def test_presets_have_their_portrait_twins() -> None:
-    assert QWEN.presets["3:4"] == (1104, 1472)
-    assert QWEN_21.by_ratio("9:16") == (1536, 2752)
-    assert DALL_E_3.by_ratio("21:9") == (1792, 1024)
+    assert wired("vllm_omni", "Qwen/Qwen-Image", aspect_ratio="3:4").fields["size"] == "1104x1472"
+    assert wired("vllm_omni", "Qwen/Qwen-Image-2.1", aspect_ratio="9:16").fields["size"] == "1536x2752"
+    assert wired("openai", "dall-e-3", aspect_ratio="21:9").fields["size"] == "1792x1024"
 
 
 # ---- masks
+
+
+def ready(dialect: str, remote: str = "some-model", /, **parts: object) -> ImageRequest:
+    """A request whose images are as the server takes them."""
+    return prepared(asked(dialect, remote, **parts), server(dialect, remote))
 
 
 def opened(data: bytes) -> Image.Image:
@@ -364,7 +381,7 @@ def half_white() -> bytes:
 
 def test_white_becomes_transparent_for_openai_in_the_size_of_the_image() -> None:
     gpt = server("openai", "gpt-image-1")
-    wire = build(prepared(asked(images=(image(),), mask=image(half_white())), gpt), gpt)
+    wire = build(ready("openai", "gpt-image-1", images=(image(),), mask=image(half_white())), gpt)
     name, sent = wire.form[-1]
     assert name == "mask"
     assert not isinstance(sent, str)
@@ -375,24 +392,24 @@ def test_white_becomes_transparent_for_openai_in_the_size_of_the_image() -> None
 
 
 def test_a_mask_for_the_other_servers_is_grey_in_the_size_of_the_image() -> None:
-    ready = prepared(asked(images=(image(),), mask=image(half_white())), server("sdcpp"))
-    assert ready.mask
-    grey = opened(ready.mask.data)
+    mask = ready("sdcpp", images=(image(),), mask=image(half_white())).mask
+    assert mask
+    grey = opened(mask.data)
     assert (grey.mode, grey.size) == ("L", (640, 480))
     assert (grey.getpixel((10, 10)), grey.getpixel((600, 10))) == (255, 0)
 
 
 def test_images_are_brought_into_a_format_that_the_engine_reads() -> None:
     webp = image(picture(64, 64, kind="WEBP"))
-    assert prepared(asked(images=(webp,)), server("sdcpp")).images[0].mime_type in {"image/png", "image/jpeg"}
-    assert prepared(asked(images=(webp,)), server("openai", "gpt-image-1")).images[0] is webp
+    assert ready("sdcpp", images=(webp,)).images[0].mime_type in {"image/png", "image/jpeg"}
+    assert ready("openai", "gpt-image-1", images=(webp,)).images[0] is webp
 
 
 def test_a_seed_is_drawn_only_where_the_server_takes_one() -> None:
-    assert prepared(asked(), server("openai", "gpt-image-1")).seed is None
-    assert prepared(asked(n=2), server("localai")).seed is None
-    assert prepared(asked(seed=5), server("sglang")).seed == 5
-    drawn = {prepared(asked(), server("sglang")).seed for _ in range(3)}
+    assert asked("openai", "gpt-image-1").seed is None
+    assert asked("localai", n=2).seed is None
+    assert asked("sglang", seed=5).seed == 5
+    drawn = {asked("sglang").seed for _ in range(3)}
     assert len(drawn) == 3
     assert all(seed is not None and 0 <= seed < 2**31 for seed in drawn)
 
@@ -400,14 +417,14 @@ def test_a_seed_is_drawn_only_where_the_server_takes_one() -> None:
 @pytest.mark.parametrize(
     ("dialect", "model", "path", "key"),
     [
-        ("vllm_omni", "black-forest-labs/FLUX.2-klein-9B", "v1/images/edits", "mask_image"),
-        ("localai", "sd", "v1/images/inpainting", "mask"),
-        ("sdcpp", "sd", "v1/images/edits", "mask"),
-        ("openai", "gpt-image-2", "v1/images/edits", "mask"),
+        ("vllm_omni", "black-forest-labs/FLUX.2-klein-9B", "images/edits", "mask_image"),
+        ("localai", "sd", "images/inpainting", "mask"),
+        ("sdcpp", "sd", "images/edits", "mask"),
+        ("openai", "gpt-image-2", "images/edits", "mask"),
     ],
 )
 def test_each_server_has_its_own_name_and_place_for_a_mask(dialect: str, model: str, path: str, key: str) -> None:
-    wire = build(asked(images=(image(),), mask=image(half_white())), server(dialect, model))
+    wire = wired(dialect, model, images=(image(),), mask=image(half_white()))
     assert wire.route.path == path
     assert wire.form[-1][0] == key
 
@@ -428,17 +445,17 @@ def test_masks_without_effect_are_not_among_the_capabilities(dialect: str, model
 
 def test_a_mask_needs_its_image() -> None:
     with pytest.raises(BadRequest, match="mask without an image"):
-        build(asked(mask=image(half_white())), server("openai", "gpt-image-1"))
+        wired("openai", "gpt-image-1", mask=image(half_white()))
 
 
 def test_localai_takes_one_image_with_a_mask() -> None:
     with pytest.raises(BadRequest, match="2 input images with a mask"):
-        build(asked(images=(image(), image()), mask=image(half_white())), server("localai"))
+        wired("localai", images=(image(), image()), mask=image(half_white()))
 
 
 def test_a_mask_that_is_no_image_is_refused() -> None:
     with pytest.raises(BadRequest, match="cannot be used"):
-        prepared(asked(images=(image(),), mask=InputImage(b"nothing", "image/png")), server("sdcpp"))
+        ready("sdcpp", images=(image(),), mask=InputImage(b"nothing", "image/png"))
 
 
 # ---- the form
@@ -494,28 +511,24 @@ def test_every_form_ends_with_the_parameters_of_all_models(dialect: str, model: 
 
 # ---- promises for every input
 
-SIZES = [GPT_IMAGE, GPT_IMAGE_2, DALL_E_3, DALL_E_2, QWEN, QWEN_21, KOLORS, QWEN_AT_SILICONFLOW, ANY]
+FREE = [family.sizes for family in families() if isinstance(family.sizes, FreeSizes)]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(SIZES), st.integers(16, 16384), st.integers(16, 16384))
-def test_every_asked_size_becomes_a_legal_one(legal: Sizes, width: int, height: int) -> None:
-    size = legal.legal(width, height)
-    if legal.closed:
-        assert size in legal.presets.values()
-        return
-    least, most = legal.pixels
-    assert all(side % legal.multiple == 0 and 0 < side <= legal.longest for side in size)
-    assert least <= size[0] * size[1] <= most
-    assert max(size) <= min(size) * legal.stretch
-    assert legal.legal(*size) == size
+@given(st.sampled_from(FREE), st.integers(16, 16384), st.integers(16, 16384))
+def test_every_asked_size_becomes_a_legal_one(legal: FreeSizes, width: int, height: int) -> None:
+    size = legal.nearest((width, height))
+    assert all(side % legal.multiple == 0 and 0 < side <= legal.max_side for side in size)
+    assert legal.min_area <= size[0] * size[1] <= legal.max_area
+    assert max(size) <= min(size) * legal.max_ratio
+    assert legal.nearest(size) == size
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(SIZES), st.sampled_from(ASPECT_RATIOS))
-def test_every_ratio_becomes_a_legal_size(legal: Sizes, ratio: str) -> None:
-    size = legal.by_ratio(ratio)
-    assert size in legal.presets.values() or legal.legal(*size) == size
+@pytest.mark.parametrize("legal", FREE)
+def test_every_preset_is_a_legal_size(legal: FreeSizes) -> None:
+    for ratio, size in legal.presets.items():
+        assert legal.nearest(size) == size, ratio
+        assert legal.for_ratio(ratio_of(ratio), legal.pixels) == size
 
 
 @settings(max_examples=100, deadline=None)
