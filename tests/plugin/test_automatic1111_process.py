@@ -181,7 +181,7 @@ def test_a_wrong_login_is_told_by_its_class_and_never_quoted(plugin: Host, webui
         plugin.validate_provider_credentials(form(webui))
     with pytest.raises(PluginError) as failed:
         called(plugin, webui, "a fox")
-    assert "`automatic1111_password`" in refused.value.message
+    assert "(automatic1111_password)" in refused.value.message
     assert failed.value.error_type == "InvokeAuthorizationError"
     assert MARKER_KEY not in f"{refused.value.message} {failed.value.message}"
 

@@ -136,7 +136,6 @@ class Automatic1111(Backend):
 
     def _no_api(self, service: Service, deadline: Deadline) -> BadRequest:
         """The routes of the API are missing: a WebUI without `--api`, or something else altogether."""
-        field = self.model.access.field("base_url")
         ping = service.request(
             "GET",
             "/internal/ping",
@@ -147,7 +146,7 @@ class Automatic1111(Backend):
         if ping.ok:
             return BadRequest("The WebUI runs without its API", next_step=START_WITH_API)
         return BadRequest(
-            f"There is no Stable Diffusion WebUI at `{field}`", next_step=other_service(self.model.access)
+            "There is no Stable Diffusion WebUI at this address", next_step=other_service(self.model.access)
         )
 
     @override

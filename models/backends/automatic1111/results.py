@@ -23,7 +23,7 @@ from models.backends.partial import Partial
 from models.backends.reply import Explanation, Reply, said_by
 from models.entities import GeneratedImage
 from models.images.sniff import NotAnImageError, sniff
-from models.settings import Access
+from models.settings import Access, field_words
 
 START_WITH_API = "Start the WebUI with `--api` (in webui-user: COMMANDLINE_ARGS=--api)"
 _SCHEDULE = re.compile(r"\bSchedule type: ([^,\n]+)")
@@ -199,23 +199,24 @@ def explained(reply: Reply, access: Access) -> Explanation:
 
 def _login(access: Access) -> str:
     if access.api_key:
-        return f"Check `{access.field('api_key')}` {access.place}: it is sent as a Bearer token to the proxy before the WebUI"
+        return f"Check {access.where('api_key')}: it is sent as a Bearer token to the proxy before the WebUI"
+    user = field_words(access.field("username"), custom=not access.prefix)
     return (
-        f"Check `{access.field('username')}` and `{access.field('password')}` {access.place}: "
+        f"Check {user} and {access.where('password')}: "
         "the pair that the WebUI was started with (--api-auth user:password)"
     )
 
 
 def other_service(access: Access) -> str:
     """The advice where the address belongs to something else."""
-    return f"Check the address in `{access.field('base_url')}` {access.place}: it is the one that opens the WebUI in a browser"
+    return f"Check the address in {access.where('base_url')}: it is the one that opens the WebUI in a browser"
 
 
 def _missing_route(reply: Reply, access: Access) -> str:
     """The WebUI's own 404 is JSON; a page of HTML comes from something else."""
     if reply.json() is None:
         return other_service(access)
-    return f"{START_WITH_API}, and check `{access.field('base_url')}`"
+    return f"{START_WITH_API}, and check {access.where('base_url')}"
 
 
 def _is_route(reply: Reply) -> bool:

@@ -361,7 +361,7 @@ def test_files_that_do_not_fit_each_other_are_the_requests_fault(
 def test_a_server_that_is_no_webui_points_to_the_address(reply: Reply) -> None:
     meaning = explained(reply, ACCESS)
     assert meaning.error is BadRequest
-    assert meaning.next_step.startswith("Check the address in `automatic1111_base_url` in the provider's settings")
+    assert meaning.next_step.startswith("Check the address in “AUTOMATIC1111 WebUI base URL” (automatic1111_base_url)")
 
 
 @pytest.mark.parametrize("step", ["sd-models", "txt2img"])

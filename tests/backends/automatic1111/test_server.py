@@ -425,7 +425,7 @@ def test_a_server_without_api_says_how_to_start_it() -> None:
 def test_a_wrong_login_names_its_fields_and_never_its_words(kind: Kind, login: dict[str, str]) -> None:
     with FakeWebUI(kind, auth=("dify", "secret")).run() as fake, pytest.raises(AuthorizationFailed) as refused:
         invoked(backend(fake, **login))
-    assert "`automatic1111_username` and `automatic1111_password`" in str(refused.value)
+    assert "(automatic1111_username) and “AUTOMATIC1111 password” (automatic1111_password)" in str(refused.value)
     assert MARKER_KEY not in repr(refused.value)
 
 
@@ -454,7 +454,7 @@ def test_a_server_that_is_off_is_unreachable(clock: FakeClock) -> None:
 def test_another_server_at_the_address_is_told_at_run_time() -> None:
     with broken_server() as server:
         server.says(501, "<html>Unsupported method ('POST')</html>", "text/html")
-        with pytest.raises(BadRequest, match="Check the address in `automatic1111_base_url`") as refused:
+        with pytest.raises(BadRequest, match=r"Check the address in .* \(automatic1111_base_url\)") as refused:
             invoked(bound("automatic1111", {"automatic1111_base_url": server.url}))
     assert "in a moment" not in str(refused.value)
 
@@ -603,7 +603,7 @@ def test_the_credential_check_tells_a_closed_api_from_another_service(webui: Fak
     with pytest.raises(BadRequest, match="runs without its API"):
         backend(webui).check_access()
     webui.internal = False
-    with pytest.raises(BadRequest, match="no Stable Diffusion WebUI at `automatic1111_base_url`"):
+    with pytest.raises(BadRequest, match=r"no Stable Diffusion WebUI at this address\. .* \(automatic1111_base_url\)"):
         backend(webui).check_access()
 
 
@@ -677,7 +677,7 @@ def test_the_lists_of_one_login_are_not_shown_to_another() -> None:
 
 def test_a_key_for_the_proxy_is_sent_as_bearer(webui: FakeWebUI) -> None:
     webui.auth = ("dify", "secret")  # a Bearer token is no login here, so the refusal tells the field
-    with pytest.raises(AuthorizationFailed, match="`api_key` in the model's settings") as refused:
+    with pytest.raises(AuthorizationFailed, match=r"“API key” \(api_key\) in the model's settings") as refused:
         invoked(own_model(webui, api_key=MARKER_KEY))
     assert webui.authorizations == {f"Bearer {MARKER_KEY}"}
     assert MARKER_KEY not in repr(refused.value)
