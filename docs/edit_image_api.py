@@ -20,7 +20,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-MAX_MB = 10  # Dify's own limit for images, and the default of the plugin's edit policy
+MAX_MB = 10  # Dify's own limit for images, and the default of the plugin's limits
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two signs of life: Dify pings every ten seconds
 ATTEMPTS = 3
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
