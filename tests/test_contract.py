@@ -18,7 +18,6 @@ from models.backends.errors import (
 )
 from models.backends.registry import BACKENDS
 from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage
-from models.settings import Settings
 from tests.asking import asked as settled
 from tests.asking import bound
 from tests.contract_cases import CASES, Case
@@ -204,8 +203,12 @@ def test_a_check_that_cannot_tell_is_an_error_of_its_class(name: str, broken: Br
 def test_an_empty_form_names_the_field_to_fill(name: str) -> None:
     if not BACKENDS[name].required:
         pytest.skip(f"{name} needs no field")
-    backend = BACKENDS[name].bind(CASES[name].model, Settings({}, {}))
-    with pytest.raises(BadRequest, match=rf"Fill “.+” \({BACKENDS[name].prefix}_{BACKENDS[name].required[0]}\)"):
+    credentials = CASES[name].credentials
+    assert credentials
+    own_form = {key: value for key, value in credentials("").items() if key == "backend"}
+    backend = bound(CASES[name].model, own_form)
+    field = backend.model.access.field(BACKENDS[name].required[0])
+    with pytest.raises(BadRequest, match=rf"Fill “.+” \({field}\)"):
         backend.require_access()
 
 
