@@ -54,7 +54,7 @@ def at(name: str, url: str) -> Backend:
 
 
 def ask(backend: Backend, **parts: object) -> ImageRequest:
-    return settled(backend, timeout=20, **parts)
+    return settled(backend, "a red fox in the snow", timeout=20, **parts)
 
 
 def assert_normalised(image: GeneratedImage) -> None:
