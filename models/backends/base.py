@@ -40,13 +40,15 @@ class Capabilities:
     """What the bound model takes besides a prompt.
 
     `images` is the largest number of input images (0: text only), `min_images` the smallest (1: an editing model).
-    `mask` says whether a mask is understood; `second_image` how two images without a telling name are read.
+    `mask` says whether a mask is understood; `second_image` how two images without a telling name are read;
+    `alpha_is_mask` whether the transparent part of a single image is its mask where a second image is no mask.
     """
 
     images: int = 0
     min_images: int = 0
     mask: bool = False
     second_image: Literal["image", "mask"] = "image"
+    alpha_is_mask: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,18 +30,19 @@ def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple
         return (), None
     images = [read_part(part, backend) for part in parts]
     # A file that calls itself a mask stays one where the model takes none: it is refused by name, not painted from.
-    return split_mask(images, second_is_mask=able.mask and able.second_image == "mask")
+    second_is_mask = able.mask and able.second_image == "mask"
+    return split_mask(images, second_is_mask=second_is_mask, alpha_is_mask=second_is_mask or able.alpha_is_mask)
 
 
 def split_mask(
-    images: Sequence[InputImage], *, second_is_mask: bool
+    images: Sequence[InputImage], *, second_is_mask: bool, alpha_is_mask: bool
 ) -> tuple[tuple[InputImage, ...], InputImage | None]:
     """Tell the mask from the images: by its file name, else the last of two, else the alpha channel of the only one."""
     if len(images) > 1:
         named = next((image for image in images if "mask" in image.filename.casefold()), None)
         mask = named or (images[-1] if second_is_mask and len(images) == 2 else None)  # noqa: PLR2004
         return tuple(image for image in images if image is not mask), mask
-    if not images or not second_is_mask:
+    if not images or not alpha_is_mask:
         return tuple(images), None
     from models.images.inputs import alpha_mask  # noqa: PLC0415 -- most requests have no images and need no Pillow
 

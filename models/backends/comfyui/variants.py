@@ -77,6 +77,7 @@ def capabilities_of(variants: Variants) -> Capabilities:
         min_images=variants.min_images,
         mask=mask,
         second_image="mask" if mask and images == 1 else "image",
+        alpha_is_mask=mask and isinstance(variants, Shipped),  # a pasted one may read the transparency by itself
     )
 
 
@@ -112,15 +113,27 @@ class Shipped:
         With the parameter `controlnet` the last image is the control image. Raises BadRequest for what none of
         the workflows takes.
         """
-        pictures = len(request.images) - self._control_images(request)
-        variant: Variant = "txt2img" if pictures == 0 else "img2img"
+        control = self._control_images(request)
+        count = len(request.images) - control
+        variant: Variant = "txt2img" if count == 0 else "img2img"
         if request.mask is not None:
             variant = "inpaint"
-        if variant == "inpaint" and pictures == 0:
-            raise BadRequest("A mask came without an image", next_step="Send the image to repaint, then the mask")
+        if variant == "inpaint" and count == 0:
+            raise BadRequest("A mask came without an image", next_step=_IMAGE_FIRST if not control else _OPAQUE_CONTROL)
         if variant not in self.variants:
             raise self._refusal(variant)
-        return self.variants[variant]
+        workflow = self.variants[variant]
+        if count > _plain_images(workflow):
+            raise self.too_many(count)
+        return workflow
+
+    def too_many(self, count: int) -> BadRequest:
+        """The refusal of more input images than the largest workflow takes, control image and mask aside."""
+        most = max(_plain_images(workflow) for workflow in self.variants.values())
+        way_out = f"Send at most {most}" + (" and a mask whose file name contains `mask`" if self.takes_mask else "")
+        if most < self.images:
+            way_out += "; set `controlnet` to send a control image as the last one"
+        return unsupported(f"{count} input images", model=self.model, way_out=way_out)
 
     def _control_images(self, request: ImageRequest) -> int:
         if not request.extra.get("controlnet"):
@@ -140,6 +153,15 @@ class Shipped:
             )
         feature = "masks" if variant == "inpaint" else "input images"
         return unsupported(feature, model=self.model, way_out="Send text only, or choose another model")
+
+
+_IMAGE_FIRST = "Send the image to repaint, then the mask"
+_OPAQUE_CONTROL = "Send a control image without transparency, or the image to repaint in front of it"
+
+
+def _plain_images(workflow: Workflow) -> int:
+    """How many input images a workflow takes besides a control image."""
+    return workflow.images - ("controlnet" in workflow.slots.found)
 
 
 @cache

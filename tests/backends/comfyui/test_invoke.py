@@ -1,7 +1,9 @@
 """From a request to images, over real HTTP and WebSocket against the stand-in server."""
 
+import base64
 import io
 import json
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,16 +12,18 @@ from models.backends.base import Running
 from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavailable
 from models.entities import ImageResult, InputImage
 from models.images.sniff import sniff
+from models.request.build import build_request
+from models.request.conversation import Conversation, ImagePart
 from tests.backends.comfyui.jobs import backend_for, comfyui, failing, invoked, sampled, slow, submitted
 from tests.fakes import MARKER_KEY, picture
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
 from tests.servers.comfyui_engine import FAILURES
 
 
-def sent(server: ComfyUIServer, number: int = -1) -> dict[str, dict[str, dict[str, object]]]:
+def sent(server: ComfyUIServer, number: int = -1) -> dict[str, dict[str, Any]]:
     """The graph that the server ran."""
     entry = list(server.engine.history.values())[number]
-    graph: dict[str, dict[str, dict[str, object]]] = entry["prompt"][2]
+    graph: dict[str, dict[str, Any]] = entry["prompt"][2]
     return graph
 
 
@@ -123,6 +127,25 @@ def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: Comf
     folder, _, name = str(stored["image"]).rpartition("/")
     with Image.open(io.BytesIO(server.engine.files["input", folder, name])) as arrived:
         assert (arrived.size, arrived.convert("RGB").getcolors()) == ((8, 8), [(64, (255, 255, 255))])
+
+
+@pytest.mark.parametrize("model", ["comfyui-sdxl", "comfyui-flux", "comfyui-qwen-image", "comfyui-qwen-image-edit"])
+def test_the_transparent_part_of_an_image_is_its_mask_for_a_shipped_model(server: ComfyUIServer, model: str) -> None:
+    server.install_models()
+    half = Image.new("RGBA", (256, 128), (200, 30, 30, 255))
+    half.paste((0, 0, 0, 0), (0, 0, 128, 128))
+    file = io.BytesIO()
+    half.save(file, "PNG")
+    for data, repainted in ((file.getvalue(), True), (picture(256, 128), False)):
+        backend = comfyui(model, {"comfyui_base_url": server.url})
+        part = ImagePart(base64.b64encode(data).decode(), "", "fox.png")
+        backend.invoke(build_request(backend, Conversation("in winter", (part,)), {}, timeout=30))
+        masks = [node for node in sent(server).values() if node["class_type"] == "LoadImageMask"]
+        assert bool(masks) is repainted
+        if repainted:
+            folder, _, name = str(masks[0]["inputs"]["image"]).rpartition("/")
+            with Image.open(io.BytesIO(server.engine.files["input", folder, name])) as mask:
+                assert [mask.convert("L").getpixel((x, 64)) for x in (20, 230)] == [255, 0]
 
 
 def test_the_workflow_is_kept_in_the_image_only_when_asked_for(server: ComfyUIServer) -> None:

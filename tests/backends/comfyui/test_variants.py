@@ -208,7 +208,10 @@ def test_a_size_with_an_image_scales_the_image_to_it() -> None:
         ("comfyui-qwen-image-edit", {}, "edits images and got none"),
         ("comfyui-sdxl", {"mask": PHOTO}, "A mask came without an image"),
         ("comfyui-sdxl", {"extra": {"controlnet": "c"}}, "needs a control image"),
-        ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "takes 1 input images and got 2"),
+        ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "does not support 2 input images. Send at most 1 and a mask"),
+        ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "set `controlnet` to send a control image"),
+        ("comfyui-sdxl", {"images": (PHOTO,), "mask": PHOTO, "extra": {"controlnet": "c"}}, "without transparency"),
+        ("comfyui-qwen-image-edit", {"images": (PHOTO,) * 4}, "Send at most 3 and a mask"),
     ],
 )
 def test_what_no_variant_takes_is_refused_with_the_way_out(model: str, asked: dict[str, Any], said: str) -> None:

@@ -1,0 +1,86 @@
+"""Which files are images, and the images without their workflow."""
+
+import io
+import json
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydantic import JsonValue
+
+from models.backends.comfyui.results import black_images, read_outputs, without_workflow
+from models.backends.comfyui.wire import FileRef
+from models.entities import GeneratedImage
+from tests.backends.comfyui.jobs import TXT2IMG
+from tests.fakes import noise, picture
+
+
+def test_a_png_loses_its_workflow_and_nothing_else() -> None:
+    texts = PngInfo()
+    texts.add_text("prompt", json.dumps(TXT2IMG))
+    texts.add_itxt("workflow", "秘密")
+    texts.add_text("Author", "me")
+    out = io.BytesIO()
+    Image.new("RGBA", (30, 20), (1, 2, 3, 4)).save(out, "PNG", pnginfo=texts)
+    with Image.open(io.BytesIO(without_workflow(out.getvalue()))) as image:
+        image.load()
+        assert image.info == {"Author": "me"}
+        assert image.getpixel((0, 0)) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_a_webp_loses_its_workflow_and_stays_readable(animated: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0110] = "prompt:" + json.dumps(TXT2IMG)
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue")]
+    more = {"save_all": True, "append_images": frames[1:]} if animated else {}
+    frames[0].save(out, "WEBP", exif=exif, **more)
+    bare = without_workflow(out.getvalue())
+    assert b"KSampler" in out.getvalue()
+    assert b"KSampler" not in bare
+    with Image.open(io.BytesIO(bare)) as image:
+        assert (image.size, getattr(image, "n_frames", 1)) == ((30, 20), 1 + animated)
+        image.load()
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", picture()[:40], b"RIFF1234WEBP", picture(kind="JPEG")])
+def test_a_broken_or_other_file_is_left_to_those_who_judge_it(data: bytes) -> None:
+    assert len(without_workflow(data)) <= len(data)
+    if data.startswith(b"\xff\xd8"):
+        assert without_workflow(data) == data
+
+
+def test_an_image_cut_off_in_the_middle_of_a_chunk_stays_cut_off() -> None:
+    cut = noise(50, 50)[:-200]
+    assert without_workflow(cut) == cut
+
+
+def test_files_in_an_extensions_own_shape_are_no_outputs() -> None:
+    outputs = {
+        "1": {"images": [{"filename": 3}, "x.png", {"filename": "a.png", "subfolder": None, "type": None}]},
+        "2": "?",
+    }
+    assert read_outputs(outputs, ["1"]).images == (FileRef(filename="a.png"),)  # type: ignore[arg-type]
+
+
+def test_images_of_several_nodes_come_in_the_order_of_the_graph() -> None:
+    outputs = {node: {"images": [{"filename": f"{node}.png"}]} for node in ("9", "83:27", "10")}
+    assert [file.filename for file in read_outputs(outputs, ["10", "9"]).images] == ["10.png", "9.png", "83:27.png"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("width", "kind"), [(64, "PNG"), (1024, "PNG"), (1024, "WEBP"), (1024, "JPEG")])
+def test_a_black_image_is_told_and_a_dark_one_is_not(width: int, kind: str) -> None:
+    black = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 0)))
+    dark = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 40)))
+    (notice,) = black_images([black])
+    assert "completely black" in notice
+    assert "--fp32-vae" in notice
+    assert list(black_images([dark, GeneratedImage(noise(300, 300)), GeneratedImage(picture()[:40])])) == []
+    assert next(black_images([dark, black])).startswith("1 of the 2 images are")
+
+
+def test_images_of_two_nodes_are_not_one_batch() -> None:
+    files: JsonValue = {"images": [{"filename": "a.png"}]}
+    assert not read_outputs({"1": files, "2": files}, ["1", "2"]).one_batch
+    assert read_outputs({"1": {"images": [{"filename": "a.png"}, {"filename": "b.png"}]}}, ["1"]).one_batch
