@@ -4,8 +4,6 @@ For every service that answers in JSON: OpenAI's `data` list, chat completions w
 URLs, a bare image, a ZIP of several, or an error in place of one item.
 """
 
-import base64
-import binascii
 import io
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from models.backends.download import download_result
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import MIB, Service, join_url
 from models.backends.reply import Reply, parse
+from models.base64_text import from_base64
 from models.clock import Deadline
 from models.entities import GeneratedImage
 from models.images.sniff import NotAnImageError, sniff
@@ -134,10 +133,9 @@ def _faults_in(body: object) -> Iterator[object]:
 
 def decoded(text: str, attempt: str) -> bytes:
     """Base64 with or without a `data:…,` prefix and line breaks. Raises ServerUnavailable for anything else."""
-    body = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode("".join(body.split()), validate=True)
-    except (binascii.Error, ValueError):
+        return from_base64(text)
+    except ValueError:
         raise ServerUnavailable(f"{attempt} failed", "the image came as broken base64", _LOG) from None
 
 

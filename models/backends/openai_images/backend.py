@@ -33,7 +33,7 @@ from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.images.inputs import size_of
-from models.parameters import Rule
+from models.parameters import FORM_ONLY, Rule
 from models.sizes import SeedRule, Size, SizeRule
 
 _ANY = Capabilities(images=16, mask=True)
@@ -50,6 +50,7 @@ class OpenAIImages(Backend):
     prefix = "openai"
     required = ("base_url",)
     extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
+    form_only: ClassVar[frozenset[str]] = FORM_ONLY | {"steps", "cfg_scale"}
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)

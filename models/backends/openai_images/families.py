@@ -163,6 +163,7 @@ EXTRA_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
 
 _SHAPE = ("width", "height", "aspect_ratio")
 _ALWAYS = frozenset({"output_format", "output_quality", "details", "timeout"})
+_FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the server's own apply
 _STYLES = ("vivid", "natural")
 _EXTRA = {rule.name: rule for rule in EXTRA_RULES}
 _ALL = {**RULES, **_EXTRA}
@@ -182,7 +183,9 @@ def rules_for(served: ServedModel) -> tuple[Rule, ...]:
 
 def rules_for_any() -> tuple[Rule, ...]:
     """Every parameter that some server understands: for the form of a server that is not known."""
-    return tuple(_ALL[name] for name in _ORDER if name not in _UNKNOWN)
+    starts = {"steps": _FORM_STEPS, "cfg_scale": _FORM_CFG}
+    rules = (_ALL[name] for name in _ORDER if name not in _UNKNOWN)
+    return tuple(rule.narrowed(default=starts[rule.name]) if rule.name in starts else rule for rule in rules)
 
 
 def _offered(served: ServedModel) -> frozenset[str]:
@@ -197,9 +200,9 @@ def _offered(served: ServedModel) -> frozenset[str]:
 def _narrowed(rule: Rule, served: ServedModel) -> Rule:
     match rule.name:
         case "steps":
-            return rule.narrowed(default=served.steps, max=served.dialect.steps)
+            return rule.narrowed(default=served.family.steps or _FORM_STEPS, max=served.dialect.steps)
         case "cfg_scale":
-            return rule.narrowed(default=served.cfg, max=served.dialect.cfg)
+            return rule.narrowed(default=served.family.cfg or _FORM_CFG, max=served.dialect.cfg)
         case "n":
             return rule.narrowed(max=served.n)
         case "seed" if served.dialect.seed is not None:

@@ -509,6 +509,15 @@ def test_every_form_ends_with_the_parameters_of_all_models(dialect: str, model: 
     assert set(shown) <= {rule.name for rule in rules_for_any()}
 
 
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("model", ["gpt-image-2", "Qwen/Qwen-Image", "sdxl"])
+def test_every_number_of_a_form_has_a_default_because_dify_sends_the_minimum_otherwise(
+    dialect: str, model: str
+) -> None:
+    for rules in (rules_for(server(dialect, model)), rules_for_any()):
+        assert [rule.name for rule in rules if rule.type in {"int", "float"} and rule.default is None] == []
+
+
 # ---- promises for every input
 
 FREE = [family.sizes for family in families() if isinstance(family.sizes, FreeSizes)]
