@@ -14,21 +14,21 @@ from models.backends.base import JobBackend, Running
 from models.backends.errors import BadRequest, ConnectionFailed
 from models.backends.preview.drawing import Placeholder, draw
 from models.backends.preview.text import EAST_ASIAN, EUROPEAN, clipped, font, runs, shortened, width_of, wrapped
-from models.backends.registry import bind
 from models.entities import ImageRequest, ImageResult, InputImage
+from tests.asking import asked, bound
 from tests.fakes import FakeClock, picture
 
 FOX = Placeholder(model="preview", prompt="a red fox", width=320, height=240, seed=7)
 
 
 def backend(clock: FakeClock) -> JobBackend:
-    found = bind("preview", {}, clock)
+    found = bound("preview", {}, clock)
     assert isinstance(found, JobBackend)
     return found
 
 
 def ask(**parts: object) -> ImageRequest:
-    return ImageRequest(model="preview", prompt="a red fox", **parts)  # type: ignore[arg-type]
+    return asked(bound("preview", {}), "a red fox", **parts)
 
 
 def slow(seconds: float, **parts: object) -> ImageRequest:
