@@ -152,7 +152,7 @@ def _content_faults(root: Path, files: list[Path]) -> Iterator[str]:
     for name in ("main.py", "README.md", "LICENSE", "PRIVACY.md", "requirements.txt", "pyproject.toml", "uv.lock"):
         if Path(name) not in files:
             yield f"{name} is not packed"
-    outside = {"tests", "sandbox", "benchmarks", "tools", "workflows", ".venv", ".git"}
+    outside = {"tests", "sandbox", "benchmarks", "tools", ".venv", ".git"}
     yield from (f"{path} must not be packed" for path in files if path.parts[0] in outside or path.suffix == ".pyc")
     size = sum((root / path).stat().st_size for path in files)
     if size > MAX_UNPACKED:

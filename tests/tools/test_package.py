@@ -35,7 +35,7 @@ def test_the_package_as_it_stands_has_no_fault() -> None:
 
 def test_development_stays_out() -> None:
     packed = packed_files(ROOT)
-    outside = {"tests", "sandbox", "benchmarks", "tools", "workflows", ".venv", ".git", ".ci"}
+    outside = {"tests", "sandbox", "benchmarks", "tools", ".venv", ".git", ".ci"}
     assert not [path for path in packed if path.parts[0] in outside or "__pycache__" in path.parts]
     assert {Path("main.py"), Path("manifest.yaml"), Path("uv.lock"), Path("requirements.txt")} <= set(packed)
 
