@@ -19,7 +19,7 @@ from models.backends.qwen_image.account import REGIONS, Account, read_account
 from models.backends.qwen_image.build import StudioCall, fitted, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
-from models.backends.qwen_image.refusals import Asked
+from models.backends.qwen_image.refusals import RefusalContext
 from models.backends.qwen_image.wire import Output, StudioFailure
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
@@ -236,8 +236,8 @@ class QwenImage(JobBackend):
         return read_account(self.model.access)
 
     @property
-    def _asked(self) -> Asked:
-        return Asked(self._account, self.model.remote, self._facts.regions, self._facts.requests_per_minute)
+    def _asked(self) -> RefusalContext:
+        return RefusalContext(self._account, self.model.remote, self._facts.regions, self._facts.requests_per_minute)
 
     @property
     def _studio(self) -> ModelStudio:
@@ -250,7 +250,7 @@ class QwenImage(JobBackend):
             raise BadRequest(
                 f"{self.model.name} is offered in {offered}, not in {account.place}",
                 next_step=f"Choose another model, or use a key of that region and say so in "
-                f"`{account.access.field('region')}` {account.access.place}",
+                f"{account.access.where('region')}",
             )
 
 
