@@ -10,7 +10,7 @@ from typing import ClassVar, TypeGuard, override
 
 from pydantic import BaseModel
 
-from models.backends.base import SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running, lowered
+from models.backends.base import SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
@@ -120,7 +120,7 @@ class QwenImage(JobBackend):
         if planned.jobs:
             return self._start(planned.jobs, planned.calls, request, deadline)
         # The service makes no job of it, so that a polled request ends within one call as well.
-        return self._answered(planned.calls, lowered(request, SYNC_LIMIT), deadline)
+        return self._answered(planned.calls, request.lowered(SYNC_LIMIT, "Dify waits no longer"), deadline)
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
