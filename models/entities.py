@@ -76,6 +76,12 @@ class ImageRequest:
         """The seed of the first image; None where the service chooses."""
         return self.seeds[0] if self.seeds else None
 
+    def lowered(self, most: float, why: str) -> "ImageRequest":
+        """The same request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
+        if self.timeout <= most:
+            return self
+        return replace(self, timeout=most).with_notices(f"`timeout` became {most:g} seconds: {why}.")
+
     def with_notices(self, *notices: str) -> "ImageRequest":
         """The same request with more to tell the user."""
         return replace(self, notices=(*self.notices, *notices)) if notices else self

@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from models import stages
 from models.backends import registry
-from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend, lowered
+from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
 from models.clock import Clock, Deadline, SystemClock
@@ -226,7 +226,9 @@ class Call:
             order, request = self._read(order, asked)
         with order.observed(handed_over=False):
             self.backend.check_inputs(request)
-            return order, self._before(self._within_one_call(request) if one_call else lowered(request, POLLED_LIMIT))
+            return order, self._before(
+                self._within_one_call(request) if one_call else request.lowered(POLLED_LIMIT, "Dify waits no longer")
+            )
 
     def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
         """The settled request, and the order with what is known since. Raises ImageError."""
@@ -262,7 +264,7 @@ class Call:
 
     def _within_one_call(self, request: ImageRequest) -> ImageRequest:
         """The request of a call that nobody polls: a `timeout` that the host would not wait for is lowered."""
-        return lowered(request, SYNC_LIMIT, self._way_to_more_time())
+        return request.lowered(SYNC_LIMIT, f"Dify waits no longer. {self._way_to_more_time()}")
 
     def _way_to_more_time(self) -> str:
         if isinstance(self.backend, JobBackend):

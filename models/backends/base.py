@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import gevent
 from pydantic import JsonValue
 
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable, unsupported
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_images, unsupported
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
 from models.backends.partial import Partial
 from models.backends.reply import Explanation, Reply, plain_explanation
@@ -398,18 +398,3 @@ class JobBackend(Backend):
 
 def _ignore(_: Running) -> None:
     return
-
-
-def no_images(title: str) -> ServerUnavailable:
-    """The error for a service that said "done" and sent no image."""
-    return ServerUnavailable(
-        f"Generating with {title} failed", "the service reported success without an image", "Try again"
-    )
-
-
-def lowered(request: ImageRequest, most: float, more: str = "") -> ImageRequest:
-    """The request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
-    if request.timeout <= most:
-        return request
-    told = f"`timeout` became {most:g} seconds: Dify waits no longer." + (f" {more}." if more else "")
-    return replace(request, timeout=most).with_notices(told)

@@ -113,6 +113,13 @@ def default_next_step(error: type[ImageError]) -> str:
     return _NEXT_STEP[error]
 
 
+def no_images(title: str) -> ServerUnavailable:
+    """The error for a service that said "done" and sent no image."""
+    return ServerUnavailable(
+        f"Generating with {title} failed", "the service reported success without an image", "Try again"
+    )
+
+
 def unsupported(feature: str, *, model: str, way_out: str) -> BadRequest:
     """The refusal of something that a model cannot express, by name and with the way out."""
     return BadRequest(f"{model} does not support {feature}", next_step=way_out)

@@ -41,7 +41,7 @@ _MIDDLE_GREY = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class InputLimits:
     """What a service takes. Sides and `multiple_of` are pixels; None means: no limit of this kind.
 
     `keep_alpha` is for services that understand transparency; elsewhere it becomes white.
@@ -64,7 +64,7 @@ def read_input(data: bytes, filename: str = "") -> InputImage:
     return in_thread(_read, data, filename)
 
 
-def fit(image: InputImage, limits: Limits) -> tuple[InputImage, tuple[str, ...]]:
+def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, ...]]:
     """The image as a service takes it, and what the user should know about the change.
 
     Upright, first frame, 8 bits per channel, in a format, size and number of bytes within `limits`; the file itself
@@ -148,7 +148,7 @@ def _advice(error: NotAnImageError | BrokenImageError) -> str:
             return "Send a PNG, JPEG or WebP file"
 
 
-def _fitted(image: InputImage, limits: Limits) -> tuple[InputImage, tuple[str, ...]]:
+def _fitted(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, ...]]:
     source = _decoded(image)
     flat, notices = _shown(source, keep_alpha=limits.keep_alpha)
     sized = _sized(flat, limits, _name(image.filename))
@@ -190,7 +190,7 @@ def _kind(source: Image.Image) -> Kind | None:
     return kinds.get(source.format or "")
 
 
-def _format_for(image: Image.Image, own: Kind | None, limits: Limits) -> Kind:
+def _format_for(image: Image.Image, own: Kind | None, limits: InputLimits) -> Kind:
     """The file's own format where the service takes it, else PNG for drawings and alpha and JPEG for photos."""
     wishes: tuple[Kind, ...] = (
         ("png", "webp", "jpeg") if image.mode == "RGBA" or own == "png" else ("jpeg", "webp", "png")
@@ -200,13 +200,13 @@ def _format_for(image: Image.Image, own: Kind | None, limits: Limits) -> Kind:
     return next(kind for kind in wishes if kind in limits.formats)
 
 
-def _squeezed(image: Image.Image, size: int, limits: Limits, kind: Kind) -> tuple[bytes, str]:
+def _squeezed(image: Image.Image, size: int, limits: InputLimits, kind: Kind) -> tuple[bytes, str]:
     wishes: tuple[Kind, ...] = ("webp", "png", "jpeg") if image.mode == "RGBA" else ("jpeg", "webp", "png")
     lossy = kind if kind != "png" else next(wish for wish in wishes if wish in limits.formats)
     return squeezed(image, size if kind == "png" else 0, limits.max_bytes, kind, None, lossy=lossy)
 
 
-def _sized(image: Image.Image, limits: Limits, name: str) -> Image.Image:
+def _sized(image: Image.Image, limits: InputLimits, name: str) -> Image.Image:
     width, height = _legal_size(image.width, image.height, limits)
     shortest, longest = min(width, height), max(width, height)
     if shortest < (limits.min_side or 1) or longest > (limits.max_side or longest):
@@ -218,7 +218,7 @@ def _sized(image: Image.Image, limits: Limits, name: str) -> Image.Image:
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _legal_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
+def _legal_size(width: int, height: int, limits: InputLimits) -> tuple[int, int]:
     scale = min(1.0, math.sqrt(limits.max_pixels / (width * height)))
     if limits.max_side is not None:
         scale = min(scale, limits.max_side / max(width, height))
@@ -227,7 +227,7 @@ def _legal_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
     return _snapped(width * scale, limits), _snapped(height * scale, limits)
 
 
-def _snapped(side: float, limits: Limits) -> int:
+def _snapped(side: float, limits: InputLimits) -> int:
     # Rounding down keeps the upper limits; a lower limit is met by rounding up instead.
     step = limits.multiple_of
     down = max(step, int(side + 1e-6) // step * step)

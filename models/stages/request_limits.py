@@ -3,7 +3,7 @@
 Pixels are those that the request asks for: where a service chooses the size itself, nothing is known before it is paid.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest
@@ -47,10 +47,7 @@ class RequestLimits:
 
     def _with_timeout(self, request: ImageRequest) -> ImageRequest:
         most = self.limits.timeout
-        if not most or request.timeout <= most:
-            return request
-        lowered = f"`timeout` became {most:g} seconds: the owner allows no more."
-        return replace(request, timeout=most).with_notices(lowered)
+        return request.lowered(most, "the owner allows no more") if most else request
 
     def _refusal(self, what: str, for_user: str) -> BadRequest:
         return BadRequest(what, next_step=f"{for_user}, or let the owner change {self.where}")

@@ -12,13 +12,13 @@ from pydantic import JsonValue
 
 from models.backends.base import JobBackend, Running
 from models.backends.errors import BadRequest, ConnectionFailed
-from models.backends.preview.drawing import Placeholder, draw
+from models.backends.preview.drawing import PlaceholderImage, draw
 from models.backends.preview.text import EAST_ASIAN, EUROPEAN, clipped, font, runs, shortened, width_of, wrapped
 from models.entities import ImageRequest, ImageResult, InputImage
 from tests.asking import asked, bound
 from tests.fakes import FakeClock, picture
 
-FOX = Placeholder(model="preview", prompt="a red fox", width=320, height=240, seed=7)
+FOX = PlaceholderImage(model="preview", prompt="a red fox", width=320, height=240, seed=7)
 
 
 def backend(clock: FakeClock) -> JobBackend:

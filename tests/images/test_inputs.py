@@ -11,7 +11,7 @@ from PIL import Image
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 from models.images.inputs import (
-    Limits,
+    InputLimits,
     alpha_mask,
     as_alpha,
     fit,
@@ -23,7 +23,7 @@ from models.images.inputs import (
 )
 from tests.fakes import noise, picture
 
-ANY = Limits()
+ANY = InputLimits()
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "images"
 
 
@@ -128,7 +128,7 @@ def test_a_phone_photo_is_turned_upright_and_fits() -> None:
     exif[0x0112] = 6
     image = read_input(saved(photo, "JPEG", exif=exif), "IMG_0001.jpg")
     assert size_of(image) == (3024, 4032)
-    fitted, notices = fit(image, Limits(max_pixels=9_437_184, max_bytes=2_000_000))
+    fitted, notices = fit(image, InputLimits(max_pixels=9_437_184, max_bytes=2_000_000))
     ready = opened(fitted)
     assert ready.width < ready.height
     assert ready.width * ready.height <= 9_437_184
@@ -156,21 +156,21 @@ def test_sixteen_bits_keep_their_brightness() -> None:
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "AVIF"])
 def test_a_format_that_the_service_does_not_know_is_converted(kind: str) -> None:
-    fitted, notices = fit(read_input(picture(kind=kind), "a.bin"), Limits(formats=("jpeg", "png")))
+    fitted, notices = fit(read_input(picture(kind=kind), "a.bin"), InputLimits(formats=("jpeg", "png")))
     assert (fitted.mime_type, fitted.filename) == ("image/jpeg", "a.jpeg")
     assert notices == ()
 
 
 def test_only_the_services_formats_are_used() -> None:
     for kind in ("png", "jpeg", "webp"):
-        fitted, _ = fit(read_input(picture(kind="GIF")), Limits(formats=(kind,)))
+        fitted, _ = fit(read_input(picture(kind="GIF")), InputLimits(formats=(kind,)))
         assert fitted.mime_type == f"image/{kind}"
 
 
 def test_an_animation_gives_its_first_frame_and_says_so() -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    fitted, notices = fit(read_input(data, "dance.gif"), Limits(formats=("png",)))
+    fitted, notices = fit(read_input(data, "dance.gif"), InputLimits(formats=("png",)))
     assert opened(fitted).getpixel((0, 0)) == (255, 0, 0)
     assert notices == ("dance.gif is an animation; its first frame is used",)
 
@@ -180,7 +180,7 @@ def test_transparency_becomes_white_unless_it_is_kept() -> None:
     fitted, notices = fit(read_input(data, "a.png"), ANY)
     assert opened(fitted).getpixel((0, 0)) == (255, 255, 255)
     assert notices == ("a.png is transparent in places; white is used there",)
-    kept, silence = fit(read_input(data, "a.png"), Limits(keep_alpha=True))
+    kept, silence = fit(read_input(data, "a.png"), InputLimits(keep_alpha=True))
     assert (kept.data, silence) == (data, ())
 
 
@@ -188,7 +188,7 @@ def test_kept_alpha_survives_shrinking_and_every_byte_limit() -> None:
     source = Image.open(io.BytesIO(noise(300, 300))).convert("RGBA")
     source.putalpha(Image.linear_gradient("L").resize((300, 300)))
     for formats in (("png",), ("png", "webp"), ("jpeg", "png")):
-        limits = Limits(keep_alpha=True, max_bytes=20_000, formats=formats)
+        limits = InputLimits(keep_alpha=True, max_bytes=20_000, formats=formats)
         fitted, notices = fit(read_input(saved(source, "PNG"), "a.png"), limits)
         assert len(fitted.data) <= 20_000
         assert opened(fitted).mode == "RGBA"
@@ -196,7 +196,7 @@ def test_kept_alpha_survives_shrinking_and_every_byte_limit() -> None:
 
 
 def test_bytes_are_saved_before_pixels() -> None:
-    fitted, notices = fit(read_input(noise(400, 400), "a.png"), Limits(max_bytes=110_000))
+    fitted, notices = fit(read_input(noise(400, 400), "a.png"), InputLimits(max_bytes=110_000))
     assert opened(fitted).size == (400, 400)
     assert notices == ("a.png was saved as JPEG with quality 80, as the service takes at most 0.1 MB",)
 
@@ -204,16 +204,18 @@ def test_bytes_are_saved_before_pixels() -> None:
 @pytest.mark.parametrize(
     ("size", "limits", "expected"),
     [
-        ((100, 50), Limits(min_side=384), (768, 384)),
-        ((4000, 2000), Limits(max_side=3072), (3072, 1536)),
-        ((1000, 1000), Limits(max_pixels=250_000), (500, 500)),
-        ((1003, 517), Limits(multiple_of=64), (960, 512)),
-        ((20, 20), Limits(multiple_of=64), (64, 64)),
-        ((100, 100), Limits(min_side=100, multiple_of=64), (128, 128)),
-        ((640, 480), Limits(min_side=64, max_side=2048, multiple_of=16), (640, 480)),
+        ((100, 50), InputLimits(min_side=384), (768, 384)),
+        ((4000, 2000), InputLimits(max_side=3072), (3072, 1536)),
+        ((1000, 1000), InputLimits(max_pixels=250_000), (500, 500)),
+        ((1003, 517), InputLimits(multiple_of=64), (960, 512)),
+        ((20, 20), InputLimits(multiple_of=64), (64, 64)),
+        ((100, 100), InputLimits(min_side=100, multiple_of=64), (128, 128)),
+        ((640, 480), InputLimits(min_side=64, max_side=2048, multiple_of=16), (640, 480)),
     ],
 )
-def test_sizes_are_brought_within_the_limits(size: tuple[int, int], limits: Limits, expected: tuple[int, int]) -> None:
+def test_sizes_are_brought_within_the_limits(
+    size: tuple[int, int], limits: InputLimits, expected: tuple[int, int]
+) -> None:
     fitted, notices = fit(read_input(picture(*size), "a.png"), limits)
     assert opened(fitted).size == expected
     assert len(notices) == (size != expected)
@@ -221,7 +223,7 @@ def test_sizes_are_brought_within_the_limits(size: tuple[int, int], limits: Limi
 
 def test_a_shape_that_no_scaling_can_mend_is_refused() -> None:
     with pytest.raises(BadRequest, match="4000×20"):
-        fit(read_input(picture(4000, 20), "strip.png"), Limits(min_side=384, max_side=3072))
+        fit(read_input(picture(4000, 20), "strip.png"), InputLimits(min_side=384, max_side=3072))
 
 
 @settings(max_examples=60, deadline=None)
@@ -234,7 +236,8 @@ def test_a_shape_that_no_scaling_can_mend_is_refused() -> None:
 )
 def test_pixels_and_steps_always_hold(width: int, height: int, max_pixels: int, step: int, kind: str) -> None:
     fitted, _ = fit(
-        read_input(picture(width, height, kind=kind)), Limits(max_pixels=max_pixels, multiple_of=step, max_bytes=50_000)
+        read_input(picture(width, height, kind=kind)),
+        InputLimits(max_pixels=max_pixels, multiple_of=step, max_bytes=50_000),
     )
     ready = opened(fitted)
     assert ready.width % step == ready.height % step == 0

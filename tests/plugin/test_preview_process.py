@@ -7,7 +7,7 @@ import time
 
 from PIL import Image
 
-from models.backends.preview.drawing import Placeholder, draw
+from models.backends.preview.drawing import PlaceholderImage, draw
 from models.pipeline import Asked, Call, Waiting
 from models.request.conversation import Conversation
 from sandbox import Host
@@ -25,7 +25,7 @@ def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
     assert (ended.status, ended.error) == ("succeeded", None)
     told = json.loads(ended.text)
     assert (told["seed"], told["width"], told["height"]) == (7, 256, 192)
-    drawn_here = draw(Placeholder(model="preview", prompt="a red fox", width=256, height=192, seed=7))
+    drawn_here = draw(PlaceholderImage(model="preview", prompt="a red fox", width=256, height=192, seed=7))
     assert ended.images[0].data == drawn_here
 
 

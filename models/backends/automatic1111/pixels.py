@@ -6,7 +6,7 @@ from models.backends.automatic1111.images import GRID, capped, in_words, on_grid
 from models.backends.automatic1111.options import Options
 from models.entities import InputImage
 from models.images.codec import decode, encode, flatten, plain
-from models.images.inputs import Limits, fit, hard_edged, same_size, size_of
+from models.images.inputs import InputLimits, fit, hard_edged, same_size, size_of
 from models.images.threads import in_thread
 from models.sizes import Size, same_shape
 
@@ -16,7 +16,7 @@ _COLOURLESS = 16  # difference between channels that JPEG makes of grey
 
 # The servers take any file size and format and scale images themselves; they ignore a photo's orientation mark and put
 # transparency on a colour of their own.
-_LIMITS = Limits()
+_LIMITS = InputLimits()
 
 
 def fitted(image: InputImage, notices: list[str]) -> InputImage:

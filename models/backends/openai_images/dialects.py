@@ -23,13 +23,13 @@ from models.backends.openai_images.wire import (
     parts_named,
     unchanged,
 )
-from models.images.inputs import Limits
+from models.images.inputs import InputLimits
 
 AUTO = "auto"
 IN_PROMPT = ""
 """Stands for the key of a word that travels inside the prompt."""
 
-_ANY_IMAGE = Limits()
+_ANY_IMAGE = InputLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Dialect:
     home: str = ""
     n: int = 10
     images: int = 8
-    inputs: Limits = _ANY_IMAGE
+    inputs: InputLimits = _ANY_IMAGE
     steps: int = 200
     cfg: float = 20
     seed: int | None = None
@@ -126,7 +126,7 @@ OPENAI = Dialect(
         mask_form="alpha",
     ),
     images=16,
-    inputs=Limits(max_bytes=50_000_000, keep_alpha=True),
+    inputs=InputLimits(max_bytes=50_000_000, keep_alpha=True),
     urls_expire="about one hour",
 )
 
@@ -178,7 +178,7 @@ SGLANG = Dialect(
 
 _LOCALAI_KEYS = {**_CORE, **_B64, "steps": "step", "seed": "seed", "negative_prompt": IN_PROMPT}
 
-_STB = Limits(formats=("png", "jpeg"))  # their image readers know WebP only where it was built in
+_STB = InputLimits(formats=("png", "jpeg"))  # their image readers know WebP only where it was built in
 
 LOCALAI = Dialect(
     name="localai",

@@ -11,7 +11,7 @@ from typing import ClassVar, override
 from pydantic import BaseModel
 
 from models.backends.base import Capabilities, Job, JobBackend, Running
-from models.backends.preview.drawing import Placeholder, draw
+from models.backends.preview.drawing import PlaceholderImage, draw
 from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.images.codec import in_thread
@@ -106,7 +106,7 @@ class Preview(JobBackend):
         return self.result(request, [self._image(job, int(seed), thumbnails) for seed in job.seeds])
 
     def _image(self, job: PreviewJob, seed: int, thumbnails: Sequence[tuple[str, bytes]]) -> GeneratedImage:
-        placeholder = Placeholder(
+        placeholder = PlaceholderImage(
             model=self.model.name,
             prompt=job.prompt,
             negative_prompt=job.negative_prompt,

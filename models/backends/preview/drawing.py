@@ -31,7 +31,7 @@ type Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placeholder:
+class PlaceholderImage:
     """What is drawn. The same values give the same bytes; `thumbnails` are captions with files."""
 
     model: str
@@ -43,7 +43,7 @@ class Placeholder:
     thumbnails: Sequence[tuple[str, bytes]] = ()
 
 
-def draw(placeholder: Placeholder) -> bytes:
+def draw(placeholder: PlaceholderImage) -> bytes:
     """The placeholder as a PNG file."""
     dice = Dice(f"{placeholder.prompt}\0{placeholder.seed}")
     canvas = scenery(placeholder.width, placeholder.height, dice)
@@ -96,7 +96,7 @@ def _caption(canvas: Image.Image, caption: str, left: int, top: int, unit: int, 
     write(ImageDraw.Draw(canvas), (left, top + 2), words, size, _WHITE, **outline)
 
 
-def _panel(canvas: Image.Image, placeholder: Placeholder, unit: int, margin: int) -> None:
+def _panel(canvas: Image.Image, placeholder: PlaceholderImage, unit: int, margin: int) -> None:
     """The words at the foot of the image, as large as they fit."""
     inner = canvas.width - 4 * margin
     facts = _facts(placeholder, unit, inner)
@@ -109,7 +109,7 @@ def _panel(canvas: Image.Image, placeholder: Placeholder, unit: int, margin: int
     _paragraph(canvas, facts, (2 * margin, y + unit / 2), unit, _SOFT)
 
 
-def _facts(placeholder: Placeholder, size: int, width: float) -> list[str]:
+def _facts(placeholder: PlaceholderImage, size: int, width: float) -> list[str]:
     without = [f"without: {placeholder.negative_prompt}"] if placeholder.negative_prompt else []
     what = f"{placeholder.width} × {placeholder.height} · seed {placeholder.seed} · {placeholder.model}"
     return [*(shortened(line, size, width) for line in without), *wrapped(what, size, width)[:3]]

@@ -10,7 +10,7 @@ from typing import ClassVar, TypeGuard, override
 
 from pydantic import BaseModel
 
-from models.backends.base import SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running, lowered
+from models.backends.base import SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
@@ -19,7 +19,7 @@ from models.backends.qwen_image.account import REGIONS, Account, read_account
 from models.backends.qwen_image.build import StudioCall, fitted, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
-from models.backends.qwen_image.refusals import Asked
+from models.backends.qwen_image.refusals import RefusalContext
 from models.backends.qwen_image.wire import Output, StudioFailure
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
@@ -120,7 +120,7 @@ class QwenImage(JobBackend):
         if planned.jobs:
             return self._start(planned.jobs, planned.calls, request, deadline)
         # The service makes no job of it, so that a polled request ends within one call as well.
-        return self._answered(planned.calls, lowered(request, SYNC_LIMIT), deadline)
+        return self._answered(planned.calls, request.lowered(SYNC_LIMIT, "Dify waits no longer"), deadline)
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
@@ -236,8 +236,8 @@ class QwenImage(JobBackend):
         return read_account(self.model.access)
 
     @property
-    def _asked(self) -> Asked:
-        return Asked(self._account, self.model.remote, self._facts.regions, self._facts.requests_per_minute)
+    def _asked(self) -> RefusalContext:
+        return RefusalContext(self._account, self.model.remote, self._facts.regions, self._facts.requests_per_minute)
 
     @property
     def _studio(self) -> ModelStudio:
@@ -250,7 +250,7 @@ class QwenImage(JobBackend):
             raise BadRequest(
                 f"{self.model.name} is offered in {offered}, not in {account.place}",
                 next_step=f"Choose another model, or use a key of that region and say so in "
-                f"`{account.access.field('region')}` {account.access.place}",
+                f"{account.access.where('region')}",
             )
 
 

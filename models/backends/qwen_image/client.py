@@ -15,7 +15,7 @@ from models.backends.http import ONCE, Retries, Service
 from models.backends.partial import Partial, collected, each, together
 from models.backends.qwen_image.account import compatible_base
 from models.backends.qwen_image.models import JobApi
-from models.backends.qwen_image.refusals import Asked, explain_failure
+from models.backends.qwen_image.refusals import RefusalContext, explain_failure
 from models.backends.qwen_image.wire import (
     ASYNC_HEADER,
     JOB_PATHS,
@@ -49,7 +49,7 @@ class ModelStudio:
     """The calls of one account about one model. Every method raises ImageError, explained for the account."""
 
     service: Service
-    asked: Asked
+    asked: RefusalContext
 
     def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
         """Make images while the connection waits."""

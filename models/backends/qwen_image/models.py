@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.catalog import cards
 from models.entities import GeneratedImage, Price
-from models.images.inputs import Limits
+from models.images.inputs import InputLimits
 from models.sizes import NoSizes, SeedRule, Size, SizeRule, shaped
 
 BACKEND = "qwen_image"
@@ -72,8 +72,8 @@ class QwenModel(BaseModel):
         return self.jobs == "image2image"
 
     @property
-    def input_limits(self) -> Limits:
-        return Limits(max_bytes=MAX_BYTES, min_side=self.min_input_side, max_side=self.max_input_side)
+    def input_limits(self) -> InputLimits:
+        return InputLimits(max_bytes=MAX_BYTES, min_side=self.min_input_side, max_side=self.max_input_side)
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
         """The sizes for a request whose last input image has that size: an edit keeps its shape unless told."""

@@ -38,7 +38,7 @@ class CodeMeaning:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RefusalContext:
     """Who asked for what: the words that an advice needs."""
 
     account: Account
@@ -47,7 +47,7 @@ class Asked:
     requests_per_minute: int
 
 
-def explain(asked: Asked, reply: Reply) -> Explanation:
+def explain(asked: RefusalContext, reply: Reply) -> Explanation:
     """The reading of any refusal, whatever a gateway in between made of it."""
     failure = StudioFailure.read(reply.json())
     if failure.code:
@@ -58,14 +58,12 @@ def explain(asked: Asked, reply: Reply) -> Explanation:
             return replace(plain, next_step=key_advice(asked.account))
         case HTTPStatus.NOT_FOUND:
             access = asked.account.access
-            return replace(
-                plain, next_step=f"Check `{access.field('base_url')}` {access.place}: it must end in /api/v1"
-            )
+            return replace(plain, next_step=f"Check {access.where('base_url')}: it must end in /api/v1")
         case _:
             return plain
 
 
-def explain_failure(asked: Asked, failure: StudioFailure, status: int) -> Explanation:
+def explain_failure(asked: RefusalContext, failure: StudioFailure, status: int) -> Explanation:
     """The reading of a code, from an answer's envelope or from inside a task."""
     refusal = _refusal(failure) or CodeMeaning(class_for_status(status), "")
     return Explanation(
@@ -79,7 +77,7 @@ def explain_failure(asked: Asked, failure: StudioFailure, status: int) -> Explan
 def key_advice(account: Account) -> str:
     """What to do about a key that was not accepted."""
     access = account.access
-    key, region, base = (f"`{access.field(name)}`" for name in ("api_key", "region", "base_url"))
+    key, region, base = (access.words(name) for name in ("api_key", "region", "base_url"))
     if account.token_plan_key and not account.host.startswith("token-plan."):
         return (
             f"A key that starts with sk-sp- belongs to a Token Plan or Coding Plan, which has its own address: "
@@ -97,7 +95,7 @@ def key_advice(account: Account) -> str:
     )
 
 
-def model_advice(asked: Asked) -> str:
+def model_advice(asked: RefusalContext) -> str:
     """What to do about a model that the service does not know."""
     where = " and ".join(REGIONS[name].title for name in asked.regions)
     return (
@@ -106,12 +104,12 @@ def model_advice(asked: Asked) -> str:
     )
 
 
-def _advice(template: str, asked: Asked) -> str:
+def _advice(template: str, asked: RefusalContext) -> str:
     return template.format(
         key=key_advice(asked.account),
         model=model_advice(asked),
         place=asked.account.place,
-        api_key=f"`{asked.account.access.field('api_key')}`",
+        api_key=asked.account.access.words("api_key"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from models.images.inputs import Limits
+from models.images.inputs import InputLimits
 from models.sizes import ListedSizes, NoSizes, RatioSizes, SeedRule, Size, SizeRule
 
 BASE_URL = "https://api.stability.ai"
@@ -26,7 +26,7 @@ FAILED_UNCHARGED = frozenset({500, 502, 503})
 BACK_OFF = (2.0, 8.0)  # seconds
 DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
 
-INPUT_LIMITS = Limits(
+INPUT_LIMITS = InputLimits(
     formats=("png", "jpeg", "webp"),
     max_bytes=MAX_REQUEST_BYTES - REQUEST_OVERHEAD_BYTES,
     min_side=64,

@@ -3,7 +3,7 @@
 import pytest
 
 from models.backends.qwen_image.account import compatible_base, read_account
-from models.backends.qwen_image.refusals import Asked, explain, key_advice
+from models.backends.qwen_image.refusals import RefusalContext, explain, key_advice
 from models.backends.reply import Reply
 from models.settings import Access
 from tests.asking import bound
@@ -94,14 +94,14 @@ def test_a_token_plan_is_known_by_its_key_or_its_address(key: str, base_url: str
 
 
 def test_advice_names_the_fields_of_the_form_in_use() -> None:
-    assert "choose that in `dashscope_region`" in key_advice(read_account(access(region="us")))
-    assert "check `api_key` and `base_url` in the model's settings" in key_advice(
+    assert "choose that in “Model Studio region” (dashscope_region)" in key_advice(read_account(access(region="us")))
+    assert "check “API key” (api_key) and “Base URL” (base_url) in the model's settings" in key_advice(
         read_account(Access(api_key="sk-1", base_url="https://gateway.lan/api/v1"))
     )
 
 
 def test_a_refused_key_without_a_code_is_advised_alike() -> None:
     account = read_account(access())
-    asked = Asked(account, "qwen-image-2.0", ("beijing",), 120)
+    asked = RefusalContext(account, "qwen-image-2.0", ("beijing",), 120)
     reply = Reply(401, {"content-type": "application/json"}, b'{"message": "Unauthorized"}')
     assert explain(asked, reply).next_step == key_advice(account)

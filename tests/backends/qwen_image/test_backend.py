@@ -377,7 +377,7 @@ def test_the_key_check_falls_back_to_the_compatible_list(studio: FakeModelStudio
 
 def test_a_bad_key_fails_the_check(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.key = "sk-another"
-    with pytest.raises(AuthorizationFailed, match="check `dashscope_api_key` and `dashscope_base_url`"):
+    with pytest.raises(AuthorizationFailed, match=r"check .*\(dashscope_api_key\) and .*\(dashscope_base_url\)"):
         backend(studio, clock).check_access()
 
 
@@ -393,7 +393,10 @@ def test_a_key_of_another_region_is_explained_as_such(beijing: FakeModelStudio, 
         backend(beijing, clock, dashscope_base_url="").check_access()
     assert "InvalidApiKey" in caught.value.said
     assert "refused by Beijing" in caught.value.next_step
-    assert "if it was made in Singapore or US (Virginia), choose that in `dashscope_region`" in caught.value.next_step
+    assert (
+        "if it was made in Singapore or US (Virginia), choose that in “Model Studio region” (dashscope_region)"
+        in caught.value.next_step
+    )
 
 
 def test_a_token_plan_key_is_asked_synchronously_and_listed_the_compatible_way(clock: FakeClock) -> None:
@@ -415,14 +418,14 @@ def test_a_token_plan_key_at_an_ordinary_host_is_told_its_own_address(
 
 def test_an_empty_key_names_the_field_before_anything_is_sent(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, dashscope_api_key="")
-    with pytest.raises(BadRequest, match="Fill `dashscope_api_key` in the provider's settings"):
+    with pytest.raises(BadRequest, match=r"Fill .*\(dashscope_api_key\) in the provider's settings"):
         found.invoke(ask(found))
     assert studio.requests == []
 
 
 def test_a_region_that_does_not_exist_is_refused(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, dashscope_base_url="", dashscope_region="mars")
-    with pytest.raises(BadRequest, match="Choose one of beijing, singapore, us in `dashscope_region`"):
+    with pytest.raises(BadRequest, match=r"Choose one of beijing, singapore, us in .*\(dashscope_region\)"):
         found.invoke(ask(found))
 
 
@@ -542,7 +545,9 @@ def test_nothing_sent_is_sent_again(studio: FakeModelStudio, clock: FakeClock) -
 def test_an_address_where_nothing_is_names_its_field(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("generate", 404, "Not Found", "text/plain")
     error = failed(studio, clock)
-    assert error.next_step == "Check `dashscope_base_url` in the provider's settings: it must end in /api/v1"
+    assert error.next_step == (
+        "Check “Model Studio base URL” (dashscope_base_url) in the provider's settings: it must end in /api/v1"
+    )
 
 
 def test_html_of_a_gateway_is_never_the_message(studio: FakeModelStudio, clock: FakeClock) -> None:
