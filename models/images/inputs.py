@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from models.backends.errors import BadRequest
 from models.entities import InputImage
@@ -38,6 +38,8 @@ from models.images.sniff import (
 from models.images.threads import in_thread
 
 _MIDDLE_GREY = 128
+_GLANCE = 64  # pixels of a side: enough to tell a photo from a mask
+_TINT = 4.0  # by how much the channels of a grey JPEG differ on average, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,11 @@ def cover(image: InputImage, size: tuple[int, int]) -> InputImage:
 def alpha_mask(image: InputImage) -> InputImage | None:
     """The mask that an image carries in its own transparency; None where nothing is transparent."""
     return in_thread(_alpha_mask, image)
+
+
+def looks_like_mask(image: InputImage) -> bool:
+    """Whether an image is grey or has transparency; a colour photo is no mask whatever its file is called."""
+    return in_thread(_looks_like_mask, image)
 
 
 def mask_of(image: InputImage) -> InputImage:
@@ -242,6 +249,16 @@ def _cover(image: InputImage, size: tuple[int, int]) -> InputImage:
 def _alpha_mask(image: InputImage) -> InputImage | None:
     source = _decoded(image)
     return _mask_file(_transparency(source), image) if has_alpha(source) else None
+
+
+def _looks_like_mask(image: InputImage) -> bool:
+    source = _decoded(image)
+    if has_alpha(source):
+        return True
+    small = plain(source).convert("RGB").resize((_GLANCE, _GLANCE))
+    red, green, blue = small.split()
+    differences = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return all(ImageStat.Stat(difference).mean[0] < _TINT for difference in differences)
 
 
 def _transparency(source: Image.Image) -> Image.Image:

@@ -1,13 +1,18 @@
 """Directives at the end of a prompt: `a fox in snow --ar 16:9 --seed 42 --no "text, watermark"`.
 
-They let workflow variables drive parameters, because a node's own parameters cannot always hold variables.
+They let workflow variables drive parameters, because a node's own parameters cannot always hold variables. Prompts
+come from language models and phones as well: the dash may be a long one, a full stop or a code fence may stand around.
+What looks like a directive and is not taken is told.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from models.parameters import RULES, Rule
+from models.backends.errors import BadRequest
+from models.parameters import RULES, Rule, read_value
 
 _ALIASES = {
     "ar": "aspect_ratio",
@@ -18,27 +23,49 @@ _ALIASES = {
     "format": "output_format",
     "quality": "output_quality",
 }
+_HYPHENS = r"--+"
+_LONG_DASHES = r"[—–―]{1,2}|[－﹣−]{2}"  # what phones and Chinese keyboards make of two hyphens
 # Chinese and Japanese put no space between words: `一只狐狸，--seed 42`. Within Latin words `--` is a dash.
-_FLAG = re.compile(r"(?:^|(?<=[\s\u3000-\u9fff\uff00-\uffef]))--([A-Za-z][A-Za-z0-9_-]*)(?=\s|=|$)")
+_BEFORE = r"(?:^|(?<=[\s`*(\[.,;:!?\"'”’»›\u3000-\u9fff\uff00-\uffef]))"
+_BEHIND = r"(?=[\s=:：.,;。，；`*)\]]|$)"
+_FLAG = re.compile(rf"{_BEFORE}({_HYPHENS}|{_LONG_DASHES})([A-Za-z][A-Za-z0-9_-]*){_BEHIND}")
+_LOOKS_LIKE = re.compile(rf"(?<!-)({_HYPHENS}|{_LONG_DASHES})([A-Za-z][A-Za-z0-9_-]*)(?![\w-])")
 _SIZE = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
-_QUOTES = {'"': '"', "'": "'", "“": "”", "「": "」"}
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“", "«": "»", "‹": "›", "「": "」", "『": "』", "《": "》"}
+_STRAIGHT = frozenset("\"'")
+_OPENERS = "`*(["  # stand right before a flag without belonging to the prompt
+_CLOSERS = {")": "(", "]": "[", "}": "{", "”": "“", "’": "‘", "»": "«", "›": "‹", "」": "「", "』": "『", "》": "《"}
+_TRAILERS = frozenset(".,;:!?。，；：！？、`*\"'") | frozenset(_CLOSERS)
+_FENCED_END = re.compile(r"(?s)(.*?)^[ \t]*(```|~~~)[\w-]*[ \t]*\n(.*?)\n?[ \t]*\2\s*\Z", re.MULTILINE)
+_WRAPPERS = (("**", "**"), ("`", "`"), *_QUOTES.items())
+_LIST_ENDS = (",", "，", "、", ";", "；")
 
 
 @dataclass(frozen=True, slots=True)
 class Directed:
-    """A prompt without its directives, and what they said: parameter name → text (or True for a bare switch)."""
+    """A prompt without its directives, and what they said: parameter name → text (or True for a bare switch).
+
+    `said` holds each directive as it was written, by the same names. `notices` are sentences for the user.
+    """
 
     prompt: str
     values: Mapping[str, str | bool] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """One `--flag value` of the block at the end; `raw` is its text as written."""
+    """One `--flag value` of the block at the end; `raw` is its text as written, `name` None for an unknown flag."""
 
     raw: str
     flag: str
     value: str
+    name: str | None
+
+    @property
+    def said(self) -> str:
+        return f"--{self.flag} {self.value}".strip()
 
 
 def split_directives(prompt: str, rules: Iterable[Rule]) -> Directed:
@@ -48,86 +75,179 @@ def split_directives(prompt: str, rules: Iterable[Rule]) -> Directed:
     The block at the end may hold unknown flags with at most one word each: they stay in the prompt.
     """
     known = {**RULES, **{rule.name: rule for rule in rules}}
-    body, block = _block(prompt, known)
+    text = _unwrapped(prompt.strip(), known)
+    body, block = _block(text, known)
+    if all(item.name is None for item in block):
+        return Directed(prompt.strip(), notices=tuple(_not_taken(prompt, known)))
+    kept = " ".join(filter(None, (body, *(item.raw.strip() for item in block if item.name is None)))).strip()
     values: dict[str, str | bool] = {}
-    if all(_parameter(item.flag, known) is None for item in block):
-        return Directed(prompt.strip())
-    kept = [body]
+    said: dict[str, str] = {}
+    notices: list[str] = []
     for item in block:
-        name = _parameter(item.flag, known)
-        if name is None:
-            kept.append(item.raw.strip())
-        else:
-            _put(values, name, item.value, switch=name in known and known[name].type == "boolean")
-    return Directed(" ".join(part for part in kept if part).strip(), values)
+        for name, value in _meant(item, known).items():
+            if name in said and said[name] != item.said:
+                notices.append(f"`{said[name]}` lost to `{item.said}`, which comes later.")
+            values[name], said[name] = value, item.said
+    return Directed(kept, values, said, (*dict.fromkeys(notices), *_not_taken(kept, known)))
 
 
-def _block(prompt: str, known: Mapping[str, Rule]) -> tuple[str, list[_Item]]:
-    """The longest run of whole directives that ends the prompt, and the text before it."""
+def _unwrapped(text: str, known: Mapping[str, Rule]) -> str:
+    """Without a code fence around the directives at the end, and without marks around the whole."""
+    fenced = _FENCED_END.fullmatch(text)
+    if fenced and _FLAG.match(fenced[3].strip()):
+        return f"{fenced[1].strip()}\n{fenced[3].strip()}"
+    for opening, closing in _WRAPPERS:
+        inside = text[len(opening) : -len(closing)]
+        wrapped = text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing)
+        if wrapped and opening not in inside and closing not in inside and _ends_in_directives(inside, known):
+            return inside.strip()
+    return text
+
+
+def _ends_in_directives(text: str, known: Mapping[str, Rule]) -> bool:
+    """Whether directives with values that can be read end the text: `"tool --format json"` is lettering."""
+    meant = [(known[name], value) for item in _block(text, known)[1] for name, value in _meant(item, known).items()]
+    try:
+        return bool([read_value(rule, value) for rule, value in meant])
+    except BadRequest:
+        return False
+
+
+def _block(text: str, known: Mapping[str, Rule]) -> tuple[str, list[_Item]]:
+    """The longest run of whole directives that ends the text, and what stands before it."""
     items: list[_Item] = []
-    end = len(prompt)
-    for match in reversed(list(_FLAG.finditer(prompt))):
-        raw = prompt[match.start() : end]
-        value = prompt[match.end() : end].lstrip("=").strip()
-        if not _whole(value, _parameter(match[1], known), known):
+    end = len(text)
+    for match in reversed(list(_flags(text, known))):
+        name = _parameter(match[2], known)
+        value = _value(text[match.end() : end], name, known, last=not items)
+        if value is None:
             break
-        items.insert(0, _Item(raw, match[1], _bare(value)))
+        items.insert(0, _Item(text[match.start() : end], match[2], value, name))
         end = match.start()
-    return prompt[:end].rstrip(), items
+        while end and text[end - 1] in _OPENERS and name:
+            end -= 1
+    return text[:end].rstrip(), items
 
 
-def _whole(value: str, name: str | None, known: Mapping[str, Rule]) -> bool:
-    """Whether `value` is nothing but a directive's value: a quoted text, one word, or free text for a text parameter."""
-    if _unquoted(value) != value:
+def _flags(text: str, known: Mapping[str, Rule]) -> Iterator[re.Match[str]]:
+    """The flags outside quotation marks; before an unknown name only hyphens count."""
+    lettering = list(_quoted(text))
+    for match in _FLAG.finditer(text):
+        hyphens = match[1].startswith("--")
+        inside = any(start < match.start() < end for start, end in lettering)
+        if not inside and (hyphens or _parameter(match[2], known)):
+            yield match
+
+
+def _quoted(text: str) -> Iterator[tuple[int, int]]:
+    """Where text in quotation marks begins and ends: words that the image shall show.
+
+    A straight mark opens before a word and closes behind one, so that inches and apostrophes are none.
+    """
+    opened: dict[str, int] = {}
+    for place, char in enumerate(text):
+        closes = _closes(text, place)
+        for opening in [mark for mark in opened if _QUOTES[mark] == char and closes]:
+            start = opened.pop(opening)
+            if "\n\n" not in text[start:place]:
+                yield start, place
+            break
+        else:
+            if char in _QUOTES and _opens(text, place):
+                opened[char] = place
+
+
+def _opens(text: str, place: int) -> bool:
+    before, behind = text[place - 1 : place], text[place + 1 : place + 2]
+    if text[place] not in _STRAIGHT:
         return True
-    if name is not None and name != "size" and known[name].type == "text":
-        return "\n" not in value
-    if name == "size" and _SIZE.fullmatch(value):
+    return bool(behind.strip()) and (not before.strip() or not (before.isascii() and before.isalnum()))
+
+
+def _closes(text: str, place: int) -> bool:
+    before, behind = text[place - 1 : place], text[place + 1 : place + 2]
+    if text[place] not in _STRAIGHT:
         return True
-    return len(value.split()) <= 1
+    return bool(before.strip()) and (not behind.strip() or not (behind.isascii() and behind.isalnum()))
 
 
-def _unquoted(value: str) -> str:
-    closing = _QUOTES.get(value[:1])
-    if closing and len(value) > 1 and value.find(closing, 1) == len(value) - 1:
-        return value[1:-1]
+def _value(raw: str, name: str | None, known: Mapping[str, Rule], *, last: bool) -> str | None:
+    """The value of a directive without what only stands around it; None where other words follow it."""
+    value = raw.lstrip("=:：").strip()
+    if name is None:
+        return value if len(value.split()) <= 1 else None
+    bare = _trimmed(value)
+    if _is_quoted(bare):
+        return bare[1:-1]
+    if name != "size" and known[name].type == "text":
+        return " ".join(bare.split()) if _is_one_list(value, last=last) else None
+    bare = unicodedata.normalize("NFKC", bare)
+    return bare if len(bare.split()) <= 1 or (name == "size" and _SIZE.fullmatch(bare)) else None
+
+
+def _trimmed(value: str) -> str:
+    """Without the full stop, comma, backtick, emphasis or closing bracket or quote that a sentence put behind it."""
+    while value and value[-1] in _TRAILERS and not _is_quoted(value):
+        opening = _CLOSERS.get(value[-1])
+        if opening and opening in value[:-1]:
+            break
+        value = value[:-1].rstrip()
     return value
 
 
-def _bare(value: str) -> str:
-    """Without the outer quotes: `--no "{{variable}}"` may hold a text with quotes of its own."""
+def _is_quoted(value: str) -> bool:
+    """Whether the whole is in quotation marks: `--no "{{variable}}"` may hold a text with quotes of its own."""
     closing = _QUOTES.get(value[:1])
-    return value[1:-1] if closing and len(value) > 1 and value.endswith(closing) else value
+    return bool(closing) and len(value) > 1 and value.endswith(str(closing))
+
+
+def _is_one_list(value: str, *, last: bool) -> bool:
+    """Whether a text may be one value: at the end of the prompt only a comma carries it over a line break."""
+    if re.search(r"\n\s*\n", value):
+        return False
+    lines = [line.strip() for line in value.splitlines()]
+    return not last or all(line.endswith(_LIST_ENDS) or later.startswith(_LIST_ENDS) for line, later in pairwise(lines))
 
 
 def _parameter(flag: str, known: Mapping[str, Rule]) -> str | None:
     name = flag.lower().replace("-", "_")
     if name == "size" and "size" not in known:
         return "size"
-    if name in known:
-        return name
-    return _ALIASES.get(name)
+    return name if name in known else _ALIASES.get(name)
 
 
-def _put(values: dict[str, str | bool], name: str, value: str, *, switch: bool) -> None:
-    if name == "size":
-        _put_size(values, value)
-    elif value:
-        values[name] = _SPELLINGS.get(name, str)(value)
-    elif switch:
-        values[name] = True
-    # `--ar {{variable}}` with an empty variable means nothing.
+def _meant(item: _Item, known: Mapping[str, Rule]) -> dict[str, str | bool]:
+    """The parameters that a directive sets. `--ar {{variable}}` with an empty variable means nothing."""
+    name, value = item.name or "", item.value
+    if name == "size" and name not in known and value:
+        match = _SIZE.fullmatch(value)
+        # Text that is no size is read as a number later, and refused there in the words of every other bad number.
+        return {"width": match[1] if match else value, "height": match[2] if match else value}
+    if name not in known or (not value and known[name].type != "boolean"):
+        return {}
+    if name == "output_format":
+        return {name: "jpeg" if value.lower() == "jpg" else value.lower()}
+    return {name: value or True}
 
 
-def _put_size(values: dict[str, str | bool], value: str) -> None:
-    if match := _SIZE.fullmatch(value):
-        values["width"], values["height"] = match[1], match[2]
-    elif value:
-        # Read as a number later, it is refused there in the words of every other bad number.
-        values["width"] = values["height"] = value
-
-
-_SPELLINGS: Mapping[str, Callable[[str], str]] = {
-    "output_format": lambda value: "jpeg" if value.lower() in {"jpg", "jpeg"} else value.lower(),
-    "aspect_ratio": lambda value: value.replace("：", ":").replace("/", ":").replace("x", ":"),
-}
+def _not_taken(text: str, known: Mapping[str, Rule]) -> Iterator[str]:
+    """Notices about what stays in the prompt and looks like a directive."""
+    lettering = list(_quoted(text))
+    quoted, unknown, elsewhere = dict[str, None](), dict[str, None](), dict[str, None]()
+    for match in _LOOKS_LIKE.finditer(text):
+        hyphens, shown = match[1].startswith("--"), f"`{match[0]}`"
+        attached = text[match.start() - 1 : match.start()].isalnum()  # a dash between two words
+        if (attached or not hyphens) and not (attached is hyphens and _parameter(match[2], known)):
+            continue
+        if any(start < match.start() < end for start, end in lettering):
+            quoted[shown] = None
+        elif _parameter(match[2], known):
+            elsewhere[shown] = None
+        else:
+            unknown[shown] = None
+    if quoted:
+        yield f"{', '.join(quoted)} in quotation marks stays in the prompt as lettering."
+    if unknown:
+        yield f"{', '.join(unknown)} stays in the prompt: there is no such directive."
+    if elsewhere:
+        yield f"{', '.join(elsewhere)} stays in the prompt: directives are read at its end only."

@@ -1,6 +1,7 @@
 """The input images of a conversation: fetched, read, and the mask told from the images."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from models.backends.base import Backend
 from models.backends.download import download
@@ -13,6 +14,7 @@ from models.request.conversation import Conversation, ImagePart
 
 FETCH_SECONDS = 60.0
 MAX_INPUT_BYTES = 32 * MIB
+_MASK = re.compile(r"(?i)(?<![a-z])masks?(?![a-z])")
 
 
 def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple[InputImage, ...], InputImage | None]:
@@ -37,16 +39,28 @@ def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple
 def split_mask(
     images: Sequence[InputImage], *, second_is_mask: bool, alpha_is_mask: bool
 ) -> tuple[tuple[InputImage, ...], InputImage | None]:
-    """Tell the mask from the images: by its file name, else the last of two, else the alpha channel of the only one."""
+    """Tell the mask from the images.
+
+    It is the one whose file name has the word and that looks like one, else the last of two, else the alpha channel of
+    the only one.
+    """
     if len(images) > 1:
-        named = next((image for image in images if "mask" in image.filename.casefold()), None)
-        mask = named or (images[-1] if second_is_mask and len(images) == 2 else None)  # noqa: PLR2004
+        mask = _named_mask(images) or (images[-1] if second_is_mask and len(images) == 2 else None)  # noqa: PLR2004
         return tuple(image for image in images if image is not mask), mask
     if not images or not alpha_is_mask:
         return tuple(images), None
     from models.images.inputs import alpha_mask  # noqa: PLC0415 -- most requests have no images and need no Pillow
 
     return tuple(images), alpha_mask(images[0])
+
+
+def _named_mask(images: Iterable[InputImage]) -> InputImage | None:
+    named = [image for image in images if _MASK.search(image.filename)]
+    if not named:
+        return None
+    from models.images.inputs import looks_like_mask  # noqa: PLC0415 -- see `split_mask`
+
+    return next(filter(looks_like_mask, named), None)
 
 
 def read_part(part: ImagePart, backend: Backend) -> InputImage:
