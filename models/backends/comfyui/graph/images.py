@@ -149,7 +149,9 @@ def fill_images(raw: RawGraph, graph: Graph, slots: Sequence[Target], names: Seq
             next_step="Send fewer images, or set the parameter that switches on the node for the further one",
         )
     for place, name in zip(places, names, strict=False):
-        if graph.nodes[place.node].meaning.image_base64:  # the file is uploaded already, and a job's state holds no image
+        if graph.nodes[
+            place.node
+        ].meaning.image_base64:  # the file is uploaded already, and a job's state holds no image
             raw[place.node].update({"class_type": "LoadImage", "inputs": {"image": name}})
         else:
             inputs_of(raw, place.node)[place.input] = name
