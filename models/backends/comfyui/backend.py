@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
-from models.backends.comfyui.definitions import Definitions
+from models.backends.comfyui.definitions import NodeDefinitions
 from models.backends.comfyui.events import JobProgress, SocketOpener, open_socket
 from models.backends.comfyui.failures import explained_reply
 from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
@@ -46,7 +46,7 @@ class ComfyUI(JobBackend):
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
         self.client = ComfyUIClient(self.service)
-        self.definitions = Definitions(self.client)
+        self.definitions = NodeDefinitions(self.client)
         self.open_socket: SocketOpener = open_socket
         self.workflow = ModelWorkflow(model, self.definitions)
         self._events: EventStream | None = None

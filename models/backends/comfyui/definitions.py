@@ -15,7 +15,7 @@ from models.backends.partial import together
 from models.clock import Deadline
 
 _CLASSES = ServerCache[NodeClass | str](seconds=300.0, limit=2048)
-"""Definitions by class name; ABSENT for a class that the server does not have."""
+"""NodeDefinitions by class name; ABSENT for a class that the server does not have."""
 _SILENT = ServerCache[bool](seconds=20.0)
 """Servers that lately did not answer: forms are asked for often and must not wait each time."""
 ABSENT = "absent"
@@ -23,7 +23,7 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Definitions:
+class NodeDefinitions:
     """The node classes of one server. The same class is asked for once in five minutes."""
 
     client: ComfyUIClient

@@ -76,7 +76,7 @@ class JobTracker:
         reply = self._submitted_once(request, deadline)
         if isinstance(reply, Refused):
             raise self._redacted(refusal(reply, graph, self.choices))
-        state.tell(*dropped_outputs(reply, graph))
+        state.tell(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
         """Submit; when the reply is lost, look whether the job arrived before it is sent again under the same id."""
@@ -252,9 +252,12 @@ class JobTracker:
                 state.tell(f"The other images of the request could not be cancelled: {trouble}")
 
     def _redacted(self, error: ImageError) -> ImageError:
-        """Without the keys that the workflow itself holds: services like to quote them."""
-        error.said = redact(error.said, [str(value) for _, _, value in self.secrets()])
+        error.said = self._hidden(error.said)
         return error
+
+    def _hidden(self, text: str) -> str:
+        """Without the keys that the workflow itself holds: servers quote the values that they refuse."""
+        return redact(text, [str(value) for _, _, value in self.secrets()])
 
     def _within(self, seconds: float) -> Deadline:
         return Deadline.after(self.clock, seconds)

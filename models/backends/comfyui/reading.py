@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from models.backends.base import Model
-from models.backends.comfyui.definitions import Definitions
+from models.backends.comfyui.definitions import NodeDefinitions
 from models.backends.comfyui.graph import Workflow, read_source, workflow_rules
 from models.backends.comfyui.variants import Pasted, Shipped, Variants
 from models.backends.errors import BadRequest
@@ -22,7 +22,7 @@ class ModelWorkflow:
     """The pasted workflow of a customizable model, or the shipped ones of a predefined model."""
 
     model: Model
-    definitions: Definitions
+    definitions: NodeDefinitions
     _pasted: Workflow | None = field(default=None, init=False)
 
     @property

@@ -52,9 +52,7 @@ class FaultDetails(_ServerReply):
     input_name: LooseText = ""
     input_config: JsonValue = None
     received_value: JsonValue = None
-    class_type: LooseText = ""
     node_id: LooseText = ""
-    node_title: LooseText = ""
 
 
 class ValidationFault(_ServerReply):
@@ -67,10 +65,9 @@ class ValidationFault(_ServerReply):
 
 
 class NodeFaults(_ServerReply):
-    """The validation errors of one node; `dependent_outputs` are the output nodes that cannot run because of them."""
+    """The validation errors of one node."""
 
     errors: tuple[ValidationFault, ...] = ()
-    dependent_outputs: tuple[str, ...] = ()
     class_type: LooseText = ""
 
 

@@ -300,6 +300,16 @@ def test_a_key_that_a_node_quotes_in_its_failure_is_hidden(
     assert MARKER_KEY not in str(caught.value)
 
 
+def test_a_key_that_the_server_quotes_when_it_drops_a_node_is_hidden(server: ComfyUIServer) -> None:
+    graph = slow()
+    graph["4"] = {"class_type": "DevFail", "inputs": {"image": ["1", 0], "kind": MARKER_KEY}}
+    graph["5"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["4", 0]}}
+    graph["2"]["inputs"]["api_key"] = MARKER_KEY
+    result = invoked(backend_for(server, graph))
+    assert any("left out a part of the workflow" in notice for notice in result.notices)
+    assert not any(MARKER_KEY in notice for notice in result.notices)
+
+
 def test_an_address_without_a_scheme_is_meant_as_http(server: ComfyUIServer) -> None:
     backend = backend_for(server.url.removeprefix("http://"), sampled())
     assert isinstance(invoked(backend), ImageResult)
