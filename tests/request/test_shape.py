@@ -87,7 +87,6 @@ def test_a_size_is_settled_or_the_service_chooses_and_every_change_is_told(
         (7, SEEDS, 3, (7, 8, 9)),
         (100, SEEDS, 2, (100, 0)),
         (0, SEEDS, 1, (0,)),
-        (7, None, 2, ()),
         (None, None, 2, ()),
         (None, SeedRule(highest=100, draw=False), 2, ()),
         (7, SeedRule(highest=100, step=0), 2, (7, 7)),
@@ -97,6 +96,12 @@ def test_there_is_one_seed_for_each_image(
     asked: int | None, rule: SeedRule | None, count: int, seeds: tuple[int, ...]
 ) -> None:
     assert settle_seeds(asked, rule, count, "The service") == (seeds, ())
+
+
+def test_a_seed_for_a_service_without_seeds_is_told() -> None:
+    seeds, told = settle_seeds(7, None, 2, "The service")
+    assert seeds == ()
+    assert told == ("The seed 7 was not used: The service takes none here.",)
 
 
 def test_a_seed_that_nobody_asked_for_is_drawn_within_the_bounds() -> None:
