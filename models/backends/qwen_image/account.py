@@ -77,7 +77,7 @@ def read_account(access: Access) -> Account:
     if region not in REGIONS:
         raise BadRequest(
             f"There is no region {region!r}",
-            next_step=f"Choose one of {', '.join(REGIONS)} in `{access.field('region')}` {access.place}",
+            next_step=f"Choose one of {', '.join(REGIONS)} in {access.where('region')}",
         )
     return Account(access, REGIONS[region].base_url, region)
 

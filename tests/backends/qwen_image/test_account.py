@@ -94,8 +94,8 @@ def test_a_token_plan_is_known_by_its_key_or_its_address(key: str, base_url: str
 
 
 def test_advice_names_the_fields_of_the_form_in_use() -> None:
-    assert "choose that in `dashscope_region`" in key_advice(read_account(access(region="us")))
-    assert "check `api_key` and `base_url` in the model's settings" in key_advice(
+    assert "(dashscope_region)" in key_advice(read_account(access(region="us")))
+    assert "(base_url) in the model's settings" in key_advice(
         read_account(Access(api_key="sk-1", base_url="https://gateway.lan/api/v1"))
     )
 
