@@ -36,10 +36,12 @@ from models.images.sniff import (
     OversizedImageError,
 )
 from models.images.threads import in_thread
+from models.sizes import same_shape
 
 _MIDDLE_GREY = 128
 _GLANCE = 64  # pixels of a side: enough to tell a photo from a mask
 _TINT = 4.0  # by how much the channels of a grey JPEG differ on average, at most
+_SAME_SHAPE = 1.02  # rounding to whole pixels changes a shape by less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,14 @@ def hard_edged(mask: InputImage) -> InputImage:
 def same_size(mask: InputImage, image: InputImage) -> InputImage:
     """The mask in the size of the image that it belongs to."""
     return in_thread(lambda: _mask_file(_grey(mask).resize(_size_of(image)), mask))
+
+
+def laid_on(mask: InputImage, image: InputImage) -> tuple[InputImage, tuple[str, ...]]:
+    """The mask in the size of its image, and a notice where it has another shape."""
+    drawn, size = size_of(mask), size_of(image)
+    alike = same_shape(drawn[0] / drawn[1], size[0] / size[1], _SAME_SHAPE)
+    told = f"The mask of {drawn[0]}×{drawn[1]} was stretched over the image of {size[0]}×{size[1]}."
+    return same_size(mask, image), () if alike else (told,)
 
 
 def as_alpha(mask: InputImage) -> InputImage:

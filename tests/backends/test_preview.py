@@ -15,6 +15,7 @@ from models.backends.errors import BadRequest, ConnectionFailed
 from models.backends.preview.drawing import PlaceholderImage, draw
 from models.backends.preview.text import EAST_ASIAN, EUROPEAN, clipped, font, runs, shortened, width_of, wrapped
 from models.entities import ImageRequest, ImageResult, InputImage
+from models.parameters import MAX_SEED
 from tests.asking import asked, bound
 from tests.fakes import FakeClock, picture
 
@@ -148,7 +149,7 @@ def test_very_long_words_are_cut_before_they_are_measured() -> None:
         ({}, (1024, 1024)),
         ({"width": 300, "height": 200}, (300, 200)),
         ({"width": 300, "height": 200, "aspect_ratio": "1:1"}, (300, 200)),
-        ({"aspect_ratio": "16:9"}, (1344, 768)),
+        ({"aspect_ratio": "16:9"}, (1365, 768)),
     ],
 )
 def test_the_asked_shape_is_drawn(shape: dict[str, object], size: tuple[int, int], clock: FakeClock) -> None:
@@ -175,8 +176,8 @@ def test_without_a_simulated_duration_the_answer_is_immediate(clock: FakeClock) 
 
 
 def test_a_simulated_job_is_answered_by_another_process(clock: FakeClock) -> None:
-    """The state crosses the host as JSON with float64 numbers; a seed above 2^53 keeps its digits."""
-    job = backend(clock).submit(slow(10, seed=2**60, width=64, height=64, notices=("Told before.",)))
+    """The state crosses the host as JSON with float64 numbers; the largest seed keeps its digits."""
+    job = backend(clock).submit(slow(10, seed=MAX_SEED, width=64, height=64, notices=("Told before.",)))
     assert isinstance(job, dict)
     travelled: dict[str, JsonValue] = json.loads(json.dumps(job), parse_int=float)
     assert backend(clock).check(travelled) == Running("step 0/30")
@@ -185,7 +186,7 @@ def test_a_simulated_job_is_answered_by_another_process(clock: FakeClock) -> Non
     clock.time += 5
     result = backend(clock).check(travelled)
     assert isinstance(result, ImageResult)
-    assert result.images == backend(clock).invoke(ask(seed=2**60, width=64, height=64)).images
+    assert result.images == backend(clock).invoke(ask(seed=MAX_SEED, width=64, height=64)).images
     assert result.notices == ("Told before.",)
 
 

@@ -141,7 +141,7 @@ def test_a_twelve_megapixel_phone_photo_is_edited_upright(plugin: Host, studio: 
 
 def test_broken_files_are_each_refused_with_a_sentence_of_their_own(plugin: Host, studio: FakeModelStudio) -> None:
     sentences = set()
-    for name, (data, _) in BROKEN.items():
+    for name, (data, *_) in BROKEN.items():
         with pytest.raises(PluginError) as refused:
             called(plugin, studio, "qwen-image-edit-plus", image_part(data, filename=name), "make it blue")
         assert refused.value.error_type == "InvokeBadRequestError"
@@ -185,7 +185,7 @@ def test_a_good_key_is_saved_without_generating(plugin: Host, studio: FakeModelS
 @pytest.mark.parametrize(
     ("status", "code", "error_type", "next_step"),
     [
-        (400, "Arrearage", "InvokeAuthorizationError", "top it up"),
+        (400, "Arrearage", "InvokeRateLimitError", "top it up"),
         (429, "Throttling.RateQuota", "InvokeRateLimitError", "wait a minute"),
         (400, "DataInspectionFailed", "InvokeBadRequestError", "change the words or the image"),
         (400, "InvalidParameter", "InvokeBadRequestError", "Check the size"),

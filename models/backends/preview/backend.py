@@ -25,13 +25,13 @@ _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 1)
 
 
 class PreviewJob(BaseModel):
-    """All that the image depends on. Times are epoch seconds; seeds are text, as the host's numbers lose digits."""
+    """All that the image depends on. Times are epoch seconds; the host brings whole numbers back as floats."""
 
     prompt: str
     negative_prompt: str
     width: int
     height: int
-    seeds: list[str]
+    seeds: list[int]
     started: float
     ends: float
     notices: list[str]
@@ -95,7 +95,7 @@ class Preview(JobBackend):
             negative_prompt=request.negative_prompt,
             width=width,
             height=height,
-            seeds=[str(seed) for seed in request.seeds],
+            seeds=list(request.seeds),
             started=started,
             ends=started + seconds,
             notices=list(request.notices),
@@ -103,7 +103,7 @@ class Preview(JobBackend):
 
     def _drawn(self, job: PreviewJob, thumbnails: Sequence[tuple[str, bytes]]) -> ImageResult:
         request = ImageRequest(model=self.model.name, prompt=job.prompt, notices=tuple(job.notices))
-        return self.result(request, [self._image(job, int(seed), thumbnails) for seed in job.seeds])
+        return self.result(request, [self._image(job, seed, thumbnails) for seed in job.seeds])
 
     def _image(self, job: PreviewJob, seed: int, thumbnails: Sequence[tuple[str, bytes]]) -> GeneratedImage:
         placeholder = PlaceholderImage(

@@ -10,7 +10,7 @@ from typing import ClassVar, TypeGuard, override
 
 from pydantic import BaseModel
 
-from models.backends.base import SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running
+from models.backends.base import PROBE_SECONDS, SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
@@ -30,7 +30,6 @@ from models.parameters import Rule, load_rules
 from models.sizes import SeedRule, SizeRule
 
 EXPIRY = "The address in `image_url` is public and expires 24 hours after the image was made."
-_PROBE_SECONDS = 9.0  # the check of a whole form may take ten
 _FETCH_SECONDS = 120.0
 _LOOKS_AT_ONCE = 5  # all jobs of an account share 20 looks a second
 _UNFINISHED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
@@ -100,7 +99,7 @@ class QwenImage(JobBackend):
 
     @override
     def check_access(self) -> Sequence[str]:
-        self._studio.check_key(self.within(_PROBE_SECONDS))
+        self._studio.check_key(self.within(PROBE_SECONDS))
         if is_known(self.model.remote):
             return ()
         return (f"{self.model.remote} is not a model of this plugin; it is asked like {family_of(self.model.remote)}.",)

@@ -21,7 +21,7 @@ from models.backends.qwen_image.wire import (
     TextItem,
 )
 from models.entities import ImageRequest
-from models.images.inputs import fit, hard_edged, same_size
+from models.images.inputs import fit, hard_edged, laid_on
 
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
 # The usual rule for Qwen's tokenizer, and rather too few tokens: a text that fits must not be called too long.
@@ -54,7 +54,10 @@ def fitted(request: ImageRequest, model: QwenModel) -> ImageRequest:
     results = [fit(image, model.input_limits) for image in request.images]
     images = tuple(image for image, _ in results)
     notices = [notice for _, told in results for notice in told]
-    mask = hard_edged(same_size(request.mask, images[0])) if request.mask and images else request.mask
+    mask = request.mask
+    if mask and images:
+        sized, told = laid_on(mask, images[0])
+        mask, notices = hard_edged(sized), [*notices, *told]
     return replace(request, images=images, mask=mask).with_notices(*notices)
 
 

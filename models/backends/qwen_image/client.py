@@ -15,7 +15,7 @@ from models.backends.http import ONCE, Retries, Service
 from models.backends.partial import Partial, collected, each, together
 from models.backends.qwen_image.account import compatible_base
 from models.backends.qwen_image.models import JobApi
-from models.backends.qwen_image.refusals import RefusalContext, explain_failure
+from models.backends.qwen_image.refusals import RefusalContext, answered_in_words, explain_failure
 from models.backends.qwen_image.wire import (
     ASYNC_HEADER,
     JOB_PATHS,
@@ -54,20 +54,19 @@ class ModelStudio:
     def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
         """Make images while the connection waits."""
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
-        return _output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
+        return self._output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
 
     def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
         """Hand a task in and return its id."""
         reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_TASK_SECONDS)
-        if task_id := _output(reply, GENERATE).task_id:
+        if task_id := self._output(reply, GENERATE).task_id:
             return task_id
         raise ServerUnavailable(f"{GENERATE} failed", "the service accepted the job without naming it", "Try again")
 
     def look(self, task_id: str) -> Output:
         """The state of a task, and what it made."""
-        return _output(
-            self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=self._within(_TASK_SECONDS)), _LOOK
-        )
+        deadline = self._within(_TASK_SECONDS)
+        return self._output(self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline), _LOOK)
 
     def cancel(self, task_id: str) -> None:
         """Take a task out of the queue; the service refuses that for a running one."""
@@ -83,6 +82,8 @@ class ModelStudio:
 
     def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
         """Every image of a finished output that can be had, and the failures of the rest. Raises nothing of its own."""
+        if output.text and not output.images:
+            return Partial(failures=(answered_in_words(output.text),))
         refused = tuple(self.failure(entry.failure) for entry in output.images if not entry.url)
         named = [entry for entry in output.images if entry.url]
 
@@ -91,10 +92,18 @@ class ModelStudio:
 
         return Partial(failures=refused) + collected(together(fetched, named, at_once=_DOWNLOADS_AT_ONCE))
 
-    def failure(self, failure: StudioFailure) -> ImageError:
+    def failure(self, failure: StudioFailure, attempt: str = GENERATE) -> ImageError:
         """The error for a failure that came inside a successful answer."""
         meaning = explain_failure(self.asked, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
-        return self.service.failure(GENERATE, meaning)
+        return self.service.failure(attempt, meaning, transient=meaning.retry_after is not None)
+
+    def _output(self, reply: Reply, attempt: str) -> Output:
+        """The output of a 200. Raises what a refusal means that came with the status of a success."""
+        told = reply.json()
+        failure = StudioFailure.read(told)
+        if not (isinstance(told, dict) and told.get("output")) and (failure.code or failure.message):
+            raise self.failure(failure, attempt)
+        return parse(reply, StudioReply, attempt=attempt).output
 
     def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline) -> GeneratedImage:
         """The image at once: its address dies after 24 hours.
@@ -153,10 +162,6 @@ class ModelStudio:
 
     def _within(self, seconds: float) -> Deadline:
         return Deadline.after(self.service.clock, seconds)
-
-
-def _output(reply: Reply, attempt: str) -> Output:
-    return parse(reply, StudioReply, attempt=attempt).output
 
 
 def _retries() -> Retries:

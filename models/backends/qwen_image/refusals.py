@@ -1,6 +1,6 @@
 """What the service's error codes mean and what the user can do about them.
 
-Source: Model Studio, error code page. Codes are matched, never texts; they come in two spellings (`InvalidApiKey`,
+Source: Model Studio, error code page. Codes are matched, not texts where that can be helped; they come in two spellings (`InvalidApiKey`,
 `invalid_api_key`) and with dotted details (`InvalidURL.Timeout`).
 """
 
@@ -50,7 +50,7 @@ class RefusalContext:
 def explain(asked: RefusalContext, reply: Reply) -> Explanation:
     """The reading of any refusal, whatever a gateway in between made of it."""
     failure = StudioFailure.read(reply.json())
-    if failure.code:
+    if failure.code or _NO_CREDIT_WORDS.search(failure.message):
         return explain_failure(asked, failure, reply.status)
     plain = plain_explanation(reply)
     match reply.status:
@@ -104,6 +104,15 @@ def model_advice(asked: RefusalContext) -> str:
     )
 
 
+def answered_in_words(text: str) -> BadRequest:
+    """The refusal of a model that answered with text in place of an image."""
+    return BadRequest(
+        "The model answered without an image",
+        text,
+        "Change what it objects to in the prompt or the input images, and say plainly what the image shows",
+    )
+
+
 def _advice(template: str, asked: RefusalContext) -> str:
     return template.format(
         key=key_advice(asked.account),
@@ -135,6 +144,15 @@ def _refusal(failure: StudioFailure) -> CodeMeaning | None:
     code = _normal(failure.code)
     if code == "accessdenied" and re.search(r"a?synchronous", failure.message):
         return _WRONG_CALL
+    known = _by_code(code)
+    # Gateways replace the code and pass the words on.
+    if (known is None or code == "accessdenied") and _NO_CREDIT_WORDS.search(failure.words):
+        return _NO_CREDIT
+    return known
+
+
+def _by_code(code: str) -> CodeMeaning | None:
+    """The meaning of a code, or of the general one before its dots."""
     while code:
         if code in _TABLE:
             return _TABLE[code]
@@ -154,6 +172,10 @@ _CONSOLE = "in the Model Studio console of {place}"
 _WRONG_CALL = CodeMeaning(
     BadRequest,
     "This model does not take calls of this kind: check the model's name, or use one of the plugin's own models",
+)
+_NO_CREDIT = CodeMeaning(RateLimited, f"The account owes money or has no balance: top it up {_CONSOLE}")
+_NO_CREDIT_WORDS = re.compile(
+    r"(?i)good standing|overdue|arrear|insufficient balance|balance is insufficient|no credit"
 )
 _TABLE: Mapping[str, CodeMeaning] = _table(
     (
@@ -182,7 +204,7 @@ _TABLE: Mapping[str, CodeMeaning] = _table(
             "DataInspectionFailed, IPInfringementSuspect, FaqRuleBlocked, CustomRoleBlocked",
         ),
         (
-            CodeMeaning(AuthorizationFailed, f"The account owes money or has no balance: top it up {_CONSOLE}"),
+            _NO_CREDIT,
             "Arrearage, CommodityNotPurchased, PrepaidBillOverdue, PostpaidBillOverdue",
         ),
         (
@@ -213,7 +235,7 @@ _TABLE: Mapping[str, CodeMeaning] = _table(
         ),
         (
             CodeMeaning(
-                AuthorizationFailed,
+                RateLimited,
                 f"The free quota is used up: switch off “free tier only” for the model {_CONSOLE}, or choose another",
             ),
             "AllocationQuota.FreeTierOnly",

@@ -4,7 +4,7 @@ Source: Model Studio, Qwen-Image API (multimodal generation; text2image and imag
 API (image2image tasks), task API. A field that a model does not take stays None and is not sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -116,6 +116,8 @@ class StudioFailure(BaseModel):
             match parsed:
                 case {"error": dict(inner)}:
                     return cls.model_validate(inner)
+                case {"error": str(words)} if words:
+                    return cls(message=words)
                 case _:
                     return cls.model_validate(parsed)
         except ValidationError:
@@ -124,10 +126,15 @@ class StudioFailure(BaseModel):
 
 class _Content(BaseModel):
     image: str | None = None
+    text: str | None = None
+
+
+def _as_list(content: object) -> object:
+    return [{"text": content}] if isinstance(content, str) else content or ()
 
 
 class _ReplyMessage(BaseModel):
-    content: tuple[_Content, ...] = ()
+    content: Annotated[tuple[_Content, ...], BeforeValidator(_as_list)] = ()
 
 
 class _Choice(BaseModel):
@@ -160,12 +167,20 @@ class Output(BaseModel):
     @property
     def images(self) -> tuple[ResultEntry, ...]:
         """Every image of every choice, and every result, failed ones included."""
-        chosen = (item.image for choice in self.choices for item in choice.message.content)
-        return (*(ResultEntry(url=url) for url in chosen if url), *self.results)
+        return (*(ResultEntry(url=item.image) for item in self._contents if item.image), *self.results)
+
+    @property
+    def text(self) -> str:
+        """What the model said beside its images, or in place of them."""
+        return " ".join(item.text for item in self._contents if item.text)
+
+    @property
+    def _contents(self) -> Iterator[_Content]:
+        return (item for choice in self.choices for item in choice.message.content)
 
 
 class StudioReply(BaseModel):
-    """Any 200 answer of the generation and task APIs."""
+    """Any 200 answer of the generation and task APIs that is no refusal."""
 
     output: Output
     request_id: _Words = ""

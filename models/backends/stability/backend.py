@@ -8,7 +8,7 @@ from typing import ClassVar, override
 
 from pydantic import BaseModel
 
-from models.backends.base import Backend, Capabilities, Model
+from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Retries
 from models.backends.partial import Partial, collected, together
@@ -34,7 +34,6 @@ from models.images.inputs import cover, fit, size_of
 from models.sizes import SeedRule, Size, SizeRule
 
 _RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
-_PROBE_SECONDS = 9.0  # the check of a whole form may take ten
 
 
 class Balance(BaseModel):
@@ -89,7 +88,7 @@ class Stability(Backend):
         attempt = "Checking the Stability AI key"
         try:
             reply = self.service.request(
-                "GET", "/v1/user/balance", attempt=attempt, deadline=self.within(_PROBE_SECONDS)
+                "GET", "/v1/user/balance", attempt=attempt, deadline=self.within(PROBE_SECONDS)
             )
             credits_left = parse(reply, Balance, attempt=attempt).credits
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:

@@ -23,6 +23,7 @@ from models.images.sniff import NotAnImageError, sniff
 from models.settings import Access
 
 ATTEMPT = "Generating with Stability AI"
+_MAYBE_CHARGED = "The service may have charged for it: look at your balance before you ask again"
 
 
 class ErrorEnvelope(BaseModel):
@@ -97,7 +98,8 @@ _BY_STATUS: Mapping[int, Meaning] = {
     413: Meaning(BadRequest, "Use a smaller input image: a request may have 10 MiB"),
     429: _BUSY,
     504: Meaning(
-        ServerUnavailable, "Try again in a few minutes; the image may have been made and charged all the same"
+        ServerUnavailable,
+        "The image may have been made and charged all the same: look at your balance before you ask again",
     ),
 }
 
@@ -150,7 +152,7 @@ def failure_of(data: bytes, finish_reason: str) -> ImageError | None:
             return BadRequest(
                 f"{ATTEMPT} failed",
                 "the service's content filter withheld the image",
-                "Reword the prompt, or try another seed",
+                "Reword the prompt; the service may charge for an image that it withheld",
             )
         case reason:
             return broken_answer(f"the service ended with {reason}")
@@ -158,7 +160,7 @@ def failure_of(data: bytes, finish_reason: str) -> ImageError | None:
 
 def broken_answer(said: str) -> ServerUnavailable:
     """The error for a 200 without a usable image."""
-    return ServerUnavailable(f"{ATTEMPT} failed", said, "Try again")
+    return ServerUnavailable(f"{ATTEMPT} failed", said, _MAYBE_CHARGED)
 
 
 def _not_an_image(data: bytes) -> ServerUnavailable | None:

@@ -123,7 +123,10 @@ def read_v2beta(reply: Reply, *, sent_seed: int) -> Partial:
 def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
     """The images of a 200. Raises ServerUnavailable when there is none to read."""
     made = Partial()
-    for found in parse(reply, ArtifactsReply, attempt=ATTEMPT).artifacts:
+    artifacts = parse(reply, ArtifactsReply, attempt=ATTEMPT).artifacts
+    if not artifacts:
+        raise broken_answer("the service reported success without an image")
+    for found in artifacts:
         seed = sent_seed if found.seed is None else found.seed
         made += _image(_decoded(found.base64), seed, found.finish_reason)
     return made

@@ -453,7 +453,7 @@ def test_a_model_that_the_region_does_not_offer_is_refused_with_the_regions_that
         (400, "DataInspectionFailed", BadRequest, "content filter"),
         (400, "data_inspection_failed", BadRequest, "content filter"),
         (400, "IPInfringementSuspect", BadRequest, "content filter"),
-        (400, "Arrearage", AuthorizationFailed, "owes money"),
+        (400, "Arrearage", RateLimited, "owes money"),
         (400, "Throttling.AllocationQuota", RateLimited, "quota is used up"),
         (401, "InvalidApiKey", AuthorizationFailed, "same region"),
         (401, "invalid_api_key", AuthorizationFailed, "same region"),
@@ -461,12 +461,12 @@ def test_a_model_that_the_region_does_not_offer_is_refused_with_the_regions_that
         (403, "AccessDenied", AuthorizationFailed, "grant it to the workspace"),
         (403, "AccessDenied.Unpurchased", AuthorizationFailed, "Activate Model Studio"),
         (403, "Model.AccessDenied", AuthorizationFailed, "grant it to the workspace"),
-        (403, "AllocationQuota.FreeTierOnly", AuthorizationFailed, "free tier only"),
+        (403, "AllocationQuota.FreeTierOnly", RateLimited, "free tier only"),
         (404, "ModelNotFound", BadRequest, "offered in Beijing and Singapore"),
         (404, "model_not_found", BadRequest, "offered in Beijing and Singapore"),
         (429, "Throttling.AllocationQuota", RateLimited, "quota is used up"),
         (429, "insufficient_quota", RateLimited, "quota is used up"),
-        (429, "PostpaidBillOverdue", AuthorizationFailed, "owes money"),
+        (429, "PostpaidBillOverdue", RateLimited, "owes money"),
         (500, "RequestTimeOut", ServerUnavailable, "gave up after its own time limit"),
         (500, "InternalError.Timeout", ServerUnavailable, "gave up after its own time limit"),
         (418, "SomethingNew", BadRequest, "Change the request"),
@@ -481,6 +481,92 @@ def test_a_refusal_that_lasts_is_told_once_with_the_next_step(
     assert error.said == f"no, [hidden] ({code}, request e20)"
     assert words in error.next_step
     assert len(studio.of_kind("generate")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "AccessDenied", "message": "Access denied, please make sure your account is in good standing."},
+        {"error": {"code": "access_denied", "message": "Access denied, overdue payment"}},
+        {"error": {"type": "new_api_error", "message": "insufficient balance of the token"}},
+        {"error": "no credit left"},
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 403])
+def test_an_account_without_credit_is_no_login_problem_whatever_a_gateway_made_of_the_answer(
+    status: int, body: dict[str, object], studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.answer("generate", status, json.dumps(body))
+    error = failed(studio, clock)
+    assert type(error) is RateLimited
+    assert "top it up" in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said", "advice"),
+    [
+        (
+            {"code": "DataInspectionFailed", "message": "Output data may contain inappropriate content."},
+            BadRequest,
+            "Output data may contain inappropriate content. (DataInspectionFailed)",
+            "content filter",
+        ),
+        (
+            {"output": {}, "code": "Arrearage", "message": "Overdue.", "request_id": "r-1"},
+            RateLimited,
+            "Overdue. (Arrearage, request r-1)",
+            "top it up",
+        ),
+        ({"error": {"code": "invalid_api_key", "message": "bad key"}}, AuthorizationFailed, "bad key", "same region"),
+        ({"message": "the upstream is tired"}, ServerUnavailable, "the upstream is tired", "Try again"),
+    ],
+)
+@pytest.mark.parametrize(("request_kind", "model"), [("generate", "qwen-image-2.0"), ("submit", "qwen-image-plus")])
+def test_a_refusal_inside_a_success_keeps_its_class_and_words(
+    request_kind: str,
+    model: str,
+    body: dict[str, object],
+    kind: type[ImageError],
+    said: str,
+    advice: str,
+    studio: FakeModelStudio,
+    clock: FakeClock,
+) -> None:
+    studio.answer(request_kind, 200, json.dumps(body))
+    error = failed(studio, clock, model)
+    assert type(error) is kind
+    assert error.said.startswith(said)
+    assert advice in error.next_step
+    assert len(studio.of_kind(request_kind)) == 1
+
+
+@pytest.mark.parametrize("content", [[{"text": "I cannot paint this."}], "I cannot paint this."])
+def test_an_answer_in_words_is_the_refusal_of_the_model(
+    content: object, studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.answer("generate", 200, json.dumps({"output": {"choices": [{"message": {"content": content}}]}}))
+    error = failed(studio, clock)
+    assert type(error) is BadRequest
+    assert error.said == "I cannot paint this."
+    assert "try again" not in str(error).lower()
+
+
+def test_a_task_that_ended_in_words_is_a_refusal_too(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.final = {"choices": [{"message": {"content": [{"text": "I cannot paint this."}]}}]}
+    error = failed(studio, clock, "qwen-image-3.0")
+    assert (type(error), error.said) == (BadRequest, "I cannot paint this.")
+
+
+def test_words_beside_an_image_are_no_refusal(studio: FakeModelStudio, clock: FakeClock) -> None:
+    (url,) = studio._draw(1, (64, 64))
+    content = [{"text": "Here it is."}, {"image": url}]
+    studio.answer("generate", 200, json.dumps({"output": {"choices": [{"message": {"content": content}}]}}))
+    assert len(generated(studio, clock).images) == 1
+
+
+def test_a_look_that_is_throttled_inside_a_success_keeps_the_job(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.answer("poll", 200, json.dumps({"code": "Throttling.RateQuota", "message": "slow down"}))
+    assert generated(studio, clock, "qwen-image-3.0").images
 
 
 @pytest.mark.parametrize(
@@ -775,6 +861,15 @@ def test_a_mask_repaints_its_white_part(studio: FakeModelStudio, clock: FakeCloc
     mask = InputImage(out.getvalue(), "image/png", "mask.png")
     generated(studio, clock, "wanx2.1-imageedit", mask=mask)
     assert studio.requests[0].body["input"]["function"] == "description_edit_with_mask"
+
+
+def test_a_nearly_white_mask_of_another_shape_becomes_black_and_white_and_its_shape_is_told(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    """The stand-in refuses any grey and any other size."""
+    mask = InputImage(picture(500, 500, mode="L", colour=250, kind="JPEG"), "image/jpeg", "mask.jpg")
+    result = generated(studio, clock, "wanx2.1-imageedit", mask=mask)
+    assert "The mask of 500×500 was stretched over the image of 1200×800." in result.notices
 
 
 def test_a_model_without_masks_refuses_one(studio: FakeModelStudio, clock: FakeClock) -> None:
