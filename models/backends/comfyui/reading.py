@@ -32,7 +32,7 @@ class ModelWorkflow:
     # Without asking the server
 
     def variants(self) -> Variants:
-        """Raises BadRequest where there is no workflow or an unreadable one, NeedsObjectInfo before `learn`."""
+        """Raises BadRequest where there is no workflow or an unreadable one, NeedsObjectInfoError before `learn`."""
         card = self.model.card
         if card is not None and not self.is_pasted:
             return Shipped.of(card.model, card.facts)

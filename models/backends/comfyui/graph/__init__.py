@@ -21,12 +21,12 @@ from models.backends.comfyui.graph.fill import Filled
 from models.backends.comfyui.graph.graph import Graph, Node, RawGraph
 from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, extra_rules, package_of, workflow_rules
 from models.backends.comfyui.graph.source import read_source
-from models.backends.comfyui.graph.workflow import NeedsObjectInfo, Workflow
+from models.backends.comfyui.graph.workflow import NeedsObjectInfoError, Workflow
 
 __all__ = [
     "Filled",
     "Graph",
-    "NeedsObjectInfo",
+    "NeedsObjectInfoError",
     "Node",
     "NodeClass",
     "ObjectInfo",

@@ -1,6 +1,6 @@
 """A pasted or shipped workflow, read once: what it can be asked, its form, and the graph for one request.
 
-workflow = Workflow.load(text)           # raises NeedsObjectInfo for a file of the editor
+workflow = Workflow.load(text)           # raises NeedsObjectInfoError for a file of the editor
 workflow = workflow.known(info)          # info: ObjectInfo.parse(<GET /object_info>): sharper types, bounds, choices
 workflow.rules()                         # the form
 workflow.lacking()                       # sentences about missing nodes and files, for the credential check
@@ -36,7 +36,7 @@ _SHOWN_CHOICES = 8
 _STRANGE_PLACEHOLDER = re.compile(r"%\w+%")
 
 
-class NeedsObjectInfo(BadRequest):
+class NeedsObjectInfoError(BadRequest):
     """The workflow is in editor format: load it again with the server's definitions."""
 
 
@@ -69,14 +69,14 @@ class Workflow:
     def load(cls, text: str | bytes, info: ObjectInfo | None = None) -> Self:
         """Read API format, `{"prompt": {...}}`, editor format, or an image made by ComfyUI (bytes, base64, data URI).
 
-        Raises NeedsObjectInfo for editor format without `info`, BadRequest for what is no workflow or cannot be
+        Raises NeedsObjectInfoError for editor format without `info`, BadRequest for what is no workflow or cannot be
         converted, with the way to a file that works.
         """
         source = read_source(text)
         if source.api is not None:
             return cls(Graph.of(source.api, info))
         if info is None:
-            raise NeedsObjectInfo(
+            raise NeedsObjectInfoError(
                 "The workflow is in the editor's format", "converting it needs the server's node definitions", EXPORT
             )
         converted = convert(source.editor or {}, info)

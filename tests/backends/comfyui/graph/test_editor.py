@@ -8,7 +8,7 @@ import pytest
 
 from models.backends.comfyui.graph import editor as converting
 from models.backends.comfyui.graph.nodes import ObjectInfo
-from models.backends.comfyui.graph.workflow import NeedsObjectInfo, Workflow
+from models.backends.comfyui.graph.workflow import NeedsObjectInfoError, Workflow
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info
 
@@ -44,7 +44,7 @@ def test_a_node_class_the_server_does_not_know_is_named_with_the_way_out() -> No
 
 
 def test_editor_format_without_definitions_asks_for_them() -> None:
-    with pytest.raises(NeedsObjectInfo, match="node definitions"):
+    with pytest.raises(NeedsObjectInfoError, match="node definitions"):
         Workflow.load(json.dumps(editor("plain_sd15_txt2img")))
 
 
