@@ -105,7 +105,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(plugin: Host) -> None:
     ("parameters", "sentence"),
     [
         ({"cfg_scale": "much"}, "The parameter `cfg_scale` cannot be 'much'. Give a number."),
-        ({"aspect_ratio": "7:5"}, "The parameter `aspect_ratio` cannot be '7:5'."),
+        ({"aspect_ratio": "wide"}, "The parameter `aspect_ratio` cannot be 'wide'. Give a ratio such as 16:9."),
         ({"output_quality": 0}, "The parameter `output_quality` cannot be '0'. Give a number between 1 and 100."),
     ],
 )
