@@ -7,6 +7,7 @@ from http import HTTPStatus
 from math import isfinite
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from models.backends.errors import ImageError, ServerUnavailable, class_for_status
 
@@ -33,6 +34,14 @@ class Reply:
 
     def json(self) -> object:
         """The body as JSON, or None where it is none: gateways answer HTML where a service promises JSON."""
+        try:
+            parsed: object = from_json(self.body)
+        except ValueError:
+            return self._lenient_json()
+        return parsed
+
+    def _lenient_json(self) -> object:
+        """JSON in another encoding or with half characters, which pydantic refuses."""
         try:
             parsed: object = jsonlib.loads(self.body)
         except (ValueError, RecursionError):
