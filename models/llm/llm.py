@@ -39,7 +39,7 @@ from models.limits import Limits
 from models.output.delivery import Delivered, deliver_each, deliver_whole
 from models.output.details import written
 from models.output.usage import usage_of
-from models.parameters import Rule
+from models.parameters import RULES, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation
 from models.settings import Settings
@@ -280,7 +280,10 @@ def _live_rules(backend: Backend) -> Iterable[Rule]:
 
 
 def _host_rules(rules: Iterable[Rule]) -> list[ParameterRule]:
-    return [ParameterRule.model_validate(rule.model_dump(mode="json", exclude_none=True)) for rule in rules]
+    """The rules as the host's; `directives` belongs to every model, whatever its backend can tell."""
+    by_name = {rule.name: rule for rule in rules}
+    every = {**by_name, "directives": by_name.get("directives", RULES["directives"])}
+    return [ParameterRule.model_validate(rule.model_dump(mode="json", exclude_none=True)) for rule in every.values()]
 
 
 def _bare_schema(model: str) -> AIModelEntity:

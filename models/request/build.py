@@ -29,7 +29,8 @@ def build_request(
     rules = _with_shape(backend.rules())
     model = backend.model.name
     directed = split_directives(conversation.prompt, rules)
-    node = read_values(rules, parameters, form_only=backend.form_only)
+    others = {name: value for name, value in parameters.items() if name != "directives"}
+    node = read_values(rules, others, form_only=backend.form_only)
     told = overrides(directed, rules, policy_of(parameters), model)
     values = {**node, **told.values}
     if not directed.prompt and backend.needs_prompt(values):

@@ -7,7 +7,8 @@ What looks like a directive and is not taken is told.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -131,12 +132,27 @@ def _block(text: str, known: Mapping[str, Rule]) -> tuple[str, list[_Item]]:
 
 def _flags(text: str, known: Mapping[str, Rule]) -> Iterator[re.Match[str]]:
     """The flags outside quotation marks; before an unknown name only hyphens count."""
-    lettering = list(_quoted(text))
+    lettering = _lettering(text)
     for match in _FLAG.finditer(text):
         hyphens = match[1].startswith("--")
-        inside = any(start < match.start() < end for start, end in lettering)
-        if not inside and (hyphens or _parameter(match[2], known)):
+        if (hyphens or _parameter(match[2], known)) and not _is_inside(match.start(), lettering):
             yield match
+
+
+def _lettering(text: str) -> list[tuple[int, int]]:
+    """The texts in quotation marks as disjoint spans, in order."""
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(_quoted(text)):
+        if spans and start < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def _is_inside(place: int, spans: Sequence[tuple[int, int]]) -> bool:
+    number = bisect_left(spans, (place, 0)) - 1
+    return number >= 0 and place < spans[number][1]
 
 
 def _quoted(text: str) -> Iterator[tuple[int, int]]:
@@ -232,14 +248,14 @@ def _meant(item: _Item, known: Mapping[str, Rule]) -> dict[str, str | bool]:
 
 def _not_taken(text: str, known: Mapping[str, Rule]) -> Iterator[str]:
     """Notices about what stays in the prompt and looks like a directive."""
-    lettering = list(_quoted(text))
+    lettering = _lettering(text)
     quoted, unknown, elsewhere = dict[str, None](), dict[str, None](), dict[str, None]()
     for match in _LOOKS_LIKE.finditer(text):
         hyphens, shown = match[1].startswith("--"), f"`{match[0]}`"
         attached = text[match.start() - 1 : match.start()].isalnum()  # a dash between two words
         if (attached or not hyphens) and not (attached is hyphens and _parameter(match[2], known)):
             continue
-        if any(start < match.start() < end for start, end in lettering):
+        if _is_inside(match.start(), lettering):
             quoted[shown] = None
         elif _parameter(match[2], known):
             elsewhere[shown] = None

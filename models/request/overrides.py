@@ -91,4 +91,6 @@ def _clamped(rule: Rule, number: float) -> float:
 def policy_of(parameters: Mapping[str, object]) -> str:
     """The node's parameter `directives`. Raises BadRequest for a value that is none."""
     given = parameters.get("directives")
+    if given is False:  # a bare `off` in YAML
+        return "off"
     return str(read_value(RULES["directives"], given if isinstance(given, str) and given.strip() else "look"))

@@ -12,6 +12,7 @@ from models.parameters import RULES
 from models.request.build import build_request
 from models.request.conversation import Conversation, ImagePart
 from models.request.input_images import MAX_INPUT_BYTES
+from models.request.overrides import LOOK
 from tests.fakes import FakeClock, picture
 from tests.stubs import STUB_RULES, StubBackend
 
@@ -41,8 +42,109 @@ def test_parameters_become_typed_fields() -> None:
 
 
 def test_directives_override_parameters() -> None:
-    request = build("a fox --size 640x480 --seed 7", width=1024, height=1024, seed=1)
+    request = build("a fox --size 640x480 --seed 7", width=1024, height=1024, seed=1, directives="all")
     assert (request.prompt, request.width, request.height, request.seed) == ("a fox", 640, 480, 7)
+    assert request.notices == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "n", "seed"),
+    [("all", 3, 7), ("look", 1, 7), ("", 1, 7), (None, 1, 7), ("LOOK", 1, 7), ("off", 1, 1), (False, 1, 1)],
+)
+def test_the_node_says_which_directives_count_and_what_does_not_is_told(policy: str | None, n: int, seed: int) -> None:
+    request = build("a fox --n 3 --seed 7", seed=1, directives=policy)
+    assert (request.prompt, request.n, request.seed) == ("a fox", n, seed)
+    off, look = "the node's `directives` is off", "the node's `directives` allows only what changes the look"
+    reason = off if policy in {"off", False} else "" if policy == "all" else look
+    assert [notice.split(":")[0] for notice in request.notices[:1]] == (["`--n 3` was ignored"] if reason else [])
+    assert all(reason in notice for notice in request.notices)
+
+
+def test_another_policy_is_refused() -> None:
+    with pytest.raises(BadRequest, match=r"`directives` cannot be 'some'\. Give one of look, all, off"):
+        build(directives="some")
+
+
+def test_a_directive_cannot_widen_what_directives_may_do() -> None:
+    request = build("a fox --directives all --n 3", directives="look")
+    assert request.n == 1
+    assert "`--directives all` was ignored: only the node sets it." in request.notices
+    assert "directives" not in request.extra
+
+
+def test_what_changes_the_look_is_the_contracts_list() -> None:
+    listed = {
+        *("aspect_ratio", "negative_prompt", "seed", "style_preset", "sampler", "scheduler", "cfg_scale"),
+        *("denoising_strength", "output_format", "output_quality", "prompt_extend", "details"),
+    }
+    assert listed <= LOOK
+    assert not LOOK & {"n", "width", "height", "steps", "timeout", "watermark", "checkpoint"}
+
+
+def test_a_size_that_the_prompt_may_not_set_is_told_as_it_was_written() -> None:
+    request = build("a fox --size 64x64", width=512, height=512)
+    assert request.size == (512, 512)
+    assert [notice[:29] for notice in request.notices] == ["`--size 64x64` was ignored: t"]
+
+
+def test_of_a_size_and_a_ratio_in_the_prompt_the_size_counts() -> None:
+    request = build("a fox --ar 16:9 --size 64x64", directives="all")
+    assert request.size == (64, 64)
+    assert request.notices == ("`--ar 16:9` lost to `--size 64x64`.",)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name", "value", "told"),
+    [
+        ("a fox --n 40", "n", 10, "`--n 40` became 10, the nearest value that stub-model takes."),
+        ("a fox --n 0", "n", 1, "`--n 0` became 1, the nearest value that stub-model takes."),
+        ("a fox --n 2.6", "n", 3, "`--n 2.6` became 3, the nearest value that stub-model takes."),
+        (
+            "a fox --quality 400",
+            "output_quality",
+            100,
+            "`--quality 400` became 100, the nearest value that stub-model takes.",
+        ),
+        ("a fox --n auto", "n", 1, "`--n auto` was ignored: stub-model decides what is not set."),
+        ("a fox --size auto", "width", None, "`--size auto` was ignored: stub-model decides what is not set."),
+    ],
+)
+def test_a_value_that_is_nearly_right_is_taken_nearly_and_told(
+    prompt: str, name: str, value: object, told: str
+) -> None:
+    request = build(prompt, directives="all")
+    assert getattr(request, name) == value
+    assert request.notices == (told,)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("a fox --n many", "`n` cannot be 'many'"),
+        ("a fox --seed 99999999999999999999", "`seed` cannot be"),
+        ("a fox --format tga", "`output_format` cannot be 'tga'"),
+        ("a fox --ar wide", "`aspect_ratio` cannot be 'wide'"),
+        ("a fox --size large", "`width` cannot be 'large'"),
+    ],
+)
+def test_what_could_only_be_guessed_is_refused(prompt: str, sentence: str) -> None:
+    with pytest.raises(BadRequest, match=sentence):
+        build(prompt, directives="all")
+
+
+@pytest.mark.parametrize("ratio", ["16:9", "16/9", "16x9", "16：9", "16 : 9"])
+def test_a_ratio_is_understood_in_every_spelling_in_the_node_too(ratio: str) -> None:
+    assert build(aspect_ratio=ratio).size == build("a fox --ar 16:9").size
+
+
+def test_a_seed_of_the_prompt_may_take_back_the_nodes() -> None:
+    assert len({build("a fox --seed -1", seed=5).seed for _ in range(5)}) > 1
+
+
+def test_notices_of_the_conversation_come_first() -> None:
+    backend = StubBackend(FakeClock())
+    request = build_request(backend, Conversation("a fox --steps 3", notices=("Left out.",)), {}, timeout=60)
+    assert request.notices == ("Left out.", "`--steps 3` was ignored: stub-model has no parameter steps.")
 
 
 def test_a_ratio_in_the_prompt_beats_the_nodes_size_and_keeps_its_pixels() -> None:
@@ -58,13 +160,13 @@ def test_minus_one_is_a_random_seed() -> None:
 
 
 def test_a_directive_that_the_model_cannot_express_is_said() -> None:
-    assert build("a fox --steps 30").notices == ("`--steps` was ignored: stub-model has no parameter steps.",)
+    assert build("a fox --steps 30").notices == ("`--steps 30` was ignored: stub-model has no parameter steps.",)
 
 
 def test_a_backends_own_parameters_travel_in_extra() -> None:
     rule = RULES["n"].narrowed(name="clip_skip", default=None)
     backend = StubBackend(FakeClock(), rules=(*STUB_RULES, rule))
-    request = build_request(backend, Conversation("a fox --clip_skip 2"), {}, timeout=60)
+    request = build_request(backend, Conversation("a fox --clip_skip 2"), {"directives": "all"}, timeout=60)
     assert request.extra == {"clip_skip": 2}
 
 
@@ -96,10 +198,30 @@ def test_a_model_that_need_not_edit_ignores_earlier_images() -> None:
     assert build("a fox", able=EDITOR, earlier=part("old.png")).images == ()
 
 
-def test_the_mask_is_the_image_whose_name_says_so() -> None:
-    request = build("fill", part("Mask-1.png"), part("photo.png"), able=EDITOR)
+GREY = picture(colour=(90, 90, 90))
+HOLED = picture(mode="RGBA", colour=(10, 20, 30, 0))
+
+
+@pytest.mark.parametrize("data", [GREY, HOLED, picture(mode="L", colour=255), picture(kind="JPEG", colour=(0, 0, 0))])
+@pytest.mark.parametrize("name", ["Mask-1.png", "mask.png", "the mask.png", "photo_mask_2.png", "masks.png"])
+def test_the_mask_is_the_image_whose_name_says_so_and_that_looks_like_one(data: bytes, name: str) -> None:
+    request = build("fill", part(name, data), part("photo.png"), able=EDITOR)
     assert request.mask is not None
-    assert (request.mask.filename, [i.filename for i in request.images]) == ("Mask-1.png", ["photo.png"])
+    assert (request.mask.filename, [i.filename for i in request.images]) == (name, ["photo.png"])
+
+
+def test_a_colour_photo_is_an_image_whatever_its_name() -> None:
+    request = build("put it on", part("sheet_mask_rose.png"), part("model.png"), able=EDITOR)
+    assert (len(request.images), request.mask) == (2, None)
+    request = build("fill", part("mask_photo.png"), part("mask.png", GREY), able=EDITOR)
+    assert request.mask is not None
+    assert request.mask.filename == "mask.png"
+
+
+@pytest.mark.parametrize("name", ["unmasked.png", "damask.png", "maskenball.png"])
+def test_a_word_that_only_holds_mask_names_none(name: str) -> None:
+    request = build("join", part(name, GREY), part("b.png"), able=EDITOR)
+    assert (len(request.images), request.mask) == (2, None)
 
 
 def test_for_inpainting_the_last_of_two_is_the_mask() -> None:
@@ -171,6 +293,6 @@ def test_a_data_uri_is_read_like_base64() -> None:
 
 def test_a_mask_stays_a_mask_for_a_model_that_takes_none() -> None:
     """The backend refuses it by name; painted from like an image it would spoil the result without a word."""
-    request = build("fill", part("mask.png"), part("photo.png"), able=Capabilities(images=3))
+    request = build("fill", part("mask.png", GREY), part("photo.png"), able=Capabilities(images=3))
     assert request.mask is not None
     assert len(request.images) == 1

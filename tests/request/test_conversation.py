@@ -3,11 +3,13 @@
 import pytest
 from dify_plugin.entities.model.message import (
     AssistantPromptMessage,
+    DocumentPromptMessageContent,
     ImagePromptMessageContent,
     PromptMessage,
     SystemPromptMessage,
     TextPromptMessageContent,
     UserPromptMessage,
+    VideoPromptMessageContent,
 )
 
 from models.request.conversation import Conversation, ImagePart, read_conversation
@@ -99,3 +101,47 @@ def test_the_latest_earlier_image_is_remembered() -> None:
 
 def test_nothing_at_all_is_an_empty_prompt() -> None:
     assert read() == Conversation("")
+
+
+@pytest.mark.parametrize(
+    "thoughts",
+    ["<think>\nThey want a kettle; no dogs.\n</think>\n", "\n<THINK>x</THINK>", "<thinking>--ar 3:2</thinking>\n\n"],
+)
+def test_the_thoughts_of_a_language_model_are_left_out_and_that_is_told(thoughts: str) -> None:
+    conversation = read(SystemPromptMessage(content="ink"), UserPromptMessage(content=f"{thoughts}A kettle"))
+    assert conversation.prompt == "ink\nA kettle"
+    assert conversation.notices == ("The text of a <think> block at the beginning of the prompt was left out.",)
+
+
+def test_thoughts_in_the_middle_and_open_ones_stay() -> None:
+    for prompt in ("a sign that says <think>twice</think>", "<think> a kettle"):
+        assert read(UserPromptMessage(content=prompt)) == Conversation(prompt)
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~"])
+def test_a_code_fence_around_the_prompt_is_taken_off(fence: str) -> None:
+    for opening in (fence, f"{fence}text", f"{fence}  "):
+        prompt = f"{opening}\nA kettle\non a stove --ar 3:2\n{fence}"
+        assert read(UserPromptMessage(content=prompt)) == Conversation("A kettle\non a stove --ar 3:2")
+    two = f"{fence}\nA\n{fence}\nand\n{fence}\nB\n{fence}"
+    assert read(UserPromptMessage(content=two)) == Conversation(two)
+
+
+def test_parts_that_are_not_used_are_told() -> None:
+    document = DocumentPromptMessageContent(
+        format="pdf", mime_type="application/pdf", base64_data="x", filename="brief.pdf"
+    )
+    video = VideoPromptMessageContent(format="mp4", mime_type="video/mp4", base64_data="x")
+    conversation = read(UserPromptMessage(content=[document, video, text("a cat"), image("one")]))
+    assert conversation.prompt == "a cat"
+    assert conversation.images == (part("one"),)
+    assert conversation.notices == (
+        "brief.pdf was not used: of a message, text and images are read.",
+        "The video was not used: of a message, text and images are read.",
+    )
+
+
+@pytest.mark.parametrize("start", ["<think>", "```\n", "<think>\n```\n"])
+def test_many_starts_of_thoughts_and_fences_are_read_at_once(start: str) -> None:
+    prompt = f"{start * 100_000}x"
+    assert read(UserPromptMessage(content=prompt)).prompt.endswith("x")

@@ -186,6 +186,6 @@ def test_no_text_breaks_the_reading_and_no_word_is_invented(prompt: str) -> None
 
 def test_a_long_prompt_of_nothing_but_starts_is_read_at_once() -> None:
     started = time.perf_counter()
-    for part in ("--no ", '"', "```\n", "“—ar ", "--ar 16:9 x "):
+    for part in ("--no ", '"', "```\n", "“—ar ", "--ar 16:9 x ", '"a" --n 1 x ', "“「", "--no a,\n"):
         split_directives(part * 20_000, [])
-    assert time.perf_counter() - started < 20
+    assert time.perf_counter() - started < 30
