@@ -23,5 +23,23 @@ def recorded_info() -> ObjectInfo:
     return ObjectInfo.parse({**recorded, **read["classes"]})
 
 
+@cache
+def case_info() -> ObjectInfo:
+    """The classes that the cases use, extensions among them."""
+    return ObjectInfo.parse(json.loads((FIXTURES / "cases" / "object_info.json").read_text("utf-8")))
+
+
+def case(name: str, info: ObjectInfo | None = None) -> Workflow:
+    """A workflow of `cases`: what people published and what went wrong with it, as small as possible."""
+    return Workflow.load(case_text(name), info)
+
+
+def case_text(name: str) -> str:
+    """The file of a case, by its name or the number that it begins with."""
+    exact = FIXTURES / "cases" / f"{name}.json"
+    [path] = [exact] if exact.exists() else (FIXTURES / "cases").glob(f"{name}*.json")
+    return path.read_text("utf-8")
+
+
 def workflow(name: str, info: ObjectInfo | None = None) -> Workflow:
     return Workflow.load(text_of(f"{name}.api.json"), info)

@@ -1,30 +1,36 @@
 """Editor ("UI") format to API format, as the editor itself does it (ComfyUI server API, "Converting UI to API").
 
-Two things hide in the editor's file: values lie in a list without names (`widgets_values`), which only the server's
-node definitions put a name to; and links run through things that do not execute (reroutes, primitives, muted and
-bypassed nodes, subgraphs).
+Two things hide in the editor's file: values lie in a list without names (`editor_values`), and links run through things
+that do not execute: reroutes, primitives, set and get nodes, muted and bypassed nodes, subgraphs, group nodes.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import JsonValue, ValidationError
 
-from models.backends.comfyui.graph.editor_file import Canvas, EditorFile, EditorLink, EditorNode, Subgraph
-from models.backends.comfyui.graph.graph import RawGraph
-from models.backends.comfyui.graph.nodes import DYNAMIC_COMBO, InputSpec, NodeClass, ObjectInfo
+from models.backends.comfyui.graph.editor_file import Canvas, EditorFile, EditorNode, EditorPort, Subgraph
+from models.backends.comfyui.graph.editor_groups import INPUT_SIDE, OUTPUT_SIDE, group_name, unfolded
+from models.backends.comfyui.graph.editor_values import read_values
+from models.backends.comfyui.graph.graph import RawGraph, inputs_of
+from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
 
 _MUTED, _BYPASSED = 2, 4
-_NOTES = frozenset({"Note", "MarkdownNote"})
-_PRIMITIVE = "PrimitiveNode"
-_REROUTE = "Reroute"
-_INPUT_SIDE, _OUTPUT_SIDE = -10, -20  # the two ends of a subgraph, as its links name them
-_AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize"})
-_SEEDS = frozenset({"seed", "noise_seed"})
 _LONGEST = 200  # steps of one link
 _DEEPEST = 20  # subgraphs within subgraphs; a definition that holds itself would never end
+
+type _Seen = frozenset[tuple[str, str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The graph that the editor would send, and what its author should know about the conversion."""
+
+    graph: RawGraph
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +48,47 @@ class _Value:
     value: JsonValue
 
 
-@dataclass(frozen=True)
 class _Scope:
-    """One canvas: the file's own, or a subgraph at the place where it is used."""
+    """One canvas: the file's own, or a subgraph at the place where it is used (`outer` of `parent`)."""
 
-    canvas: Canvas
-    subgraphs: Mapping[str, Subgraph]
-    prefix: str = ""
-    parent: "_Scope | None" = None
-    outer: EditorNode | None = None
-    depth: int = 0
-    nodes: Mapping[str, EditorNode] = field(init=False)
-    links: Mapping[int, EditorLink] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", {node.id: node for node in self.canvas.nodes})
-        object.__setattr__(self, "links", {link.id: link for link in self.canvas.links})
+    def __init__(
+        self,
+        file: EditorFile,
+        info: ObjectInfo,
+        canvas: Canvas,
+        *,
+        parent: "_Scope | None" = None,
+        outer: EditorNode | None = None,
+    ) -> None:
+        self.file, self.info, self.canvas = file, info, canvas
+        self.parent, self.outer = parent, outer
+        self.prefix: str = f"{parent.prefix}{outer.id}:" if parent and outer else ""
+        self.depth: int = parent.depth + 1 if parent else 0
+        self.nodes = {node.id: node for node in canvas.nodes}
+        self.links = {link.id: link for link in canvas.links}
+        self._inside: dict[str, _Scope | None] = {}
 
     def inside(self, node: EditorNode) -> "_Scope | None":
-        """The canvas of the subgraph that `node` stands for."""
-        definition = self.subgraphs.get(node.type)
-        if definition is None:
-            return None
-        if self.depth >= _DEEPEST:
-            raise _refused(f"the subgraph {definition.name or definition.id!r} contains itself")
-        return _Scope(definition, self.subgraphs, f"{self.prefix}{node.id}:", self, node, self.depth + 1)
+        """The canvas of the subgraph, or group, that `node` stands for."""
+        if node.id not in self._inside:
+            definition = self._definition(node)
+            if definition and self.depth >= _DEEPEST:
+                raise _refused(f"the subgraph {definition.name or definition.id!r} contains itself")
+            found = _Scope(self.file, self.info, definition, parent=self, outer=node) if definition else None
+            self._inside[node.id] = found
+        return self._inside[node.id]
+
+    def _definition(self, node: EditorNode) -> Subgraph | None:
+        group = self.file.extra.groupNodes.get(group_name(node.type) or "")
+        if group:
+            return unfolded(node, group, self.info)
+        return next((one for one in self.file.definitions.subgraphs if one.id == node.type), None)
+
+    def described(self, node: EditorNode) -> str:
+        return f"node {self.prefix}{node.id} ({node.type})"
 
 
-def convert(editor: EditorGraph, info: ObjectInfo) -> RawGraph:
+def convert(editor: EditorGraph, info: ObjectInfo) -> Converted:
     """The graph that the editor would send. Raises BadRequest naming the nodes that cannot be converted."""
     try:
         file = EditorFile.model_validate(editor)
@@ -77,88 +96,74 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> RawGraph:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _refused(f"{where}: {first['msg']}") from error
-    top = _Scope(file, {subgraph.id: subgraph for subgraph in file.definitions.subgraphs})
-    running = list(_running(top))
+    running = list(_running(_Scope(file, info, file)))
+    _check_broadcasts(file)
     _check_known(running, info)
-    graph = {f"{scope.prefix}{node.id}": _node(scope, node, info.classes[node.type]) for scope, node in running}
-    return _without_dangling(graph)
+    graph: RawGraph = {}
+    notes: list[str] = []
+    for scope, node in running:
+        graph[f"{scope.prefix}{node.id}"] = _node(scope, node, info.classes[node.type], notes)
+    _name_nodes_in_tokens(graph, running)
+    return Converted(_without_dangling(graph), tuple(notes))
 
 
 def _running(scope: _Scope) -> Iterator[tuple[_Scope, EditorNode]]:
     """Every node that executes, those of subgraphs at the place where they are used."""
     for node in scope.canvas.nodes:
-        if node.mode in (_MUTED, _BYPASSED) or node.type in _NOTES | {_PRIMITIVE, _REROUTE}:
+        if node.mode in (_MUTED, _BYPASSED) or meaning_of(node.type).editor:
             continue
         inside = scope.inside(node)
         if inside:
             yield from _running(inside)
-        else:
+        elif node.type in scope.info.classes or _is_linked(scope, node):
             yield scope, node
 
 
+def _is_linked(scope: _Scope, node: EditorNode) -> bool:
+    """Whether anything leads to or from a node; labels and buttons of extensions stand alone."""
+    return any(node.id in (link.origin_id, link.target_id) for link in scope.canvas.links)
+
+
 def _check_known(running: list[tuple[_Scope, EditorNode]], info: ObjectInfo) -> None:
-    unknown = dict.fromkeys(
-        f"{node.type} (node {scope.prefix}{node.id})" for scope, node in running if node.type not in info.classes
-    )
+    unknown = [(scope, node) for scope, node in running if node.type not in info.classes]
+    groups = [scope.described(node) for scope, node in unknown if group_name(node.type)]
+    if groups:
+        raise _refused(
+            f"{', '.join(groups)} is a group node whose parts the file does not hold; turn it into a subgraph, or ungroup it"
+        )
     if unknown:
-        raise _refused(f"the server has no definition of {', '.join(unknown)}")
+        named = dict.fromkeys(f"{node.type} (node {scope.prefix}{node.id})" for scope, node in unknown)
+        raise _refused(f"the server has no definition of {', '.join(named)}")
 
 
-def _node(scope: _Scope, node: EditorNode, known: NodeClass) -> dict[str, JsonValue]:
-    inputs: dict[str, JsonValue] = dict(_widgets(node, known))
-    for port in node.inputs:
-        came = _follow(scope, port.link) if port.link is not None else None
+def _check_broadcasts(file: EditorFile) -> None:
+    senders = [node for node in file.nodes if meaning_of(node.type).editor == "broadcasts" and node.mode != _MUTED]
+    if senders and not file.extra.ue_links:
+        named = ", ".join(f"node {node.id} ({node.type})" for node in senders)
+        raise _refused(f"{named} makes links that the file does not hold")
+
+
+def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -> dict[str, JsonValue]:
+    read = read_values(node, known)
+    inputs: dict[str, JsonValue] = {name: _wrapped(value) for name, value in read.named.items()}
+    linked: set[str] = set()
+    for slot, port in enumerate(node.inputs):
+        came = _follow(scope, node, slot, port)
         if isinstance(came, _Origin):
             inputs[port.name] = [came.node, came.slot]
         elif isinstance(came, _Value):
             inputs[port.name] = _wrapped(came.value)
+        if came is not None:
+            linked.add(port.name)
+    wrong = [f"`{name}` would be {str(inputs[name])[:40]!r}" for name in read.wrong if name not in linked]
+    if wrong:
+        raise _refused(f"the values of {scope.described(node)} do not fit its definition: {', '.join(wrong)}")
+    if read.left:
+        listed = ", ".join(str(value)[:40] for value in read.left)
+        notes.append(
+            f"{scope.described(node)} has values that its definition does not name, they were left out: {listed}"
+        )
     return {"inputs": inputs, "class_type": node.type, "_meta": {"title": node.title or known.title}}
-
-
-# Values without names
-
-
-def _widgets(node: EditorNode, known: NodeClass) -> Iterator[tuple[str, JsonValue]]:
-    """The values of a node by name, in the order of the editor's fields."""
-    values = node.widgets_values
-    if isinstance(values, dict):
-        for spec in known.inputs.values():
-            if spec.is_widget:
-                yield spec.name, _wrapped(values.get(spec.name, spec.default))
-        return
-    reader = _Reader(values)
-    for spec in known.inputs.values():
-        if spec.is_widget:
-            yield from reader.take(spec)
-
-
-@dataclass(slots=True)
-class _Reader:
-    """Hands out `widgets_values` one by one and skips what the editor slips in between."""
-
-    values: list[JsonValue]
-    position: int = 0
-
-    def take(self, spec: InputSpec) -> Iterator[tuple[str, JsonValue]]:
-        value = self._next(spec)
-        yield spec.name, _wrapped(value)
-        if spec.kind == DYNAMIC_COMBO:
-            for inner in spec.inner(value):
-                if inner.is_widget:
-                    yield from self.take(inner)
-        self._skip_extras(spec)
-
-    def _next(self, spec: InputSpec) -> JsonValue:
-        if self.position >= len(self.values):
-            return spec.default
-        self.position += 1
-        return self.values[self.position - 1]
-
-    def _skip_extras(self, spec: InputSpec) -> None:
-        following = self.values[self.position] if self.position < len(self.values) else None
-        seeded = bool(spec.options.get("control_after_generate")) or spec.name in _SEEDS
-        if (seeded and following in _AFTER_GENERATE) or (spec.is_upload and following == "image"):
-            self.position += 1
 
 
 def _wrapped(value: JsonValue) -> JsonValue:
@@ -166,80 +171,137 @@ def _wrapped(value: JsonValue) -> JsonValue:
     return {"__value__": value} if isinstance(value, list) else value
 
 
+_TOKEN = re.compile(r"%([^%.]+)\.([^%.]+)%")
+
+
+def _name_nodes_in_tokens(graph: RawGraph, running: list[tuple[_Scope, EditorNode]]) -> None:
+    """`%KSampler.seed%` names a node by its name for search and replace, or its title: the id says it for good."""
+    ids: dict[str, str] = {}
+    for scope, node in running:
+        ids.setdefault(str(node.properties.get("Node name for S&R")), f"{scope.prefix}{node.id}")
+    for scope, node in running:
+        ids.setdefault(node.title or node.type, f"{scope.prefix}{node.id}")
+    for node_id in graph:
+        for name, value in inputs_of(graph, node_id).items():
+            if isinstance(value, str) and "%" in value:
+                inputs_of(graph, node_id)[name] = _TOKEN.sub(lambda found: _by_id(graph, ids, found), value)
+
+
+def _by_id(graph: RawGraph, ids: Mapping[str, str], found: re.Match[str]) -> str:
+    node = ids.get(found[1])
+    value = inputs_of(graph, node).get(found[2]) if node else None
+    return found[0] if value is None or isinstance(value, list) else f"%{node}.{found[2]}%"
+
+
 # Links through things that do not execute
 
 
-def _follow(scope: _Scope, link_id: int) -> _Origin | _Value | None:
-    """Where a link really comes from; None where nothing is left of it."""
-    link = scope.links.get(link_id)
-    if link is None:
-        return None
-    return _from_output(scope, link.origin_id, link.origin_slot, link.type, frozenset())
+def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Origin | _Value | None:
+    """Where an input's link really comes from; None where nothing is left of it."""
+    link = scope.links.get(port.link) if port.link is not None else None
+    if link:
+        return _from_output(scope, link.origin_id, link.origin_slot, port.type, frozenset())
+    for sent in scope.file.extra.ue_links if scope.parent is None else ():
+        if (sent.downstream, sent.downstream_slot) == (node.id, slot):
+            return _from_output(scope, sent.upstream, sent.upstream_slot, port.type, frozenset())
+    return None
 
 
-def _from_output(
-    scope: _Scope, node_id: str, slot: int, kind: str, seen: frozenset[tuple[str, str, int]]
-) -> _Origin | _Value | None:
+def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) -> _Origin | _Value | None:
+    link = scope.links.get(port.link) if port and port.link is not None else None
+    return _from_output(scope, link.origin_id, link.origin_slot, kind, seen) if link else None
+
+
+def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+    """Where an output really comes from, for an input of the type `kind`."""
     step = (scope.prefix, node_id, slot)
     if step in seen:
         return None
     if len(seen) > _LONGEST:
         raise _refused("a link runs through too many reroutes and subgraphs")
     seen |= {step}
-    if node_id == str(_INPUT_SIDE):
-        return _from_outside(scope, slot, seen)
+    if node_id == INPUT_SIDE:
+        return _from_outside(scope, slot, kind, seen)
     node = scope.nodes.get(node_id)
-    if node is None or node.mode == _MUTED:
+    if node is None:
         return None
-    if node.type == _PRIMITIVE:
-        return _Value(node.widgets_values[0]) if isinstance(node.widgets_values, list) and node.widgets_values else None
-    if node.type == _REROUTE or node.mode == _BYPASSED:
-        return _through(scope, node, slot, kind, seen)
+    if (editor := meaning_of(node.type).editor) or node.mode == _BYPASSED:
+        return _through(scope, node, slot, kind, seen) if editor else _bypassed(scope, node, slot, kind, seen)
+    if node.mode == _MUTED:
+        return None
     inside = scope.inside(node)
-    return _from_inside(inside, slot, seen) if inside else _Origin(f"{scope.prefix}{node_id}", slot)
+    return _from_inside(inside, slot, kind, seen) if inside else _Origin(f"{scope.prefix}{node_id}", slot)
 
 
-def _through(
-    scope: _Scope, node: EditorNode, slot: int, kind: str, seen: frozenset[tuple[str, str, int]]
-) -> _Origin | _Value | None:
-    """Past a reroute, or a bypassed node: to its first connected input of the same type, its own slot number first."""
-    if node.type == _REROUTE:
-        candidates = node.inputs[:1]
-    else:
-        wanted = node.outputs[slot].type if slot < len(node.outputs) else kind
-        same = [port for port in node.inputs if port.type in (wanted, "*") and port.link is not None]
-        own = [port for port in node.inputs[slot : slot + 1] if port in same]
-        candidates = own or same
-    for port in candidates[:1]:
-        link = scope.links.get(port.link) if port.link is not None else None
-        if link:
-            return _from_output(scope, link.origin_id, link.origin_slot, link.type, seen)
+def _through(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+    """Past a node that lives in the editor only; the editor follows these whatever their mode."""
+    match meaning_of(node.type).editor:
+        case "value":
+            values = node.widgets_values
+            return _Value(values[0]) if isinstance(values, list) and values else None
+        case "passes":
+            return _from_input(scope, next(iter(node.inputs[slot : slot + 1]), None), kind, seen)
+        case "gets":
+            return _from_setter(scope, _name_of(node), kind, seen)
+        case _:
+            return None
+
+
+def _name_of(node: EditorNode) -> JsonValue:
+    return node.widgets_values[0] if isinstance(node.widgets_values, list) and node.widgets_values else node.title
+
+
+def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Origin | _Value | None:
+    """What the set node of this name takes, in this canvas or one around it."""
+    around: _Scope | None = scope
+    while around is not None:
+        for node in around.canvas.nodes:
+            if meaning_of(node.type).editor == "sets" and _name_of(node) == name:
+                return _from_input(around, next(iter(node.inputs), None), kind, seen)
+        around = around.parent
     return None
 
 
-def _from_outside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]]) -> _Origin | _Value | None:
+def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+    """Past a bypassed node: to its input of the same type, that of its own slot number first."""
+    given = node.outputs[slot].type if 0 <= slot < len(node.outputs) else kind
+    same = [port for port in node.inputs if _agree(port.type, given) and _agree(port.type, kind)]
+    own = [port for port in node.inputs[slot : slot + 1] if port in same]
+    exact = [port for port in node.inputs if port.type == kind]
+    port = next(iter([*own, *exact, *same]), None)
+    return _from_input(scope, port, port.type, seen) if port else None
+
+
+def _agree(one: str, other: str) -> bool:
+    """Whether two types may be connected; a type may list several, and * is any."""
+    ones, others = ({part.strip().lower() for part in kind.split(",")} for kind in (one, other))
+    return bool(ones & others) or not {"*", "", "0"}.isdisjoint(ones | others)
+
+
+def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
     """A subgraph's own input: what is connected, or was typed, at the node that stands for it outside."""
     if scope.parent is None or scope.outer is None or not isinstance(scope.canvas, Subgraph):
         return None
-    if slot >= len(scope.canvas.inputs):
+    if not 0 <= slot < len(scope.canvas.inputs):
         return None
     name = scope.canvas.inputs[slot].name
     port = scope.outer.input(name)
-    link = scope.parent.links.get(port.link) if port and port.link is not None else None
-    if link:
-        return _from_output(scope.parent, link.origin_id, link.origin_slot, link.type, seen)
+    if port and port.link in scope.parent.links:
+        return _from_input(scope.parent, port, kind, seen)
+    if group_name(scope.outer.type):
+        return None
     promoted = _promoted(scope.outer, scope.canvas).get(name)
     return _Value(promoted) if promoted is not None else None
 
 
-def _from_inside(scope: _Scope, slot: int, seen: frozenset[tuple[str, str, int]]) -> _Origin | _Value | None:
+def _from_inside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
     """A subgraph's output: the link inside that ends at it."""
     assert isinstance(scope.canvas, Subgraph)  # noqa: S101 -- `inside` made it one
     outputs = scope.canvas.outputs
-    ids = outputs[slot].linkIds if slot < len(outputs) else []
-    ends = [link for link in scope.canvas.links if link.target_id == str(_OUTPUT_SIDE) and link.target_slot == slot]
+    ids = outputs[slot].linkIds if 0 <= slot < len(outputs) else []
+    ends = [link for link in scope.canvas.links if link.target_id == OUTPUT_SIDE and link.target_slot == slot]
     link = next((scope.links[one] for one in ids if one in scope.links), None) or next(iter(ends), None)
-    return _from_output(scope, link.origin_id, link.origin_slot, link.type, seen) if link else None
+    return _from_output(scope, link.origin_id, link.origin_slot, kind, seen) if link else None
 
 
 def _promoted(node: EditorNode, inner: Subgraph) -> dict[str, JsonValue]:
@@ -274,21 +336,18 @@ def _widget_inputs(inner: Subgraph) -> list[str]:
     for link in inner.links:
         target = nodes.get(link.target_id)
         port = target.inputs[link.target_slot] if target and 0 <= link.target_slot < len(target.inputs) else None
-        if link.origin_id == str(_INPUT_SIDE) and port and port.widget:
+        if link.origin_id == INPUT_SIDE and port and port.widget:
             fed.add(link.origin_slot)
     return [port.name for slot, port in enumerate(inner.inputs) if slot in fed]
 
 
 def _without_dangling(graph: RawGraph) -> RawGraph:
     """Links to nodes that were left out go as well; the server then names the input that is missing."""
-    for node in graph.values():
-        inputs = node["inputs"]
-        if isinstance(inputs, dict):
-            node["inputs"] = {
-                name: value
-                for name, value in inputs.items()
-                if not (isinstance(value, list) and str(value[0]) not in graph)
-            }
+    for node in graph:
+        inputs = inputs_of(graph, node)
+        for name, value in list(inputs.items()):
+            if isinstance(value, list) and str(value[0]) not in graph:
+                del inputs[name]
     return graph
 
 

@@ -89,5 +89,48 @@ class Definitions(EditorPart):
     subgraphs: list[Subgraph] = Field(default_factory=list)
 
 
+class GroupNode(EditorPart):
+    """Several nodes as one, in older files. Links and `external` name the nodes by their place in the list."""
+
+    nodes: list[EditorNode]
+    links: list[list[JsonValue]] = Field(default_factory=list)
+    external: list[list[JsonValue]] = Field(default_factory=list)
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        nodes = value if isinstance(value, list) else []
+        return [{**node, "id": str(place)} if isinstance(node, dict) else node for place, node in enumerate(nodes)]
+
+    def shows(self, place: int, group: str, name: str) -> bool | None:
+        """Whether the author shows or hides an input or output of a node; None where nothing was chosen."""
+        found: Any = self.config
+        for key in (str(place), group, name, "visible"):
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, bool) else None
+
+
+class BroadcastLink(EditorPart):
+    """A link that an "Anything Everywhere" node makes."""
+
+    downstream: str
+    downstream_slot: int
+    upstream: str
+    upstream_slot: int
+    type: str = "*"
+
+
+class Extra(EditorPart):
+    groupNodes: dict[str, GroupNode] = Field(default_factory=dict)  # noqa: N815 -- the file's name
+    ue_links: list[BroadcastLink] = Field(default_factory=list)
+
+
 class EditorFile(Canvas):
     definitions: Definitions = Field(default_factory=Definitions)
+    extra: Extra = Field(default_factory=Extra)
+
+    @field_validator("definitions", "extra", mode="before")
+    @classmethod
+    def _absent(cls, value: Any) -> Any:
+        return {} if value is None else value

@@ -5,8 +5,11 @@ break the graph or reach beyond its own input.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 from pydantic import JsonValue
 
@@ -43,6 +46,7 @@ def fill(
     images: Sequence[str] = (),
     mask: str | None = None,
     filename_prefix: str | None = None,
+    now: datetime | None = None,
 ) -> Filled:
     """The workflow with the request in it.
 
@@ -61,6 +65,8 @@ def fill(
     notices += _repeat(raw, slots, request.n)
     if filename_prefix is not None:
         _rename(raw, filename_prefix)
+    else:
+        _fill_tokens(raw, graph, now or datetime.now().astimezone())
     _complete(raw, graph)
     return Filled(raw, request.seed if "seed" in slots.found else None, tuple(notices))
 
@@ -232,6 +238,50 @@ def _rename(raw: RawGraph, prefix: str) -> None:
     for node in raw:
         if "filename_prefix" in inputs_of(raw, node):
             inputs_of(raw, node)["filename_prefix"] = prefix
+
+
+# Tokens of the editor in file names: %date:yyyy-MM-dd%, %KSampler.seed%
+
+_TOKEN = re.compile(r"%(?:date:(?P<date>[^%]+)|(?P<node>[^%.]+)\.(?P<input>[^%.]+))%")
+_DATE_PART = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyyy|yy")
+_NOT_IN_FILE_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
+
+
+def _fill_tokens(raw: RawGraph, graph: Graph, now: datetime) -> None:
+    """Fill the tokens as the editor does before it sends a graph; the server would take them for folder names.
+
+    A prefix that came with the request gets dates alone: it must not read what else stands in the workflow.
+    """
+    for node in raw:
+        for name, value in inputs_of(raw, node).items():
+            if "prefix" in name and isinstance(value, str) and "%" in value:
+                own = node in graph.nodes and graph.nodes[node].inputs.get(name) == value
+                inputs_of(raw, node)[name] = _TOKEN.sub(partial(_token, raw, now, own=own), value)
+
+
+def _token(raw: RawGraph, now: datetime, found: re.Match[str], *, own: bool) -> str:
+    if found["date"]:
+        return _DATE_PART.sub(lambda part: _date_part(part[0], now), found["date"])
+    node = _named_node(raw, found["node"]) if own else None
+    value = inputs_of(raw, node).get(found["input"]) if node else None
+    if value is None or isinstance(value, (list, dict)):
+        return found[0]
+    return _NOT_IN_FILE_NAMES.sub("_", str(value))
+
+
+def _named_node(raw: RawGraph, name: str) -> str | None:
+    """A node by its id, its title or its class, in this order."""
+    if name in raw:
+        return name
+    titled = [node for node, content in raw.items() if content.get("_meta") == {"title": name}]
+    return next(iter([*titled, *(node for node, content in raw.items() if content["class_type"] == name)]), None)
+
+
+def _date_part(part: str, now: datetime) -> str:
+    if part.startswith("y"):
+        return f"{now.year:04d}"[-len(part) :]
+    number = {"d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}[part[0]]
+    return f"{number:0{len(part)}d}"
 
 
 def _complete(raw: RawGraph, graph: Graph) -> None:

@@ -46,6 +46,8 @@ class NodeMeaning(BaseModel):
     makes_mask: bool = False
     inverts_mask: bool = False
     optional: Names = ()
+    rows: str = ""
+    editor: Literal["", "left out", "passes", "value", "sets", "gets", "broadcasts"] = ""
     saves: bool = False
     shows: bool = False
 
@@ -161,7 +163,13 @@ class InputSpec:
     @property
     def is_widget(self) -> bool:
         """Whether the editor shows a field for it, so that `widgets_values` holds its value."""
-        return (self.kind in WIDGET_TYPES or self.kind == DYNAMIC_COMBO) and not self.options.get("forceInput")
+        shown = self.kind in WIDGET_TYPES or self.kind == DYNAMIC_COMBO or "widgetType" in self.options
+        return shown and not self.options.get("forceInput")
+
+    @property
+    def controls_seed(self) -> bool:
+        """Whether the editor shows a second field behind it: what becomes of the number after each run."""
+        return bool(self.options.get("control_after_generate")) or self.name.lower() in ("seed", "noise_seed")
 
     @property
     def is_upload(self) -> bool:
@@ -217,6 +225,8 @@ class NodeClass:
 def side_in(name: str) -> Side | None:
     """The side that an output's name names."""
     word = name.strip().lower()
+    if len(word) == 1:
+        return None
     if word.endswith("+") or "positive" in word or word == "pos":
         return "positive"
     return "negative" if word.endswith("-") or "negative" in word or word == "neg" else None

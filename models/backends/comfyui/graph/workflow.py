@@ -8,8 +8,10 @@ filled = workflow.filled(request, images=("dify/a.png",), mask=None)
 post({"prompt": filled.graph, ...})
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Self
 
@@ -31,6 +33,7 @@ from models.sizes import SeedRule, SizeRule
 
 _DRAWN_SEEDS = 2**32 - 1  # every reader of JSON keeps all digits of these
 _SHOWN_CHOICES = 8
+_STRANGE_PLACEHOLDER = re.compile(r"%\w+%")
 
 
 class NeedsObjectInfo(BadRequest):
@@ -59,6 +62,8 @@ class Workflow:
     """One workflow and everything that was found in it. Immutable; safe to keep and share."""
 
     graph: Graph
+    notes: tuple[str, ...] = ()
+    """Remarks on the conversion of an editor's file."""
 
     @classmethod
     def load(cls, text: str | bytes, info: ObjectInfo | None = None) -> Self:
@@ -74,11 +79,12 @@ class Workflow:
             raise NeedsObjectInfo(
                 "The workflow is in the editor's format", "converting it needs the server's node definitions", EXPORT
             )
-        return cls(Graph.of(convert(source.editor or {}, info), info))
+        converted = convert(source.editor or {}, info)
+        return cls(Graph.of(converted.graph, info), converted.notes)
 
     def known(self, info: ObjectInfo | None) -> "Workflow":
         """The same workflow, read with a server's definitions."""
-        return Workflow(Graph(self.graph.nodes, info)) if info else self
+        return Workflow(Graph(self.graph.nodes, info), self.notes) if info else self
 
     @property
     def info(self) -> ObjectInfo | None:
@@ -148,21 +154,34 @@ class Workflow:
         images: Sequence[str] = (),
         mask: str | None = None,
         filename_prefix: str | None = None,
+        now: datetime | None = None,
     ) -> Filled:
         """The graph for one request, on a deep copy, with the seed used and notices.
 
         `images` and `mask` are the server's names of the uploaded images, in the order of `request.images`;
         `request.n` images are made in one run with the first seed. `filename_prefix` overrides the workflow's
-        (another prefix makes a server save a cached image again).
+        (another prefix makes a server save a cached image again); `now` is for dates in file names.
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """
-        return fill(self.graph, self.slots, request, images=images, mask=mask, filename_prefix=filename_prefix)
+        return fill(self.graph, self.slots, request, images=images, mask=mask, filename_prefix=filename_prefix, now=now)
 
     # For whoever saves a model
 
     def check(self) -> None:
         """Raises BadRequest for what would refuse every request: the place to say it is when the model is saved."""
         require_clear_prompt(self.slots)
+        strange = [
+            f"{node.described}: `{name}` is {value!r}"
+            for node in self.graph.upstream(self.output_nodes)
+            for name, value in node.inputs.items()
+            if isinstance(value, str) and _STRANGE_PLACEHOLDER.fullmatch(value)
+        ]
+        if strange:
+            raise BadRequest(
+                "The workflow has placeholders of another program",
+                "; ".join(strange),
+                "Write {{name|default}} in their place; the name becomes a parameter",
+            )
 
     @cached_property
     def needs(self) -> Needs:
@@ -228,3 +247,15 @@ class Workflow:
         for name, why in slots.missing.items():
             yield f"`{name}` was not found: {why}"
         yield from slots.notes
+        yield from self.notes
+        partners = [node.described for node in graph.upstream(self.output_nodes) if _is_partner(graph, node)]
+        if partners:
+            yield (
+                f"{', '.join(partners)}: partner nodes, which are paid from a Comfy account; "
+                "the server must be logged in, or the key of an account given"
+            )
+
+
+def _is_partner(graph: Graph, node: Node) -> bool:
+    known = graph.definition(node)
+    return known is not None and known.is_partner

@@ -1,0 +1,380 @@
+"""Workflows as people publish them, each with something that once went wrong: the right value, or a sentence."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from models.backends.comfyui.graph import ObjectInfo, Workflow
+from models.backends.errors import BadRequest
+from models.entities import ImageRequest, InputImage
+from tests.backends.comfyui.graphs import case, case_info, case_text
+from tests.fakes import picture
+
+INFO = case_info()
+PHOTO = InputImage(picture(), "image/png")
+
+
+def places(found: Workflow, name: str) -> list[str]:
+    slot = found.slots.get(name)
+    return [f"{place.node}.{place.input}" for place in slot.places] if slot else []
+
+
+def inputs(found: Workflow, node: str) -> dict[str, Any]:
+    return dict(found.graph.nodes[node].inputs)
+
+
+def filled(found: Workflow, **more: Any) -> dict[str, Any]:
+    images = [f"{number}.png" for number in range(len(more.get("images", ())))]
+    request = ImageRequest(**{"model": "m", "prompt": "a fox", "seeds": (7,), **more})
+    return dict(found.filled(request, images=images).graph)
+
+
+def raw(name: str) -> Any:
+    return json.loads(case_text(name))
+
+
+# Sides
+
+
+@pytest.mark.parametrize("info", [None, INFO], ids=["unknown", "known"])
+@pytest.mark.parametrize("name", ["01-positive-at-output-one", "01-positive-at-output-one-2"])
+def test_the_prompt_never_goes_into_the_negative_text(name: str, info: ObjectInfo | None) -> None:
+    found = case(name, info)
+    assert places(found, "prompt") == ["2.text"]
+    assert places(found, "negative_prompt") == ["3.text"]
+
+
+def adapter(outputs: list[str], *, positive: int, negative: int) -> tuple[Workflow, Workflow]:
+    """An adapter whose class is not in nodes.yaml, between the texts and the sampler; without and with definitions."""
+    graph = raw("01-positive-at-output-one")
+    graph["8"]["class_type"] = "SomebodysAdapter"
+    graph["5"]["inputs"].update(positive=["8", positive], negative=["8", negative])
+    kinds = ["MODEL" if "M" in name else "CONDITIONING" for name in outputs]
+    definition = {"input": {}, "output": kinds, "output_name": outputs, "output_node": False}
+    info = ObjectInfo({**INFO.classes, **ObjectInfo.parse({"SomebodysAdapter": definition}).classes})  # type: ignore[dict-item]
+    return Workflow.load(json.dumps(graph)), Workflow.load(json.dumps(graph), info)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "positive", "negative"),
+    [
+        (["MODEL", "positive", "negative"], 1, 2),
+        (["IPADAPTER_M", "POSITIVE", "NEGATIVE"], 1, 2),
+        (["MODEL", "CONDITIONING+", "CONDITIONING-"], 1, 2),
+        (["negative", "positive", "MODEL"], 1, 0),
+        (["MODEL", "pos", "neg"], 1, 2),
+    ],
+)
+def test_a_side_is_told_by_output_names(outputs: list[str], positive: int, negative: int) -> None:
+    found = adapter(outputs, positive=positive, negative=negative)[1]
+    assert (places(found, "prompt"), places(found, "negative_prompt")) == (["2.text"], ["3.text"])
+
+
+def test_outputs_that_cross_the_sides_are_followed_where_their_names_are_known() -> None:
+    found = adapter(["MODEL", "positive", "negative"], positive=2, negative=1)[1]
+    assert (places(found, "prompt"), places(found, "negative_prompt")) == (["3.text"], ["2.text"])
+
+
+def test_outputs_in_an_order_that_contradicts_their_use_are_not_guessed() -> None:
+    found = adapter(["MODEL", "positive", "negative"], positive=2, negative=1)[0]
+    assert "SomebodysAdapter" in found.slots.ambiguous["prompt"]
+    assert found.unclear
+    with pytest.raises(BadRequest, match="does not say which of its outputs"):
+        found.check()
+
+
+# Values of editor files
+
+
+def test_an_old_boolean_behind_the_seed_is_no_value_of_the_next_field() -> None:
+    found = case("02", INFO)
+    expected = {"seed": 7, "steps": 23, "cfg": 6.5, "sampler_name": "euler", "scheduler": "karras", "denoise": 1}
+    assert inputs(found, "5").items() >= expected.items()
+    assert {"steps", "cfg_scale"} <= set(found.slots.found)
+    assert found.notes == ()
+
+
+def test_a_null_where_an_extension_has_a_button_shifts_nothing() -> None:
+    assert inputs(case("03", INFO), "2").items() >= {
+        "seed": 7,
+        "steps": 23,
+        "cfg": 6.5,
+        "sampler_name": "euler",
+        "scheduler": "karras",
+        "denoise": 1,
+        "preview_method": "auto",
+        "vae_decode": "true",
+    }.items()  # fmt: skip
+
+
+def test_rows_that_users_added_arrive_by_their_number() -> None:
+    found = case("04", INFO)
+    assert inputs(found, "8") == {
+        "lora_1": {"on": True, "lora": "ink.safetensors", "strength": 0.7},
+        "lora_2": {"on": False, "lora": "b.safetensors", "strength": 1},
+        "model": ["1", 0],
+        "clip": ["1", 1],
+    }
+    assert found.notes == ()
+
+
+def test_rows_of_a_node_that_is_not_known_are_told() -> None:
+    graph = raw("04")
+    next(node for node in graph["nodes"] if node["id"] == 8)["type"] = "Other Lora Stack"
+    info = ObjectInfo({**INFO.classes, "Other Lora Stack": INFO.classes["Power Lora Loader (rgthree)"]})
+    found = Workflow.load(json.dumps(graph), info)
+    assert any("node 8 (Other Lora Stack)" in note and "ink.safetensors" in note for note in found.explained())
+
+
+def sampler_values(values: list[Any]) -> dict[str, Any]:
+    graph = raw("02")
+    next(node for node in graph["nodes"] if node["id"] == 5)["widgets_values"] = values
+    return inputs(Workflow.load(json.dumps(graph), INFO), "5")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [7, "randomize", 23, 6.5, "euler", "karras", 1],
+        [7, False, 23, 6.5, "euler", "karras", 1],
+        [7, 23, 6.5, "euler", "karras", 1],
+        [7, "fixed", 23, 6.5, "euler", "karras"],
+        [7, None, "randomize", 23, 6.5, None, "euler", "karras", 1, None, ""],
+        [7, "randomize", 23, 6.5, "euler", "karras", 1, "a field of an extension"],
+    ],
+)
+def test_values_stay_with_their_fields_whatever_stands_between(values: list[Any]) -> None:
+    read = sampler_values(values)
+    assert [read[name] for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")] == [
+        *(7, 23, 6.5, "euler", "karras", 1)
+    ]
+
+
+def test_values_that_fit_nowhere_are_refused_when_the_model_is_saved() -> None:
+    with pytest.raises(BadRequest, match=r"values of node 5 \(KSampler\) do not fit.*`cfg` would be"):
+        sampler_values([7, "randomize", 23, ["?"], "euler", "karras", 1])
+
+
+# Nodes that live in the editor only
+
+
+def test_a_link_by_name_leads_to_what_was_set() -> None:
+    found = case("05", INFO)
+    assert inputs(found, "5")["model"] == ["1", 0]
+    assert not {"8", "9"} & set(found.graph.nodes)
+
+
+@pytest.mark.parametrize("name", ["07", "09"])
+@pytest.mark.parametrize("mode", [0, 2, 4])
+def test_reroutes_are_followed_whatever_their_mode(name: str, mode: int) -> None:
+    graph = raw(name)
+    next(node for node in graph["nodes"] if node["id"] == 8)["mode"] = mode
+    assert inputs(Workflow.load(json.dumps(graph), INFO), "6")["vae"] == ["1", 2]
+
+
+def test_a_muted_primitive_still_gives_its_value() -> None:
+    graph = raw("02")
+    sampler = next(node for node in graph["nodes"] if node["id"] == 5)
+    sampler["inputs"].append({"name": "steps", "type": "INT", "link": 20, "widget": {"name": "steps"}})
+    graph["nodes"].append({"id": 9, "type": "PrimitiveNode", "mode": 2, "widgets_values": [31, "fixed"]})
+    graph["links"].append([20, 9, 0, 5, 4, "INT"])
+    assert inputs(Workflow.load(json.dumps(graph), INFO), "5")["steps"] == 31
+
+
+@pytest.mark.parametrize("kind", ["Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Somebody's Label"])
+def test_labels_and_switches_of_the_editor_are_left_out(kind: str) -> None:
+    graph = raw("02")
+    graph["nodes"].append({"id": 30, "type": kind, "widgets_values": ["x"]})
+    assert "30" not in Workflow.load(json.dumps(graph), INFO).graph.nodes
+
+
+def test_a_group_node_becomes_the_nodes_inside() -> None:
+    found = case("08", INFO)
+    assert "8" not in found.graph.nodes
+    assert inputs(found, "8:0") == {"samples": ["5", 0], "vae": ["1", 2]}
+    assert inputs(found, "8:1") == {"images": ["8:0", 0], "filename_prefix": "lake"}
+
+
+def test_the_values_on_a_group_node_win_over_those_inside() -> None:
+    graph = raw("08")
+    next(node for node in graph["nodes"] if node["id"] == 8)["widgets_values"] = ["pond"]
+    assert inputs(Workflow.load(json.dumps(graph), INFO), "8:1")["filename_prefix"] == "pond"
+
+
+def test_an_output_of_a_group_node_is_that_of_the_node_inside() -> None:
+    graph = raw("02")
+    decode = next(node for node in graph["nodes"] if node["id"] == 6)
+    graph["nodes"].remove(decode)
+    member = {"type": "VAEDecode", "inputs": decode["inputs"], "outputs": decode["outputs"], "widgets_values": []}
+    graph["nodes"].append({**decode, "type": "workflow>Decode"})
+    graph["extra"] = {"groupNodes": {"Decode": {"nodes": [member], "links": [], "external": [[0, 0, "IMAGE"]]}}}
+    assert inputs(Workflow.load(json.dumps(graph), INFO), "7")["images"] == ["6:0", 0]
+
+
+def test_a_group_node_without_its_parts_is_named_as_one() -> None:
+    graph = raw("08")
+    graph["extra"] = {}
+    with pytest.raises(BadRequest, match=r"node 8 .* is a group node"):
+        Workflow.load(json.dumps(graph), INFO)
+
+
+def test_links_that_are_sent_everywhere_are_those_that_the_file_keeps() -> None:
+    graph = raw("02")
+    decode = next(node for node in graph["nodes"] if node["id"] == 6)
+    decode["inputs"][1]["link"] = None
+    graph["nodes"].append(
+        {"id": 40, "type": "Anything Everywhere", "inputs": [{"name": "VAE", "type": "VAE", "link": 8}]}
+    )
+    with pytest.raises(BadRequest, match="Anything Everywhere"):
+        Workflow.load(json.dumps(graph), INFO)
+    link = {"downstream": 6, "downstream_slot": 1, "upstream": "1", "upstream_slot": 2, "controller": 40, "type": "VAE"}
+    graph["extra"] = {"ue_links": [link]}
+    assert inputs(Workflow.load(json.dumps(graph), INFO), "6")["vae"] == ["1", 2]
+
+
+def test_a_bypassed_lora_passes_on_what_it_takes() -> None:
+    found = case("P5", INFO)
+    assert inputs(found, "5")["model"] == ["1", 0]
+    assert inputs(found, "2")["clip"] == ["1", 1]
+
+
+# Texts
+
+
+def test_what_a_node_showed_last_time_is_no_text() -> None:
+    assert places(case("11"), "prompt") == ["9.text"]
+    graph = raw("11")
+    graph["8"]["class_type"] = "Show Text of Somebody"
+    assert places(Workflow.load(json.dumps(graph)), "prompt") == ["9.text"]
+
+
+def test_placeholders_of_other_programs_are_taken() -> None:
+    found = case("13")
+    assert {name: places(found, name) for name in ("prompt", "negative_prompt", "steps", "cfg_scale", "width")} == {
+        "prompt": ["2.text"],
+        "negative_prompt": ["3.text"],
+        "steps": ["5.steps"],
+        "cfg_scale": ["5.cfg"],
+        "width": ["4.width"],
+    }
+    graph = filled(
+        found, steps=9, cfg_scale=4.0, width=512, height=640, sampler="ddim", scheduler="normal", checkpoint="x"
+    )
+    sampler = {name: value for name, value in graph["5"]["inputs"].items() if not isinstance(value, list)}
+    assert sampler == {
+        "seed": 7,
+        "steps": 9,
+        "cfg": 4.0,
+        "sampler_name": "ddim",
+        "scheduler": "normal",
+        "denoise": 1,
+    }
+    assert (graph["4"]["inputs"]["width"], graph["1"]["inputs"]["ckpt_name"]) == (512, "x")
+
+
+def test_a_placeholder_of_another_program_that_is_not_known_is_refused_with_our_form() -> None:
+    graph = raw("13")
+    graph["4"]["inputs"]["batch_size"] = "%char_count%"
+    with pytest.raises(BadRequest, match=r"%char_count%.*\{\{name\|default\}\}"):
+        Workflow.load(json.dumps(graph)).check()
+
+
+def test_percent_signs_in_a_prompt_stay() -> None:
+    graph = raw("13")
+    graph["2"]["inputs"]["text"] = "100% cotton, 50%off%"
+    Workflow.load(json.dumps(graph)).check()
+
+
+# File names
+
+NOON = datetime(2026, 3, 4, 12, 5, 6, tzinfo=UTC)
+
+
+def prefix(found: Workflow, **more: Any) -> Any:
+    request = ImageRequest(**{"model": "m", "prompt": "a fox", "seeds": (77,), **more})
+    return found.filled(request, now=NOON).graph["7"]["inputs"]["filename_prefix"]  # type: ignore[index, call-overload]
+
+
+def test_tokens_in_a_file_name_are_filled_as_the_editor_fills_them() -> None:
+    assert prefix(case("10", INFO)) == "2026-03-04/lake_77"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("%date:yy-M-d_hh.mm.ss%", "26-3-4_12.05.06"),
+        ("%CheckpointLoaderSimple.ckpt_name%", "a.safetensors"),
+        ("%CLIPTextEncode.text%/x", "a fox/x"),
+        ("%Nobody.seed%_%width%_%KSampler.model%", "%Nobody.seed%_%width%_%KSampler.model%"),
+    ],
+)
+def test_every_kind_of_token(text: str, expected: str) -> None:
+    graph = raw("10")
+    next(node for node in graph["nodes"] if node["id"] == 7)["widgets_values"] = [text]
+    assert prefix(Workflow.load(json.dumps(graph), INFO)) == expected
+
+
+def test_a_prefix_of_the_request_reads_nothing_of_the_workflow() -> None:
+    asked = prefix(case("10", INFO), extra={"filename_prefix": "%date:yyyy%_%CheckpointLoaderSimple.ckpt_name%"})
+    assert asked == "2026_%CheckpointLoaderSimple.ckpt_name%"
+
+
+# Pipes and images
+
+
+@pytest.mark.parametrize("info", [None, INFO], ids=["unknown", "known"])
+def test_settings_in_a_pipe_are_found(info: ObjectInfo | None) -> None:
+    found = case("15", info)
+    assert {name: places(found, name) for name in ("seed", "steps", "cfg_scale", "sampler", "width", "height")} == {
+        "seed": ["2.seed"],
+        "steps": ["2.steps"],
+        "cfg_scale": ["2.cfg"],
+        "sampler": ["2.sampler_name"],
+        "width": ["1.empty_latent_width"],
+        "height": ["1.empty_latent_height"],
+    }
+    assert (places(found, "prompt"), places(found, "negative_prompt")) == (["1.positive"], ["1.negative"])
+    assert filled(found, width=512, height=512)["1"]["inputs"]["resolution"] == "width x height (custom)"
+    assert filled(found)["1"]["inputs"]["resolution"] == "640 x 448"
+
+
+@pytest.mark.parametrize("info", [None, INFO], ids=["unknown", "known"])
+def test_an_image_that_is_written_as_base64_is_taken_from_the_request(info: ObjectInfo | None) -> None:
+    found = case("17", info)
+    assert (found.images, found.min_images) == (1, 1)
+    assert "input image 1 goes to node 8 (easy loadImageBase64) `base64_data`" in found.explained()
+    assert filled(found, images=(PHOTO,))["8"] == {"class_type": "LoadImage", "inputs": {"image": "0.png"}}
+    with pytest.raises(BadRequest, match="needs an image for node 8"):
+        filled(found)
+
+
+# What is around a graph
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda graph: {"input": {"workflow": graph, "images": []}},
+        lambda graph: {"output": graph, "workflow": {"nodes": [], "links": []}},
+        lambda graph: {"input": {"workflow_json": json.dumps(graph)}},
+        lambda graph: {"8f0c": {"prompt": [3, "8f0c", graph, {"client_id": "x"}, ["7"]], "outputs": {}}},
+    ],
+)
+def test_a_graph_is_read_whatever_request_is_around_it(wrap: Any) -> None:
+    graph = raw("19")["input"]["workflow"]
+    assert Workflow.load(json.dumps(wrap(graph))).graph.raw() == Workflow.load(json.dumps(graph)).graph.raw()
+    assert places(case("19"), "prompt") == ["2.text"]
+
+
+def test_partner_nodes_are_told_when_the_model_is_saved() -> None:
+    partner = ObjectInfo.parse({"KSampler": {"input": {}, "output": ["LATENT"], "api_node": True}})
+    found = case("P4").known(ObjectInfo({**INFO.classes, **partner.classes}))
+    assert any("Comfy account" in sentence for sentence in found.explained())
+    assert not any("Comfy account" in sentence for sentence in case("P4", INFO).explained())
+
+
+def test_what_passed_before_still_passes() -> None:
+    assert any("res_2s" in sentence for sentence in case("P1", INFO).lacking())
+    assert places(case("P4"), "prompt")
