@@ -162,8 +162,8 @@ def _slipped_in(value: JsonValue, former: InputSpec | None) -> float:
         return 0.0 if former.controls_seed else _SLIPPED_IN
     if former is not None and former.controls_seed and isinstance(value, bool):
         return _SLIPPED_IN  # old editors wrote true for randomize
-    if former is not None and former.is_upload and value == "image":
-        return 0.0
+    if former is not None and former.is_upload and (value == "image" or isinstance(value, dict)):
+        return 0.0  # the button to upload another file
     return _SLIPPED_IN if value is None or (isinstance(value, dict) and _is_empty(value)) else _NAMELESS
 
 
