@@ -43,6 +43,17 @@ class Node:
     def link(self, name: str) -> Link | None:
         return as_link(self.inputs.get(name))
 
+    def passed_on(self, slot: int) -> str | None:
+        """The input that comes out of an output unchanged, where that is known."""
+        match self.meaning.switch, self.meaning.passes:
+            case (decides, off, on), _:
+                decision = self.inputs.get(decides)
+                return (on if decision else off) if isinstance(decision, bool) else None
+            case _, passes if 0 <= slot < len(passes):
+                return passes[slot]
+            case _:
+                return None
+
     def first(self, names: Iterable[str]) -> str | None:
         """The first of `names` that is an input of this node."""
         return next((name for name in names if name in self.inputs), None)

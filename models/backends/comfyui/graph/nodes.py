@@ -33,6 +33,7 @@ class NodeMeaning(BaseModel):
     joins_text: bool = False
     outputs: Names = ()
     passes: Names = ()
+    switch: Names = ()
     parameters: Mapping[str, str] = {}
     window: Names = ()
     width: Names = ()

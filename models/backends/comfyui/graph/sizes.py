@@ -66,7 +66,8 @@ def _image_way(graph: Graph, start: str) -> list[Node]:
     while node is not None and node.id not in steps:
         steps[node.id] = node
         links = node.links()
-        node = next((graph.source(links[name]) for name in (*known.image, *known.pipe) if name in links), None)
+        names = (node.passed_on(0) or "", *known.image, *known.pipe)
+        node = next((graph.source(links[name]) for name in names if name in links), None)
     return list(steps.values())
 
 

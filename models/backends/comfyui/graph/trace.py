@@ -71,8 +71,8 @@ def _held(source: Node, slot: int, wanted: str, *, text: bool) -> str | None:
     """The input of a value node that holds the value or passes it on, if there is exactly one candidate."""
     if source.meaning.joins_text:
         return None
-    if 0 <= slot < len(source.meaning.passes):
-        return source.meaning.passes[slot]
+    if passed := source.passed_on(slot):
+        return passed
     links = source.links()
     literals = [name for name, value in source.inputs.items() if _fits(value, text=text)]
     if links:

@@ -21,7 +21,15 @@ RECORDED = {**case_info().classes, **recorded_info().classes}
 
 def named_inputs(meaning: NodeMeaning) -> Iterator[str]:
     """Every input that an entry names."""
-    for names in (meaning.text, meaning.window, meaning.width, meaning.height, meaning.optional, meaning.parameters):
+    for names in (
+        meaning.text,
+        meaning.switch,
+        meaning.window,
+        meaning.width,
+        meaning.height,
+        meaning.optional,
+        meaning.parameters,
+    ):
         yield from names
     yield from (name for name in meaning.passes if name)
     yield from (
