@@ -298,10 +298,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _upload(self, body: bytes) -> None:
         fields = dict(self._fields(body))
         files = self.server_state.engine.files
-        picture = fields.get("image")
-        if not isinstance(picture, tuple):
+        image = fields.get("image")
+        if not isinstance(image, tuple):
             return self._answer(400)
-        name, data = picture
+        name, data = image
         kind, folder = str(fields.get("type", "input")), str(fields.get("subfolder", ""))
         if ".." in folder or ".." in name:
             return self._answer(400)

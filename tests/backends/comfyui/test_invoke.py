@@ -307,6 +307,7 @@ def test_a_key_that_the_server_quotes_when_it_drops_a_node_is_hidden(server: Com
     graph["2"]["inputs"]["api_key"] = MARKER_KEY
     result = invoked(backend_for(server, graph))
     assert any("left out a part of the workflow" in notice for notice in result.notices)
+    assert any("[hidden]" in notice for notice in result.notices)
     assert not any(MARKER_KEY in notice for notice in result.notices)
 
 
