@@ -112,7 +112,7 @@ class Service:
                 reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
             except _NETWORK_TROUBLE as error:
                 may_repeat = not _hopeless(error) and (idempotent or _refused(error))
-                failure: ImageError = self._network_failure(attempt, error)
+                failure: ImageError = self._network_failure(attempt, error, billable=not idempotent)
                 asked = None
             else:
                 if reply.ok or reply.status in accept:
@@ -198,8 +198,8 @@ class Service:
                 raise
             raise timed_out(attempt) from None
 
-    def _network_failure(self, attempt: str, error: Exception) -> ConnectionFailed:
-        said, advice = _network_words(error, self.base_url)
+    def _network_failure(self, attempt: str, error: Exception, *, billable: bool = False) -> ConnectionFailed:
+        said, advice = _network_words(error, self.base_url, billable=billable)
         return ConnectionFailed(
             f"{attempt} failed",
             redact(said, self._hidden),
@@ -255,7 +255,7 @@ def _passing(status: int) -> bool:
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _network_words(error: Exception, base_url: str) -> tuple[str, str]:
+def _network_words(error: Exception, base_url: str, *, billable: bool) -> tuple[str, str]:
     host = _host(base_url)
     match error:
         case _ if isinstance(error, _BAD_ADDRESS):
@@ -280,6 +280,11 @@ def _network_words(error: Exception, base_url: str) -> tuple[str, str]:
                 f"{host} could not be reached",
                 "Check the address in {settings} and that {name} is running there; from inside a container, localhost "
                 "is the container itself: use the machine's LAN address or host.docker.internal",
+            )
+        case _ if billable:
+            return (
+                f"the connection to {host} was lost; it may still have been carried out",
+                "Look at {name} before trying again",
             )
         case _:
             return f"the connection to {host} was lost", "Try again; if it stays, look at {name}'s own log"

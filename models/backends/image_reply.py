@@ -129,6 +129,8 @@ def _faults_in(body: object) -> Iterator[object]:
                 match item:
                     case {"error": fault} if fault:
                         yield fault
+                    case {"message": str(), "code": _} if not any(_images_in(item)):
+                        yield item
 
 
 def decoded(text: str, attempt: str) -> bytes:

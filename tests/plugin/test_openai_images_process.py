@@ -11,7 +11,7 @@ from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, picture
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
-PAINTERS = {
+GENERATORS = {
     "openai": "gpt-image-1.5",
     "vllm_omni": "Qwen/Qwen-Image",
     "sglang": "Qwen/Qwen-Image",
@@ -60,21 +60,21 @@ def no_key_in(value: object) -> None:
     assert MARKER_KEY[8:24] not in repr(value)
 
 
-@pytest.mark.parametrize("dialect", sorted(PAINTERS))
+@pytest.mark.parametrize("dialect", sorted(GENERATORS))
 def test_each_dialect_generates_by_invoke_and_by_polling(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
-        credentials = form(server, dialect, PAINTERS[dialect])
+        credentials = form(server, dialect, GENERATORS[dialect])
         parameters = {"width": 1024, "height": 1024, "details": True}
         reply = host.invoke("my-painter", credentials, [user("a red bicycle")], parameters)
         polled = host.start_polling("my-painter", credentials, [user("a red bicycle")], parameters)
     assert [sniff(image.data).pixels for image in reply.images] == [1024 * 1024]
     assert polled.status == "succeeded"
     assert len(polled.images) == 1
-    assert [painted.prompt.strip() for painted in server.painted] == ["a red bicycle"] * 2
+    assert [generated.prompt.strip() for generated in server.generated] == ["a red bicycle"] * 2
     assert server.ignored == []
     told = details_of(reply.text)
     assert (told["model"], told["backend"]) == ("my-painter", "openai_images")
-    assert told.get("seed") == server.painted[0].seed
+    assert told.get("seed") == server.generated[0].seed
     no_key_in(reply)
     no_key_in(polled)
 
@@ -88,7 +88,7 @@ def test_each_dialect_edits_an_image(host: Host, dialect: str) -> None:
         messages = [user("make it blue", image_part(photo, filename="photo.png"))]
         reply = host.invoke("my-editor", form(server, dialect, model), messages)
     assert len(reply.images) == 1
-    assert server.painted[0].images == (photo,)
+    assert server.generated[0].images == (photo,)
     assert server.ignored == []
 
 
@@ -96,9 +96,9 @@ def test_directives_reach_the_server_under_its_own_names(host: Host) -> None:
     with FakeOpenAIImages("sdcpp", key=MARKER_KEY) as server:
         prompt = 'a fox --size 512x768 --steps 12 --cfg 6 --seed 7 --n 2 --no "text, watermark"'
         reply = host.invoke("m", form(server, "auto", "m"), [user(prompt)])
-    painted = server.painted[0]
-    assert (painted.width, painted.height, painted.n) == (512, 768, 2)
-    assert (painted.steps, painted.cfg, painted.seed, painted.negative) == (12, 6.0, 7, "text, watermark")
+    generated = server.generated[0]
+    assert (generated.width, generated.height, generated.n) == (512, 768, 2)
+    assert (generated.steps, generated.cfg, generated.seed, generated.negative) == (12, 6.0, 7, "text, watermark")
     assert len(reply.images) == 2
 
 
@@ -106,8 +106,8 @@ def test_openai_edits_with_a_mask(host: Host) -> None:
     with FakeOpenAIImages("openai", key=MARKER_KEY) as server:
         parts = (image_part(picture(320, 240), filename="room.png"), image_part(picture(64, 48), filename="mask.png"))
         host.invoke("m", form(server, "openai", "gpt-image-1.5"), [user("a plant here", *parts)])
-    assert server.painted[0].mask
-    assert len(server.painted[0].images) == 1
+    assert server.generated[0].mask
+    assert len(server.generated[0].images) == 1
 
 
 def test_a_mask_that_would_be_ignored_is_refused_by_name(host: Host) -> None:
@@ -121,15 +121,15 @@ def test_a_mask_that_would_be_ignored_is_refused_by_name(host: Host) -> None:
 @pytest.mark.parametrize("dialect", RECOGNISED)
 def test_saving_the_form_writes_down_what_auto_took(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
-        host.validate_model_credentials("m", form(server, "auto", PAINTERS[dialect]))
+        host.validate_model_credentials("m", form(server, "auto", GENERATORS[dialect]))
     assert server.posts == []
     assert any(f"({dialect})" in message for message in host.process(0).log_messages)
 
 
-@pytest.mark.parametrize("dialect", sorted(PAINTERS))
+@pytest.mark.parametrize("dialect", sorted(GENERATORS))
 def test_a_form_with_a_wrong_key_is_not_saved_and_says_which_field(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key="another-key") as server, pytest.raises(PluginError) as caught:
-        host.validate_model_credentials("m", form(server, dialect, PAINTERS[dialect]))
+        host.validate_model_credentials("m", form(server, dialect, GENERATORS[dialect]))
     assert "(api_key) in the model's settings" in caught.value.message
     no_key_in(caught.value)
 

@@ -58,7 +58,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Painted:
+class Generated:
     """What the server understood of a request: the words of the plugin, whatever the dialect calls them."""
 
     prompt: str
@@ -102,7 +102,7 @@ class FakeOpenAIImages:
         self.root = root
         self.faults: deque[Fault] = deque()
         self.seen: list[Seen] = []
-        self.painted: list[Painted] = []
+        self.generated: list[Generated] = []
         self.ignored: list[str] = []
         self.files: dict[str, bytes] = {}
         self.address_for_files = ""
@@ -175,13 +175,13 @@ class FakeOpenAIImages:
 
     # What an image request is answered.
 
-    def paint(self, seen: Seen) -> dict[str, object]:
+    def generate(self, seen: Seen) -> dict[str, object]:
         order = _ORDERS[self.dialect](self, seen)
-        self.painted.append(order)
+        self.generated.append(order)
         return self._answer(order)
 
-    def _answer(self, order: Painted) -> dict[str, object]:
-        data = [self._picture(order, number) for number in range(order.n)]
+    def _answer(self, order: Generated) -> dict[str, object]:
+        data = [self._image(order, number) for number in range(order.n)]
         if self.dialect == "siliconflow":
             links = [{"url": self._kept(one)} for one in data]
             return {"images": links, "timings": {"inference": 1.5}, "seed": order.seed}
@@ -189,7 +189,7 @@ class FakeOpenAIImages:
         size = f"{order.width}x{order.height}"
         return {"created": 1790000000, "data": items, "output_format": order.kind, "size": size}
 
-    def _item(self, data: bytes, order: Painted) -> dict[str, object]:
+    def _item(self, data: bytes, order: Generated) -> dict[str, object]:
         if not order.base64:
             return {"url": self._kept(data), "b64_json": None}
         item: dict[str, object] = {"b64_json": base64.b64encode(data).decode()}
@@ -202,7 +202,7 @@ class FakeOpenAIImages:
         self.files[path] = data
         return path if self.dialect == "sglang" else f"{self.address_for_files or self.url}{path}"
 
-    def _picture(self, order: Painted, number: int) -> bytes:
+    def _image(self, order: Generated, number: int) -> bytes:
         seed = order.seed or 0
         colour = (seed % 256, (seed >> 8) % 256, number * 20 % 256)
         return picture(order.width, order.height, kind=_KINDS[order.kind], colour=colour)
@@ -241,7 +241,7 @@ def _openai_error(message: str, param: str | None, code: str | None) -> Refusal:
     return Refusal(400, {"error": error})
 
 
-def _openai(fake: FakeOpenAIImages, seen: Seen) -> Painted:
+def _openai(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     edits = seen.path.endswith("/edits")
     model = str(seen.fields.get("model", "dall-e-2"))
     gpt = not model.startswith("dall-e")
@@ -264,7 +264,7 @@ def _openai(fake: FakeOpenAIImages, seen: Seen) -> Painted:
         _openai_edit(seen, images)
     kind = str(seen.fields.get("output_format", "png"))
     width, height = _size_of(size) or (1024, 1024)
-    return Painted(
+    return Generated(
         prompt=str(seen.fields["prompt"]),
         width=width,
         height=height,
@@ -303,7 +303,7 @@ _SAMPLING = {"negative_prompt", "num_inference_steps", "guidance_scale", "true_c
 _COMMON = {"prompt", "model", "n", "size", "response_format", "output_format", "output_compression"}
 
 
-def _vllm_omni(fake: FakeOpenAIImages, seen: Seen) -> Painted:
+def _vllm_omni(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     edits = seen.path.endswith("/edits")
     fake.note_ignored(seen, _COMMON | _SAMPLING | ({"image", "image[]", "mask_image", "strength"} if edits else set()))
     fields = seen.fields
@@ -340,10 +340,10 @@ def _vllm_size(seen: Seen, images: list[bytes], *, edits: bool) -> tuple[int, in
     return max(16, width // 16 * 16), max(16, height // 16 * 16)
 
 
-def _diffused(seen: Seen, images: list[bytes], size: tuple[int, int], kind: str = "png") -> Painted:
+def _diffused(seen: Seen, images: list[bytes], size: tuple[int, int], kind: str = "png") -> Generated:
     fields = seen.fields
     scale = fields.get("true_cfg_scale", fields.get("guidance_scale"))
-    return Painted(
+    return Generated(
         prompt=str(fields["prompt"]),
         width=size[0],
         height=size[1],
@@ -359,7 +359,7 @@ def _diffused(seen: Seen, images: list[bytes], size: tuple[int, int], kind: str 
     )
 
 
-def _sglang(fake: FakeOpenAIImages, seen: Seen) -> Painted:
+def _sglang(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     edits = seen.path.endswith("/edits")
     fake.note_ignored(seen, _COMMON | _SAMPLING | ({"image", "image[]"} if edits else set()))
     if "prompt" not in seen.fields:
@@ -375,7 +375,7 @@ def _sglang(fake: FakeOpenAIImages, seen: Seen) -> Painted:
     return _diffused(seen, images, size, "jpg")
 
 
-def _localai(fake: FakeOpenAIImages, seen: Seen) -> Painted:
+def _localai(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     fields = seen.fields
     if fields.get("model") not in fake.models:
         error = {"code": 404, "message": f"model {fields.get('model')} not found", "type": ""}
@@ -389,7 +389,7 @@ def _localai(fake: FakeOpenAIImages, seen: Seen) -> Painted:
     sides = _size_of(str(fields.get("size", ""))) or (512, 512)
     images = [_raw(fields["file"])] if "file" in fields else []
     images += [_raw(one) for one in fields.get("ref_images", ())][len(images) :]
-    return Painted(
+    return Generated(
         prompt=texts[0],
         width=sides[0],
         height=sides[1],
@@ -402,11 +402,11 @@ def _localai(fake: FakeOpenAIImages, seen: Seen) -> Painted:
     )
 
 
-def _localai_inpainting(fake: FakeOpenAIImages, seen: Seen) -> Painted:
+def _localai_inpainting(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     fake.note_ignored(seen, {"model", "prompt", "steps", "image", "mask"})
     if not seen.named("image") or not seen.named("mask"):
         raise Refusal(400, {"error": {"code": 400, "message": "missing mask file", "type": ""}})
-    return Painted(
+    return Generated(
         prompt=str(seen.fields["prompt"]),
         width=512,
         height=512,
@@ -420,14 +420,14 @@ def _localai_inpainting(fake: FakeOpenAIImages, seen: Seen) -> Painted:
 
 
 def _raw(text: str) -> bytes:
-    # No data URL here: the prefix is not base64, and the server would paint without the image.
+    # No data URL here: the prefix is not base64, and the server would generate without the image.
     return base64.b64decode(text, validate=True)
 
 
 _TAG = re.compile(r"<sd_cpp_extra_args>(.*?)</sd_cpp_extra_args>")
 
 
-def _sdcpp(fake: FakeOpenAIImages, seen: Seen) -> Painted:
+def _sdcpp(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     edits = seen.path.endswith("/edits")
     known = {"prompt", "n", "size", "output_format", "output_compression"}
     fake.note_ignored(seen, known | ({"image", "image[]", "mask"} if edits else set()))
@@ -445,7 +445,7 @@ def _sdcpp(fake: FakeOpenAIImages, seen: Seen) -> Painted:
         prompt = _TAG.sub("", prompt)
     sample = native.get("sample_params", {})
     size = _size_of(str(seen.fields.get("size", ""))) or (_first_size(images) if edits else (512, 512))
-    return Painted(
+    return Generated(
         prompt=prompt,
         width=native.get("width", size[0]),
         height=native.get("height", size[1]),
@@ -460,7 +460,7 @@ def _sdcpp(fake: FakeOpenAIImages, seen: Seen) -> Painted:
     )
 
 
-def _siliconflow(fake: FakeOpenAIImages, seen: Seen) -> Painted:
+def _siliconflow(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     fields = seen.fields
     model = str(fields.get("model", ""))
     editing = "Edit" in model
@@ -478,7 +478,7 @@ def _siliconflow(fake: FakeOpenAIImages, seen: Seen) -> Painted:
     if editing and not images:
         raise Refusal(400, {"code": 20015, "message": "image is required", "data": None})
     width, height = _size_of(str(fields.get("image_size", ""))) or (1024, 1024)
-    return Painted(
+    return Generated(
         prompt=str(fields["prompt"]),
         width=width,
         height=height,
@@ -595,7 +595,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fake.faults and self._failed(self.fake.faults.popleft()):
             return None
         try:
-            return self._send(200, self.fake.paint(seen))
+            return self._send(200, self.fake.generate(seen))
         except Refusal as refusal:
             return self._send(refusal.status, refusal.body)
 

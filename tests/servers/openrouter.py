@@ -53,12 +53,12 @@ class FakeOpenRouter:
         if self.faults:
             return self.faults.popleft()
         if path == f"{BASE}/images":
-            return self._painted(body)
+            return self._generated(body)
         if path == f"{BASE}/chat/completions":
-            return self._chatted(body)
+            return self._answered_in_chat(body)
         return 404, _error(404, "Not Found")
 
-    def _painted(self, body: dict[str, Any]) -> tuple[int, object]:
+    def _generated(self, body: dict[str, Any]) -> tuple[int, object]:
         known = IMAGE_MODELS.get(body["model"])
         if known is None:
             return 404, _error(404, f"No endpoints found for {body['model']}.")
@@ -68,7 +68,7 @@ class FakeOpenRouter:
         data = base64.b64encode(picture(*SHAPES[body.get("aspect_ratio")])).decode()
         return 200, {"created": 1790000000, "data": [{"b64_json": data, "media_type": "image/png"}], **self._usage}
 
-    def _chatted(self, body: dict[str, Any]) -> tuple[int, object]:
+    def _answered_in_chat(self, body: dict[str, Any]) -> tuple[int, object]:
         if body["model"] not in CHAT_MODELS:
             return 404, _error(404, f"No endpoints found for {body['model']}.")
         message: dict[str, object] = {"role": "assistant", "content": self.words or "Here is your image."}

@@ -36,7 +36,7 @@ _ANY_IMAGE = InputLimits()
 class Route:
     """One way to call a server; `path` is below the API's. `upload` or `inline` carries the input images; `mask` is the key of the mask.
 
-    `mask_form` is what marks the region to paint: white, or transparency. `input_size` sends the first image's size
+    `mask_form` is what marks the region to change: white, or transparency. `input_size` sends the first image's size
     where nobody asks for one.
     """
 
@@ -60,7 +60,7 @@ class Dialect:
     `inputs` says what an image may be like, `seed` is the largest seed (None: it takes none). `seeds` says what becomes
     of one seed for several images: they share it, count up from it, or all are the same image. `defaults` sends a
     known model's steps and scale, `blank_negative` a blank negative prompt where true CFG depends on the key being
-    there. `worth_asking` servers tell which model stands behind a name. `fastapi` ones answer 405 where an endpoint is
+    there. `worth_asking` servers name the model behind an alias. `fastapi` ones answer 405 where an endpoint is
     and 404 where none is; `ignores_masks` ones accept a mask that most of their models never look at.
     """
 

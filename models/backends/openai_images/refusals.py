@@ -97,7 +97,7 @@ _QUOTA_WORDS = (
 _AUTH_WORDS = (
     r"not authenticated|unauthori[sz]ed|authentication|invalid[ _](api[ _]?)?(key|token)|无效的令牌|未授权|鉴权"
 )
-_RATE_WORDS = r"rate[ _]?limit|too many requests|throttl|请求过于频繁|限流|频率"
+_RATE_WORDS = r"rate[ _]?limit|too many requests|throttl|过于频繁|请求频率|限流"
 _SERVER_WORDS = r"internal|upstream|overload|unavailable|time[d]?[ _]?out|bad gateway|server[ _]error|busy|out of memory|繁忙|超时|系统错误|上游"
 
 _NO_CREDIT = "There is no credit left on the account or the key: add some or raise its limit at the service; waiting does not help"
@@ -126,6 +126,13 @@ TABLE: tuple[RefusalRow, ...] = (
         error=RateLimited,
         statuses=frozenset({402}),
         next_step=_NO_CREDIT,
+    ),
+    RefusalRow(
+        error=RateLimited,
+        codes=frozenset({"429"}),
+        words=_RATE_WORDS,
+        next_step="Wait a moment and try again, or raise the account's limits",
+        retry=True,
     ),
     RefusalRow(
         error=AuthorizationFailed,

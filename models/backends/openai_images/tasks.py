@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError
 from models.backends.http import Service
-from models.backends.image_reply import at_origin, resolved
+from models.backends.image_reply import at_origin, parsed, resolved
 from models.backends.openai_images.wire import Address
 from models.backends.reply import Reply
 from models.clock import Deadline
@@ -26,7 +26,9 @@ _PENDING = frozenset(
     {"submitted", "queued", "queueing", "pending", "processing", "in_progress", "in_queue", "running", "created"}
     | {"starting", "started", "waiting", "accepted", "not_start", "not_started", "generating", "init", "initializing"}
 )
+_DONE = frozenset({"completed", "complete", "succeeded", "succeed", "success", "done", "finished"})
 _FAILED = frozenset({"failed", "failure", "fail", "error", "cancelled", "canceled", "expired", "rejected", "aborted"})
+_ENDED = _DONE | _FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,14 @@ class TaskFollower:
     deadline: Deadline
 
     def finished(self, task: GatewayTask) -> Reply:
-        """The answer of a task that is no longer pending. Raises BadRequest for a task that cannot be asked for,
+        """The answer of a task that has ended. Raises BadRequest for a task that cannot be asked for,
         ConnectionFailed for one that outlives the deadline, else as the service refuses."""
         service, path = self._place_of(task)
         state = ""
         while not self.deadline.passed:
             reply = self._asked(service, path, task)
             state = state_in(reply.json())
-            if state not in _PENDING:
+            if state in _ENDED or (state not in _PENDING and self._speaks(reply, task)):
                 return reply
             self.service.clock.sleep(min(POLL_SECONDS, self.deadline.remaining))
         raise self._outlived(task, state)
@@ -95,6 +97,14 @@ class TaskFollower:
         if reply.status in not_there:
             raise self._not_followed(task, f"nothing answers at /{path.lstrip('/')}")
         return reply
+
+    def _speaks(self, reply: Reply, task: GatewayTask) -> bool:
+        """Whether an answer without a known state holds an image or an error: others mean that the task runs."""
+        body = reply.json()
+        try:
+            return bool(parsed(reply, self.attempt).images) or (isinstance(body, Mapping) and bool(body.get("error")))
+        except ImageError as error:
+            raise self._with_id(error, task) from None
 
     def _with_id(self, error: ImageError, task: GatewayTask) -> ImageError:
         error.next_step = f"{_SENT}: look for the task {task.id} at the service before sending it again"

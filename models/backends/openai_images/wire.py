@@ -13,7 +13,7 @@ from models.entities import InputImage
 
 type Value = bool | int | float | str
 
-_ENDPOINT = re.compile(r"/(images(/\w+)?|models|chat/completions|completions|responses)$")
+_ENDPOINT = re.compile(r"/(images(/\w+)?|models|chat/completions|completions|responses|embeddings)$")
 _VERSION = re.compile(r"/(v\d+(\.\d+)?((alpha|beta)\d*)?(/.*)?|openai/deployments/[^/]+)$")
 _AZURE = re.compile(r"\.azure\.(com|cn|us)$")
 

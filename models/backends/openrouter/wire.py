@@ -1,7 +1,7 @@
 """What OpenRouter is sent, and the facts about a model that decide it. Pure: nothing is sent here.
 
-Source: OpenRouter's API reference, November 2026. Models that only paint are served by the images API; models that
-also write text by chat completions.
+Source: OpenRouter's API reference, November 2026. Models that only make images are served by the images API; models
+that also write text by chat completions.
 """
 
 from collections.abc import Mapping

@@ -27,7 +27,7 @@ EDITORS = {
     "sdcpp": "sd-cpp-local",
     "siliconflow": "Qwen/Qwen-Image-Edit-2509",
 }
-PAINTERS = {
+GENERATORS = {
     "openai": "gpt-image-1.5",
     "vllm_omni": "Qwen/Qwen-Image",
     "sglang": "Qwen/Qwen-Image",
@@ -82,18 +82,18 @@ def chosen_or_auto(dialect: str) -> list[str]:
     return [dialect] if dialect in {"openai", "siliconflow"} else [dialect, "auto"]
 
 
-WAYS = [(dialect, way) for dialect in PAINTERS for way in chosen_or_auto(dialect)]
+WAYS = [(dialect, way) for dialect in GENERATORS for way in chosen_or_auto(dialect)]
 
 
 @pytest.mark.parametrize(("dialect", "way"), WAYS)
 def test_every_dialect_generates(servers: Servers, dialect: str, way: str) -> None:
     server = servers.start(dialect)
-    backend = bound(server.url, PAINTERS[dialect], way)
+    backend = bound(server.url, GENERATORS[dialect], way)
     result = generate(backend, width=1024, height=1024)
     assert server.ignored == []
-    assert server.painted[0].prompt.strip() == "a red bicycle"
+    assert server.generated[0].prompt.strip() == "a red bicycle"
     assert [made.size for made in result.images] == [(1024, 1024)]
-    assert result.images[0].seed == server.painted[0].seed
+    assert result.images[0].seed == server.generated[0].seed
     assert result.images[0].mime_type == "image/png"
     assert result.images[0].url is None
     assert result.notices == ()
@@ -107,7 +107,7 @@ def test_every_dialect_edits(servers: Servers, dialect: str, way: str) -> None:
     photo = image()
     result = generate(bound(server.url, EDITORS[dialect], way), images=(photo,), seed=None)
     assert server.ignored == []
-    assert server.painted[0].images == (photo.data,)
+    assert server.generated[0].images == (photo.data,)
     assert len(result.images) == 1
 
 
@@ -116,7 +116,7 @@ def test_two_and_three_images_reach_qwen_image_edit_in_order(servers: Servers) -
         server = servers.start(dialect, models=(EDITORS[dialect],))
         photos = (image(64, 64), image(96, 64), image(64, 96))
         generate(bound(server.url, EDITORS[dialect], dialect), images=photos)
-        assert server.painted[0].images == tuple(photo.data for photo in photos)
+        assert server.generated[0].images == tuple(photo.data for photo in photos)
         with pytest.raises(BadRequest, match="4 input images"):
             generate(bound(server.url, EDITORS[dialect], dialect), images=(*photos, image()))
 
@@ -132,9 +132,9 @@ def test_qwen_image_on_its_own_server_gets_its_defaults(servers: Servers) -> Non
     for dialect in ("vllm_omni", "sglang"):
         server = servers.start(dialect)
         generate(bound(server.url, "Qwen/Qwen-Image"))
-        painted = server.painted[0]
-        assert (painted.steps, painted.cfg, painted.negative) == (50, 4.0, " ")
-        assert (painted.width, painted.height) == (1328, 1328)
+        generated = server.generated[0]
+        assert (generated.steps, generated.cfg, generated.negative) == (50, 4.0, " ")
+        assert (generated.width, generated.height) == (1328, 1328)
 
 
 def test_an_alias_is_looked_through_where_the_server_names_what_stands_behind_it(servers: Servers) -> None:
@@ -142,14 +142,14 @@ def test_an_alias_is_looked_through_where_the_server_names_what_stands_behind_it
     backend = bound(server.url, "painter")
     generate(backend, images=(image(),))
     assert backend.capabilities.images == 3
-    assert server.painted[0].steps == 40
+    assert server.generated[0].steps == 40
 
 
 def test_a_seed_is_drawn_here_told_and_never_repeated(servers: Servers) -> None:
     server = servers.start("sglang")
     seeds = {generate(bound(server.url, "Qwen/Qwen-Image")).images[0].seed for _ in range(3)}
     assert len(seeds) == 3
-    assert seeds == {painted.seed for painted in server.painted}
+    assert seeds == {generated.seed for generated in server.generated}
 
 
 def test_several_images_say_their_seeds(servers: Servers) -> None:
@@ -164,7 +164,7 @@ def test_several_images_say_their_seeds(servers: Servers) -> None:
 def test_localai_is_left_to_draw_its_own_seeds_for_several_images(servers: Servers) -> None:
     server = servers.start("localai")
     result = generate(bound(server.url, "stablediffusion"), n=2)
-    assert server.painted[0].seed is None
+    assert server.generated[0].seed is None
     assert [made.seed for made in result.images] == [None, None]
     alike = generate(bound(server.url, "stablediffusion"), n=2, seed=5)
     assert any("alike" in notice for notice in alike.notices)
@@ -173,15 +173,15 @@ def test_localai_is_left_to_draw_its_own_seeds_for_several_images(servers: Serve
 def test_sdcpp_understands_every_control(servers: Servers) -> None:
     server = servers.start("sdcpp")
     generate(bound(server.url, "sd"), negative_prompt='say "no"', steps=12, cfg_scale=6.5, seed=3)
-    painted = server.painted[0]
-    assert (painted.negative, painted.steps, painted.cfg, painted.seed) == ('say "no"', 12, 6.5, 3)
-    assert painted.prompt == "a red bicycle "
+    generated = server.generated[0]
+    assert (generated.negative, generated.steps, generated.cfg, generated.seed) == ('say "no"', 12, 6.5, 3)
+    assert generated.prompt == "a red bicycle "
 
 
-def test_localai_paints_a_mask_at_its_own_size_and_says_so(servers: Servers) -> None:
+def test_localai_inpaints_at_its_own_size_without_a_seed(servers: Servers) -> None:
     server = servers.start("localai")
     result = generate(bound(server.url, "stablediffusion"), images=(image(),), mask=image(320, 240), seed=5)
-    assert server.painted[0].mask
+    assert server.generated[0].mask
     assert server.ignored == []
     assert result.images[0].seed is None
     assert any("seed" in notice for notice in result.notices)
@@ -190,7 +190,7 @@ def test_localai_paints_a_mask_at_its_own_size_and_says_so(servers: Servers) -> 
 def test_openai_gets_a_mask_with_alpha(servers: Servers) -> None:
     server = servers.start("openai")
     generate(bound(server.url, "gpt-image-1.5", "openai"), images=(image(),), mask=image(32, 32))
-    assert server.painted[0].mask
+    assert server.generated[0].mask
 
 
 @pytest.mark.parametrize("dialect", ["vllm_omni", "sglang"])
@@ -250,7 +250,7 @@ def test_a_login_in_the_address_is_used_and_never_shown() -> None:
 # ---- trouble
 
 
-def test_a_dropped_connection_is_a_connection_error_and_nothing_is_painted_twice(servers: Servers) -> None:
+def test_a_dropped_connection_is_a_connection_error_and_nothing_is_generated_twice(servers: Servers) -> None:
     server = servers.start("vllm_omni")
     for fault in (Fault(drop=True), Fault(drop=True, status=200)):
         server.faults.append(fault)
@@ -294,12 +294,12 @@ def test_a_loading_model_is_waited_for_when_the_server_says_how_long(servers: Se
     assert clock.pauses == [3.0]
 
 
-@pytest.mark.parametrize("dialect", sorted(PAINTERS))
+@pytest.mark.parametrize("dialect", sorted(GENERATORS))
 def test_a_wrong_key_names_the_field_and_never_shows_the_key(servers: Servers, dialect: str) -> None:
     server = servers.start(dialect)
     wrong = f"{MARKER_KEY}-but-wrong"
     for action in ("invoke", "check_access"):
-        backend = bound(server.url, PAINTERS[dialect], dialect, key=wrong)
+        backend = bound(server.url, GENERATORS[dialect], dialect, key=wrong)
         with pytest.raises(ImageError) as caught:
             generate(backend) if action == "invoke" else backend.check_access()
         assert caught.value.host.__name__ == "InvokeAuthorizationError"

@@ -134,13 +134,13 @@ def test_qwen_image_on_vllm_omni_always_has_the_negative_prompt_key() -> None:
         ("21:9", "2032x864"),
     ],
 )
-def test_qwen_image_paints_its_recommended_sizes(ratio: str, size: str) -> None:
+def test_qwen_image_is_asked_for_its_recommended_sizes(ratio: str, size: str) -> None:
     wire = wired("vllm_omni", "Qwen/Qwen-Image", aspect_ratio=ratio)
     assert wire.json_body["size"] == size
     assert notices("vllm_omni", "Qwen/Qwen-Image", aspect_ratio=ratio) == ()
 
 
-def test_sides_are_rounded_to_what_the_model_paints_and_it_is_said() -> None:
+def test_sides_are_rounded_to_what_the_model_makes_with_a_notice() -> None:
     wire = wired("vllm_omni", "Qwen/Qwen-Image-2512", width=1000, height=700)
     assert wire.json_body["size"] == "1008x704"
     told = notices("vllm_omni", "Qwen/Qwen-Image-2512", width=1000, height=700)

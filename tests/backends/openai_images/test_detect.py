@@ -227,7 +227,7 @@ def test_a_restricted_key_tells_nothing_about_a_server_that_nobody_knows() -> No
 
 
 @responses.activate
-def test_a_long_list_is_cut_to_the_models_that_paint() -> None:
+def test_a_long_list_is_cut_to_the_image_models() -> None:
     names = ["gpt-4", "whisper-1", *(f"gpt-5-{number}" for number in range(90)), "gpt-image-1", "dall-e-3"]
     responses.get("https://api.openai.com/v1/models", json={"data": [{"id": name} for name in names]})
     said = bound("https://api.openai.com", "gpt-image-9").check_access()
