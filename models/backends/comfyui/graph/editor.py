@@ -96,11 +96,13 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> Converted:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _refused(f"{where}: {first['msg']}") from error
-    running = list(_running(_Scope(file, info, file)))
+    everything = list(_running(_Scope(file, info, file)))
+    alone = [(scope, node) for scope, node in everything if _stands_alone(scope, node)]
+    running = [one for one in everything if one not in alone] or everything
     _check_broadcasts(file)
     _check_known(running, info)
     graph: RawGraph = {}
-    notes: list[str] = []
+    notes = [f"{scope.described(node)} is not known to the server and stands alone: left out" for scope, node in alone]
     for scope, node in running:
         graph[f"{scope.prefix}{node.id}"] = _node(scope, node, info.classes[node.type], notes)
     _name_nodes_in_tokens(graph, running)
@@ -115,13 +117,14 @@ def _running(scope: _Scope) -> Iterator[tuple[_Scope, EditorNode]]:
         inside = scope.inside(node)
         if inside:
             yield from _running(inside)
-        elif node.type in scope.info.classes or _is_linked(scope, node):
+        else:
             yield scope, node
 
 
-def _is_linked(scope: _Scope, node: EditorNode) -> bool:
-    """Whether anything leads to or from a node; labels and buttons of extensions stand alone."""
-    return any(node.id in (link.origin_id, link.target_id) for link in scope.canvas.links)
+def _stands_alone(scope: _Scope, node: EditorNode) -> bool:
+    """Whether the server does not know a node to or from which nothing leads: a label or a button of an extension."""
+    known = node.type in scope.info.classes
+    return not known and not any(node.id in (link.origin_id, link.target_id) for link in scope.canvas.links)
 
 
 def _check_known(running: list[tuple[_Scope, EditorNode]], info: ObjectInfo) -> None:
@@ -239,7 +242,7 @@ def _through(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen)
         case "value":
             values = node.widgets_values
             return _Value(values[0]) if isinstance(values, list) and values else None
-        case "passes":
+        case "passes" | "sets":
             return _from_input(scope, next(iter(node.inputs[slot : slot + 1]), None), kind, seen)
         case "gets":
             return _from_setter(scope, _name_of(node), kind, seen)

@@ -1,5 +1,6 @@
 """From the samplers' conditioning to the texts behind it (ComfyUI server API, section "Prompt text")."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -167,12 +168,23 @@ def _sources(node: Node, slot: int, side: Side) -> list[Link]:
     known = node_knowledge().inputs
     if own := links.get(node.passed_on(slot) or side):
         return [own]
-    named = [link for name, link in links.items() if name.startswith("cond")]
+    named = [link for name, link in links.items() if _may_carry(name, side)]
     if named:
         return named
     piped = [links[name] for name in known.pipe if name in links]
     # A node with a single input and no name for it passes on what it gets (reroutes of extensions).
     return piped[:1] or (list(links.values()) if len(links) == 1 else [])
+
+
+_OTHER_SIDE: Mapping[Side, re.Pattern[str]] = {
+    "positive": re.compile(r"(?:^|_)neg"),
+    "negative": re.compile(r"(?:^|_)pos"),
+}
+
+
+def _may_carry(name: str, side: Side) -> bool:
+    """Whether an input of this name may carry the conditioning of a side."""
+    return name.startswith(("cond", "pos", "neg")) and not _OTHER_SIDE[side].search(name)
 
 
 def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:

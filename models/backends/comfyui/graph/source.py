@@ -119,7 +119,7 @@ def _own(name: str, value: JsonValue) -> JsonValue:
 _FILE_NAME = re.compile("prefix|file|path|folder", re.IGNORECASE)  # there ComfyUI has tokens of its own: %width%
 
 
-_BARE_PLACEHOLDER = re.compile(r"([:\[,]\s*)(\{\{[^{}]*\}\})(?=\s*[,\]}])")
+_BARE_PLACEHOLDER = re.compile(r"([:\[,]\s*)(\{\{[^{}]*\}\}|%\w+%)(?=\s*[,\]}])")
 
 
 def _parsed(text: str) -> JsonValue:

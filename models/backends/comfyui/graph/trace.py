@@ -73,27 +73,26 @@ def _held(source: Node, slot: int, wanted: str, *, text: bool) -> str | None:
         return None
     if passed := source.passed_on(slot):
         return passed
-    links = source.links()
+    known = node_knowledge().inputs
+    for names in known.settings.values():
+        if wanted in names and (own := source.first(names)):
+            return own  # a bundle of settings, or a node that sets one of a bundle
     literals = [name for name, value in source.inputs.items() if _fits(value, text=text)]
-    if links:
-        return _passed_on(source, wanted, literals)
+    if source.links():
+        return _passed_on(source, literals)
     if wanted in literals and set(literals) <= _SIZES:
         return wanted
-    named = [name for name in node_knowledge().inputs.value if name in literals]
+    named = [name for name in known.value if name in literals]
     return named[0] if named else (literals[0] if len(literals) == 1 else None)
 
 
 _OLD_OUTPUT = re.compile(r"_\d+$")  # what a node showed last time, saved beside the input: text, text_0
 
 
-def _passed_on(source: Node, wanted: str, literals: Sequence[str]) -> str | None:
+def _passed_on(source: Node, literals: Sequence[str]) -> str | None:
     """The input that a node with links passes on; None where it computes something out of several."""
-    known = node_knowledge().inputs
-    for names in known.settings.values():
-        if wanted in names and (own := source.first(names)):
-            return own  # a bundle of settings, or a node that sets one of a bundle
     links = source.links()
-    if piped := next((name for name in known.pipe if name in links), None):
+    if piped := next((name for name in node_knowledge().inputs.pipe if name in links), None):
         return piped
     rest = [name for name in literals if _OLD_OUTPUT.sub("", name) not in links]
     return next(iter(links)) if len(links) == 1 and not rest else None

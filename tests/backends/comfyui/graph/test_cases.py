@@ -389,3 +389,50 @@ def test_a_switch_is_followed_to_the_side_that_it_takes(on: bool, node: str) -> 
     graph["21"] = {"class_type": "ComfySwitchNode", "inputs": switch}
     graph["8"]["inputs"]["positive"] = ["21", 0]
     assert places(Workflow.load(json.dumps(graph)), "prompt") == [f"{node}.text"]
+
+
+def test_settings_in_a_node_of_their_own_are_found_by_their_names() -> None:
+    graph = raw("01-positive-at-output-one")
+    config = {"steps_total": 30, "refiner_step": 24, "cfg": 5.5, "sampler_name": "ddim", "scheduler": "normal"}
+    graph["30"] = {"class_type": "KSampler Config (rgthree)", "inputs": config}
+    graph["5"]["inputs"].update(steps=["30", 0], cfg=["30", 2], sampler_name=["30", 3], scheduler=["30", 4])
+    found = Workflow.load(json.dumps(graph))
+    assert {name: places(found, name) for name in ("steps", "cfg_scale", "sampler", "scheduler")} == {
+        "steps": ["30.steps_total"],
+        "cfg_scale": ["30.cfg"],
+        "sampler": ["30.sampler_name"],
+        "scheduler": ["30.scheduler"],
+    }
+
+
+def test_everything_is_found_through_a_context() -> None:
+    graph = raw("01-positive-at-output-one")
+    held = {"model": ["1", 0], "clip": ["1", 1], "positive": ["2", 0], "negative": ["3", 0], "steps": 23, "seed": 7}
+    graph["30"] = {"class_type": "Context Big (rgthree)", "inputs": held}
+    graph["31"] = {"class_type": "Context (rgthree)", "inputs": {"base_ctx": ["30", 0], "latent": ["4", 0]}}
+    sampled = {
+        "positive": ["31", 4],
+        "negative": ["31", 5],
+        "latent_image": ["31", 6],
+        "steps": ["31", 9],
+        "seed": ["31", 8],
+    }
+    graph["5"]["inputs"].update(sampled)
+    found = Workflow.load(json.dumps(graph))
+    expected = {"prompt": ["2.text"], "negative_prompt": ["3.text"], "steps": ["30.steps"], "seed": ["30.seed"]}
+    assert {name: places(found, name) for name in expected} == expected
+    assert places(found, "width") == ["4.width"]
+
+
+def test_inputs_that_name_the_other_side_are_not_followed() -> None:
+    graph = raw("01-positive-at-output-one")
+    merged = {"cond_neg": ["3", 0], "cond_pos": ["2", 0]}
+    graph["30"] = {"class_type": "SomebodysMerge", "inputs": merged}
+    graph["5"]["inputs"].update(positive=["30", 0], negative=["30", 1])
+    found = Workflow.load(json.dumps(graph))
+    assert (places(found, "prompt"), places(found, "negative_prompt")) == (["2.text"], ["3.text"])
+
+
+def test_a_placeholder_of_another_program_without_quotes_is_read() -> None:
+    text = json.dumps(raw("13")).replace('"%steps%"', "%steps%").replace('"%seed%"', "%seed%")
+    assert places(Workflow.load(text), "steps") == ["5.steps"]
