@@ -4,7 +4,9 @@ import io
 import json
 import re
 import time
+from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from models.backends.preview.drawing import PlaceholderImage, draw
@@ -43,3 +45,13 @@ def test_a_simulated_job_past_its_timeout_fails_in_words(plugin: Host) -> None:
     )
     assert reply.status == "failed"
     assert re.search(r"last seen: step [01]/30", str(reply.error))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux's /proc")
+def test_large_images_one_after_the_other_stay_within_the_declared_memory() -> None:
+    with Host(plugin_dir=Path(__file__).parents[2]) as host:
+        reply = host.invoke("preview", {}, [user("a fox")], {"width": 4096, "height": 4096, "n": 3}, stream=True)
+        status = Path(f"/proc/{host.process(0).pid}/status").read_text("utf-8")
+    assert len(reply.images) == 3
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    assert int(peak) < 240 * 1024
