@@ -81,12 +81,44 @@ def test_a_product_that_fails_is_named_beside_the_images_of_the_others(services:
     assert len(run.files) == 2
 
 
-def test_a_csv_without_products_says_so(services: Services) -> None:
-    run = run_workflow(WORKFLOWS / "ecommerce_posters.yml", {"products": "name, points", "size": "512x512"}, services)
-    assert run.status == "failed"
-    assert "at least one product" in run.error
+def test_a_run_in_which_every_poster_fails_is_no_success(services: Services, webui: FakeWebUI) -> None:
+    webui.refused_prompts = ("桂花乌龙茶", "Trail bottle", "Rug")
+    run = posters(services)
+    assert (run.status, run.error) == ("failed", "No poster could be made. The node Poster of each round says why.")
+    assert run.files == ()
 
 
-def posters(services: Services) -> Any:
-    given = {"products": PRODUCTS, "look": "ink wash", "size": "512x512"}
+@pytest.mark.parametrize("separator", [",", ";", "\t", "，"])
+def test_columns_may_be_separated_as_spreadsheets_do(services: Services, separator: str) -> None:
+    products = f"name{separator}points\nRug{separator}soft"
+    run = posters(services, products)
+    assert [poster["caption"] for poster in run.outputs["posters"]] == ["Rug · soft"]
+
+
+@pytest.mark.parametrize(
+    ("products", "sentence"),
+    [
+        ("name, points", "The CSV text needs a line of column names and at least one product."),
+        ("a red fox", "The CSV text needs a line of column names and at least one product."),
+        (
+            'name,points\nRug,"soft\nLamp,bright',
+            "Line 3 of the CSV text cannot be read: unexpected end of data. Check its quotation marks.",
+        ),
+        ("name,points\nRug,soft\n,bright", "Product 2 of the CSV text has no name: its first column is empty."),
+        (
+            "name\n" + "Rug\n" * 31,
+            "The CSV text has 31 products; Dify takes at most 30 at a time. Send the others later.",
+        ),
+    ],
+)
+def test_a_csv_that_cannot_be_used_ends_the_run_with_a_sentence(
+    services: Services, webui: FakeWebUI, products: str, sentence: str
+) -> None:
+    run = posters(services, products)
+    assert (run.status, run.error) == ("failed", sentence)
+    assert webui.bodies("/sdapi/v1/txt2img") == []
+
+
+def posters(services: Services, products: str = PRODUCTS) -> Any:
+    given = {"products": products, "look": "ink wash", "size": "512x512"}
     return run_workflow(WORKFLOWS / "ecommerce_posters.yml", given, services)

@@ -27,6 +27,13 @@ def test_the_shape_may_be_left_out(services: Services) -> None:
         assert picture.width == picture.height
 
 
+@pytest.mark.parametrize("chosen", [{}, {"aspect_ratio": "1:1"}])
+def test_a_ratio_in_the_prompt_wins_over_the_chosen_shape(services: Services, chosen: dict[str, str]) -> None:
+    run = run_workflow(APP, {"prompt": "fox --ar 9:16", **chosen}, services)
+    with Image.open(run.files[0]) as image:
+        assert image.width / image.height == pytest.approx(9 / 16, rel=0.05)
+
+
 def test_the_same_prompt_and_seed_give_the_same_image(services: Services) -> None:
     first, second = (run_workflow(APP, {"prompt": "a lighthouse --seed 7"}, services).files[0] for _ in range(2))
     assert first.read_bytes() == second.read_bytes()
