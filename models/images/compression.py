@@ -11,6 +11,7 @@ QUALITIES = (90, 80, 65, 50)
 _SHRUNK_QUALITY = 80  # below this, fewer pixels look better than coarser ones
 _LOSSLESS_GAIN = 1.5  # lossless WebP rarely saves more than a third of a PNG
 _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
+_MOST_LOSSLESS = 4_500_000  # pixels; WebP's encoder takes 13 bytes of memory for each of them
 _SAMPLE_SIDE = 1024
 _TILES = 4
 
@@ -50,7 +51,7 @@ def squeezed(
 
 
 def _lossless(image: Image.Image, kind: Kind) -> tuple[bytes, str]:
-    if kind == "png" or encodable(image, "webp") is not image:
+    if kind == "png" or image.width * image.height > _MOST_LOSSLESS or encodable(image, "webp") is not image:
         return encode(image, "png"), "compressed again as PNG without loss"
     return encode(image, "webp", lossless=True), "saved as WebP without loss"
 

@@ -35,6 +35,12 @@ def test_each_step_comes_when_the_one_before_is_not_enough(room: int, kind: Kind
     assert len(data) <= room
 
 
+def test_a_very_large_image_without_loss_stays_png_to_save_memory() -> None:
+    image = Image.linear_gradient("L").resize((2400, 2400)).convert("RGB")
+    data, what = squeezed(image, 1_000_000, 1_000_000, "webp", None)
+    assert (opened(data).format, what) == ("PNG", "compressed again as PNG without loss")
+
+
 def test_a_quality_is_not_exceeded() -> None:
     _, what = squeezed(NOISE, 0, 1_000_000, "jpeg", 70)
     assert what == "saved as JPEG with quality 65"
