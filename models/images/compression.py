@@ -10,8 +10,8 @@ from models.images.codec import Kind, decode, encodable, encode, has_alpha, is_a
 QUALITIES = (90, 80, 65, 50)
 _SHRUNK_QUALITY = 80  # below this, fewer pixels look better than coarser ones
 _LOSSLESS_GAIN = 1.5  # lossless WebP rarely saves more than a third of a PNG
-_LOSSLESS_PIXELS = 8_000_000  # the encoder of lossless WebP holds 13 bytes for every pixel beside the image
 _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
+_MOST_LOSSLESS = 4_500_000  # pixels; WebP's encoder takes 13 bytes of memory for each of them
 _SAMPLE_SIDE = 1024
 _TILES = 4
 
@@ -42,8 +42,7 @@ def squeezed(
     WebP; with `lossy` PNG only the pixels shrink.
     Raises ValueError when not even a single pixel fits.
     """
-    worth_a_try = 0 < size <= max_bytes * _LOSSLESS_GAIN and image.width * image.height <= _LOSSLESS_PIXELS
-    if kind != "jpeg" and worth_a_try:
+    if kind != "jpeg" and 0 < size <= max_bytes * _LOSSLESS_GAIN:
         data, how = _lossless(image, kind)
         if len(data) <= max_bytes:
             return data, how
@@ -52,7 +51,7 @@ def squeezed(
 
 
 def _lossless(image: Image.Image, kind: Kind) -> tuple[bytes, str]:
-    if kind == "png" or encodable(image, "webp") is not image:
+    if kind == "png" or image.width * image.height > _MOST_LOSSLESS or encodable(image, "webp") is not image:
         return encode(image, "png"), "compressed again as PNG without loss"
     return encode(image, "webp", lossless=True), "saved as WebP without loss"
 
