@@ -116,7 +116,9 @@ def default_next_step(error: type[ImageError]) -> str:
 def no_images(title: str) -> ServerUnavailable:
     """The error for a service that said "done" and sent no image."""
     return ServerUnavailable(
-        f"Generating with {title} failed", "the service reported success without an image", "Try again"
+        f"Generating with {title} failed",
+        "the service reported success without an image",
+        "It may be billed: look at the service's own log before sending it again",
     )
 
 

@@ -245,7 +245,7 @@ class OpenAIImages(Backend):
         known = REFUSED_KEYS.get(self.service, place) or ()
         wire = wire.without(*known)
         reply = self._post(wire, deadline, attempt)
-        refused = refused_keys(reply, wire.optional) if reply.status in _REFUSALS else ()
+        refused = refused_keys(reply, wire.optional & wire.fields.keys()) if reply.status in _REFUSALS else ()
         if refused:
             REFUSED_KEYS.put(self.service, (*known, *refused), place)
             reply = self._post(wire.without(*refused), deadline, attempt)

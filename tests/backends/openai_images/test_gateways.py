@@ -232,6 +232,13 @@ def test_all_refused_keys_are_left_out_together_and_the_call_is_repeated_only_on
 
 
 @responses.activate
+def test_a_key_that_was_not_sent_is_no_reason_to_send_the_call_again() -> None:
+    answers({"error": UNKNOWN}, 400)
+    failure(bound(model="gpt-image-1.5"))
+    assert len(responses.calls) == 1
+
+
+@responses.activate
 def test_an_edit_is_repeated_without_the_refused_key() -> None:
     url = f"{HOST}/v1/images/edits"
     answers({"error": UNKNOWN}, 400, url)
