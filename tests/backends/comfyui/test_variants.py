@@ -117,7 +117,16 @@ def test_every_shipped_file_belongs_to_a_card() -> None:
 
 @pytest.mark.parametrize("model", sorted(CARDS))
 def test_a_card_offers_what_its_workflows_take_and_says_their_own_values(model: str) -> None:
-    common = {"aspect_ratio", "n", "draft", "embed_workflow", "output_format", "output_quality", "details", "timeout"}
+    common = {
+        "aspect_ratio",
+        "n",
+        "draft",
+        "embed_workflow",
+        "output_format",
+        "output_quality",
+        "details",
+        "timeout",
+    } | {"directives"}
     for variant in shipped(model).variants.values():
         found = variant.slots.found
         for rule in CARDS[model].rules:

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from models.backends.comfyui.graph.graph import Graph, RawGraph, Target, inputs_of, insert_after
 from models.backends.comfyui.graph.images import fill_images, fill_mask
 from models.backends.comfyui.graph.marks import leave_out, replaced
+from models.backends.comfyui.graph.nodes import node_knowledge
 from models.backends.comfyui.graph.slots import Slots, typed
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
@@ -56,7 +57,8 @@ def fill(
     require_clear_prompt(slots)
     raw = graph.raw()
     values = _values(slots, request)
-    notices = [*_draft_notice(slots, request, values), *_unused(slots, request), *_negative_notice(slots, values)]
+    notices = [*_draft_notice(slots, request, values), *_unused(slots, request), *_kept_steps(slots, request)]
+    notices += _negative_notice(slots, values)
     _fill_placeholders(raw, slots, values)
     leave_out(raw, graph, lambda name: bool(values.get(name) or slots.own(name)))
     _fill_places(raw, graph, slots, values)
@@ -145,6 +147,13 @@ def _unused(slots: Slots, request: ImageRequest) -> Iterator[str]:
     for name in ("seed", "steps", "cfg_scale", "sampler", "scheduler", "denoising_strength", "width", "height"):
         if getattr(request, name) is not None and name not in slots.found:
             yield f"`{name}` was not used: {slots.why_not(name)}"
+
+
+def _kept_steps(slots: Slots, request: ImageRequest) -> Iterator[str]:
+    """Say which samplers the asked steps do not reach."""
+    if request.steps is not None and request.steps != slots.own("steps"):
+        names = node_knowledge().inputs.settings["steps"]
+        yield from (words for place, words in slots.kept.items() if place.input in names)
 
 
 def _negative_notice(slots: Slots, values: Values) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Slots:
     """Everything that can be set in one workflow.
 
     `missing` and `ambiguous` explain, by parameter name, what was not found or could be several things; `notes` are
-    remarks on what was found.
+    remarks on what was found, among them what is `kept` of the workflow's own at places that a parameter does not reach.
     """
 
     found: Mapping[str, Slot]
@@ -67,6 +67,7 @@ class Slots:
     missing: Mapping[str, str]
     ambiguous: Mapping[str, str]
     notes: tuple[str, ...]
+    kept: Mapping[Target, str]
     sizes: Sizes
 
     @property
@@ -119,7 +120,7 @@ def find_slots(graph: Graph) -> Slots:
         if not places
     }
     images = find_images(graph, outputs)
-    kept = (words for place, words in traced.kept.items() if is_free(place))
+    kept = {place: words for place, words in traced.kept.items() if is_free(place)}
     return Slots(
         found=found,
         inputs=images,
@@ -129,7 +130,8 @@ def find_slots(graph: Graph) -> Slots:
             if name not in found and name not in traced.ambiguous
         },
         ambiguous={name: why for name, why in traced.ambiguous.items() if name not in found},
-        notes=(*kept, *traced.notes, *unclear, *images.notes),
+        kept=kept,
+        notes=(*kept.values(), *traced.notes, *unclear, *images.notes),
         sizes=sizes,
     )
 

@@ -99,6 +99,12 @@ def test_sizes_and_steps_that_follow_keep_their_share() -> None:
     assert "11.end_at_step" not in refined  # 10000 means: to the end
 
 
+def test_steps_that_a_second_sampler_keeps_are_told() -> None:
+    told = "node 31 (KSampler) keeps its own `steps` 14"
+    assert told in workflow("sd15_hires_fix").filled(request(steps=30)).notices
+    assert told not in workflow("sd15_hires_fix").filled(request()).notices
+
+
 def test_a_seed_is_drawn_and_told_where_none_was_given() -> None:
     first, second = (workflow("sd15_txt2img").filled(settled("sd15_txt2img")[0]).seed for _ in range(2))
     assert first is not None
