@@ -110,6 +110,10 @@ class ModelWorkflow:
         classes = [node.class_type for node in variants.workflow.graph.nodes.values()]
         self._pasted = variants.workflow.known(self.definitions.fetched_afresh(classes, deadline))
         self._pasted.check()
+        if not self._pasted.output_nodes:
+            raise BadRequest(
+                "The workflow gives no image", next_step="Give it a node that saves its image, such as Save Image"
+            )
         if lacking := self._pasted.lacking():
             packages = f" ({', '.join(named)})" if (named := self._pasted.packages()) else ""
             raise BadRequest(

@@ -258,9 +258,20 @@ def test_an_editor_workflow_is_converted_with_the_servers_definitions(server: Co
 
 
 def test_an_editor_workflow_that_cannot_be_converted_names_what_the_server_lacks(server: ComfyUIServer) -> None:
-    editor = {"nodes": [{"id": 1, "type": "Mystery", "inputs": [], "outputs": []}], "links": [], "version": 0.4}
+    made = {"id": 1, "type": "Mystery", "inputs": [], "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]}
+    saved = {"id": 2, "type": "PreviewImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 1}], "outputs": []}
+    editor = {"nodes": [made, saved], "links": [[1, 1, 0, 2, 0, "IMAGE"]], "version": 0.4}
     with pytest.raises(BadRequest, match="Mystery"):
         backend_for(server, editor).check_access()  # type: ignore[arg-type]
+
+
+def test_a_workflow_without_an_output_is_not_saved(server: ComfyUIServer) -> None:
+    label = {"nodes": [{"id": 1, "type": "Mystery", "inputs": [], "outputs": []}], "links": [], "version": 0.4}
+    loader: Graph = {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}}
+    server.install_models()
+    for workflow in (label, loader):
+        with pytest.raises(BadRequest, match="The workflow gives no image"):
+            backend_for(server, workflow).check_access()  # type: ignore[arg-type]
 
 
 def test_node_types_inside_subgraphs_are_asked_for_too() -> None:
