@@ -179,7 +179,7 @@ def test_no_error_names_a_key_and_all_are_of_the_five(plugin: Host, stability: F
 def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Host, stability: FakeStability) -> None:
     noisy, plain = png_of(9.9, noise=True), png_of(9.9)
     pictures = itertools.chain([noisy], itertools.repeat(plain))
-    stability.picture = lambda *_: next(pictures)
+    stability.draw = lambda *_: next(pictures)
     restarts = plugin.restarts
     reply = plugin.start_polling(
         "stable-diffusion-xl", credentials(stability), [user("a fox --n 10 --details")], json_schema=SCHEMA
@@ -194,7 +194,7 @@ def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Hos
 
 def test_a_streaming_caller_gets_one_image_per_line(plugin: Host, stability: FakeStability) -> None:
     big = png_of(6)
-    stability.picture = lambda *_: big
+    stability.draw = lambda *_: big
     reply = plugin.invoke("stable-diffusion-xl", credentials(stability), [user("a fox --n 3")], stream=True)
     assert len(reply.chunks) == 3
     assert reply.statistics.largest_line < MAX_LINE

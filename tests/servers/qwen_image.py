@@ -318,7 +318,7 @@ class FakeModelStudio:
         task.status = "CANCELED"
         return {}
 
-    def picture(self, received: Received) -> bytes:
+    def download(self, received: Received) -> bytes:
         if "authorization" in received.headers or urlsplit(received.path).query != SIGNATURE:
             raise Refusal(403, "SignatureDoesNotMatch", "the signature is not the one that was given out")
         found = self._images.get(urlsplit(received.path).path)
@@ -347,12 +347,12 @@ class FakeModelStudio:
         need(set(text) == {"text"} and isinstance(text["text"], str) and text["text"], "exactly one text is required")
         low, high = kind.images
         need(low <= len(images) <= high, f"{len(images)} images, the model takes {low} to {high}")
-        pictures = [_picture(item["image"]) for item in images]
+        decoded = [_decoded(item["image"]) for item in images]
         parameters = body["parameters"]
         _check_parameters(parameters, kind.extra, kind)
         if images:
             need(parameters.get("prompt_extend_mode") != "agent", "agent mode takes no images")
-        return _asked_size(parameters.get("size")) or _like(pictures[-1])
+        return _asked_size(parameters.get("size")) or _like(decoded[-1])
 
     def _prompt(self, body: Mapping[str, Any], kind: Kind) -> tuple[int, int]:
         need(set(body["input"]) <= {"prompt", "negative_prompt"}, "input takes prompt and negative_prompt only")
@@ -369,10 +369,10 @@ class FakeModelStudio:
         need(set(given) == expected, f"the function takes {sorted(expected)}")
         need(given["prompt"], "prompt is required")
         _check_parameters(body["parameters"], FUNCTIONS[function] | {"n", "seed", "watermark"}, kind)
-        base = _picture(given["base_image_url"])
+        base = _decoded(given["base_image_url"])
         need(all(512 <= side <= 4096 for side in base.size), f"sides of {base.size} must be in 512..4096")
         if masked:
-            mask = _picture(given["mask_image_url"])
+            mask = _decoded(given["mask_image_url"])
             need(mask.size == base.size, "mask and image differ in size")
             need(set(mask.convert("L").get_flattened_data()) <= {0, 255}, "a mask is pure black and white")
         return _like(base)
@@ -454,12 +454,12 @@ def _asked_size(size: str | None) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _like(picture: Image.Image) -> tuple[int, int]:
-    scale = 1024 / (picture.width * picture.height) ** 0.5
-    return max(16, round(picture.width * scale / 16) * 16), max(16, round(picture.height * scale / 16) * 16)
+def _like(image: Image.Image) -> tuple[int, int]:
+    scale = 1024 / (image.width * image.height) ** 0.5
+    return max(16, round(image.width * scale / 16) * 16), max(16, round(image.height * scale / 16) * 16)
 
 
-def _picture(text: str) -> Image.Image:
+def _decoded(text: str) -> Image.Image:
     if text.startswith(("http://", "https://")):
         raise Refusal(400, "InvalidURL.ConnectionRefused", "the image cannot be downloaded")
     need(len(text) <= MAX_DATA_URL, "Exceeded limit on max bytes per data-uri item : 10485760")
@@ -467,13 +467,13 @@ def _picture(text: str) -> Image.Image:
     need(match, "not a data URL of an image")
     assert match is not None
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(match[2], validate=True)))
-        picture.load()
+        image = Image.open(io.BytesIO(base64.b64decode(match[2], validate=True)))
+        image.load()
     except (binascii.Error, UnidentifiedImageError, OSError):
         raise invalid("the image cannot be decoded") from None
-    need((picture.format or "").lower() == match[1], f"declared {match[1]}, is {picture.format}")
-    need(picture.getexif().get(0x0112, 1) == 1, "the test's service would draw this image turned")
-    return picture
+    need((image.format or "").lower() == match[1], f"declared {match[1]}, is {image.format}")
+    need(image.getexif().get(0x0112, 1) == 1, "the test's service would draw this image turned")
+    return image
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -533,7 +533,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, received: Received) -> None:
         if received.kind == "download":
-            self._send(200, self.studio.picture(received), {"Content-Type": "image/png"})
+            self._send(200, self.studio.download(received), {"Content-Type": "image/png"})
             return
         self.studio.authorize(received.headers)
         if received.method == "POST" and received.kind != "cancel":

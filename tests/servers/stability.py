@@ -76,7 +76,7 @@ SD3_MODELS = frozenset({"sd3.5-large", "sd3.5-large-turbo", "sd3.5-medium"})
 ENGINE = "stable-diffusion-xl-1024-v1-0"
 CREDITS = {"ultra": 8.0, "core": 3.0, "sd3.5-large": 6.5, "sd3.5-large-turbo": 4.0, "sd3.5-medium": 3.5}
 
-type Picture = Callable[[int, int, str, int], bytes]
+type Draw = Callable[[int, int, str, int], bytes]
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class FakeStability:
     balance: float = 24.5
     delay: float = 0.0
     throttle: int = 150
-    picture: Picture | None = None
+    draw: Draw | None = None
     requests: list[Recorded] = field(default_factory=list)
     answered: int = 0
     at_work: int = 0
@@ -407,7 +407,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, "application/json", json.dumps({"artifacts": artifacts}).encode(), {}, plan)
 
     def _draw(self, width: int, height: int, kind: str, seed: int) -> bytes:
-        return (self.fake.picture or plain_image)(width, height, kind, seed)
+        return (self.fake.draw or plain_image)(width, height, kind, seed)
 
     def _json(self, status: int, content: object) -> None:
         self._answer(status, "application/json", json.dumps(content).encode(), {})

@@ -32,7 +32,7 @@ SQUARE = InputImage(picture(800, 800), "image/png")
 
 @pytest.fixture
 def fake() -> Iterator[FakeStability]:
-    with FakeStability(key=MARKER_KEY, balance=1000.0, picture=lambda *_: picture()) as server:
+    with FakeStability(key=MARKER_KEY, balance=1000.0, draw=lambda *_: picture()) as server:
         yield server
 
 
