@@ -43,17 +43,6 @@ class Node:
     def link(self, name: str) -> Link | None:
         return as_link(self.inputs.get(name))
 
-    def passed_on(self, slot: int) -> str | None:
-        """The input that comes out of an output unchanged, where that is known."""
-        match self.meaning.switch, self.meaning.passes:
-            case (decides, off, on), _:
-                decision = self.inputs.get(decides)
-                return (on if decision else off) if isinstance(decision, bool) else None
-            case _, passes if 0 <= slot < len(passes):
-                return passes[slot]
-            case _:
-                return None
-
     def first(self, names: Iterable[str]) -> str | None:
         """The first of `names` that is an input of this node."""
         return next((name for name in names if name in self.inputs), None)
@@ -113,6 +102,16 @@ class Graph:
     def spec(self, place: Target) -> InputSpec | None:
         """The server's definition of an input, where it is at hand."""
         return self.info.spec(self.nodes[place.node].class_type, place.input) if self.info else None
+
+    def passed_on(self, node: Node, slot: int) -> str | None:
+        """The input that comes out of an output unchanged, where that is known."""
+        meaning = node.meaning
+        if meaning.switch:
+            decides, off, on = meaning.switch
+            source = self.source(node.link(decides))
+            decision = source.inputs.get("value") if source else node.inputs.get(decides)
+            return (on if decision else off) if isinstance(decision, bool) else None
+        return meaning.passes[slot] if 0 <= slot < len(meaning.passes) else None
 
     def side_of(self, link: Link) -> Side | None:
         """Which side of the conditioning an output gives, where nodes.yaml or the server's definition says so."""

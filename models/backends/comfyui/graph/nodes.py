@@ -33,7 +33,7 @@ class NodeMeaning(BaseModel):
     joins_text: bool = False
     outputs: Names = ()
     passes: Names = ()
-    switch: Names = ()
+    switch: tuple[()] | tuple[str, str, str] = ()
     parameters: Mapping[str, str] = {}
     window: Names = ()
     width: Names = ()

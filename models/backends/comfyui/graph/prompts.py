@@ -111,7 +111,7 @@ def _trace(graph: Graph, link: Link, side: Side, seen: frozenset[str]) -> Texts:
         return _joined(_text(graph, node, name) for name in names)
     if _mixes_sides(graph, node, link):
         return Texts(unclear=(f"{node.described} does not say which of its outputs is the {side} side",))
-    if sources := _sources(node, link.slot, taken):
+    if sources := _sources(node, graph.passed_on(node, link.slot) or taken, taken):
         return _first_with_text(graph, [_trace(graph, source, side, seen) for source in sources])
     return Texts(unclear=(f"the {side} side leads to {node.described}, whose text input is not known",))
 
@@ -162,11 +162,11 @@ def _mixes_sides(graph: Graph, node: Node, link: Link) -> bool:
     return bool(positive and negative) and min(positive) >= min(negative)
 
 
-def _sources(node: Node, slot: int, side: Side) -> list[Link]:
-    """Where the conditioning of one side comes into a node that passes it on."""
+def _sources(node: Node, wanted: str, side: Side) -> list[Link]:
+    """Where the conditioning of one side comes into a node that passes it on, best by the input `wanted`."""
     links = node.links()
     known = node_knowledge().inputs
-    if own := links.get(node.passed_on(slot) or side):
+    if own := links.get(wanted):
         return [own]
     named = [link for name, link in links.items() if _may_carry(name, side)]
     if named:

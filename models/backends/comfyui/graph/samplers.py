@@ -55,7 +55,7 @@ def _is_sampler(node: Node) -> bool:
         return "sigmas" in links or "latent_image" in links
     known = node_knowledge().inputs
     seeded = node.first(known.settings["seed"]) is not None
-    if "model" in links and ("positive" in links or "conditioning" in links):
+    if any(name.startswith("model") for name in links) and ("positive" in links or "conditioning" in links):
         return seeded
     piped = any(name in links for name in known.pipe)
     return piped and seeded and node.first(known.settings["steps"]) is not None

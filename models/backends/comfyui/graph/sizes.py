@@ -66,7 +66,7 @@ def _image_way(graph: Graph, start: str) -> list[Node]:
     while node is not None and node.id not in steps:
         steps[node.id] = node
         links = node.links()
-        names = (node.passed_on(0) or "", *known.image, *known.pipe)
+        names = (graph.passed_on(node, 0) or "", *known.image, *known.pipe)
         node = next((graph.source(links[name]) for name in names if name in links), None)
     return list(steps.values())
 

@@ -51,7 +51,7 @@ def settle(graph: Graph, node: Node, name: str, *, text: bool = False) -> Target
         if source is None or source.id in seen:
             return None
         seen.add(source.id)
-        held = _held(source, link.slot, wanted, text=text)
+        held = graph.passed_on(source, link.slot) or _held(source, wanted, text=text)
         if held is None:
             return None
         node, name = source, held
@@ -67,12 +67,10 @@ def _fits(value: JsonValue | None, *, text: bool) -> bool:
 _SIZES = frozenset({"width", "height", "batch_size"})
 
 
-def _held(source: Node, slot: int, wanted: str, *, text: bool) -> str | None:
+def _held(source: Node, wanted: str, *, text: bool) -> str | None:
     """The input of a value node that holds the value or passes it on, if there is exactly one candidate."""
     if source.meaning.joins_text:
         return None
-    if passed := source.passed_on(slot):
-        return passed
     known = node_knowledge().inputs
     for names in known.settings.values():
         if wanted in names and (own := source.first(names)):

@@ -380,13 +380,14 @@ def test_what_passed_before_still_passes() -> None:
     assert places(case("P4"), "prompt")
 
 
-@pytest.mark.parametrize(("on", "node"), [(True, "2"), (False, "20")])
-def test_a_switch_is_followed_to_the_side_that_it_takes(on: bool, node: str) -> None:
+@pytest.mark.parametrize(("on", "node"), [(True, "2"), (False, "20"), (["22", 0], "2")])
+def test_a_switch_is_followed_to_the_side_that_it_takes(on: Any, node: str) -> None:
     graph = raw("01-positive-at-output-one")
     graph["20"] = json.loads(json.dumps(graph["2"]))
     graph["20"]["inputs"]["text"] = "another text"
     switch = {"switch": on, "on_false": ["20", 0], "on_true": ["2", 0]}
     graph["21"] = {"class_type": "ComfySwitchNode", "inputs": switch}
+    graph["22"] = {"class_type": "PrimitiveBoolean", "inputs": {"value": True}}
     graph["8"]["inputs"]["positive"] = ["21", 0]
     assert places(Workflow.load(json.dumps(graph)), "prompt") == [f"{node}.text"]
 
