@@ -158,9 +158,8 @@ def test_a_masked_region_is_repainted(plugin: Host, studio: FakeModelStudio) -> 
 
 
 def test_directives_drive_the_parameters_of_this_service_alone(plugin: Host, studio: FakeModelStudio) -> None:
-    called(
-        plugin, studio, "wanx2.1-imageedit", photo(), "a wider beach --edit_function expand --left_scale 1.5 --seed 7"
-    )
+    instruction = "a wider beach --edit_function expand --left_scale 1.5 --seed 7"
+    plugin.invoke("wanx2.1-imageedit", credentials(studio), [user(photo(), instruction)], {"directives": "all"})
     body = studio.requests[0].body
     assert body["input"]["function"] == "expand"
     assert (body["parameters"]["left_scale"], body["parameters"]["seed"]) == (1.5, 7)
