@@ -71,3 +71,24 @@ def test_a_fault_of_the_plugin_itself_is_raised() -> None:
 
     with pytest.raises(KeyError):
         together(work, (1, 2), at_once=2)
+
+
+def test_an_item_that_would_begin_too_late_costs_only_itself() -> None:
+    def wait(place: int) -> None:
+        if place == 1:
+            raise BadRequest("too late")
+
+    outcomes = together(str, range(3), at_once=3, wait=wait)
+    assert [str(outcome) for outcome in outcomes] == ["0", "too late.", "2"]
+
+
+def test_an_item_that_waits_for_its_turn_is_not_begun_after_a_failure() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        raise ServerUnavailable("down")
+
+    outcomes = together(work, range(3), at_once=3, wait=lambda place: gevent.sleep(0) if place else None)
+    assert begun == [0]
+    assert len(outcomes) == 1
