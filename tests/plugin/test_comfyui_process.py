@@ -48,8 +48,9 @@ def size(data: bytes) -> tuple[int, int]:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_shipped_workflow_makes_an_image_called_and_polled(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
     asked = [user("a lighthouse --size 256x192 --seed 7")]
-    called = plugin.invoke(model, form(comfy), asked, {"details": True})
-    polled = plugin.run_polling(model, form(comfy), asked, {"details": True})
+    parameters: dict[str, JsonValue] = {"details": True, "directives": "all"}
+    called = plugin.invoke(model, form(comfy), asked, parameters)
+    polled = plugin.run_polling(model, form(comfy), asked, parameters)
     assert polled.error is None
     for reply in (called, polled):
         assert [size(image.data) for image in reply.images] == [(256, 192)]
@@ -79,7 +80,9 @@ def test_a_pasted_workflow_has_a_form_and_answers_its_directives(plugin: Host, c
     rules = {rule.name: rule for rule in schema.parameter_rules}
     assert rules["checkpoint"].options == ["a.safetensors", "b.safetensors"]
     plugin.validate_model_credentials("foxes", credentials)
-    plugin.invoke("foxes", credentials, [user("a fox --checkpoint b.safetensors --steps 9 --draft")], {})
+    plugin.invoke(
+        "foxes", credentials, [user("a fox --checkpoint b.safetensors --steps 9 --draft")], {"directives": "all"}
+    )
     graph = list(comfy.engine.history.values())[-1]["prompt"][2]
     assert (graph["4"]["inputs"]["ckpt_name"], graph["3"]["inputs"]["steps"]) == ("b.safetensors", 4)
 

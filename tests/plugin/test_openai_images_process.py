@@ -29,6 +29,8 @@ EDITORS = {
 }
 RECOGNISED = ("vllm_omni", "sglang", "localai", "sdcpp")
 
+GREY = picture(64, 48, colour=(90, 90, 90))
+
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
@@ -95,7 +97,7 @@ def test_each_dialect_edits_an_image(host: Host, dialect: str) -> None:
 def test_directives_reach_the_server_under_its_own_names(host: Host) -> None:
     with FakeOpenAIImages("sdcpp", key=MARKER_KEY) as server:
         prompt = 'a fox --size 512x768 --steps 12 --cfg 6 --seed 7 --n 2 --no "text, watermark"'
-        reply = host.invoke("m", form(server, "auto", "m"), [user(prompt)])
+        reply = host.invoke("m", form(server, "auto", "m"), [user(prompt)], {"directives": "all"})
     generated = server.generated[0]
     assert (generated.width, generated.height, generated.n) == (512, 768, 2)
     assert (generated.steps, generated.cfg, generated.seed, generated.negative) == (12, 6.0, 7, "text, watermark")
@@ -104,7 +106,7 @@ def test_directives_reach_the_server_under_its_own_names(host: Host) -> None:
 
 def test_openai_edits_with_a_mask(host: Host) -> None:
     with FakeOpenAIImages("openai", key=MARKER_KEY) as server:
-        parts = (image_part(picture(320, 240), filename="room.png"), image_part(picture(64, 48), filename="mask.png"))
+        parts = (image_part(picture(320, 240), filename="room.png"), image_part(GREY, filename="mask.png"))
         host.invoke("m", form(server, "openai", "gpt-image-1.5"), [user("a plant here", *parts)])
     assert server.generated[0].mask
     assert len(server.generated[0].images) == 1
@@ -112,7 +114,7 @@ def test_openai_edits_with_a_mask(host: Host) -> None:
 
 def test_a_mask_that_would_be_ignored_is_refused_by_name(host: Host) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=(EDITORS["vllm_omni"],)) as server:
-        parts = (image_part(picture(320, 240), filename="room.png"), image_part(picture(64, 48), filename="mask.png"))
+        parts = (image_part(picture(320, 240), filename="room.png"), image_part(GREY, filename="mask.png"))
         with pytest.raises(PluginError, match="masks on vLLM-Omni"):
             host.invoke("m", form(server, "auto", EDITORS["vllm_omni"]), [user("a plant here", *parts)])
     assert server.posts == []
