@@ -30,6 +30,8 @@ EDITORS = {
 MASK = picture(64, 48, mode="L", colour=255)
 RECOGNISED = ("vllm_omni", "sglang", "localai", "sdcpp")
 
+GREY = picture(64, 48, colour=(90, 90, 90))
+
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
