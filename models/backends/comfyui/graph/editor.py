@@ -12,7 +12,7 @@ from pydantic import JsonValue, ValidationError
 
 from models.backends.comfyui.graph.editor_file import Canvas, EditorFile, EditorNode, EditorPort, Subgraph
 from models.backends.comfyui.graph.editor_groups import INPUT_SIDE, OUTPUT_SIDE, group_name, unfolded
-from models.backends.comfyui.graph.editor_values import read_values
+from models.backends.comfyui.graph.editor_values import first_choices, read_values
 from models.backends.comfyui.graph.graph import RawGraph, inputs_of
 from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
@@ -149,6 +149,10 @@ def _check_broadcasts(file: EditorFile) -> None:
 def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -> dict[str, JsonValue]:
     read = read_values(node, known)
     inputs: dict[str, JsonValue] = {name: _wrapped(value) for name, value in read.named.items()}
+    for name in _choosing(known, inputs):
+        text, inputs[name] = str(inputs[name]), first_choices(str(inputs[name]))
+        if "|" in text:
+            notes.append(f"`{name}` of {scope.described(node)} has choices in braces: the first of each is used")
     linked: set[str] = set()
     for slot, port in enumerate(node.inputs):
         came = _follow(scope, node, slot, port)
@@ -169,6 +173,12 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
     return {"inputs": inputs, "class_type": node.type, "_meta": {"title": node.title or known.title}}
 
 
+def _choosing(known: NodeClass, inputs: Mapping[str, JsonValue]) -> list[str]:
+    """The texts in which the editor makes choices; ours are the placeholders in double braces."""
+    texts = [spec.name for spec in known.inputs.values() if spec.options.get("dynamicPrompts")]
+    return [name for name in texts if isinstance(value := inputs.get(name), str) and "{{" not in value]
+
+
 def _wrapped(value: JsonValue) -> JsonValue:
     # A bare list would be taken for a link.
     return {"__value__": value} if isinstance(value, list) else value
@@ -186,7 +196,7 @@ def _name_nodes_in_tokens(graph: RawGraph, running: list[tuple[_Scope, EditorNod
         ids.setdefault(node.title or node.type, f"{scope.prefix}{node.id}")
     for node_id in graph:
         for name, value in inputs_of(graph, node_id).items():
-            if isinstance(value, str) and "%" in value:
+            if "prefix" in name and isinstance(value, str):
                 inputs_of(graph, node_id)[name] = _TOKEN.sub(lambda found: _by_id(graph, ids, found), value)
 
 

@@ -5,6 +5,7 @@ upload button), extensions add fields and buttons of their own, and nodes gain a
 laid beside the definition in the way that fits best; what then has no name is told, what fits nowhere is refused.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from models.backends.comfyui.graph.nodes import DYNAMIC_COMBO, InputSpec, NodeCl
 
 _AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize"})
 _MOST = 250  # values of one node
+_NESTED = 8  # choices within choices
 
 # What a step of the reading costs. Exact readings are free; the cheapest reading wins.
 _SLIPPED_IN = 0.5  # a value that editors and extensions are known to slip in
@@ -86,6 +88,21 @@ def _as_shown(name: str, kind: str, known: NodeClass) -> InputSpec:
 def _is_empty(value: JsonValue) -> bool:
     """Buttons, headings and spaces: nothing is lost with them."""
     return value in (None, "", [], "image") or (isinstance(value, dict) and set(value) <= {"type"})
+
+
+_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+_CHOICES = re.compile(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}")
+
+
+def first_choices(text: str) -> str:
+    """A prompt as the editor sends it: without comments, and with one of the choices in `{day|night}`.
+
+    The editor chooses at random for each run. Here it is always the first, so that a model stays what it is.
+    """
+    text = _COMMENT.sub("", text)
+    for _ in range(_NESTED):
+        text = _CHOICES.sub(lambda found: re.split(r"(?<!\\)\|", found[1])[0], text)
+    return re.sub(r"\\([{}|])", r"\1", text)
 
 
 # The best reading

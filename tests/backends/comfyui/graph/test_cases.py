@@ -157,6 +157,25 @@ def test_values_that_fit_nowhere_are_refused_when_the_model_is_saved() -> None:
         sampler_values([7, "randomize", 23, ["?"], "euler", "karras", 1])
 
 
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("a {red|blue} fox", "a red fox"),
+        ("a {{red|dark {blue|green}}|white} fox // a remark\nat {dawn}", "a {{red|dark {blue|green}}|white} fox // a remark\nat {dawn}"),
+        ("{a {very|quite} big|small} fox /* no */here // a remark", "a very big fox here "),
+        (r"a \{fox\|hare\}", "a {fox|hare}"),
+        ("{", "{"),
+    ],
+)  # fmt: skip
+def test_choices_in_a_prompt_are_made_as_the_editor_makes_them(text: str, sent: str) -> None:
+    """All but the double braces, which are placeholders here."""
+    graph = raw("02")
+    next(node for node in graph["nodes"] if node["id"] == 3)["widgets_values"] = [text]
+    found = Workflow.load(json.dumps(graph), INFO)
+    assert inputs(found, "3")["text"] == sent
+    assert ("the first of each" in str(found.notes)) == ("|" in text and "{{" not in text)
+
+
 # Nodes that live in the editor only
 
 
