@@ -14,7 +14,15 @@ from pydantic import JsonValue
 from models.backends.base import Running
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.events import queued
-from models.backends.comfyui.failures import FAILED, Choices, deleted_file, dropped_outputs, failed_run, refusal
+from models.backends.comfyui.failures import (
+    FAILED,
+    Choices,
+    ParameterNames,
+    deleted_file,
+    dropped_outputs,
+    failed_run,
+    refusal,
+)
 from models.backends.comfyui.results import DeletedFileError, fetched_images
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
 from models.backends.comfyui.wire import Accepted, ExtraData, HistoryEntry, PromptRequest, Refused
@@ -35,13 +43,14 @@ MAX_TRIES = 2
 class JobTracker:
     """Submits a job, looks after it and collects what it made.
 
-    `secrets` tells what belongs into the graph and must not stand in the job's state; `workflow` is the editor's graph
-    to write into the images, None to write none.
+    `choices` and `parameters` are for messages about a refused graph; `secrets` tells what belongs into the graph and
+    must not stand in the job's state; `workflow` is the editor's graph to write into the images, None to write none.
     """
 
     client: ComfyUIClient
     clock: Clock
     choices: Choices
+    parameters: ParameterNames = field(default_factory=dict)
     secrets: Callable[[], list[Change]] = list
     workflow: JsonValue = None
     at_work: bool = field(default=False, init=False)
@@ -75,7 +84,7 @@ class JobTracker:
         )
         reply = self._submitted_once(request, deadline)
         if isinstance(reply, Refused):
-            raise self._redacted(refusal(reply, graph, self.choices))
+            raise self._redacted(refusal(reply, graph, self.choices, self.parameters))
         state.tell(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
