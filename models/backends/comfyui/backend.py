@@ -10,7 +10,7 @@ from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.definitions import NodeDefinitions
 from models.backends.comfyui.events import JobProgress, SocketOpener, open_socket
-from models.backends.comfyui.failures import explained_reply
+from models.backends.comfyui.failures import ParameterNames, explained_reply
 from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
 from models.backends.comfyui.reading import ModelWorkflow
@@ -50,6 +50,7 @@ class ComfyUI(JobBackend):
         self.open_socket: SocketOpener = open_socket
         self.workflow = ModelWorkflow(model, self.definitions)
         self._events: EventStream | None = None
+        self._parameters: ParameterNames = {}
 
     @override
     def explain(self, reply: Reply) -> Explanation:
@@ -164,6 +165,9 @@ class ComfyUI(JobBackend):
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
         """Upload the images and fill the workflow: everything that is known before the job exists."""
         workflow = self.workflow.ready(deadline).choose(request)
+        self._parameters = {
+            (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
+        }
         images = [self.client.upload(image, deadline=deadline) for image in request.images]
         mask = self.client.upload(mask_of(request.mask), deadline=deadline) if request.mask else None
         known = self.definitions.known(workflow.needs.classes)
@@ -184,7 +188,7 @@ class ComfyUI(JobBackend):
 
     def _tracker(self, state: JobState) -> JobTracker:
         workflow = self._editor_graph() if state.keep_workflow else None
-        return JobTracker(self.client, self.clock, self._choices, self._secrets, workflow)
+        return JobTracker(self.client, self.clock, self._choices, self._parameters, self._secrets, workflow)
 
     def _secrets(self) -> list[Change]:
         if not self.workflow.is_pasted:

@@ -24,6 +24,8 @@ _SHOWN_CHOICES = 12
 
 type Choices = Callable[[str, str], Sequence[str]]
 """(node class, input name) → what the server offers there; empty when that is not known."""
+type ParameterNames = Mapping[tuple[str, str], str]
+"""(node id, input name) → the parameter that sets it, which users know better than the input."""
 
 # Input of a loader → folder below `models` on the server.
 _FOLDERS = {
@@ -47,18 +49,19 @@ class _LocatedFault:
 
     node: Node
     fault: ValidationFault
+    parameter: str
 
     @property
     def sentence(self) -> str:
         return f"{self.node.described}: {_words(self.fault)}"
 
 
-def refusal(reply: Refused, raw: RawGraph, choices: Choices) -> BadRequest:
+def refusal(reply: Refused, raw: RawGraph, choices: Choices, parameters: ParameterNames) -> BadRequest:
     """The error for a workflow that the validation refused. `raw` is the graph that was sent."""
     graph = Graph.of(raw)
     if missing := _missing_class(reply.error, graph):
-        return missing_nodes([missing])
-    faults = _located(reply.node_errors, graph)
+        return _missing_node(missing)
+    faults = _located(reply.node_errors, graph, parameters)
     if not faults:
         # A cycle is refused without naming a node.
         return BadRequest(REFUSED, _words(reply.error), _GENERAL.get(reply.error.type, _OPEN_IT))
@@ -67,24 +70,20 @@ def refusal(reply: Refused, raw: RawGraph, choices: Choices) -> BadRequest:
     return BadRequest(REFUSED, said + more, _advice(faults[0], choices))
 
 
-def missing_nodes(missing: Sequence[Node]) -> BadRequest:
-    """The error for node classes that the server does not have."""
-    named = ", ".join(node.described for node in missing)
-    packages = sorted({package for node in missing if (package := package_of(node.class_type))})
-    install = f"Install {', '.join(packages)}" if packages else "Install the extension that brings it"
+def _missing_node(node: Node) -> BadRequest:
+    """The error for a node class that the server does not have."""
+    install = f"Install {package_of(node.class_type) or 'the extension that brings it'}"
     return BadRequest(
         REFUSED,
-        f"the server does not have {named}",
+        f"the server does not have {node.described}",
         f"{install} on the ComfyUI server (ComfyUI-Manager, Install Missing Custom Nodes) and restart it",
     )
 
 
 def dropped_outputs(reply: Accepted, raw: RawGraph) -> list[str]:
     """Notices about the parts of the graph that the server left out although it accepted the rest."""
-    graph = Graph.of(raw)
-    return [
-        f"The server left out a part of the workflow: {fault.sentence}" for fault in _located(reply.node_errors, graph)
-    ]
+    faults = _located(reply.node_errors, Graph.of(raw), {})
+    return [f"The server left out a part of the workflow: {fault.sentence}" for fault in faults]
 
 
 def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
@@ -148,9 +147,13 @@ _GENERAL = {
 }
 
 
-def _located(faults: Mapping[str, NodeFaults], graph: Graph) -> list[_LocatedFault]:
+def _located(faults: Mapping[str, NodeFaults], graph: Graph, parameters: ParameterNames) -> list[_LocatedFault]:
     return [
-        _LocatedFault(graph.nodes.get(node_id) or Node(node_id, node.class_type, {}), fault)
+        _LocatedFault(
+            node=graph.nodes.get(node_id) or Node(node_id, node.class_type, {}),
+            fault=fault,
+            parameter=parameters.get((node_id, fault.extra_info.input_name), fault.extra_info.input_name),
+        )
         for node_id, node in faults.items()
         for fault in node.errors
     ]
@@ -177,7 +180,7 @@ def _advice(located: _LocatedFault, choices: Choices) -> str:
         case "value_not_in_list":
             return _choose(located, _offered(fault) or choices(located.node.class_type, name))
         case "value_smaller_than_min" | "value_bigger_than_max":
-            return f"Change the parameter that sets `{name}`"
+            return f"Change `{located.parameter}`"
         case "required_input_missing":
             return f"The server's version of the node needs `{name}`. {_OPEN_IT}"
         case "custom_validation_failed" if "image file" in fault.details:
@@ -201,7 +204,7 @@ def _choose(located: _LocatedFault, offered: Sequence[str]) -> str:
     folder = _FOLDERS.get(name)
     if not offered:
         return f"Put the file into `models/{folder}` on the server" if folder else _OPEN_IT
-    choose = f"Choose one of those on the server for `{name}`: {_listed(asked, offered)}"
+    choose = f"Choose one of those on the server for `{located.parameter}`: {_listed(asked, offered)}"
     return f"{choose}; or put {asked} into its `models/{folder}`" if folder else choose
 
 

@@ -14,7 +14,15 @@ from pydantic import JsonValue
 from models.backends.base import Running
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.events import queued
-from models.backends.comfyui.failures import FAILED, Choices, deleted_file, dropped_outputs, failed_run, refusal
+from models.backends.comfyui.failures import (
+    FAILED,
+    Choices,
+    ParameterNames,
+    deleted_file,
+    dropped_outputs,
+    failed_run,
+    refusal,
+)
 from models.backends.comfyui.results import DeletedFileError, fetched_images
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
 from models.backends.comfyui.wire import Accepted, ExtraData, HistoryEntry, PromptRequest, Refused
@@ -35,13 +43,14 @@ MAX_TRIES = 2
 class JobTracker:
     """Submits a job, looks after it and collects what it made.
 
-    `secrets` tells what belongs into the graph and must not stand in the job's state; `workflow` is the editor's graph
-    to write into the images, None to write none.
+    `choices` and `parameters` are for messages about a refused graph; `secrets` tells what belongs into the graph and
+    must not stand in the job's state; `workflow` is the editor's graph to write into the images, None to write none.
     """
 
     client: ComfyUIClient
     clock: Clock
     choices: Choices
+    parameters: ParameterNames = field(default_factory=dict)
     secrets: Callable[[], list[Change]] = list
     workflow: JsonValue = None
     at_work: bool = field(default=False, init=False)
@@ -75,7 +84,7 @@ class JobTracker:
         )
         reply = self._submitted_once(request, deadline)
         if isinstance(reply, Refused):
-            raise self._redacted(refusal(reply, graph, self.choices))
+            raise self._redacted(refusal(reply, graph, self.choices, self.parameters))
         state.tell(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
@@ -104,7 +113,7 @@ class JobTracker:
         """See what became of the job. `places` also asks the queue, which tells the place and notices a lost submission.
 
         The first failure ends the job: what waits is cancelled, what is finished is returned with the failure.
-        Raises ImageError when a submission was lost again, and for transient trouble.
+        Transient trouble is raised: the next look may see more.
         """
         self._read_history(state)
         waiting = [one for one in state.submissions if one.prompt_id not in self._entries]
@@ -113,9 +122,21 @@ class JobTracker:
             self._cancel_rest(state)
         if failed or not waiting:
             return self._collected(state)
-        if places:
+        if not places:
+            return self._seen
+        try:
             self._seen = self._placed(state, waiting)
+        except ImageError as error:
+            if error.transient:
+                raise
+            return self._ended_by(error, state)
         return self._seen
+
+    def _ended_by(self, error: ImageError, state: JobState) -> Running | Partial:
+        """What is finished of a job of which a submission is lost for good."""
+        self._cancel_rest(state)
+        collected = self._collected(state)
+        return collected if isinstance(collected, Running) else collected + Partial(failures=(error,))
 
     def _read_history(self, state: JobState) -> None:
         for prompt_id in state.ids:
@@ -183,19 +204,27 @@ class JobTracker:
     # Collecting
 
     def _collected(self, state: JobState) -> Running | Partial:
-        """The images of every submission that ended. Transient trouble is raised: the next look fetches them again."""
+        """The images and failures of every submission that ended. Transient trouble is raised."""
         parts: list[Partial] = []
         for submission in state.submissions:
             try:
-                parts.append(self._part(state, submission, self._within(FETCH_SECONDS)))
-            except DeletedFileError as gone:
-                self._save_again(state, submission, gone)
-                return Running("saving again")
+                part = self._fetched(state, submission)
             except ImageError as error:
                 if error.transient:
                     raise
-                parts.append(Partial(failures=(error,)))
+                part = Partial(failures=(error,))
+            if part is None:
+                return Running("saving again")
+            parts.append(part)
         return sum(parts, Partial())
+
+    def _fetched(self, state: JobState, submission: Submission) -> Partial | None:
+        """What one submission gave, None where a deleted image has to be saved again first."""
+        try:
+            return self._part(state, submission, self._within(FETCH_SECONDS))
+        except DeletedFileError as gone:
+            self._save_again(state, submission, gone)
+            return None
 
     def finished(self, state: JobState) -> Partial:
         """The images that exist already of a job that is given up; trouble with one costs only that one."""

@@ -266,7 +266,7 @@ def test_an_editor_workflow_that_cannot_be_converted_names_what_the_server_lacks
 
 
 def test_a_workflow_without_an_output_is_not_saved(server: ComfyUIServer) -> None:
-    label = {"nodes": [{"id": 1, "type": "Mystery", "inputs": [], "outputs": []}], "links": [], "version": 0.4}
+    label = {"nodes": [{"id": 1, "type": "Note", "inputs": [], "outputs": []}], "links": [], "version": 0.4}
     loader: Graph = {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}}
     server.install_models()
     for workflow in (label, loader):

@@ -264,6 +264,20 @@ def test_of_several_images_the_ones_whose_file_can_be_had_are_delivered(server: 
     assert any("ended without an image" in notice for notice in result.notices)
 
 
+def test_of_several_images_the_finished_ones_are_delivered_when_another_is_lost_for_good(server: ComfyUIServer) -> None:
+    server.engine.gate = HeldAfter(server, 1)
+    backend = hurried(server, three_images(server))
+    job = submitted(backend, n=3, seed=5)
+    for _ in range(2):
+        wait_until(lambda: len(server.engine.history) == 1 and server.engine.running)
+        with server.engine.lock:  # somebody clears the queue, and the running job is lost with it
+            server.engine.pending.clear()
+        result = backend.check(job)
+    assert isinstance(result, ImageResult)
+    assert [image.seed for image in result.images] == [5]
+    assert any("disappeared from the server's queue twice" in notice for notice in result.notices)
+
+
 @pytest.mark.parametrize("version", ["0.3.64", "0.10.0", "0.38.1"])
 def test_cancelling_stops_our_own_job_only(version: str) -> None:
     with ComfyUIServer(version=version) as server:

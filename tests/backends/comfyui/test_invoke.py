@@ -182,13 +182,14 @@ def test_a_missing_checkpoint_is_named_with_those_that_exist(server: ComfyUIServ
     said = str(caught.value)
     assert 'node 4 (CheckpointLoaderSimple "Load Checkpoint")' in said
     assert "tiny-random-sd15.safetensors" in said
+    assert "for `checkpoint`" in said
     assert "models/checkpoints" in said
 
 
 def test_a_long_list_of_choices_is_fetched_for_the_message(server: ComfyUIServer) -> None:
     with pytest.raises(BadRequest) as caught:
         invoked(backend_for(server, sampled(sampler_name="dpmpp_2m_")))
-    assert "Choose one of those on the server for `sampler_name`: dpmpp_2m" in str(caught.value)
+    assert "Choose one of those on the server for `sampler`: dpmpp_2m" in str(caught.value)
     assert "GET /object_info/KSampler" in server.requests
 
 

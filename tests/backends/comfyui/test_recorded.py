@@ -33,7 +33,7 @@ def refused_words(one: Exchange) -> BadRequest:
         for key, node in graph.items()
         if isinstance(node, dict) and "class_type" in node
     }
-    return refusal(parse(one.reply, Refused, attempt="Submitting"), clean, lambda *_: ())
+    return refusal(parse(one.reply, Refused, attempt="Submitting"), clean, lambda *_: (), {})
 
 
 @pytest.mark.parametrize(
