@@ -94,7 +94,7 @@ def test_the_defaults_are_those_of_the_card(plugin: Host, webui: FakeWebUI) -> N
 
 def test_directives_reach_the_parameters_of_the_webui(plugin: Host, webui: FakeWebUI) -> None:
     prompt = 'a fox <lora:paper-cut:0.8> --seed 3 --no "blurry" --style cinematic --clip_skip 2 --hires_scale 2'
-    (made,) = called(plugin, webui, prompt).images
+    (made,) = called(plugin, webui, prompt, directives="all").images
     assert size(made.data) == (128, 128)
     (body,) = webui.bodies("/sdapi/v1/txt2img")
     assert (body["prompt"], body["negative_prompt"], body["styles"], body["seed"]) == (

@@ -182,7 +182,7 @@ def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Hos
     stability.draw = lambda *_: next(pictures)
     restarts = plugin.restarts
     reply = plugin.start_polling(
-        "stable-diffusion-xl", credentials(stability), [user("a fox --n 10 --details")], json_schema=SCHEMA
+        "stable-diffusion-xl", credentials(stability), [user("a fox --details")], {"n": 10}, json_schema=SCHEMA
     )
     assert reply.status == "succeeded", reply.error
     assert reply.statistics.largest_line < MAX_LINE
@@ -195,7 +195,7 @@ def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Hos
 def test_a_streaming_caller_gets_one_image_per_line(plugin: Host, stability: FakeStability) -> None:
     big = png_of(6)
     stability.draw = lambda *_: big
-    reply = plugin.invoke("stable-diffusion-xl", credentials(stability), [user("a fox --n 3")], stream=True)
+    reply = plugin.invoke("stable-diffusion-xl", credentials(stability), [user("a fox")], {"n": 3}, stream=True)
     assert len(reply.chunks) == 3
     assert reply.statistics.largest_line < MAX_LINE
     assert [chunk.delta.usage is not None for chunk in reply.chunks] == [False, False, True]

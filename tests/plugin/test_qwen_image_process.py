@@ -80,7 +80,7 @@ def assert_complete(
 
 
 def called(plugin: Host, studio: FakeModelStudio, model: str, *parts: str | dict[str, JsonValue]) -> InvokeReply:
-    return plugin.invoke(model, credentials(studio), [user(*parts)], {"seed": 42, "details": True})
+    return plugin.invoke(model, credentials(studio), [user(*parts)], {"seed": 42, "details": True, "directives": "all"})
 
 
 def polled(plugin: Host, studio: FakeModelStudio, model: str, *parts: str | dict[str, JsonValue]) -> PollingReply:

@@ -149,7 +149,14 @@ def test_several_images_arrive_with_their_own_seeds_and_price(plugin: Host, fake
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_price_of_sdxl_grows_with_the_steps(plugin: Host, fake: FakeStability, way: Way) -> None:
-    answer = Answer(plugin, way, "stable-diffusion-xl", credentials(fake), "a fox --steps 50 --n 2 --sampler k_euler")
+    answer = Answer(
+        plugin,
+        way,
+        "stable-diffusion-xl",
+        credentials(fake),
+        "a fox --steps 50 --n 2 --sampler k_euler",
+        directives="all",
+    )
     assert answer.usage
     assert answer.usage.total_price == Decimal("0.03")
     assert (fake.requests[0].json["steps"], fake.requests[0].json["sampler"]) == (50, "K_EULER")
