@@ -7,6 +7,7 @@ The host executes this module outside `sys.modules`: nothing imports it, and not
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import gevent
 from dify_plugin.entities import I18nObject
 from dify_plugin.entities.model import (
     AIModelEntity,
@@ -178,7 +179,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
 
 def _wants_progress(call: Call, asked: Asked) -> bool:
     """Where structured output is asked for, the stream's only text is its JSON."""
-    details = str(asked.parameters.get("details")).lower() in {"true", "1"}
+    details = str(asked.parameters.get("details")).lower() in {"true", "1", "yes", "on"}
     return details and call.backend.tells_progress and not asked.json_schema
 
 
@@ -274,8 +275,9 @@ def _form(model: str, settings: Settings) -> tuple[list[ParameterRule], bool] | 
 def _live_rules(backend: Backend) -> Iterable[Rule]:
     try:
         backend.require_access()
-        return backend.live_form(backend.within(FORM_SECONDS))
-    except ImageError:
+        with gevent.Timeout(FORM_SECONDS + 1):
+            return backend.live_form(backend.within(FORM_SECONDS))
+    except (ImageError, gevent.Timeout):
         return backend.rules()
 
 

@@ -104,12 +104,11 @@ class OutputSchema:
         """
         images: JsonValue = [{name: value for name, value in _IMAGE.items() if name not in NOT_ALWAYS - gives}]
         faults = dict(self._faults(gives, {**_SAMPLES, "images": images, **samples}, model))
-        for name in self.required:
-            if name in faults:
-                raise BadRequest(
-                    f"The node's structured output requires `{name[:100]}`, {faults[name]}",
-                    next_step="Take it out of `required`, or allow null" if name in PROPERTIES else _KNOWN,
-                )
+        if missing := {name: faults[name] for name in self.required if name in faults}:
+            raise BadRequest(
+                f"The node's structured output requires {_listed(missing)}",
+                next_step="Take them out of `required`, or allow null" if set(missing) <= set(PROPERTIES) else _KNOWN,
+            )
         if faults and len(faults) == len(self.properties):
             raise BadRequest(
                 f"Nothing that the node's structured output names can be given: {_listed(faults)}",

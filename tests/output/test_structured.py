@@ -133,7 +133,7 @@ def test_a_required_property_that_the_model_cannot_tell_is_refused(name: str) ->
         check(schema)
     assert str(refusal.value) == (
         f"The node's structured output requires `{name}`, which m cannot tell. "
-        "Take it out of `required`, or allow null."
+        "Take them out of `required`, or allow null."
     )
     assert check(schema, name) == ()
 
@@ -148,6 +148,11 @@ def test_what_is_unknown_is_null_where_that_is_allowed(rule: JsonValue) -> None:
 def test_a_required_property_that_no_image_has_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BadRequest, match=r"`mood`, which no image has\. Name only properties of image_url, "):
         check(schema_of(("mood",), mood={"type": "string"}, model={}))
+
+
+def test_all_that_cannot_be_given_is_named_at_once() -> None:
+    with pytest.raises(BadRequest, match=r"requires `seed`, which m cannot tell; `cost`, which m cannot tell\."):
+        check(schema_of(("seed", "cost"), seed={"type": "integer"}, cost={"type": "number"}))
 
 
 def test_a_required_name_without_a_type_counts_too() -> None:

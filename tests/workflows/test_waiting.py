@@ -1,0 +1,41 @@
+"""How the engine waits for an image: one streaming call, or a job that it checks, as the credentials say."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sandbox.credentials import Credentials
+from sandbox.node_factory import Services
+from sandbox.workflow import run_workflow
+from tests.sandbox.apps import app, end, llm, start
+
+PROVIDER = "imagegen/image_generation/image_generation"
+SLOW = app(
+    "start -> llm",
+    "llm -> end",
+    start=start(),
+    llm=llm(
+        "a fox",
+        model="preview",
+        provider=PROVIDER,
+        parameters={"width": 64, "height": 48, "n": 2, "simulate_seconds": 2, "details": True},
+    ),
+    end=end(text=["llm", "text"], files=["llm", "files"]),
+)
+
+
+@pytest.mark.parametrize(("waiting", "polled"), [("", False), ("direct", False), ("polling", True)])
+def test_the_credentials_say_how_a_node_waits(services: Services, waiting: str, *, polled: bool) -> None:
+    chosen = replace(services, credentials=Credentials({"waiting": waiting} if waiting else {}))
+    run = run_workflow(SLOW, {}, chosen)
+    assert (run.status, run.error) == ("succeeded", "")
+    assert (run.node("llm").checks > 0) is polled
+    assert len(run.outputs["files"]) == len(run.files) == 2
+    assert ("<think>" in run.outputs["text"]) is not polled
+    assert run.outputs["text"].count("![](") == 2
+
+
+def test_files_of_a_run_are_numbered_in_their_order(services: Services) -> None:
+    run = run_workflow(SLOW, {}, services)
+    assert [Path(path).stem for path in run.files] == ["image-1", "image-2"]
