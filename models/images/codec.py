@@ -5,9 +5,7 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
-from models.images.sniff import MAX_PIXELS, check_pixels, load_pillow, openable, sniff_within_limits
-from models.images.sniff import BrokenImageError as BrokenImageError  # noqa: PLC0414 -- as below
-from models.images.threads import in_thread as in_thread  # noqa: PLC0414 -- until all import it from there
+from models.images.sniff import MAX_PIXELS, BrokenImageError, check_pixels, load_pillow, openable, sniff_within_limits
 
 load_pillow()  # encoding needs its plugins as much as decoding
 

@@ -8,7 +8,9 @@ import gevent
 import pytest
 from PIL import Image
 
-from models.images.codec import BrokenImageError, decode, encode, has_alpha, in_thread, plain
+from models.images.codec import decode, encode, has_alpha, plain
+from models.images.sniff import BrokenImageError
+from models.images.threads import in_thread
 from tests.fakes import noise, picture
 
 

@@ -17,8 +17,9 @@ from models.backends.comfyui.wire import FileRef, HistoryEntry
 from models.backends.errors import ServerUnavailable
 from models.clock import Deadline
 from models.entities import GeneratedImage
-from models.images.codec import BrokenImageError, decode, in_thread
-from models.images.sniff import NotAnImageError, sniff
+from models.images.codec import decode
+from models.images.sniff import BrokenImageError, NotAnImageError, sniff
+from models.images.threads import in_thread
 
 _IMAGES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _OTHERS = {
