@@ -98,7 +98,7 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> Converted:
         raise _refused(f"{where}: {first['msg']}") from error
     everything = list(_running(_Scope(file, info, file)))
     alone = [(scope, node) for scope, node in everything if _stands_alone(scope, node)]
-    running = [one for one in everything if one not in alone] or everything
+    running = [one for one in everything if one not in alone]
     _check_broadcasts(file)
     _check_known(running, info)
     graph: RawGraph = {}

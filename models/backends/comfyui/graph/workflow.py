@@ -31,7 +31,7 @@ from models.entities import ImageRequest
 from models.parameters import MAX_SEED, Rule
 from models.sizes import SeedRule, SizeRule
 
-_DRAWN_SEEDS = 2**32 - 1  # every reader of JSON keeps all digits of these
+_DRAWN_SEEDS = 2**31 - 1  # every node takes these, those of partners and extensions too
 _SHOWN_CHOICES = 8
 _STRANGE_PLACEHOLDER = re.compile(r"%\w+%")
 
@@ -140,8 +140,12 @@ class Workflow:
 
         Without a place for a seed none is drawn, and one that is asked for is told as unused.
         """
-        found = self.slots.found
-        return SeedRule(highest=MAX_SEED, drawn=_DRAWN_SEEDS, draw="seed" in found, step=0 if "n" in found else 1)
+        slot = self.slots.get("seed")
+        specs = [self.graph.spec(place) for place in slot.places] if slot else []
+        bounds = [int(most) for spec in specs if spec and (most := spec.number("max"))]
+        highest = min([MAX_SEED, *bounds])
+        step = 0 if "n" in self.slots.found else 1
+        return SeedRule(highest=highest, drawn=min(highest, _DRAWN_SEEDS), draw=slot is not None, step=step)
 
     def rules(self) -> tuple[Rule, ...]:
         """The parameter form; with bounds and choices of the server when its definitions are at hand. Never raises."""

@@ -113,6 +113,14 @@ def test_a_seed_is_drawn_and_told_where_none_was_given() -> None:
     assert first != second
 
 
+def test_a_seed_stays_within_what_the_node_takes() -> None:
+    spec = ["INT", {"min": 0, "max": 65535}]
+    info = ObjectInfo.parse({"KSampler": {"input": {"required": {"seed": spec}}}})  # type: ignore[dict-item]
+    rule = workflow("sd15_txt2img", info).seeds
+    assert (rule.highest, rule.drawn) == (65535, 65535)
+    assert workflow("sd15_txt2img").seeds.highest == 2**53 - 1
+
+
 def test_a_seed_without_a_place_is_not_claimed() -> None:
     assert settled("no_noise_manual_sigmas")[0].seeds == ()
     filled = workflow("no_noise_manual_sigmas").filled(settled("no_noise_manual_sigmas", seed=3)[0])
