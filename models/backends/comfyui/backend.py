@@ -15,7 +15,7 @@ from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
 from models.backends.comfyui.reading import ModelWorkflow
 from models.backends.comfyui.state import Change, JobState, secrets_of
-from models.backends.comfyui.variants import Pasted, Shipped, capabilities_of
+from models.backends.comfyui.variants import Pasted, Shipped
 from models.backends.comfyui.waiting import EventStream, JobWait
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial
@@ -70,12 +70,12 @@ class ComfyUI(JobBackend):
     @override
     def capabilities(self) -> Capabilities:
         variants = self.workflow.readable()
-        return capabilities_of(variants) if variants else _UNREAD
+        return variants.capabilities if variants else _UNREAD
 
     @override
     def check_image_count(self, count: int) -> None:
         variants = self.workflow.readable()
-        if isinstance(variants, Shipped) and count > variants.images:
+        if isinstance(variants, Shipped) and count > variants.capabilities.images:
             raise variants.too_many(count)
         super().check_image_count(count)
 

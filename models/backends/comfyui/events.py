@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Protocol
 from urllib.parse import urlencode
 
 import websocket
@@ -120,25 +119,14 @@ class NoSocketError(Exception):
         super().__init__("no socket")
 
 
-class EventSource(Protocol):
-    """An open socket."""
-
-    def next(self, seconds: float) -> Event | None:
-        """The next event; None after `seconds` of silence. Raises NoSocketError when the connection is over."""
-
-    def close(self) -> None: ...
-
-
-type SocketOpener = Callable[[Service, str], EventSource]
-
-
 @dataclass(slots=True)
 class EventSocket:
-    """An EventSource over a real connection, always read with a timeout."""
+    """An open socket, always read with a timeout."""
 
     _socket: websocket.WebSocket
 
     def next(self, seconds: float) -> Event | None:
+        """The next event; None after `seconds` of silence. Raises NoSocketError when the connection is over."""
         try:
             self._socket.settimeout(max(0.001, seconds))
             opcode, data = self._socket.recv_data()
@@ -153,6 +141,9 @@ class EventSocket:
     def close(self) -> None:
         with suppress(websocket.WebSocketException, OSError):  # nobody waits for this connection any more
             self._socket.close(timeout=CLOSE_TIMEOUT)
+
+
+type SocketOpener = Callable[[Service, str], EventSocket]
 
 
 def open_socket(service: Service, client_id: str) -> EventSocket:

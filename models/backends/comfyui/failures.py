@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from models.backends.comfyui.graph import Graph, Node, RawGraph, package_of
+from models.backends.comfyui.graph import Graph, Node, RawGraph, folder_of, package_of
 from models.backends.comfyui.wire import INTERRUPTED, Accepted, NodeFaults, Refused, RunStatus, ValidationFault
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable, class_for_status
 from models.backends.reply import Explanation, Reply, said_by
@@ -26,21 +26,6 @@ type Choices = Callable[[str, str], Sequence[str]]
 """(node class, input name) → what the server offers there; empty when that is not known."""
 type ParameterNames = Mapping[tuple[str, str], str]
 """(node id, input name) → the parameter that sets it, which users know better than the input."""
-
-# Input of a loader → folder below `models` on the server.
-_FOLDERS = {
-    "ckpt_name": "checkpoints",
-    "lora_name": "loras",
-    "vae_name": "vae",
-    "unet_name": "diffusion_models",
-    "clip_name": "text_encoders",
-    "clip_name1": "text_encoders",
-    "clip_name2": "text_encoders",
-    "clip_name3": "text_encoders",
-    "control_net_name": "controlnet",
-    "style_model_name": "style_models",
-    "model_name": "upscale_models",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +186,7 @@ def _offered(fault: ValidationFault) -> Sequence[str]:
 
 def _choose(located: _LocatedFault, offered: Sequence[str]) -> str:
     name, asked = located.fault.extra_info.input_name, str(located.fault.extra_info.received_value)
-    folder = _FOLDERS.get(name)
+    folder = folder_of(located.node.class_type, name)
     if not offered:
         return f"Put the file into `models/{folder}` on the server" if folder else _OPEN_IT
     choose = f"Choose one of those on the server for `{located.parameter}`: {_listed(asked, offered)}"

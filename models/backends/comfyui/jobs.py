@@ -102,10 +102,7 @@ class JobTracker:
 
     def _is_known(self, prompt_id: str) -> bool:
         """Whether the server has the job; asked twice, because a request may outlive its connection for a moment."""
-        if self._place(prompt_id) is not None:
-            return True
-        self.clock.sleep(GRACE)
-        return self._place(prompt_id) is not None
+        return self._place(prompt_id) is not None or self._later_place(prompt_id) is not None
 
     # Looking
 
@@ -158,8 +155,7 @@ class JobTracker:
 
     def _place_of_missing(self, state: JobState, submission: Submission) -> int | None:
         """A second look at a submission that was neither finished nor waiting; when it is still nowhere, it is lost."""
-        self.clock.sleep(GRACE)
-        place = self._place(submission.prompt_id)
+        place = self._later_place(submission.prompt_id)
         if place is None:
             self._repeat_lost(state, submission)
         return place
@@ -173,6 +169,10 @@ class JobTracker:
         if place is not None:
             return place
         return None if self.client.entry(prompt_id, deadline=self._within(LOOK_SECONDS)) is None else 0
+
+    def _later_place(self, prompt_id: str) -> int | None:
+        self.clock.sleep(GRACE)
+        return self._place(prompt_id)
 
     # Repeating
 

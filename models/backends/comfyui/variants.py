@@ -33,13 +33,7 @@ class Variants(Protocol):
     """What the workflows of one model take together, and which one serves a request."""
 
     @property
-    def images(self) -> int: ...
-
-    @property
-    def min_images(self) -> int: ...
-
-    @property
-    def takes_mask(self) -> bool: ...
+    def capabilities(self) -> Capabilities: ...
 
     def choose(self, request: ImageRequest) -> Workflow:
         """Raises BadRequest for what none of the workflows takes."""
@@ -53,32 +47,19 @@ class Pasted:
     workflow: Workflow
 
     @property
-    def images(self) -> int:
-        return self.workflow.images
-
-    @property
-    def min_images(self) -> int:
-        # One that is meant to use an image of its own says so in the loader's title (`fixed: logo`).
-        return self.workflow.min_images
-
-    @property
-    def takes_mask(self) -> bool:
-        return self.workflow.takes_mask
+    def capabilities(self) -> Capabilities:
+        images, mask = self.workflow.images, self.workflow.takes_mask
+        return Capabilities(
+            images=images,
+            # A workflow that shall use an image of its own says so in the loader's title (`fixed: logo`).
+            min_images=self.workflow.min_images,
+            mask=mask,
+            second_image="mask" if mask and images == 1 else "image",
+        )
 
     def choose(self, request: ImageRequest) -> Workflow:
         del request
         return self.workflow
-
-
-def capabilities_of(variants: Variants) -> Capabilities:
-    images, mask = variants.images, variants.takes_mask
-    return Capabilities(
-        images=images,
-        min_images=variants.min_images,
-        mask=mask,
-        second_image="mask" if mask and images == 1 else "image",
-        alpha_is_mask=mask and isinstance(variants, Shipped),  # a pasted one may read the transparency by itself
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +76,15 @@ class Shipped:
         return cls(model, {variant: load_shipped(name) for variant, name in names.items()})
 
     @property
-    def images(self) -> int:
-        """How many input images the largest of them takes (`Capabilities.images`)."""
-        return max(workflow.images for workflow in self.variants.values())
-
-    @property
-    def min_images(self) -> int:
-        return min(workflow.min_images for workflow in self.variants.values())
-
-    @property
-    def takes_mask(self) -> bool:
-        return any(workflow.takes_mask for workflow in self.variants.values())
+    def capabilities(self) -> Capabilities:
+        workflows = self.variants.values()
+        mask = any(workflow.takes_mask for workflow in workflows)
+        return Capabilities(
+            images=max(workflow.images for workflow in workflows),
+            min_images=min(workflow.min_images for workflow in workflows),
+            mask=mask,
+            alpha_is_mask=mask,
+        )
 
     def choose(self, request: ImageRequest) -> Workflow:
         """The workflow for what the request brings along: nothing, images, or an image and a mask.
@@ -129,9 +108,9 @@ class Shipped:
 
     def too_many(self, count: int) -> BadRequest:
         """The refusal of more input images than the largest workflow takes, control image and mask aside."""
-        most = max(_plain_images(workflow) for workflow in self.variants.values())
-        way_out = f"Send at most {most}" + (" and a mask whose file name contains `mask`" if self.takes_mask else "")
-        if most < self.images:
+        most, able = max(_plain_images(workflow) for workflow in self.variants.values()), self.capabilities
+        way_out = f"Send at most {most}" + (" and a mask whose file name contains `mask`" if able.mask else "")
+        if most < able.images:
             way_out += "; set `controlnet` to send a control image as the last one"
         return unsupported(f"{count} input images", model=self.model, way_out=way_out)
 

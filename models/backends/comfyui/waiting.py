@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from models.backends.base import Running
 from models.backends.cache import ServerCache
-from models.backends.comfyui.events import EventSource, JobProgress, NoSocketError, SocketOpener
+from models.backends.comfyui.events import EventSocket, JobProgress, NoSocketError, SocketOpener
 from models.backends.comfyui.jobs import JobTracker
 from models.backends.comfyui.state import JobState
 from models.backends.errors import ImageError
@@ -36,7 +36,7 @@ class EventStream:
     progress: JobProgress
     clock: Clock
     opener: SocketOpener
-    _socket: EventSource | None = field(default=None, init=False)
+    _socket: EventSocket | None = field(default=None, init=False)
     _tried: float = field(default=0.0, init=False)
 
     @property
@@ -72,7 +72,7 @@ class EventStream:
             self._socket.close()
             self._socket = None
 
-    def _hear(self, source: EventSource, seconds: float) -> bool:
+    def _hear(self, source: EventSocket, seconds: float) -> bool:
         """Whether an event of this job came within `seconds`."""
         try:
             event = source.next(seconds)
@@ -85,7 +85,7 @@ class EventStream:
         self.progress.hear(event)
         return event.prompt_id in self.progress.ids
 
-    def _greeted(self, source: EventSource) -> EventSource:
+    def _greeted(self, source: EventSocket) -> EventSocket:
         greeting = source.next(GREETING)
         if greeting is None:
             source.close()

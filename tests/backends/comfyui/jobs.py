@@ -3,11 +3,12 @@
 import json
 import time
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any
 
 from models.backends.base import Job
 from models.backends.comfyui import ComfyUI
-from models.backends.comfyui.events import Event, EventSource, open_socket
+from models.backends.comfyui.events import Event, EventSocket, open_socket
 from models.backends.http import Service
 from models.clock import Clock
 from models.entities import ImageResult
@@ -123,28 +124,22 @@ class HurriedClock:
         time.sleep(seconds / self.speed)
 
 
-@dataclass
-class HurriedSocket:
-    """A socket whose patience is measured on that clock, but for the greeting: a busy machine may be slow with it."""
+class HurriedSocket(EventSocket):
+    """A socket whose timeouts are measured on that clock, but for the greeting: a busy machine may be slow with it."""
 
-    socket: EventSource
-    speed: float
-    greeted: bool = False
+    def __init__(self, opened: EventSocket, speed: float) -> None:
+        super().__init__(opened._socket)
+        self.speeds = chain([1.5], repeat(speed))
 
     def next(self, seconds: float) -> Event | None:
-        speed = self.speed if self.greeted else 1.5
-        self.greeted = True
-        return self.socket.next(seconds / speed)
-
-    def close(self) -> None:
-        self.socket.close()
+        return super().next(seconds / next(self.speeds))
 
 
 def hurried(server: ComfyUIServer | str, graph: Graph, speed: float = 10.0) -> ComfyUI:
     """`backend_for`, on a clock at many times the real speed."""
     backend = backend_for(server, graph, HurriedClock(speed))
 
-    def opener(service: Service, client_id: str) -> EventSource:
+    def opener(service: Service, client_id: str) -> EventSocket:
         return HurriedSocket(open_socket(service, client_id), speed)
 
     backend.open_socket = opener

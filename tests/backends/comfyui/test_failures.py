@@ -3,7 +3,7 @@
 import pytest
 
 from models.backends.comfyui.failures import failed_run
-from models.backends.comfyui.graph import package_of
+from models.backends.comfyui.graph import folder_of, package_of
 from models.backends.comfyui.wire import RunStatus
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.jobs import TXT2IMG
@@ -37,3 +37,18 @@ def test_files_that_cannot_work_together_are_the_requests_fault(kind: str, messa
     assert isinstance(error, BadRequest)
     assert "node 8 (VAEDecode)" in error.said
     assert "made for" in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "folder"),
+    [
+        ("CheckpointLoaderSimple", "ckpt_name", "checkpoints"),
+        ("DualCLIPLoader", "clip_name2", "text_encoders"),
+        ("UNETLoader", "unet_name", "diffusion_models"),
+        ("UpscaleModelLoader", "model_name", "upscale_models"),
+        ("CLIPVisionLoader", "clip_name", "clip_vision"),
+        ("KSampler", "sampler_name", ""),
+    ],
+)
+def test_the_folder_of_a_missing_file_is_known(node: str, name: str, folder: str) -> None:
+    assert folder_of(node, name) == folder

@@ -19,7 +19,14 @@ Nothing here knows the transport; the modules beside this folder use the names b
 
 from models.backends.comfyui.graph.fill import Filled
 from models.backends.comfyui.graph.graph import Graph, Node, RawGraph
-from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, extra_rules, package_of, workflow_rules
+from models.backends.comfyui.graph.nodes import (
+    NodeClass,
+    ObjectInfo,
+    extra_rules,
+    folder_of,
+    package_of,
+    workflow_rules,
+)
 from models.backends.comfyui.graph.source import read_source
 from models.backends.comfyui.graph.workflow import NeedsObjectInfoError, Workflow
 
@@ -33,6 +40,7 @@ __all__ = [
     "RawGraph",
     "Workflow",
     "extra_rules",
+    "folder_of",
     "package_of",
     "read_source",
     "workflow_rules",

@@ -81,6 +81,7 @@ class NodeKnowledge(BaseModel):
     classes: Mapping[str, NodeMeaning]
     parameter_names: Mapping[str, str]
     percent_names: Mapping[str, str]
+    folders: Mapping[str, str]
     packages: Mapping[str, str]
 
 
@@ -101,6 +102,13 @@ _UNKNOWN = NodeMeaning()
 def meaning_of(class_type: str) -> NodeMeaning:
     """What is known of a class; an empty entry for others."""
     return node_knowledge().classes.get(class_type, _UNKNOWN)
+
+
+def folder_of(class_type: str, name: str) -> str:
+    """The folder below `models` on the server for the file that an input names, "" when it is not known."""
+    known = node_knowledge()
+    parameter = meaning_of(class_type).parameters.get(name) or known.inputs.files.get(name, "")
+    return known.folders.get(parameter, "")
 
 
 def package_of(class_type: str) -> str:
