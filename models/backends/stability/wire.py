@@ -8,12 +8,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import FormField
 from models.backends.partial import Partial
 from models.backends.reply import Reply, parse
-from models.backends.stability.refusals import ATTEMPT, broken_answer, failure_of
 from models.base64_text import from_base64
 from models.entities import GeneratedImage, InputImage
+from models.images.sniff import NotAnImageError, sniff
+
+ATTEMPT = "Generating with Stability AI"
+_MAYBE_CHARGED = "The service may have charged for it: look at your balance before you ask again"
 
 
 class GenerateForm(BaseModel):
@@ -125,7 +129,7 @@ def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
     made = Partial()
     artifacts = parse(reply, ArtifactsReply, attempt=ATTEMPT).artifacts
     if not artifacts:
-        raise broken_answer("the service reported success without an image")
+        raise _broken_answer("the service reported success without an image")
     for found in artifacts:
         seed = sent_seed if found.seed is None else found.seed
         made += _image(_decoded(found.base64), seed, found.finish_reason)
@@ -133,7 +137,7 @@ def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
 
 
 def _image(data: bytes, seed: int, finish_reason: str) -> Partial:
-    failure = failure_of(data, finish_reason)
+    failure = _failure(data, finish_reason)
     return Partial(failures=(failure,)) if failure else Partial(images=(GeneratedImage(data, seed=seed),))
 
 
@@ -141,7 +145,35 @@ def _decoded(text: str) -> bytes:
     try:
         return from_base64(text)
     except ValueError:
-        raise broken_answer("the image in the answer is not base64") from None
+        raise _broken_answer("the image in the answer is not base64") from None
+
+
+def _failure(data: bytes, finish_reason: str) -> ImageError | None:
+    """Why an image of a 200 cannot be handed out; None for a good one. A filtered image is blurred."""
+    match finish_reason:
+        case "SUCCESS":
+            return _not_an_image(data)
+        case "CONTENT_FILTERED":
+            return BadRequest(
+                f"{ATTEMPT} failed",
+                "the service's content filter withheld the image",
+                "Reword the prompt; the service may charge for an image that it withheld",
+            )
+        case reason:
+            return _broken_answer(f"the service ended with {reason}")
+
+
+def _broken_answer(said: str) -> ServerUnavailable:
+    """The error for a 200 without a usable image."""
+    return ServerUnavailable(f"{ATTEMPT} failed", said, _MAYBE_CHARGED)
+
+
+def _not_an_image(data: bytes) -> ServerUnavailable | None:
+    try:
+        sniff(data)
+    except NotAnImageError as error:
+        return _broken_answer(str(error))
+    return None
 
 
 def _texts(values: dict[str, object]) -> dict[str, FormField]:
