@@ -7,7 +7,6 @@ A row fits when all of its conditions hold:
 - `statuses`: one of the HTTP statuses, such as `404` or `4xx`
 - `words`: one of the regular expressions is found in the service's words or names, in any case
 - `params`: one of the regular expressions is found in the name of the parameter at fault, else in the words
-- `filled`: the field of the form is filled
 
 `error` is the class of the error. `next_step` is the advice; `{api_key}`, `{base_url}` ... stand for the fields of the form and
 `{place}` for the form. `retry` says whether the same request may be sent again because nothing was made or billed: with
@@ -92,19 +91,17 @@ class RefusalRow(BaseModel):
     error: Literal["authorization", "rate_limit", "bad_request", "server_unavailable", "connection"]
     next_step: str
     codes: tuple[str, ...] = ()
-    statuses: tuple[int | Literal["4xx", "5xx"], ...] = ()
+    statuses: tuple[int | Literal["3xx", "4xx", "5xx"], ...] = ()
     words: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
-    filled: str = ""
     retry: Literal["never", "with_header"] | float = "never"
 
-    def fits(self, fault: Fault, access: Access) -> bool:
+    def fits(self, fault: Fault) -> bool:
         return (
             self._has_code(fault.codes)
             and self._has_status(fault.status)
             and _found(self.words, " ".join((fault.said, *fault.codes)))
             and _found(self.params, fault.param or fault.said)
-            and bool(not self.filled or getattr(access, self.filled))
         )
 
     def explanation(self, fault: Fault, words: Mapping[str, str]) -> Explanation:
@@ -157,7 +154,7 @@ class RefusalTable:
         Without a row that fits, the status decides.
         """
         fault = Fault.read(refused) if isinstance(refused, Reply) else refused
-        row = next((row for row in self.rows if row.fits(fault, access)), None)
+        row = next((row for row in self.rows if row.fits(fault)), None)
         if row:
             return row.explanation(fault, {**_form_words(access), **words})
         return Explanation(error=class_for_status(fault.status), said=fault.said)
