@@ -156,12 +156,16 @@ class RefusalTable:
         fault = Fault.read(refused) if isinstance(refused, Reply) else refused
         row = next((row for row in self.rows if row.fits(fault)), None)
         if row:
-            return row.explanation(fault, {**_form_words(access), **words})
+            return row.explanation(fault, _AdviceWords(access, words))
         return Explanation(error=class_for_status(fault.status), said=fault.said)
 
 
-_FIELDS = ("api_key", "base_url", "username", "password", "remote_model", "dialect", "region")
+class _AdviceWords(dict[str, str]):
+    """What the places of an advice are filled with: the words of the caller, `place`, and the fields of the form."""
 
+    def __init__(self, access: Access, words: Mapping[str, str]) -> None:
+        super().__init__(words, place=access.place)
+        self._access = access
 
-def _form_words(access: Access) -> dict[str, str]:
-    return {"place": access.place, **{name: access.words(name) for name in _FIELDS}}
+    def __missing__(self, name: str) -> str:
+        return self._access.words(name)
