@@ -96,7 +96,7 @@ class Backend(ABC):
     def __init__(self, model: Model, clock: Clock) -> None:
         self.model = model
         self.clock = clock
-        self.on_progress: Callable[[Running], None] = _ignore
+        self.on_progress: Callable[[Running], None] = lambda _: None
         """Called with every state of a job that is seen while `invoke` waits for it."""
         self.more_time = ""
         """How a job gets more time where a longer `timeout` is no help; empty where it helps."""
@@ -397,7 +397,3 @@ class JobBackend(Backend):
         if part is None:
             raise error
         return replace(part, notices=(*part.notices, str(error)))
-
-
-def _ignore(_: Running) -> None:
-    return

@@ -14,7 +14,6 @@ from models.backends.automatic1111.results import (
     NO_API,
     OTHER_SERVICE,
     check_checkpoint,
-    decoded,
     differences,
     explained,
     generated_images,
@@ -27,6 +26,7 @@ from models.backends.automatic1111.wire import Generated, Generation, Info, Upsc
 from models.backends.base import Backend, Capabilities, Running
 from models.backends.errors import BadRequest
 from models.backends.http import Service
+from models.backends.images import image_bytes
 from models.backends.partial import Partial, collected, together
 from models.backends.refusals import Fault
 from models.backends.reply import Explanation, Reply, parse
@@ -206,7 +206,7 @@ class Automatic1111(Backend):
             with jobs.turn(resolver.deadline):
                 answer = jobs.run(UPSCALE_PATH, body.body(), resolver.deadline)
             upscaled = parse(answer.reply, Upscaled, attempt=jobs.attempt)
-            return Partial((GeneratedImage(decoded(upscaled.image, jobs.attempt)),))
+            return Partial((GeneratedImage(image_bytes(upscaled.image, attempt=jobs.attempt)),))
 
         made = collected(together(enlarge, inputs.images, at_once=1))
         notices = (*inputs.notices, *upscale_notices(request, options))

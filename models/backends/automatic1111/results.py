@@ -11,12 +11,11 @@ from models.backends.automatic1111.names import AUTOMATIC, ResolvedNames
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.wire import Generated, Generation, Info, RefusalBody, ServerSettings
 from models.backends.errors import ImageError, ServerUnavailable
+from models.backends.images import image_bytes
 from models.backends.partial import Partial
 from models.backends.refusals import Fault, RefusalTable
 from models.backends.reply import Explanation, Reply, said_by
-from models.base64_text import from_base64
 from models.entities import GeneratedImage
-from models.images.sniff import sniff
 from models.settings import Access
 
 NO_API = "no_api"
@@ -45,7 +44,9 @@ def generated_images(
         if not proper:
             raise stopped
     seeds = (*info.all_seeds, *[None] * len(proper))
-    made = (GeneratedImage(decoded(text, attempt), seed=seed) for text, seed in zip(proper, seeds, strict=False))
+    made = (
+        GeneratedImage(image_bytes(text, attempt=attempt), seed=seed) for text, seed in zip(proper, seeds, strict=False)
+    )
     return Partial(tuple(made), (stopped,) if stopped else ())
 
 
@@ -55,18 +56,6 @@ def interrupted(attempt: str, said: str) -> ServerUnavailable:
         f"{said}: the job was interrupted at the server",
         "Try again; somebody stopped it in the WebUI",
     )
-
-
-def decoded(text: str, attempt: str) -> bytes:
-    """The bytes of a base64 image, with or without a data URI's head. Raises ServerUnavailable for anything else."""
-    try:
-        data = from_base64(text)
-        sniff(data)
-    except ValueError as error:
-        raise ServerUnavailable(
-            f"{attempt} failed", f"the server sent a broken image ({error})", "Try again; see the WebUI's console"
-        ) from None
-    return data
 
 
 # --- what the server did otherwise ------------------------------------------------------------------------------------

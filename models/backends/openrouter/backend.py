@@ -8,7 +8,7 @@ from typing import ClassVar, override
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ServerUnavailable
-from models.backends.image_reply import ImageFetcher, parsed
+from models.backends.images import ImageFetcher, parsed
 from models.backends.openrouter.wire import (
     MOST_IMAGES,
     RATIOS,
