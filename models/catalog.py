@@ -10,11 +10,10 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.entities import Price
-from models.parameters import Rule, Text
+from models.parameters import Rule, Text, read_yaml
 
 CARDS = Path(__file__).parent / "llm"
 
@@ -93,9 +92,7 @@ def card_for(backend: str, model: str) -> Card | None:
 
 
 def _read(path: Path) -> Card:
-    # The C loader makes the start of the process noticeably shorter; both are safe loaders.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    file = CardFile.model_validate(yaml.load(path.read_text("utf-8"), Loader=loader))  # noqa: S506
+    file = CardFile.model_validate(read_yaml(path))
     return Card(
         model=file.model,
         backend=path.parent.name,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -73,11 +73,16 @@ def make_rule(name: str, kind: RuleType, label: tuple[str, str], help_text: tupl
     )
 
 
-def load_rules(path: Path) -> tuple[Rule, ...]:
-    """The rules of a YAML file, a list in the format of a model card's `parameter_rules`."""
+def read_yaml(path: Path) -> Any:
+    """What a YAML file of the plugin holds."""
     # The C loader makes the start of the process noticeably shorter; both are safe loaders.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return tuple(Rule.model_validate(entry) for entry in yaml.load(path.read_text("utf-8"), Loader=loader))  # noqa: S506
+    return yaml.load(path.read_text("utf-8"), Loader=loader)  # noqa: S506
+
+
+def load_rules(path: Path) -> tuple[Rule, ...]:
+    """The rules of a YAML file, a list in the format of a model card's `parameter_rules`."""
+    return tuple(Rule.model_validate(entry) for entry in read_yaml(path))
 
 
 PROMPT_RULE, *_others = load_rules(Path(__file__).with_name("parameters.yaml"))

@@ -15,7 +15,8 @@ from pydantic import JsonValue
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_images, unsupported
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
 from models.backends.partial import Partial
-from models.backends.reply import Explanation, Reply, plain_explanation
+from models.backends.refusals import RefusalTable
+from models.backends.reply import Explanation, Reply
 from models.catalog import Card, card_for, cards
 from models.clock import Clock, Deadline, SystemClock
 from models.entities import GeneratedImage, ImageRequest, ImageResult, ParameterValue, Price
@@ -89,11 +90,13 @@ class Backend(ABC):
     """Parameters whose default is only what the form starts with: left out, the service decides."""
     tells_progress: ClassVar[bool] = False
     """Whether `on_progress` is ever called."""
+    refusals: ClassVar[RefusalTable] = RefusalTable()
+    """What the service's refusals mean."""
 
     def __init__(self, model: Model, clock: Clock) -> None:
         self.model = model
         self.clock = clock
-        self.on_progress: Callable[[Running], None] = _ignore
+        self.on_progress: Callable[[Running], None] = lambda _: None
         """Called with every state of a job that is seen while `invoke` waits for it."""
         self.more_time = ""
         """How a job gets more time where a longer `timeout` is no help; empty where it helps."""
@@ -188,7 +191,7 @@ class Backend(ABC):
 
     def explain(self, reply: Reply) -> Explanation:
         """What a refusal of the service means, and what the user can do."""
-        return plain_explanation(reply)
+        return self.refusals.explain(reply, self.model.access)
 
     def headers(self) -> Mapping[str, str]:
         """Headers of every request beside the login and the owner's own."""
@@ -394,7 +397,3 @@ class JobBackend(Backend):
         if part is None:
             raise error
         return replace(part, notices=(*part.notices, str(error)))
-
-
-def _ignore(_: Running) -> None:
-    return

@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterable, Sequence
 
 from models.backends.base import Backend
-from models.backends.download import download
 from models.backends.errors import BadRequest
 from models.backends.http import MIB, TooLargeError
-from models.base64_text import from_base64
+from models.backends.images import download
 from models.clock import Deadline
-from models.entities import InputImage
+from models.entities import InputImage, from_base64
 from models.request.conversation import Conversation, ImagePart
 
 FETCH_SECONDS = 60.0
@@ -68,10 +67,9 @@ def read_part(part: ImagePart, backend: Backend) -> InputImage:
     from models.images.inputs import read_input  # noqa: PLC0415 -- see `split_mask`
 
     name = part.filename or "The input image"
-    if part.base64_data:
-        return read_input(_decoded(part.base64_data, name), part.filename)
-    if part.url.startswith("data:"):
-        return read_input(_decoded(part.url.partition(",")[2], name), part.filename)
+    encoded = part.base64_data or (part.url if part.url.startswith("data:") else "")
+    if encoded:
+        return read_input(_decoded(encoded, name), part.filename)
     if not part.url:
         raise BadRequest(f"{name} came without content", next_step="Choose the file again")
     if part.url.startswith("/"):

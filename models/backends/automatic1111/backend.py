@@ -11,23 +11,24 @@ from models.backends.automatic1111.job import WebUIJobs, new_task_id
 from models.backends.automatic1111.names import NameResolver, ResolvedNames, recognise
 from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
 from models.backends.automatic1111.results import (
-    START_WITH_API,
+    NO_API,
+    OTHER_SERVICE,
     check_checkpoint,
-    decoded,
     differences,
     explained,
     generated_images,
     infotexts,
     interrupted,
     kept_settings,
-    other_service,
 )
 from models.backends.automatic1111.server_lists import ListName, ServerLists, find, read_list
 from models.backends.automatic1111.wire import Generated, Generation, Info, Upscaled
 from models.backends.base import Backend, Capabilities, Running
 from models.backends.errors import BadRequest
 from models.backends.http import Service
+from models.backends.images import image_bytes
 from models.backends.partial import Partial, collected, together
+from models.backends.refusals import Fault
 from models.backends.reply import Explanation, Reply, parse
 from models.catalog import card_for
 from models.clock import Deadline
@@ -144,11 +145,14 @@ class Automatic1111(Backend):
             accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
         )
         if ping.ok:
-            return BadRequest("The WebUI runs without its API", next_step=START_WITH_API)
+            return BadRequest("The WebUI runs without its API", next_step=self._advice(NO_API))
         return BadRequest(
             f"There is no Stable Diffusion WebUI at {self.model.access.words('base_url')}",
-            next_step=other_service(self.model.access),
+            next_step=self._advice(OTHER_SERVICE),
         )
+
+    def _advice(self, code: str) -> str:
+        return explained(Fault(said="", codes=(code,)), self.model.access).next_step
 
     @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
@@ -202,7 +206,7 @@ class Automatic1111(Backend):
             with jobs.turn(resolver.deadline):
                 answer = jobs.run(UPSCALE_PATH, body.body(), resolver.deadline)
             upscaled = parse(answer.reply, Upscaled, attempt=jobs.attempt)
-            return Partial((GeneratedImage(decoded(upscaled.image, jobs.attempt)),))
+            return Partial((GeneratedImage(image_bytes(upscaled.image, attempt=jobs.attempt)),))
 
         made = collected(together(enlarge, inputs.images, at_once=1))
         notices = (*inputs.notices, *upscale_notices(request, options))

@@ -10,21 +10,16 @@ from pydantic import JsonValue, ValidationError
 from models.backends.automatic1111.names import AUTOMATIC, ResolvedNames
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.wire import Generated, Generation, Info, RefusalBody, ServerSettings
-from models.backends.errors import (
-    AuthorizationFailed,
-    BadRequest,
-    ImageError,
-    ServerUnavailable,
-    class_for_status,
-)
+from models.backends.errors import ImageError, ServerUnavailable
+from models.backends.images import image_bytes
 from models.backends.partial import Partial
+from models.backends.refusals import Fault, RefusalTable
 from models.backends.reply import Explanation, Reply, said_by
-from models.base64_text import from_base64
 from models.entities import GeneratedImage
-from models.images.sniff import sniff
 from models.settings import Access
 
-START_WITH_API = "Start the WebUI with `--api` (in webui-user: COMMANDLINE_ARGS=--api)"
+NO_API = "no_api"
+OTHER_SERVICE = "other_service"
 _SCHEDULE = re.compile(r"\bSchedule type: ([^,\n]+)")
 _ADETAILER = "ADetailer model"
 
@@ -49,7 +44,9 @@ def generated_images(
         if not proper:
             raise stopped
     seeds = (*info.all_seeds, *[None] * len(proper))
-    made = (GeneratedImage(decoded(text, attempt), seed=seed) for text, seed in zip(proper, seeds, strict=False))
+    made = (
+        GeneratedImage(image_bytes(text, attempt=attempt), seed=seed) for text, seed in zip(proper, seeds, strict=False)
+    )
     return Partial(tuple(made), (stopped,) if stopped else ())
 
 
@@ -59,18 +56,6 @@ def interrupted(attempt: str, said: str) -> ServerUnavailable:
         f"{said}: the job was interrupted at the server",
         "Try again; somebody stopped it in the WebUI",
     )
-
-
-def decoded(text: str, attempt: str) -> bytes:
-    """The bytes of a base64 image, with or without a data URI's head. Raises ServerUnavailable for anything else."""
-    try:
-        data = from_base64(text)
-        sniff(data)
-    except ValueError as error:
-        raise ServerUnavailable(
-            f"{attempt} failed", f"the server sent a broken image ({error})", "Try again; see the WebUI's console"
-        ) from None
-    return data
 
 
 # --- what the server did otherwise ------------------------------------------------------------------------------------
@@ -142,58 +127,13 @@ def infotexts(info: Info) -> tuple[str, ...]:
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
-_LOOK_AT_LOG = "Look at the WebUI's console for the whole error"
-_PROXY = "Raise the timeout of the reverse proxy in front of the WebUI; many cut at 60 seconds while the work goes on"
-
-_MISFIT = "Choose a `vae`, a `refiner_checkpoint` and a `controlnet_model` of the same model family as the checkpoint"
-# What PyTorch says when the files of a request belong to different model families.
-_MISFIT_SIGNS = (
-    "error(s) in loading state_dict",
-    "size mismatch for",
-    "channels instead",
-    "shapes cannot be multiplied",
-    "must match the size of tensor",
-)
-
-# Words of a 500 (exception name and text together, lower case) → class and next step. The first match counts.
-_FAULTS: tuple[tuple[str, type[ImageError], str], ...] = (
-    (
-        "out of memory",
-        ServerUnavailable,
-        "Ask for a smaller size, a smaller `batch_size` or a smaller hires scale, or start the WebUI with --medvram",
-    ),
-    ("outofmemory", ServerUnavailable, "Ask for a smaller size or a smaller `batch_size`"),
-    ("nansexception", ServerUnavailable, "Use another VAE, or start the WebUI with --no-half-vae or --no-half"),
-    ("invalid encoded image", BadRequest, "Send the image as PNG, JPEG or WebP"),
-    ("could not find upscaler", BadRequest, "Choose an upscaler that the WebUI lists under Extras"),
-    ("bad number of images", BadRequest, "Send fewer images at once"),
-    *((sign, BadRequest, _MISFIT) for sign in _MISFIT_SIGNS),
-    ("state dict!", BadRequest, "Name the VAE and the text encoders that this checkpoint needs in `vae`"),
-    ("failed to recognize model type", BadRequest, "The server cannot load this checkpoint; choose another one"),
-    ("controlnet", BadRequest, "Check `controlnet_model` and `controlnet_module`: the model must fit the checkpoint"),
-)
+TABLE = RefusalTable.beside(__file__)
 
 
-def explained(reply: Reply, access: Access) -> Explanation:
+def explained(refused: Reply | Fault, access: Access) -> Explanation:
     """The reading of a refusal, with the names that the form fields have on `access`."""
-    said = _said(reply)
-    match reply.status:
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return Explanation(error=AuthorizationFailed, said=said, next_step=_login(access))
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED if _is_route(reply):
-            return Explanation(error=BadRequest, said=said, next_step=_missing_route(reply, access))
-        case HTTPStatus.NOT_IMPLEMENTED:
-            return Explanation(error=BadRequest, said=said, next_step=other_service(access))
-        case HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _fault(said)
-        case HTTPStatus.GATEWAY_TIMEOUT | 524:
-            return Explanation(error=ServerUnavailable, said=said, next_step=_PROXY)
-        case HTTPStatus.BAD_GATEWAY | HTTPStatus.SERVICE_UNAVAILABLE:
-            return Explanation(
-                error=ServerUnavailable, said=said, next_step="Check that the WebUI is running behind its proxy"
-            )
-        case _:
-            return Explanation(error=class_for_status(reply.status), said=said)
+    fault = _fault(refused) if isinstance(refused, Reply) else refused
+    return TABLE.explain(fault, access, login=_login(access))
 
 
 def _login(access: Access) -> str:
@@ -205,30 +145,26 @@ def _login(access: Access) -> str:
     )
 
 
-def other_service(access: Access) -> str:
-    """The advice where the address belongs to something else."""
-    return f"Check the address in {access.where('base_url')}: it is the one that opens the WebUI in a browser"
+def _fault(reply: Reply) -> Fault:
+    return Fault(said=_said(reply), status=reply.status, codes=_codes(reply))
 
 
-def _missing_route(reply: Reply, access: Access) -> str:
-    """The WebUI's own 404 is JSON; a page of HTML comes from something else."""
-    if reply.json() is None:
-        return other_service(access)
-    return f"{START_WITH_API}, and check {access.where('base_url')}"
+def _codes(reply: Reply) -> tuple[str, ...]:
+    """Why a route is missing. The WebUI's own 404 is JSON; "Init image not found" is a 404 too."""
+    match reply.status, reply.json():
+        case HTTPStatus.NOT_IMPLEMENTED, _:
+            return (OTHER_SERVICE,)
+        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, None:
+            return (OTHER_SERVICE,)
+        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, {"detail": str(detail)} if detail not in _NO_ROUTE:
+            return ()
+        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, _:
+            return (NO_API,)
+        case _:
+            return ()
 
 
-def _is_route(reply: Reply) -> bool:
-    """A missing route, not a missing thing: "Init image not found" is a 404 too."""
-    parsed = reply.json()
-    return not isinstance(parsed, dict) or parsed.get("detail") in {None, "Not Found", "Method Not Allowed"}
-
-
-def _fault(said: str) -> Explanation:
-    words = said.lower()
-    for sign, error, advice in _FAULTS:
-        if sign in words:
-            return Explanation(error=error, said=said, next_step=advice)
-    return Explanation(error=ServerUnavailable, said=said, next_step=_LOOK_AT_LOG)
+_NO_ROUTE = ("Not Found", "Method Not Allowed")
 
 
 def _said(reply: Reply) -> str:

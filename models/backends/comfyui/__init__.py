@@ -8,7 +8,7 @@
 - `definitions.py`: the server's node definitions, cached
 - `state.py`, `jobs.py`: a job as JSON, and what becomes of it on the server
 - `events.py`, `waiting.py`: the server's WebSocket, and the wait for a job's end
-- `results.py`, `failures.py`: the images of a finished job, and what errors mean
+- `results.py`, `failures.py`, `refusals.yaml`: the images of a finished job, and what errors mean
 """
 
 from models.backends.comfyui.backend import ComfyUI

@@ -10,7 +10,7 @@ from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.definitions import NodeDefinitions
 from models.backends.comfyui.events import JobProgress, SocketOpener, open_socket
-from models.backends.comfyui.failures import ParameterNames, explained_reply
+from models.backends.comfyui.failures import TABLE, ParameterNames
 from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
 from models.backends.comfyui.reading import ModelWorkflow
@@ -19,7 +19,7 @@ from models.backends.comfyui.variants import Pasted, Shipped
 from models.backends.comfyui.waiting import EventStream, JobWait
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial
-from models.backends.reply import Explanation, Reply
+from models.backends.refusals import RefusalTable
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
 from models.images.inputs import mask_of
@@ -41,6 +41,7 @@ class ComfyUI(JobBackend):
     title: ClassVar[str] = "ComfyUI"
     prefix: ClassVar[str] = "comfyui"
     required: ClassVar[tuple[str, ...]] = ("base_url",)
+    refusals: ClassVar[RefusalTable] = TABLE
     extra_rules: ClassVar[tuple[Rule, ...]] = extra_rules()
 
     def __init__(self, model: Model, clock: Clock) -> None:
@@ -51,10 +52,6 @@ class ComfyUI(JobBackend):
         self.workflow = ModelWorkflow(model, self.definitions)
         self._events: EventStream | None = None
         self._parameters: ParameterNames = {}
-
-    @override
-    def explain(self, reply: Reply) -> Explanation:
-        return explained_reply(reply, self.model.access)
 
     @override
     def require_access(self) -> None:

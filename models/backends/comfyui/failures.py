@@ -1,24 +1,24 @@
-"""What an error reply, a refusal of the validation or a failed node means for the user. Nothing here asks the server.
+"""What a refusal of the validation or a failed node means for the user. Nothing here asks the server.
 
-Every sentence names the node (id, class, title), keeps the server's words and says what to do, without tracebacks and
-inputs, which show paths of the server and whole tensors. Reference: ComfyUI server API, "POST /prompt", 400, and
-"Errors while running".
+Every sentence names the node (id, class, title), keeps the server's words and says what to do (`refusals.yaml`), without
+tracebacks and inputs, which show paths of the server and whole tensors. Reference: ComfyUI server API, "POST /prompt",
+400, and "Errors while running".
 """
 
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from models.backends.comfyui.graph import Graph, Node, RawGraph, folder_of, package_of
 from models.backends.comfyui.wire import INTERRUPTED, Accepted, NodeFaults, Refused, RunStatus, ValidationFault
-from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable, class_for_status
-from models.backends.reply import Explanation, Reply, said_by
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.refusals import Fault, RefusalTable
 from models.settings import Access
 
 REFUSED = "ComfyUI refused the workflow"
 FAILED = "Generating with ComfyUI failed"
+TABLE = RefusalTable.beside(__file__)
 _SHOWN_FAULTS = 3
 _SHOWN_CHOICES = 12
 
@@ -48,8 +48,7 @@ def refusal(reply: Refused, raw: RawGraph, choices: Choices, parameters: Paramet
         return _missing_node(missing)
     faults = _located(reply.node_errors, graph, parameters)
     if not faults:
-        # A cycle is refused without naming a node.
-        return BadRequest(REFUSED, _words(reply.error), _GENERAL.get(reply.error.type, _OPEN_IT))
+        return BadRequest(REFUSED, _words(reply.error), _table_advice(reply.error))
     said = "; ".join(fault.sentence for fault in faults[:_SHOWN_FAULTS])
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
     return BadRequest(REFUSED, said + more, _advice(faults[0], choices))
@@ -81,10 +80,8 @@ def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
             FAILED, f"interrupted on the server at {where}", "Run it again if nobody meant to stop it"
         )
     said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a message'}"
-    for pattern, error_class, advice in _RUN_ERRORS:
-        if re.search(pattern, f"{error.exception_type} {error.exception_message}", re.IGNORECASE):
-            return error_class(FAILED, said, advice)
-    return ServerUnavailable(FAILED, said, "Open the workflow in ComfyUI, run it there and look at the server's log")
+    meaning = TABLE.explain(Fault(said=said, codes=(error.exception_type, "failed_run")), Access())
+    return meaning.error(FAILED, said, meaning.next_step)
 
 
 def deleted_file(name: str) -> ServerUnavailable:
@@ -92,44 +89,6 @@ def deleted_file(name: str) -> ServerUnavailable:
     return ServerUnavailable(
         FAILED, f"the server made {name} and does not have it any more", "Try again with another seed"
     )
-
-
-_RUN_ERRORS: tuple[tuple[str, type[ImageError], str], ...] = (
-    (
-        r"OutOfMemory|out of memory|Allocation on device",
-        ServerUnavailable,
-        "Ask for a smaller image or fewer at once, use a smaller model (fp8, GGUF), or start ComfyUI with --lowvram",
-    ),
-    (
-        r"mat1 and mat2|to have \d+ channels, but got|size mismatch for|loading state_dict|Given normalized_shape"
-        r"|size of tensor \w+ \(|Sizes of tensors must match|is invalid for input of size",
-        BadRequest,
-        "Two files do not fit together: use the text encoder, VAE, LoRA and ControlNet made for this checkpoint",
-    ),
-    (
-        r"Could not detect model type|is invalid: None|is invalid and does not contain|does not contain a valid",
-        BadRequest,
-        "The file is of another kind than this node loads: choose one made for it, or the loader made for this file",
-    ),
-    (
-        r"SafetensorError|deserializing header|PytorchStreamReader|invalid load key",
-        ServerUnavailable,
-        "The model file on the server is damaged or incomplete: download it again",
-    ),
-    (r"UnidentifiedImageError|cannot identify image", BadRequest, "Send a PNG, JPEG or WebP image"),
-    (
-        r"Please login first|Unauthorized",
-        BadRequest,
-        "This node calls a paid Comfy service, which needs a Comfy account: use a workflow that runs on the server",
-    ),
-)
-
-_OPEN_IT = "Open the workflow in ComfyUI, correct it there, and export it again with Workflow > Export (API)"
-_GENERAL = {
-    "prompt_no_outputs": "Give the workflow a node that saves its image, such as Save Image",
-    "prompt_outputs_failed_validation": "The workflow may contain a circle of links. " + _OPEN_IT,
-    "invalid_prompt": _OPEN_IT,
-}
 
 
 def _located(faults: Mapping[str, NodeFaults], graph: Graph, parameters: ParameterNames) -> list[_LocatedFault]:
@@ -160,18 +119,15 @@ def _missing_class(fault: ValidationFault, graph: Graph) -> Node | None:
 
 
 def _advice(located: _LocatedFault, choices: Choices) -> str:
-    fault, name = located.fault, located.fault.extra_info.input_name
-    match fault.type:
-        case "value_not_in_list":
-            return _choose(located, _offered(fault) or choices(located.node.class_type, name))
-        case "value_smaller_than_min" | "value_bigger_than_max":
-            return f"Change `{located.parameter}`"
-        case "required_input_missing":
-            return f"The server's version of the node needs `{name}`. {_OPEN_IT}"
-        case "custom_validation_failed" if "image file" in fault.details:
-            return "The workflow names an image that is not on the server: send an input image, or put the file there"
-        case _:
-            return _OPEN_IT
+    fault = located.fault
+    if fault.type != "value_not_in_list":
+        return _table_advice(fault, located.parameter)
+    return _choose(located, _offered(fault) or choices(located.node.class_type, fault.extra_info.input_name))
+
+
+def _table_advice(fault: ValidationFault, parameter: str = "") -> str:
+    refused = Fault(said=_words(fault), codes=(fault.type, "refused_workflow"))
+    return TABLE.explain(refused, Access(), input=fault.extra_info.input_name, parameter=parameter).next_step
 
 
 def _offered(fault: ValidationFault) -> Sequence[str]:
@@ -188,7 +144,7 @@ def _choose(located: _LocatedFault, offered: Sequence[str]) -> str:
     name, asked = located.fault.extra_info.input_name, str(located.fault.extra_info.received_value)
     folder = folder_of(located.node.class_type, name)
     if not offered:
-        return f"Put the file into `models/{folder}` on the server" if folder else _OPEN_IT
+        return f"Put the file into `models/{folder}` on the server" if folder else _table_advice(located.fault)
     choose = f"Choose one of those on the server for `{located.parameter}`: {_listed(asked, offered)}"
     return f"{choose}; or put {asked} into its `models/{folder}`" if folder else choose
 
@@ -198,31 +154,3 @@ def _listed(asked: str, offered: Sequence[str]) -> str:
     near = difflib.get_close_matches(asked, offered, n=_SHOWN_CHOICES, cutoff=0.5)
     shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_CHOICES]
     return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")
-
-
-def explained_reply(reply: Reply, access: Access) -> Explanation:
-    """What an error reply means: ComfyUI itself has no login, so a proxy or an extension asks for one."""
-    said = said_by(reply)
-    match reply.status:
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            fields = " or ".join(access.where(name) for name in ("api_key", "username"))
-            return Explanation(
-                error=AuthorizationFailed,
-                said=f"{said}: a login is asked for in front of the server",
-                next_step=f"Fill {fields} with what the proxy in front of ComfyUI expects",
-            )
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED | HTTPStatus.NOT_IMPLEMENTED:
-            return Explanation(
-                error=BadRequest,
-                said=f"{said}: no ComfyUI answers at this address",
-                next_step=f"Check that {access.where('base_url')} is the address at which ComfyUI opens in the browser",
-            )
-        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return Explanation(
-                error=BadRequest,
-                said=said,
-                next_step="Send a smaller image, or raise ComfyUI's --max-upload-size and the limit of the proxy "
-                "in front of it",
-            )
-        case _:
-            return Explanation(error=class_for_status(reply.status), said=said)

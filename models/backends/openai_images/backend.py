@@ -12,7 +12,7 @@ from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, unsupported
 from models.backends.http import Retries, Service, with_scheme
-from models.backends.image_reply import ImageFetcher, ParsedReply, parsed
+from models.backends.images import ImageFetcher, ParsedReply, parsed
 from models.backends.openai_images.build import Wire, build, prepared, route_for
 from models.backends.openai_images.checks import AccessCheck
 from models.backends.openai_images.detect import GLANCE_SECONDS, Detector, Finding

@@ -10,7 +10,6 @@ from models.backends.errors import AuthorizationFailed, BadRequest
 from models.backends.openai_images.detect import Detector, Finding
 from models.backends.openai_images.dialects import Dialect
 from models.backends.openai_images.families import ServedModel
-from models.backends.openai_images.refusals import MISSING_SCOPES
 from models.clock import Deadline
 
 
@@ -28,7 +27,7 @@ class AccessCheck:
             return self.detector.ask(self.deadline)
         except AuthorizationFailed as error:
             known = self.detector.hosted or (Finding(chosen) if chosen else None)
-            if known is None or MISSING_SCOPES not in error.said.lower():
+            if known is None or "missing scopes" not in error.said.lower():
                 raise
             return known
 

@@ -24,8 +24,8 @@ from models.backends.cache import ServerCache
 from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import ONCE, Retries, Service
 from models.backends.openai_images.dialects import LOCALAI, OPENAI, SDCPP, SGLANG, SILICONFLOW, VLLM_OMNI, Dialect
-from models.backends.openai_images.refusals import codes_of
 from models.backends.openai_images.wire import Address
+from models.backends.refusals import Fault
 from models.backends.reply import Reply
 from models.clock import Deadline
 
@@ -170,7 +170,7 @@ class Detector:
         except ConnectionFailed:  # it answered a moment ago: this says nothing about the path
             return True
         is_page = "html" in reply.headers.get("content-type", "")
-        names_model = "model" in codes_of(reply.json()).code.lower()
+        names_model = any("model" in code.lower() for code in Fault.read(reply).codes)
         return not is_page and (reply.status not in _NOT_THERE or names_model)
 
     def _sdcpp(self, deadline: Deadline) -> Finding:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError
 from models.backends.http import Service
-from models.backends.image_reply import at_origin, parsed, resolved
+from models.backends.images import at_origin, parsed, resolved
 from models.backends.openai_images.wire import Address
 from models.backends.reply import Reply
 from models.clock import Deadline

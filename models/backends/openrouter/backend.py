@@ -1,14 +1,14 @@
 """The backend: one call for each image, beside each other, by the API that serves the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar, override
 
-from models.backends import errors
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.cache import ServerCache
-from models.backends.image_reply import ImageFetcher, parsed
+from models.backends.errors import BadRequest, ServerUnavailable
+from models.backends.images import ImageFetcher, parsed
 from models.backends.openrouter.wire import (
     MOST_IMAGES,
     RATIOS,
@@ -19,6 +19,7 @@ from models.backends.openrouter.wire import (
     body_of,
 )
 from models.backends.partial import Partial, collected, each, together
+from models.backends.refusals import Fault, RefusalTable
 from models.backends.reply import Explanation, Reply, parse, said_by, spelled
 from models.catalog import cards
 from models.clock import Clock, Deadline
@@ -29,12 +30,6 @@ from models.sizes import SeedRule, SizeRule
 AT_ONCE = 4
 _OWN_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
 _COMMON = ("aspect_ratio", "width", "height", "n", "output_format", "output_quality", "details", "timeout")
-_ERRORS: Mapping[int, tuple[type[errors.ImageError], str]] = {
-    401: (errors.AuthorizationFailed, "Check {api_key}"),
-    402: (errors.RateLimited, "There is no credit left: add some at OpenRouter, or raise the key's limit"),
-    403: (errors.BadRequest, "Change the prompt or the input images, or the guardrails of the key"),
-    404: (errors.BadRequest, "Check {remote_model}, and the data policy in the account's settings"),
-}
 _RECORDS: ServerCache[tuple[ModelRecord, ...]] = ServerCache(seconds=600)
 
 
@@ -44,6 +39,7 @@ class OpenRouter(Backend):
     prefix = "openrouter"
     required = ("api_key",)
     home = "https://openrouter.ai/api/v1"
+    refusals = RefusalTable.beside(__file__)
     extra_rules: ClassVar[tuple[Rule, ...]] = _OWN_RULES
 
     def __init__(self, model: Model, clock: Clock) -> None:
@@ -121,21 +117,14 @@ class OpenRouter(Backend):
                 return self.explain(reply)
             case {"choices": [{"message": {"content": str(words)}}, *_]} if words:
                 step = "Change the prompt or the input images"
-                return Explanation(
-                    error=errors.BadRequest, said=f"the model answered in words: {words}", next_step=step
-                )
+                return Explanation(error=BadRequest, said=f"the model answered in words: {words}", next_step=step)
             case _:
                 step = "Look at OpenRouter's activity page before sending it again"
-                return Explanation(error=errors.ServerUnavailable, said="the answer holds no image", next_step=step)
+                return Explanation(error=ServerUnavailable, said="the answer holds no image", next_step=step)
 
     @override
     def explain(self, reply: Reply) -> Explanation:
-        status, said = _named(reply)
-        error, step = _ERRORS.get(status, (errors.class_for_status(status), ""))
-        fields = {name: self.model.access.where(name) for name in ("api_key", "remote_model")}
-        # 429 and 503: no provider took the request, so nothing is billed.
-        again = 0.0 if reply.status in {429, 503} else None
-        return Explanation(error=error, said=said, next_step=step.format(**fields), retry_after=again)
+        return self.refusals.explain(Fault.read(reply, said=_said(reply)), self.model.access)
 
     @override
     def check_access(self) -> Sequence[str]:
@@ -162,13 +151,10 @@ def _cost(reply: Reply) -> list[Decimal]:
             return []
 
 
-def _named(reply: Reply) -> tuple[int, str]:
-    """The status that an error names, which may come inside 200, and its words with those of the provider behind."""
-    said = said_by(reply)
+def _said(reply: Reply) -> str:
+    """The words of an error with those of the provider behind."""
     match reply.json():
-        case {"error": {"code": int(code), "metadata": dict(metadata)}}:
-            return code, f"{said} ({spelled(metadata)})"
-        case {"error": {"code": int(code)}}:
-            return code, said
+        case {"error": {"metadata": dict(metadata)}}:
+            return f"{said_by(reply)} ({spelled(metadata)})"
         case _:
-            return reply.status, said
+            return said_by(reply)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from models.backends.download import download_result, is_public
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import ONCE, Retries, Service
+from models.backends.images import download_result, is_public
 from models.backends.partial import Partial, collected, each, together
 from models.backends.qwen_image.account import compatible_base
 from models.backends.qwen_image.models import JobApi

@@ -4,7 +4,7 @@
 - `models.py`: what each model takes, read from its card
 - `build.py`: from a request to the calls, without I/O
 - `wire.py`: what travels, and the images in an answer
-- `refusals.py`: what the service's errors mean
+- `refusals.yaml`: what the service's errors mean
 """
 
 from models.backends.stability.backend import Stability

@@ -12,8 +12,8 @@ from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Retries
 from models.backends.partial import Partial, collected, together
-from models.backends.reply import Explanation, Reply, parse
-from models.backends.stability import refusals
+from models.backends.refusals import RefusalTable
+from models.backends.reply import Reply, parse
 from models.backends.stability.build import StabilityCall, v1_call, v1_price, v2beta_calls
 from models.backends.stability.models import (
     AT_ONCE,
@@ -27,7 +27,7 @@ from models.backends.stability.models import (
     V2BetaModel,
     read_model,
 )
-from models.backends.stability.wire import read_v1, read_v2beta
+from models.backends.stability.wire import ATTEMPT, read_v1, read_v2beta
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.images.inputs import cover, fit, size_of
@@ -50,6 +50,7 @@ class Stability(Backend):
     prefix: ClassVar[str] = "stability"
     required: ClassVar[tuple[str, ...]] = ("api_key",)
     home: ClassVar[str] = BASE_URL
+    refusals: ClassVar[RefusalTable] = RefusalTable.beside(__file__)
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
@@ -76,10 +77,6 @@ class Stability(Backend):
             "stability-client-id": CLIENT_NAME,
             "stability-client-version": CLIENT_VERSION,
         }
-
-    @override
-    def explain(self, reply: Reply) -> Explanation:
-        return refusals.explain(reply, self.model.access)
 
     @override
     def check_access(self) -> Sequence[str]:
@@ -128,7 +125,7 @@ class Stability(Backend):
         return self.service.request(
             "POST",
             call.path,
-            attempt=refusals.ATTEMPT,
+            attempt=ATTEMPT,
             deadline=deadline,
             json=call.json,
             form=call.form,

@@ -19,10 +19,7 @@ AT_ONCE = 4  # calls of one request; the service allows 150 in ten seconds for a
 
 # Not settled by the vendor's documentation; everything that rests on it reads these names.
 READ_TIMEOUT = 120.0  # no latency is published
-LOCKOUT = 60.0  # seconds of silence after too many requests; the header Retry-After is not documented
-# Failed calls are not charged, says the vendor, and these statuses say that the call failed. A 504 only says that a
-# gateway stopped waiting: the image may still be made and charged, so it stands with the read timeouts.
-FAILED_UNCHARGED = frozenset({500, 502, 503})
+LOCKOUT = 60.0  # seconds of silence after too many requests
 BACK_OFF = (2.0, 8.0)  # seconds
 DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
 

@@ -8,12 +8,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import FormField
-from models.backends.partial import Partial
+from models.backends.images import image_bytes
+from models.backends.partial import Partial, each
 from models.backends.reply import Reply, parse
-from models.backends.stability.refusals import ATTEMPT, broken_answer, failure_of
-from models.base64_text import from_base64
 from models.entities import GeneratedImage, InputImage
+
+ATTEMPT = "Generating with Stability AI"
+_FAILED = f"{ATTEMPT} failed"
+_MAYBE_CHARGED = "The service may have charged for it: look at your balance before you ask again"
 
 
 class GenerateForm(BaseModel):
@@ -112,36 +116,41 @@ class ArtifactsReply(RootModel[Artifacts | tuple[Artifact, ...]]):
 
 def read_v2beta(reply: Reply, *, sent_seed: int) -> Partial:
     """The image of a 200, in either of the two forms of the answer. Raises ServerUnavailable when it is neither."""
-    if reply.headers.get("content-type", "").startswith("image/"):
-        seed = reply.headers.get("seed", "")
-        finish_reason = reply.headers.get("finish-reason", "SUCCESS")
-        return _image(reply.body, int(seed) if seed.isdecimal() else sent_seed, finish_reason)
+    headers = reply.headers
+    if headers.get("content-type", "").startswith("image/"):
+        told = headers.get("seed", "")
+        seed = int(told) if told.isdecimal() else sent_seed
+        return each(lambda image: _image(image, seed, headers.get("finish-reason", "SUCCESS")), (reply.body,))
     answer = parse(reply, GenerateReply, attempt=ATTEMPT)
-    return _image(_decoded(answer.image), sent_seed if answer.seed is None else answer.seed, answer.finish_reason)
+    seed = sent_seed if answer.seed is None else answer.seed
+    return each(lambda image: _image(image, seed, answer.finish_reason), (answer.image,))
 
 
 def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
     """The images of a 200. Raises ServerUnavailable when there is none to read."""
-    made = Partial()
     artifacts = parse(reply, ArtifactsReply, attempt=ATTEMPT).artifacts
     if not artifacts:
-        raise broken_answer("the service reported success without an image")
-    for found in artifacts:
-        seed = sent_seed if found.seed is None else found.seed
-        made += _image(_decoded(found.base64), seed, found.finish_reason)
-    return made
+        raise ServerUnavailable(_FAILED, "the service reported success without an image", _MAYBE_CHARGED)
+
+    def image_of(artifact: Artifact) -> GeneratedImage:
+        return _image(artifact.base64, sent_seed if artifact.seed is None else artifact.seed, artifact.finish_reason)
+
+    return each(image_of, artifacts)
 
 
-def _image(data: bytes, seed: int, finish_reason: str) -> Partial:
-    failure = failure_of(data, finish_reason)
-    return Partial(failures=(failure,)) if failure else Partial(images=(GeneratedImage(data, seed=seed),))
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return from_base64(text)
-    except ValueError:
-        raise broken_answer("the image in the answer is not base64") from None
+def _image(source: bytes | str, seed: int, finish_reason: str) -> GeneratedImage:
+    """Raises BadRequest for a filtered image, which is blurred, ServerUnavailable for one that is none."""
+    match finish_reason:
+        case "SUCCESS":
+            return GeneratedImage(image_bytes(source, attempt=ATTEMPT, next_step=_MAYBE_CHARGED), seed=seed)
+        case "CONTENT_FILTERED":
+            raise BadRequest(
+                _FAILED,
+                "the service's content filter withheld the image",
+                "Reword the prompt; the service may charge for an image that it withheld",
+            )
+        case reason:
+            raise ServerUnavailable(_FAILED, f"the service ended with {reason}", _MAYBE_CHARGED)
 
 
 def _texts(values: dict[str, object]) -> dict[str, FormField]:

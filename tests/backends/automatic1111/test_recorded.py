@@ -11,7 +11,6 @@ from models.backends.automatic1111.names import ResolvedNames
 from models.backends.automatic1111.options import Options
 from models.backends.automatic1111.results import (
     check_checkpoint,
-    decoded,
     differences,
     explained,
     generated_images,
@@ -28,6 +27,7 @@ from models.backends.automatic1111.wire import (
     Upscaled,
 )
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable
+from models.backends.images import image_bytes
 from models.backends.reply import Reply, parse
 from models.entities import GeneratedImage
 from models.settings import Access
@@ -139,13 +139,13 @@ def test_a_recorded_jpeg_is_recognised_by_its_bytes() -> None:
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/extra-single-image"))
 def test_every_recorded_upscaling_is_read(exchange: Exchange) -> None:
     upscaled = parse(exchange.reply, Upscaled, attempt="Upscaling")
-    assert decoded(upscaled.image, "Upscaling").startswith(b"\x89PNG")
+    assert image_bytes(upscaled.image, attempt="Upscaling").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("text", ["", "%%%", base64.b64encode(b"no image").decode()])
 def test_a_broken_image_is_the_servers_trouble(text: str) -> None:
     with pytest.raises(ServerUnavailable, match="broken image"):
-        decoded(text, "Generating")
+        image_bytes(text, attempt="Generating")
 
 
 @pytest.mark.parametrize("text", [None, "", "no json", "[]", '{"all_seeds": "many"}'])

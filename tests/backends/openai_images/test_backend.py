@@ -11,7 +11,7 @@ import pytest
 import responses
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.image_reply import resolved
+from models.backends.images import resolved
 from models.backends.openai_images import OpenAIImages
 from models.backends.openai_images.wire import Address
 from models.entities import ImageResult, InputImage

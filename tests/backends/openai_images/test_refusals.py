@@ -139,4 +139,4 @@ def test_only_what_promises_that_nothing_happened_is_repeated() -> None:
 
 
 def test_every_row_of_the_table_has_advice() -> None:
-    assert all(row.next_step for row in TABLE)
+    assert all(row.next_step for row in TABLE.rows)

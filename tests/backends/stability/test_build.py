@@ -281,7 +281,7 @@ def test_the_byte_form_of_the_answer_is_read_from_its_headers() -> None:
 @pytest.mark.parametrize("content", [{}, {"image": None}, {"id": "job"}, [], {"image": "not base64!"}])
 def test_an_answer_without_an_image_is_never_a_success(content: object) -> None:
     with pytest.raises(ServerUnavailable):
-        read_v2beta(json_reply(content), sent_seed=7)
+        read_v2beta(json_reply(content), sent_seed=7).notices(1)
 
 
 @pytest.mark.parametrize("wrapped", [True, False])

@@ -14,10 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from models.parameters import RULES, Rule, load_rules
+from models.parameters import RULES, Rule, load_rules, read_yaml
 
 type Side = Literal["positive", "negative"]
 type Names = tuple[str, ...]
@@ -91,9 +90,7 @@ _FOLDER = Path(__file__).parents[1]
 @cache
 def node_knowledge() -> NodeKnowledge:
     """nodes.yaml, read when the first workflow is."""
-    path = _FOLDER / "nodes.yaml"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return NodeKnowledge.model_validate(yaml.load(path.read_text("utf-8"), Loader=loader))  # noqa: S506 -- both are safe
+    return NodeKnowledge.model_validate(read_yaml(_FOLDER / "nodes.yaml"))
 
 
 _UNKNOWN = NodeMeaning()

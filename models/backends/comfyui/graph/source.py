@@ -5,8 +5,6 @@ Accepted: API format, editor format (told apart, not yet converted), either insi
 text or a data URI. Placeholders of other programs (`%steps%`) become ours (`{{steps}}`).
 """
 
-import base64
-import binascii
 import io
 import json
 import math
@@ -20,6 +18,7 @@ from pydantic import JsonValue
 from models.backends.comfyui.graph.graph import RawGraph
 from models.backends.comfyui.graph.nodes import with_braces
 from models.backends.errors import BadRequest
+from models.entities import from_base64
 
 EXPORT = "In ComfyUI choose Workflow > Export (API) and paste that file's text"
 
@@ -189,8 +188,8 @@ def _image_in(text: str) -> bytes | None:
         return None
     body = text[head.end() :] if head else text
     try:
-        return base64.b64decode("".join(body.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return from_base64(body)
+    except ValueError as error:
         raise _unreadable("it starts like an image in base64 and is not complete") from error
 
 

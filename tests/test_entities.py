@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base64_text import from_base64
+from models.entities import from_base64
 
 TEXTS = st.text(alphabet="AQgw+/-_= \n%é", max_size=12)
 

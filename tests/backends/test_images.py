@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.backends import download as door
-from models.backends.download import download
+from models.backends import images as door
 from models.backends.errors import BadRequest, ServerUnavailable
+from models.backends.images import download
 from models.backends.reply import Reply
 from models.clock import Deadline
 from tests.fakes import MARKER_KEY, FakeClock, picture

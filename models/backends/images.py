@@ -1,24 +1,27 @@
-"""From an answer to images: what the answer holds is read without I/O, then base64 is decoded and addresses fetched.
+"""Images out of answers and from addresses: what an answer holds is read without I/O, base64 is decoded, addresses are
+fetched.
 
-For every service that answers in JSON: OpenAI's `data` list, chat completions with images, lists of addresses, data
-URLs, a bare image, a ZIP of several, or an error in place of one item.
+`parsed` reads every answer in JSON: OpenAI's `data` list, chat completions with images, lists of addresses, data URLs, a
+bare image, a ZIP of several, or an error in place of one item. `ImageFetcher` makes the images of one; `image_bytes` is for a
+service that has its own place for them. `download` fetches what anybody names: the user's input images too.
 """
 
 import io
+import ipaddress
+import socket
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import JsonValue, RootModel
 
-from models.backends.download import download_result
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import MIB, Service, join_url
-from models.backends.reply import Reply, parse
-from models.base64_text import from_base64
-from models.clock import Deadline
-from models.entities import GeneratedImage
+from models.backends.reply import Explanation, Reply, parse
+from models.clock import Clock, Deadline
+from models.entities import GeneratedImage, from_base64
 from models.images.sniff import NotAnImageError, sniff
 
 _ZIP = b"PK\x03\x04"
@@ -133,14 +136,6 @@ def _faults_in(body: object) -> Iterator[object]:
                         yield item
 
 
-def decoded(text: str, attempt: str) -> bytes:
-    """Base64 with or without a `data:…,` prefix and line breaks. Raises ServerUnavailable for anything else."""
-    try:
-        return from_base64(text)
-    except ValueError:
-        raise ServerUnavailable(f"{attempt} failed", "the image came as broken base64", _LOG) from None
-
-
 def unzipped(body: bytes, attempt: str) -> list[bytes]:
     """The files of a ZIP, at most 16 of 64 MiB each: a small archive can hold a very large one."""
     try:
@@ -162,6 +157,20 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         return file.read(_MOST_BYTES + 1)
 
 
+def image_bytes(source: bytes | str, *, attempt: str, next_step: str = _LOG) -> bytes:
+    """An image that a service sent, as it is or as base64 (with or without the head of a data URL).
+
+    Raises ServerUnavailable for what is neither; whether the image is whole is proven later, for all services.
+    """
+    try:
+        data = from_base64(source) if isinstance(source, str) else source
+        sniff(data)
+    except ValueError as error:
+        reason = error if isinstance(error, NotAnImageError) else "broken base64"
+        raise ServerUnavailable(f"{attempt} failed", f"the service sent a broken image: {reason}", next_step) from None
+    return data
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFetcher:
     """Makes the images of one answer of `service`; `kept` says in words how long its addresses are good, if at all."""
@@ -173,19 +182,14 @@ class ImageFetcher:
 
     def image(self, found: FoundImage, seed: int | None) -> GeneratedImage:
         """Raises ServerUnavailable for an image that is none or cannot be had, ConnectionFailed while fetching it."""
-        data, url = self._bytes(found)
-        try:
-            sniff(data)
-        except NotAnImageError as error:
-            raise ServerUnavailable(f"{self.attempt} failed", str(error), _LOG) from None
+        source, url = self._source(found)
+        data = image_bytes(source, attempt=self.attempt)
         return GeneratedImage(data, url=url, seed=seed, revised_prompt=found.revised_prompt or None)
 
-    def _bytes(self, found: FoundImage) -> tuple[bytes, str | None]:
-        """The file, and the address where the public can open it."""
-        if found.encoded:
-            return decoded(found.encoded, self.attempt), None
+    def _source(self, found: FoundImage) -> tuple[bytes | str, str | None]:
+        """The file or its base64, and the address where the public can open it."""
         if not found.address:
-            return found.data, None
+            return found.encoded or found.data, None
         url = resolved(self.service.base_url, found.address)
         home, there = urlsplit(self.service.base_url), urlsplit(url)
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
@@ -234,3 +238,98 @@ def resolved(base_url: str, address: str) -> str:
     prefix = urlsplit(base_url).path
     below = address.startswith("/") and not address.startswith(("//", f"{prefix}/"))
     return join_url(base_url, address) if prefix and below else urljoin(f"{base_url}/", address)
+
+
+MAX_DOWNLOAD_BYTES = 64 * MIB
+MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def download(
+    url: str,
+    *,
+    attempt: str,
+    clock: Clock,
+    deadline: Deadline,
+    max_bytes: int = MAX_DOWNLOAD_BYTES,
+    allow_private: bool,
+) -> Reply:
+    """GET a URL that somebody else named, without any credentials, following at most five redirects.
+
+    `allow_private` permits LAN addresses: a user's own input images and results of the user's own servers; a
+    hosted service has no business naming them. Raises BadRequest for a forbidden address, else as `Service.request`.
+    """
+    for _ in range(MAX_REDIRECTS):
+        _check_address(url, attempt, allow_private=allow_private)
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        service = Service(
+            name="the file server",
+            base_url=f"{parts.scheme}://{host}",
+            clock=clock,
+            settings="the image's URL",
+            explain=_explain,
+        )
+        # A signed query string must stay byte for byte, so it travels as part of the path.
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        reply = service.request(
+            "GET", path, attempt=attempt, deadline=deadline, max_bytes=max_bytes, read_timeout=60.0, accept=_REDIRECTS
+        )
+        if reply.ok:
+            return reply
+        url = _target(url, reply.headers.get("location", ""))
+    raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the image's final address")
+
+
+def download_result(
+    url: str, *, attempt: str, clock: Clock, deadline: Deadline, allow_private: bool, next_step: str
+) -> bytes:
+    """The bytes behind an address that a service named for its result.
+
+    Raises ServerUnavailable with `next_step` for an address that is forbidden or answers with a refusal: the user's
+    request was fine. Else as `download`.
+    """
+    try:
+        return download(url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private).body
+    except BadRequest as error:
+        raise ServerUnavailable(error.attempted, error.said, next_step, transient=error.transient) from None
+
+
+def _explain(reply: Reply) -> Explanation:
+    """A refusal by a file server is about the address, not about anybody's key; its body is a page for browsers."""
+    error = BadRequest if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR else ServerUnavailable
+    return Explanation(
+        error=error,
+        said=f"the address answered HTTP {reply.status}",
+        next_step="Links to files expire: use a fresh one, or send the image itself",
+    )
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location  # the check of the next round refuses it
+
+
+def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise BadRequest(
+            f"{attempt} failed", "the address is not an http(s) URL", "Give a URL that starts with https://"
+        )
+    if not allow_private and not is_public(parts.hostname):
+        raise BadRequest(
+            f"{attempt} failed", f"{parts.hostname} is not a public address", "Only public addresses are fetched here"
+        )
+
+
+def is_public(hostname: str) -> bool:
+    try:
+        found = socket.getaddrinfo(hostname, None)
+    except OSError:
+        return True  # the request itself will say that the name does not resolve
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)

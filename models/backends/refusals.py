@@ -1,0 +1,171 @@
+"""What a refusal of a service means, by a table in its folder (`refusals.yaml`): the first row that fits is the answer.
+
+A row fits when all of its conditions hold:
+
+- `codes`: one of the machine-readable names of the refusal; case and underscores do not count, and a name stands for
+  its dotted details too (`InvalidURL` for `InvalidURL.Timeout`)
+- `statuses`: one of the HTTP statuses, such as `404` or `4xx`
+- `words`: one of the regular expressions is found in the service's words or names, in any case
+- `params`: one of the regular expressions is found in the name of the parameter at fault, else in the words
+
+`error` is the class of the error. `next_step` is the advice; `{api_key}`, `{base_url}` ... stand for the fields of the form and
+`{place}` for the form. `retry` says whether the same request may be sent again because nothing was made or billed: with
+a pause in seconds (0: the caller's own), or `with_header` where the reply names a pause.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from models.backends.errors import (
+    AuthorizationFailed,
+    BadRequest,
+    ConnectionFailed,
+    ImageError,
+    RateLimited,
+    ServerUnavailable,
+    class_for_status,
+)
+from models.backends.reply import Explanation, Reply, said_by
+from models.parameters import read_yaml
+from models.settings import Access
+
+_CLASSES: Mapping[str, type[ImageError]] = {
+    "authorization": AuthorizationFailed,
+    "rate_limit": RateLimited,
+    "bad_request": BadRequest,
+    "server_unavailable": ServerUnavailable,
+    "connection": ConnectionFailed,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What a service says about a request that failed: in a reply, inside an accepted one, or in the state of a job.
+
+    `status` is 0 where there is no reply.
+    """
+
+    said: str
+    status: int = 0
+    codes: tuple[str, ...] = ()
+    param: str = ""
+    retry_after: float | None = None
+
+    @classmethod
+    def read(cls, reply: Reply, *, said: str = "") -> Self:
+        """The fault that a reply tells, in any of the error shapes in use. `said` goes before the words found there."""
+        error = _error_object(reply.json())
+        codes = tuple(str(error[key]) for key in ("code", "type", "name") if error.get(key))
+        # Gateways answer 200 and name the status inside.
+        named = [int(code) for code in codes if re.fullmatch(r"[45]\d\d", code)] if reply.ok else []
+        return cls(
+            said=said or said_by(reply),
+            status=next(iter(named), reply.status),
+            codes=codes,
+            param=str(error.get("param") or ""),
+            retry_after=reply.retry_after,
+        )
+
+
+def _error_object(body: object) -> Mapping[str, object]:
+    match body:
+        case [first, *_]:  # Google sends a list around the object
+            return _error_object(first)
+        case {"error": dict(error)} | {"detail": dict(error)} | dict(error):
+            return error
+        case _:
+            return {}
+
+
+class RefusalRow(BaseModel):
+    """One row of a table; the module's docstring explains the fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    error: Literal["authorization", "rate_limit", "bad_request", "server_unavailable", "connection"]
+    next_step: str
+    codes: tuple[str, ...] = ()
+    statuses: tuple[int | Literal["3xx", "4xx", "5xx"], ...] = ()
+    words: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    retry: Literal["never", "with_header"] | float = "never"
+
+    def fits(self, fault: Fault) -> bool:
+        return (
+            self._has_code(fault.codes)
+            and self._has_status(fault.status)
+            and _found(self.words, " ".join((fault.said, *fault.codes)))
+            and _found(self.params, fault.param or fault.said)
+        )
+
+    def explanation(self, fault: Fault, words: Mapping[str, str]) -> Explanation:
+        return Explanation(
+            error=_CLASSES[self.error],
+            said=fault.said,
+            next_step=self.next_step.format_map(words),
+            retry_after=self._pause(fault),
+        )
+
+    def _has_code(self, codes: Iterable[str]) -> bool:
+        known = tuple(f"{_plain(code)}." for code in self.codes)
+        return not known or any(f"{_plain(code)}.".startswith(known) for code in codes)
+
+    def _has_status(self, status: int) -> bool:
+        return not self.statuses or status in self.statuses or f"{status // 100}xx" in self.statuses
+
+    def _pause(self, fault: Fault) -> float | None:
+        if self.retry == "with_header":
+            return None if fault.retry_after is None else 0.0
+        return None if self.retry == "never" else self.retry
+
+
+def _plain(code: str) -> str:
+    return re.sub(r"[^a-z0-9.]", "", code.lower())
+
+
+def _found(patterns: Iterable[str], text: str) -> bool:
+    return not patterns or any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+
+@dataclass(frozen=True)
+class RefusalTable:
+    """The rows of a file, read when the first refusal comes; without a file every status means what it says."""
+
+    path: Path | None = None
+
+    @classmethod
+    def beside(cls, module: str) -> Self:
+        """The file `refusals.yaml` in the folder of a module, which is given by its `__file__`."""
+        return cls(Path(module).with_name("refusals.yaml"))
+
+    @cached_property
+    def rows(self) -> tuple[RefusalRow, ...]:
+        return tuple(RefusalRow.model_validate(row) for row in read_yaml(self.path)) if self.path else ()
+
+    def explain(self, refused: Reply | Fault, access: Access, **words: str) -> Explanation:
+        """What a refusal means, with the names of the form's fields in the advice. `words` fill further places.
+
+        Without a row that fits, the status decides.
+        """
+        fault = Fault.read(refused) if isinstance(refused, Reply) else refused
+        row = next((row for row in self.rows if row.fits(fault)), None)
+        if row:
+            return row.explanation(fault, _AdviceWords(access, words))
+        return Explanation(error=class_for_status(fault.status), said=fault.said)
+
+
+class _AdviceWords(dict[str, str]):
+    """What the places of an advice are filled with: the words of the caller, `place`, and the fields of the form."""
+
+    def __init__(self, access: Access, words: Mapping[str, str]) -> None:
+        super().__init__(words, place=access.place)
+        self._access = access
+
+    def __missing__(self, name: str) -> str:
+        return self._access.words(name)

@@ -1,0 +1,134 @@
+"""A service's refusals are read by a table: the first row that fits, in the service's words, with the form's fields."""
+
+import json
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
+from models.backends.refusals import Fault, RefusalTable
+from models.backends.reply import Explanation, Reply
+from models.settings import Access
+
+TABLES = sorted(Path("models/backends").glob("*/refusals.yaml"))
+ACCESS = Access(prefix="stability", api_key="k")
+OWN_WORDS = {"automatic1111": {"login"}, "comfyui": {"input"}, "openai_images": {"login", "models"},
+             "qwen_image": {"key_advice", "model_advice", "console"}}  # fmt: skip
+"""What a service fills into its advice beside the fields of the form."""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> RefusalTable:
+    path = tmp_path / "refusals.yaml"
+    path.write_text(
+        """
+        - {codes: [Size.TooLarge], error: bad_request, next_step: Ask for less}
+        - {codes: [Size], error: bad_request, next_step: Change the size}
+        - {codes: [no_credit], statuses: [403], error: rate_limit, next_step: "Pay, {api_key} {place}"}
+        - {statuses: [429, 503], words: ["slow(er)? down"], error: rate_limit, next_step: Wait, retry: 5}
+        - {statuses: [503], error: server_unavailable, next_step: Wait, retry: with_header}
+        - {params: ["^steps$"], error: bad_request, next_step: "Change {parameter}"}
+        - {statuses: [4xx], error: authorization, next_step: Look}
+        """,
+        "utf-8",
+    )
+    return RefusalTable(path)
+
+
+def explained(table: RefusalTable, **parts: object) -> Explanation:
+    return table.explain(Fault(said=str(parts.pop("said", "no")), **parts), ACCESS, parameter="`steps`")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("Size.TooLarge", "Ask for less"),
+        ("size.toolarge.by_far", "Ask for less"),
+        ("SIZE", "Change the size"),
+        ("s_i_z_e.other", "Change the size"),
+        ("Sizes", ""),
+    ],
+)
+def test_a_code_is_known_in_any_spelling_and_stands_for_its_details(
+    table: RefusalTable, code: str, advice: str
+) -> None:
+    assert explained(table, codes=(code,)).next_step == advice
+
+
+def test_all_conditions_of_a_row_must_hold(table: RefusalTable) -> None:
+    assert explained(table, codes=("no_credit",), status=403).error is RateLimited
+    assert explained(table, codes=("no_credit",), status=400).error is AuthorizationFailed
+    assert explained(table, status=403).error is AuthorizationFailed
+    assert explained(table, status=429, said="Slow down, please").error is RateLimited
+    assert explained(table, status=500, said="Slow down, please").next_step == ""
+
+
+def test_words_are_looked_for_in_the_codes_too(table: RefusalTable) -> None:
+    assert explained(table, status=429, codes=("slow down",)).next_step == "Wait"
+
+
+def test_a_parameter_is_known_by_its_name_else_by_the_words(table: RefusalTable) -> None:
+    assert explained(table, param="steps").next_step == "Change `steps`"
+    assert explained(table, said="steps").next_step == "Change `steps`"
+    assert explained(table, said="steps", param="seed").next_step == ""
+
+
+def test_advice_names_the_fields_of_the_form(table: RefusalTable) -> None:
+    step = explained(table, codes=("no_credit",), status=403).next_step
+    assert step == "Pay, “Stability AI API key” (stability_api_key) in the provider's settings"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "header", "pause"),
+    [(429, "slower down", None, 5.0), (503, "gone", None, None), (503, "gone", 9.0, 0.0), (401, "no", 9.0, None)],
+)
+def test_a_row_says_whether_the_request_may_be_sent_again(
+    table: RefusalTable, status: int, said: str, header: float | None, pause: float | None
+) -> None:
+    assert explained(table, status=status, said=said, retry_after=header).retry_after == pause
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(500, ServerUnavailable), (0, ServerUnavailable), (302, ServerUnavailable)]
+)
+def test_without_a_row_the_status_decides(table: RefusalTable, status: int, error: type[ImageError]) -> None:
+    assert explained(table, status=status) == Explanation(error=error, said="no")
+    assert RefusalTable().explain(Fault(said="no", status=400), ACCESS).error is BadRequest
+
+
+def test_a_table_is_read_once_when_the_first_refusal_comes(tmp_path: Path, table: RefusalTable) -> None:
+    later = RefusalTable(tmp_path / "none.yaml")
+    with pytest.raises(FileNotFoundError):
+        explained(later)
+    assert table.rows is table.rows
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault"),
+    [
+        (400, {"error": {"code": "c", "type": "t", "param": "p"}}, (400, ("c", "t"), "p")),
+        (400, [{"error": {"code": 7}}], (400, ("7",), "")),
+        (400, {"detail": {"code": "c"}}, (400, ("c",), "")),
+        (403, {"name": "content_moderation", "errors": ["no"]}, (403, ("content_moderation",), "")),
+        (200, {"error": {"code": 402}}, (402, ("402",), "")),
+        (500, {"error": {"code": 402}}, (500, ("402",), "")),
+        (502, "gone", (502, (), "")),
+    ],
+)
+def test_a_fault_is_read_from_every_shape_in_use(
+    status: int, body: object, fault: tuple[int, tuple[str, ...], str]
+) -> None:
+    read = Fault.read(Reply(status, {}, json.dumps(body).encode()))
+    assert (read.status, read.codes, read.param) == fault
+    assert read.said.startswith(f"HTTP {status}")
+
+
+@pytest.mark.parametrize("path", TABLES, ids=[path.parent.name for path in TABLES])
+def test_every_row_of_a_service_has_a_condition_and_advice_with_known_places(path: Path) -> None:
+    known = {"place", "api_key", "base_url", "username", "password", "remote_model", "dialect", "region"}
+    for row in RefusalTable(path).rows:
+        assert row.codes or row.statuses or row.words or row.params
+        places = {name for _, name, _, _ in Formatter().parse(row.next_step) if name}
+        assert row.next_step
+        assert places <= known | OWN_WORDS.get(path.parent.name, set())
