@@ -165,7 +165,8 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
     wrong = [f"`{name}` would be {str(inputs[name])[:40]!r}" for name in read.wrong if name not in linked]
     if wrong:
         raise _refused(f"the values of {scope.described(node)} do not fit its definition: {', '.join(wrong)}")
-    if read.left and not meaning_of(node.type).passes:  # a node that shows a text saves what it showed last
+    shows = known.is_output and meaning_of(node.type).passes  # such a node saves the text that it showed last
+    if read.left and not shows:
         listed = ", ".join(str(value)[:40] for value in read.left)
         notes.append(
             f"{scope.described(node)} has values that its definition does not name, they were left out: {listed}"
@@ -214,8 +215,8 @@ def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Or
     link = scope.links.get(port.link) if port.link is not None else None
     if link:
         return _from_output(scope, link.origin_id, link.origin_slot, port.type, frozenset())
-    for sent in scope.file.extra.ue_links if scope.parent is None else ():
-        if (sent.downstream, sent.downstream_slot) == (node.id, slot):
+    for sent in scope.canvas.extra.ue_links:
+        if (sent.downstream, sent.downstream_slot) == (node.id, slot) and _agree(sent.type, port.type):
             return _from_output(scope, sent.upstream, sent.upstream_slot, port.type, frozenset())
     return None
 

@@ -68,9 +68,29 @@ class SubgraphOutput(EditorPart):
     linkIds: list[int] = Field(default_factory=list)  # noqa: N815 -- the file's name
 
 
+class BroadcastLink(EditorPart):
+    """A link that an "Anything Everywhere" node makes."""
+
+    downstream: str
+    downstream_slot: int
+    upstream: str
+    upstream_slot: int
+    type: str = "*"
+
+
+class CanvasExtra(EditorPart):
+    ue_links: list[BroadcastLink] = Field(default_factory=list)
+
+
 class Canvas(EditorPart):
     nodes: list[EditorNode]
     links: list[EditorLink] = Field(default_factory=list)
+    extra: CanvasExtra = Field(default_factory=CanvasExtra)
+
+    @field_validator("extra", mode="before")
+    @classmethod
+    def _no_extra(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     @field_validator("links", mode="before")
     @classmethod
@@ -111,26 +131,15 @@ class GroupNode(EditorPart):
         return found if isinstance(found, bool) else None
 
 
-class BroadcastLink(EditorPart):
-    """A link that an "Anything Everywhere" node makes."""
-
-    downstream: str
-    downstream_slot: int
-    upstream: str
-    upstream_slot: int
-    type: str = "*"
-
-
-class Extra(EditorPart):
+class FileExtra(CanvasExtra):
     groupNodes: dict[str, GroupNode] = Field(default_factory=dict)  # noqa: N815 -- the file's name
-    ue_links: list[BroadcastLink] = Field(default_factory=list)
 
 
 class EditorFile(Canvas):
     definitions: Definitions = Field(default_factory=Definitions)
-    extra: Extra = Field(default_factory=Extra)
+    extra: FileExtra = Field(default_factory=FileExtra)
 
-    @field_validator("definitions", "extra", mode="before")
+    @field_validator("definitions", mode="before")
     @classmethod
-    def _absent(cls, value: Any) -> Any:
+    def _no_definitions(cls, value: Any) -> Any:
         return {} if value is None else value

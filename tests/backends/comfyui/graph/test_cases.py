@@ -128,6 +128,17 @@ def test_rows_of_a_node_that_is_not_known_are_told() -> None:
     assert any("node 8 (Other Lora Stack)" in note and "ink.safetensors" in note for note in found.explained())
 
 
+def test_what_a_node_showed_last_time_is_not_told_and_other_values_are() -> None:
+    graph = raw("02")
+    shown = {"id": 30, "type": "ShowText|pysssss", "widgets_values": ["old", "older"]}
+    lora = {"id": 31, "type": "LoraLoader", "widgets_values": ["a.safetensors", 1, 1, "a field of an extension"]}
+    graph["nodes"] += [shown, lora]
+    notes = Workflow.load(json.dumps(graph), INFO).notes
+    assert len(notes) == 1
+    assert "node 31 (LoraLoader)" in notes[0]
+    assert "a field of an extension" in notes[0]
+
+
 def sampler_values(values: list[Any]) -> dict[str, Any]:
     graph = raw("02")
     next(node for node in graph["nodes"] if node["id"] == 5)["widgets_values"] = values
