@@ -27,9 +27,9 @@ class Conversation:
 
     turns: list[tuple[PromptMessage, PromptMessage]] = field(default_factory=list)
 
-    def add(self, query: str, files: Sequence[File], answer: str, pictures: Sequence[File]) -> None:
+    def add(self, query: str, files: Sequence[File], answer: str, images: Sequence[File]) -> None:
         user = UserPromptMessage(content=_content(query, files))
-        self.turns.append((user, AssistantPromptMessage(content=_content(answer, pictures))))
+        self.turns.append((user, AssistantPromptMessage(content=_content(answer, images))))
 
     def get_history_prompt_messages(
         self,

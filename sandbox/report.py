@@ -48,8 +48,8 @@ def call_lines(text: str, files: list[Path], usage: Usage | None, calls: list[Ca
 def describe(path: Path) -> str:
     """An image's path with its size in pixels and bytes."""
     try:
-        with Pillow.open(path) as picture:
-            shape = f"{picture.width}x{picture.height} {picture.format}"
+        with Pillow.open(path) as image:
+            shape = f"{image.width}x{image.height} {image.format}"
     except (UnidentifiedImageError, Pillow.DecompressionBombError):
         shape = "not a readable image"
     return f"{path} ({shape}, {_size(path.stat().st_size)})"
@@ -89,13 +89,13 @@ def _seeds(node: NodeRun) -> list[str]:
 
 def _seeds_in(text: str) -> list[str]:
     """Seeds named by the JSON lines of details, one per image."""
-    pictures = (
-        picture
+    images = (
+        image
         for details in map(_json_object, text.splitlines())
-        for picture in details.get("images", [details])
-        if isinstance(picture, dict)
+        for image in details.get("images", [details])
+        if isinstance(image, dict)
     )
-    return [str(picture["seed"]) for picture in pictures if "seed" in picture]
+    return [str(image["seed"]) for image in images if "seed" in image]
 
 
 def _json_object(line: str) -> dict[str, Any]:

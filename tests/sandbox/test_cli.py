@@ -47,10 +47,10 @@ def _write(path: Path, text: str) -> Path:
 def test_invoke_writes_the_image_and_a_short_report(run: Run, tmp_path: Path) -> None:
     code, out, err = run("invoke", "--model", "painter", "--prompt", "a cat")
     assert (code, err) == (0, "")
-    (picture,) = (tmp_path / "out").iterdir()
+    (image,) = (tmp_path / "out").iterdir()
     lines = out.splitlines()
     assert lines[0] == "text: a cat"
-    assert lines[1].startswith(f"file: {picture} (8x8 PNG, ")
+    assert lines[1].startswith(f"file: {image} (8x8 PNG, ")
     assert re.fullmatch(r"time: [\d.]+ s in 1 call\(s\), largest line [\d.]+ KiB", lines[2])
 
 

@@ -50,8 +50,8 @@ def test_long_text_is_cut_with_its_length(tmp_path: Path) -> None:
 
 
 def test_a_file_is_described_by_what_is_in_it(tmp_path: Path) -> None:
-    picture, broken = tmp_path / "a.png", tmp_path / "b.png"
-    Image.new("RGB", (4, 3)).save(picture)
+    image, broken = tmp_path / "a.png", tmp_path / "b.png"
+    Image.new("RGB", (4, 3)).save(image)
     broken.write_bytes(b"nothing")
-    assert describe(picture).startswith(f"{picture} (4x3 PNG, ")
+    assert describe(image).startswith(f"{image} (4x3 PNG, ")
     assert describe(broken) == f"{broken} (not a readable image, 0.0 KiB)"

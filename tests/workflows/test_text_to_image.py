@@ -15,16 +15,16 @@ def test_a_prompt_becomes_a_stored_image_of_the_chosen_shape(services: Services,
     run = run_workflow(APP, {"prompt": "a lighthouse at dusk", "aspect_ratio": ratio}, services)
     assert (run.status, run.error) == ("succeeded", "")
     (path,) = run.files
-    with Image.open(path) as picture:
-        assert picture.width / picture.height == pytest.approx(wanted, rel=0.05)
+    with Image.open(path) as image:
+        assert image.width / image.height == pytest.approx(wanted, rel=0.05)
     assert f"![]({run.outputs['image_url']})" in run.outputs["text"]
     assert services.store.path_of_link(run.outputs["image_url"]) == path
 
 
 def test_the_shape_may_be_left_out(services: Services) -> None:
     run = run_workflow(APP, {"prompt": "a lighthouse"}, services)
-    with Image.open(run.files[0]) as picture:
-        assert picture.width == picture.height
+    with Image.open(run.files[0]) as image:
+        assert image.width == image.height
 
 
 @pytest.mark.parametrize("chosen", [{}, {"aspect_ratio": "1:1"}])
