@@ -314,6 +314,7 @@ def test_a_placeholder_of_another_program_that_is_not_known_is_refused_with_our_
 def test_percent_signs_in_a_prompt_stay() -> None:
     graph = raw("13")
     graph["2"]["inputs"]["text"] = "100% cotton, 50%off%"
+    graph["7"]["inputs"]["filename_prefix"] = "%width%"  # the server's own
     Workflow.load(json.dumps(graph)).check()
 
 
