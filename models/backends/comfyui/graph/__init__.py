@@ -4,7 +4,8 @@
 | --- | --- |
 | `workflow` | a workflow as the backend uses it; what it needs on a server |
 | `source` | what people paste: API format, editor format, request bodies, images made by ComfyUI |
-| `editor_file`, `editor` | a file of the editor, and its conversion to API format |
+| `editor` | a file of the editor converted to API format: links |
+| `editor_file`, `editor_values`, `editor_groups` | its parts: the file as it lies on disk, values by name, group nodes |
 | `graph` | nodes and links in API format, and changes to them |
 | `nodes` | what is known about node classes: `../nodes.yaml`, `../parameters.yaml`, the server's definitions |
 | `trace` | following links to the place of a value |

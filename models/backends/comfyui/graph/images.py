@@ -61,6 +61,17 @@ def loads_image(node: Node) -> bool:
     return bool(node.meaning.image or node.meaning.image_base64 or node.meaning.mask)
 
 
+def base64_input(graph: Graph, node: Node) -> str | None:
+    """The input with an image that is written into the workflow, where the node can be exchanged for a LoadImage."""
+    if node.meaning.image_base64:
+        return node.meaning.image_base64
+    known = graph.definition(node)
+    if "base64" not in node.class_type.lower() or node.links() or (known and known.outputs[:1] != ("IMAGE",)):
+        return None
+    texts = [name for name, value in node.inputs.items() if isinstance(value, str)]
+    return next((name for name in texts if "base64" in name.lower() or name in ("image", "data")), None)
+
+
 def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
     """The loaders that the output nodes depend on; ordered by a number in the title, else by node id."""
     reached = graph.upstream(outputs)
@@ -72,7 +83,7 @@ def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
         place = _upload(graph, node)
         if place is None:
             continue
-        if node.meaning.image_base64 and _users(graph, node, _MASK, live):
+        if base64_input(graph, node) and _users(graph, node, _MASK, live):
             notes.append(f"{node.described} gives a mask, so it keeps its own image: put a LoadImage node in its place")
             continue
         mask = _mask(graph, node, live)
@@ -89,8 +100,9 @@ def _upload(graph: Graph, node: Node) -> Target | None:
     if node.title.strip().casefold().startswith("fixed"):
         return None
     known = graph.definition(node)
-    if known is None or node.meaning.image_base64:
-        names = [node.meaning.image or node.meaning.image_base64 or node.meaning.mask]
+    base64 = base64_input(graph, node)
+    if known is None or base64:
+        names = [base64 or node.meaning.image or node.meaning.mask]
     else:
         uploads = [spec for spec in known.inputs.values() if spec.options.get("image_upload")]
         names = [spec.name for spec in uploads if "image_folder" not in spec.options]
@@ -149,9 +161,8 @@ def fill_images(raw: RawGraph, graph: Graph, slots: Sequence[Target], names: Seq
             next_step="Send fewer images, or set the parameter that switches on the node for the further one",
         )
     for place, name in zip(places, names, strict=False):
-        if graph.nodes[
-            place.node
-        ].meaning.image_base64:  # the file is uploaded already, and a job's state holds no image
+        if base64_input(graph, graph.nodes[place.node]):
+            # The file is uploaded already, and a job's state holds no image.
             raw[place.node].update({"class_type": "LoadImage", "inputs": {"image": name}})
         else:
             inputs_of(raw, place.node)[place.input] = name

@@ -109,13 +109,13 @@ def _own(name: str, value: JsonValue) -> JsonValue:
     match value:
         case [int(node), int(slot)] if not isinstance(node, bool) and not isinstance(slot, bool):
             return [str(node), slot]  # the server takes only strings as node ids in links
-        case str() if "%" in value and not _FILE_NAME.search(name):
+        case str() if "%" in value and not FILE_NAME.search(name):
             return with_braces(value)
         case _:
             return value
 
 
-_FILE_NAME = re.compile("prefix|file|path|folder", re.IGNORECASE)  # there ComfyUI has tokens of its own: %width%
+FILE_NAME = re.compile("prefix|file|path|folder", re.IGNORECASE)  # there ComfyUI has tokens of its own: %width%
 
 
 _BARE_PLACEHOLDER = re.compile(r"([:\[,]\s*)(\{\{[^{}]*\}\}|%\w+%)(?=\s*[,\]}])")

@@ -24,7 +24,7 @@ from models.backends.comfyui.graph.nodes import ObjectInfo, package_of
 from models.backends.comfyui.graph.samplers import is_file
 from models.backends.comfyui.graph.sizes import size_rule
 from models.backends.comfyui.graph.slots import Slots, find_slots, output_nodes
-from models.backends.comfyui.graph.source import EXPORT, read_source
+from models.backends.comfyui.graph.source import EXPORT, FILE_NAME, read_source
 from models.backends.comfyui.graph.trace import has_placeholder
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest
@@ -178,7 +178,7 @@ class Workflow:
             f"{node.described}: `{name}` is {value!r}"
             for node in self.graph.upstream(self.output_nodes)
             for name, value in node.inputs.items()
-            if isinstance(value, str) and _STRANGE_PLACEHOLDER.fullmatch(value)
+            if isinstance(value, str) and _STRANGE_PLACEHOLDER.fullmatch(value) and not FILE_NAME.search(name)
         ]
         if strange:
             raise BadRequest(

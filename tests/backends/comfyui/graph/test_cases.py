@@ -314,6 +314,7 @@ def test_a_placeholder_of_another_program_that_is_not_known_is_refused_with_our_
 def test_percent_signs_in_a_prompt_stay() -> None:
     graph = raw("13")
     graph["2"]["inputs"]["text"] = "100% cotton, 50%off%"
+    graph["7"]["inputs"]["filename_prefix"] = "%width%"  # the server's own
     Workflow.load(json.dumps(graph)).check()
 
 
@@ -378,6 +379,23 @@ def test_an_image_that_is_written_as_base64_is_taken_from_the_request(info: Obje
     assert filled(found, images=(PHOTO,))["8"] == {"class_type": "LoadImage", "inputs": {"image": "0.png"}}
     with pytest.raises(BadRequest, match="needs an image for node 8"):
         filled(found)
+
+
+def test_a_base64_node_that_is_not_known_is_one_by_its_name() -> None:
+    graph = raw("17")
+    graph["8"] = {"class_type": "SomebodysBase64ToImage", "inputs": {"base64_string": "", "resize": False}}
+    assert filled(Workflow.load(json.dumps(graph)), images=(PHOTO,))["8"]["inputs"] == {"image": "0.png"}
+    graph["8"]["inputs"] = {"image": ["12", 0], "format": "base64"}
+    assert Workflow.load(json.dumps(graph)).images == 0
+
+
+def test_a_base64_node_whose_mask_is_used_says_that_it_keeps_its_image() -> None:
+    graph = raw("17")
+    graph["40"] = {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["9", 0], "mask": ["8", 1]}}
+    graph["5"]["inputs"]["latent_image"] = ["40", 0]
+    found = Workflow.load(json.dumps(graph))
+    assert found.images == 0
+    assert any("put a LoadImage node in its place" in sentence for sentence in found.explained())
 
 
 # What is around a graph
