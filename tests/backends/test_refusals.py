@@ -13,8 +13,8 @@ from models.settings import Access
 
 TABLES = sorted(Path("models/backends").glob("*/refusals.yaml"))
 ACCESS = Access(prefix="stability", api_key="k")
-OWN_WORDS = {"automatic1111": {"login"}, "comfyui": {"input"}, "openai_images": {"login", "models"},
-             "qwen_image": {"key_advice", "model_advice", "console"}}  # fmt: skip
+OWN_WORDS = {"automatic1111": {"login"}, "comfyui": {"input", "parameter"}, "openai_images": {"login", "models"},
+             "qwen_image": {"key_advice", "model_advice", "region"}}  # fmt: skip
 """What a service fills into its advice beside the fields of the form."""
 
 
@@ -126,7 +126,7 @@ def test_a_fault_is_read_from_every_shape_in_use(
 
 @pytest.mark.parametrize("path", TABLES, ids=[path.parent.name for path in TABLES])
 def test_every_row_of_a_service_has_a_condition_and_advice_with_known_places(path: Path) -> None:
-    known = {"place", "api_key", "base_url", "username", "password", "remote_model", "dialect", "region"}
+    known = {"place", "api_key", "base_url", "username", "password", "remote_model", "dialect"}
     for row in RefusalTable(path).rows:
         assert row.codes or row.statuses or row.words or row.params
         places = {name for _, name, _, _ in Formatter().parse(row.next_step) if name}

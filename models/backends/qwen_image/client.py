@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import ONCE, Retries, Service
-from models.backends.images import download_result, is_public
+from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
 from models.backends.qwen_image.account import compatible_base
 from models.backends.qwen_image.models import JobApi
@@ -31,7 +31,6 @@ from models.backends.qwen_image.wire import (
 from models.backends.reply import Reply, parse
 from models.clock import Deadline
 from models.entities import GeneratedImage
-from models.images.sniff import NotAnImageError, sniff
 
 GENERATE = "Generating with Model Studio"
 _LOOK = "Looking at the job in Model Studio"
@@ -122,11 +121,8 @@ class ModelStudio:
             allow_private=private,
             next_step="Generate it again: the service keeps images for 24 hours",
         )
-        try:
-            sniff(data)
-        except NotAnImageError as error:
-            raise ServerUnavailable(f"{_DOWNLOAD} failed", str(error), "Try again") from None
-        return GeneratedImage(data, url=url, seed=seed, revised_prompt=entry.actual_prompt)
+        image = image_bytes(data, attempt=_DOWNLOAD, next_step="Try again")
+        return GeneratedImage(image, url=url, seed=seed, revised_prompt=entry.actual_prompt)
 
     def _has_native_list(self, deadline: Deadline) -> bool:
         reply = self.service.request(
