@@ -1,9 +1,9 @@
 """Any server that speaks the OpenAI images API: OpenAI itself, gateways, and the servers people run on their own GPUs.
 
 `backend.py` is the way of a request, `detect.py` finds out which server answers at the form's address, `checks.py` is
-what saving the form asks. `dialects.py` says how the servers differ and `families.yaml` what is known about models;
-`families.py` puts the two together as one served model with its form. `build.py` writes a request in a dialect's words
-(`wire.py`), `tasks.py` follows gateways that answer with a task, `refusals.py` says what a refusal means.
+what saving the form asks. `dialects.yaml` says how the servers differ, `families.yaml` what is known about models, and
+`models.py` puts the two together as one served model with its form. `build.py` writes a request in a dialect's words,
+`client.py` sends it, `refusals.py` and `refusals.yaml` say what a refusal means.
 """
 
 from models.backends.openai_images.backend import OpenAIImages

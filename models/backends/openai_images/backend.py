@@ -1,6 +1,6 @@
 """The backend: any server that speaks `images/generations` and `images/edits`.
 
-Source: OpenAI's API description and the code of the servers that copy it; `dialects.py` holds what differs.
+Source: OpenAI's API description and the code of the servers that copy it; `dialects.yaml` holds what differs.
 """
 
 from collections.abc import Sequence
@@ -9,37 +9,33 @@ from functools import cached_property
 from typing import ClassVar, override
 
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
-from models.backends.cache import ServerCache
-from models.backends.errors import BadRequest, ImageError, unsupported
+from models.backends.errors import BadRequest, unsupported
 from models.backends.http import Retries, Service, with_scheme
-from models.backends.images import ImageFetcher, ParsedReply, parsed
+from models.backends.images import ImageFetcher, ParsedReply
 from models.backends.openai_images.build import Wire, build, prepared, route_for
 from models.backends.openai_images.checks import AccessCheck
-from models.backends.openai_images.detect import GLANCE_SECONDS, Detector, Finding
-from models.backends.openai_images.dialects import AUTO, DIALECTS, OPENAI, Dialect
-from models.backends.openai_images.families import (
+from models.backends.openai_images.client import ImagesClient
+from models.backends.openai_images.detect import Address, Detector, Finding
+from models.backends.openai_images.models import (
     EXTRA_RULES,
+    Dialect,
     ServedModel,
+    dialects,
     family_of,
-    newest_at_openai,
     rules_for,
     rules_for_any,
 )
-from models.backends.openai_images.refusals import Refusals, as_reply, refused_keys
-from models.backends.openai_images.tasks import TaskFollower, task_in
-from models.backends.openai_images.wire import Address
+from models.backends.openai_images.refusals import Refusals, as_reply
 from models.backends.partial import Partial, each
 from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.images.inputs import size_of
 from models.parameters import FORM_ONLY, Rule
-from models.sizes import SeedRule, Size, SizeRule
+from models.sizes import SeedRule, SizeRule
 
+_AUTO = "auto"
 _ANY = Capabilities(images=16, mask=True)
-_REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
-REFUSED_KEYS: ServerCache[tuple[str, ...]] = ServerCache(seconds=3600)
-"""Keys that a model's server refused by name: they are not sent again for a while."""
 
 
 class OpenAIImages(Backend):
@@ -61,7 +57,7 @@ class OpenAIImages(Backend):
     @property
     def chosen(self) -> Dialect | None:
         """The dialect named in the form; None for `auto`."""
-        return DIALECTS.get(self.model.access.dialect)
+        return dialects().get(self.model.access.dialect)
 
     @cached_property
     def endpoints(self) -> Address:
@@ -85,10 +81,11 @@ class OpenAIImages(Backend):
     @override
     def require_access(self) -> None:
         access = self.model.access
-        if access.dialect not in {"", AUTO, *DIALECTS}:
+        choices = (_AUTO, *dialects())
+        if access.dialect not in {"", *choices}:
             raise BadRequest(
                 f"There is no dialect {access.dialect!r}",
-                next_step=f"Choose one of {', '.join((AUTO, *DIALECTS))} in {access.where('dialect')}",
+                next_step=f"Choose one of {', '.join(choices)} in {access.where('dialect')}",
             )
         if not (self.chosen and self.chosen.home):
             super().require_access()
@@ -127,9 +124,8 @@ class OpenAIImages(Backend):
         """The bound model on the server of a finding."""
         remote, dialect = self.model.remote, finding.dialect
         family = family_of(finding.names_of(remote), dialect)
-        hosted = self.detector.hosted
-        if not family.name and dialect is OPENAI and hosted and hosted.dialect is OPENAI:
-            family = newest_at_openai()
+        if not family.name and dialect.newest and self.endpoints.host in dialect.hosts:
+            family = family_of((dialect.newest,), dialect)
         return ServedModel(
             dialect=dialect,
             family=family,
@@ -150,7 +146,8 @@ class OpenAIImages(Backend):
     @override
     def sizes(self, request: ImageRequest) -> SizeRule | None:
         served = self.served
-        return served.sizes(route_for(request, served), _first_size(request)) if served else None
+        first = size_of(request.images[0]) if request.images else None
+        return served.sizes(route_for(request, served), first) if served else None
 
     @override
     def seeds(self, request: ImageRequest) -> SeedRule | None:
@@ -171,15 +168,9 @@ class OpenAIImages(Backend):
             self._glance(deadline)  # nothing depends on it: a request reports what is wrong by itself
 
     def _glance(self, deadline: Deadline) -> None:
-        """Learn what the server says within moments; one that does not answer is left alone for a while."""
-        detector = self.detector
-        if self.finding or not self.service.base_url or detector.is_silent:
-            return
-        try:
-            found = detector.ask(deadline.earlier(GLANCE_SECONDS))
-        except ImageError:
-            detector.note_silence()
-        else:
+        """Learn what the server says within moments, if it is not known."""
+        found = None if self.finding else self.detector.glance(deadline)
+        if found:
             self._learned = replace(found, dialect=self.chosen or found.dialect)
 
     @override
@@ -206,16 +197,19 @@ class OpenAIImages(Backend):
         self.learn(deadline)
         self.check_inputs(request)  # once more: the server may have been unknown before
         assert self.served  # noqa: S101 -- known since `learn`
-        served = self.served
+        served, service = self.served, self.service
         ready = prepared(request, served)
         wire = build(ready, served)
         if self.endpoints.is_deployment:
             wire = wire.without("model")  # the address names it, and some models refuse the key
         attempt = f"{'Editing' if request.images else 'Generating'} with {served.dialect.title}"
-        answer = self._answer(wire, deadline, attempt)
-        fetcher = ImageFetcher(
-            service=self.service, attempt=attempt, deadline=deadline, kept=served.dialect.urls_expire
+        client = ImagesClient(
+            service=service, address=self.endpoints, remote=served.remote, attempt=attempt, deadline=deadline
         )
+        reply, answer = client.answer(wire)
+        if not (answer.images or answer.faults):
+            raise service.failure(attempt, self._refusals.explain_success(reply))
+        fetcher = ImageFetcher(service=service, attempt=attempt, deadline=deadline, kept=served.dialect.urls_expire)
         sources = zip(answer.images, _seeds(wire, request, answer), strict=True)
         made = each(lambda source: fetcher.image(*source), sources) + self._failed(answer, attempt)
         return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)))
@@ -224,48 +218,6 @@ class OpenAIImages(Backend):
         """The images in whose place the server sent an error."""
         refused = (self._refusals.explain_success(as_reply(fault)) for fault in answer.faults)
         return Partial(failures=tuple(self.service.failure(attempt, meaning) for meaning in refused))
-
-    def _answer(self, wire: Wire, deadline: Deadline, attempt: str) -> ParsedReply:
-        """What the server made. Raises the error of an answer without any image, whatever its status."""
-        reply = self._sent(wire, deadline, attempt)
-        answer = parsed(reply, attempt)
-        task = None if answer.images else task_in(reply.json())
-        if task:
-            follower = TaskFollower(service=self.service, address=self.endpoints, attempt=attempt, deadline=deadline)
-            reply = follower.finished(task)
-            answer = parsed(reply, attempt)
-        if answer.images or answer.faults:
-            return answer
-        raise self.service.failure(attempt, self._refusals.explain_success(reply))
-
-    def _sent(self, wire: Wire, deadline: Deadline, attempt: str) -> Reply:
-        """The answer to a call. Keys that the plugin adds by itself are left out for a server that refuses them by
-        name: a refusal for an unknown parameter costs nothing."""
-        place = (self.endpoints.api, self.model.remote)
-        known = REFUSED_KEYS.get(self.service, place) or ()
-        wire = wire.without(*known)
-        reply = self._post(wire, deadline, attempt)
-        refused = refused_keys(reply, wire.optional & wire.fields.keys()) if reply.status in _REFUSALS else ()
-        if refused:
-            REFUSED_KEYS.put(self.service, (*known, *refused), place)
-            reply = self._post(wire.without(*refused), deadline, attempt)
-        if reply.status in _REFUSALS:
-            raise self.service.failure(attempt, self.explain(reply))
-        return reply
-
-    def _post(self, wire: Wire, deadline: Deadline, attempt: str) -> Reply:
-        form = wire.route.body == "form"
-        return self.service.request(
-            "POST",
-            self.endpoints.path(wire.route.path),
-            attempt=attempt,
-            deadline=deadline,
-            params=self.endpoints.query,
-            json=None if form else wire.json_body,
-            form=wire.form if form else None,
-            read_timeout=deadline.remaining,  # minutes are normal, and most servers say nothing until they are done
-            accept=_REFUSALS,
-        )
 
     # The credential form.
 
@@ -276,10 +228,6 @@ class OpenAIImages(Backend):
         finding = check.finding(self.chosen)
         served = self.served_by(replace(finding, dialect=self.chosen or finding.dialect))
         return check.sentences(self.chosen, finding, served)
-
-
-def _first_size(request: ImageRequest) -> Size | None:
-    return size_of(request.images[0]) if request.images else None
 
 
 def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int | None]:

@@ -1,25 +1,21 @@
 """From a settled ImageRequest to what is sent, for one model on one server. Pure: nothing is sent here."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from models.backends.errors import BadRequest, unsupported
 from models.backends.http import FormField
-from models.backends.openai_images.dialects import Route
-from models.backends.openai_images.families import ServedModel
-from models.backends.openai_images.wire import (
-    ImageCall,
-    Value,
-    as_text,
-    part,
-    renamed,
-    without_server_tag,
-)
+from models.backends.openai_images.models import Route, ServedModel
 from models.entities import ImageRequest, InputImage
 from models.images.inputs import as_alpha, fit, mask_of, same_size
 
-B64 = "b64_json"
 PNG = "png"
+
+type Value = bool | int | float | str
+type Words = Mapping[str, Value]
+"""Values by the plugin's names: those of the vocabulary, and `size` as `WxH` or `auto`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +33,34 @@ class Wire:
 
     @property
     def json_body(self) -> dict[str, object]:
-        return {**self.fields, **(self.route.inline(self.images) if self.images else {})}
+        route = self.route
+        texts = [image.base64 if route.bare_base64 else image.data_url for image in self.images]
+        named = dict(zip(route.image_keys, texts, strict=False))
+        return {**self.fields, **named, **({route.images_key: texts} if texts and route.images_key else {})}
 
     @property
     def form(self) -> list[tuple[str, FormField]]:
-        parts: list[tuple[str, FormField]] = [(key, as_text(value)) for key, value in self.fields.items()]
-        parts += self.route.upload(self.images)
+        parts: list[tuple[str, FormField]] = [(key, _as_text(value)) for key, value in self.fields.items()]
+        several = self.route.images_key if len(self.images) > 1 else ""
+        for number, image in enumerate(self.images, 1):
+            parts.append((several or self.route.image_keys[0], _file(image, f"image{number}")))
         if self.mask:
-            parts.append((self.route.mask, part(self.mask, "mask")))
+            parts.append((self.route.mask, _file(self.mask, "mask")))
         return parts
 
     def without(self, *keys: str) -> "Wire":
         """The same call without keys that the server refuses."""
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in keys})
+
+
+def _file(image: InputImage, name: str) -> FormField:
+    """A file of a form. The user's own file name is not sent; the type comes from the bytes."""
+    return (f"{name}.{image.mime_type.rpartition('/')[2]}", image.data, image.mime_type)
+
+
+def _as_text(value: Value) -> str:
+    """A value as a form carries it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def route_for(request: ImageRequest, served: ServedModel) -> Route:
@@ -63,18 +74,12 @@ def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
     """
     fitted = [fit(image, served.dialect.inputs) for image in request.images]
     images = tuple(image for image, _ in fitted)
-    route = route_for(request, served)
-    ready = replace(
-        request,
-        images=images,
-        mask=_formed(request.mask, images[0], route) if request.mask and images else request.mask,
-    )
+    mask = request.mask
+    if mask and images:
+        mask = same_size(mask_of(mask), images[0])
+        mask = as_alpha(mask) if route_for(request, served).mask_form == "alpha" else mask
+    ready = replace(request, images=images, mask=mask)
     return ready.with_notices(*(notice for _, notices in fitted for notice in notices))
-
-
-def _formed(mask: InputImage, image: InputImage, route: Route) -> InputImage:
-    sized = same_size(mask_of(mask), image)
-    return as_alpha(sized) if route.mask_form == "alpha" else sized
 
 
 def build(request: ImageRequest, served: ServedModel) -> Wire:
@@ -83,31 +88,20 @@ def build(request: ImageRequest, served: ServedModel) -> Wire:
     route = route_for(request, served)
     understood = served.understood(route)
     _check(request, served, understood)
-    call = ImageCall(
-        model=served.remote,
-        prompt=without_server_tag(request.prompt).strip(),
-        n=request.n,
-        size=_size(request, served),
-        negative_prompt=_negative(request, served),
-        seed=request.seed,
-        denoising_strength=request.denoising_strength if request.images else None,
-        sampler=request.sampler,
-        scheduler=request.scheduler,
-        style_preset=request.style_preset,
-        **_guidance(request, served, route),
-        **_file(request, served),
-        **_own(request),
-    )
-    if not call.prompt:
-        raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
-    sent = call.model_copy(update=dict.fromkeys(set(call.words) - understood))
+    words = {
+        word: value
+        for word, value in _words(request, served, route).items()
+        if value is not None and word in understood
+    }
+    in_prompt = _IN_PROMPT.get(route.prompt_syntax)
+    written = {**words, "prompt": in_prompt(words)} if in_prompt else words
     return Wire(
         route=route,
-        fields=renamed(route.rewrite(sent).words, route.keys),
+        fields={key: value for word, value in written.items() if (key := route.keys[word])},
         images=request.images,
         mask=request.mask,
         optional=_optional(request, route),
-        has_seed=sent.seed is not None,
+        has_seed="seed" in words,
         notices=(*_left_out(request, served, understood), *_prompt_notices(request, route)),
     )
 
@@ -129,10 +123,32 @@ def _check(request: ImageRequest, served: ServedModel, understood: frozenset[str
         )
 
 
-def _optional(request: ImageRequest, route: Route) -> frozenset[str]:
-    # The format is only a saving: the plugin reads every format and delivers the one that was asked for.
-    words = ("response_format", "output_format", *(("n",) if request.n == 1 else ()))
-    return frozenset(key for word in words if (key := route.keys.get(word)))
+def _words(request: ImageRequest, served: ServedModel, route: Route) -> Mapping[str, Value | None]:
+    """Everything that could be sent, whether or not the server understands it."""
+    known = served.family if served.dialect.defaults else None
+    return {
+        **request.extra,
+        "model": served.remote,
+        "prompt": _prompt(request),
+        "n": request.n,
+        "size": _size(request, served),
+        "negative_prompt": _negative(request, served),
+        "steps": known.steps if known and request.steps is None else request.steps,
+        served.cfg_word(route): known.cfg if known and request.cfg_scale is None else request.cfg_scale,
+        "seed": request.seed,
+        "denoising_strength": request.denoising_strength if request.images else None,
+        "sampler": request.sampler,
+        "scheduler": request.scheduler,
+        "style_preset": request.style_preset,
+        **_file_words(request, served),
+    }
+
+
+def _prompt(request: ImageRequest) -> str:
+    prompt = without_server_tag(request.prompt).strip()
+    if not prompt:
+        raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
+    return prompt
 
 
 def _size(request: ImageRequest, served: ServedModel) -> str | None:
@@ -148,42 +164,66 @@ def _negative(request: ImageRequest, served: ServedModel) -> str | None:
     return negative or blank
 
 
-def _guidance(request: ImageRequest, served: ServedModel, route: Route) -> dict[str, int | float | None]:
-    scale = served.cfg if request.cfg_scale is None else request.cfg_scale
-    return {
-        "steps": served.steps if request.steps is None else request.steps,
-        served.cfg_word(route): scale,
-    }
-
-
-def _file(request: ImageRequest, served: ServedModel) -> dict[str, str | int | None]:
+def _file_words(request: ImageRequest, served: ServedModel) -> Mapping[str, Value | None]:
     if not served.family.gpt:
-        return {"response_format": B64, "output_format": PNG}
+        return {"output_format": PNG, "response_format": "b64_json"}
     kind = request.output_format or PNG
     return {"output_format": kind, "output_quality": None if kind == PNG else request.output_quality}
 
 
-def _own(request: ImageRequest) -> dict[str, str | None]:
-    names = ("quality", "background", "moderation", "input_fidelity")
-    return {name: str(value) if (value := request.extra.get(name)) is not None else None for name in names}
+def _optional(request: ImageRequest, route: Route) -> frozenset[str]:
+    # The format is only a saving: the plugin reads every format and delivers the one that was asked for.
+    words = ("response_format", "output_format", *(("n",) if request.n == 1 else ()))
+    return frozenset(key for word in words if (key := route.keys.get(word)))
 
 
-_WORTH_TELLING = {
-    "negative_prompt": "the negative prompt",
-    "steps": "`steps`",
-    "cfg_scale": "`cfg_scale`",
-    "denoising_strength": "`denoising_strength`",
-    "sampler": "`sampler`",
-    "scheduler": "`scheduler`",
-    "style_preset": "`style_preset`",
-}
+# What servers read inside a prompt.
+
+_TAG = "sd_cpp_extra_args"
+_BLOCK = re.compile(rf"<{_TAG}>.*?</{_TAG}>", re.IGNORECASE | re.DOTALL)
+_MARK = re.compile(rf"</?{_TAG}>?", re.IGNORECASE)
+_NATIVE_WORDS = {"negative_prompt": "negative_prompt", "seed": "seed", "denoising_strength": "strength"}
+_SAMPLE_WORDS = {"steps": "sample_steps", "sampler": "sample_method", "scheduler": "scheduler"}
+
+
+def without_server_tag(text: str) -> str:
+    """`text` without any `<sd_cpp_extra_args>` block: whoever writes a prompt must not set server parameters."""
+    while (shorter := _MARK.sub("", _BLOCK.sub("", text))) != text:
+        text = shorter  # taking a block out may put the halves of another one together
+    return text
+
+
+def _negative_after_bar(words: Words) -> str:
+    """LocalAI splits the prompt at `|`: the second part is the negative prompt, further ones are lost."""
+    parts = (words["prompt"], words.get("negative_prompt"))
+    return "|".join(str(part).replace("|", "/") for part in parts if part)
+
+
+def _controls_in_prompt(words: Words) -> str:
+    """stable-diffusion.cpp takes its native controls as JSON inside the prompt."""
+    native: dict[str, object] = {key: words[word] for word, key in _NATIVE_WORDS.items() if word in words}
+    sample: dict[str, object] = {key: words[word] for word, key in _SAMPLE_WORDS.items() if word in words}
+    if "cfg_scale" in words:
+        sample["guidance"] = {"txt_cfg": words["cfg_scale"]}
+    if sample:
+        native["sample_params"] = sample
+    # No value may end the tag: `<` is written as JSON allows.
+    inner = json.dumps(native).replace("<", "\\u003c")
+    return f"{words['prompt']} <{_TAG}>{inner}</{_TAG}>" if native else str(words["prompt"])
+
+
+_IN_PROMPT: Mapping[str, Callable[[Words], str]] = {"bar": _negative_after_bar, _TAG: _controls_in_prompt}
+
+
+# What the user is told.
+
+_WORTH_TELLING = ("negative_prompt", "steps", "cfg_scale", "denoising_strength", "sampler", "scheduler", "style_preset")
 
 
 def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[str]) -> list[str]:
     known = understood | ({"cfg_scale"} if "true_cfg_scale" in understood else set())
     given = [word for word in _WORTH_TELLING if getattr(request, word) not in (None, "")]
-    names = [_WORTH_TELLING[word] for word in given if word not in known]
-    names += [f"`{word}`" for word in request.extra if word not in known]
+    names = [f"`{word}`" for word in (*given, *request.extra) if word not in known]
     return [f"{served.dialect.title} does not take {name} for {served.remote}; it was left out." for name in names]
 
 
@@ -191,6 +231,6 @@ def _prompt_notices(request: ImageRequest, route: Route) -> list[str]:
     notices = []
     if without_server_tag(request.prompt) != request.prompt:
         notices.append("Server parameters inside the prompt were taken out.")
-    if route.splits_at_bar and "|" in request.prompt + request.negative_prompt:
+    if route.prompt_syntax == "bar" and "|" in request.prompt + request.negative_prompt:
         notices.append("`|` in the prompt became `/`: the server splits prompts there.")
     return notices

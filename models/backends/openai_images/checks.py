@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from models.backends.base import Model
 from models.backends.errors import AuthorizationFailed, BadRequest
 from models.backends.openai_images.detect import Detector, Finding
-from models.backends.openai_images.dialects import Dialect
-from models.backends.openai_images.families import ServedModel
+from models.backends.openai_images.models import Dialect, ServedModel
 from models.clock import Deadline
 
 

@@ -1,30 +1,21 @@
 """Which dialect a server speaks, from its address and from free questions; nothing is generated, nothing is spent.
 
-The signs, in this order:
-
-1. The host: `api.openai.com`, `api.siliconflow.cn`, `api.siliconflow.com`.
-2. `GET models` below the API's path, which nearly every server answers:
-   - a model `sd-cpp-local` (stable-diffusion.cpp never says anything else; its `/sdcpp/v1/capabilities` names the
-     model that is loaded, the samplers and the schedulers);
-   - `owned_by: sglang`;
-   - `owned_by: vllm` or `vllm-omni`; vLLM-Omni answers with vLLM's own model cards, whose `root` is the model's path;
-   - models without `owned_by`, as LocalAI lists them: it is asked for `/.well-known/localai.json`, and older
-     versions, which have no such page, for `/readyz`, which none of the others has.
-3. Anything else is spoken to in the portable core of the API: the dialect `openai`.
+The signs stand in `dialects.yaml`: the host; what `GET models` below the API's path lists, which nearly every server
+answers; pages that only one kind of server has. Anything else is spoken to in the portable core of the API.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ValidationError
 
 from models.backends.cache import ServerCache
 from models.backends.errors import ConnectionFailed, ImageError
-from models.backends.http import ONCE, Retries, Service
-from models.backends.openai_images.dialects import LOCALAI, OPENAI, SDCPP, SGLANG, SILICONFLOW, VLLM_OMNI, Dialect
-from models.backends.openai_images.wire import Address
+from models.backends.http import ONCE, JsonBody, Retries, Service
+from models.backends.openai_images.models import Dialect, dialects
 from models.backends.refusals import Fault
 from models.backends.reply import Reply
 from models.clock import Deadline
@@ -36,12 +27,58 @@ _NOT_THERE = (404, 405)
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
 _IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
+_ENDPOINT = re.compile(r"/(images(/\w+)?|models|chat/completions|completions|responses|embeddings)$")
+_VERSION = re.compile(r"/(v\d+(\.\d+)?((alpha|beta)\d*)?(/.*)?|openai/deployments/[^/]+)$")
+_AZURE = re.compile(r"\.azure\.(com|cn|us)$")
 
-HOSTED = {
-    "api.openai.com": OPENAI,
-    "api.siliconflow.cn": SILICONFLOW,
-    "api.siliconflow.com": SILICONFLOW,
-}
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The address of the form, read the way people paste it: with and without the version, or the whole endpoint.
+
+    `root` is what stands before the API's version, `api` the path of the API below it (`v1`, `api/v3`), `query`
+    what goes with every request (`api-version`)."""
+
+    root: str
+    api: str = "v1"
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """A path with a version is complete, and so is one that names an endpoint; `v1` is added to others."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # no URL at all: the first request will say so
+            return cls(url)
+        path = parts.path.rstrip("/")
+        above = _ENDPOINT.sub("", path)
+        version = _VERSION.search(above)
+        before = above[: version.start()] if version else above
+        api = version[1] if version else "v1" if above == path else ""
+        root = urlunsplit(parts._replace(path=before, query="", fragment=""))
+        return cls(root, api, dict(parse_qsl(parts.query)))
+
+    def path(self, name: str) -> str:
+        """The path of an endpoint of the API, below `root`."""
+        return f"{self.api}/{name}" if self.api else name
+
+    @property
+    def is_deployment(self) -> bool:
+        """Whether the address itself names the model (Azure OpenAI and gateways that copy it)."""
+        return "deployments/" in self.api
+
+    @property
+    def host(self) -> str:
+        """The host's name; empty where the address is no URL, which the first request reports."""
+        try:
+            return urlsplit(self.root).hostname or ""
+        except ValueError:
+            return ""
+
+    @property
+    def wants_api_key_header(self) -> bool:
+        """Azure's services read a key from the header `api-key`; `Authorization` is for tokens there."""
+        return self.is_deployment or bool(_AZURE.search(self.host))
 
 
 class ListedModel(BaseModel):
@@ -54,6 +91,20 @@ class ListedModel(BaseModel):
 
 class ListedModels(BaseModel):
     data: tuple[ListedModel, ...] = ()
+
+
+class RunningModel(BaseModel):
+    """The model that stable-diffusion.cpp was started with."""
+
+    stem: str | None = None
+
+
+class SdcppCapabilities(BaseModel):
+    """What stable-diffusion.cpp says about itself, as far as it is read."""
+
+    model: RunningModel = RunningModel()
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,56 +149,48 @@ class Detector:
     def hosted(self) -> Finding | None:
         """The finding for the services that have one address."""
         host = self.address.host
-        return Finding(HOSTED[host], f"the address is {host}") if host in HOSTED else None
+        known = (Finding(row, f"the address is {host}") for row in dialects().values() if host in row.hosts)
+        return next(known, None)
 
     @property
     def known(self) -> Finding | None:
         """What needs no question: a known address, or what the server said within the last minutes."""
         return self.hosted or FINDINGS.get(self.service, self.address.api)
 
-    @property
-    def is_silent(self) -> bool:
-        return bool(SILENT.get(self.service))
+    def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
+        """Ask the server what it is, and remember it. Raises an ImageError when it cannot be reached or refuses the key;
+        failures are not remembered."""
+        attempt = "Asking the server for its models"
+        path = self.address.path("models")
+        models = listed(self._reply("GET", path, attempt, deadline, accept=_NOT_THERE, retries=retries))
+        hosted = self.hosted
+        if hosted:
+            found = replace(hosted, models=models)
+        else:
+            found = (
+                _told_by(models) or self._told_by_pages(models, deadline) or Finding(dialects()["openai"], "", models)
+            )
+        if found.dialect.about:
+            found = self._with_capabilities(found, deadline)
+        FINDINGS.put(self.service, found, self.address.api)
+        return found
+
+    def glance(self, deadline: Deadline) -> Finding | None:
+        """What the server says within moments; one that does not answer is left alone for a while."""
+        if not self.service.base_url or SILENT.get(self.service):
+            return None
+        try:
+            return self.ask(deadline.earlier(GLANCE_SECONDS))
+        except ImageError:
+            self.note_silence()
+            return None
 
     def note_silence(self) -> None:
         SILENT.put(self.service, True)
 
-    def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
-        """Ask the server what it is, and remember it. Raises an ImageError when it cannot be reached or refuses the key;
-        failures are not remembered."""
-        found = self._asked(deadline, retries)
-        FINDINGS.put(self.service, found, self.address.api)
-        return found
-
-    def _asked(self, deadline: Deadline, retries: Retries) -> Finding:
-        reply = self.service.request(
-            "GET",
-            self.address.path("models"),
-            attempt="Asking the server for its models",
-            deadline=deadline,
-            params=self.address.query,
-            retries=retries,
-            accept=_NOT_THERE,
-        )
-        models = listed(reply)
-        hosted = self.hosted
-        if hosted:
-            return Finding(hosted.dialect, hosted.sign, models)
-        if any(model.id == "sd-cpp-local" for model in models):
-            return self._sdcpp(deadline)
-        return told_by(models) or self._localai(deadline, models) or Finding(OPENAI, "", models)
-
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""
-        reply = self.service.request(
-            "GET",
-            self.address.path(name),
-            attempt="Looking for the images API",
-            deadline=deadline,
-            params=self.address.query,
-            retries=ONCE,
-            accept=_NOT_THERE,
-        )
+        reply = self._reply("GET", self.address.path(name), "Looking for the images API", deadline, accept=_NOT_THERE)
         return reply.status != HTTPStatus.NOT_FOUND
 
     def answers_posts(self, name: str, deadline: Deadline) -> bool:
@@ -156,56 +199,62 @@ class Detector:
         The body is an empty list: it holds neither model nor prompt, so that every server refuses it and generates
         nothing. Raises AuthorizationFailed where the key is refused.
         """
+        attempt = "Looking for the images API"
         try:
-            reply = self.service.request(
-                "POST",
-                self.address.path(name),
-                attempt="Looking for the images API",
-                deadline=deadline,
-                params=self.address.query,
-                json=[],
-                retries=ONCE,
-                accept=_REFUSALS,
-            )
+            reply = self._reply("POST", self.address.path(name), attempt, deadline, accept=_REFUSALS, json=[])
         except ConnectionFailed:  # it answered a moment ago: this says nothing about the path
             return True
-        is_page = "html" in reply.headers.get("content-type", "")
         names_model = any("model" in code.lower() for code in Fault.read(reply).codes)
-        return not is_page and (reply.status not in _NOT_THERE or names_model)
+        return not _is_page(reply) and (reply.status not in _NOT_THERE or names_model)
 
-    def _sdcpp(self, deadline: Deadline) -> Finding:
-        """What stable-diffusion.cpp says about itself; older versions say nothing. It drops unknown samplers silently."""
-        page = "sdcpp/v1/capabilities"
+    def _with_capabilities(self, found: Finding, deadline: Deadline) -> Finding:
+        """The finding with what the server says about itself; older versions say nothing. It drops unknown samplers
+        silently."""
         try:
-            reply = self.service.request("GET", page, attempt="Asking the server", deadline=deadline, retries=ONCE)
+            reply = self._reply("GET", found.dialect.about, "Asking the server", deadline)
             able = SdcppCapabilities.model_validate_json(reply.body)
         except (ImageError, ValidationError):
             able = SdcppCapabilities()
-        models = (ListedModel(id="sd-cpp-local", root=able.model.stem),)
-        return Finding(SDCPP, "it serves the model sd-cpp-local", models, able.samplers, able.schedulers)
+        models = (ListedModel(id=found.dialect.lists, root=able.model.stem),)
+        return replace(found, models=models, samplers=able.samplers, schedulers=able.schedulers)
 
-    def _localai(self, deadline: Deadline, models: tuple[ListedModel, ...]) -> Finding | None:
+    def _told_by_pages(self, models: tuple[ListedModel, ...], deadline: Deadline) -> Finding | None:
         if any(model.owned_by for model in models):
             return None
-        for page in (".well-known/localai.json", "readyz"):
-            if self._answers(page, deadline):
-                return Finding(LOCALAI, f"it answers /{page}", models)
+        for dialect in dialects().values():
+            for page in dialect.pages:
+                if self._answers(page, deadline.earlier(GLANCE_SECONDS)):
+                    return Finding(dialect, f"it answers /{page}", models)
         return None
 
     def _answers(self, page: str, deadline: Deadline) -> bool:
         try:
-            reply = self.service.request(
-                "GET",
-                page,
-                attempt="Recognising the server",
-                deadline=deadline,
-                retries=ONCE,
-                read_timeout=GLANCE_SECONDS,
-            )
+            # A web front end that answers every path with its page is another server.
+            return not _is_page(self._reply("GET", page, "Recognising the server", deadline))
         except ImageError:
             return False
-        # A web front end that answers every path with its page is no LocalAI.
-        return "html" not in reply.headers.get("content-type", "")
+
+    def _reply(
+        self,
+        method: str,
+        path: str,
+        attempt: str,
+        deadline: Deadline,
+        *,
+        accept: tuple[int, ...] = (),
+        retries: Retries = ONCE,
+        json: JsonBody | None = None,
+    ) -> Reply:
+        return self.service.request(
+            method,
+            path,
+            attempt=attempt,
+            deadline=deadline,
+            params=self.address.query,
+            json=json,
+            retries=retries,
+            accept=accept,
+        )
 
 
 def listed(reply: Reply) -> tuple[ListedModel, ...]:
@@ -216,26 +265,16 @@ def listed(reply: Reply) -> tuple[ListedModel, ...]:
         return ()
 
 
-def told_by(models: Sequence[ListedModel]) -> Finding | None:
-    """The dialects that are known by the owner of their models."""
-    owners = {model.owned_by for model in models}
-    served = tuple(models)
-    if "sglang" in owners:
-        return Finding(SGLANG, "its models are owned by sglang", served)
-    if owners & {"vllm", "vllm-omni"}:
-        return Finding(VLLM_OMNI, "its models are owned by vllm", served)
+def _told_by(models: Sequence[ListedModel]) -> Finding | None:
+    """The dialect that is known by a model's name or by the owner of the models."""
+    names, owners = {model.id for model in models}, {model.owned_by for model in models}
+    for dialect in dialects().values():
+        if dialect.lists and dialect.lists in names:
+            return Finding(dialect, f"it serves the model {dialect.lists}", tuple(models))
+        if owners.intersection(dialect.owners):
+            return Finding(dialect, f"its models are owned by {dialect.owners[0]}", tuple(models))
     return None
 
 
-class SdcppModel(BaseModel):
-    """The model that stable-diffusion.cpp was started with."""
-
-    stem: str | None = None
-
-
-class SdcppCapabilities(BaseModel):
-    """`GET /sdcpp/v1/capabilities`, as far as it is read."""
-
-    model: SdcppModel = SdcppModel()
-    samplers: tuple[str, ...] = ()
-    schedulers: tuple[str, ...] = ()
+def _is_page(reply: Reply) -> bool:
+    return "html" in reply.headers.get("content-type", "")

@@ -1,15 +1,15 @@
-"""The reading of refusals beyond the table of `refusals.yaml`: errors inside 200, and the keys that a server refuses."""
+"""The reading of refusals beyond the table of `refusals.yaml`: errors inside 200."""
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from models.backends.errors import ServerUnavailable
-from models.backends.openai_images.tasks import has_failed
+from models.backends.openai_images.client import has_failed
 from models.backends.refusals import Fault, RefusalTable
-from models.backends.reply import Explanation, Reply, said_by, spelled
+from models.backends.reply import Explanation, Reply, spelled
 from models.settings import Access
 
 TABLE = RefusalTable.beside(__file__)
@@ -72,14 +72,6 @@ def _without_bookkeeping(body: object) -> object:
 def as_reply(fault: object) -> Reply:
     """An error that stands inside a 2xx answer, as an answer of its own."""
     return Reply(200, {}, json.dumps({"error": fault}).encode())
-
-
-def refused_keys(reply: Reply, sent: Iterable[str]) -> tuple[str, ...]:
-    """Which of the keys that were sent a refusal names."""
-    said, named = said_by(reply), Fault.read(reply).param
-    quoted = set(re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", said))
-    words = {word for word in re.findall(r"\w+", said) if "_" in word}
-    return tuple(key for key in sent if key == named or key in quoted | words)
 
 
 def _says_error(body: object) -> bool:

@@ -1,8 +1,163 @@
 """OpenRouter: many vendors' image models behind one key and one bill.
 
-`backend.py` is the way of a request, `wire.py` what is sent and answered.
+One call for each image, beside each other, by the API that serves the model; `wire.py` is what is sent and answered.
 """
 
-from models.backends.openrouter.backend import OpenRouter
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import ClassVar, override
 
-__all__ = ["OpenRouter"]
+from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
+from models.backends.cache import ServerCache
+from models.backends.errors import BadRequest, ServerUnavailable
+from models.backends.images import ImageFetcher, parsed
+from models.backends.openrouter.wire import (
+    MOST_IMAGES,
+    RATIOS,
+    KeyReply,
+    ModelFacts,
+    ModelRecord,
+    ModelRecords,
+    body_of,
+)
+from models.backends.partial import Partial, collected, each, together
+from models.backends.refusals import Fault, RefusalTable
+from models.backends.reply import Explanation, Reply, parse, said_by, spelled
+from models.catalog import cards
+from models.clock import Clock, Deadline
+from models.entities import ImageRequest, ImageResult, Price
+from models.parameters import RULES, Rule, load_rules
+from models.sizes import SeedRule, SizeRule
+
+AT_ONCE = 4
+_OWN_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
+_COMMON = ("aspect_ratio", "width", "height", "n", "output_format", "output_quality", "details", "timeout")
+_RECORDS: ServerCache[tuple[ModelRecord, ...]] = ServerCache(seconds=600)
+
+
+class OpenRouter(Backend):
+    name = "openrouter"
+    title = "OpenRouter"
+    prefix = "openrouter"
+    required = ("api_key",)
+    home = "https://openrouter.ai/api/v1"
+    refusals = RefusalTable.beside(__file__)
+    extra_rules: ClassVar[tuple[Rule, ...]] = _OWN_RULES
+
+    def __init__(self, model: Model, clock: Clock) -> None:
+        super().__init__(model, clock)
+        own = (card for card in cards().values() if card.backend == self.name)
+        card = next((card for card in own if model.remote in {card.model, card.facts["model"]}), None)
+        self._facts = ModelFacts.model_validate(card.facts) if card else None
+        self._rules = card.rules if card else tuple(RULES[name] for name in _COMMON)
+
+    @property
+    @override
+    def capabilities(self) -> Capabilities:
+        return Capabilities(images=self._facts.images if self._facts else MOST_IMAGES)
+
+    @override
+    def rules(self) -> tuple[Rule, ...]:
+        return self._rules
+
+    @override
+    def sizes(self, request: ImageRequest) -> SizeRule:
+        return RATIOS
+
+    @override
+    def seeds(self, request: ImageRequest) -> SeedRule | None:
+        return SeedRule(highest=2**31 - 1) if any(rule.name == "seed" for rule in self._rules) else None
+
+    @override
+    def learn(self, deadline: Deadline) -> None:
+        if self._facts:
+            return
+        remote = self.model.remote
+        record = next((record for record in self._records(deadline) if record.id == remote), None)
+        self._facts = record.facts if record else ModelFacts(model=remote, api="chat/completions")
+        self._rules = (*self._rules[:4], *(_own_rules(record) if record else ()), *self._rules[4:])
+
+    def _records(self, deadline: Deadline) -> tuple[ModelRecord, ...]:
+        """The models that the images API serves."""
+        if (known := _RECORDS.get(self.service)) is None:
+            attempt = f"Asking {self.title} for its models"
+            reply = self.service.request("GET", "images/models", attempt=attempt, deadline=deadline)
+            known = parse(reply, ModelRecords, attempt=attempt).data
+            _RECORDS.put(self.service, known)
+        return known
+
+    @override
+    def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
+        self.learn(deadline)
+        return self._rules
+
+    @override
+    def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
+        self.learn(deadline)
+        self.check_inputs(request)  # once more: the model may have been unknown before
+        costs: list[Decimal] = []
+        calls = together(lambda place: self._made(request, place, deadline, costs), range(request.n), at_once=AT_ONCE)
+        return self.result(request, collected(calls), price=Price(sum(costs, Decimal(0)), "USD") if costs else None)
+
+    def _made(self, request: ImageRequest, place: int, deadline: Deadline, costs: list[Decimal]) -> Partial:
+        """The images of one call; what it cost is added to `costs`."""
+        service, attempt = self.service, f"Generating with {self.title}"
+        seed = request.seeds[place] if request.seeds else None
+        facts = self._facts or ModelFacts(model=self.model.remote)
+        wait, body = deadline.remaining, body_of(facts, request, seed)
+        reply = service.request("POST", facts.api, attempt=attempt, deadline=deadline, json=body, read_timeout=wait)
+        costs.extend(_cost(reply))
+        found = parsed(reply, attempt).images
+        if not found:
+            raise service.failure(attempt, self._without_image(reply))
+        fetcher = ImageFetcher(service=service, attempt=attempt, deadline=deadline)
+        return each(lambda image: fetcher.image(image, seed), found)
+
+    def _without_image(self, reply: Reply) -> Explanation:
+        match reply.json():
+            case {"error": error} if error:
+                return self.explain(reply)
+            case {"choices": [{"message": {"content": str(words)}}, *_]} if words:
+                step = "Change the prompt or the input images"
+                return Explanation(error=BadRequest, said=f"the model answered in words: {words}", next_step=step)
+            case _:
+                step = "Look at OpenRouter's activity page before sending it again"
+                return Explanation(error=ServerUnavailable, said="the answer holds no image", next_step=step)
+
+    @override
+    def explain(self, reply: Reply) -> Explanation:
+        return self.refusals.explain(Fault.read(reply, said=_said(reply)), self.model.access)
+
+    @override
+    def check_access(self) -> Sequence[str]:
+        self.require_access()
+        attempt = f"Checking {self.title}"
+        reply = self.service.request("GET", "key", attempt=attempt, deadline=self.within(PROBE_SECONDS))
+        left = parse(reply, KeyReply, attempt=attempt).data.get("limit_remaining")
+        return [f"{left} USD of the key's limit are left."] if left is not None else []
+
+
+def _own_rules(record: ModelRecord) -> list[Rule]:
+    """The parameters beyond the common ones that a model's record names, with its choices."""
+    rules = [rule for rule in (RULES["seed"], *_OWN_RULES) if rule.name in record.supported_parameters]
+    values = [record.supported_parameters[rule.name].get("values") for rule in rules]
+    return [rule.narrowed(options=own or rule.options) for rule, own in zip(rules, values, strict=True)]
+
+
+def _cost(reply: Reply) -> list[Decimal]:
+    """What a call cost in USD, where the answer says so."""
+    match reply.json():
+        case {"usage": {"cost": int() | float() as cost}}:
+            return [Decimal(str(cost))]
+        case _:
+            return []
+
+
+def _said(reply: Reply) -> str:
+    """The words of an error with those of the provider behind."""
+    match reply.json():
+        case {"error": {"metadata": dict(metadata)}}:
+            return f"{said_by(reply)} ({spelled(metadata)})"
+        case _:
+            return said_by(reply)

@@ -13,7 +13,7 @@ import responses
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.images import resolved
 from models.backends.openai_images import OpenAIImages
-from models.backends.openai_images.wire import Address
+from models.backends.openai_images.detect import Address
 from models.entities import ImageResult, InputImage
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, picture

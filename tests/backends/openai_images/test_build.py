@@ -11,10 +11,8 @@ from PIL import Image
 
 from models.backends.errors import BadRequest
 from models.backends.openai_images import OpenAIImages
-from models.backends.openai_images.build import Wire, build, prepared
-from models.backends.openai_images.dialects import DIALECTS
-from models.backends.openai_images.families import ServedModel, families, family_of, rules_for, rules_for_any
-from models.backends.openai_images.wire import without_server_tag
+from models.backends.openai_images.build import Wire, build, prepared, without_server_tag
+from models.backends.openai_images.models import ServedModel, dialects, families, family_of, rules_for, rules_for_any
 from models.entities import ImageRequest, InputImage
 from models.images.sniff import sniff
 from models.sizes import FreeSizes, ListedSizes, SizeRule, ratio_of
@@ -25,7 +23,7 @@ PNG = picture(640, 480)
 
 
 def server(dialect: str, remote: str = "some-model") -> ServedModel:
-    row = DIALECTS[dialect]
+    row = dialects()[dialect]
     return ServedModel(dialect=row, family=family_of((remote,), row), remote=remote)
 
 
@@ -252,7 +250,7 @@ def test_kolors_takes_a_batch_and_guidance_scale() -> None:
     assert (body["batch_size"], body["guidance_scale"], body["image_size"]) == (3, 6.0, "1024x1024")
 
 
-@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(dialects()))
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -500,7 +498,7 @@ def test_the_form_of_an_unknown_server_offers_the_core() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(dialects()))
 @pytest.mark.parametrize("model", ["gpt-image-2", "Qwen/Qwen-Image", "Qwen-Image-Edit-2511", "sdxl", "Kolors"])
 def test_every_form_ends_with_the_parameters_of_all_models(dialect: str, model: str) -> None:
     shown = names(dialect, model)
@@ -509,7 +507,7 @@ def test_every_form_ends_with_the_parameters_of_all_models(dialect: str, model: 
     assert set(shown) <= {rule.name for rule in rules_for_any()}
 
 
-@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(dialects()))
 @pytest.mark.parametrize("model", ["gpt-image-2", "Qwen/Qwen-Image", "sdxl"])
 def test_every_number_of_a_form_has_a_default_because_dify_sends_the_minimum_otherwise(
     dialect: str, model: str

@@ -18,7 +18,7 @@ from models.backends.errors import (
     ServerUnavailable,
 )
 from models.backends.openai_images import OpenAIImages
-from models.backends.openai_images.wire import Address
+from models.backends.openai_images.detect import Address
 from models.entities import ImageResult, InputImage
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, picture

@@ -1,31 +1,109 @@
-"""One model on one server: what is known of models by their names (`families.yaml`) and of servers (`dialects.py`)
+"""One model on one server: what is known of servers (`dialects.yaml`) and of models by their names (`families.yaml`)
 together, and the parameter form that follows from the two."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from models.backends.base import Capabilities
-from models.backends.openai_images.dialects import OPENAI, Dialect, Route
-from models.parameters import MAX_SEED, RULES, VOCABULARY, Rule, load_rules, read_yaml
+from models.images.inputs import InputLimits
+from models.parameters import MAX_SEED, VOCABULARY, Rule, load_rules, read_yaml
 from models.sizes import FreeSizes, NoSizes, SeedRule, Size, SizeRule
 
 _LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
 
 
-class Family(BaseModel):
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Route(_Entry):
+    """One way to call a server; `path` is below the API's, `keys` has the server's key of each word that has an effect.
+
+    A form carries every image under the first of `image_keys`, two and more under `images_key` if there is one. JSON
+    carries image by image under `image_keys`, and all of them as a list under `images_key`; as data URLs, or as
+    `bare_base64`. `mask` is the key of the mask, `mask_form` what marks the region to change: white, or transparency.
+    `input_size` sends the first image's size where nobody asks for one. `prompt_syntax` is what the server reads inside
+    a prompt.
+    """
+
+    path: str
+    keys: Mapping[str, str]
+    body: Literal["json", "form"] = "json"
+    image_keys: tuple[str, ...] = ()
+    images_key: str = ""
+    bare_base64: bool = False
+    mask: str = ""
+    mask_form: Literal["white", "alpha"] = "white"
+    input_size: bool = False
+    prompt_syntax: Literal["plain", "bar", "sd_cpp_extra_args"] = "plain"
+
+
+class Dialect(_Entry):
+    """One kind of server.
+
+    Signs: `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models, `pages` are
+    answered by it alone where models have no owner. `about` is the page on which it tells its model and samplers.
+    `home` is its address where there is only one; `newest` is the model that unknown names on `hosts` are taken for.
+
+    `n` and `images` are the largest numbers of images out and in, `inputs` says what an image may be like, `seed` is
+    the largest seed (None: it takes none). `seeds` says what becomes of one seed for several images: they share it,
+    count up from it, or all are the same image. `defaults` sends a known model's steps and scale, `blank_negative` a
+    blank negative prompt where true CFG depends on the key being there. `worth_asking` servers name the model behind
+    an alias. `fastapi` ones answer 405 where an endpoint is and 404 where none is; `ignores_masks` ones accept a mask
+    that most of their models never look at.
+    """
+
+    name: str
+    title: str
+    generate: Route
+    edit: Route
+    inpaint: Route | None = None
+    hosts: frozenset[str] = frozenset()
+    lists: str = ""
+    owners: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
+    about: str = ""
+    home: str = ""
+    newest: str = ""
+    n: int = 10
+    images: int = 8
+    inputs: InputLimits = InputLimits()
+    steps: int = 200
+    cfg: float = 20
+    seed: int | None = None
+    seeds: Literal["shared", "counted", "repeated"] = "shared"
+    defaults: bool = False
+    blank_negative: bool = False
+    model_name: Literal["exact", "free", "ignored"] = "free"
+    worth_asking: bool = False
+    fastapi: bool = False
+    ignores_masks: bool = False
+    urls_expire: str = ""
+
+    def route(self, *, edits: bool, masked: bool) -> Route:
+        """The way to call for a request with images and with a mask."""
+        if masked and self.inpaint:
+            return self.inpaint
+        return self.edit if edits else self.generate
+
+    @property
+    def masks(self) -> bool:
+        return bool((self.inpaint or self.edit).mask)
+
+
+class Family(_Entry):
     """Models of one kind. `images` None means: as many as the dialect takes.
 
     `true_cfg` models are steered by `true_cfg_scale`; `gpt` ones are OpenAI's own, which refuse `response_format`;
     `without` lists words that would be refused or ignored; `masks` names the dialects on which a mask has an effect
     (None: wherever the dialect has masks). `dialects` limits the entry.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = ""
     pattern: str = ""
@@ -48,6 +126,13 @@ class Family(BaseModel):
 
 
 @cache
+def dialects() -> Mapping[str, Dialect]:
+    """The kinds of servers by their names, in the order in which they are recognised."""
+    entries = [Dialect.model_validate(entry) for entry in read_yaml(Path(__file__).with_name("dialects.yaml"))]
+    return {dialect.name: dialect for dialect in entries}
+
+
+@cache
 def families() -> Sequence[Family]:
     return [Family.model_validate(entry) for entry in read_yaml(Path(__file__).with_name("families.yaml"))]
 
@@ -56,11 +141,6 @@ def family_of(names: Iterable[str], dialect: Dialect) -> Family:
     """The first entry that fits; the last one of a dialect fits everything."""
     known = tuple(names)
     return next(family for family in families() if family.fits(known, dialect))
-
-
-def newest_at_openai() -> Family:
-    """What a name is taken for that OpenAI itself serves and the table does not know yet."""
-    return family_of(("gpt-image-2",), OPENAI)
 
 
 def _plain(name: str) -> str:
@@ -111,23 +191,13 @@ class ServedModel:
     @property
     def words(self) -> frozenset[str]:
         """The words that have an effect on any route of this model."""
-        routes = [self.dialect.edit] if self.family.min_images else [self.dialect.generate]
-        if self.images and not self.family.min_images:
-            routes.append(self.dialect.edit)
-        return frozenset().union(*(self.understood(route) for route in routes))
+        generates = [] if self.family.min_images else [self.dialect.generate]
+        edits = [self.dialect.edit] if self.images else []
+        return frozenset().union(*(self.understood(route) for route in generates + edits))
 
     def cfg_word(self, route: Route) -> str:
         """Which of the two guidance scales steers this model here."""
         return "true_cfg_scale" if self.family.true_cfg and "true_cfg_scale" in route.keys else "cfg_scale"
-
-    @property
-    def steps(self) -> int | None:
-        """The steps sent where nobody names any; None leaves them to the server."""
-        return self.family.steps if self.dialect.defaults else None
-
-    @property
-    def cfg(self) -> float | None:
-        return self.family.cfg if self.dialect.defaults else None
 
     def sizes(self, route: Route, image: Size | None) -> SizeRule:
         """The sizes of a route. An edit without a size keeps that of its first image, `image`: most servers see to
@@ -157,59 +227,47 @@ class ServedModel:
 
 EXTRA_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
 
-_SHAPE = ("width", "height", "aspect_ratio")
-_ALWAYS = frozenset({"output_format", "output_quality", "details", "timeout"})
-_FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the server's own apply
-_STYLES = ("vivid", "natural")
-_EXTRA = {rule.name: rule for rule in EXTRA_RULES}
-_ALL = {**RULES, **_EXTRA}
-_ORDER = (
-    *(rule.name for rule in VOCABULARY if rule.name not in _ALWAYS),
-    *_EXTRA,
-    *(rule.name for rule in VOCABULARY if rule.name in _ALWAYS),
-)
+_LAST = frozenset({"output_format", "output_quality", "details", "timeout"})  # every form ends with them
 _UNKNOWN = frozenset({"checkpoint", "prompt_extend", "watermark"})  # no server of this kind takes them
+_ALL = (
+    *(rule for rule in VOCABULARY if rule.name not in _LAST | _UNKNOWN),
+    *EXTRA_RULES,
+    *(rule for rule in VOCABULARY if rule.name in _LAST),
+)
+_FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the server's own apply
 
 
 def rules_for(served: ServedModel) -> tuple[Rule, ...]:
     """The parameters of one model on one server, in the order of the vocabulary."""
-    offered = _offered(served)
-    return tuple(_narrowed(_ALL[name], served) for name in _ORDER if name in offered)
+    offered, bounds = _offered(served), _bounds(served)
+    return tuple(rule.narrowed(**bounds.get(rule.name, {})) for rule in _ALL if rule.name in offered)
 
 
 def rules_for_any() -> tuple[Rule, ...]:
     """Every parameter that some server understands: for the form of a server that is not known."""
     starts = {"steps": _FORM_STEPS, "cfg_scale": _FORM_CFG}
-    rules = (_ALL[name] for name in _ORDER if name not in _UNKNOWN)
-    return tuple(rule.narrowed(default=starts[rule.name]) if rule.name in starts else rule for rule in rules)
+    return tuple(rule.narrowed(default=starts.get(rule.name, rule.default)) for rule in _ALL)
 
 
 def _offered(served: ServedModel) -> frozenset[str]:
-    words = served.words | _ALWAYS
+    words = served.words | _LAST
     if "size" in words:
-        words |= set(_SHAPE)
+        words |= {"width", "height", "aspect_ratio"}
     if "true_cfg_scale" in words:
         words |= {"cfg_scale"}
     return words - {"n"} if served.n == 1 else words
 
 
-def _narrowed(rule: Rule, served: ServedModel) -> Rule:
-    match rule.name:
-        case "steps":
-            return rule.narrowed(default=served.family.steps or _FORM_STEPS, max=served.dialect.steps)
-        case "cfg_scale":
-            return rule.narrowed(default=served.family.cfg or _FORM_CFG, max=served.dialect.cfg)
-        case "n":
-            return rule.narrowed(max=served.n)
-        case "seed" if served.dialect.seed is not None:
-            return rule.narrowed(max=min(rule.max or 0, served.dialect.seed))
-        case "quality":
-            return rule.narrowed(options=served.family.qualities)
-        case "style_preset":
-            return rule.narrowed(options=_STYLES)
-        case "sampler":
-            return rule.narrowed(options=served.samplers)
-        case "scheduler":
-            return rule.narrowed(options=served.schedulers)
-        case _:
-            return rule
+def _bounds(served: ServedModel) -> Mapping[str, Mapping[str, object]]:
+    """What one model changes of the vocabulary's rules."""
+    family, dialect = served.family, served.dialect
+    return {
+        "steps": {"default": family.steps or _FORM_STEPS, "max": dialect.steps},
+        "cfg_scale": {"default": family.cfg or _FORM_CFG, "max": dialect.cfg},
+        "n": {"max": served.n},
+        "seed": {"max": min(MAX_SEED, dialect.seed or 0)},
+        "quality": {"options": family.qualities},
+        "style_preset": {"options": ("vivid", "natural")},
+        "sampler": {"options": served.samplers},
+        "scheduler": {"options": served.schedulers},
+    }

@@ -1,0 +1,217 @@
+"""One call of the images API: sent without the keys that the server refuses, and followed where a gateway answers with
+a task in place of images.
+
+There is no standard for tasks: one is told by its id or its state, its address by the answer, else by `tasks/<id>`
+below the API's path.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from models.backends.cache import ServerCache
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError
+from models.backends.http import Service
+from models.backends.images import ParsedReply, at_origin, parsed, resolved
+from models.backends.openai_images.build import Wire
+from models.backends.openai_images.detect import Address
+from models.backends.refusals import Fault
+from models.backends.reply import Reply, said_by
+from models.clock import Deadline
+
+POLL_SECONDS = 3.0
+_REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
+_NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_SENT = "The request was accepted and may be billed"
+
+REFUSED_KEYS: ServerCache[tuple[str, ...]] = ServerCache(seconds=3600)
+"""Keys that a model's server refused by name: they are not sent again for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTask:
+    """A task as an answer names it; `address` is empty where the answer names none."""
+
+    id: str
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesClient:
+    """Calls one model of one server until `deadline`."""
+
+    service: Service
+    address: Address
+    remote: str
+    attempt: str
+    deadline: Deadline
+
+    def answer(self, wire: Wire) -> tuple[Reply, ParsedReply]:
+        """The answer to a call, or that of its task, and what it holds; errors may come inside of 200.
+
+        Raises BadRequest for a task that cannot be asked for, ConnectionFailed for one that outlives the deadline, else
+        as the service refuses.
+        """
+        reply = self._sent(wire)
+        answer = parsed(reply, self.attempt)
+        task = None if answer.images else task_in(reply.json())
+        if task:
+            reply = self._finished(task)
+            answer = parsed(reply, self.attempt)
+        return reply, answer
+
+    def _sent(self, wire: Wire) -> Reply:
+        """The answer to a call. Keys that the plugin adds by itself are left out for a server that refuses them by
+        name: a refusal for an unknown parameter costs nothing."""
+        place = (self.address.api, self.remote)
+        known = REFUSED_KEYS.get(self.service, place) or ()
+        wire = wire.without(*known)
+        reply = self._post(wire)
+        refused = refused_keys(reply, wire.optional & wire.fields.keys()) if reply.status in _REFUSALS else ()
+        if refused:
+            REFUSED_KEYS.put(self.service, (*known, *refused), place)
+            reply = self._post(wire.without(*refused))
+        if reply.status in _REFUSALS:
+            raise self.service.failure(self.attempt, self.service.explain(reply))
+        return reply
+
+    def _post(self, wire: Wire) -> Reply:
+        form = wire.route.body == "form"
+        return self.service.request(
+            "POST",
+            self.address.path(wire.route.path),
+            attempt=self.attempt,
+            deadline=self.deadline,
+            params=self.address.query,
+            json=None if form else wire.json_body,
+            form=wire.form if form else None,
+            read_timeout=self.deadline.remaining,  # most servers say nothing for minutes, until they are done
+            accept=_REFUSALS,
+        )
+
+    def _finished(self, task: GatewayTask) -> Reply:
+        """The answer of a task that has ended."""
+        service, path = self._place_of(task)
+        state = ""
+        while not self.deadline.passed:
+            reply = self._asked(service, path, task)
+            state = state_in(reply.json())
+            if state in _ENDED or (state not in _PENDING and self._speaks(reply, task)):
+                return reply
+            self.service.clock.sleep(min(POLL_SECONDS, self.deadline.remaining))
+        seen = f", last seen: {state}" if state else ""
+        raise ConnectionFailed(
+            f"{self.attempt} failed",
+            f"the task {task.id} of the gateway did not end in time{seen}",
+            f"{_SENT}: look for the task there before sending it again, or raise `timeout`",
+        )
+
+    def _place_of(self, task: GatewayTask) -> tuple[Service, str]:
+        """The service and path to ask. The login goes to the service's own origin and nowhere else."""
+        if not task.address:
+            return self.service, self.address.path(f"tasks/{quote(task.id, safe='')}")
+        url = resolved(self.service.base_url, task.address)
+        if urlsplit(url).netloc != urlsplit(self.service.base_url).netloc:
+            raise self._not_followed(task, f"it names an address at another host, {urlsplit(url).netloc}")
+        return at_origin(self.service, url)
+
+    def _asked(self, service: Service, path: str, task: GatewayTask) -> Reply:
+        try:
+            reply = service.request(
+                "GET",
+                path,
+                attempt=f"{self.attempt}: asking for the task {task.id}",
+                deadline=self.deadline,
+                params=self.address.query if not task.address else None,
+                accept=_NOT_THERE,
+            )
+        except ImageError as error:
+            raise _with_id(error, task) from None
+        if reply.status in _NOT_THERE:
+            raise self._not_followed(task, f"nothing answers at /{path.lstrip('/')}")
+        return reply
+
+    def _speaks(self, reply: Reply, task: GatewayTask) -> bool:
+        """Whether an answer without a known state holds an image or an error: others mean that the task runs."""
+        body = reply.json()
+        try:
+            return bool(parsed(reply, self.attempt).images) or (isinstance(body, Mapping) and bool(body.get("error")))
+        except ImageError as error:
+            raise _with_id(error, task) from None
+
+    def _not_followed(self, task: GatewayTask, why: str) -> BadRequest:
+        return BadRequest(
+            f"{self.attempt} failed",
+            f"the gateway works by jobs: it answered with the task {task.id}, and {why}",
+            f"{_SENT}: look for the task there, and choose a model or an address of the gateway that answers at once",
+        )
+
+
+def _with_id(error: ImageError, task: GatewayTask) -> ImageError:
+    error.next_step = f"{_SENT}: look for the task {task.id} at the service before sending it again"
+    return error
+
+
+def refused_keys(reply: Reply, sent: Iterable[str]) -> tuple[str, ...]:
+    """Which of the keys that were sent a refusal names."""
+    said, named = said_by(reply), Fault.read(reply).param
+    quoted = set(re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", said))
+    words = {word for word in re.findall(r"\w+", said) if "_" in word}
+    return tuple(key for key in sent if key == named or key in quoted | words)
+
+
+# The reading of answers that speak of a task.
+
+_DEPTH = 4
+_IDS = ("task_id", "taskId", "job_id", "jobId")
+_ADDRESSES = ("status_url", "poll_url", "polling_url", "query_url", "task_url", "get")
+_STATES = ("status", "task_status", "state", "taskStatus")
+_PENDING = frozenset(
+    {"submitted", "queued", "queueing", "pending", "processing", "in_progress", "in_queue", "running", "created"}
+    | {"starting", "started", "waiting", "accepted", "not_start", "not_started", "generating", "init", "initializing"}
+)
+_DONE = frozenset({"completed", "complete", "succeeded", "succeed", "success", "done", "finished"})
+_FAILED = frozenset({"failed", "failure", "fail", "error", "cancelled", "canceled", "expired", "rejected", "aborted"})
+_ENDED = _DONE | _FAILED
+
+
+def task_in(body: object) -> GatewayTask | None:
+    """The task that an answer without images speaks of."""
+    entries = list(_objects(body))
+    pending = [entry for entry in entries if _state_of(entry) in _PENDING]
+    found = _first(entries, _IDS) or _first(pending, ("id", "request_id"))
+    return GatewayTask(found, _first(entries, _ADDRESSES)) if found else None
+
+
+def state_in(body: object) -> str:
+    """The state of a task: pending if any part of the answer is, else failed if any is, else the first that is named."""
+    states = [state for entry in _objects(body) if (state := _state_of(entry))]
+    return min(states, key=lambda state: (state not in _PENDING, state not in _FAILED), default="")
+
+
+def has_failed(body: object) -> bool:
+    return state_in(body) in _FAILED
+
+
+def _objects(value: object, depth: int = _DEPTH) -> Iterator[Mapping[str, object]]:
+    """Every object of an answer, outer ones first, down to a few levels."""
+    if not depth:
+        return
+    if isinstance(value, Mapping):
+        yield value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for entry in inner:
+        yield from _objects(entry, depth - 1)
+
+
+def _first(entries: list[Mapping[str, object]], names: tuple[str, ...]) -> str:
+    values = (entry.get(name) for entry in entries for name in names)
+    return next((str(value) for value in values if isinstance(value, (str, int)) and value), "")
+
+
+def _state_of(entry: Mapping[str, object]) -> str:
+    words = (entry.get(name) for name in _STATES)
+    word = next((word for word in words if isinstance(word, str)), "")
+    return re.sub(r"[\s-]+", "_", word.strip().lower())
