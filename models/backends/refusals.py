@@ -35,6 +35,7 @@ from models.backends.reply import Explanation, Reply, said_by
 from models.parameters import read_yaml
 from models.settings import Access
 
+_SEARCHED = 5_000  # characters: an answer may be a whole page, and a search takes longer by the square of it
 _CLASSES: Mapping[str, type[ImageError]] = {
     "authorization": AuthorizationFailed,
     "rate_limit": RateLimited,
@@ -100,8 +101,8 @@ class RefusalRow(BaseModel):
         return (
             self._has_code(fault.codes)
             and self._has_status(fault.status)
-            and _found(self.words, " ".join((fault.said, *fault.codes)))
-            and _found(self.params, fault.param or fault.said)
+            and _found(self.words, " ".join((fault.said[:_SEARCHED], *fault.codes)))
+            and _found(self.params, fault.param or fault.said[:_SEARCHED])
         )
 
     def explanation(self, fault: Fault, words: Mapping[str, str]) -> Explanation:
