@@ -164,6 +164,11 @@ def shaped(ratio: float, pixels: int) -> Size:
     return max(1, round(width)), max(1, round(width / ratio))
 
 
+def written(size: Size) -> str:
+    """A size for a reader, `1024×768`."""
+    return f"{size[0]}×{size[1]}"
+
+
 def ratio_of(aspect_ratio: str) -> float:
     """`16:9` as a number, width over height."""
     across, down = aspect_ratio.split(":")

@@ -24,8 +24,8 @@ from models.images.codec import (
     opened,
     orientation,
     plain,
+    squeezed,
 )
-from models.images.compression import squeezed
 from models.images.integrity import check_whole
 from models.images.sniff import (
     MAX_BYTES,
@@ -35,8 +35,8 @@ from models.images.sniff import (
     NotAnImageError,
     OversizedImageError,
 )
-from models.images.threads import in_thread
-from models.sizes import same_shape
+from models.images.threads import in_thread, threaded
+from models.sizes import Size, same_shape, written
 
 _MIDDLE_GREY = 128
 _GLANCE = 64  # pixels of a side: enough to tell a photo from a mask
@@ -68,66 +68,95 @@ def read_input(data: bytes, filename: str = "") -> InputImage:
     return in_thread(_read, data, filename)
 
 
+@threaded
 def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, ...]]:
     """The image as a service takes it, and what the user should know about the change.
 
     Upright, first frame, 8 bits per channel, in a format, size and number of bytes within `limits`; the file itself
     where nothing has to change. Raises BadRequest for an image that cannot be brought within them.
     """
-    return in_thread(_fitted, image, limits)
+    source = _decoded(image)
+    flat, notices = _shown(source, keep_alpha=limits.keep_alpha)
+    sized = _sized(flat, limits, _name(image.filename))
+    if sized.size != flat.size:
+        notices.append(
+            f"was scaled from {written(flat.size)} to {written(sized.size)}, as the service takes no other size"
+        )
+    own = _kind(source)
+    untouched = own in limits.formats and sized.size == source.size and _is_plain(source, sized)
+    kind = _format_for(sized, own, limits)
+    data = image.data if untouched else encode(sized, kind)
+    if len(data) > limits.max_bytes:
+        data, how = _squeezed(sized, len(data), limits, kind)
+        notices.append(f"was {how}, as the service takes at most {limits.max_bytes / 1e6:.1f} MB")
+    fitted = image if data is image.data else _file(data, image)
+    return fitted, tuple(f"{_name(image.filename)} {notice}" for notice in notices)
 
 
-def size_of(image: InputImage) -> tuple[int, int]:
+def size_of(image: InputImage) -> Size:
     """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
     return in_thread(_size_of, image)
 
 
-def cover(image: InputImage, size: tuple[int, int]) -> InputImage:
+@threaded
+def cover(image: InputImage, size: Size) -> InputImage:
     """The image in exactly `size`: scaled to cover it and cut around the middle. Raises BadRequest."""
-    return in_thread(_cover, image, size)
+    covering = ImageOps.fit(plain(_decoded(image)), size, Image.Resampling.LANCZOS)
+    return InputImage(encode(covering, "png"), "image/png", image.filename)
 
 
+@threaded
 def alpha_mask(image: InputImage) -> InputImage | None:
     """The mask that an image carries in its own transparency; None where nothing is transparent."""
-    return in_thread(_alpha_mask, image)
+    source = _decoded(image)
+    return _mask_file(_transparency(source), image) if has_alpha(source) else None
 
 
+@threaded
 def looks_like_mask(image: InputImage) -> bool:
     """Whether an image is grey or has transparency; a colour photo is no mask whatever its file is called."""
-    return in_thread(_looks_like_mask, image)
+    source = _decoded(image)
+    if has_alpha(source):
+        return True
+    small = plain(source).convert("RGB").resize((_GLANCE, _GLANCE))
+    red, green, blue = small.split()
+    differences = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return all(ImageStat.Stat(difference).mean[0] < _TINT for difference in differences)
 
 
+@threaded
 def mask_of(image: InputImage) -> InputImage:
     """A file given as mask in the one form: 8-bit grey PNG. Transparency counts before brightness."""
-    return in_thread(lambda: _mask_file(_grey(image), image))
+    return _mask_file(_grey(image), image)
 
 
-def invert(mask: InputImage) -> InputImage:
-    """The mask for services where black is what shall be painted anew."""
-    return in_thread(lambda: _mask_file(ImageOps.invert(_grey(mask)), mask))
-
-
+@threaded
 def hard_edged(mask: InputImage) -> InputImage:
     """The mask in pure black and white, for services that know nothing in between."""
-    return in_thread(lambda: _mask_file(_grey(mask).point(lambda grey: 255 if grey >= _MIDDLE_GREY else 0), mask))
+    return _mask_file(_grey(mask).point(lambda grey: 255 if grey >= _MIDDLE_GREY else 0), mask)
 
 
+@threaded
 def same_size(mask: InputImage, image: InputImage) -> InputImage:
     """The mask in the size of the image that it belongs to."""
-    return in_thread(lambda: _mask_file(_grey(mask).resize(_size_of(image)), mask))
+    return _mask_file(_grey(mask).resize(_size_of(image)), mask)
 
 
 def laid_on(mask: InputImage, image: InputImage) -> tuple[InputImage, tuple[str, ...]]:
     """The mask in the size of its image, and a notice where it has another shape."""
     drawn, size = size_of(mask), size_of(image)
     alike = same_shape(drawn[0] / drawn[1], size[0] / size[1], _SAME_SHAPE)
-    told = f"The mask of {drawn[0]}×{drawn[1]} was stretched over the image of {size[0]}×{size[1]}."
+    told = f"The mask of {written(drawn)} was stretched over the image of {written(size)}."
     return same_size(mask, image), () if alike else (told,)
 
 
+@threaded
 def as_alpha(mask: InputImage) -> InputImage:
     """The mask for services where transparency is what shall be painted anew: an RGBA PNG."""
-    return in_thread(_as_alpha, mask)
+    grey = _grey(mask)
+    paper = Image.new("RGBA", grey.size)
+    paper.putalpha(ImageOps.invert(grey))
+    return _mask_file(paper, mask)
 
 
 def _read(data: bytes, filename: str) -> InputImage:
@@ -140,9 +169,11 @@ def _decoded(image: InputImage) -> Image.Image:
         return decode(image.data)
 
 
-def _size_of(image: InputImage) -> tuple[int, int]:
+def _size_of(image: InputImage) -> Size:
     with _refusal_of(image.filename):
-        return _upright_size(opened(image.data))
+        source = opened(image.data)
+        on_its_side = orientation(source) in {5, 6, 7, 8}
+    return (source.height, source.width) if on_its_side else source.size
 
 
 @contextmanager
@@ -165,23 +196,6 @@ def _advice(error: NotAnImageError | BrokenImageError) -> str:
             return "Send a PNG, JPEG or WebP file"
 
 
-def _fitted(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, ...]]:
-    source = _decoded(image)
-    flat, notices = _shown(source, keep_alpha=limits.keep_alpha)
-    sized = _sized(flat, limits, _name(image.filename))
-    if sized.size != flat.size:
-        notices.append(f"was scaled from {_size(flat)} to {_size(sized)}, as the service takes no other size")
-    own = _kind(source)
-    untouched = own in limits.formats and sized.size == source.size and _is_plain(source, sized)
-    kind = _format_for(sized, own, limits)
-    data = image.data if untouched else encode(sized, kind)
-    if len(data) > limits.max_bytes:
-        data, how = _squeezed(sized, len(data), limits, kind)
-        notices.append(f"was {how}, as the service takes at most {limits.max_bytes / 1e6:.1f} MB")
-    fitted = image if data is image.data else _file(data, image)
-    return fitted, tuple(f"{_name(image.filename)} {notice}" for notice in notices)
-
-
 def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
     notices = []
     if is_animated(source):
@@ -195,11 +209,6 @@ def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[
 
 def _is_plain(source: Image.Image, flat: Image.Image) -> bool:
     return orientation(source) == UPRIGHT and source.mode == flat.mode and not is_animated(source)
-
-
-def _upright_size(source: Image.Image) -> tuple[int, int]:
-    on_its_side = orientation(source) in {5, 6, 7, 8}
-    return (source.height, source.width) if on_its_side else source.size
 
 
 def _kind(source: Image.Image) -> Kind | None:
@@ -229,7 +238,7 @@ def _sized(image: Image.Image, limits: InputLimits, name: str) -> Image.Image:
     if shortest < (limits.min_side or 1) or longest > (limits.max_side or longest):
         raise BadRequest(
             f"{name} cannot be used",
-            f"its shape of {_size(image)} cannot be brought to sides between {limits.min_side} and {limits.max_side}",
+            f"its shape of {written(image.size)} cannot be brought to sides between {limits.min_side} and {limits.max_side}",
             "Crop it to a less narrow shape",
         )
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
@@ -251,26 +260,6 @@ def _snapped(side: float, limits: InputLimits) -> int:
     return down if down >= (limits.min_side or 1) else -(-(limits.min_side or 1) // step) * step
 
 
-def _cover(image: InputImage, size: tuple[int, int]) -> InputImage:
-    covering = ImageOps.fit(plain(_decoded(image)), size, Image.Resampling.LANCZOS)
-    return InputImage(encode(covering, "png"), "image/png", image.filename)
-
-
-def _alpha_mask(image: InputImage) -> InputImage | None:
-    source = _decoded(image)
-    return _mask_file(_transparency(source), image) if has_alpha(source) else None
-
-
-def _looks_like_mask(image: InputImage) -> bool:
-    source = _decoded(image)
-    if has_alpha(source):
-        return True
-    small = plain(source).convert("RGB").resize((_GLANCE, _GLANCE))
-    red, green, blue = small.split()
-    differences = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
-    return all(ImageStat.Stat(difference).mean[0] < _TINT for difference in differences)
-
-
 def _transparency(source: Image.Image) -> Image.Image:
     return ImageOps.invert(plain(source).getchannel("A"))
 
@@ -278,13 +267,6 @@ def _transparency(source: Image.Image) -> Image.Image:
 def _grey(mask: InputImage) -> Image.Image:
     source = _decoded(mask)
     return _transparency(source) if has_alpha(source) else plain(source).convert("L")
-
-
-def _as_alpha(mask: InputImage) -> InputImage:
-    grey = _grey(mask)
-    paper = Image.new("RGBA", grey.size)
-    paper.putalpha(ImageOps.invert(grey))
-    return _mask_file(paper, mask)
 
 
 def _mask_file(mask: Image.Image, source: InputImage) -> InputImage:
@@ -303,7 +285,3 @@ def _renamed(filename: str, kind: str) -> str:
 
 def _name(filename: str) -> str:
     return filename[:100] or "The input image"
-
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width}×{image.height}"

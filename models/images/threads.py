@@ -1,6 +1,7 @@
 """Where CPU work runs: in gevent's thread pool, so that heartbeats and other requests go on meanwhile."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import cast
 
 import gevent
@@ -27,3 +28,13 @@ def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
     if error is not None:
         raise error
     return cast(R, value)
+
+
+def threaded[**P, R](work: Callable[P, R]) -> Callable[P, R]:
+    """A function that always runs `in_thread`; it must not be called by another one that does."""
+
+    @wraps(work)
+    def elsewhere(*args: P.args, **kwargs: P.kwargs) -> R:
+        return in_thread(work, *args, **kwargs)
+
+    return elsewhere

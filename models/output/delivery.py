@@ -166,7 +166,7 @@ def _smaller(result: ImageResult, number: int, options: OutputOptions, max_bytes
 def _fit_file(
     data: bytes, max_bytes: int, output_format: str | None, quality: int | None
 ) -> tuple[bytes, tuple[str, ...]]:
-    from models.images.compression import fit_file  # noqa: PLC0415 -- most images fit and need no Pillow
+    from models.images.codec import fit_file  # noqa: PLC0415 -- most images fit and need no Pillow
 
     return fit_file(data, max_bytes, output_format, quality)
 

@@ -1,4 +1,7 @@
-"""From a conversation and a node's parameters to one settled ImageRequest."""
+"""From a conversation and a node's parameters to one settled ImageRequest.
+
+The directives of a prompt change what the node allows them to, as near as the model can.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -6,16 +9,26 @@ from dataclasses import fields
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
-from models.parameters import RANDOM_SEED, RULES, Rule, read_values
+from models.parameters import RANDOM_SEED, RULES, Rule, read_value, read_values
 from models.request.conversation import Conversation
 from models.request.directives import Directed, split_directives
 from models.request.input_images import images_and_mask
-from models.request.overrides import NEVER, overrides, policy_of
 from models.request.shape import area_of, settle, wish_of
 
 _COMMON = frozenset(f.name for f in fields(ImageRequest)) & frozenset(RULES)
 _SHAPE = ("width", "height", "aspect_ratio")
 _SETTLED = frozenset({*_SHAPE, "seed"})
+LOOK = frozenset(
+    {
+        *("aspect_ratio", "negative_prompt", "seed", "style_preset", "sampler", "scheduler", "cfg_scale", "guidance"),
+        *("distilled_cfg_scale", "denoising_strength", "output_format", "output_quality", "prompt_extend", "details"),
+    }
+)
+"""Parameters that change the look at the same price."""
+NEVER = frozenset({"directives", "ai_label", "fallback"})
+"""Parameters that are the node's alone."""
+
+_AUTO = "auto"
 
 
 def build_request(
@@ -31,11 +44,11 @@ def build_request(
     directed = split_directives(conversation.prompt, rules)
     others = {name: value for name, value in parameters.items() if name != "directives"}
     node = read_values(rules, others, form_only=backend.form_only)
-    told = overrides(directed, rules, policy_of(parameters), model)
-    values = {**node, **told.values}
+    told, notices = _overrides(directed, rules, _policy_of(parameters), model)
+    values = {**node, **told}
     if not directed.prompt and backend.needs_prompt(values):
         raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
-    values, pixels = _shaped(node, told.values)
+    values, pixels = _shaped(node, told)
     images, mask = images_and_mask(backend, conversation)
     request = ImageRequest(
         **{"timeout": timeout, **_common(values)},  # type: ignore[arg-type]  # read_values gave each the type of its rule
@@ -44,7 +57,7 @@ def build_request(
         images=images,
         mask=mask,
         extra={name: value for name, value in values.items() if name not in _COMMON | _SETTLED | NEVER},
-        notices=(*conversation.notices, *told.notices, *_lost_ratio(directed, told.values)),
+        notices=(*conversation.notices, *notices, *_lost_ratio(directed, told)),
     )
     return settle(request, wish_of(values, pixels), backend)
 
@@ -74,3 +87,75 @@ def _shaped(
 def _lost_ratio(directed: Directed, told: Mapping[str, ParameterValue]) -> Iterator[str]:
     if {"aspect_ratio", "width", "height"} <= set(told):
         yield f"`{directed.said['aspect_ratio']}` lost to `{directed.said['width']}`."
+
+
+# --- directives --------------------------------------------------------------------------------------------------------
+
+
+def _overrides(
+    directed: Directed, rules: Sequence[Rule], policy: str, model: str
+) -> tuple[dict[str, ParameterValue], Sequence[str]]:
+    """The values that the directives set for `model`, whose parameters are `rules`, and notices about the others.
+
+    `policy` is the node's parameter `directives`. Raises BadRequest for a value of which only a guess could be made.
+    """
+    known = {rule.name: rule for rule in rules}
+    values: dict[str, ParameterValue] = {}
+    notices = list(directed.notices)
+    for name, given in directed.values.items():
+        said = f"`{directed.said[name]}`"
+        if reason := _refusal(name, given, known, policy, model):
+            notices.append(f"{said} was ignored: {reason}.")
+            continue
+        values[name], change = _nearest(known[name], given)
+        if change:
+            notices.append(f"{said} became {change} that {model} takes.")
+    return values, list(dict.fromkeys(notices))
+
+
+def _refusal(name: str, given: str | bool, known: Mapping[str, Rule], policy: str, model: str) -> str:
+    """Why a directive does not count; empty where it does."""
+    if name in NEVER:
+        return "only the node sets it"
+    if name not in known:
+        return f"{model} has no parameter {name}"
+    if policy == "off":
+        return "the node's `directives` is off"
+    if policy == "look" and name not in LOOK:
+        return "the node's `directives` allows only what changes the look at the same price; `all` allows it"
+    if str(given).lower() == _AUTO and _AUTO not in known[name].options:
+        return f"{model} decides what is not set"
+    if name == "style_preset" and not _is_choice(known[name], given):
+        return f"{model} has no such style"
+    return ""
+
+
+def _is_choice(rule: Rule, given: str | bool) -> bool:
+    return not rule.options or str(given).casefold() in {option.casefold() for option in rule.options}
+
+
+def _nearest(rule: Rule, given: str | bool) -> tuple[ParameterValue, str]:
+    """The value, or the nearest that the rule allows and words for it. A seed has no near one. Raises BadRequest."""
+    try:
+        return read_value(rule, given), ""
+    except BadRequest:
+        if rule.type not in {"int", "float"} or rule.name == "seed":
+            raise
+        near = _clamped(
+            rule, float(read_value(rule.model_copy(update={"type": "float", "min": None, "max": None}), given))
+        )
+        return read_value(rule, near), f"{near:g}, the nearest value"
+
+
+def _clamped(rule: Rule, number: float) -> float:
+    low = number if rule.min is None else max(rule.min, number)
+    within = low if rule.max is None else min(rule.max, low)
+    return round(within) if rule.type == "int" else within
+
+
+def _policy_of(parameters: Mapping[str, object]) -> str:
+    """The node's parameter `directives`. Raises BadRequest for a value that is none."""
+    given = parameters.get("directives")
+    if given is False:  # a bare `off` in YAML
+        return "off"
+    return str(read_value(RULES["directives"], given if isinstance(given, str) and given.strip() else "look"))

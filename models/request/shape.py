@@ -20,6 +20,7 @@ from models.sizes import (
     ratio_of,
     same_shape,
     shaped,
+    written,
 )
 
 _SAME_SHAPE = 1.05  # rounding to a grid changes a shape by less
@@ -123,14 +124,10 @@ def wish_of(values: Mapping[str, object], pixels: int | None = None) -> Wish:
     return Wish(**known, pixels=pixels)  # type: ignore[arg-type]  # `read_values` gave each the type of its rule
 
 
-def written(size: Size) -> str:
-    return f"{size[0]}×{size[1]}"
-
-
 def _words(wish: Wish) -> str:
     """The asked shape as a notice names it; empty where none was asked for."""
     if wish.width and wish.height:
-        return f"The size {wish.width}×{wish.height}"
+        return f"The size {written((wish.width, wish.height))}"
     if wish.width or wish.height:
         side, value = ("width", wish.width) if wish.width else ("height", wish.height)
         return f"The {side} {value}"

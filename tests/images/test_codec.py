@@ -1,8 +1,6 @@
-"""Decoding, encoding and the thread in which they run."""
+"""Decoding and encoding."""
 
 import io
-import threading
-import time
 
 import gevent
 import pytest
@@ -18,33 +16,6 @@ def saved(image: Image.Image, kind: str, **save: object) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **save)
     return out.getvalue()
-
-
-def test_work_runs_in_another_thread_and_returns() -> None:
-    assert in_thread(threading.get_native_id) != threading.get_native_id()
-    assert in_thread(max, 3, 5) == 5
-
-
-def test_an_error_of_the_work_arrives_without_noise(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZeroDivisionError):
-        in_thread(lambda: 1 / 0)
-    assert capfd.readouterr().err == ""
-
-
-def test_at_most_two_images_are_worked_on_at_once() -> None:
-    lock, running, most = threading.Lock(), 0, 0
-
-    def work() -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.01)
-        with lock:
-            running -= 1
-
-    gevent.joinall([gevent.spawn(in_thread, work) for _ in range(8)], raise_error=True)
-    assert most == 2
 
 
 def test_other_greenlets_run_while_an_image_is_encoded() -> None:

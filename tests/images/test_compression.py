@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.images.codec import Kind, decode
-from models.images.compression import squeezed
+from models.images.codec import Kind, decode, squeezed
 from tests.fakes import noise
 
 NOISE = decode(noise(300, 300))

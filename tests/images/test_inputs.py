@@ -15,7 +15,6 @@ from models.images.inputs import (
     alpha_mask,
     as_alpha,
     fit,
-    invert,
     mask_of,
     read_input,
     same_size,
@@ -267,7 +266,6 @@ def test_transparency_is_a_mask_of_its_own() -> None:
 
 def test_masks_change_their_language() -> None:
     mask = mask_of(half_transparent())
-    assert values(invert(mask)) == [0, 0, 255, 255]
     assert [value[3] for value in values(as_alpha(mask)) if isinstance(value, tuple)] == [0, 0, 255, 255]
     assert values(mask_of(as_alpha(mask))) == values(mask)
     assert mask.filename == "a.png"

@@ -24,7 +24,7 @@ from pydantic import JsonValue
 
 from models.backends.errors import ServerUnavailable
 from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
-from models.images import compression
+from models.images import codec
 from models.output import delivery
 from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole
 from models.output.options import OutputOptions
@@ -106,7 +106,7 @@ def test_an_image_that_fits_keeps_its_bytes(kind: str, name: str) -> None:
 
 
 def test_images_that_fit_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "decode", lambda _: pytest.fail("it was decoded"))
+    monkeypatch.setattr(codec, "decode", lambda _: pytest.fail("it was decoded"))
     data = noise(300, 300)
     assert files(deliver_whole(result_of(data, data), PLAIN, duration=1)) == [data, data]
 

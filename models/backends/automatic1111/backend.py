@@ -1,18 +1,30 @@
 """AUTOMATIC1111's WebUI, Forge, reForge and SD.Next: one blocking call per request, names checked before it is sent."""
 
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import ClassVar, override
 
-from models.backends.automatic1111.build import UPSCALE_PATH, build, build_upscale, generation_path, upscale_notices
-from models.backends.automatic1111.images import InputRoles, assign_roles, size_rule
-from models.backends.automatic1111.job import WebUIJobs, new_task_id
-from models.backends.automatic1111.names import NameResolver, ResolvedNames, recognise
-from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
+from models.backends.automatic1111.build import (
+    EXTRA_RULES,
+    SIZES,
+    Generation,
+    Img2Img,
+    InputRoles,
+    Options,
+    ResolvedNames,
+    build,
+    without_effect,
+)
+from models.backends.automatic1111.job import WebUIJobs
+from models.backends.automatic1111.names import NameResolver, server_title
 from models.backends.automatic1111.results import (
     NO_API,
     OTHER_SERVICE,
+    Generated,
+    Info,
+    Upscaled,
     check_checkpoint,
     differences,
     explained,
@@ -21,9 +33,8 @@ from models.backends.automatic1111.results import (
     interrupted,
     kept_settings,
 )
-from models.backends.automatic1111.server_lists import ListName, ServerLists, find, read_list
-from models.backends.automatic1111.wire import Generated, Generation, Info, Upscaled
-from models.backends.base import Backend, Capabilities, Running
+from models.backends.automatic1111.server_lists import ServerLists, find
+from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest
 from models.backends.http import Service
 from models.backends.images import image_bytes
@@ -40,7 +51,7 @@ _PROBE_SECONDS = 15.0
 _MAX_IMAGES = 8
 _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 2)  # the WebUI's own range of random seeds
 
-_CHOICES: Mapping[str, tuple[ListName, ...]] = {
+_CHOICES: Mapping[str, tuple[str, ...]] = {
     "checkpoint": ("checkpoints",),
     "refiner_checkpoint": ("checkpoints",),
     "sampler": ("samplers",),
@@ -50,15 +61,6 @@ _CHOICES: Mapping[str, tuple[ListName, ...]] = {
     "hires_upscaler": ("latent_upscalers", "upscalers"),
 }
 """The parameters that a form offers as choices from the server's own lists."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedJob:
-    """The images of one generation, and what the server says it did."""
-
-    images: Partial
-    info: Info
-    notices: tuple[str, ...]
 
 
 class Automatic1111(Backend):
@@ -82,24 +84,28 @@ class Automatic1111(Backend):
 
     @override
     def sizes(self, request: ImageRequest) -> SizeRule:
-        return size_rule(request, read_options(request.extra))
+        if not request.images:
+            return SIZES
+        from models.backends.automatic1111.images import size_rule  # noqa: PLC0415 -- it needs Pillow
+
+        return size_rule(request.images[0], Options.model_validate(request.extra))
 
     @override
     def seeds(self, request: ImageRequest) -> SeedRule | None:
-        return None if read_options(request.extra).upscales else _SEEDS
+        return None if Options.model_validate(request.extra).upscales else _SEEDS
 
     @override
     def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
-        return not read_options(parameters).upscales
+        return not Options.model_validate(parameters).upscales
 
     @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
         """While the server is off the form takes any name; names are checked when an image is asked for."""
-        lists = ServerLists(self.service)
-        return tuple(self._with_choices(rule, lists, deadline) for rule in self.rules())
+        lists = ServerLists(self.service, deadline)
+        return tuple(self._with_choices(rule, lists) for rule in self.rules())
 
-    def _with_choices(self, rule: Rule, lists: ServerLists, deadline: Deadline) -> Rule:
-        offered = [name.sent for source in _CHOICES.get(rule.name, ()) for name in lists.offered(source, deadline)]
+    def _with_choices(self, rule: Rule, lists: ServerLists) -> Rule:
+        offered = [name.sent for source in _CHOICES.get(rule.name, ()) for name in lists.offered(source)]
         return rule.narrowed(options=tuple(dict.fromkeys(offered))) if offered else rule
 
     @property
@@ -121,19 +127,12 @@ class Automatic1111(Backend):
     @override
     def check_access(self) -> Sequence[str]:
         deadline, service = self.within(_PROBE_SECONDS), self.service
-        reply = service.request(
-            "GET",
-            "/sdapi/v1/sd-models",
-            attempt="Asking the WebUI for its checkpoints",
-            deadline=deadline,
-            accept=(HTTPStatus.NOT_FOUND,),
-        )
-        if not reply.ok:
+        checkpoints = ServerLists(service, deadline).get("checkpoints", fresh=True)
+        if checkpoints is None:
             raise self._no_api(service, deadline)
-        checkpoints = read_list("checkpoints", reply.body)
         if self.model.access.checkpoint:
             find("checkpoint", self.model.access.checkpoint, checkpoints)
-        return (f"{recognise(service, deadline).title} with {len(checkpoints)} checkpoints",)
+        return (f"{server_title(service, deadline)} with {len(checkpoints)} checkpoints",)
 
     def _no_api(self, service: Service, deadline: Deadline) -> BadRequest:
         """The routes of the API are missing: a WebUI without `--api`, or something else altogether."""
@@ -156,61 +155,75 @@ class Automatic1111(Backend):
 
     @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
-        options = read_options(request.extra)
-        inputs = assign_roles(request, options)
-        resolver = NameResolver(ServerLists(self.service), deadline)
+        options = Options.model_validate(request.extra)
+        inputs = self._inputs(request, options)
+        resolver = NameResolver(ServerLists(self.service, deadline))
         if options.upscales:
             return self._upscale(request, options, inputs, resolver)
         names = resolver.resolve(request, options, request.checkpoint or self.model.access.checkpoint)
-        built = build(request, options, inputs, names)
-        done = self._run(built.body, names, deadline)
+        body = build(request, options, inputs, names)
+        images, info, kept = self._run(body, names, deadline)
         return self.result(
-            replace(request, n=built.body.count),
-            done.images,
+            replace(request, n=body.count),
+            images,
             (
                 *inputs.notices,
-                *built.notices,
+                *without_effect(request, options, inputs),
                 *resolver.unfit_embeddings(request),
-                *differences(done.info, built.body, options, names),
-                *done.notices,
-                *(infotexts(done.info) if options.infotext else ()),
+                *differences(info, body, options, names),
+                *kept,
+                *(infotexts(info) if options.infotext else ()),
             ),
         )
 
-    def _run(self, body: Generation, names: ResolvedNames, deadline: Deadline) -> FinishedJob:
-        """One job; what somebody interrupted or what another checkpoint made is refused. Raises ImageError."""
+    def _inputs(self, request: ImageRequest, options: Options) -> InputRoles:
+        """Raises BadRequest for images that are missing or do not go together."""
+        if not (request.images or request.mask or options.needs_image):
+            return InputRoles()
+        from models.backends.automatic1111.images import assign_roles  # noqa: PLC0415 -- it needs Pillow
+
+        return assign_roles(request, options)
+
+    def _run(self, body: Generation, names: ResolvedNames, deadline: Deadline) -> tuple[Partial, Info, tuple[str, ...]]:
+        """The images of one job, what the server says it did, and notices about settings that it keeps.
+
+        What somebody interrupted or what another checkpoint made is refused. Raises ImageError.
+        """
         attempt = f"Generating with {self.title}"
-        jobs = WebUIJobs(self.service, attempt, self._tell)
-        named = body.model_copy(update={"force_task_id": new_task_id()})
-        overrides = bool(body.override_settings)
+        jobs = WebUIJobs(self.service, attempt, self.on_progress)
+        path = "/sdapi/v1/img2img" if isinstance(body, Img2Img) else "/sdapi/v1/txt2img"
+        # In the form that the servers use themselves.
+        named = body.model_copy(update={"force_task_id": f"task(dify-{uuid.uuid4().hex})"})
         with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
-            before = jobs.settings() if overrides else None
-            answer = jobs.run(generation_path(body), named.body(), deadline)
-            generated = parse(answer.reply, Generated, attempt=attempt)
+            before = jobs.settings() if body.override_settings else None
+            reply, late = jobs.run(path, named.body(), deadline)
+            generated = parse(reply, Generated, attempt=attempt)
             info = Info.read(generated.info)
-            after = jobs.aftermath(info.job_timestamp, settings=overrides)
-        stopped = answer.late or (interrupted(attempt, "the images are unfinished") if after.interrupted else None)
-        images = generated_images(generated, info, body, attempt, stopped=stopped)
+            after = jobs.settings() if before else None
+            stopped = jobs.was_interrupted(info.job_timestamp)
+        reason = late or (interrupted(attempt, "the images are unfinished") if stopped else None)
+        images = generated_images(generated, info, body, attempt, stopped=reason)
         check_checkpoint(info, names, attempt)
-        return FinishedJob(images, info, tuple(kept_settings(before, after.settings, body, names)))
+        ours = stopped is not None  # else the next job may have changed the settings
+        kept = kept_settings(before, after, body, names) if ours and before and after else ()
+        return images, info, tuple(kept)
 
     def _upscale(
         self, request: ImageRequest, options: Options, inputs: InputRoles, resolver: NameResolver
     ) -> ImageResult:
         """One job per input image. What was enlarged before one fails is kept."""
-        upscaler = resolver.upscaler(options.upscaler)
-        jobs = WebUIJobs(self.service, f"Upscaling with {self.title}", self._tell)
+        from models.backends.automatic1111.images import build_upscale, upscale_notices  # noqa: PLC0415 -- as above
+
+        upscaler, deadline = resolver.named("upscaler", options.upscaler, "upscalers"), resolver.lists.deadline
+        jobs = WebUIJobs(self.service, f"Upscaling with {self.title}", self.on_progress)
 
         def enlarge(image: InputImage) -> Partial:
             body = build_upscale(image, request, options, inputs, upscaler)
-            with jobs.turn(resolver.deadline):
-                answer = jobs.run(UPSCALE_PATH, body.body(), resolver.deadline)
-            upscaled = parse(answer.reply, Upscaled, attempt=jobs.attempt)
+            with jobs.turn(deadline):
+                reply, _ = jobs.run("/sdapi/v1/extra-single-image", body, deadline)
+            upscaled = parse(reply, Upscaled, attempt=jobs.attempt)
             return Partial((GeneratedImage(image_bytes(upscaled.image, attempt=jobs.attempt)),))
 
         made = collected(together(enlarge, inputs.images, at_once=1))
         notices = (*inputs.notices, *upscale_notices(request, options))
         return self.result(replace(request, n=len(inputs.images)), made, notices)
-
-    def _tell(self, words: str) -> None:
-        self.on_progress(Running(words))

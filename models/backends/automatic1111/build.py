@@ -1,69 +1,205 @@
-"""A request as the body of txt2img, img2img or upscaling (AUTOMATIC1111 API, sections of these names). Pure."""
+"""A request as the body of txt2img or img2img (AUTOMATIC1111 API, sections of these names), and what it is made of. Pure.
+
+The rules of `Options` stand in `parameters.yaml`. Bodies refuse unknown fields, because the servers ignore them.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from models.backends.automatic1111.images import (
-    DEFAULT_SIZE,
-    DEFAULT_UPSCALING,
-    InputRoles,
-    default_size,
-    enlarged,
-    in_words,
-)
-from models.backends.automatic1111.names import CONTROLNET, ResolvedNames
-from models.backends.automatic1111.options import INPAINT_FILLS, RESIZE_MODES, Options
 from models.backends.automatic1111.server_lists import Name
-from models.backends.automatic1111.wire import ADetailerUnit, ControlNetUnit, Generation, Img2Img, Txt2Img, Upscale
 from models.entities import ImageRequest, InputImage
-from models.images.sniff import sniff
-from models.sizes import Size
+from models.parameters import Rule, load_rules
+from models.sizes import FreeSizes, Size
 
-UPSCALE_PATH = "/sdapi/v1/extra-single-image"
-IMG2IMG_DENOISING = 0.75  # the API's own default
-HIRES_DENOISING = 0.7  # the WebUI's default; the API's own is not documented
-OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
+SIZES = FreeSizes(multiple=8, min_side=64, default=(512, 512))  # the servers cut other sides down without a word
+EXTRA_RULES: tuple[Rule, ...] = load_rules(Path(__file__).with_name("parameters.yaml"))
+
+CONTROLNET = "controlnet"
+ADETAILER = "adetailer"
+_IMG2IMG_DENOISING = 0.75  # the API's own default
+_HIRES_DENOISING = 0.7  # the WebUI's default; the API's own is not documented
+_OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
 _FORGE_DISTILLED_CFG = 3.5  # Forge's own default; other servers do not know the field
 _HIRES_UPSCALER = "Latent"
-_DEFAULT_UPSCALER = "Lanczos"  # needs no model file
 _SAME_MODULES = ("Use same choices",)  # Forge fails without the field; the others ignore it
+
+# The server's numbers for them are their places.
+_RESIZE_MODES = ("stretch", "crop", "fill", "latent")
+_INPAINT_FILLS = ("fill", "original", "latent noise", "latent nothing")
+
+
+# --- what a request is made of -----------------------------------------------------------------------------------------
+
+
+class Options(BaseModel):
+    """`request.extra`, typed. Every default means the same as a parameter that was left out: off, or the server's own."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    batch_size: int = 1
+    vae: str = ""
+    clip_skip: int = 0
+    restore_faces: bool | None = None
+    tiling: bool | None = None
+    distilled_cfg_scale: float = 3.5
+    hires_scale: float = 1.0
+    hires_upscaler: str = ""
+    hires_steps: int = 0
+    refiner_checkpoint: str = ""
+    refiner_switch_at: float = 0.8
+    resize_mode: str = "crop"
+    mask_blur: int = 4
+    inpaint_fill: str = ""
+    inpaint_only_masked: bool = False
+    inpaint_padding: int = 32
+    inpaint_invert: bool = False
+    outpaint_left: int = 0
+    outpaint_right: int = 0
+    outpaint_up: int = 0
+    outpaint_down: int = 0
+    upscaler: str = ""
+    upscale_by: float = 0.0
+    controlnet_model: str = ""
+    controlnet_module: str = ""
+    controlnet_weight: float = 1.0
+    adetailer_model: str = ""
+    adetailer_prompt: str = ""
+    infotext: bool = False
+
+    @property
+    def hires(self) -> bool:
+        return self.hires_scale > 1
+
+    @property
+    def outpaints(self) -> bool:
+        return any((self.outpaint_left, self.outpaint_right, self.outpaint_up, self.outpaint_down))
+
+    @property
+    def upscales(self) -> bool:
+        """Enlarging a given image without generating."""
+        return bool(self.upscaler or self.upscale_by)
+
+    @property
+    def needs_image(self) -> bool:
+        return bool(self.outpaints or self.upscales or self.controlnet_model)
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltRequest[B: Generation]:
-    """A body, and what the user has to know about it."""
+class InputRoles:
+    """The images of one request by what they are for, as the servers take them.
 
-    body: B
+    `upscaled` is the size of the first image where it is enlarged by the default factor.
+    """
+
+    images: tuple[InputImage, ...] = ()
+    mask: InputImage | None = None
+    control: InputImage | None = None
     notices: tuple[str, ...] = ()
+    upscaled: Size | None = None
 
 
-def generation_path(body: Generation) -> str:
-    return "/sdapi/v1/img2img" if isinstance(body, Img2Img) else "/sdapi/v1/txt2img"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedNames:
+    """Names that exist on the server; None where nothing was asked for."""
+
+    sampler: str | None = None
+    scheduler: str | None = None
+    checkpoint: Name | None = None
+    vae_settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    styles: tuple[str, ...] = ()
+    hires_upscaler: str | None = None
+    refiner: Name | None = None
+    controlnet_model: str | None = None
+    controlnet_module: str | None = None
+    adetailer_title: str | None = None
 
 
-def build(
-    request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames
-) -> BuiltRequest[Txt2Img] | BuiltRequest[Img2Img]:
+# --- bodies ------------------------------------------------------------------------------------------------------------
+
+
+class Generation(BaseModel):
+    """What txt2img and img2img share. `batch_size` × `n_iter` images are made, seeds counting up over all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str
+    negative_prompt: str = ""
+    styles: tuple[str, ...] | None = None
+    seed: int | None = None
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    batch_size: int = 1
+    n_iter: int = 1
+    steps: int | None = None
+    cfg_scale: float | None = None
+    distilled_cfg_scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    restore_faces: bool | None = None
+    tiling: bool | None = None
+    denoising_strength: float | None = None
+    refiner_checkpoint: str | None = None
+    refiner_switch_at: float | None = None
+    override_settings: Mapping[str, JsonValue] | None = None
+    override_settings_restore_afterwards: bool = True
+    alwayson_scripts: Mapping[str, JsonValue] | None = None
+    save_images: Literal[False] = False  # true would bring grids into the answer
+    force_task_id: str | None = None  # our own name for the job, by which `/internal/progress` knows it
+
+    @property
+    def count(self) -> int:
+        return self.batch_size * self.n_iter
+
+    def body(self) -> dict[str, JsonValue]:
+        """What is sent. Fields that are None stay out, so that the server's own default holds."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Txt2Img(Generation):
+    enable_hr: bool | None = None
+    hr_scale: float | None = None
+    hr_upscaler: str | None = None
+    hr_second_pass_steps: int | None = None
+    hr_cfg: float | None = None
+    hr_distilled_cfg: float | None = None
+    hr_additional_modules: tuple[str, ...] | None = None
+
+
+class Img2Img(Generation):
+    """Images are plain base64. White in the mask is inpainted."""
+
+    init_images: tuple[str, ...]
+    resize_mode: int = 0
+    mask: str | None = None
+    mask_blur: int | None = None
+    inpainting_fill: int | None = None
+    inpaint_full_res: bool | None = None
+    inpaint_full_res_padding: int | None = None
+    inpainting_mask_invert: int | None = None
+
+
+# --- building ----------------------------------------------------------------------------------------------------------
+
+
+def build(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Txt2Img | Img2Img:
     """txt2img without an init image, else img2img."""
     common = _common(request, options, inputs, names)
-    unused = tuple(_unused(request, options, inputs))
-    if not inputs.images:
-        body = Txt2Img.model_validate({**common, **_hires(request, options, names)})
-        return BuiltRequest(body, unused)
-    changed = Img2Img.model_validate({**common, **_img2img(request, options, inputs)})
-    return BuiltRequest(changed, (*_resized(inputs, (changed.width, changed.height)), *unused))
+    if inputs.images:
+        return Img2Img.model_validate({**common, **_img2img(request, options, inputs)})
+    return Txt2Img.model_validate({**common, **_hires(request, options, names)})
 
 
 def _common(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Mapping[str, object]:
     batch = _batch(request.n, options.batch_size)
-    width, height = request.size or DEFAULT_SIZE
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "styles": names.styles or None,
-        "seed": -1 if request.seed is None else request.seed,
+        "seed": request.seed,
         "sampler_name": names.sampler,
         "scheduler": names.scheduler,
         "batch_size": batch,
@@ -71,11 +207,12 @@ def _common(request: ImageRequest, options: Options, inputs: InputRoles, names: 
         "steps": request.steps,
         "cfg_scale": request.cfg_scale,
         "distilled_cfg_scale": _distilled_cfg(options),
-        "width": width,
-        "height": height,
+        "width": request.width,
+        "height": request.height,
         "restore_faces": options.restore_faces,
         "tiling": options.tiling,
-        **_refiner(options, names),
+        "refiner_checkpoint": names.refiner.sent if names.refiner else None,
+        "refiner_switch_at": options.refiner_switch_at if names.refiner else None,
         "override_settings": _overrides(options, names) or None,
         "alwayson_scripts": _scripts(options, inputs, names) or None,
     }
@@ -88,12 +225,6 @@ def _batch(n: int, most: int) -> int:
 
 def _distilled_cfg(options: Options) -> float | None:
     return None if options.distilled_cfg_scale == _FORGE_DISTILLED_CFG else options.distilled_cfg_scale
-
-
-def _refiner(options: Options, names: ResolvedNames) -> dict[str, object]:
-    if names.refiner is None:
-        return {}
-    return {"refiner_checkpoint": names.refiner.sent, "refiner_switch_at": options.refiner_switch_at}
 
 
 def _overrides(options: Options, names: ResolvedNames) -> dict[str, JsonValue]:
@@ -110,19 +241,23 @@ def _overrides(options: Options, names: ResolvedNames) -> dict[str, JsonValue]:
 
 
 def _scripts(options: Options, inputs: InputRoles, names: ResolvedNames) -> dict[str, JsonValue]:
+    """The units of extensions. ControlNet's defaults differ on Forge, so the main switches are sent; ADetailer leaves out
+    a unit with one unknown key."""
     scripts: dict[str, JsonValue] = {}
     if names.controlnet_model:
-        unit = ControlNetUnit(
-            model=names.controlnet_model,
-            module=names.controlnet_module or "none",
-            weight=options.controlnet_weight,
-            # Without an image of its own ControlNet takes the init image.
-            image=inputs.control.base64 if inputs.control else None,
-        )
-        scripts[CONTROLNET] = {"args": [unit.body()]}
+        unit: dict[str, JsonValue] = {
+            "enabled": True,
+            "module": names.controlnet_module or "none",
+            "model": names.controlnet_model,
+            "weight": options.controlnet_weight,
+            "pixel_perfect": True,
+            "save_detected_map": False,  # true would add the map to the images
+        }
+        # Without an image of its own ControlNet takes the init image.
+        scripts[CONTROLNET] = {"args": [{**unit, "image": inputs.control.base64} if inputs.control else unit]}
     if names.adetailer_title:
-        detail = ADetailerUnit(ad_model=options.adetailer_model, ad_prompt=options.adetailer_prompt or None)
-        scripts[names.adetailer_title] = {"args": [detail.body()]}
+        prompt = {"ad_prompt": options.adetailer_prompt} if options.adetailer_prompt else {}
+        scripts[names.adetailer_title] = {"args": [{"ad_model": options.adetailer_model, **prompt}]}
     return scripts
 
 
@@ -138,7 +273,7 @@ def _hires(request: ImageRequest, options: Options, names: ResolvedNames) -> dic
         "hr_cfg": request.cfg_scale,
         "hr_distilled_cfg": _distilled_cfg(options),
         "hr_additional_modules": _SAME_MODULES,
-        "denoising_strength": _either(request.denoising_strength, HIRES_DENOISING),
+        "denoising_strength": _either(request.denoising_strength, _HIRES_DENOISING),
     }
 
 
@@ -146,23 +281,21 @@ def _img2img(request: ImageRequest, options: Options, inputs: InputRoles) -> dic
     together = len(inputs.images)
     return {
         "init_images": tuple(image.base64 for image in inputs.images),
-        "resize_mode": RESIZE_MODES[options.resize_mode],
+        "resize_mode": _RESIZE_MODES.index(options.resize_mode),
         "denoising_strength": request.denoising_strength,
         # One job takes several images at once: image k of a batch starts from input k.
         **({"batch_size": together, "n_iter": request.n} if together > 1 else {}),
-        **_inpainting(inputs.mask, options),
+        **(_inpainting(inputs.mask, options) if inputs.mask else {}),
         **(_outpainting(request) if options.outpaints else {}),
     }
 
 
-def _inpainting(mask: InputImage | None, options: Options) -> dict[str, object]:
-    if mask is None:
-        return {}
+def _inpainting(mask: InputImage, options: Options) -> dict[str, object]:
     fill = options.inpaint_fill or ("fill" if options.outpaints else "original")
     return {
         "mask": mask.base64,
         "mask_blur": options.mask_blur,
-        "inpainting_fill": INPAINT_FILLS[fill],
+        "inpainting_fill": _INPAINT_FILLS.index(fill),
         "inpaint_full_res": options.inpaint_only_masked,
         "inpaint_full_res_padding": options.inpaint_padding,
         "inpainting_mask_invert": int(options.inpaint_invert and not options.outpaints),
@@ -173,37 +306,20 @@ def _outpainting(request: ImageRequest) -> dict[str, object]:
     # The whole image is the context of what is new.
     return {
         "inpaint_full_res": False,
-        "denoising_strength": _either(request.denoising_strength, OUTPAINT_DENOISING),
+        "denoising_strength": _either(request.denoising_strength, _OUTPAINT_DENOISING),
     }
 
 
-def _either[T](given: T | None, default: T) -> T:
+def _either(given: float | None, default: float) -> float:
     return default if given is None else given
 
 
-# --- what the user has to know ----------------------------------------------------------------------------------------
-
-
-def _resized(inputs: InputRoles, size: Size) -> Iterator[str]:
-    """What nobody asked for: another size than the image's own, or that of the first for all others."""
-    first, *others = (_size_of(image) for image in inputs.images)
-    if size == default_size(first) != first:
-        yield f"The image of {in_words(first)} became {in_words(size)}; set width and height for another size."
-    if any(other != first for other in others):
-        yield f"All images became {in_words(size)}, as `resize_mode` says; send them one at a time to keep their shapes."
-
-
-def _size_of(image: InputImage) -> Size:
-    header = sniff(image.data)
-    return header.width, header.height
-
-
-def _unused(request: ImageRequest, options: Options, inputs: InputRoles) -> Iterator[str]:
-    """What was asked for and has no effect beside the rest of the request."""
+def without_effect(request: ImageRequest, options: Options, inputs: InputRoles) -> Iterator[str]:
+    """Notices about what was asked for and has no effect beside the rest of the request."""
     plain = not inputs.images and not options.hires
     if inputs.images and options.hires:
         yield "`hires_scale` was ignored: it needs a request without an init image; `upscale_by` enlarges an image."
-    if plain and request.denoising_strength not in {None, IMG2IMG_DENOISING}:
+    if plain and request.denoising_strength not in {None, _IMG2IMG_DENOISING}:
         yield "`denoising_strength` was ignored: there is no init image and no hires fix."
     if options.hires_upscaler and not options.hires:
         yield "`hires_upscaler` was ignored: set `hires_scale` above 1 to switch the hires fix on."
@@ -211,34 +327,3 @@ def _unused(request: ImageRequest, options: Options, inputs: InputRoles) -> Iter
         yield "`controlnet_module` was ignored: choose a `controlnet_model` too."
     if options.adetailer_prompt and not options.adetailer_model:
         yield "`adetailer_prompt` was ignored: choose an `adetailer_model` too."
-
-
-# --- upscaling --------------------------------------------------------------------------------------------------------
-
-
-def build_upscale(
-    image: InputImage, request: ImageRequest, options: Options, inputs: InputRoles, upscaler: Name | None
-) -> Upscale:
-    """Enlarge by `upscale_by`; without it to the size that was asked for, else twice."""
-    size = None if options.upscale_by else _asked_size(request, inputs)
-    return Upscale(
-        image=image.base64,
-        upscaler_1=upscaler.sent if upscaler else _DEFAULT_UPSCALER,
-        resize_mode=1 if size else 0,
-        upscaling_resize=None if size else options.upscale_by or DEFAULT_UPSCALING,
-        upscaling_resize_w=size[0] if size else None,
-        upscaling_resize_h=size[1] if size else None,
-        gfpgan_visibility=1.0 if options.restore_faces else None,
-    )
-
-
-def _asked_size(request: ImageRequest, inputs: InputRoles) -> Size | None:
-    """None where the size is that of twice the first image: several images keep their own shapes then."""
-    return None if request.size == enlarged(_size_of(inputs.images[0]), DEFAULT_UPSCALING) else request.size
-
-
-def upscale_notices(request: ImageRequest, options: Options) -> Iterator[str]:
-    if not options.upscaler:
-        yield f"No upscaler was chosen: {_DEFAULT_UPSCALER} enlarged the image without adding detail."
-    if request.n > 1:
-        yield "`n` was ignored: upscaling makes one image of each input image."

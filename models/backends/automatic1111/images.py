@@ -1,86 +1,69 @@
 """The input images of a request: which is the init image, the mask and the ControlNet image, and the sizes they lead to.
 
-What reads pixels stands in `pixels`, which is imported for requests with images alone: Pillow takes long to load.
+Imported for requests with images alone: Pillow takes long to load.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
-from models.backends.automatic1111.options import Options
+from PIL import Image
+from pydantic import JsonValue
+
+from models.backends.automatic1111.build import SIZES, InputRoles, Options
+from models.backends.automatic1111.server_lists import Name
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
-from models.sizes import ONE_MEGAPIXEL, FreeSizes, NoSizes, Size, SizeRule, shaped
+from models.images.codec import decode, encode, flatten, plain
+from models.images.inputs import InputLimits, alpha_mask, fit, hard_edged, laid_on, looks_like_mask, size_of
+from models.images.threads import in_thread
+from models.sizes import ONE_MEGAPIXEL, FreeSizes, NoSizes, Size, SizeRule, shaped, written
 
-GRID = 8  # the servers cut sides down to multiples of 8 without a word
-DEFAULT_SIZE = (512, 512)  # the API's own
-DEFAULT_UPSCALING = 2.0
-_SMALLEST_SIDE = 64
+_DEFAULT_UPSCALING = 2.0
+_DEFAULT_UPSCALER = "Lanczos"  # needs no model file
+_OVERLAP = 8  # pixels of the image that are generated anew along a new border, so that no seam shows
 
-_SIZES = FreeSizes(multiple=GRID, min_side=_SMALLEST_SIDE, default=DEFAULT_SIZE)
 # For requests without a size: a photo at its own size would not fit into a GPU.
-_AFFORDABLE = FreeSizes(multiple=GRID, min_side=_SMALLEST_SIDE, max_area=ONE_MEGAPIXEL)
-
-
-@dataclass(frozen=True, slots=True)
-class InputRoles:
-    """The images of one request by what they are for, as the servers take them."""
-
-    images: tuple[InputImage, ...] = ()
-    mask: InputImage | None = None
-    control: InputImage | None = None
-    notices: tuple[str, ...] = ()
+_AFFORDABLE = SIZES.model_copy(update={"default": None, "max_area": ONE_MEGAPIXEL})
+# The servers take any file size and format and scale images themselves; they ignore a photo's orientation mark and put
+# transparency on a colour of their own.
+_LIMITS = InputLimits()
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
-def size_rule(request: ImageRequest, options: Options) -> SizeRule:
-    """The sizes for a request: the first input image gives the default, outpainting and `upscale_by` leave no choice."""
-    if not request.images:
-        return _SIZES
-    from models.images.inputs import size_of  # noqa: PLC0415 -- see above
-
-    own = size_of(request.images[0])
+def size_rule(first: InputImage, options: Options) -> SizeRule:
+    """The sizes for a request with images: the first gives the default, outpainting and `upscale_by` leave no choice."""
+    own = size_of(first)
     if options.upscale_by:
-        return NoSizes(default=enlarged(own, options.upscale_by), reason="`upscale_by` sets the size")
+        return NoSizes(default=_enlarged(own, options.upscale_by), reason="`upscale_by` sets the size")
     if options.upscales:
-        return FreeSizes(default=enlarged(own, DEFAULT_UPSCALING))
+        return FreeSizes(default=_enlarged(own, _DEFAULT_UPSCALING))
     if options.outpaints:
         reason = "outpainting adds its borders to the image's own size"
-        return NoSizes(default=on_grid(with_borders(capped(own), options)), reason=reason)
-    return _SIZES.model_copy(update={"default": default_size(own)})
+        return NoSizes(default=_on_grid(_with_borders(_capped(own), options)), reason=reason)
+    return SIZES.model_copy(update={"default": _AFFORDABLE.nearest(own)})
 
 
-def default_size(own: Size) -> Size:
-    """The size at which an image of the size `own` is generated anew where no size is asked for."""
-    return _AFFORDABLE.nearest(own)
-
-
-def enlarged(size: Size, factor: float) -> Size:
+def _enlarged(size: Size, factor: float) -> Size:
     return round(size[0] * factor), round(size[1] * factor)
 
 
-def capped(size: Size) -> Size:
+def _capped(size: Size) -> Size:
     """At most one megapixel, same shape."""
     return size if size[0] * size[1] <= ONE_MEGAPIXEL else shaped(size[0] / size[1], ONE_MEGAPIXEL)
 
 
-def with_borders(size: Size, options: Options) -> Size:
+def _with_borders(size: Size, options: Options) -> Size:
     return (
         size[0] + options.outpaint_left + options.outpaint_right,
         size[1] + options.outpaint_up + options.outpaint_down,
     )
 
 
-def on_grid(size: Size) -> Size:
+def _on_grid(size: Size) -> Size:
     """Rounded up to a size that the server generates."""
-    width, height = (max(_SMALLEST_SIDE, -(-side // GRID) * GRID) for side in size)
+    width, height = (max(SIZES.min_side, -(-side // SIZES.multiple) * SIZES.multiple) for side in size)
     return width, height
-
-
-def in_words(size: Size) -> str:
-    return f"{size[0]}×{size[1]}"
 
 
 # --- roles ------------------------------------------------------------------------------------------------------------
@@ -93,18 +76,36 @@ def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
     """
     images, mask, control = _roles(request, options)
     _check(images, mask, control, options)
-    if not images and control is None:
-        return InputRoles()
-    from models.backends.automatic1111 import pixels  # noqa: PLC0415 -- see above
-
     notices: list[str] = []
-    ready = tuple(pixels.fitted(image, notices) for image in images)
-    steering = pixels.fitted(control, notices) if control else None
+    ready = [_fitted(image, notices) for image in images]
+    steering = _fitted(control, notices) if control else None
+    if options.upscales:
+        return InputRoles(
+            tuple(ready), notices=tuple(notices), upscaled=_enlarged(size_of(ready[0]), _DEFAULT_UPSCALING)
+        )
     if options.outpaints:
-        canvas, border = pixels.outpainted(ready[0], options, notices)
-        return InputRoles((canvas,), border, steering, tuple(notices))
-    laid_on = pixels.laid_on(ready[0], mask, notices) if mask else None
-    return InputRoles(ready, laid_on, steering, tuple(notices))
+        ready[0], mask, changes = in_thread(_outpainted, ready[0], options)
+        notices.extend(changes)
+    elif mask:
+        drawn, changes = laid_on(mask, ready[0])
+        mask = hard_edged(drawn)  # as current servers make it themselves; `mask_blur` softens its edges
+        notices.extend(changes)
+    notices.extend(_resized([size_of(image) for image in ready], request.size))
+    return InputRoles(tuple(ready), mask, steering, tuple(notices))
+
+
+def _fitted(image: InputImage, notices: list[str]) -> InputImage:
+    ready, changes = fit(image, _LIMITS)
+    notices.extend(changes)
+    return ready
+
+
+def _resized(sizes: Sequence[Size], used: Size | None) -> Iterator[str]:
+    """What nobody asked for: another size than the image's own, or that of the first for all others."""
+    if sizes and used and used == _AFFORDABLE.nearest(sizes[0]) != sizes[0]:
+        yield f"The image of {written(sizes[0])} became {written(used)}; set width and height for another size."
+    if used and len(set(sizes)) > 1:
+        yield f"All images became {written(used)}, as `resize_mode` says; send them one at a time to keep their shapes."
 
 
 def _roles(
@@ -116,54 +117,106 @@ def _roles(
     image when a ControlNet model is chosen, and another init image when it has colours.
     """
     images, mask, control = list(request.images), request.mask, None
-    match _mask_source(mask, images):
-        case "place" if options.controlnet_model:
-            mask, control = None, mask
-        case "place" if mask is not None and (options.upscales or not _looks_like_mask(mask)):
-            images, mask = [*images, mask], None
-        case "transparency" if options.upscales or options.outpaints:
-            mask = None
+    if mask is not None and len(images) == 1:
+        if mask == alpha_mask(images[0]):
+            mask = None if options.upscales or options.outpaints else mask
+        elif "mask" not in mask.filename.casefold():
+            if options.controlnet_model:
+                mask, control = None, mask
+            elif options.upscales or not looks_like_mask(mask):
+                images, mask = [*images, mask], None
     inpaints = mask is not None or options.outpaints
     if options.controlnet_model and control is None and len(images) > (1 if inpaints else 0):
         control = images.pop()
     return images, mask, control
 
 
-def _mask_source(
-    mask: InputImage | None, images: Sequence[InputImage]
-) -> Literal["none", "name", "place", "transparency"]:
-    """Why a file was taken as the mask."""
-    if mask is None:
-        return "none"
-    from models.images.inputs import alpha_mask  # noqa: PLC0415 -- see above
-
-    if len(images) == 1 and mask == alpha_mask(images[0]):
-        return "transparency"
-    return "place" if len(images) == 1 and "mask" not in mask.filename.casefold() else "name"
-
-
-def _looks_like_mask(image: InputImage) -> bool:
-    from models.backends.automatic1111 import pixels  # noqa: PLC0415 -- see above
-
-    return pixels.is_grey(image)
-
-
 def _check(images: Sequence[InputImage], mask: InputImage | None, control: InputImage | None, options: Options) -> None:
-    if options.controlnet_model and not (control or images):
-        raise BadRequest("ControlNet needs an image", next_step="Send the control image as input image")
-    if mask is not None and not images:
-        raise BadRequest("There is a mask and no image", next_step="Send the image to inpaint beside the mask")
-    if (mask is not None or options.outpaints) and len(images) > 1:
-        raise BadRequest(
+    guide = "a second one may guide it where a `controlnet_model` is chosen"
+    hires = "for a larger image from a prompt use `hires_scale` and `hires_upscaler`"
+    refusals = (
+        (
+            options.controlnet_model and not (control or images),
+            "ControlNet needs an image",
+            "Send the control image as input image",
+        ),
+        (mask and not images, "There is a mask and no image", "Send the image to inpaint beside the mask"),
+        (
+            (mask or options.outpaints) and len(images) > 1,
             "Several images cannot share one mask",
-            next_step="Send one image at a time; a second one may guide it where a `controlnet_model` is chosen",
+            f"Send one image at a time; {guide}",
+        ),
+        (options.outpaints and not images, "Outpainting needs an image", "Send the image to extend as input image"),
+        (options.outpaints and mask, "Outpainting makes its own mask", "Leave out the mask, or the borders to add"),
+        (options.upscales and not images, "Upscaling needs an image", f"Send it as input image; {hires}"),
+    )
+    for applies, attempted, next_step in refusals:
+        if applies:
+            raise BadRequest(attempted, next_step=next_step)
+
+
+# --- outpainting ------------------------------------------------------------------------------------------------------
+
+
+def _outpainted(file: InputImage, options: Options) -> tuple[InputImage, InputImage, Sequence[str]]:
+    """The image on a canvas that is larger by the borders, a mask that is white where it is new, and notices."""
+    image = flatten(plain(decode(file.data)))
+    notices = []
+    if (small := _capped(image.size)) != image.size:
+        notices.append(f"The image of {written(image.size)} became {written(small)} before it was extended.")
+        image = image.resize(small, Image.Resampling.LANCZOS)
+    asked = _with_borders(image.size, options)
+    size = _on_grid(asked)
+    if size != asked:
+        notices.append(
+            f"The canvas of {written(asked)} became {written(size)}: sides are multiples of {SIZES.multiple}."
         )
-    if options.outpaints and not images:
-        raise BadRequest("Outpainting needs an image", next_step="Send the image to extend as input image")
-    if options.outpaints and mask is not None:
-        raise BadRequest("Outpainting makes its own mask", next_step="Leave out the mask, or the borders to add")
-    if options.upscales and not images:
-        raise BadRequest(
-            "Upscaling needs an image",
-            next_step="Send it as input image; for a larger image from a prompt use `hires_scale` and `hires_upscaler`",
-        )
+    # The new area starts from the image stretched over the canvas: plausible colours for every `inpaint_fill`.
+    canvas = image.resize(size)
+    canvas.paste(image, (options.outpaint_left, options.outpaint_up))
+    mask = Image.new("L", size, 255)
+    mask.paste(0, _kept(image.size, options, size))
+    return _file(canvas, "canvas"), _file(mask, "mask"), notices
+
+
+def _kept(image: Size, options: Options, canvas: Size) -> tuple[int, int, int, int]:
+    """The box of the image that stays as it is: smaller by the overlap wherever something new borders on it."""
+    left, up = options.outpaint_left, options.outpaint_up
+    right, down = left + image[0], up + image[1]
+    return (
+        left + (_OVERLAP if left else 0),
+        up + (_OVERLAP if up else 0),
+        right - (_OVERLAP if right < canvas[0] else 0),
+        down - (_OVERLAP if down < canvas[1] else 0),
+    )
+
+
+def _file(image: Image.Image, name: str) -> InputImage:
+    return InputImage(encode(image, "png"), "image/png", f"{name}.png")
+
+
+# --- upscaling --------------------------------------------------------------------------------------------------------
+
+
+def build_upscale(
+    image: InputImage, request: ImageRequest, options: Options, inputs: InputRoles, upscaler: Name | None
+) -> dict[str, JsonValue]:
+    """Enlarge by `upscale_by`; without it to the size that was asked for, else twice."""
+    size: dict[str, JsonValue] = {
+        "resize_mode": 1,
+        "upscaling_resize_w": request.width,
+        "upscaling_resize_h": request.height,
+    }
+    # Several images keep their own shapes where no other size was asked for.
+    if options.upscale_by or request.size == inputs.upscaled:
+        size = {"resize_mode": 0, "upscaling_resize": options.upscale_by or _DEFAULT_UPSCALING}
+    faces: dict[str, JsonValue] = {"gfpgan_visibility": 1.0} if options.restore_faces else {}
+    upscaler_name = upscaler.sent if upscaler else _DEFAULT_UPSCALER
+    return {"image": image.base64, "upscaler_1": upscaler_name, **size, **faces}
+
+
+def upscale_notices(request: ImageRequest, options: Options) -> Iterator[str]:
+    if not options.upscaler:
+        yield f"No upscaler was chosen: {_DEFAULT_UPSCALER} enlarged the image without adding detail."
+    if request.n > 1:
+        yield "`n` was ignored: upscaling makes one image of each input image."

@@ -5,7 +5,6 @@ other answers wait too: so requests queue here. Only until the next job begins d
 was interrupted and what it left in the settings: so one at a time.
 """
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import gevent
 from gevent.event import Event
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from models.backends.automatic1111.wire import EmptyReply, ServerProgress, ServerSettings, TaskProgress
+from models.backends.base import Running
 from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import ONCE, Service, timed_out
 from models.backends.reply import Reply
@@ -27,6 +26,54 @@ STREAK = 8
 """Jobs of one checkpoint in a row while requests for another one wait."""
 _ANSWER_TIME = 5.0  # seconds for the small questions, and for an interrupted job to hand out what it has
 _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+class TaskProgress(BaseModel):
+    """`/internal/progress`: one request followed by its task id; all false for an id that the server does not know."""
+
+    active: bool = False
+    queued: bool = False
+    completed: bool = False
+    progress: float | None = None
+    eta: float | None = None
+    textinfo: str | None = None
+
+    @property
+    def words(self) -> str:
+        """For a reader: "In queue: 2/3", "40 %, about 12 s left"."""
+        if self.queued:
+            return self.textinfo or "in the server's queue"
+        if not self.active:
+            return ""
+        left = f", about {self.eta:.0f} s left" if self.eta else ""
+        return f"{100 * (self.progress or 0):.0f} %{left}"
+
+
+class ServerState(BaseModel):
+    interrupted: bool = False
+    skipped: bool = False
+    job_timestamp: str | None = None
+
+
+class ServerProgress(BaseModel):
+    """`/sdapi/v1/progress`: whatever runs or ran last, whoever asked for it."""
+
+    state: ServerState = ServerState()
+
+
+class ServerSettings(BaseModel):
+    """The settings of everybody, as far as one request may override them."""
+
+    sd_model_checkpoint: JsonValue = None
+    sd_vae: JsonValue = None
+    CLIP_stop_at_last_layers: JsonValue = None
+
+
+class EmptyReply(BaseModel):
+    """An answer that says nothing but that it came."""
 
 
 # --- the queue of one server ------------------------------------------------------------------------------------------
@@ -44,18 +91,15 @@ class TurnQueue:
 
     def enter(self, checkpoint: str, *, timeout: float) -> bool:
         """Wait for a turn; False after `timeout` seconds without one. Every turn ends with `leave`."""
-        waiter = _Waiter(checkpoint)
+        waiter, entered = _Waiter(checkpoint), False
         self._waiting.append(waiter)
         self._admit()
         try:
-            waiter.admitted.wait(timeout)
-        except BaseException:  # killed while it waited, perhaps in the moment in which it was let in
-            self._withdraw(waiter)
-            raise
-        if waiter.admitted.is_set():
-            return True
-        self._withdraw(waiter)
-        return False
+            entered = waiter.admitted.wait(timeout)
+        finally:
+            if not entered:  # perhaps killed, and in the moment in which it was let in
+                self._withdraw(waiter)
+        return entered
 
     def leave(self) -> None:
         self.busy = False
@@ -78,10 +122,9 @@ class TurnQueue:
         waiter.admitted.set()
 
     def _next(self) -> "_Waiter":
-        first = self._waiting[0]
-        if self._streak >= STREAK:
-            return next((waiter for waiter in self._waiting if waiter.checkpoint != self._checkpoint), first)
-        return next((waiter for waiter in self._waiting if waiter.checkpoint == self._checkpoint), first)
+        same = self._streak < STREAK
+        fitting = (waiter for waiter in self._waiting if (waiter.checkpoint == self._checkpoint) is same)
+        return next(fitting, self._waiting[0])
 
 
 class _Waiter:
@@ -101,35 +144,14 @@ def queue_of(base_url: str) -> TurnQueue:
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def new_task_id() -> str:
-    """A name for a job that no other client uses, in the form that the servers use themselves."""
-    return f"task(dify-{uuid.uuid4().hex})"
-
-
-@dataclass(frozen=True, slots=True)
-class JobAnswer:
-    """The answer of a job. `late` is set where its deadline passed and it was interrupted: the last batch is unfinished."""
-
-    reply: Reply
-    late: ConnectionFailed | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Aftermath:
-    """Whether somebody stopped the job (its answer is a 200 with unfinished images), and the settings it left."""
-
-    interrupted: bool = False
-    settings: ServerSettings | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class WebUIJobs:
     """The jobs of one account at one server. `attempt` completes the sentence "... failed"."""
 
     service: Service
     attempt: str
-    tell: Callable[[str], None]
-    """Called with the state of the job in a few words, while it is waited for."""
+    tell: Callable[[Running], None]
+    """Called with the state of the job while it is waited for."""
 
     @contextmanager
     def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
@@ -139,7 +161,7 @@ class WebUIJobs:
         """
         queue = queue_of(self.service.base_url)
         if queue.busy:
-            self.tell("waiting for its turn behind other images")
+            self.tell(Running("waiting for its turn behind other images"))
         if not queue.enter(checkpoint, timeout=deadline.remaining):
             raise self._late("it was still waiting for its turn behind other images for this server")
         try:
@@ -147,10 +169,13 @@ class WebUIJobs:
         finally:
             queue.leave()
 
-    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> JobAnswer:
+    def run(
+        self, path: str, body: Mapping[str, JsonValue], deadline: Deadline
+    ) -> tuple[Reply, ConnectionFailed | None]:
         """Send `body` and wait for the images; a job past its deadline is interrupted if it is the one running.
 
-        A job is followed by its `force_task_id`, if it has one. Raises ImageError.
+        With the answer comes the reason why its last batch is unfinished, if it is. A job is followed by its
+        `force_task_id`, if it has one. Raises ImageError.
         """
         task = str(body.get("force_task_id", ""))
         post = gevent.spawn(self._post, path, body, deadline)
@@ -161,23 +186,22 @@ class WebUIJobs:
         finally:
             post.kill(block=False)  # hanging up stops nothing at the server, it only frees our side
         if isinstance(outcome, Reply):
-            return JobAnswer(outcome, late)
+            return outcome, late
         raise late or outcome or timed_out(self.attempt)
 
     def settings(self) -> ServerSettings | None:
         """The settings of everybody at this moment; None where they cannot be read."""
         return self._ask("GET", "/sdapi/v1/options", ServerSettings)
 
-    def aftermath(self, job_timestamp: str | None, *, settings: bool) -> Aftermath:
-        """What the server shows right after the job of that time, and before the next one begins.
+    def was_interrupted(self, job_timestamp: str | None) -> bool | None:
+        """Whether somebody stopped the job of that time: its answer is a 200 with unfinished images.
 
-        Nothing is known where the next one has begun, or where the server does not tell. `settings` asks for them too.
+        Ask right after it; None where the next one has begun, or where the server does not tell.
         """
-        kept = self.settings() if settings else None
         progress = self._ask("GET", "/sdapi/v1/progress?skip_current_image=true", ServerProgress)
         if progress is None or job_timestamp is None or progress.state.job_timestamp != job_timestamp:
-            return Aftermath()
-        return Aftermath(progress.state.interrupted or progress.state.skipped, kept)
+            return None
+        return progress.state.interrupted or progress.state.skipped
 
     def _post(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply | ImageError:
         # An error is a value here: gevent prints what a greenlet raises.
@@ -198,7 +222,7 @@ class WebUIJobs:
                 return seen
             seen, pause = self._look(task) or seen, PACE
             if seen is not None and seen.words:
-                self.tell(seen.words)
+                self.tell(Running(seen.words))
 
     def _give_up[**P, R](self, task: str, seen: TaskProgress | None, post: "gevent.Greenlet[P, R]") -> ConnectionFailed:
         """Stop the job if it is the one running, and give `post` the time to bring what is finished."""

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError, model_validator
 
-from models.backends.automatic1111.names import AUTOMATIC, ResolvedNames
-from models.backends.automatic1111.options import Options
-from models.backends.automatic1111.wire import Generated, Generation, Info, RefusalBody, ServerSettings
+from models.backends.automatic1111.build import Generation, Options, ResolvedNames
+from models.backends.automatic1111.job import ServerSettings
+from models.backends.automatic1111.names import AUTOMATIC, NO_FILE
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.images import image_bytes
 from models.backends.partial import Partial
@@ -22,6 +22,58 @@ NO_API = "no_api"
 OTHER_SERVICE = "other_service"
 _SCHEDULE = re.compile(r"\bSchedule type: ([^,\n]+)")
 _ADETAILER = "ADetailer model"
+
+
+class Info(BaseModel):
+    """The text `info` of a generation, parsed again. Some scripts leave it empty or without keys, so all have defaults.
+
+    `width` and `height` are left out on purpose: they are those of the request, not of the image.
+    """
+
+    all_seeds: tuple[int, ...] = ()
+    index_of_first_image: int = 0
+    infotexts: tuple[str, ...] = ()
+    sampler_name: str | None = None
+    sd_model_name: str | None = None
+    sd_model_hash: str | None = None
+    sd_vae_name: str | None = None
+    clip_skip: float | None = None
+    job_timestamp: str | None = None
+    version: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, info: object) -> object:
+        # A null in one key must not cost the seeds and the name of the model.
+        return {name: value for name, value in info.items() if value is not None} if isinstance(info, dict) else info
+
+    @classmethod
+    def read(cls, text: str | None) -> "Info":
+        """Never raises: images are worth having without their `info`."""
+        try:
+            return cls.model_validate_json(text or "{}")
+        except ValidationError:
+            return cls()
+
+
+class Generated(BaseModel):
+    """Images as base64, without saying in which format."""
+
+    images: tuple[str, ...] | None = ()
+    info: str | None = ""
+
+
+class Upscaled(BaseModel):
+    image: str
+
+
+class RefusalBody(BaseModel):
+    """The error shapes of A1111 (`errors`), Forge (`message`) and SD.Next (`errors` + `code`) in one."""
+
+    error: str = ""
+    detail: JsonValue = None
+    errors: JsonValue = None
+    message: JsonValue = None
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -80,39 +132,31 @@ def differences(info: Info, body: Generation, options: Options, names: ResolvedN
     """What the server used instead of what was asked, as far as it says so."""
     if names.checkpoint and info.sd_model_name is None:
         yield f"The server does not say which checkpoint it used; {names.checkpoint.sent} was asked for."
-    if body.sampler_name and info.sampler_name and info.sampler_name != body.sampler_name:
-        yield f"The server used the sampler {info.sampler_name} instead of {body.sampler_name}."
-    used = _schedule(info)
-    if used and body.scheduler and body.scheduler.casefold() not in {used.casefold(), AUTOMATIC}:
-        yield f"The server used the scheduler {used} instead of {body.scheduler}."
-    if options.clip_skip and info.clip_skip and info.clip_skip != options.clip_skip:
-        yield f"The server used clip skip {info.clip_skip:g} instead of {options.clip_skip}."
-    vae = names.vae_settings.get("sd_vae")
-    if info.sd_vae_name and isinstance(vae, str) and vae not in {info.sd_vae_name, "Automatic", "None"}:
-        yield f"The server used the VAE {info.sd_vae_name} instead of {vae}."
+    compared = (
+        ("the sampler", body.sampler_name, info.sampler_name),
+        ("the scheduler", body.scheduler, _schedule(info)),
+        ("clip skip", options.clip_skip, f"{info.clip_skip:g}" if info.clip_skip else None),
+        ("the VAE", names.vae_settings.get("sd_vae"), info.sd_vae_name),
+    )
+    for what, asked, used in compared:
+        if asked and used and str(asked).casefold() not in {used.casefold(), AUTOMATIC, NO_FILE}:
+            yield f"The server used {what} {used} instead of {asked}."
     if names.adetailer_title and info.infotexts and _ADETAILER not in info.infotexts[0]:
         yield f"ADetailer did not change the image: it did not take the model {options.adetailer_model}."
 
 
 def kept_settings(
-    before: ServerSettings | None, after: ServerSettings | None, body: Generation, names: ResolvedNames
+    before: ServerSettings, after: ServerSettings, body: Generation, names: ResolvedNames
 ) -> Iterator[str]:
     """What a request left changed for everybody: AUTOMATIC1111 restores only settings that its config.json has."""
-    if before is None or after is None:
-        return
-    for name, asked in _overridden(body).items():
-        was, now = getattr(before, name), getattr(after, name)
+    for name, asked in (body.override_settings or {}).items():
+        was, now = getattr(before, name, None), getattr(after, name, None)
         respelled = names.checkpoint is not None and names.checkpoint.means(str(was))
         if was != now == asked and not respelled:
             yield (
                 f"The server keeps the setting {name} at {now} for everybody (it was {was}): set it back in the WebUI "
                 "and press Apply settings; it is restored after each request then."
             )
-
-
-def _overridden(body: Generation) -> dict[str, JsonValue]:
-    overrides = body.override_settings or {}
-    return {name: value for name, value in overrides.items() if name in ServerSettings.model_fields}
 
 
 def _schedule(info: Info) -> str | None:

@@ -4,40 +4,44 @@ AUTOMATIC1111 API, section routes. A list that a server does not offer (404) is 
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal, Protocol
 
 from gevent.lock import BoundedSemaphore
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import Retries, Service, timed_out
 from models.clock import Deadline
 
-type ListName = Literal[
-    "checkpoints",
-    "vaes",
-    "modules",
-    "samplers",
-    "schedulers",
-    "upscalers",
-    "latent_upscalers",
-    "styles",
-    "loras",
-    "unfit_embeddings",
-    "scripts",
-    "controlnet_models",
-    "controlnet_modules",
-]
 type Names = tuple[Name, ...] | None
 
 _SHOWN = 12  # names in a message
 _READ_TIMEOUT = 20.0
 _RETRIES = Retries(delays=(0.2,))  # Forge closes a connection after an error; the next one works
 _NO_LIST = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+
+LISTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "checkpoints": ("/sdapi/v1/sd-models", ("model_name", "title", "file", "stem", "hash", "sha256", "tagged")),
+    "vaes": ("/sdapi/v1/sd-vae", ("model_name", "file", "stem")),
+    "modules": ("/sdapi/v1/sd-modules", ("model_name", "file", "stem")),
+    "samplers": ("/sdapi/v1/samplers", ("name", "aliases", "short_aliases")),
+    "schedulers": ("/sdapi/v1/schedulers", ("label", "name", "aliases")),
+    "upscalers": ("/sdapi/v1/upscalers", ("name",)),
+    "latent_upscalers": ("/sdapi/v1/latent-upscale-modes", ("name",)),
+    "styles": ("/sdapi/v1/prompt-styles", ("style",)),
+    "loras": ("/sdapi/v1/loras", ("name", "alias")),
+    "unfit_embeddings": ("/sdapi/v1/embeddings", ("skipped",)),
+    "scripts": ("/sdapi/v1/scripts", ("txt2img", "img2img")),
+    "controlnet_models": ("/controlnet/model_list", ("model_list",)),
+    "controlnet_modules": ("/controlnet/module_list", ("module_list",)),
+}
+"""The route of each list and its fields. In a list of entries, the first field that an entry has is the name to send and
+the others are other spellings of it; in an object, the fields hold the names themselves. `skipped` are the embeddings
+that do not fit the loaded model."""
+
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
@@ -73,170 +77,73 @@ def lookup(asked: str, names: Sequence[Name]) -> Name | None:
 
 def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
     """The refusal of a name that the server does not have."""
+    attempted = f"There is no {kind} {asked!r} on the server"
     if not available:
-        return BadRequest(
-            f"There is no {kind} {asked!r} on the server", next_step=f"It has none; leave the {kind} empty"
-        )
+        return BadRequest(attempted, next_step=f"It has none; leave the {kind} empty")
     near = difflib.get_close_matches(asked, available, n=3, cutoff=0.5)
     shown = ", ".join(dict.fromkeys([*near, *available[:_SHOWN]]))
     rest = f" ({len(available)} in all)" if len(available) > _SHOWN else ""
     return BadRequest(
-        f"There is no {kind} {asked!r} on the server",
-        next_step=f"It has: {shown}{rest}; a file added just now shows after a refresh in the WebUI",
+        attempted, next_step=f"It has: {shown}{rest}; a file added just now shows after a refresh in the WebUI"
     )
 
 
-# --- the shapes of the lists ------------------------------------------------------------------------------------------
+# --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class _Entry(Protocol):
-    def as_name(self) -> Name: ...
+class _ListEntry(BaseModel):
+    """An entry of any list, which has some of these fields."""
 
-
-class _NamedEntry(BaseModel):
-    name: str
-
-    def as_name(self) -> Name:
-        return Name(self.name)
-
-
-class _CheckpointEntry(BaseModel):
-    title: str
-    model_name: str
+    name: str | None = None
+    label: str | None = None
+    alias: str | None = None
+    aliases: tuple[str, ...] | None = None
+    title: str | None = None
+    model_name: str | None = None
     hash: str | None = None
     sha256: str | None = None
     filename: str | None = None
-
-    def as_name(self) -> Name:
-        file = _base(self.filename)
-        tagged = f"{self.model_name} [{self.hash}]" if self.hash else None
-        return _name(self.model_name, self.title, file, _stem(file), self.hash, self.sha256, tagged)
-
-
-class _FileEntry(BaseModel):
-    model_name: str
-    filename: str | None = None
-
-    def as_name(self) -> Name:
-        return _name(self.model_name, _base(self.filename), _stem(_base(self.filename)))
-
-
-class _SamplerEntry(_NamedEntry):
-    aliases: tuple[str, ...] | None = None
-
-    def as_name(self) -> Name:
-        # The API does not understand these aliases itself; other programs use them, with and without `k_`.
-        aliases = self.aliases or ()
-        return _name(self.name, *aliases, *(alias.removeprefix("k_") for alias in aliases))
-
-
-class _SchedulerEntry(_NamedEntry):
-    label: str | None = None
-    aliases: tuple[str, ...] | None = None
-
-    def as_name(self) -> Name:
-        return _name(self.label or self.name, self.name, *(self.aliases or ()))
-
-
-class _StyleEntry(_NamedEntry):
     prompt: str | None = None
     negative_prompt: str | None = None
 
+    @property
+    def file(self) -> str:
+        return (self.filename or "").replace("\\", "/").rpartition("/")[2]  # the server may be a Windows machine
 
-class _LoraEntry(_NamedEntry):
-    alias: str | None = None
+    @property
+    def stem(self) -> str:
+        return self.file.rpartition(".")[0] or self.file
 
-    def as_name(self) -> Name:
-        return _name(self.name, self.alias)
+    @property
+    def tagged(self) -> str:
+        return f"{self.model_name} [{self.hash}]" if self.hash else ""
 
+    @property
+    def short_aliases(self) -> tuple[str, ...]:
+        # The API does not understand these aliases itself; other programs use them, with and without `k_`.
+        return tuple(alias.removeprefix("k_") for alias in self.aliases or ())
 
-class _EmbeddingsReply(BaseModel):
-    """`skipped` are those that do not fit the loaded model."""
-
-    skipped: Mapping[str, object] = {}
-
-
-class _ScriptsReply(BaseModel):
-    """Titles per tab; the always-on ones are those an API call may name."""
-
-    txt2img: tuple[str, ...] = ()
-    img2img: tuple[str, ...] = ()
-
-
-class _ControlNetModelsReply(BaseModel):
-    model_list: tuple[str, ...]
+    @property
+    def style(self) -> str | None:
+        # Forge's list has headings between the styles: entries without any text.
+        return None if self.prompt is None and self.negative_prompt is None else self.name
 
 
-class _ControlNetModulesReply(BaseModel):
-    module_list: tuple[str, ...]
+type _Answer = list[_ListEntry] | dict[str, tuple[str, ...] | dict[str, JsonValue]]
+_ANSWER: TypeAdapter[_Answer] = TypeAdapter(_Answer)
 
 
-def _name(sent: str, *others: str | None) -> Name:
-    return Name(sent, tuple(dict.fromkeys(other for other in others if other and other != sent)))
-
-
-def _base(path: str | None) -> str | None:
-    # The server may be a Windows machine.
-    return path.replace("\\", "/").rpartition("/")[2] if path else None
-
-
-def _stem(file: str | None) -> str | None:
-    return file.rpartition(".")[0] or file if file else None
-
-
-def _entries[E: _Entry](entry: type[E]) -> Callable[[bytes], Sequence[Name]]:
-    adapter: TypeAdapter[list[E]] = TypeAdapter(list[entry])  # type: ignore[valid-type]
-    return lambda body: [item.as_name() for item in adapter.validate_json(body)]
-
-
-def _styles(body: bytes) -> Sequence[Name]:
-    # Forge's list has headings between the styles: entries without any text.
-    styles = TypeAdapter(list[_StyleEntry]).validate_json(body)
-    return [Name(style.name) for style in styles if style.prompt is not None or style.negative_prompt is not None]
-
-
-def _unfit_embeddings(body: bytes) -> Sequence[Name]:
-    return [Name(name) for name in _EmbeddingsReply.model_validate_json(body).skipped]
-
-
-def _scripts(body: bytes) -> Sequence[Name]:
-    scripts = _ScriptsReply.model_validate_json(body)
-    return [Name(title) for title in dict.fromkeys((*scripts.txt2img, *scripts.img2img))]
-
-
-def _controlnet_models(body: bytes) -> Sequence[Name]:
-    # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
-    models = _ControlNetModelsReply.model_validate_json(body).model_list
-    # Some preprocessors guide without a model (reference_only); that is asked for by "None".
-    return [*(_name(model, model.partition(" [")[0]) for model in models), Name("None")]
-
-
-def _controlnet_modules(body: bytes) -> Sequence[Name]:
-    return [Name(module) for module in _ControlNetModulesReply.model_validate_json(body).module_list]
-
-
-_SOURCES: Mapping[ListName, tuple[str, Callable[[bytes], Sequence[Name]]]] = {
-    "checkpoints": ("/sdapi/v1/sd-models", _entries(_CheckpointEntry)),
-    "vaes": ("/sdapi/v1/sd-vae", _entries(_FileEntry)),
-    "modules": ("/sdapi/v1/sd-modules", _entries(_FileEntry)),
-    "samplers": ("/sdapi/v1/samplers", _entries(_SamplerEntry)),
-    "schedulers": ("/sdapi/v1/schedulers", _entries(_SchedulerEntry)),
-    "upscalers": ("/sdapi/v1/upscalers", _entries(_NamedEntry)),
-    "latent_upscalers": ("/sdapi/v1/latent-upscale-modes", _entries(_NamedEntry)),
-    "styles": ("/sdapi/v1/prompt-styles", _styles),
-    "loras": ("/sdapi/v1/loras", _entries(_LoraEntry)),
-    "unfit_embeddings": ("/sdapi/v1/embeddings", _unfit_embeddings),
-    "scripts": ("/sdapi/v1/scripts", _scripts),
-    "controlnet_models": ("/controlnet/model_list", _controlnet_models),
-    "controlnet_modules": ("/controlnet/module_list", _controlnet_modules),
-}
-
-
-def read_list(name: ListName, body: bytes) -> tuple[Name, ...]:
+def read_list(name: str, body: bytes) -> tuple[Name, ...]:
     """The names in a list's answer. Raises ServerUnavailable for an answer of another shape."""
+    _, fields = LISTS[name]
     try:
-        return tuple(_SOURCES[name][1](body))
-    except ValidationError:
+        answer = _ANSWER.validate_json(body)
+        if isinstance(answer, list):
+            return tuple(_entry_names(answer, fields))
+        # Some preprocessors guide without a model (reference_only); that is asked for by "None".
+        none = ("None",) if name == "controlnet_models" else ()
+        return tuple(_plain_names((*(word for field in fields for word in answer[field]), *none)))
+    except (ValidationError, KeyError):
         raise ServerUnavailable(
             f"{_attempt(name)} failed",
             "the answer was not understood",
@@ -244,55 +151,69 @@ def read_list(name: ListName, body: bytes) -> tuple[Name, ...]:
         ) from None
 
 
-def _attempt(name: ListName) -> str:
+def _entry_names(entries: Sequence[_ListEntry], fields: Sequence[str]) -> Iterator[Name]:
+    for entry in entries:
+        values = [getattr(entry, field) or () for field in fields]
+        words = dict.fromkeys(word for value in values for word in ([value] if isinstance(value, str) else value))
+        if words:
+            sent, *others = words
+            yield Name(sent, tuple(others))
+
+
+def _plain_names(words: Iterable[str]) -> Iterator[Name]:
+    for word in dict.fromkeys(words):
+        # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
+        yield Name(word, (word.partition(" [")[0],))
+
+
+def _attempt(name: str) -> str:
     return f"Asking the WebUI for its {name.replace('_', ' ')}"
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
-# Each value is kept as a 1-tuple: None inside says that the server has no such list.
-_FRESH: ServerCache[tuple[Names]] = ServerCache(seconds=60)
-_LAST_KNOWN: ServerCache[tuple[Names]] = ServerCache(seconds=24 * 3600)
+_FRESH = 60.0  # seconds for which a list is not asked for again
+_KEPT: ServerCache[tuple[float, Names]] = ServerCache(seconds=24 * 3600)  # with the time at which each was read
 _UNANSWERED: ServerCache[bool] = ServerCache(seconds=10)
 _ASKING: ServerCache[BoundedSemaphore] = ServerCache(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLists:
-    """The lists of one server as one account sees them."""
+    """The lists of one server as one account sees them, for one request."""
 
     service: Service
+    deadline: Deadline
 
-    def get(self, name: ListName, deadline: Deadline, *, fresh: bool = False) -> Names:
+    def get(self, name: str, *, fresh: bool = False) -> Names:
         """The names, or None where the server has no such list. Raises ImageError when it cannot be asked.
 
         `fresh` asks again even if the list is kept: somebody may just have added a file.
         """
-        asking = self._asking(name)
-        if not asking.acquire(timeout=deadline.remaining):
+        asking, now = self._asking(name), self.service.clock.monotonic
+        if not asking.acquire(timeout=self.deadline.remaining):
             raise timed_out(_attempt(name))
         try:
-            kept = None if fresh else _FRESH.get(self.service, name)
-            if kept is None:
-                kept = (self._ask(name, deadline),)
-                for cache in (_FRESH, _LAST_KNOWN):
-                    cache.put(self.service, kept, name)
-            return kept[0]
+            kept = _KEPT.get(self.service, name)
+            if kept is None or fresh or now() >= kept[0] + _FRESH:
+                kept = now(), self._ask(name)
+                _KEPT.put(self.service, kept, name)
+            return kept[1]
         finally:
             asking.release()
 
-    def offered(self, name: ListName, deadline: Deadline, *, fresh: bool = False) -> tuple[Name, ...]:
+    def offered(self, name: str, *, fresh: bool = False) -> tuple[Name, ...]:
         """The names for a form, never an error: the last ones known while the server does not answer, and for ten
         seconds after that without asking it."""
         if not _UNANSWERED.get(self.service):
             try:
-                return self.get(name, deadline, fresh=fresh) or ()
+                return self.get(name, fresh=fresh) or ()
             except ImageError:
                 _UNANSWERED.put(self.service, value=True)
-        (known,) = _LAST_KNOWN.get(self.service, name) or (None,)
+        _, known = _KEPT.get(self.service, name) or (0, None)
         return known or ()
 
-    def _asking(self, name: ListName) -> BoundedSemaphore:
+    def _asking(self, name: str) -> BoundedSemaphore:
         """One asks, the others wait for the answer: forty requests at once must not ask for forty lists."""
         asking = _ASKING.get(self.service, name)
         if asking is None:
@@ -300,12 +221,12 @@ class ServerLists:
             _ASKING.put(self.service, asking, name)
         return asking
 
-    def _ask(self, name: ListName, deadline: Deadline) -> Names:
+    def _ask(self, name: str) -> Names:
         reply = self.service.request(
             "GET",
-            _SOURCES[name][0],
+            LISTS[name][0],
             attempt=_attempt(name),
-            deadline=deadline,
+            deadline=self.deadline,
             read_timeout=_READ_TIMEOUT,
             retries=_RETRIES,
             accept=_NO_LIST,

@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models.backends.automatic1111.build import BuiltRequest, build, build_upscale, upscale_notices
-from models.backends.automatic1111.images import InputRoles, assign_roles
-from models.backends.automatic1111.names import ResolvedNames
-from models.backends.automatic1111.options import EXTRA_RULES, Options, read_options
+from models.backends.automatic1111.build import (
+    EXTRA_RULES,
+    Img2Img,
+    Options,
+    ResolvedNames,
+    Txt2Img,
+    build,
+    without_effect,
+)
+from models.backends.automatic1111.images import assign_roles, build_upscale, upscale_notices
 from models.backends.automatic1111.server_lists import Name
-from models.backends.automatic1111.wire import Img2Img, Txt2Img
 from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.entities import ImageRequest, InputImage
@@ -35,12 +40,11 @@ def settled(fields: Wish, extra: Wish) -> ImageRequest:
     return asked(backend, "a fox", **fields, extra=extra)
 
 
-def built(
-    fields: Wish, names: ResolvedNames = NOTHING, **extra: Any
-) -> tuple[BuiltRequest[Txt2Img] | BuiltRequest[Img2Img], InputRoles]:
+def built(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> tuple[Txt2Img | Img2Img, tuple[str, ...]]:
+    """The body, and what the user is told about it."""
     request, options = settled(fields, extra), Options(**extra)
     inputs = assign_roles(request, options)
-    return build(request, options, inputs, names), inputs
+    return build(request, options, inputs, names), (*inputs.notices, *without_effect(request, options, inputs))
 
 
 def shown(width: int = 64, height: int = 64, name: str = "fox.png", **make: Any) -> InputImage:
@@ -53,7 +57,7 @@ def black_and_white(name: str = "second.png") -> InputImage:
 
 def body(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> dict[str, Any]:
     made, _ = built(fields, names, **extra)
-    return dict(made.body.body())
+    return dict(made.body())
 
 
 def opened(text: str) -> Image.Image:
@@ -173,22 +177,20 @@ def test_an_image_without_size_keeps_its_own() -> None:
 
 
 def test_a_large_image_is_changed_at_one_megapixel_and_told() -> None:
-    made, _ = built(wish(images=(shown(2000, 1000),)))
-    assert (made.body.width, made.body.height) == (1448, 720)
-    assert made.notices == ("The image of 2000×1000 became 1448×720; set width and height for another size.",)
+    made, notices = built(wish(images=(shown(2000, 1000),)))
+    assert (made.width, made.height) == (1448, 720)
+    assert notices == ("The image of 2000×1000 became 1448×720; set width and height for another size.",)
 
 
 def test_an_image_off_the_grid_is_told() -> None:
-    made, _ = built(wish(images=(shown(135, 97),)))
-    assert (made.body.width, made.body.height) == (136, 96)
-    assert made.notices == ("The image of 135×97 became 136×96; set width and height for another size.",)
+    made, notices = built(wish(images=(shown(135, 97),)))
+    assert (made.width, made.height) == (136, 96)
+    assert notices == ("The image of 135×97 became 136×96; set width and height for another size.",)
 
 
 def test_images_of_other_shapes_than_the_first_are_told() -> None:
-    made, _ = built(wish(images=(shown(64, 64), shown(64, 64), shown(128, 64))))
-    assert made.notices == (
-        "All images became 64×64, as `resize_mode` says; send them one at a time to keep their shapes.",
-    )
+    _, notices = built(wish(images=(shown(64, 64), shown(64, 64), shown(128, 64))))
+    assert notices == ("All images became 64×64, as `resize_mode` says; send them one at a time to keep their shapes.",)
 
 
 def test_a_photo_is_turned_upright() -> None:
@@ -226,7 +228,7 @@ def test_a_mask_of_another_size_covers_the_same_part_of_the_image(size: tuple[in
 def test_a_mask_of_another_shape_is_told() -> None:
     def told(width: int, height: int) -> tuple[str, ...]:
         drawn = InputImage(picture(width, height, mode="L", colour=255), "image/png", "mask.png")
-        return built(wish(images=(shown(200, 120),), mask=drawn))[1].notices
+        return built(wish(images=(shown(200, 120),), mask=drawn))[1]
 
     assert told(100, 300) == ("The mask of 100×300 was stretched over the image of 200×120.",)
     assert told(100, 60) == told(333, 200) == ()
@@ -252,15 +254,15 @@ def test_erased_parts_become_white_in_the_mask_and_in_the_image() -> None:
 
 
 def test_outpainting_keeps_the_image_and_tells_what_the_grid_adds() -> None:
-    made, inputs = built(wish(images=(shown(1024, 1024),)), outpaint_right=255)
-    assert (made.body.width, made.body.height) == (1280, 1024)
-    assert inputs.notices == ("The canvas of 1279×1024 became 1280×1024: sides are multiples of 8.",)
+    made, notices = built(wish(images=(shown(1024, 1024),)), outpaint_right=255)
+    assert (made.width, made.height) == (1280, 1024)
+    assert notices == ("The canvas of 1279×1024 became 1280×1024: sides are multiples of 8.",)
 
 
 def test_a_photo_too_large_for_a_gpu_is_made_smaller_before_it_is_extended() -> None:
-    made, inputs = built(wish(images=(shown(2048, 2048),)), outpaint_up=64)
-    assert (made.body.width, made.body.height) == (1024, 1088)
-    assert inputs.notices == ("The image of 2048×2048 became 1024×1024 before it was extended.",)
+    made, notices = built(wish(images=(shown(2048, 2048),)), outpaint_up=64)
+    assert (made.width, made.height) == (1024, 1088)
+    assert notices == ("The image of 2048×2048 became 1024×1024 before it was extended.",)
 
 
 def test_outpainting_extends_the_canvas_and_masks_what_is_new() -> None:
@@ -322,7 +324,7 @@ def test_a_control_image_gives_the_new_one_its_shape() -> None:
     ],
 )
 def test_what_has_no_effect_is_told(fields: dict[str, Any], extra: dict[str, Any], told: str | None) -> None:
-    notices = (*settled(fields, extra).notices, *built(fields, **extra)[0].notices)
+    notices = (*settled(fields, extra).notices, *built(fields, **extra)[1])
     assert [notice.split(": ")[0] for notice in notices] == ([told] if told else [])
 
 
@@ -421,7 +423,7 @@ def test_upscaling_goes_by_factor_or_to_a_size(
 ) -> None:
     options, request = Options(**extra), settled({"images": (shown(),), **fields}, extra)
     named = Name(options.upscaler) if options.upscaler else None
-    made = dict(build_upscale(shown(), request, options, assign_roles(request, options), named).body())
+    made: dict[str, Any] = build_upscale(shown(), request, options, assign_roles(request, options), named)
     assert made.pop("image")
     assert made == sent
     assert bool([*upscale_notices(request, options)]) == (not options.upscaler)
@@ -451,8 +453,3 @@ def test_the_rules_say_the_defaults_that_apply() -> None:
 
 def test_the_card_offers_every_option() -> None:
     assert {rule.name for rule in EXTRA_RULES} <= {rule.name for rule in cards()["automatic1111"].rules}
-
-
-def test_an_option_of_another_kind_is_refused_by_name() -> None:
-    with pytest.raises(BadRequest, match="`clip_skip`"):
-        read_options({"clip_skip": "deep"})

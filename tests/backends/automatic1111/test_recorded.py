@@ -7,25 +7,20 @@ from typing import Any
 
 import pytest
 
-from models.backends.automatic1111.names import ResolvedNames
-from models.backends.automatic1111.options import Options
+from models.backends.automatic1111.build import Options, ResolvedNames, Txt2Img
+from models.backends.automatic1111.job import ServerProgress, ServerSettings, TaskProgress
 from models.backends.automatic1111.results import (
+    Generated,
+    Info,
+    Upscaled,
     check_checkpoint,
     differences,
     explained,
     generated_images,
     infotexts,
 )
-from models.backends.automatic1111.server_lists import ListName, Name, lookup, read_list
-from models.backends.automatic1111.wire import (
-    Generated,
-    Info,
-    ServerProgress,
-    ServerSettings,
-    TaskProgress,
-    Txt2Img,
-    Upscaled,
-)
+from models.backends.automatic1111.server_lists import LISTS as KNOWN_LISTS
+from models.backends.automatic1111.server_lists import Name, lookup, read_list
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, ServerUnavailable
 from models.backends.images import image_bytes
 from models.backends.reply import Reply, parse
@@ -35,19 +30,7 @@ from tests.servers.automatic1111_recorded import RECORDED, STAND_IN, Exchange, o
 
 ACCESS = Access(prefix="automatic1111")
 
-LISTS: Mapping[str, ListName] = {
-    "/sdapi/v1/sd-models": "checkpoints",
-    "/sdapi/v1/sd-vae": "vaes",
-    "/sdapi/v1/sd-modules": "modules",
-    "/sdapi/v1/samplers": "samplers",
-    "/sdapi/v1/schedulers": "schedulers",
-    "/sdapi/v1/upscalers": "upscalers",
-    "/sdapi/v1/latent-upscale-modes": "latent_upscalers",
-    "/sdapi/v1/prompt-styles": "styles",
-    "/sdapi/v1/loras": "loras",
-    "/sdapi/v1/embeddings": "unfit_embeddings",
-    "/sdapi/v1/scripts": "scripts",
-}
+LISTS = {path: name for name, (path, _) in KNOWN_LISTS.items()}
 NEVER_ASKED = {
     "/app_id",
     "/internal/pending-tasks",
@@ -271,7 +254,7 @@ def test_every_recorded_progress_is_read(exchange: Exchange) -> None:
 
 
 def test_the_interrupted_job_is_known_by_its_time() -> None:
-    """What `WebUIJobs.aftermath` rests on: the mark in the progress carries the time that `info` has."""
+    """What `WebUIJobs.was_interrupted` rests on: the mark in the progress carries the time that `info` has."""
     job = Info.read(
         parse(one("interrupt-n-iter", "n_iter 3 interrupted in the first").reply, Generated, attempt="").info
     )
