@@ -188,12 +188,10 @@ def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Gener
     steps, opened = call.narrated(asked), False
     with host_errors(credentials):
         try:
-            while True:
-                words = next(steps)
-                yield _text_chunk(call.model, f"{words}\n" if opened else f"<think>\n{words}\n")
+            while isinstance(step := _next(steps), str):
+                yield _text_chunk(call.model, f"{step}\n" if opened else f"<think>\n{step}\n")
                 opened = True
-        except StopIteration as end:
-            answer = _chunks(call, end.value)
+            answer = _chunks(call, step)
         except Exception:
             if opened:
                 yield _text_chunk(call.model, _THOUGHT)
@@ -201,6 +199,14 @@ def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Gener
         if opened:
             yield _text_chunk(call.model, _THOUGHT)
         yield from answer
+
+
+def _next(steps: Generator[str, None, Finished]) -> str | Finished:
+    try:
+        return next(steps)
+    except StopIteration as end:
+        done: Finished = end.value
+        return done
 
 
 def _text_chunk(model: str, text: str) -> LLMResultChunk:
