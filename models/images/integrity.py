@@ -141,8 +141,10 @@ def _webp(data: bytes) -> bool:
         raise truncated()
     chunks = list(_webp_chunks(data, size))
     images = [chunk for chunk in chunks if chunk[0] in _WEBP_IMAGES]
+    if len(images) != 1 or images[0][0] != b"VP8 ":
+        return False
     extended = chunks[0][0] == b"VP8X"
-    return len(images) == 1 and images[0][0] == b"VP8 " and (extended or len(chunks) == 1) and _vp8(data, images[0])
+    return (extended or len(chunks) == 1) and _vp8(data, images[0])
 
 
 _WEBP_IMAGES = (b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")

@@ -238,7 +238,7 @@ def _read_by_pillow(data: bytes) -> Header | None:
     try:
         with pillow.open(io.BytesIO(data), formats=openable()) as image:
             return Header(FORMATS[image.format or ""], image.width, image.height)
-    except (OSError, ValueError, SyntaxError, KeyError):
+    except Exception:  # noqa: BLE001 -- a damaged file may make a decoder meet anything; `describe` says what is told
         return None
 
 

@@ -49,3 +49,10 @@ def _sniffed(data: bytes) -> Header | None:
         return sniff(data)
     except NotAnImageError:
         return None
+
+
+def test_a_decoder_that_fails_in_its_own_way_is_no_crash() -> None:
+    """The AVIF decoder raises RuntimeError for some damaged headers."""
+    whole = picture(kind="AVIF")
+    for place in range(len(whole)):
+        _sniffed(whole[:place] + b"\0" + whole[place + 1 :])
