@@ -20,7 +20,7 @@ from models.backends.qwen_image.build import StudioCall, fitted, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.refusals import RefusalContext
-from models.backends.qwen_image.wire import Output, StudioFailure
+from models.backends.qwen_image.wire import Output
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
@@ -220,7 +220,7 @@ class QwenImage(JobBackend):
             case "SUCCEEDED":
                 return self._studio.images(output, seed, deadline=self.within(_FETCH_SECONDS))
             case "FAILED":
-                return self._studio.failure(StudioFailure(code=output.code, message=output.message))
+                return self._studio.failure(output)
             case status:
                 return _lost(status, self._account)
 
