@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from models import stages
 from models.backends import registry
-from models.backends.base import DEFAULT_TIMEOUT, LEARN_SECONDS, SYNC_LIMIT, Backend, Job, JobBackend
+from models.backends.base import SYNC_LIMIT, Backend, Job, JobBackend
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
 from models.clock import Clock, Deadline, SystemClock
@@ -33,6 +33,7 @@ HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
 _MOST_CHECKS = 220  # of the 240 that the host makes
 _LONGEST_PAUSE = 30  # seconds; the host does not wait longer between two checks
+_LEARN_SECONDS = 30.0  # in which a server says what a request depends on, before the request is read
 
 
 POLLED_LIMIT = 6900.0
@@ -235,8 +236,8 @@ class Call:
         backend = self.backend
         backend.require_access()
         schema = OutputSchema.read(asked.json_schema)
-        backend.learn(backend.within(LEARN_SECONDS))
-        request = build_request(backend, asked.conversation, asked.parameters, timeout=DEFAULT_TIMEOUT)
+        backend.learn(backend.within(_LEARN_SECONDS))
+        request = build_request(backend, asked.conversation, asked.parameters, timeout=SYNC_LIMIT)
         if schema:
             known: dict[str, JsonValue] = {"model": request.model, "backend": backend.name}
             request = request.with_notices(*schema.check(backend.gives(request), known, request.model))

@@ -17,7 +17,7 @@ from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Explanation, Reply
-from models.catalog import Card, card_for, cards
+from models.catalog import Card, card_for
 from models.clock import Clock, Deadline, SystemClock
 from models.entities import GeneratedImage, ImageRequest, ImageResult, ParameterValue, Price
 from models.parameters import FORM_ONLY, Rule
@@ -28,12 +28,8 @@ type Job = dict[str, JsonValue]
 
 SYNC_LIMIT = 590.0
 """Seconds; the host gives one call 600 and drops what comes later."""
-DEFAULT_TIMEOUT = 590.0
-"""Seconds for a whole job where nobody names a `timeout`."""
 PROBE_SECONDS = 9.0
 """Seconds that a server has to answer the check of a form: somebody looks at it and waits."""
-LEARN_SECONDS = 30.0
-"""Seconds that a server has to say what a request depends on, before the request is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +120,10 @@ class Backend(ABC):
 
     def sizes(self, request: ImageRequest) -> SizeRule | None:
         """The sizes that the model makes for `request`, whose own size is not settled yet; None: any."""
-        del request
         return None
 
     def seeds(self, request: ImageRequest) -> SeedRule | None:
         """The seeds of the service for `request`; None where it has none."""
-        del request
         return None
 
     def gives(self, request: ImageRequest) -> frozenset[str]:
@@ -140,41 +134,26 @@ class Backend(ABC):
 
     def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
         """Whether a request with these parameters is refused without a prompt."""
-        del parameters
         return True
-
-    def known_models(self) -> Sequence[str]:
-        """The model names that can be asked for, for the message about an unknown one: those of the cards."""
-        return [card.model for card in cards().values() if card.backend == self.name]
 
     # What asks the server.
 
     def learn(self, deadline: Deadline) -> None:
         """Find out from the server what the data above depend on. Called before a request is read. Raises ImageError."""
-        del deadline
 
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
-        """`rules` as a form shows them: with the choices that the server offers at the moment.
-
-        A choice that is not offered may still be asked for in a directive or by a variable. A server that does not
-        answer by `deadline` costs the form its choices, nothing else. Raises ImageError.
-        """
-        del deadline
+        """`rules` with the choices that the server offers at the moment. Raises ImageError, which costs a form only them."""
         return self.rules()
 
     @abstractmethod
     def check_access(self) -> Sequence[str]:
-        """Probe address and login without generating or spending anything.
+        """Check address and login without spending anything; returns notices, such as a low balance.
 
-        Returns sentences worth telling (a low balance, the dialect that was found). Raises ImageError when the
-        account cannot be used, naming the form field to mend.
+        Raises ImageError when the account cannot be used, naming the form field to correct.
         """
 
     def findings(self) -> Sequence[str]:
-        """What was understood of the model's own form (a pasted workflow, say), whether or not the check passes.
-
-        Raises ImageError when it cannot be read.
-        """
+        """What was understood of the model's own form, such as a pasted workflow. Raises ImageError if unreadable."""
         return ()
 
     @abstractmethod
@@ -185,9 +164,7 @@ class Backend(ABC):
 
     def invoke(self, request: ImageRequest) -> ImageResult:
         """Generate, start to end, within `request.timeout` seconds. Raises ImageError."""
-        self.require_access()
-        self.check_inputs(request)
-        return self._generate(request, self.deadline(request))
+        return self._generate(request, self._accepted(request))
 
     def explain(self, reply: Reply) -> Explanation:
         """What a refusal of the service means, and what the user can do."""
@@ -223,9 +200,11 @@ class Backend(ABC):
         """What the model's card says; a result that knows better carries its own price."""
         return self.model.card.price_per_image if self.model.card else None
 
-    def deadline(self, request: ImageRequest) -> Deadline:
-        """The end of a request that is answered within one call of the host, which allows no more than SYNC_LIMIT."""
-        return Deadline.after(self.clock, min(request.timeout, SYNC_LIMIT))
+    def _accepted(self, request: ImageRequest) -> Deadline:
+        """The end of this call for a request that can be served. Raises BadRequest for any other."""
+        self.require_access()
+        self.check_inputs(request)
+        return self.within(min(request.timeout, SYNC_LIMIT))
 
     def within(self, seconds: float) -> Deadline:
         """`seconds` from now."""
@@ -242,7 +221,7 @@ class Backend(ABC):
     def probe(self) -> Iterator[str]:
         """`check_access` for somebody who fills a form and waits at most PROBE_SECONDS for it.
 
-        Sentences come one by one: what was found before a refusal is told all the same.
+        Sentences come one by one: what was found before a refusal is shown as well.
         """
         self.require_access()
         try:
@@ -279,13 +258,6 @@ class Backend(ABC):
                 f"{model} edits images and got none",
                 next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",
             )
-
-    def unknown_model(self) -> BadRequest:
-        """The refusal of a model name that the service does not have."""
-        return BadRequest(
-            f"{self.title} has no model {self.model.remote!r}",
-            next_step=f"Set {self.model.access.where('remote_model')} to one of {', '.join(self.known_models())}",
-        )
 
     def result(
         self,
@@ -334,7 +306,6 @@ class JobBackend(Backend):
 
     def finished_part(self, job: Job) -> ImageResult | None:
         """What of a job that is given up was made and paid for; None where nothing was, or nothing can be had."""
-        del job
         return None
 
     def interval(self, elapsed: float) -> float:
@@ -343,9 +314,7 @@ class JobBackend(Backend):
 
     def submit(self, request: ImageRequest) -> Job | ImageResult:
         """Hand a request over. Raises ImageError."""
-        self.require_access()
-        self.check_inputs(request)
-        return self._submit(request, self.deadline(request))
+        return self._submit(request, self._accepted(request))
 
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
         """Look at a job again and again until it ends or `until` passes; the last state seen is returned.

@@ -154,10 +154,6 @@ class OpenAIImages(Backend):
         served = self.served
         return served.seeds(route_for(request, served), request.n) if served else None
 
-    @override
-    def known_models(self) -> Sequence[str]:
-        return [model.id for model in self.finding.models] if self.finding else []
-
     # What asks the server.
 
     @override

@@ -20,7 +20,7 @@ from models.backends.qwen_image.build import StudioCall, fitted, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.refusals import RefusalContext
-from models.backends.qwen_image.wire import Output, StudioFailure
+from models.backends.qwen_image.wire import Output
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
@@ -159,7 +159,7 @@ class QwenImage(JobBackend):
         def send(call: StudioCall) -> Partial:
             return studio.images(studio.generate(call.body, deadline=deadline), call.seed, deadline=deadline)
 
-        outcomes = together(send, calls, at_once=len(calls), wait=self._slots(deadline))
+        outcomes = self._at_rate(send, calls, deadline)
         sent = sum(isinstance(outcome, Partial) for outcome in outcomes)
         return self._priced(request, collected(outcomes), len(request.images) * sent)
 
@@ -169,7 +169,7 @@ class QwenImage(JobBackend):
         def send(call: StudioCall) -> QwenTask:
             return QwenTask(id=studio.submit(api, call.body, deadline=deadline), seed=call.seed)
 
-        outcomes = together(send, calls, at_once=len(calls), wait=self._slots(deadline))
+        outcomes = self._at_rate(send, calls, deadline)
         tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, QwenTask))
         failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
         if not tasks:
@@ -182,8 +182,10 @@ class QwenImage(JobBackend):
             notices=(*request.notices, *dict.fromkeys(map(str, failures))),
         ).model_dump(mode="json")
 
-    def _slots(self, deadline: Deadline) -> Callable[[int], None]:
-        """Wait for the turn of a call at the model's rate. Raises TimedOutError for one that would come too late."""
+    def _at_rate[T](
+        self, send: Callable[[StudioCall], T], calls: Sequence[StudioCall], deadline: Deadline
+    ) -> list[T | ImageError]:
+        """Send the calls at the model's rate, beside each other. A call whose turn comes after the deadline fails."""
         start, interval = self.clock.now(), 60 / self._facts.requests_per_minute
 
         def wait(place: int) -> None:
@@ -193,7 +195,7 @@ class QwenImage(JobBackend):
             if (pause := due - self.clock.now()) > 0:
                 self.clock.sleep(pause)
 
-        return wait
+        return together(send, calls, at_once=len(calls), wait=wait)
 
     def _look(self, tasks: Sequence[QwenTask]) -> list[Output | ImageError]:
         """The state of each task, or why it cannot be seen."""
@@ -220,7 +222,7 @@ class QwenImage(JobBackend):
             case "SUCCEEDED":
                 return self._studio.images(output, seed, deadline=self.within(_FETCH_SECONDS))
             case "FAILED":
-                return self._studio.failure(StudioFailure(code=output.code, message=output.message))
+                return self._studio.failure(output)
             case status:
                 return _lost(status, self._account)
 

@@ -1,32 +1,53 @@
 """From a request to what is sent: pure functions, one body per call that the service must be asked.
 
-Source for the lengths of prompts: Model Studio, Qwen-Image and Wan API. The service cuts what is longer without a word;
-tasks count characters, the synchronous endpoint counts tokens.
+Source: Model Studio, Qwen-Image API and Wan image editing API. The service cuts longer prompts without a word; tasks
+count characters, the synchronous endpoint counts tokens. Wan's function `remove_watermark` is left out on purpose.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image import functions
 from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
 from models.backends.qwen_image.wire import (
+    Content,
     FunctionInput,
-    ImageItem,
     Message,
     MessagesInput,
     Parameters,
     PromptInput,
     StudioBody,
-    TextItem,
 )
-from models.entities import ImageRequest
+from models.entities import ImageRequest, ParameterValue
 from models.images.inputs import fit, hard_edged, laid_on
 
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
 # The usual rule for Qwen's tokenizer, and rather too few tokens: a text that fits must not be called too long.
 _WIDE_PER_TOKEN = 1.8
 _NARROW_PER_TOKEN = 4.5
+
+_PLAIN = "description_edit"
+_MASKED = "description_edit_with_mask"
+_SCALES = ("top_scale", "bottom_scale", "left_scale", "right_scale")
+_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
+    _PLAIN: ("denoising_strength",),
+    _MASKED: (),
+    "expand": _SCALES,
+    "stylization_all": ("denoising_strength",),
+    "stylization_local": (),
+    "super_resolution": ("upscale_factor",),
+    "colorization": (),
+    "doodle": ("is_sketch",),
+    "control_cartoon_feature": (),
+}
+"""The editing functions of Wan, each with the parameters that it alone reads."""
+_DEFAULTS: Mapping[str, ParameterValue] = {
+    "denoising_strength": 0.5,
+    **dict.fromkeys(_SCALES, 1),
+    "upscale_factor": 1,
+    "is_sketch": False,
+}
+"""What the service uses where nothing is sent. A node sends every default of its form: such a value asks for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +132,7 @@ def _common(request: ImageRequest, model: QwenModel) -> tuple[Parameters, tuple[
     """The parameters of every call but `n` and `seed`, and what could not be honoured."""
     fields: dict[str, object] = {"n": 1, "seed": 0, "watermark": bool(request.watermark)}
     if model.jobs == "image2image":
-        own, notices = functions.parameters(request)
+        own, notices = _function_parameters(request)
     else:
         own, notices = _thinking(request)
         fields["size"] = f"{request.width}*{request.height}" if request.size else None
@@ -141,16 +162,53 @@ def _body(request: ImageRequest, remote: str, jobs: JobApi | None, parameters: P
         case "image2image":
             return StudioBody(model=remote, input=_function_input(request), parameters=parameters)
         case _:
-            items = [ImageItem(image=image.data_url) for image in request.images]
-            message = Message(content=(*items, TextItem(text=request.prompt)))
+            images = [Content(image=image.data_url) for image in request.images]
+            message = Message(content=(*images, Content(text=request.prompt)))
             return StudioBody(model=remote, input=MessagesInput(messages=(message,)), parameters=parameters)
 
 
 def _function_input(request: ImageRequest) -> FunctionInput:
-    function = functions.chosen(request)
+    function = _function(request)
     return FunctionInput(
         function=function,
         prompt=request.prompt,
         base_image_url=request.images[0].data_url,
-        mask_image_url=request.mask.data_url if request.mask and function == functions.MASKED else None,
+        mask_image_url=request.mask.data_url if request.mask and function == _MASKED else None,
     )
+
+
+def _function(request: ImageRequest) -> str:
+    """The function asked for; without a word about it, a mask means inpainting. Raises BadRequest."""
+    function = str(request.extra.get("edit_function") or (_MASKED if request.mask else _PLAIN))
+    if function == _MASKED and request.mask is None:
+        raise BadRequest(
+            f"`{_MASKED}` needs a mask and got none",
+            next_step="Send a second image of the same size whose file name contains `mask`, white where the "
+            "image may change",
+        )
+    return function
+
+
+def _function_parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    """The function's own parameters, and notices about those that it does not read."""
+    function = _function(request)
+    wishes = {"denoising_strength": request.denoising_strength, **request.extra}
+    given = {name: wishes[name] for name in _DEFAULTS if wishes.get(name) is not None}
+    # Every scale is 1 where none is named: the image would be paid for and come back as it was.
+    if function == "expand" and all(given.get(name, 1) == 1 for name in _SCALES):
+        raise BadRequest(
+            "`expand` was not told in which direction",
+            next_step=f"Give at least one of {', '.join(f'`{name}`' for name in _SCALES)}, above 1 and up to 2",
+        )
+    read = {name: value for name, value in given.items() if name in _FUNCTIONS[function]}
+    return read, tuple(_unread(request, function, given))
+
+
+def _unread(request: ImageRequest, function: str, given: Mapping[str, object]) -> Iterator[str]:
+    # Transparency of the image counts as a mask, and not everybody means it as one: no reason to refuse.
+    if request.mask is not None and function != _MASKED:
+        yield f"The mask was not used: `{function}` does not read one, `{_MASKED}` would."
+    for name, value in given.items():
+        if name not in _FUNCTIONS[function] and value != _DEFAULTS[name]:
+            readers = " and ".join(f"`{reader}`" for reader, own in _FUNCTIONS.items() if name in own)
+            yield f"`{name}` was not used: `{function}` does not read it, {readers} would."

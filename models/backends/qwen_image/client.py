@@ -20,8 +20,7 @@ from models.backends.qwen_image.wire import (
     ASYNC_HEADER,
     JOB_PATHS,
     SYNC_PATH,
-    CompatibleModelList,
-    NativeModelList,
+    ModelList,
     Output,
     ResultEntry,
     StudioBody,
@@ -77,13 +76,13 @@ class ModelStudio:
         if self.asked.account.token_plan or not self._has_native_list(deadline):
             compatible = replace(self.service, base_url=compatible_base(self.service.base_url))
             reply = compatible.request("GET", "models", attempt=_CHECK_KEY, deadline=deadline, retries=ONCE)
-            parse(reply, CompatibleModelList, attempt=_CHECK_KEY)
+            parse(reply, ModelList, attempt=_CHECK_KEY)
 
     def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
         """Every image of a finished output that can be had, and the failures of the rest. Raises nothing of its own."""
         if output.text and not output.images:
             return Partial(failures=(answered_in_words(output.text),))
-        refused = tuple(self.failure(entry.failure) for entry in output.images if not entry.url)
+        refused = tuple(self.failure(entry) for entry in output.images if not entry.url)
         named = [entry for entry in output.images if entry.url]
 
         def fetched(entry: ResultEntry) -> Partial:
@@ -134,7 +133,7 @@ class ModelStudio:
             retries=ONCE,
             accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
         )
-        return reply.ok and bool(parse(reply, NativeModelList, attempt=_CHECK_KEY))
+        return reply.ok and bool(parse(reply, ModelList, attempt=_CHECK_KEY))
 
     def _post(
         self,

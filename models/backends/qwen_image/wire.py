@@ -7,7 +7,7 @@ API (image2image tasks), task API. A field that a model does not take stays None
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from models.backends.reply import spelled
 
@@ -24,19 +24,18 @@ class _Sent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ImageItem(_Sent):
-    image: str
+class Content(BaseModel):
+    """One part of a message, sent or received: an image (an address or a data URL) or a text."""
 
-
-class TextItem(_Sent):
-    text: str
+    image: str | None = None
+    text: str | None = None
 
 
 class Message(_Sent):
     """Images in their order, then exactly one text."""
 
     role: Literal["user"] = "user"
-    content: tuple[ImageItem | TextItem, ...]
+    content: tuple[Content, ...]
 
 
 class MessagesInput(_Sent):
@@ -70,7 +69,7 @@ class Parameters(_Sent):
     enable_thinking: bool | None = None
     watermark: bool
     seed: int
-    strength: float | None = None
+    strength: float | None = Field(default=None, validation_alias="denoising_strength")
     top_scale: float | None = None
     bottom_scale: float | None = None
     left_scale: float | None = None
@@ -124,43 +123,30 @@ class StudioFailure(BaseModel):
             return cls()
 
 
-class _Content(BaseModel):
-    image: str | None = None
-    text: str | None = None
-
-
 def _as_list(content: object) -> object:
     return [{"text": content}] if isinstance(content, str) else content or ()
 
 
 class _ReplyMessage(BaseModel):
-    content: Annotated[tuple[_Content, ...], BeforeValidator(_as_list)] = ()
+    content: Annotated[tuple[Content, ...], BeforeValidator(_as_list)] = ()
 
 
 class _Choice(BaseModel):
     message: _ReplyMessage = _ReplyMessage()
 
 
-class ResultEntry(BaseModel):
+class ResultEntry(StudioFailure):
     """One entry of a result: an address, or the failure of this one image."""
 
     url: str = ""
     actual_prompt: str | None = None
-    code: _Words = ""
-    message: _Words = ""
-
-    @property
-    def failure(self) -> StudioFailure:
-        return StudioFailure(code=self.code, message=self.message)
 
 
-class Output(BaseModel):
-    """The output of an answer or of a task. Old tasks list `results`, everything newer `choices`."""
+class Output(StudioFailure):
+    """The output of an answer or of a task, failed or not. Old tasks list `results`, everything newer `choices`."""
 
     task_id: str = ""
     task_status: str = ""
-    code: _Words = ""
-    message: _Words = ""
     results: tuple[ResultEntry, ...] = ()
     choices: tuple[_Choice, ...] = ()
 
@@ -175,7 +161,7 @@ class Output(BaseModel):
         return " ".join(item.text for item in self._contents if item.text)
 
     @property
-    def _contents(self) -> Iterator[_Content]:
+    def _contents(self) -> Iterator[Content]:
         return (item for choice in self.choices for item in choice.message.content)
 
 
@@ -183,20 +169,9 @@ class StudioReply(BaseModel):
     """Any 200 answer of the generation and task APIs that is no refusal."""
 
     output: Output
-    request_id: _Words = ""
 
 
-class _Models(BaseModel):
-    models: list[object]
+class ModelList(BaseModel):
+    """The list of models, OpenAI's or the native one; only that it is one counts."""
 
-
-class NativeModelList(BaseModel):
-    """The native list; the fields of an entry are not documented."""
-
-    output: _Models
-
-
-class CompatibleModelList(BaseModel):
-    """The OpenAI-style list."""
-
-    data: list[object]
+    data: list[object] = Field(validation_alias=AliasChoices("data", AliasPath("output", "models")))

@@ -28,6 +28,7 @@ from models.backends.stability.models import (
     read_model,
 )
 from models.backends.stability.wire import ATTEMPT, read_v1, read_v2beta
+from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.images.inputs import cover, fit, size_of
@@ -81,7 +82,7 @@ class Stability(Backend):
     @override
     def check_access(self) -> Sequence[str]:
         if self._facts is None:
-            raise self.unknown_model()
+            raise self._unknown_model()
         attempt = "Checking the Stability AI key"
         try:
             reply = self.service.request(
@@ -103,7 +104,7 @@ class Stability(Backend):
             case V1Model() as model:
                 return self._by_v1(model, request, deadline)
             case None:
-                raise self.unknown_model()
+                raise self._unknown_model()
 
     def _by_v2beta(self, model: V2BetaModel, request: ImageRequest, deadline: Deadline) -> ImageResult:
         image, fitted = fit(request.images[0], INPUT_LIMITS) if request.images else (None, ())
@@ -120,6 +121,13 @@ class Stability(Backend):
         made = read_v1(self._post(call, deadline), sent_seed=call.seed)
         price = v1_price(model, self.price_per_image, steps=request.steps, images=len(made.images))
         return self.result(request, made, fitted, price)
+
+    def _unknown_model(self) -> BadRequest:
+        known = [card.model for card in cards().values() if card.backend == self.name]
+        return BadRequest(
+            f"{self.title} has no model {self.model.remote!r}",
+            next_step=f"Set {self.model.access.where('remote_model')} to one of {', '.join(known)}",
+        )
 
     def _post(self, call: StabilityCall, deadline: Deadline) -> Reply:
         return self.service.request(

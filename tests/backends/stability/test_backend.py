@@ -13,10 +13,8 @@ from models.backends.errors import (
     RateLimited,
     ServerUnavailable,
 )
-from models.backends.stability.backend import Stability
 from models.catalog import cards
 from models.entities import ImageResult, InputImage
-from models.settings import Settings
 from tests.asking import asked, bound
 from tests.backends.stability.refusals import FINAL, REPEATED
 from tests.fakes import MARKER_KEY, FakeClock, picture
@@ -391,7 +389,3 @@ def test_a_wrong_key_of_a_models_own_form_names_its_own_field(fake: FakeStabilit
     backend = painter(fake, clock, "sd3.5-medium")
     with pytest.raises(AuthorizationFailed, match=r"Check “API key” \(api_key\) in the model's settings"):
         backend.invoke(asked(backend))
-
-
-def test_the_known_models_are_the_cards() -> None:
-    assert Stability.bind("sd3.5-large", Settings({}, {})).known_models() == MODELS
