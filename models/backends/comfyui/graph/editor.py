@@ -14,7 +14,7 @@ from models.backends.comfyui.graph.editor_file import Canvas, EditorFile, Editor
 from models.backends.comfyui.graph.editor_groups import INPUT_SIDE, OUTPUT_SIDE, group_name, unfolded
 from models.backends.comfyui.graph.editor_values import first_choices, read_values
 from models.backends.comfyui.graph.graph import RawGraph, inputs_of
-from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of
+from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of, package_of
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
 
@@ -136,7 +136,18 @@ def _check_known(running: list[tuple[_Scope, EditorNode]], info: ObjectInfo) -> 
         )
     if unknown:
         named = dict.fromkeys(f"{node.type} (node {scope.prefix}{node.id})" for scope, node in unknown)
-        raise _refused(f"the server has no definition of {', '.join(named)}")
+        packages = sorted({package for _, node in unknown if (package := _package(node))})
+        install = f"Install {', '.join(packages)}" if packages else "Install the extensions that bring them"
+        raise _refused(
+            f"the server has no definition of {', '.join(named)}",
+            f"{install} on the server, or remove these nodes and paste what Workflow > Export (API) gives",
+        )
+
+
+def _package(node: EditorNode) -> str:
+    """The extension that a node comes from: editors write it into the file."""
+    written = (node.properties.get(key) for key in ("cnr_id", "aux_id"))
+    return next((name for name in written if isinstance(name, str) and name), "") or package_of(node.type)
 
 
 def _check_broadcasts(file: EditorFile) -> None:
@@ -365,5 +376,5 @@ def _without_dangling(graph: RawGraph) -> RawGraph:
     return graph
 
 
-def _refused(why: str) -> BadRequest:
-    return BadRequest("The workflow cannot be converted from the editor's format", why, EXPORT)
+def _refused(why: str, next_step: str = EXPORT) -> BadRequest:
+    return BadRequest("The workflow cannot be converted from the editor's format", why, next_step)

@@ -43,6 +43,21 @@ def test_a_node_class_the_server_does_not_know_is_named_with_the_way_out() -> No
     assert "Export (API)" in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        ({"cnr_id": "fancy-pack"}, "Install fancy-pack"),
+        ({"aux_id": "who/fancy"}, "Install who/fancy"),
+        ({}, "extensions"),
+    ],
+)
+def test_the_extension_that_a_file_names_is_told(properties: dict[str, Any], named: str) -> None:
+    graph = editor("plain_sd15_txt2img")
+    graph["nodes"][0].update(type="FancySampler", properties=properties)
+    with pytest.raises(BadRequest, match=named):
+        convert(graph, recorded_info())
+
+
 def test_editor_format_without_definitions_asks_for_them() -> None:
     with pytest.raises(NeedsObjectInfoError, match="node definitions"):
         Workflow.load(json.dumps(editor("plain_sd15_txt2img")))
