@@ -137,7 +137,8 @@ def _own_spelling(own: ParameterValue | None, value: ParameterValue) -> Paramete
 def _draft_notice(slots: Slots, request: ImageRequest, values: Values) -> Iterator[str]:
     full = request.steps or slots.own("steps")
     if _is_draft(request) and isinstance(full, int):
-        yield f"Draft: {values['steps']} steps instead of {full}, half the pixels"
+        size = ", half the pixels" if "width" in values else ""
+        yield f"Draft: {values['steps']} steps instead of {full}{size}"
 
 
 def _unused(slots: Slots, request: ImageRequest) -> Iterator[str]:
@@ -237,7 +238,7 @@ def _repeat(raw: RawGraph, slots: Slots, count: int) -> Iterator[str]:
         return
     latent = slots.sizes.latent
     if latent is None:
-        yield "`n` was not used: the workflow makes as many images as it makes"
+        yield "`n` was not used: the workflow has no field for the number of images"
         return
     inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": count}
     insert_after(raw, latent, "RepeatLatentBatch", "Number of images", inputs)

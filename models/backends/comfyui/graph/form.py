@@ -33,7 +33,7 @@ def make_form(graph: Graph, slots: Slots) -> tuple[Rule, ...]:
 
 def _is_offered(slots: Slots, slot: Slot) -> bool:
     if slot.name == "denoising_strength" and slot.by == "trace":
-        # On an empty latent a strength below 1 gives mud, so it is offered only where something is repainted.
+        # On an empty latent a strength below 1 leaves noise in the image, so it is offered only where something is repainted.
         return slots.sizes.from_image or (isinstance(slot.default, (int, float)) and slot.default < 1)
     return slot.name != "prompt"
 
