@@ -75,7 +75,6 @@ class Dialect(_TableEntry):
     images: int = 8
     inputs: InputLimits = InputLimits()
     steps: int = 200
-    cfg: float = 20
     seed: int | None = None
     seeds: Literal["shared", "counted", "repeated"] = "shared"
     defaults: bool = False
@@ -234,6 +233,7 @@ _ALL = (
     *EXTRA_RULES,
     *(rule for rule in VOCABULARY if rule.name in _LAST),
 )
+_LARGEST_CFG = 20
 _FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the server's own apply
 
 
@@ -263,7 +263,7 @@ def _bounds(served: ServedModel) -> Mapping[str, Mapping[str, object]]:
     family, dialect = served.family, served.dialect
     return {
         "steps": {"default": family.steps or _FORM_STEPS, "max": dialect.steps},
-        "cfg_scale": {"default": family.cfg or _FORM_CFG, "max": dialect.cfg},
+        "cfg_scale": {"default": family.cfg or _FORM_CFG, "max": _LARGEST_CFG},
         "n": {"max": served.n},
         "seed": {"max": min(MAX_SEED, dialect.seed or 0)},
         "quality": {"options": family.qualities},
