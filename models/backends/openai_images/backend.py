@@ -202,13 +202,21 @@ class OpenAIImages(Backend):
         client = ImagesClient(
             service=service, address=self.endpoints, remote=served.remote, attempt=attempt, deadline=deadline
         )
-        reply, answer = client.answer(wire)
-        if not (answer.images or answer.faults):
-            raise service.failure(attempt, self._refusals.explain_success(reply))
+        answer = self._answer(client, wire)
         fetcher = ImageFetcher(service=service, attempt=attempt, deadline=deadline, kept=served.dialect.urls_expire)
         sources = zip(answer.images, _seeds(wire, request, answer), strict=True)
         made = each(lambda source: fetcher.image(*source), sources) + self._failed(answer, attempt)
         return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)))
+
+    def _answer(self, client: ImagesClient, wire: Wire) -> ParsedReply:
+        """What the server made; the reply itself, which is as large as its images, is not kept.
+
+        Raises the error of an answer without any image, whatever its status.
+        """
+        reply, answer = client.answer(wire)
+        if answer.images or answer.faults:
+            return answer
+        raise client.service.failure(client.attempt, self._refusals.explain_success(reply))
 
     def _failed(self, answer: ParsedReply, attempt: str) -> Partial:
         """The images in whose place the server sent an error."""

@@ -18,11 +18,11 @@ from models.sizes import FreeSizes, NoSizes, SeedRule, Size, SizeRule
 _LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
 
 
-class _Entry(BaseModel):
+class _TableEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Route(_Entry):
+class Route(_TableEntry):
     """One way to call a server; `path` is below the API's, `keys` has the server's key of each word that has an effect.
 
     A form carries every image under the first of `image_keys`, two and more under `images_key` if there is one. JSON
@@ -44,7 +44,7 @@ class Route(_Entry):
     prompt_syntax: Literal["plain", "bar", "sd_cpp_extra_args"] = "plain"
 
 
-class Dialect(_Entry):
+class Dialect(_TableEntry):
     """One kind of server.
 
     Signs: `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models, `pages` are
@@ -75,7 +75,6 @@ class Dialect(_Entry):
     images: int = 8
     inputs: InputLimits = InputLimits()
     steps: int = 200
-    cfg: float = 20
     seed: int | None = None
     seeds: Literal["shared", "counted", "repeated"] = "shared"
     defaults: bool = False
@@ -97,7 +96,7 @@ class Dialect(_Entry):
         return bool((self.inpaint or self.edit).mask)
 
 
-class Family(_Entry):
+class Family(_TableEntry):
     """Models of one kind. `images` None means: as many as the dialect takes.
 
     `true_cfg` models are steered by `true_cfg_scale`; `gpt` ones are OpenAI's own, which refuse `response_format`;
@@ -234,6 +233,7 @@ _ALL = (
     *EXTRA_RULES,
     *(rule for rule in VOCABULARY if rule.name in _LAST),
 )
+_LARGEST_CFG = 20
 _FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the server's own apply
 
 
@@ -263,7 +263,7 @@ def _bounds(served: ServedModel) -> Mapping[str, Mapping[str, object]]:
     family, dialect = served.family, served.dialect
     return {
         "steps": {"default": family.steps or _FORM_STEPS, "max": dialect.steps},
-        "cfg_scale": {"default": family.cfg or _FORM_CFG, "max": dialect.cfg},
+        "cfg_scale": {"default": family.cfg or _FORM_CFG, "max": _LARGEST_CFG},
         "n": {"max": served.n},
         "seed": {"max": min(MAX_SEED, dialect.seed or 0)},
         "quality": {"options": family.qualities},

@@ -312,6 +312,14 @@ def test_openai_has_no_seed_and_says_so() -> None:
     assert "seed 7 was not used" in notices("openai", "gpt-image-2", seed=7)[0]
 
 
+def test_every_word_of_the_dialects_is_one_that_a_request_can_set() -> None:
+    own = {"model", "prompt", "size", "true_cfg_scale", "response_format"}
+    known = own | {rule.name for rule in rules_for_any()}
+    for dialect in dialects().values():
+        routes = [route for route in (dialect.generate, dialect.edit, dialect.inpaint) if route]
+        assert {word for route in routes for word in route.keys} <= known, dialect.name
+
+
 # ---- sizes
 
 
