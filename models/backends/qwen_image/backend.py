@@ -14,12 +14,10 @@ from models.backends.base import PROBE_SECONDS, SYNC_LIMIT, Capabilities, Job, J
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
-from models.backends.qwen_image import refusals
-from models.backends.qwen_image.account import REGIONS, Account, read_account
+from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
 from models.backends.qwen_image.build import StudioCall, fitted, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
-from models.backends.qwen_image.refusals import RefusalContext
 from models.backends.qwen_image.wire import Output
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
@@ -95,7 +93,7 @@ class QwenImage(JobBackend):
 
     @override
     def explain(self, reply: Reply) -> Explanation:
-        return refusals.explain(self._asked, reply)
+        return explain(self._asked, reply)
 
     @override
     def check_access(self) -> Sequence[str]:
