@@ -173,12 +173,3 @@ def model_advice(asked: RefusalContext) -> str:
         f"Check the model's name ({asked.model}); models like it are offered in {where}, and this account asks "
         f"{asked.account.place}"
     )
-
-
-def answered_in_words(text: str) -> BadRequest:
-    """The refusal of a model that answered with text in place of an image."""
-    return BadRequest(
-        "The model answered without an image",
-        text,
-        "Change what it objects to in the prompt or the input images, and say plainly what the image shows",
-    )

@@ -15,10 +15,10 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
-from models.backends.qwen_image.build import StudioCall, fitted, plan
+from models.backends.qwen_image.build import fitted, plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
-from models.backends.qwen_image.wire import Output
+from models.backends.qwen_image.wire import Output, StudioBody
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
@@ -151,21 +151,22 @@ class QwenImage(JobBackend):
         if troubles:
             raise troubles[0]
 
-    def _answered(self, calls: Sequence[StudioCall], request: ImageRequest, deadline: Deadline) -> ImageResult:
+    def _answered(self, calls: Sequence[StudioBody], request: ImageRequest, deadline: Deadline) -> ImageResult:
         studio = self._studio
 
-        def send(call: StudioCall) -> Partial:
-            return studio.images(studio.generate(call.body, deadline=deadline), call.seed, deadline=deadline)
+        def send(call: StudioBody) -> Partial:
+            output = studio.generate(call, deadline=deadline)
+            return studio.images(output, call.parameters.seed, deadline=deadline)
 
         outcomes = self._at_rate(send, calls, deadline)
         sent = sum(isinstance(outcome, Partial) for outcome in outcomes)
         return self._priced(request, collected(outcomes), len(request.images) * sent)
 
-    def _start(self, api: JobApi, calls: Sequence[StudioCall], request: ImageRequest, deadline: Deadline) -> Job:
+    def _start(self, api: JobApi, calls: Sequence[StudioBody], request: ImageRequest, deadline: Deadline) -> Job:
         studio = self._studio
 
-        def send(call: StudioCall) -> QwenTask:
-            return QwenTask(id=studio.submit(api, call.body, deadline=deadline), seed=call.seed)
+        def send(call: StudioBody) -> QwenTask:
+            return QwenTask(id=studio.submit(api, call, deadline=deadline), seed=call.parameters.seed)
 
         outcomes = self._at_rate(send, calls, deadline)
         tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, QwenTask))
@@ -181,7 +182,7 @@ class QwenImage(JobBackend):
         ).model_dump(mode="json")
 
     def _at_rate[T](
-        self, send: Callable[[StudioCall], T], calls: Sequence[StudioCall], deadline: Deadline
+        self, send: Callable[[StudioBody], T], calls: Sequence[StudioBody], deadline: Deadline
     ) -> list[T | ImageError]:
         """Send the calls at the model's rate, beside each other. A call whose turn comes after the deadline fails."""
         start, interval = self.clock.now(), 60 / self._facts.requests_per_minute

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from models.backends.errors import ImageError, ServerUnavailable
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import ONCE, Retries, Service
 from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
-from models.backends.qwen_image.account import RefusalContext, answered_in_words, compatible_base, explain_failure
+from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
 from models.backends.qwen_image.models import JobApi
 from models.backends.qwen_image.wire import (
     ASYNC_HEADER,
@@ -84,7 +84,8 @@ class ModelStudio:
     def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
         """Every image of a finished output that can be had, and the failures of the rest. Raises nothing of its own."""
         if output.text and not output.images:
-            return Partial(failures=(answered_in_words(output.text),))
+            advice = "Change what it objects to in the prompt or the input images, and say plainly what the image shows"
+            return Partial(failures=(BadRequest("The model answered without an image", output.text, advice),))
         refused = tuple(self.failure(entry) for entry in output.images if not entry.url)
         named = [entry for entry in output.images if entry.url]
 
