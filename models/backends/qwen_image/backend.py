@@ -5,6 +5,7 @@ once. A request for more images than one call makes becomes several calls or tas
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, TypeGuard, override
 
@@ -15,7 +16,7 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
-from models.backends.qwen_image.build import fitted, plan
+from models.backends.qwen_image.build import plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.wire import Output, StudioBody
@@ -23,7 +24,7 @@ from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
-from models.images.inputs import size_of
+from models.images.inputs import fitted, hard_edged, size_of
 from models.parameters import Rule, load_rules
 from models.sizes import SeedRule, SizeRule
 
@@ -110,7 +111,9 @@ class QwenImage(JobBackend):
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         self._require_region()
-        request = fitted(request, self._facts)
+        request = fitted(request, self._facts.input_limits)
+        if request.mask:
+            request = replace(request, mask=hard_edged(request.mask))
         asynchronous = not self._account.token_plan
         planned = plan(request, self._facts, self.model.remote, asynchronous=asynchronous)
         request = request.with_notices(*planned.notices)

@@ -5,7 +5,7 @@ count characters, the synchronous endpoint counts tokens. Wan's function `remove
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from models.backends.errors import BadRequest
 from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
@@ -19,7 +19,6 @@ from models.backends.qwen_image.wire import (
     StudioBody,
 )
 from models.entities import ImageRequest, ParameterValue
-from models.images.inputs import fit, hard_edged, laid_on
 
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
 # The usual rule for Qwen's tokenizer, and rather too few tokens: a text that fits must not be called too long.
@@ -57,21 +56,6 @@ class Plan:
     jobs: JobApi | None
     calls: tuple[StudioBody, ...]
     notices: tuple[str, ...]
-
-
-def fitted(request: ImageRequest, model: QwenModel) -> ImageRequest:
-    """The request with its images brought within the model's limits, in their order, and notices about changes.
-
-    The mask follows the size of its image. Raises BadRequest for an image that cannot be brought within them.
-    """
-    results = [fit(image, model.input_limits) for image in request.images]
-    images = tuple(image for image, _ in results)
-    notices = [notice for _, told in results for notice in told]
-    mask = request.mask
-    if mask and images:
-        sized, told = laid_on(mask, images[0])
-        mask, notices = hard_edged(sized), [*notices, *told]
-    return replace(request, images=images, mask=mask).with_notices(*notices)
 
 
 def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
