@@ -196,4 +196,8 @@ def _could_be_words(piece: str, *, at_start: bool) -> bool:
 
 def unusable_image(name: str, model: str, said: str) -> ServerUnavailable:
     """The error for a result without a single image that can be handed on; `said` is what is wrong with the last."""
-    return ServerUnavailable(f"{name} of {model} cannot be used", said, "Try again; nothing is wrong with the request")
+    return ServerUnavailable(
+        f"{name} of {model} cannot be used",
+        said,
+        "It may be billed: nothing is wrong with the request, so look at the service's own log before sending it again",
+    )

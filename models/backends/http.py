@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -104,7 +105,8 @@ class Service:
 
         Raises an ImageError: ConnectionFailed for network trouble and a passed deadline, else what `explain` says.
         """
-        send = self._prepared(method, path, attempt=attempt, json=json, form=form, params=params, headers=headers)
+        url, files = join_url(self.base_url, path), None if form is None else _multipart(form)
+        send = self._prepared(requests.Request(method, url, headers, files, params=params, json=json), attempt)
         idempotent = method in {"GET", "HEAD"}
         waits = iter(retries.delays)
         while True:
@@ -126,26 +128,10 @@ class Service:
                 raise failure from None  # causes carry raw replies and headers
             self.clock.sleep(pause)
 
-    def _prepared(
-        self,
-        method: str,
-        path: str,
-        *,
-        attempt: str,
-        json: JsonBody | None,
-        form: Mapping[str, FormField] | Sequence[tuple[str, FormField]] | None,
-        params: Mapping[str, str | int] | None,
-        headers: Mapping[str, str] | None,
-    ) -> requests.PreparedRequest:
-        send = requests.Request(
-            method,
-            join_url(self.base_url, path),
-            headers={"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **self.headers, **(headers or {})},
-            params=dict(params or {}),
-            json=json,
-            files=_multipart(form) if form is not None else None,
-            auth=_KeepHeaders(),
-        )
+    def _prepared(self, send: requests.Request, attempt: str) -> requests.PreparedRequest:
+        """The request with the service's headers."""
+        send.headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **self.headers, **send.headers}
+        send.auth = _KeepHeaders()
         if not all(_sendable(value) for value in send.headers.values()):
             raise AuthorizationFailed(
                 f"{attempt} failed",
@@ -380,16 +366,12 @@ class _KeepHeaders(requests.auth.AuthBase):
         return r
 
 
-_shared: list[requests.Session] = []
-
-
+@cache
 def _session() -> requests.Session:
-    if not _shared:
-        session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=64, pool_maxsize=_POOL_SIZE)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        # One process serves many accounts: a cookie of one must never reach the request of another.
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        _shared.append(session)
-    return _shared[0]
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=64, pool_maxsize=_POOL_SIZE)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    # One process serves many accounts: a cookie of one must never reach the request of another.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return session

@@ -28,12 +28,8 @@ class Partial:
         return [*count, *dict.fromkeys(str(failure) for failure in self.failures)]
 
 
-def _at_once(_: int) -> None:
-    return
-
-
 def together[A, B](
-    work: Callable[[A], B], items: Iterable[A], *, at_once: int, wait: Callable[[int], None] = _at_once
+    work: Callable[[A], B], items: Iterable[A], *, at_once: int, wait: Callable[[int], None] = lambda _: None
 ) -> list[B | ImageError]:
     """`work` on each of `items`, at most `at_once` beside each other, in their order.
 

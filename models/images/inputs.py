@@ -7,12 +7,12 @@ the image shall be painted anew.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from models.backends.errors import BadRequest
-from models.entities import InputImage
+from models.entities import ImageRequest, InputImage
 from models.images.codec import (
     UPRIGHT,
     Kind,
@@ -91,6 +91,18 @@ def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, 
         notices.append(f"was {how}, as the service takes at most {limits.max_bytes / 1e6:.1f} MB")
     fitted = image if data is image.data else _file(data, image)
     return fitted, tuple(f"{_name(image.filename)} {notice}" for notice in notices)
+
+
+def fitted(request: ImageRequest, limits: InputLimits) -> ImageRequest:
+    """The request with its images within `limits`, the mask in the size of the first one, and notices about changes.
+
+    Raises BadRequest for an image that cannot be brought within them.
+    """
+    results = [fit(image, limits) for image in request.images]
+    images = tuple(image for image, _ in results)
+    mask, stretched = laid_on(request.mask, images[0]) if request.mask and images else (request.mask, ())
+    notices = [notice for _, changes in results for notice in changes]
+    return replace(request, images=images, mask=mask).with_notices(*notices, *stretched)
 
 
 def size_of(image: InputImage) -> Size:

@@ -9,7 +9,7 @@ from models.backends.errors import BadRequest, unsupported
 from models.backends.http import FormField
 from models.backends.openai_images.models import Route, ServedModel
 from models.entities import ImageRequest, InputImage
-from models.images.inputs import as_alpha, fit, mask_of, same_size
+from models.images.inputs import as_alpha, fitted
 
 PNG = "png"
 
@@ -72,14 +72,10 @@ def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
 
     Raises BadRequest for an image that cannot be brought within the server's limits.
     """
-    fitted = [fit(image, served.dialect.inputs) for image in request.images]
-    images = tuple(image for image, _ in fitted)
-    mask = request.mask
-    if mask and images:
-        mask = same_size(mask_of(mask), images[0])
-        mask = as_alpha(mask) if route_for(request, served).mask_form == "alpha" else mask
-    ready = replace(request, images=images, mask=mask)
-    return ready.with_notices(*(notice for _, notices in fitted for notice in notices))
+    ready = fitted(request, served.dialect.inputs)
+    if ready.mask and ready.images and route_for(request, served).mask_form == "alpha":
+        return replace(ready, mask=as_alpha(ready.mask))
+    return ready
 
 
 def build(request: ImageRequest, served: ServedModel) -> Wire:

@@ -1,14 +1,17 @@
-"""Where an account lives: region, base URL and kind of key.
+"""Where an account lives (region, base URL, kind of key), and what a refusal means for it.
 
-Source: Model Studio, pages on regions, base URLs and Token Plan.
+Source: Model Studio, pages on regions, base URLs and Token Plan. `refusals.yaml` knows the error codes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from models.backends.errors import BadRequest
+from models.backends.errors import BadRequest, RateLimited
 from models.backends.http import with_scheme
+from models.backends.qwen_image.wire import StudioFailure
+from models.backends.refusals import Fault, RefusalTable
+from models.backends.reply import Explanation, Reply
 from models.settings import Access
 
 API_PATH = "/api/v1"
@@ -17,6 +20,9 @@ TOKEN_PLAN_URLS = (
     "https://token-plan.cn-beijing.maas.aliyuncs.com/api/v1",
     "https://token-plan.ap-southeast-1.maas.aliyuncs.com/api/v1",
 )
+_REFUSALS = RefusalTable.beside(__file__)
+_PER_MINUTE_WAIT = 15.0  # seconds; for models whose limit counts by the minute
+_FAST = 60  # requests a minute from which on a slot is a matter of the caller's own short waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +102,74 @@ def _region_of(base_url: str) -> str | None:
         if region.code in f".{host}." or host == urlsplit(region.base_url).hostname:
             return name
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalContext:
+    """Who asked for what: the words that an advice needs."""
+
+    account: Account
+    model: str
+    regions: tuple[str, ...]
+    requests_per_minute: int
+
+
+def explain(asked: RefusalContext, reply: Reply) -> Explanation:
+    """The reading of any refusal, whatever a gateway in between made of it."""
+    failure = StudioFailure.read(reply.json())
+    return explain_failure(asked, failure, reply.status) if failure.code else _explained(asked, Fault.read(reply))
+
+
+def explain_failure(asked: RefusalContext, failure: StudioFailure, status: int) -> Explanation:
+    """The reading of a code, from an answer's envelope or from inside a task."""
+    return _explained(asked, Fault(said=failure.words, status=status, codes=(failure.code,)))
+
+
+def _explained(asked: RefusalContext, fault: Fault) -> Explanation:
+    account = asked.account
+    meaning = _REFUSALS.explain(
+        fault,
+        account.access,
+        key_advice=key_advice(account),
+        model_advice=model_advice(asked),
+        region=account.place,
+    )
+    if meaning.error is RateLimited and meaning.retry_after is not None:
+        return replace(meaning, retry_after=max(meaning.retry_after, _slot(asked.requests_per_minute)))
+    return meaning
+
+
+def _slot(requests_per_minute: int) -> float:
+    if requests_per_minute >= _FAST:
+        return 0.0
+    return max(_PER_MINUTE_WAIT, 60 / requests_per_minute)
+
+
+def key_advice(account: Account) -> str:
+    """What to do about a key that was not accepted."""
+    access = account.access
+    key, region, base = (access.words(name) for name in ("api_key", "region", "base_url"))
+    if account.token_plan_key and not account.host.startswith("token-plan."):
+        return (
+            f"A key that starts with sk-sp- belongs to a Token Plan or Coding Plan, which has its own address: "
+            f"write {' or '.join(TOKEN_PLAN_URLS)} in {base} (a Coding Plan makes no images)"
+        )
+    if access.base_url:
+        return (
+            f"Key, address and model must belong to the same region: this key was refused by {account.place}; "
+            f"check {key} and {base} {access.place}"
+        )
+    others = [r for name, r in REGIONS.items() if name != account.region]
+    return (
+        f"Keys belong to a region and this one was refused by {account.place}: if it was made in "
+        f"{' or '.join(r.title for r in others)}, choose that in {region}; otherwise check {key} {access.place}"
+    )
+
+
+def model_advice(asked: RefusalContext) -> str:
+    """What to do about a model that the service does not know."""
+    where = " and ".join(REGIONS[name].title for name in asked.regions)
+    return (
+        f"Check the model's name ({asked.model}); models like it are offered in {where}, and this account asks "
+        f"{asked.account.place}"
+    )

@@ -5,6 +5,7 @@ once. A request for more images than one call makes becomes several calls or tas
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, TypeGuard, override
 
@@ -14,18 +15,16 @@ from models.backends.base import PROBE_SECONDS, SYNC_LIMIT, Capabilities, Job, J
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
-from models.backends.qwen_image import refusals
-from models.backends.qwen_image.account import REGIONS, Account, read_account
-from models.backends.qwen_image.build import StudioCall, fitted, plan
+from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
+from models.backends.qwen_image.build import plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
-from models.backends.qwen_image.refusals import RefusalContext
-from models.backends.qwen_image.wire import Output
+from models.backends.qwen_image.wire import Output, StudioBody
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
-from models.images.inputs import size_of
+from models.images.inputs import fitted, hard_edged, size_of
 from models.parameters import Rule, load_rules
 from models.sizes import SeedRule, SizeRule
 
@@ -95,7 +94,7 @@ class QwenImage(JobBackend):
 
     @override
     def explain(self, reply: Reply) -> Explanation:
-        return refusals.explain(self._asked, reply)
+        return explain(self._asked, reply)
 
     @override
     def check_access(self) -> Sequence[str]:
@@ -112,7 +111,9 @@ class QwenImage(JobBackend):
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         self._require_region()
-        request = fitted(request, self._facts)
+        request = fitted(request, self._facts.input_limits)
+        if request.mask:
+            request = replace(request, mask=hard_edged(request.mask))
         asynchronous = not self._account.token_plan
         planned = plan(request, self._facts, self.model.remote, asynchronous=asynchronous)
         request = request.with_notices(*planned.notices)
@@ -153,21 +154,22 @@ class QwenImage(JobBackend):
         if troubles:
             raise troubles[0]
 
-    def _answered(self, calls: Sequence[StudioCall], request: ImageRequest, deadline: Deadline) -> ImageResult:
+    def _answered(self, calls: Sequence[StudioBody], request: ImageRequest, deadline: Deadline) -> ImageResult:
         studio = self._studio
 
-        def send(call: StudioCall) -> Partial:
-            return studio.images(studio.generate(call.body, deadline=deadline), call.seed, deadline=deadline)
+        def send(call: StudioBody) -> Partial:
+            output = studio.generate(call, deadline=deadline)
+            return studio.images(output, call.parameters.seed, deadline=deadline)
 
         outcomes = self._at_rate(send, calls, deadline)
         sent = sum(isinstance(outcome, Partial) for outcome in outcomes)
         return self._priced(request, collected(outcomes), len(request.images) * sent)
 
-    def _start(self, api: JobApi, calls: Sequence[StudioCall], request: ImageRequest, deadline: Deadline) -> Job:
+    def _start(self, api: JobApi, calls: Sequence[StudioBody], request: ImageRequest, deadline: Deadline) -> Job:
         studio = self._studio
 
-        def send(call: StudioCall) -> QwenTask:
-            return QwenTask(id=studio.submit(api, call.body, deadline=deadline), seed=call.seed)
+        def send(call: StudioBody) -> QwenTask:
+            return QwenTask(id=studio.submit(api, call, deadline=deadline), seed=call.parameters.seed)
 
         outcomes = self._at_rate(send, calls, deadline)
         tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, QwenTask))
@@ -183,7 +185,7 @@ class QwenImage(JobBackend):
         ).model_dump(mode="json")
 
     def _at_rate[T](
-        self, send: Callable[[StudioCall], T], calls: Sequence[StudioCall], deadline: Deadline
+        self, send: Callable[[StudioBody], T], calls: Sequence[StudioBody], deadline: Deadline
     ) -> list[T | ImageError]:
         """Send the calls at the model's rate, beside each other. A call whose turn comes after the deadline fails."""
         start, interval = self.clock.now(), 60 / self._facts.requests_per_minute

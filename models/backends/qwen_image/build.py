@@ -5,7 +5,7 @@ count characters, the synchronous endpoint counts tokens. Wan's function `remove
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from models.backends.errors import BadRequest
 from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
@@ -19,7 +19,6 @@ from models.backends.qwen_image.wire import (
     StudioBody,
 )
 from models.entities import ImageRequest, ParameterValue
-from models.images.inputs import fit, hard_edged, laid_on
 
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
 # The usual rule for Qwen's tokenizer, and rather too few tokens: a text that fits must not be called too long.
@@ -51,35 +50,12 @@ _DEFAULTS: Mapping[str, ParameterValue] = {
 
 
 @dataclass(frozen=True, slots=True)
-class StudioCall:
-    """One request to the service; its images are made from `seed`."""
-
-    body: StudioBody
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """The calls that make one request, on the asynchronous API `jobs` or, where that is None, synchronously."""
+    """The bodies of the calls that make one request, on the asynchronous API `jobs` or, if that is None, synchronously."""
 
     jobs: JobApi | None
-    calls: tuple[StudioCall, ...]
+    calls: tuple[StudioBody, ...]
     notices: tuple[str, ...]
-
-
-def fitted(request: ImageRequest, model: QwenModel) -> ImageRequest:
-    """The request with its images brought within the model's limits, in their order, and notices about changes.
-
-    The mask follows the size of its image. Raises BadRequest for an image that cannot be brought within them.
-    """
-    results = [fit(image, model.input_limits) for image in request.images]
-    images = tuple(image for image, _ in results)
-    notices = [notice for _, told in results for notice in told]
-    mask = request.mask
-    if mask and images:
-        sized, told = laid_on(mask, images[0])
-        mask, notices = hard_edged(sized), [*notices, *told]
-    return replace(request, images=images, mask=mask).with_notices(*notices)
 
 
 def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
@@ -90,11 +66,11 @@ def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: 
             next_step="Use a pay-as-you-go key for it",
         )
     jobs = model.jobs if asynchronous and (not model.sync or _fits_jobs(request, model)) else None
-    common, notices = _common(request, model)
-    body = _body(request, remote, jobs, common)
+    common, notices = _common(request, model, jobs)
+    body = StudioBody(model=remote, input=_input(request, jobs), parameters=common)
     starts = range(0, request.n, model.images_per_call)
     calls = (
-        StudioCall(body.repeated(n=min(model.images_per_call, request.n - start), seed=seed), seed)
+        body.repeated(n=min(model.images_per_call, request.n - start), seed=seed)
         for start, seed in zip(starts, request.seeds[:: model.images_per_call], strict=True)
     )
     return Plan(jobs, tuple(calls), (*notices, *_cut_notices(request, model, jobs)))
@@ -128,15 +104,16 @@ def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -
         )
 
 
-def _common(request: ImageRequest, model: QwenModel) -> tuple[Parameters, tuple[str, ...]]:
+def _common(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> tuple[Parameters, tuple[str, ...]]:
     """The parameters of every call but `n` and `seed`, and what could not be honoured."""
     fields: dict[str, object] = {"n": 1, "seed": 0, "watermark": bool(request.watermark)}
-    if model.jobs == "image2image":
+    if jobs == "image2image":
         own, notices = _function_parameters(request)
     else:
         own, notices = _thinking(request)
         fields["size"] = f"{request.width}*{request.height}" if request.size else None
-        fields["negative_prompt"] = request.negative_prompt or None
+        if jobs != "text2image":  # its tasks take the negative prompt beside the prompt
+            fields["negative_prompt"] = request.negative_prompt or None
         if model.prompt_extend:
             fields["prompt_extend"] = request.prompt_extend is not False
     return Parameters.model_validate({**fields, **own}), notices
@@ -150,21 +127,15 @@ def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, .
     return own, ()
 
 
-def _body(request: ImageRequest, remote: str, jobs: JobApi | None, parameters: Parameters) -> StudioBody:
+def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | PromptInput | FunctionInput:
     match jobs:
         case "text2image":
-            negative = parameters.negative_prompt
-            return StudioBody(
-                model=remote,
-                input=PromptInput(prompt=request.prompt, negative_prompt=negative),
-                parameters=parameters.model_copy(update={"negative_prompt": None}),
-            )
+            return PromptInput(prompt=request.prompt, negative_prompt=request.negative_prompt or None)
         case "image2image":
-            return StudioBody(model=remote, input=_function_input(request), parameters=parameters)
+            return _function_input(request)
         case _:
             images = [Content(image=image.data_url) for image in request.images]
-            message = Message(content=(*images, Content(text=request.prompt)))
-            return StudioBody(model=remote, input=MessagesInput(messages=(message,)), parameters=parameters)
+            return MessagesInput(messages=(Message(content=(*images, Content(text=request.prompt))),))
 
 
 def _function_input(request: ImageRequest) -> FunctionInput:

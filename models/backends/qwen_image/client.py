@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from models.backends.errors import ImageError, ServerUnavailable
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import ONCE, Retries, Service
 from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
-from models.backends.qwen_image.account import compatible_base
+from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
 from models.backends.qwen_image.models import JobApi
-from models.backends.qwen_image.refusals import RefusalContext, answered_in_words, explain_failure
 from models.backends.qwen_image.wire import (
     ASYNC_HEADER,
     JOB_PATHS,
@@ -59,7 +58,11 @@ class ModelStudio:
         reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_TASK_SECONDS)
         if task_id := self._output(reply, GENERATE).task_id:
             return task_id
-        raise ServerUnavailable(f"{GENERATE} failed", "the service accepted the job without naming it", "Try again")
+        raise ServerUnavailable(
+            f"{GENERATE} failed",
+            "the service accepted the job without naming it",
+            "It may be billed: look at the Model Studio console before sending it again",
+        )
 
     def look(self, task_id: str) -> Output:
         """The state of a task, and what it made."""
@@ -81,7 +84,8 @@ class ModelStudio:
     def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
         """Every image of a finished output that can be had, and the failures of the rest. Raises nothing of its own."""
         if output.text and not output.images:
-            return Partial(failures=(answered_in_words(output.text),))
+            advice = "Change what it objects to in the prompt or the input images, and say plainly what the image shows"
+            return Partial(failures=(BadRequest("The model answered without an image", output.text, advice),))
         refused = tuple(self.failure(entry) for entry in output.images if not entry.url)
         named = [entry for entry in output.images if entry.url]
 
@@ -120,7 +124,7 @@ class ModelStudio:
             allow_private=private,
             next_step="Generate it again: the service keeps images for 24 hours",
         )
-        image = image_bytes(data, attempt=_DOWNLOAD, next_step="Try again")
+        image = image_bytes(data, attempt=_DOWNLOAD)
         return GeneratedImage(image, url=url, seed=seed, revised_prompt=entry.actual_prompt)
 
     def _has_native_list(self, deadline: Deadline) -> bool:

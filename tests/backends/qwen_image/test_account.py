@@ -2,8 +2,7 @@
 
 import pytest
 
-from models.backends.qwen_image.account import compatible_base, read_account
-from models.backends.qwen_image.refusals import RefusalContext, explain, key_advice
+from models.backends.qwen_image.account import RefusalContext, compatible_base, explain, key_advice, read_account
 from models.backends.reply import Reply
 from models.settings import Access
 from tests.asking import bound

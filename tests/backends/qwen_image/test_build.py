@@ -28,7 +28,7 @@ def planned(model: str, *, asynchronous: bool = True, **wishes: Any) -> Plan:
 
 
 def sent(made: Plan) -> dict[str, Any]:
-    return made.calls[0].body.json_body()
+    return made.calls[0].json_body()
 
 
 def data_url(image: InputImage) -> str:
@@ -38,7 +38,7 @@ def data_url(image: InputImage) -> str:
 def test_text_to_image_always_sends_size_number_watermark_and_extension() -> None:
     made = planned("qwen-image-2.0", prompt="茶舍 sign", negative_prompt="blurry")
     assert made.jobs is None
-    assert [call.body.json_body() for call in made.calls] == [
+    assert [call.json_body() for call in made.calls] == [
         {
             "model": "qwen-image-2.0",
             "input": {"messages": [{"role": "user", "content": [{"text": "茶舍 sign"}]}]},
@@ -101,7 +101,7 @@ def test_thinking_and_the_mode_of_extension_are_sent_where_they_were_asked_for()
 
 def test_agent_mode_with_an_image_becomes_direct_and_says_so() -> None:
     made = planned("qwen-image-3.0", images=(WIDE,), extra={"prompt_extend_mode": "agent"})
-    assert made.calls[0].body.parameters.prompt_extend_mode == "direct"
+    assert made.calls[0].parameters.prompt_extend_mode == "direct"
     assert made.notices == ("The prompt mode `agent` works without input images only; `direct` was used.",)
 
 
@@ -119,9 +119,9 @@ def test_more_images_than_one_call_makes_are_several_calls_with_seeds_that_count
 ) -> None:
     images = (WIDE,) if model.startswith("wanx") else ()
     made = planned(model, n=n, images=images, seed=2**31 - 2)
-    assert [call.body.parameters.n for call in made.calls] == counts
+    assert [call.parameters.n for call in made.calls] == counts
     firsts = [sum(counts[:index]) for index in range(len(counts))]
-    assert [call.body.parameters.seed for call in made.calls] == [(2**31 - 2 + first) % 2**31 for first in firsts]
+    assert [call.parameters.seed for call in made.calls] == [(2**31 - 2 + first) % 2**31 for first in firsts]
 
 
 def test_long_prompts_go_where_they_are_read_to_the_end() -> None:
@@ -215,7 +215,7 @@ def test_the_defaults_that_a_form_sends_for_other_functions_are_passed_over_in_s
 
 def test_a_parameter_of_another_function_is_not_sent_and_the_notice_names_who_reads_it() -> None:
     made = planned("wanx2.1-imageedit", images=(WIDE,), extra={"edit_function": "doodle", "upscale_factor": 2})
-    assert made.calls[0].body.parameters.upscale_factor is None
+    assert made.calls[0].parameters.upscale_factor is None
     assert made.notices == ("`upscale_factor` was not used: `doodle` does not read it, `super_resolution` would.",)
 
 
@@ -259,7 +259,7 @@ def test_the_nearest_legal_size_is_used_and_a_change_names_both(
     model: str, wishes: dict[str, Any], size: str, notice: str
 ) -> None:
     request = settled(model, **wishes)
-    assert planned(model, **wishes).calls[0].body.parameters.size == size
+    assert planned(model, **wishes).calls[0].parameters.size == size
     used = f"{notice} became {size.replace('*', '×')}, the nearest that {model} makes."
     assert request.notices == ((used,) if notice else ())
 
@@ -268,7 +268,7 @@ def test_the_nearest_legal_size_is_used_and_a_change_names_both(
 def test_a_model_that_keeps_the_shape_of_its_image_says_so(model: str) -> None:
     request = settled(model, images=(WIDE,), aspect_ratio="1:1")
     assert request.notices == ("The aspect ratio 1:1 was not used: the model keeps the shape of the input image.",)
-    assert planned(model, images=(WIDE,), aspect_ratio="1:1").calls[0].body.parameters.size is None
+    assert planned(model, images=(WIDE,), aspect_ratio="1:1").calls[0].parameters.size is None
 
 
 def free(model: str) -> FreeSizes:
