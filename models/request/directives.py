@@ -162,29 +162,21 @@ def _quoted(text: str) -> Iterator[tuple[int, int]]:
     """
     opened: dict[str, int] = {}
     for place, char in enumerate(text):
-        closes = _closes(text, place)
+        before, behind = text[place - 1 : place], text[place + 1 : place + 2]
+        closes = _borders(char, inside=before, outside=behind)
         for opening in [mark for mark in opened if _QUOTES[mark] == char and closes]:
             start = opened.pop(opening)
             if "\n\n" not in text[start:place]:
                 yield start, place
             break
         else:
-            if char in _QUOTES and _opens(text, place):
+            if char in _QUOTES and _borders(char, inside=behind, outside=before):
                 opened[char] = place
 
 
-def _opens(text: str, place: int) -> bool:
-    before, behind = text[place - 1 : place], text[place + 1 : place + 2]
-    if text[place] not in _STRAIGHT:
-        return True
-    return bool(behind.strip()) and (not before.strip() or not (before.isascii() and before.isalnum()))
-
-
-def _closes(text: str, place: int) -> bool:
-    before, behind = text[place - 1 : place], text[place + 1 : place + 2]
-    if text[place] not in _STRAIGHT:
-        return True
-    return bool(before.strip()) and (not behind.strip() or not (behind.isascii() and behind.isalnum()))
+def _borders(mark: str, *, inside: str, outside: str) -> bool:
+    """Whether a mark can stand between a character of a quoted text and one outside; both may be missing."""
+    return mark not in _STRAIGHT or (bool(inside.strip()) and not (outside.isascii() and outside.isalnum()))
 
 
 def _value(raw: str, name: str | None, known: Mapping[str, Rule], *, last: bool) -> str | None:
@@ -249,21 +241,19 @@ def _meant(item: _Item, known: Mapping[str, Rule]) -> dict[str, str | bool]:
 def _not_taken(text: str, known: Mapping[str, Rule]) -> Iterator[str]:
     """Notices about what stays in the prompt and looks like a directive."""
     lettering = _lettering(text)
-    quoted, unknown, elsewhere = dict[str, None](), dict[str, None](), dict[str, None]()
+    found: dict[str, list[str]] = {reason: [] for reason in (_QUOTED, _UNKNOWN, _ELSEWHERE)}
     for match in _LOOKS_LIKE.finditer(text):
-        hyphens, shown = match[1].startswith("--"), f"`{match[0]}`"
+        hyphens, is_known = match[1].startswith("--"), bool(_parameter(match[2], known))
         attached = text[match.start() - 1 : match.start()].isalnum()  # a dash between two words
-        if (attached or not hyphens) and not (attached is hyphens and _parameter(match[2], known)):
+        if (attached or not hyphens) and not (attached is hyphens and is_known):
             continue
-        if _is_inside(match.start(), lettering):
-            quoted[shown] = None
-        elif _parameter(match[2], known):
-            elsewhere[shown] = None
-        else:
-            unknown[shown] = None
-    if quoted:
-        yield f"{', '.join(quoted)} in quotation marks stays in the prompt as lettering."
-    if unknown:
-        yield f"{', '.join(unknown)} stays in the prompt: there is no such directive."
-    if elsewhere:
-        yield f"{', '.join(elsewhere)} stays in the prompt: directives are read at its end only."
+        reason = _QUOTED if _is_inside(match.start(), lettering) else _ELSEWHERE if is_known else _UNKNOWN
+        found[reason].append(f"`{match[0]}`")
+    for reason, shown in found.items():
+        if shown:
+            yield f"{', '.join(dict.fromkeys(shown))} {reason}."
+
+
+_QUOTED = "in quotation marks stays in the prompt as lettering"
+_UNKNOWN = "stays in the prompt: there is no such directive"
+_ELSEWHERE = "stays in the prompt: directives are read at its end only"

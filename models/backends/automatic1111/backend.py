@@ -10,7 +10,6 @@ from models.backends.automatic1111.build import (
     EXTRA_RULES,
     SIZES,
     Generation,
-    Img2Img,
     InputRoles,
     Options,
     ResolvedNames,
@@ -191,12 +190,11 @@ class Automatic1111(Backend):
         """
         attempt = f"Generating with {self.title}"
         jobs = WebUIJobs(self.service, attempt, self.on_progress)
-        path = "/sdapi/v1/img2img" if isinstance(body, Img2Img) else "/sdapi/v1/txt2img"
         # In the form that the servers use themselves.
         named = body.model_copy(update={"force_task_id": f"task(dify-{uuid.uuid4().hex})"})
         with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
             before = jobs.settings() if body.override_settings else None
-            reply, late = jobs.run(path, named.body(), deadline)
+            reply, late = jobs.run(body.path, named.body(), deadline)
             generated = parse(reply, Generated, attempt=attempt)
             info = Info.read(generated.info)
             after = jobs.settings() if before else None

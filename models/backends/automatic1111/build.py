@@ -122,7 +122,10 @@ class ResolvedNames:
 
 
 class Generation(BaseModel):
-    """What txt2img and img2img share. `batch_size` × `n_iter` images are made, seeds counting up over all."""
+    """txt2img, or img2img where `init_images` is set. `batch_size` × `n_iter` images are made, seeds counting up.
+
+    Images are plain base64; white in the mask is inpainted.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -150,16 +153,6 @@ class Generation(BaseModel):
     save_images: Literal[False] = False  # true would bring grids into the answer
     force_task_id: str | None = None  # our own name for the job, by which `/internal/progress` knows it
 
-    @property
-    def count(self) -> int:
-        return self.batch_size * self.n_iter
-
-    def body(self) -> dict[str, JsonValue]:
-        """What is sent. Fields that are None stay out, so that the server's own default holds."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-
-class Txt2Img(Generation):
     enable_hr: bool | None = None
     hr_scale: float | None = None
     hr_upscaler: str | None = None
@@ -168,12 +161,8 @@ class Txt2Img(Generation):
     hr_distilled_cfg: float | None = None
     hr_additional_modules: tuple[str, ...] | None = None
 
-
-class Img2Img(Generation):
-    """Images are plain base64. White in the mask is inpainted."""
-
-    init_images: tuple[str, ...]
-    resize_mode: int = 0
+    init_images: tuple[str, ...] | None = None
+    resize_mode: int | None = None
     mask: str | None = None
     mask_blur: int | None = None
     inpainting_fill: int | None = None
@@ -181,41 +170,50 @@ class Img2Img(Generation):
     inpaint_full_res_padding: int | None = None
     inpainting_mask_invert: int | None = None
 
+    @property
+    def count(self) -> int:
+        return self.batch_size * self.n_iter
+
+    @property
+    def path(self) -> str:
+        return "/sdapi/v1/img2img" if self.init_images else "/sdapi/v1/txt2img"
+
+    def body(self) -> dict[str, JsonValue]:
+        """What is sent. Fields that are None stay out, so that the server's own default holds."""
+        return self.model_dump(mode="json", exclude_none=True)
+
 
 # --- building ----------------------------------------------------------------------------------------------------------
 
 
-def build(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Txt2Img | Img2Img:
-    """txt2img without an init image, else img2img."""
-    common = _common(request, options, inputs, names)
-    if inputs.images:
-        return Img2Img.model_validate({**common, **_img2img(request, options, inputs)})
-    return Txt2Img.model_validate({**common, **_hires(request, options, names)})
-
-
-def _common(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Mapping[str, object]:
+def build(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Generation:
+    """The body of `request`: img2img with an init image, txt2img without."""
     batch = _batch(request.n, options.batch_size)
-    return {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "styles": names.styles or None,
-        "seed": request.seed,
-        "sampler_name": names.sampler,
-        "scheduler": names.scheduler,
-        "batch_size": batch,
-        "n_iter": request.n // batch,
-        "steps": request.steps,
-        "cfg_scale": request.cfg_scale,
-        "distilled_cfg_scale": _distilled_cfg(options),
-        "width": request.width,
-        "height": request.height,
-        "restore_faces": options.restore_faces,
-        "tiling": options.tiling,
-        "refiner_checkpoint": names.refiner.sent if names.refiner else None,
-        "refiner_switch_at": options.refiner_switch_at if names.refiner else None,
-        "override_settings": _overrides(options, names) or None,
-        "alwayson_scripts": _scripts(options, inputs, names) or None,
-    }
+    own = _img2img(request, options, inputs) if inputs.images else _hires(request, options, names)
+    return Generation.model_validate(
+        {
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt,
+            "styles": names.styles or None,
+            "seed": request.seed,
+            "sampler_name": names.sampler,
+            "scheduler": names.scheduler,
+            "batch_size": batch,
+            "n_iter": request.n // batch,
+            "steps": request.steps,
+            "cfg_scale": request.cfg_scale,
+            "distilled_cfg_scale": _distilled_cfg(options),
+            "width": request.width,
+            "height": request.height,
+            "restore_faces": options.restore_faces,
+            "tiling": options.tiling,
+            "refiner_checkpoint": names.refiner.sent if names.refiner else None,
+            "refiner_switch_at": options.refiner_switch_at if names.refiner else None,
+            "override_settings": _overrides(options, names) or None,
+            "alwayson_scripts": _scripts(options, inputs, names) or None,
+            **own,
+        }
+    )
 
 
 def _batch(n: int, most: int) -> int:

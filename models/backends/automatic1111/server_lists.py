@@ -129,8 +129,10 @@ class _ListEntry(BaseModel):
         return None if self.prompt is None and self.negative_prompt is None else self.name
 
 
-type _Answer = list[_ListEntry] | dict[str, tuple[str, ...] | dict[str, JsonValue]]
+type _Answer = list[_ListEntry] | dict[str, JsonValue]
+type _Words = tuple[str, ...] | dict[str, JsonValue]
 _ANSWER: TypeAdapter[_Answer] = TypeAdapter(_Answer)
+_WORDS: TypeAdapter[_Words] = TypeAdapter(_Words)
 
 
 def read_list(name: str, body: bytes) -> tuple[Name, ...]:
@@ -142,7 +144,8 @@ def read_list(name: str, body: bytes) -> tuple[Name, ...]:
             return tuple(_entry_names(answer, fields))
         # Some preprocessors guide without a model (reference_only); that is asked for by "None".
         none = ("None",) if name == "controlnet_models" else ()
-        return tuple(_plain_names((*(word for field in fields for word in answer[field]), *none)))
+        words = (word for field in fields for word in _WORDS.validate_python(answer[field]))
+        return tuple(_plain_names((*words, *none)))
     except (ValidationError, KeyError):
         raise ServerUnavailable(
             f"{_attempt(name)} failed",

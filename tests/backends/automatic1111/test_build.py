@@ -9,10 +9,9 @@ from PIL import Image
 
 from models.backends.automatic1111.build import (
     EXTRA_RULES,
-    Img2Img,
+    Generation,
     Options,
     ResolvedNames,
-    Txt2Img,
     build,
     without_effect,
 )
@@ -40,7 +39,7 @@ def settled(fields: Wish, extra: Wish) -> ImageRequest:
     return asked(backend, "a fox", **fields, extra=extra)
 
 
-def built(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> tuple[Txt2Img | Img2Img, tuple[str, ...]]:
+def built(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> tuple[Generation, tuple[str, ...]]:
     """The body, and what the user is told about it."""
     request, options = settled(fields, extra), Options(**extra)
     inputs = assign_roles(request, options)

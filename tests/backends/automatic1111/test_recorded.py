@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.backends.automatic1111.build import Options, ResolvedNames, Txt2Img
+from models.backends.automatic1111.build import Generation, Options, ResolvedNames
 from models.backends.automatic1111.job import ServerProgress, ServerSettings, TaskProgress
 from models.backends.automatic1111.results import (
     Generated,
@@ -71,8 +71,8 @@ def images(generated: Generated, info: Info, count: int = 1) -> tuple[GeneratedI
     return generated_images(generated, info, asked_for(n_iter=count), "Generating").images
 
 
-def asked_for(**fields: Any) -> Txt2Img:
-    return Txt2Img(**{"prompt": "a fox", "width": 64, "height": 64, **fields})
+def asked_for(**fields: Any) -> Generation:
+    return Generation(**{"prompt": "a fox", "width": 64, "height": 64, **fields})
 
 
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/txt2img", "/sdapi/v1/img2img"))
