@@ -60,19 +60,6 @@ def _fitting(rule: Rule) -> ParameterValue | None:
     return rule.default if not rule.options or rule.default in rule.options else None
 
 
-def make_rule(name: str, kind: RuleType, label: tuple[str, str], help_text: tuple[str, str], **bounds: object) -> Rule:
-    """A rule with its label and help in English and Chinese; `bounds` are further fields of Rule."""
-    return Rule.model_validate(
-        {
-            "name": name,
-            "type": kind,
-            "label": {"en_US": label[0], "zh_Hans": label[1]},
-            "help": {"en_US": help_text[0], "zh_Hans": help_text[1]},
-            **bounds,
-        }
-    )
-
-
 def read_yaml(path: Path) -> Any:
     """What a YAML file of the plugin holds."""
     # The C loader makes the start of the process noticeably shorter; both are safe loaders.

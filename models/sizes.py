@@ -185,11 +185,6 @@ def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:
     return max(one / other, other / one) < tolerance
 
 
-def with_portraits(wide: Mapping[str, Size]) -> dict[str, Size]:
-    """Sizes by their ratio, and the same on end."""
-    return {**wide, **{":".join(reversed(ratio.split(":"))): (size[1], size[0]) for ratio, size in wide.items()}}
-
-
 def _distance(found: Size, wished: tuple[float, float]) -> float:
     return abs(math.log(found[0] / wished[0])) + abs(math.log(found[1] / wished[1]))
 

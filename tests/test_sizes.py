@@ -17,10 +17,15 @@ from models.sizes import (
     ratio_of,
     same_shape,
     shaped,
-    with_portraits,
 )
 
-WIDE = {"1:1": (1024, 1024), "4:3": (1152, 864), "16:9": (1344, 768)}
+PRESETS = {
+    "1:1": (1024, 1024),
+    "4:3": (1152, 864),
+    "16:9": (1344, 768),
+    "3:4": (864, 1152),
+    "9:16": (768, 1344),
+}
 FREE_RULES = (
     FreeSizes(),
     FreeSizes(default=(1024, 1024), min_side=16),
@@ -28,7 +33,7 @@ FREE_RULES = (
     FreeSizes(multiple=16, min_area=512 * 512, max_area=2048 * 2048, max_ratio=8),
     FreeSizes(multiple=64, min_side=320, max_side=1536, min_area=262_144, max_area=1_048_576),
     FreeSizes(multiple=32, min_area=655_360, max_area=8_294_400, max_side=3840, max_ratio=3),
-    FreeSizes(multiple=8, max_area=1_500_000, max_ratio=2.5, presets=with_portraits(WIDE)),
+    FreeSizes(multiple=8, max_area=1_500_000, max_ratio=2.5, presets=PRESETS),
     FreeSizes(multiple=64, min_area=1_048_576, max_area=1_048_576),
     FreeSizes(multiple=1, min_side=512, max_side=512),
 )
@@ -102,13 +107,13 @@ def test_the_shape_is_kept_before_the_number_of_pixels(rule: FreeSizes | ListedS
 
 
 def test_a_bare_ratio_takes_the_preset_of_its_shape() -> None:
-    rule = FreeSizes(multiple=8, default=(1024, 1024), presets=with_portraits(WIDE))
+    rule = FreeSizes(multiple=8, default=(1024, 1024), presets=PRESETS)
     assert rule.for_ratio(16 / 9, rule.pixels) == (1344, 768)
     assert rule.for_ratio(9 / 16, rule.pixels) == (768, 1344)
 
 
 def test_a_ratio_that_keeps_a_number_of_pixels_takes_no_preset_of_another_size() -> None:
-    rule = FreeSizes(multiple=8, default=(1024, 1024), presets=with_portraits(WIDE))
+    rule = FreeSizes(multiple=8, default=(1024, 1024), presets=PRESETS)
     assert rule.for_ratio(16 / 9, 512 * 512) == (680, 384)
 
 

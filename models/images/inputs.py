@@ -149,17 +149,12 @@ def hard_edged(mask: InputImage) -> InputImage:
 
 
 @threaded
-def same_size(mask: InputImage, image: InputImage) -> InputImage:
-    """The mask in the size of the image that it belongs to."""
-    return _mask_file(_grey(mask).resize(_size_of(image)), mask)
-
-
 def laid_on(mask: InputImage, image: InputImage) -> tuple[InputImage, tuple[str, ...]]:
     """The mask in the size of its image, and a notice where it has another shape."""
-    drawn, size = size_of(mask), size_of(image)
-    alike = same_shape(drawn[0] / drawn[1], size[0] / size[1], _SAME_SHAPE)
-    told = f"The mask of {written(drawn)} was stretched over the image of {written(size)}."
-    return same_size(mask, image), () if alike else (told,)
+    grey, size = _grey(mask), _size_of(image)
+    alike = same_shape(grey.width / grey.height, size[0] / size[1], _SAME_SHAPE)
+    told = f"The mask of {written(grey.size)} was stretched over the image of {written(size)}."
+    return _mask_file(grey.resize(size), mask), () if alike else (told,)
 
 
 @threaded

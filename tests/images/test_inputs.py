@@ -15,9 +15,9 @@ from models.images.inputs import (
     alpha_mask,
     as_alpha,
     fit,
+    laid_on,
     mask_of,
     read_input,
-    same_size,
     size_of,
 )
 from tests.fakes import noise, picture
@@ -275,4 +275,4 @@ def test_a_mask_takes_the_size_of_its_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     photo = read_input(picture(40, 30, kind="JPEG", exif=exif))
-    assert opened(same_size(mask_of(half_transparent()), photo)).size == (30, 40)
+    assert opened(laid_on(mask_of(half_transparent()), photo)[0]).size == (30, 40)
