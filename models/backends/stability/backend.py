@@ -65,7 +65,7 @@ class Stability(Backend):
     @override
     def sizes(self, request: ImageRequest) -> SizeRule | None:
         image = size_of(request.images[0]) if request.images else None
-        return self._facts.sizes(image) if self._facts else None
+        return self._facts.sizes_beside(image) if self._facts else None
 
     @override
     def seeds(self, request: ImageRequest) -> SeedRule | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from models.backends.http import FormField
-from models.backends.stability.models import DEFAULT_STRENGTH, SDXL_SIZES, V1Model, V2BetaModel
+from models.backends.stability.models import DEFAULT_STRENGTH, V1Model, V2BetaModel
 from models.backends.stability.wire import GenerateForm, ImageToImage, TextPrompt, TextToImage
 from models.entities import ImageRequest, InputImage, Price
 
@@ -45,7 +45,7 @@ def v1_call(model: V1Model, request: ImageRequest, image: InputImage | None) -> 
     """The one call of a request; `image` is the input image, already in the request's size."""
     path, seed = f"/v1/generation/{model.engine}", request.seeds[0]
     if image is None:
-        width, height = request.size or SDXL_SIZES.nearest((1, 1))
+        width, height = request.size or model.sizes.nearest((1, 1))
         text = TextToImage(**_sampling(request), width=width, height=height)
         return StabilityCall(f"{path}/text-to-image", seed, json=text.model_dump(exclude_none=True))
     body = ImageToImage(**_sampling(request), image_strength=round(1 - _strength(request), 6))

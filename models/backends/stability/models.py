@@ -31,20 +31,6 @@ INPUT_LIMITS = InputLimits(
     keep_alpha=True,
 )
 KEEPS_SHAPE = NoSizes(reason="beside an input image the model keeps that image's shape")
-SDXL_SIZES = ListedSizes(
-    default=(1024, 1024),
-    sizes=(
-        (1024, 1024),
-        (1152, 896),
-        (896, 1152),
-        (1216, 832),
-        (832, 1216),
-        (1344, 768),
-        (768, 1344),
-        (1536, 640),
-        (640, 1536),
-    ),
-)
 
 
 class V2BetaModel(BaseModel):
@@ -72,7 +58,7 @@ class V2BetaModel(BaseModel):
         """The number of input images that it takes."""
         return 0 if self.image_to_image == "no" else 1
 
-    def sizes(self, image: Size | None) -> SizeRule:
+    def sizes_beside(self, image: Size | None) -> SizeRule:
         """The sizes beside an input image of that size; without a wish the endpoint `strength` keeps its shape."""
         if image and self.image_to_image == "mode":
             return KEEPS_SHAPE
@@ -90,13 +76,14 @@ class V1Model(BaseModel):
     api: Literal["v1"]
     engine: str
     steps_in_price: int
+    sizes: ListedSizes
 
     seeds: ClassVar[SeedRule] = SeedRule(highest=4_294_967_295, zero_is_random=True)
     images: ClassVar[int] = 1
 
-    def sizes(self, image: Size | None) -> SizeRule:
+    def sizes_beside(self, image: Size | None) -> SizeRule:
         """The sizes of the engine; without a wish the one that an input image needs the least cutting for."""
-        return SDXL_SIZES.model_copy(update={"default": SDXL_SIZES.nearest(image)}) if image else SDXL_SIZES
+        return self.sizes.model_copy(update={"default": self.sizes.nearest(image)}) if image else self.sizes
 
 
 type StabilityModel = V2BetaModel | V1Model

@@ -18,7 +18,6 @@ from models.backends.stability.models import (
     DEFAULT_STRENGTH,
     INPUT_LIMITS,
     MAX_REQUEST_BYTES,
-    SDXL_SIZES,
     V1Model,
     V2BetaModel,
     read_model,
@@ -93,7 +92,9 @@ def test_the_nearest_aspect_ratio_distorts_least(width: int, height: int, ratio:
     ],
 )
 def test_the_nearest_of_the_nine_sdxl_sizes_keeps_the_shape(asked: tuple[int, int], size: tuple[int, int]) -> None:
-    assert SDXL_SIZES.nearest(asked) == size
+    known = facts("stable-diffusion-xl")
+    assert isinstance(known, V1Model)
+    assert known.sizes.nearest(asked) == size
 
 
 def test_a_plain_text_call_sends_only_what_was_said() -> None:
