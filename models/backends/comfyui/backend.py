@@ -1,6 +1,7 @@
 """The backend `comfyui`: joins a workflow (`graph/`) and a server (the other modules)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar, override
 
@@ -116,49 +117,45 @@ class ComfyUI(JobBackend):
 
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job:
-        state = self._planned(request, deadline)
-        self._events = self._listening_to(state)
-        self._events.open()  # before the job exists, so that no event of it can be missed
-        try:
-            self._tracker(state).submit(deadline)
-        except BaseException:
-            self._events.close()
-            raise
-        return state.dump()
+        job = self._planned(request, deadline).dump()
+        with self._tracked(job) as tracker:
+            self._events = self._listening_to(tracker.state)
+            self._events.open()  # before the job exists, so that no event of it can be missed
+            try:
+                tracker.submit(deadline)
+            except BaseException:
+                self._events.close()
+                raise
+        return job
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
-        state = JobState.load(job)
-        try:
-            seen = self._tracker(state).look()
-            return seen if isinstance(seen, Running) else self._result(state, seen)
-        finally:
-            state.save(job)
+        with self._tracked(job) as tracker:
+            return self._seen(tracker.state, tracker.look())
 
     @override
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
-        state = JobState.load(job)
-        heard_all = self._events is not None and self._events.connected
-        events = self._events or self._listening_to(state)
-        self._events = None
-        wait = JobWait(self._tracker(state), events, lambda: self.interval(self.clock.now() - started))
-        try:
-            events.open()
-            seen = wait.until(until, look_first=not heard_all)
-            return seen if isinstance(seen, Running) else self._result(state, seen)
-        finally:
-            events.close()
-            state.save(job)
+        with self._tracked(job) as tracker:
+            heard_all = self._events is not None and self._events.connected
+            events = self._events or self._listening_to(tracker.state)
+            self._events = None
+            wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started))
+            try:
+                events.open()
+                return self._seen(tracker.state, wait.until(until, look_first=not heard_all))
+            finally:
+                events.close()
 
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
-        state = JobState.load(job)
-        part = self._tracker(state).finished()
-        return self._result(state, part) if part.images else None
+        with self._tracked(job) as tracker:
+            part = tracker.finished()
+            return self._result(tracker.state, part) if part.images else None
 
     @override
     def cancel(self, job: Job) -> None:
-        self._tracker(JobState.load(job)).cancel()
+        with self._tracked(job) as tracker:
+            tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
         """Upload the images and fill the workflow: everything that is known before the job exists."""
@@ -183,14 +180,23 @@ class ComfyUI(JobBackend):
         state.tell(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
 
+    def _seen(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
+        return seen if isinstance(seen, Running) else self._result(state, seen)
+
     def _result(self, state: JobState, part: Partial) -> ImageResult:
         told = ImageRequest(model=self.model.name, prompt=state.prompt, n=len(state.ids), notices=tuple(state.notices))
         return self.result(told, part)
 
-    def _tracker(self, state: JobState) -> JobTracker:
+    @contextmanager
+    def _tracked(self, job: Job) -> Iterator[JobTracker]:
+        """Write back what becomes of the submissions: the next check must know of a repeated one."""
+        state = JobState.load(job)
         pasted = self.model.access.workflow
         editor = read_source(pasted).editor if pasted and state.keep_workflow else None
-        return JobTracker(state, self.client, self.clock, self._choices, self._parameters, self._secrets, editor)
+        try:
+            yield JobTracker(state, self.client, self.clock, self._choices, self._parameters, self._secrets, editor)
+        finally:
+            job.update(state.dump())
 
     def _secrets(self) -> list[Change]:
         if not isinstance(self.workflow, PastedWorkflow):

@@ -274,7 +274,7 @@ class JobWait:
         finally:
             # A submission that had to be repeated may have another id, and an end that was only heard counts for one look.
             progress.ids = self.tracker.state.ids
-            progress.ended = self.tracker.ended
+            progress.ended = set(self.tracker.entries)
         if isinstance(seen, Partial):
             return seen
         if not progress.started:

@@ -60,12 +60,8 @@ class JobTracker:
     """Whether that look found the job running."""
     seen: Running = field(default_factory=Running, init=False)
     """What the last look found of a job that goes on."""
-    _entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)
-
-    @property
-    def ended(self) -> set[str]:
-        """The ids that were found in the history."""
-        return set(self._entries)
+    entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)
+    """What was found in the history, by the submission's id."""
 
     # Submitting
 
@@ -117,8 +113,8 @@ class JobTracker:
         """
         for prompt_id in self.state.ids:
             self._read_entry(prompt_id, self._within(LOOK_SECONDS))
-        waiting = [one for one in self.state.submissions if one.prompt_id not in self._entries]
-        failed = any(self._entries[name].failed for name in self.state.ids if name in self._entries)
+        waiting = [one for one in self.state.submissions if one.prompt_id not in self.entries]
+        failed = any(self.entries[name].failed for name in self.state.ids if name in self.entries)
         if failed and waiting:
             self._cancel_rest()
         if failed or not waiting:
@@ -128,19 +124,15 @@ class JobTracker:
         except ImageError as error:
             if error.transient:
                 raise
-            return self._ended_by(error)
+            self._cancel_rest()
+            finished = self._collected()
+            return finished if isinstance(finished, Running) else finished + Partial(failures=(error,))
         return self.seen
 
-    def _ended_by(self, error: ImageError) -> Running | Partial:
-        """What is finished of a job of which a submission is lost for good."""
-        self._cancel_rest()
-        collected = self._collected()
-        return collected if isinstance(collected, Running) else collected + Partial(failures=(error,))
-
     def _read_entry(self, prompt_id: str, deadline: Deadline) -> None:
-        entry = None if prompt_id in self._entries else self.client.entry(prompt_id, deadline=deadline)
+        entry = None if prompt_id in self.entries else self.client.entry(prompt_id, deadline=deadline)
         if entry is not None:
-            self._entries[prompt_id] = entry
+            self.entries[prompt_id] = entry
 
     def _queue_due(self) -> bool:
         now = self.clock.now()
@@ -243,7 +235,7 @@ class JobTracker:
 
     def _part(self, submission: Submission, deadline: Deadline) -> Partial:
         """What one submission gave: its images, its failure, or nothing as long as it has not ended."""
-        entry = self._entries.get(submission.prompt_id)
+        entry = self.entries.get(submission.prompt_id)
         if entry is None:
             return Partial()
         graph = self.state.graph_of(submission)
@@ -273,7 +265,7 @@ class JobTracker:
     def cancel(self) -> None:
         """Remove the job's own submissions from the queue, or stop them. Touches no other job. Raises ImageError."""
         deadline = self._within(CANCEL_SECONDS)
-        left = [prompt_id for prompt_id in self.state.ids if prompt_id not in self._entries]
+        left = [prompt_id for prompt_id in self.state.ids if prompt_id not in self.entries]
         left = [prompt_id for prompt_id in left if not self.client.cancel(prompt_id, deadline=deadline)]
         if not left:
             return
