@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import gevent
 from pydantic import JsonValue
 
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_images, unsupported
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_images, no_input_image, unsupported
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
@@ -254,10 +254,7 @@ class Backend(ABC):
         if count > able.images:
             raise unsupported(f"{count} input images", model=model, way_out=f"Send at most {able.images}")
         if count < able.min_images:
-            raise BadRequest(
-                f"{model} edits images and got none",
-                next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",
-            )
+            raise no_input_image(model)
 
     def result(
         self,

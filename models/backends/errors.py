@@ -122,6 +122,14 @@ def no_images(title: str) -> ServerUnavailable:
     )
 
 
+def no_input_image(model: str) -> BadRequest:
+    """A text-only request to a model that edits images."""
+    return BadRequest(
+        f"{model} edits images and got none",
+        next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",
+    )
+
+
 def unsupported(feature: str, *, model: str, way_out: str) -> BadRequest:
     """The refusal of something that a model cannot express, by name and with the way out."""
     return BadRequest(f"{model} does not support {feature}", next_step=way_out)

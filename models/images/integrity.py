@@ -43,7 +43,7 @@ def _png(data: bytes) -> bool:
     kinds: list[bytes] = []  # of the chunks that make the image; a run of IDAT counts once
     wrong: list[bytes] = []
     compressed, previous = 0, b""
-    for kind, start, end in _png_chunks(data):
+    for kind, start, end in png_chunks(data):
         if zlib.crc32(memoryview(data)[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
             wrong.append(kind)
         if kind == b"IDAT":
@@ -70,8 +70,8 @@ _ANIMATED = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _MOST_PARTS = 10_000  # a hostile file has millions
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The type of each chunk and where its content begins and ends, to the last."""
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The type of each chunk and where its content begins and ends. Raises BrokenImageError where the file ends too early."""
     at, kind = 8, b""
     while kind != b"IEND":
         start = at + 8
@@ -101,7 +101,7 @@ def _png_frames(data: bytes, kinds: list[bytes]) -> bool:
     """Whether an animation has as many frames as it says."""
     if b"acTL" not in kinds:
         return True
-    said = next(int.from_bytes(data[start : start + 4]) for kind, start, _ in _png_chunks(data) if kind == b"acTL")
+    said = next(int.from_bytes(data[start : start + 4]) for kind, start, _ in png_chunks(data) if kind == b"acTL")
     still = kinds.index(b"fcTL") > kinds.index(b"IDAT") if b"fcTL" in kinds else True
     drawn = [kind for kind in kinds if kind in {b"fcTL", b"fdAT"}]
     runs = list(pairwise(drawn)).count((b"fcTL", b"fdAT"))
@@ -136,10 +136,7 @@ def _jpeg(data: bytes) -> bool:
 
 
 def _webp(data: bytes) -> bool:
-    size = 8 + int.from_bytes(data[4:8], "little")
-    if len(data) < size:
-        raise truncated()
-    chunks = list(_webp_chunks(data, size))
+    chunks = list(webp_chunks(data))
     images = [chunk for chunk in chunks if chunk[0] in _WEBP_IMAGES]
     if len(images) != 1 or images[0][0] != b"VP8 ":
         return False
@@ -150,7 +147,11 @@ def _webp(data: bytes) -> bool:
 _WEBP_IMAGES = (b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
 
 
-def _webp_chunks(data: bytes, size: int) -> Iterator[tuple[bytes, int, int]]:
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The type of each chunk and where its content begins and ends. Raises BrokenImageError where the file ends too early."""
+    size = 8 + int.from_bytes(data[4:8], "little")
+    if len(data) < size:
+        raise truncated()
     at = 12
     while at < size:
         start = at + 8

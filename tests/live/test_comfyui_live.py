@@ -21,9 +21,8 @@ import pytest
 import requests
 
 from models.backends.base import Running
-from models.backends.comfyui.client import ComfyUIClient
+from models.backends.comfyui.client import ComfyUIClient, FileRef
 from models.backends.comfyui.state import JobState
-from models.backends.comfyui.wire import FileRef
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.clock import Deadline
 from models.entities import ImageResult, InputImage

@@ -3,11 +3,10 @@
 - `backend.py`: the backend, which joins the two halves
 - `graph/`: a workflow as data: its slots, form and filling (knows nothing of the server's routes)
 - `nodes.yaml`, `parameters.yaml`: what is known about ComfyUI's nodes, and the parameters that only workflows have
-- `variants.py`, `reading.py`: from a model to its workflows, as far as they are known; `workflows/` holds the shipped ones
-- `client.py`, `wire.py`: the server's REST routes and its JSON
-- `definitions.py`: the server's node definitions, cached
+- `model_workflow.py`: from a model to its workflows, with the server's node definitions; `workflows/` holds the shipped ones
+- `client.py`: the server's REST routes and its JSON
 - `state.py`, `jobs.py`: a job as JSON, and what becomes of it on the server
-- `events.py`, `waiting.py`: the server's WebSocket, and the wait for a job's end
+- `events.py`: the server's WebSocket, and the wait for a job's end
 - `results.py`, `failures.py`, `refusals.yaml`: the images of a finished job, and what errors mean
 """
 

@@ -1,22 +1,18 @@
 """The backend `comfyui`: joins a workflow (`graph/`) and a server (the other modules)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar, override
 
-from pydantic import JsonValue
-
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
-from models.backends.comfyui.definitions import NodeDefinitions
-from models.backends.comfyui.events import JobProgress, SocketOpener, open_socket
+from models.backends.comfyui.events import EventStream, JobProgress, JobWait, SocketOpener, open_socket
 from models.backends.comfyui.failures import TABLE, ParameterNames
 from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
-from models.backends.comfyui.reading import ModelWorkflow
+from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, ShippedWorkflows
 from models.backends.comfyui.state import Change, JobState, secrets_of
-from models.backends.comfyui.variants import Pasted, Shipped
-from models.backends.comfyui.waiting import EventStream, JobWait
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
@@ -30,8 +26,6 @@ from models.sizes import SeedRule, SizeRule
 FINDINGS_SECONDS = 9.0
 PROBE_SECONDS = 6.0
 CHECK_SECONDS = 30.0
-_UNREAD = Capabilities(images=1)
-"""A workflow that cannot be read yet may well take an image."""
 
 
 class ComfyUI(JobBackend):
@@ -49,7 +43,9 @@ class ComfyUI(JobBackend):
         self.client = ComfyUIClient(self.service)
         self.definitions = NodeDefinitions(self.client)
         self.open_socket: SocketOpener = open_socket
-        self.workflow = ModelWorkflow(model, self.definitions)
+        self.workflow: PastedWorkflow | ShippedWorkflows = PastedWorkflow(model, self.definitions)
+        if model.card and not model.access.workflow:
+            self.workflow = ShippedWorkflows(model.card, self.definitions)
         self._events: EventStream | None = None
         self._parameters: ParameterNames = {}
 
@@ -66,14 +62,12 @@ class ComfyUI(JobBackend):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        variants = self.workflow.readable()
-        return variants.capabilities if variants else _UNREAD
+        return self.workflow.capabilities
 
     @override
     def check_image_count(self, count: int) -> None:
-        variants = self.workflow.readable()
-        if isinstance(variants, Shipped) and count > variants.capabilities.images:
-            raise variants.too_many(count)
+        if isinstance(self.workflow, ShippedWorkflows) and count > self.capabilities.images:
+            raise self.workflow.too_many(count)
         super().check_image_count(count)
 
     @override
@@ -82,17 +76,24 @@ class ComfyUI(JobBackend):
 
     @override
     def sizes(self, request: ImageRequest) -> SizeRule | None:
-        workflow = self.workflow.chosen(request)
+        workflow = self._known_workflow(request)
         return workflow.sizes if workflow else None
 
     @override
     def seeds(self, request: ImageRequest) -> SeedRule | None:
-        workflow = self.workflow.chosen(request)
+        workflow = self._known_workflow(request)
         return workflow.seeds if workflow else None
+
+    def _known_workflow(self, request: ImageRequest) -> Workflow | None:
+        try:
+            return self.workflow.choose(request)
+        except BadRequest:  # the request itself will report it
+            return None
 
     @override
     def learn(self, deadline: Deadline) -> None:
-        self.workflow.learn(deadline)
+        if isinstance(self.workflow, PastedWorkflow):
+            self.workflow.learn(deadline)
 
     @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
@@ -101,67 +102,68 @@ class ComfyUI(JobBackend):
     @override
     def check_access(self) -> Sequence[str]:
         version = self.client.stats(deadline=self.within(PROBE_SECONDS)).system.comfyui_version
-        self.workflow.check(self.within(CHECK_SECONDS))
+        if isinstance(self.workflow, PastedWorkflow):
+            self.workflow.check(self.within(CHECK_SECONDS))
         return (f"ComfyUI {version}",)
 
     @override
     def findings(self) -> Sequence[str]:
-        if not self.workflow.is_pasted:
+        if not isinstance(self.workflow, PastedWorkflow) or not self.model.access.workflow:
             return ()
-        self.learn(self.within(FINDINGS_SECONDS))
-        variants = self.workflow.variants()
-        return variants.workflow.explained() if isinstance(variants, Pasted) else ()
+        self.workflow.learn(self.within(FINDINGS_SECONDS))
+        return self.workflow.read().explained()
 
     # The job
 
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job:
-        state = self._planned(request, deadline)
-        self._events = self._listening_to(state)
-        self._events.open()  # before the job exists, so that no event of it can be missed
-        try:
-            self._tracker(state).submit(state, deadline)
-        except BaseException:
-            self._events.close()
-            raise
-        return state.dump()
+        job = self._planned(request, deadline).dump()
+        with self._tracked(job) as tracker:
+            self._events = self._listening_to(tracker.state)
+            self._events.open()  # before the job exists, so that no event of it can be missed
+            try:
+                tracker.submit(deadline)
+            except BaseException:
+                self._events.close()
+                raise
+        return job
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
-        state = JobState.load(job)
-        try:
-            return self._delivered(state, self._tracker(state).look(state, places=True))
-        finally:
-            state.save(job)
+        with self._tracked(job) as tracker:
+            return self._seen(tracker.state, tracker.look())
 
     @override
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
-        state = JobState.load(job)
-        heard_all = self._events is not None and self._events.connected
-        events = self._events or self._listening_to(state)
-        self._events = None
-        wait = JobWait(self._tracker(state), events, state, self.clock, started, self.interval, self._say)
-        try:
-            events.open()
-            return self._delivered(state, wait.until(until, look_first=not heard_all))
-        finally:
-            events.close()
-            state.save(job)
+        with self._tracked(job) as tracker:
+            heard_all = self._events is not None and self._events.connected
+            events = self._events or self._listening_to(tracker.state)
+            self._events = None
+            wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started))
+            try:
+                events.open()
+                return self._seen(tracker.state, wait.until(until, look_first=not heard_all))
+            finally:
+                events.close()
 
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
-        state = JobState.load(job)
-        part = self._tracker(state).finished(state)
-        return self.result(_told(self.model.name, state), part) if part.images else None
+        with self._tracked(job) as tracker:
+            part = tracker.finished()
+            return self._result(tracker.state, part) if part.images else None
 
     @override
     def cancel(self, job: Job) -> None:
-        state = JobState.load(job)
-        self._tracker(state).cancel(state)
+        with self._tracked(job) as tracker:
+            tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
         """Upload the images and fill the workflow: everything that is known before the job exists."""
-        workflow = self.workflow.ready(deadline).choose(request)
+        workflow = (
+            self.workflow.ready(deadline)
+            if isinstance(self.workflow, PastedWorkflow)
+            else self.workflow.choose(request)
+        )
         self._parameters = {
             (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
         }
@@ -178,39 +180,36 @@ class ComfyUI(JobBackend):
         state.tell(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
 
-    def _delivered(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
-        if isinstance(seen, Running):
-            return seen
-        return self.result(_told(self.model.name, state), seen if seen.failures else seen.images)
+    def _seen(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
+        return seen if isinstance(seen, Running) else self._result(state, seen)
 
-    def _tracker(self, state: JobState) -> JobTracker:
-        workflow = self._editor_graph() if state.keep_workflow else None
-        return JobTracker(self.client, self.clock, self._choices, self._parameters, self._secrets, workflow)
+    def _result(self, state: JobState, part: Partial) -> ImageResult:
+        told = ImageRequest(model=self.model.name, prompt=state.prompt, n=len(state.ids), notices=tuple(state.notices))
+        return self.result(told, part)
+
+    @contextmanager
+    def _tracked(self, job: Job) -> Iterator[JobTracker]:
+        """Write back what becomes of the submissions: the next check must know of a repeated one."""
+        state = JobState.load(job)
+        pasted = self.model.access.workflow
+        editor = read_source(pasted).editor if pasted and state.keep_workflow else None
+        try:
+            yield JobTracker(state, self.client, self.clock, self._choices, self._parameters, self._secrets, editor)
+        finally:
+            job.update(state.dump())
 
     def _secrets(self) -> list[Change]:
-        if not self.workflow.is_pasted:
+        if not isinstance(self.workflow, PastedWorkflow):
             return []
-        variants = self.workflow.ready(self.within(LOOK_SECONDS))
-        return secrets_of(variants.workflow.graph.raw()) if isinstance(variants, Pasted) else []
-
-    def _editor_graph(self) -> JsonValue:
-        return read_source(self.model.access.workflow).editor if self.workflow.is_pasted else None
+        return secrets_of(self.workflow.ready(self.within(LOOK_SECONDS)).graph.raw())
 
     def _choices(self, class_type: str, name: str) -> Sequence[str]:
         return self.definitions.choices(class_type, name, self.within(LOOK_SECONDS))
 
     def _listening_to(self, state: JobState) -> EventStream:
         titles = {node.id: node.title or node.class_type for node in Graph.of(state.graph).nodes.values()}
-        progress = JobProgress(state.ids, titles, self._say)
-        return EventStream(self.service, state.client_id, progress, self.clock, self.open_socket)
-
-    def _say(self, words: str) -> None:
-        self.on_progress(Running(words))
-
-
-def _told(model: str, state: JobState) -> ImageRequest:
-    """What a result says of its request."""
-    return ImageRequest(model=model, prompt=state.prompt, n=len(state.submissions), notices=tuple(state.notices))
+        progress = JobProgress(state.ids, titles, lambda words: self.on_progress(Running(words)))
+        return EventStream(self.service, state.client_id, progress, self.open_socket)
 
 
 def _submissions(request: ImageRequest, workflow: Workflow) -> Sequence[ImageRequest]:

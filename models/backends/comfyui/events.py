@@ -1,4 +1,7 @@
-"""The server's WebSocket: its messages, what they say about a job, and the connection.
+"""The server's WebSocket: its messages, what they say about a job, the connection, and the wait for a job's end.
+
+Only the history decides that a job is over. With a socket a warm job costs one look at its end; without one, or with
+one that stays silent, looks come by the clock, so that nothing depends on an event that may never arrive.
 
 Reference: ComfyUI WebSocket messages (`server.py`, `main.py`, `execution.py`). Only `executing` without a node means
 the end of a job: `execution_success` comes before the history holds it, and `execution_error` can be a mere warning.
@@ -16,50 +19,50 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 import websocket
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from models.backends.base import Running
+from models.backends.cache import ServerCache
+from models.backends.comfyui.jobs import QUEUED, JobTracker
+from models.backends.errors import ImageError
 from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Service, join_url
+from models.backends.partial import Partial
+from models.clock import Deadline
 
 OPEN_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 0.5
+GREETING = 2.0  # seconds; the server greets at once, so a socket that stays silent longer is blocked on the way
+REOPEN = 5.0  # seconds between attempts to get a lost socket back
+FIRST_LOOK = 1.0  # seconds without a start, after which a reader wants to know the place in the queue
+SILENCE = 10.0  # seconds without an event of a running job: a model is being loaded, or the socket is dead
+
+_NO_SOCKET = ServerCache[bool](seconds=60.0)
+"""Servers that lately refused the socket: trying again with every image would only cost time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One message. `prompt_id` is empty in messages to everybody; `value` and `of` count a node's steps."""
+class Event(BaseModel):
+    """One message. `prompt_id` is empty in messages to everybody; `value` and `max` count a node's steps."""
 
-    kind: str
-    prompt_id: str = ""
-    node: str | None = None
-    value: float = 0
-    of: float = 0
-
-
-class _EventData(BaseModel):
+    type: str
     prompt_id: str = ""
     node: str | None = None
     value: float = 0
     max: float = 0
 
 
-class _EventMessage(BaseModel):
-    type: str
-    data: JsonValue = None
-
-
-UNKNOWN = Event("unknown")
+UNKNOWN = Event(type="unknown")
 """A preview image, or a message of an extension in a shape of its own."""
 
 
 def read_event(text: str | bytes) -> Event:
     """A text message of the socket as an event."""
     try:
-        message = _EventMessage.model_validate(json.loads(text))
-        data = _EventData.model_validate(message.data if isinstance(message.data, dict) else {})
-    except (ValueError, ValidationError):
+        message = json.loads(text)
+        data = message["data"] if isinstance(message.get("data"), dict) else {}
+        return Event.model_validate({**data, "type": message["type"]})
+    except (ValueError, AttributeError, KeyError):
         return UNKNOWN
-    return Event(message.type, data.prompt_id, data.node, data.value, data.max)
 
 
 @dataclass
@@ -82,13 +85,13 @@ class JobProgress:
         if event.prompt_id not in self.ids:
             return
         self.started.add(event.prompt_id)
-        match event.kind:
+        match event.type:
             case "executing" if event.node is None:
                 self.ended.add(event.prompt_id)
             case "executing":
                 self._tell(event, f"running {self.titles.get(event.node or '', event.node)}")
-            case "progress" if event.of > 1:
-                self._tell(event, f"step {event.value:.0f}/{event.of:.0f}")
+            case "progress" if event.max > 1:
+                self._tell(event, f"step {event.value:.0f}/{event.max:.0f}")
             case "execution_error" | "execution_interrupted":
                 self.failed.add(event.prompt_id)
 
@@ -103,12 +106,6 @@ class JobProgress:
         if words != self.words:
             self.words = words
             self.say(words)
-
-
-def queued(place: int) -> str:
-    """The place in the queue in words: `queued 2nd`."""
-    teens = place % 100 in {11, 12, 13}
-    return f"queued {place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
 
 
 class NoSocketError(Exception):
@@ -175,3 +172,120 @@ def open_socket(service: Service, client_id: str) -> EventSocket:
         opened.close(timeout=0)
         raise NoSocketError(forbidden=True)
     return EventSocket(opened)
+
+
+@dataclass
+class EventStream:
+    """The events of one job, read into `progress`. Without a socket it just lets time pass."""
+
+    service: Service
+    client_id: str
+    progress: JobProgress
+    opener: SocketOpener
+    _socket: EventSocket | None = field(default=None, init=False)
+    _tried: float = field(default=0.0, init=False)
+
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
+
+    def open(self) -> None:
+        """Try to get a socket, at most every REOPEN seconds. Never raises: polling works as well."""
+        lately = self.service.clock.now() - self._tried < REOPEN
+        if self.connected or lately or _NO_SOCKET.get(self.service):
+            return
+        self._tried = self.service.clock.now()
+        try:
+            self._socket = self._greeted(self.opener(self.service, self.client_id))
+        except NoSocketError as none:
+            if none.forbidden:
+                _NO_SOCKET.put(self.service, True)
+
+    def listen(self, patience: Callable[[], float], until: Deadline) -> None:
+        """Take in events until the job is over, nothing came for `patience()` seconds, or `until` passes."""
+        end = until.earlier(patience())
+        while not self.progress.over and not end.passed:
+            if self._socket is None:
+                self.service.clock.sleep(end.remaining)
+            elif self._hear(self._socket, end.remaining):
+                end = until.earlier(patience())
+            elif not self.connected:
+                return  # the connection was lost, and events may have been missed: look at once
+
+    def close(self) -> None:
+        """Close the socket: the server keeps one socket per client id, and the next one must find the place free."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _hear(self, source: EventSocket, seconds: float) -> bool:
+        """Whether an event of this job came within `seconds`."""
+        try:
+            event = source.next(seconds)
+        except NoSocketError:
+            self.close()
+            self.progress.started.clear()  # the server may have been restarted and have forgotten the job
+            return False
+        if event is None:
+            return False
+        self.progress.hear(event)
+        return event.prompt_id in self.progress.ids
+
+    def _greeted(self, source: EventSocket) -> EventSocket:
+        greeting = source.next(GREETING)
+        if greeting is None:
+            source.close()
+            raise NoSocketError(forbidden=True)
+        self.progress.hear(greeting)  # usually a status, but nothing depends on it
+        return source
+
+
+@dataclass
+class JobWait:
+    """`pause()` is the number of seconds between looks where no socket helps."""
+
+    tracker: JobTracker
+    events: EventStream
+    pause: Callable[[], float]
+
+    def until(self, end: Deadline, *, look_first: bool) -> Running | Partial:
+        """Wait for the job's end or `end`. `look_first`: the socket was opened too late to have heard everything.
+
+        Transient trouble is waited out; raises ImageError for a job that failed.
+        """
+        due = look_first
+        while True:
+            if due and (ended := self._look()):
+                return ended
+            if end.passed:
+                return Running(self.events.progress.words or self.tracker.seen.progress)
+            self.events.open()
+            self.events.listen(self._patience, end)
+            due = self.events.progress.over or not end.passed
+
+    def _look(self) -> Partial | None:
+        progress = self.events.progress
+        try:
+            seen = self.tracker.look()
+        except ImageError as error:
+            if not error.transient:
+                raise
+            return None
+        finally:
+            # A submission that had to be repeated may have another id, and an end that was only heard counts for one look.
+            progress.ids = self.tracker.state.ids
+            progress.ended = set(self.tracker.entries)
+        if isinstance(seen, Partial):
+            return seen
+        if not progress.started:
+            progress.say(seen.progress)
+        return None
+
+    def _patience(self) -> float:
+        """How long silence may last before the next look."""
+        heard = bool(self.events.progress.started)
+        if not self.events.connected or (self.tracker.at_work and not heard):
+            return self.pause()
+        if heard:
+            return SILENCE
+        return FIRST_LOOK if self.tracker.queue_asked is None else QUEUED

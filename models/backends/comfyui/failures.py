@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.backends.comfyui.client import INTERRUPTED, Accepted, NodeFaults, Refused, RunStatus, ValidationFault
 from models.backends.comfyui.graph import Graph, Node, RawGraph, folder_of, package_of
-from models.backends.comfyui.wire import INTERRUPTED, Accepted, NodeFaults, Refused, RunStatus, ValidationFault
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.refusals import Fault, RefusalTable
 from models.settings import Access
@@ -26,6 +26,15 @@ type Choices = Callable[[str, str], Sequence[str]]
 """(node class, input name) → what the server offers there; empty when that is not known."""
 type ParameterNames = Mapping[tuple[str, str], str]
 """(node id, input name) → the parameter that sets it, which users know better than the input."""
+
+
+class DeletedFileError(ServerUnavailable):
+    """The history names a file that the server made and no longer has."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        said = f"the server made {filename} and does not have it any more"
+        super().__init__(FAILED, said, "Try again with another seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +93,6 @@ def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
     return meaning.error(FAILED, said, meaning.next_step)
 
 
-def deleted_file(name: str) -> ServerUnavailable:
-    """The error for an image that the server made and then lost."""
-    return ServerUnavailable(
-        FAILED, f"the server made {name} and does not have it any more", "Try again with another seed"
-    )
-
-
 def _located(faults: Mapping[str, NodeFaults], graph: Graph, parameters: ParameterNames) -> list[_LocatedFault]:
     return [
         _LocatedFault(
@@ -132,9 +134,7 @@ def _table_advice(fault: ValidationFault, parameter: str = "") -> str:
 
 def _offered(fault: ValidationFault) -> Sequence[str]:
     match fault.extra_info.input_config:
-        case [list(options), *_]:
-            return [str(option) for option in options]
-        case [str(), {"options": list(options)}, *_]:
+        case [list(options), *_] | [str(), {"options": list(options)}, *_]:
             return [str(option) for option in options]
         case _:
             return ()

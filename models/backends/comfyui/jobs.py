@@ -12,23 +12,22 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from models.backends.base import Running
-from models.backends.comfyui.client import ComfyUIClient
-from models.backends.comfyui.events import queued
+from models.backends.comfyui.client import Accepted, ComfyUIClient, FileRef, HistoryEntry, PromptRequest, Refused
 from models.backends.comfyui.failures import (
     FAILED,
     Choices,
+    DeletedFileError,
     ParameterNames,
-    deleted_file,
     dropped_outputs,
     failed_run,
     refusal,
 )
-from models.backends.comfyui.results import DeletedFileError, fetched_images
+from models.backends.comfyui.results import black_images, read_outputs, without_workflow
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
-from models.backends.comfyui.wire import Accepted, ExtraData, HistoryEntry, PromptRequest, Refused
 from models.backends.errors import ImageError, ServerUnavailable, redact
 from models.backends.partial import Partial
 from models.clock import Clock, Deadline
+from models.entities import GeneratedImage
 
 LOOK_SECONDS = 30.0
 FETCH_SECONDS = 120.0
@@ -36,56 +35,58 @@ FETCH_SECONDS = 120.0
 LAST_FETCH_SECONDS = 5.0
 CANCEL_SECONDS = 4.0
 GRACE = 0.5  # seconds between two looks: on its way from the queue to the history a job is in neither for a moment
+QUEUED = 5.0  # seconds between looks at the queue, which carries every waiting graph
 MAX_TRIES = 2
 
 
 @dataclass
 class JobTracker:
-    """Submits a job, looks after it and collects what it made.
+    """Submits a job, looks after it and collects what it made; what becomes of it is noted in `state`.
 
     `choices` and `parameters` are for messages about a refused graph; `secrets` tells what belongs into the graph and
     must not stand in the job's state; `workflow` is the editor's graph to write into the images, None to write none.
     """
 
+    state: JobState
     client: ComfyUIClient
     clock: Clock
     choices: Choices
-    parameters: ParameterNames = field(default_factory=dict)
-    secrets: Callable[[], list[Change]] = list
-    workflow: JsonValue = None
+    parameters: ParameterNames
+    secrets: Callable[[], list[Change]]
+    workflow: JsonValue
+    queue_asked: float | None = field(default=None, init=False)
+    """When the queue was looked at last, on the clock."""
     at_work: bool = field(default=False, init=False)
-    """Whether the last look at the queue found the job running."""
-    _seen: Running = field(default_factory=Running, init=False)
-    _entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)
-
-    @property
-    def ended(self) -> set[str]:
-        """The ids that were found in the history."""
-        return set(self._entries)
+    """Whether that look found the job running."""
+    seen: Running = field(default_factory=Running, init=False)
+    """What the last look found of a job that goes on."""
+    entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)
+    """What was found in the history, by the submission's id."""
 
     # Submitting
 
-    def submit(self, state: JobState, deadline: Deadline) -> None:
+    def submit(self, deadline: Deadline) -> None:
         """Queue every submission. Raises ImageError; then nothing of the job is left waiting."""
         try:
-            for submission in state.submissions:
-                self._submit(state, submission, deadline)
+            for submission in self.state.submissions:
+                self._submit(submission, deadline)
         except ImageError:
-            self._cancel_rest(state)
+            self._cancel_rest()
             raise
 
-    def _submit(self, state: JobState, submission: Submission, deadline: Deadline) -> None:
-        graph = changed(state.graph_of(submission), self.secrets())
+    def _submit(self, submission: Submission, deadline: Deadline) -> None:
+        graph = changed(self.state.graph_of(submission), self.secrets())
+        extra: dict[str, JsonValue] = {"extra_pnginfo": {"workflow": self.workflow}} if self.workflow else {}
         request = PromptRequest(
             prompt=dict(graph),
             prompt_id=submission.prompt_id,
-            client_id=state.client_id,
-            extra_data=ExtraData(extra_pnginfo={"workflow": self.workflow} if self.workflow is not None else None),
+            client_id=self.state.client_id,
+            extra_data={**extra, "preview_method": "none"},
         )
         reply = self._submitted_once(request, deadline)
         if isinstance(reply, Refused):
             raise self._redacted(refusal(reply, graph, self.choices, self.parameters))
-        state.tell(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
+        self.state.tell(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
         """Submit; when the reply is lost, look whether the job arrived before it is sent again under the same id."""
@@ -94,71 +95,64 @@ class JobTracker:
         except ImageError as error:
             if not error.transient:
                 raise
-            try:
-                arrived = self._is_known(request.prompt_id)
+            try:  # asked twice, because a request may outlive its connection for a moment
+                place = self._place(request.prompt_id)
+                arrived = place is not None or self._later_place(request.prompt_id) is not None
             except ImageError:
                 raise error from None
         return Accepted(prompt_id=request.prompt_id) if arrived else self.client.submit(request, deadline=deadline)
 
-    def _is_known(self, prompt_id: str) -> bool:
-        """Whether the server has the job; asked twice, because a request may outlive its connection for a moment."""
-        return self._place(prompt_id) is not None or self._later_place(prompt_id) is not None
-
     # Looking
 
-    def look(self, state: JobState, *, places: bool) -> Running | Partial:
-        """See what became of the job. `places` also asks the queue, which tells the place and notices a lost submission.
+    def look(self) -> Running | Partial:
+        """See what became of the job. The queue, which tells the place and shows that a submission is lost, is asked more
+        rarely.
 
         The first failure ends the job: what waits is cancelled, what is finished is returned with the failure.
         Transient trouble is raised: the next look may see more.
         """
-        self._read_history(state)
-        waiting = [one for one in state.submissions if one.prompt_id not in self._entries]
-        failed = any(self._entries[name].failed for name in state.ids if name in self._entries)
+        for prompt_id in self.state.ids:
+            self._read_entry(prompt_id, self._within(LOOK_SECONDS))
+        waiting = [one for one in self.state.submissions if one.prompt_id not in self.entries]
+        failed = any(self.entries[name].failed for name in self.state.ids if name in self.entries)
         if failed and waiting:
-            self._cancel_rest(state)
+            self._cancel_rest()
         if failed or not waiting:
-            return self._collected(state)
-        if not places:
-            return self._seen
+            return self._collected()
         try:
-            self._seen = self._placed(state, waiting)
+            self.seen = self._placed(waiting) if self._queue_due() else self.seen
         except ImageError as error:
             if error.transient:
                 raise
-            return self._ended_by(error, state)
-        return self._seen
+            self._cancel_rest()
+            finished = self._collected()
+            return finished if isinstance(finished, Running) else finished + Partial(failures=(error,))
+        return self.seen
 
-    def _ended_by(self, error: ImageError, state: JobState) -> Running | Partial:
-        """What is finished of a job of which a submission is lost for good."""
-        self._cancel_rest(state)
-        collected = self._collected(state)
-        return collected if isinstance(collected, Running) else collected + Partial(failures=(error,))
+    def _read_entry(self, prompt_id: str, deadline: Deadline) -> None:
+        entry = None if prompt_id in self.entries else self.client.entry(prompt_id, deadline=deadline)
+        if entry is not None:
+            self.entries[prompt_id] = entry
 
-    def _read_history(self, state: JobState) -> None:
-        for prompt_id in state.ids:
-            if prompt_id not in self._entries:
-                entry = self.client.entry(prompt_id, deadline=self._within(LOOK_SECONDS))
-                if entry is not None:
-                    self._entries[prompt_id] = entry
+    def _queue_due(self) -> bool:
+        now = self.clock.now()
+        due = self.queue_asked is None or now - self.queue_asked >= QUEUED
+        self.queue_asked = now if due else self.queue_asked
+        return due
 
-    def _placed(self, state: JobState, waiting: Sequence[Submission]) -> Running:
+    def _placed(self, waiting: Sequence[Submission]) -> Running:
         queue = self.client.queue(deadline=self._within(LOOK_SECONDS))
-        places = [queue.place(one.prompt_id) for one in waiting]
-        found = [
-            self._place_of_missing(state, one) if place is None else place
-            for one, place in zip(waiting, places, strict=True)
-        ]
-        first = next((place for place in found if place is not None), None)
-        self.at_work = first == 0
-        return Running(queued(first) if first else "running")
-
-    def _place_of_missing(self, state: JobState, submission: Submission) -> int | None:
-        """A second look at a submission that was neither finished nor waiting; when it is still nowhere, it is lost."""
-        place = self._later_place(submission.prompt_id)
-        if place is None:
-            self._repeat_lost(state, submission)
-        return place
+        found = []
+        for submission in waiting:
+            # One that is neither waiting nor finished is lost only if it is still nowhere at a second look.
+            place = queue.place(submission.prompt_id)
+            place = self._later_place(submission.prompt_id) if place is None else place
+            if place is None:
+                self._repeat_lost(submission)
+            else:
+                found.append(place)
+        self.at_work = found[:1] == [0]
+        return Running(queued(found[0]) if found and found[0] else "running")
 
     def _place(self, prompt_id: str) -> int | None:
         """0 for running or finished, else the place in the queue; None when the server does not know the job.
@@ -176,7 +170,7 @@ class JobTracker:
 
     # Repeating
 
-    def _repeat_lost(self, state: JobState, submission: Submission) -> None:
+    def _repeat_lost(self, submission: Submission) -> None:
         """Submit a lost graph again under its id: a process that does not know of this finds it all the same."""
         if submission.tries >= MAX_TRIES:
             raise ServerUnavailable(
@@ -185,83 +179,93 @@ class JobTracker:
                 "Look whether the server keeps restarting (its log tells why), or whether somebody clears its queue",
             )
         submission.tries += 1
-        state.tell(
+        self.state.tell(
             "The job disappeared from the server's queue (restarted, or cleared by somebody) and was submitted again"
         )
-        self._submit(state, submission, self._within(FETCH_SECONDS))
+        self._submit(submission, self._within(FETCH_SECONDS))
 
-    def _save_again(self, state: JobState, submission: Submission, gone: DeletedFileError) -> None:
+    def _save_again(self, submission: Submission, gone: DeletedFileError) -> None:
         """The history names a file of an earlier, identical job that is gone: save it under another name."""
         fresh = str(uuid.uuid5(uuid.UUID(submission.prompt_id), "saved again"))
-        changes = renamed(state.graph_of(submission), fresh[:8])
+        changes = renamed(self.state.graph_of(submission), fresh[:8])
         if submission.tries >= MAX_TRIES or not changes:
-            raise deleted_file(gone.filename)
+            raise gone
         submission.prompt_id, submission.tries = fresh, submission.tries + 1
         submission.changes = (*submission.changes, *changes)
-        state.tell(f"The server's cached image {gone.filename} was deleted there, so it was saved again")
-        self._submit(state, submission, self._within(FETCH_SECONDS))
+        self.state.tell(f"The server's cached image {gone.filename} was deleted there, so it was saved again")
+        self._submit(submission, self._within(FETCH_SECONDS))
 
     # Collecting
 
-    def _collected(self, state: JobState) -> Running | Partial:
+    def _collected(self) -> Running | Partial:
         """The images and failures of every submission that ended. Transient trouble is raised."""
-        parts: list[Partial] = []
-        for submission in state.submissions:
+        parts = Partial()
+        for submission in self.state.submissions:
             try:
-                part = self._fetched(state, submission)
+                part = self._fetched(submission)
             except ImageError as error:
                 if error.transient:
                     raise
                 part = Partial(failures=(error,))
             if part is None:
-                return Running("saving again")
-            parts.append(part)
-        return sum(parts, Partial())
+                self.seen = Running("saving again")
+                return self.seen
+            parts += part
+        return parts
 
-    def _fetched(self, state: JobState, submission: Submission) -> Partial | None:
+    def _fetched(self, submission: Submission) -> Partial | None:
         """What one submission gave, None where a deleted image has to be saved again first."""
         try:
-            return self._part(state, submission, self._within(FETCH_SECONDS))
+            return self._part(submission, self._within(FETCH_SECONDS))
         except DeletedFileError as gone:
-            self._save_again(state, submission, gone)
+            self._save_again(submission, gone)
             return None
 
-    def finished(self, state: JobState) -> Partial:
+    def finished(self) -> Partial:
         """The images that exist already of a job that is given up; trouble with one costs only that one."""
         deadline = self._within(LAST_FETCH_SECONDS)
         parts = Partial()
-        for submission in state.submissions:
+        for submission in self.state.submissions:
             try:
-                if submission.prompt_id not in self._entries:
-                    entry = self.client.entry(submission.prompt_id, deadline=deadline)
-                    self._entries |= {submission.prompt_id: entry} if entry else {}
-                parts += self._part(state, submission, deadline)
-            except DeletedFileError as gone:
-                parts += Partial(failures=(deleted_file(gone.filename),))
+                self._read_entry(submission.prompt_id, deadline)
+                parts += self._part(submission, deadline)
             except ImageError as error:
                 parts += Partial(failures=(error,))
         return parts
 
-    def _part(self, state: JobState, submission: Submission, deadline: Deadline) -> Partial:
+    def _part(self, submission: Submission, deadline: Deadline) -> Partial:
         """What one submission gave: its images, its failure, or nothing as long as it has not ended."""
-        entry = self._entries.get(submission.prompt_id)
+        entry = self.entries.get(submission.prompt_id)
         if entry is None:
             return Partial()
-        graph = state.graph_of(submission)
+        graph = self.state.graph_of(submission)
         if entry.failed:
             return Partial(failures=(self._redacted(failed_run(entry.status, graph)),))
-        images, notices = fetched_images(
-            self.client, entry, graph, seed=submission.seed, keep_workflow=state.keep_workflow, deadline=deadline
-        )
-        state.tell(*notices)
+        files = read_outputs(entry.outputs, graph)
+        images = tuple(self._image(file, submission.seed, deadline) for file in files.images)
+        if not images:
+            raise ServerUnavailable(
+                FAILED,
+                "; ".join(files.notices) or "the workflow ended without an image",
+                "Give the workflow a Save Image node that its result leads to",
+            )
+        self.state.tell(*files.notices, *black_images(images))
+        if len(images) > 1 and files.one_batch and submission.seed is not None:
+            self.state.tell(f"The {len(images)} images come from one batch with the seed {submission.seed}")
         return Partial(images)
+
+    def _image(self, file: FileRef, seed: int | None, deadline: Deadline) -> GeneratedImage:
+        data = self.client.view(file, deadline=deadline)
+        if data is None:
+            raise DeletedFileError(file.filename)
+        return GeneratedImage(data if self.state.keep_workflow else without_workflow(data), seed=seed)
 
     # Giving up
 
-    def cancel(self, state: JobState) -> None:
+    def cancel(self) -> None:
         """Remove the job's own submissions from the queue, or stop them. Touches no other job. Raises ImageError."""
         deadline = self._within(CANCEL_SECONDS)
-        left = [prompt_id for prompt_id in state.ids if prompt_id not in self._entries]
+        left = [prompt_id for prompt_id in self.state.ids if prompt_id not in self.entries]
         left = [prompt_id for prompt_id in left if not self.client.cancel(prompt_id, deadline=deadline)]
         if not left:
             return
@@ -272,13 +276,13 @@ class JobTracker:
             if queue.place(prompt_id) == 0:
                 self.client.interrupt(prompt_id, deadline=deadline)
 
-    def _cancel_rest(self, state: JobState) -> None:
+    def _cancel_rest(self) -> None:
         """Cancel what may be left of a job that has failed already: its own error is the one to report."""
-        if len(state.submissions) > 1:
+        if len(self.state.submissions) > 1:
             try:
-                self.cancel(state)
+                self.cancel()
             except ImageError as trouble:
-                state.tell(f"The other images of the request could not be cancelled: {trouble}")
+                self.state.tell(f"The other images of the request could not be cancelled: {trouble}")
 
     def _redacted(self, error: ImageError) -> ImageError:
         error.said = self._hidden(error.said)
@@ -290,3 +294,9 @@ class JobTracker:
 
     def _within(self, seconds: float) -> Deadline:
         return Deadline.after(self.clock, seconds)
+
+
+def queued(place: int) -> str:
+    """The place in the queue in words: `queued 2nd`."""
+    teens = place % 100 in {11, 12, 13}
+    return f"queued {place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"

@@ -1,4 +1,4 @@
-"""The images of a finished job: which of its files they are, and the files themselves.
+"""The images of a finished job: which of its files they are, and what is done with their bytes.
 
 Reference: ComfyUI server API, "Outputs of other nodes": every node writes lists of files under keys of its own
 (`images`, `gifs`, `audio` ...); videos stand under `images` too, so the name of the file decides.
@@ -10,14 +10,10 @@ from pathlib import PurePosixPath
 
 from pydantic import JsonValue, ValidationError
 
-from models.backends.comfyui.client import ComfyUIClient
-from models.backends.comfyui.failures import FAILED
-from models.backends.comfyui.graph import RawGraph
-from models.backends.comfyui.wire import FileRef, HistoryEntry
-from models.backends.errors import ServerUnavailable
-from models.clock import Deadline
+from models.backends.comfyui.client import FileRef
 from models.entities import GeneratedImage
 from models.images.codec import decode
+from models.images.integrity import png_chunks, webp_chunks
 from models.images.sniff import BrokenImageError, NotAnImageError, sniff
 from models.images.threads import in_thread
 
@@ -28,14 +24,6 @@ _OTHERS = {
 }
 
 
-class DeletedFileError(Exception):
-    """The history names a file that the server no longer has."""
-
-    def __init__(self, filename: str) -> None:
-        self.filename = filename
-        super().__init__(filename)
-
-
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
     """The image files of a finished job, whether they are one node's, and notices about files of other kinds."""
@@ -43,37 +31,6 @@ class OutputFiles:
     images: tuple[FileRef, ...]
     one_batch: bool = True
     notices: tuple[str, ...] = ()
-
-
-def fetched_images(
-    client: ComfyUIClient,
-    entry: HistoryEntry,
-    graph: RawGraph,
-    *,
-    seed: int | None,
-    keep_workflow: bool,
-    deadline: Deadline,
-) -> tuple[tuple[GeneratedImage, ...], tuple[str, ...]]:
-    """The images of one submission and notices about them. Raises DeletedFileError, ImageError."""
-    files = read_outputs(entry.outputs, graph)
-    if not files.images:
-        raise ServerUnavailable(
-            FAILED,
-            "; ".join(files.notices) or "the workflow ended without an image",
-            "Give the workflow a Save Image node that its result leads to",
-        )
-    images = []
-    for file in files.images:
-        data = client.view(file, deadline=deadline)
-        if data is None:
-            raise DeletedFileError(file.filename)
-        images.append(GeneratedImage(data if keep_workflow else without_workflow(data), seed=seed))
-    return tuple(images), (*files.notices, *_batch(files, seed), *black_images(images))
-
-
-def _batch(files: OutputFiles, seed: int | None) -> Iterator[str]:
-    if len(files.images) > 1 and files.one_batch and seed is not None:
-        yield f"The {len(files.images)} images come from one batch with the seed {seed}"
 
 
 # An image of one colour is a small file: only what can be black is decoded.
@@ -112,7 +69,7 @@ def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> Outp
     return OutputFiles(
         images=tuple(file for _, file in shown),
         one_batch=len({node for node, _ in shown}) == 1,
-        notices=tuple(_other_files(file for _, file in files)),
+        notices=tuple(_other_files([file for _, file in files])),
     )
 
 
@@ -136,56 +93,43 @@ def _suffix(file: FileRef) -> str:
     return PurePosixPath(file.filename).suffix.lower()
 
 
-def _other_files(files: Iterable[FileRef]) -> Iterator[str]:
-    kept = list(files)
+def _other_files(files: Sequence[FileRef]) -> Iterator[str]:
     for kind, suffixes in _OTHERS.items():
-        names = [file.filename for file in kept if _suffix(file) in suffixes]
+        names = [file.filename for file in files if _suffix(file) in suffixes]
         if names:
             yield f"The workflow also made {kind} files, which are not handed on yet: {', '.join(names)}"
 
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_WORKFLOW_KEYS = (b"prompt", b"workflow")
-
-
 def without_workflow(data: bytes) -> bytes:
     """The same image without the graph that ComfyUI writes into it; pixels and other metadata stay as they are."""
-    if data.startswith(_PNG):
-        return _PNG + b"".join(chunk for chunk in _png_chunks(data) if not _is_workflow(chunk))
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return _webp_without_exif(data)
-    return data
+    try:
+        match sniff(data).mime_type:
+            case "image/png":
+                return data[:8] + b"".join(_png_without_workflow(data))
+            case "image/webp":
+                body = b"".join(_webp_without_exif(data))
+                return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
+            case _:
+                return data
+    except (NotAnImageError, BrokenImageError):  # the proof that every image is whole comes later and says it better
+        return data
 
 
-def _png_chunks(data: bytes) -> Iterator[bytes]:
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        yield data[at:end]
-        at = end
-
-
-def _is_workflow(chunk: bytes) -> bool:
-    return chunk[4:8] in _TEXT_CHUNKS and chunk[8:].partition(b"\0")[0] in _WORKFLOW_KEYS
-
-
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_WORKFLOW_KEYS = (b"prompt", b"workflow")
 _EXIF_FLAG = 0x08  # of the VP8X chunk, which announces what follows
 
 
-def _webp_without_exif(data: bytes) -> bytes:
-    body = b"".join(_without_exif_flag(chunk) for chunk in _webp_chunks(data) if chunk[:4] != b"EXIF")
-    return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
+def _png_without_workflow(data: bytes) -> Iterator[bytes]:
+    for kind, start, end in png_chunks(data):
+        if kind not in _TEXT_CHUNKS or data[start:end].partition(b"\0")[0] not in _WORKFLOW_KEYS:
+            yield data[start - 8 : end + 4]
 
 
-def _webp_chunks(data: bytes) -> Iterator[bytes]:
-    at = 12
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        end = at + 8 + size + size % 2  # chunks are padded to even length
-        yield data[at:end]
-        at = end
-
-
-def _without_exif_flag(chunk: bytes) -> bytes:
-    return chunk[:8] + bytes([chunk[8] & ~_EXIF_FLAG]) + chunk[9:] if chunk[:4] == b"VP8X" else chunk
+def _webp_without_exif(data: bytes) -> Iterator[bytes]:
+    for kind, start, end in webp_chunks(data):
+        chunk = data[start - 8 : end + end % 2]
+        if kind == b"VP8X":
+            yield chunk[:8] + bytes([chunk[8] & ~_EXIF_FLAG]) + chunk[9:]
+        elif kind != b"EXIF":
+            yield chunk

@@ -62,10 +62,6 @@ class JobState(BaseModel):
     def load(cls, job: Job) -> Self:
         return cls.model_validate(job)
 
-    def save(self, job: Job) -> None:
-        """Write back what became of the submissions: the next check must know of a repeated one."""
-        job.update(self.dump())
-
     def dump(self) -> Job:
         return self.model_dump(mode="json")
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import responses
 
-from models.backends.comfyui import ComfyUI, reading
+from models.backends.comfyui import ComfyUI, model_workflow
 from models.backends.comfyui import backend as backend_module
 from models.backends.comfyui.graph.source import Source
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
@@ -139,8 +139,8 @@ def test_an_address_without_a_scheme_is_http_in_a_local_network(address: str, cl
 def test_a_server_that_hangs_costs_whoever_saves_at_most_nine_seconds(
     workflow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert max(reading.QUICK_SECONDS + backend_module.PROBE_SECONDS, backend_module.FINDINGS_SECONDS) <= 9
-    monkeypatch.setattr(reading, "QUICK_SECONDS", 0.1)
+    assert max(model_workflow.QUICK_SECONDS + backend_module.PROBE_SECONDS, backend_module.FINDINGS_SECONDS) <= 9
+    monkeypatch.setattr(model_workflow, "QUICK_SECONDS", 0.1)
     monkeypatch.setattr(backend_module, "PROBE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as hung:  # accepts connections and never answers
         url = f"http://127.0.0.1:{hung.getsockname()[1]}"

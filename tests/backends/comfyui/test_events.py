@@ -2,7 +2,8 @@
 
 import pytest
 
-from models.backends.comfyui.events import UNKNOWN, JobProgress, queued, read_event
+from models.backends.comfyui.events import UNKNOWN, JobProgress, read_event
+from models.backends.comfyui.jobs import queued
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
+from models.backends.comfyui.client import RunStatus
 from models.backends.comfyui.failures import failed_run
 from models.backends.comfyui.graph import folder_of, package_of
-from models.backends.comfyui.wire import RunStatus
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.jobs import TXT2IMG
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from models.backends.comfyui.client import Accepted, History, HistoryEntry, Queue, Refused, SystemStats, Uploaded
 from models.backends.comfyui.events import JobProgress, read_event
 from models.backends.comfyui.failures import dropped_outputs, failed_run, refusal
 from models.backends.comfyui.results import read_outputs
-from models.backends.comfyui.wire import Accepted, History, HistoryEntry, Queue, Refused, SystemStats, Uploaded
 from models.backends.errors import BadRequest, ImageError
 from models.backends.reply import parse
 from tests.backends.comfyui.recordings import Exchange, exchange, exchanges, messages

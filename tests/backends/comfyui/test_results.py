@@ -8,8 +8,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import JsonValue
 
+from models.backends.comfyui.client import FileRef
 from models.backends.comfyui.results import black_images, read_outputs, without_workflow
-from models.backends.comfyui.wire import FileRef
 from models.entities import GeneratedImage
 from tests.backends.comfyui.jobs import TXT2IMG
 from tests.fakes import noise, picture

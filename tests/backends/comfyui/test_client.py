@@ -1,6 +1,6 @@
 """The server's JSON, also in the shapes of odd versions."""
 
-from models.backends.comfyui.wire import Queue, Refused, RunStatus
+from models.backends.comfyui.client import Queue, Refused, RunStatus
 
 
 def test_what_is_empty_may_come_as_a_list() -> None:

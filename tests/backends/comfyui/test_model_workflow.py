@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from models.backends.comfyui.graph.graph import as_link
 from models.backends.comfyui.graph.nodes import InputSpec, ObjectInfo, extra_rules
-from models.backends.comfyui.variants import WORKFLOWS, Shipped, load_shipped
+from models.backends.comfyui.model_workflow import WORKFLOWS, ShippedWorkflows, load_shipped
 from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.entities import ImageRequest, InputImage
 from models.parameters import FORM_ONLY, read_values
 from models.request.shape import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import FIXTURES
+from tests.backends.comfyui.jobs import comfyui
 from tests.fakes import picture
 
 FILES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -49,8 +50,10 @@ def card_request(model: str, **more: Any) -> ImageRequest:
     return replace(request, width=width, height=height, seeds=seeds)
 
 
-def shipped(model: str) -> Shipped:
-    return Shipped.of(model, CARDS[model].facts)
+def shipped(model: str) -> ShippedWorkflows:
+    workflow = comfyui(model, {"comfyui_base_url": "http://gpu:8188"}).workflow
+    assert isinstance(workflow, ShippedWorkflows)
+    return workflow
 
 
 def assert_valid(graph: Any, info: ObjectInfo) -> None:

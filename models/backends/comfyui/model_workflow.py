@@ -1,0 +1,284 @@
+"""From a model to its workflows, and what the server knows of them. Only what takes a deadline asks the server.
+
+A pasted workflow serves every request of its model. A card names the shipped ones (`image_generation: workflows:
+{txt2img: sdxl-txt2img.v1, ...}`): per predefined model one graph for each kind of input, in API format, of standard
+nodes only, so that it can be loaded into ComfyUI as it is. A changed graph gets a new version in its file name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from models.backends.base import Capabilities, Model
+from models.backends.cache import ServerCache
+from models.backends.comfyui.client import ComfyUIClient
+from models.backends.comfyui.graph import ObjectInfo, Workflow, read_source, workflow_rules
+from models.backends.errors import BadRequest, ImageError, no_input_image, unsupported
+from models.backends.partial import together
+from models.backends.registry import COMMON_RULES
+from models.catalog import Card
+from models.clock import Deadline
+from models.entities import ImageRequest
+from models.parameters import Rule
+
+QUICK_SECONDS = 3.0
+"""How long node definitions are waited for that only make a form or a reading sharper."""
+WORKFLOWS = Path(__file__).parent / "workflows"
+
+type Variant = Literal["txt2img", "img2img", "inpaint"]
+
+_VARIANTS: TypeAdapter[Mapping[Variant, str]] = TypeAdapter(Mapping[Variant, str])
+_CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)
+"""The definition of each class by its name; empty for a class that the server does not have."""
+_SILENT = ServerCache[bool](seconds=20.0)
+"""Servers that lately did not answer: forms are asked for often and must not wait each time."""
+_AT_ONCE = 8
+_UNREAD = Capabilities(images=1)
+"""A workflow that cannot be read yet may well take an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDefinitions:
+    """The node classes of one server, asked for class by class, each once in five minutes.
+
+    The whole of `/object_info` is half a megabyte and makes the server scan every model folder; one class is a few
+    hundred bytes, and a form or a message needs about a dozen classes.
+    """
+
+    client: ComfyUIClient
+
+    def fetched(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
+        """The definitions of `classes`; those that the server does not have are absent. Raises ImageError."""
+        missing = [name for name in dict.fromkeys(classes) if _CLASSES.get(self.client.service, name) is None]
+        for outcome in together(lambda name: self._fetch(name, deadline), missing, at_once=_AT_ONCE):
+            if isinstance(outcome, ImageError):
+                raise outcome
+        return self.known(classes)
+
+    def fetched_afresh(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
+        """The definitions as the server has them now: what was missing may have been installed a moment ago."""
+        for name in classes:
+            _CLASSES.drop(self.client.service, name)
+        return self.fetched(classes, deadline)
+
+    def known(self, classes: Sequence[str]) -> ObjectInfo:
+        """The cached definitions among `classes`, without asking the server."""
+        found = [known for name in classes if (known := _CLASSES.get(self.client.service, name))]
+        return ObjectInfo({name: node for one in found for name, node in one.classes.items()})
+
+    def at_hand(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
+        """The definitions that can be had by `deadline`; only the cached ones while the server is silent. Never raises."""
+        if _SILENT.get(self.client.service) is None:
+            try:
+                return self.fetched(classes, deadline)
+            except ImageError:  # what really needs the server will meet the same trouble and report it
+                _SILENT.put(self.client.service, True)
+        return self.known(classes)
+
+    def choices(self, class_type: str, name: str, deadline: Deadline) -> Sequence[str]:
+        """What the server offers for an input at this moment, for a message; empty when it cannot be found out."""
+        try:
+            spec = self.fetched_afresh([class_type], deadline).spec(class_type, name)
+        except ImageError:  # the message is about another error and is complete without the choices
+            return ()
+        return (spec.choices or ()) if spec else ()
+
+    def _fetch(self, name: str, deadline: Deadline) -> None:
+        reply = self.client.node(name, deadline=deadline)
+        _CLASSES.put(self.client.service, ObjectInfo.parse({name: reply.get(name)}), name)
+
+
+@dataclass
+class PastedWorkflow:
+    """The user's own workflow. What a request lacks or brings too much is told when the graph is filled."""
+
+    model: Model
+    definitions: NodeDefinitions
+    _workflow: Workflow | None = field(default=None, init=False)
+
+    @property
+    def text(self) -> str:
+        """Raises BadRequest where nothing is pasted."""
+        access = self.model.access
+        if not access.workflow:
+            raise BadRequest(
+                f"{self.model.name} has no workflow",
+                next_step=f"Export one with Workflow > Export (API) in ComfyUI and paste it into {access.where('workflow')}",
+            )
+        return access.workflow
+
+    @property
+    def capabilities(self) -> Capabilities:
+        workflow = self._readable()
+        if workflow is None:
+            return _UNREAD
+        mask = workflow.takes_mask
+        return Capabilities(
+            images=workflow.images,
+            # A workflow that shall use an image of its own says so in the loader's title (`fixed: logo`).
+            min_images=workflow.min_images,
+            mask=mask,
+            second_image="mask" if mask and workflow.images == 1 else "image",
+        )
+
+    def rules(self) -> tuple[Rule, ...]:
+        workflow = self._readable()
+        return (*workflow.rules(), workflow_rules()["embed_workflow"]) if workflow else COMMON_RULES
+
+    def choose(self, request: ImageRequest) -> Workflow:
+        del request
+        return self.read()
+
+    def read(self) -> Workflow:
+        """Raises BadRequest where there is no workflow or an unreadable one, NeedsObjectInfoError before `learn`."""
+        if self._workflow is None:
+            self._workflow = Workflow.load(self.text)
+        return self._workflow
+
+    def learn(self, deadline: Deadline) -> None:
+        """Read the workflow with the server's node definitions. Raises ImageError.
+
+        They are needed for the editor's format and where it is unclear which text is the prompt. Elsewhere they only
+        make the reading sharper, so a server that does not answer soon costs nothing else.
+        """
+        if not self.model.access.workflow:
+            return
+        source = read_source(self.text)
+        if source.api is None:
+            self._workflow = self._converted(source.classes, deadline)
+            return
+        known = self.definitions.at_hand(source.classes, deadline.earlier(QUICK_SECONDS))
+        self._workflow = Workflow.load(self.text, known if known.classes else None)
+        if self._workflow.unclear:
+            self._workflow = self._workflow.known(self.definitions.fetched(source.classes, deadline))
+
+    def ready(self, deadline: Deadline) -> Workflow:
+        """The workflow, learned now where that was not done yet and it cannot be used without. Raises ImageError."""
+        workflow = self._readable()
+        if workflow is None or workflow.unclear:
+            self.learn(deadline)
+        return self.read()
+
+    def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
+        """The form with the choices that the server offers at the moment. Raises ImageError."""
+        self.learn(deadline)
+        self.read()
+        return self.rules()
+
+    def check(self, deadline: Deadline) -> None:
+        """Raises BadRequest where the server lacks what the workflow needs, or every request would be refused."""
+        workflow = self.ready(deadline)
+        classes = [node.class_type for node in workflow.graph.nodes.values()]
+        self._workflow = workflow = workflow.known(self.definitions.fetched_afresh(classes, deadline))
+        workflow.check()
+        if not workflow.output_nodes:
+            raise BadRequest(
+                "The workflow gives no image", next_step="Give it a node that saves its image, such as Save Image"
+            )
+        if lacking := workflow.lacking():
+            packages = f" ({', '.join(named)})" if (named := workflow.packages()) else ""
+            raise BadRequest(
+                "The workflow does not run on this ComfyUI",
+                "; ".join(lacking),
+                f"Install what is missing{packages} on the server, or choose what it has and export the workflow again",
+            )
+
+    def _readable(self) -> Workflow | None:
+        try:
+            return self.read()
+        except BadRequest:  # the request itself will report it
+            return None
+
+    def _converted(self, classes: Sequence[str], deadline: Deadline) -> Workflow:
+        try:
+            return Workflow.load(self.text, self.definitions.fetched(classes, deadline))
+        except BadRequest:  # what was missing may have been installed since it was asked for
+            return Workflow.load(self.text, self.definitions.fetched_afresh(classes, deadline))
+
+
+@dataclass(frozen=True)
+class ShippedWorkflows:
+    """The workflows of one predefined model."""
+
+    card: Card
+    definitions: NodeDefinitions
+
+    @cached_property
+    def variants(self) -> Mapping[Variant, Workflow]:
+        names = _VARIANTS.validate_python(self.card.facts["workflows"])
+        return {variant: load_shipped(name) for variant, name in names.items()}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        workflows = self.variants.values()
+        mask = any(workflow.takes_mask for workflow in workflows)
+        return Capabilities(
+            images=max(workflow.images for workflow in workflows),
+            min_images=min(workflow.min_images for workflow in workflows),
+            mask=mask,
+            alpha_is_mask=mask,
+        )
+
+    def rules(self) -> tuple[Rule, ...]:
+        return self.card.rules
+
+    def choose(self, request: ImageRequest) -> Workflow:
+        """The workflow for what the request brings along: nothing, images, or an image and a mask.
+
+        With the parameter `controlnet` the last image is the control image. Raises BadRequest for what none of
+        the workflows takes.
+        """
+        control = bool(request.extra.get("controlnet"))
+        if control and not request.images:
+            raise BadRequest(
+                "`controlnet` needs a control image and no image was sent",
+                next_step="Send the control image (edges, depth, pose) as the last image, or leave `controlnet` empty",
+            )
+        count = len(request.images) - control
+        if request.mask is not None and count == 0:
+            raise BadRequest("A mask came without an image", next_step=_OPAQUE_CONTROL if control else _IMAGE_FIRST)
+        variant: Variant = "inpaint" if request.mask is not None else "img2img" if count else "txt2img"
+        if variant not in self.variants:
+            raise no_input_image(self.card.model)
+        workflow = self.variants[variant]
+        if count > _plain_images(workflow):
+            raise self.too_many(count)
+        return workflow
+
+    def too_many(self, count: int) -> BadRequest:
+        """The refusal of more input images than the largest workflow takes, control image and mask aside."""
+        most, able = max(_plain_images(workflow) for workflow in self.variants.values()), self.capabilities
+        way_out = f"Send at most {most}" + (" and a mask whose file name contains `mask`" if able.mask else "")
+        if most < able.images:
+            way_out += "; set `controlnet` to send a control image as the last one"
+        return unsupported(f"{count} input images", model=self.card.model, way_out=way_out)
+
+    def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
+        """The form with the choices that the server offers at the moment."""
+        workflows = self.variants.values()
+        classes = [name for one in workflows for name in one.needs.classes]
+        info = self.definitions.at_hand(classes, deadline)
+        offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
+        return tuple(
+            rule if rule.options or rule.name not in offered else rule.narrowed(options=offered[rule.name])
+            for rule in self.rules()
+        )
+
+
+_IMAGE_FIRST = "Send the image to repaint, then the mask"
+_OPAQUE_CONTROL = "Send a control image without transparency, or the image to repaint in front of it"
+
+
+def _plain_images(workflow: Workflow) -> int:
+    """How many input images a workflow takes besides a control image."""
+    return workflow.images - ("controlnet" in workflow.slots.found)
+
+
+@cache
+def load_shipped(name: str) -> Workflow:
+    """A shipped workflow by its file name without `.json`; read once per process."""
+    return Workflow.load((WORKFLOWS / f"{name}.json").read_text("utf-8"))
