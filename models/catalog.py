@@ -5,7 +5,6 @@ backend needs about the model (endpoint, sizes, limits).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -27,37 +26,29 @@ class Pricing(BaseModel):
     currency: str
 
 
-class CardFile(BaseModel):
-    """One YAML file as it stands in the tree."""
+class Card(BaseModel):
+    """A predefined model: one YAML file, and the `backend` whose folder it lies in."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
+    backend: str
     model: str
     label: Text
     model_type: str
     features: tuple[str, ...]
     model_properties: Mapping[str, str | int]
-    parameter_rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...] = Field(alias="parameter_rules")
     pricing: Pricing | None = None
     deprecated: bool = False
-    image_generation: Mapping[str, object] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A predefined model: its id, the backend whose folder it lies in, its rules, price and facts."""
-
-    model: str
-    backend: str
-    label: str
-    rules: tuple[Rule, ...]
-    features: tuple[str, ...]
-    facts: Mapping[str, object]
-    price_per_image: Price | None
+    facts: Mapping[str, object] = Field(alias="image_generation", default_factory=dict)
 
     @property
     def vision(self) -> bool:
         return "vision" in self.features
+
+    @property
+    def price_per_image(self) -> Price | None:
+        return Price(self.pricing.output * self.pricing.unit, self.pricing.currency) if self.pricing else None
 
 
 class _Cards(Mapping[str, Card]):
@@ -69,7 +60,8 @@ class _Cards(Mapping[str, Card]):
 
     def __getitem__(self, model: str) -> Card:
         if model not in self._read:
-            self._read[model] = _read(self._paths[model])
+            path = self._paths[model]
+            self._read[model] = Card.model_validate({"backend": path.parent.name, **read_yaml(path)})
         return self._read[model]
 
     def __iter__(self) -> Iterator[str]:
@@ -89,20 +81,3 @@ def card_for(backend: str, model: str) -> Card | None:
     """The card of `model` when it belongs to `backend`."""
     card = cards().get(model)
     return card if card is not None and card.backend == backend else None
-
-
-def _read(path: Path) -> Card:
-    file = CardFile.model_validate(read_yaml(path))
-    return Card(
-        model=file.model,
-        backend=path.parent.name,
-        label=file.label.en_US,
-        rules=file.parameter_rules,
-        features=file.features,
-        facts=file.image_generation,
-        price_per_image=_price(file.pricing),
-    )
-
-
-def _price(pricing: Pricing | None) -> Price | None:
-    return Price(pricing.output * pricing.unit, pricing.currency) if pricing else None

@@ -128,7 +128,7 @@ class GeneratedImage:
 class ImageResult:
     """Everything a backend has to say about a finished request.
 
-    `price` None means: the price per image of the model's card applies. `notices` are sentences for the user:
+    `price` None means: the price per image of the model's card applies (`priced` fills it in). `notices` are sentences for the user:
     what was changed, ignored or could not be honoured.
     """
 
@@ -138,6 +138,12 @@ class ImageResult:
     prompt: str
     notices: tuple[str, ...] = ()
     price: Price | None = None
+
+    def priced(self, price_per_image: Price | None) -> "ImageResult":
+        """The result with a price: the service's own word, else the card's for each image, else unknown."""
+        if self.price is not None or price_per_image is None:
+            return self
+        return replace(self, price=Price(price_per_image.amount * len(self.images), price_per_image.currency))
 
     def name_of(self, number: int) -> str:
         """How a notice names the image at this place, counted from 0."""

@@ -14,45 +14,17 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Literal, cast
+from typing import Literal
 
 from models.backends.errors import BadRequest
 from models.images.sniff import FORMATS
 from models.settings import Settings
 
 type Audit = Literal["text", "hash", "none"]
-type Language = Literal["en", "zh"]
-type Window = Literal["minute", "day", "month"]
 
 FIELD = "limits"
-NO_LIMIT = 0
-AVAILABLE = frozenset({"images", "megapixels", "timeout", "input", "formats", "instruction", "audit"})
-"""The entries whose feature exists; `quotas` would stand for all quotas."""
-
-MIME_TYPES: Mapping[str, str] = {
-    "jpg": "image/jpeg",
-    **{mime.removeprefix("image/"): mime for mime in FORMATS.values()},
-}
+_MIME_TYPES = {"jpg": "image/jpeg", **{mime.removeprefix("image/"): mime for mime in FORMATS.values()}}
 """File formats as owners write them."""
-
-
-class _EntryError(ValueError):
-    """An entry that cannot be used: its words, what is wrong with them, what to write."""
-
-    def __init__(self, entry: str, what: str, wanted: str) -> None:
-        super().__init__(f"“{entry}” {what}. {wanted}")
-        self.entry, self.what, self.wanted = entry, what, wanted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
-    """At most `amount` images, or `amount` of `currency`, in each `window`; of everybody, or of each end user."""
-
-    amount: Decimal
-    currency: str | None
-    window: Window
-    per_user: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,186 +33,105 @@ class Limits:
 
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
-    is no limit. `cache` is seconds.
+    is no limit.
     """
 
     images: int | None = None
     megapixels: float | None = None
     timeout: float | None = None
-    quotas: tuple[Quota, ...] = ()
     input_mb: float = 10.0
     formats: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
     instruction: int = 2000
-    models: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    cache: float = 24 * 3600.0
     audit: Audit = "hash"
-    language: Language | None = None
-    account: str = ""
 
     @classmethod
     def read(cls, settings: Settings) -> "Limits":
         """Raises BadRequest for what cannot be read, quoting the entry and naming the field."""
-        try:
-            return cls.parse(settings.text(FIELD))
-        except _EntryError as error:
-            raise BadRequest(
-                f"“{error.entry[:80]}” in {settings.where(FIELD)} {error.what}", next_step=error.wanted
-            ) from None
-
-    @classmethod
-    def parse(cls, text: str) -> "Limits":
-        """Raises ValueError for what cannot be read."""
         values: dict[str, object] = {}
-        quotas: list[Quota] = []
-        for entry in _entries(text):
-            name, value = _read(entry)
-            if isinstance(value, Quota):
-                if any(_same_kind(value, other) for other in quotas):
-                    raise _EntryError(entry, "limits what an entry before it limits", "Write each limit once")
-                quotas.append(value)
-            elif name in values:
-                raise _EntryError(entry, f"names {name} again", "Write each limit once")
-            else:
-                values[name] = value
-        return cls(**values, quotas=tuple(quotas))  # type: ignore[arg-type]  # each reader gives the type of its field
+        for entry in _entries(settings.text(FIELD)):
+            try:
+                _add(entry, values)
+            except _EntryError as error:
+                what, wanted = error.args
+                raise BadRequest(f"“{entry[:80]}” in {settings.where(FIELD)} {what}", next_step=wanted) from None
+        return cls(**values)  # type: ignore[arg-type]  # each reader gives the type of its field
 
 
-_SEPARATORS = re.compile(r"[,;、\n]")
-_NAME_ENDS = re.compile(r"\s*[:=\s]\s*")
-_QUOTA = re.compile(
-    r"(?P<user>user\s+)?(?P<amount>\d+(?:\.\d+)?)\s*(?P<currency>[a-z]{3})?\s*/\s*(?P<window>[a-z]+)", re.IGNORECASE
-)
-_LIKE_A_QUOTA = re.compile(r"[\d./-]|user\b", re.IGNORECASE)
-_WINDOWS = ("minute", "day", "month")
-_QUOTA_FORM = "Write a quota like `10/minute`, `user 20/day` or `5 USD/month`"
+class _EntryError(ValueError):
+    """An entry that cannot be used: what is wrong with it, and what to write."""
 
 
 def _entries(text: str) -> Iterator[str]:
     """Full-width commas, digits and letters count as the plain ones."""
-    for entry in _SEPARATORS.split(unicodedata.normalize("NFKC", text)):
+    for entry in re.split(r"[,;、\n]", unicodedata.normalize("NFKC", text)):
         if entry.strip():
             yield " ".join(entry.split())
 
 
-def _read(entry: str) -> tuple[str, object]:
-    """The field of Limits that an entry sets, and its value."""
-    if _LIKE_A_QUOTA.match(entry):
-        _require_available("quotas", entry)
-        return "quotas", _quota(entry)
-    name, value = _NAME_ENDS.split(entry, maxsplit=1) if _NAME_ENDS.search(entry) else (entry, "")
-    name = name.casefold()
-    reader = _READERS.get(name)
-    if reader is None:
-        raise _EntryError(entry, "is not a limit", f"Write entries like {', '.join(_SHOWN)}")
-    _require_available(name, entry)
-    return reader.field, reader.read(entry, value)
+def _add(entry: str, values: dict[str, object]) -> None:
+    """Read an entry into `values`, by the field of Limits that it sets."""
+    name, value = ("quota", entry) if _LIKE_A_QUOTA.match(entry) else _split(entry)
+    kind = _KINDS.get(name)
+    if kind is None:
+        raise _EntryError("is not a limit", f"Write entries like {_SHOWN}")
+    found = re.fullmatch(kind.pattern, value, re.IGNORECASE)
+    if found is None:
+        raise _EntryError("cannot be read", f"Write {kind.wanted}")
+    if not kind.field:
+        raise _EntryError("is not available in this version", "Take it out")
+    if kind.field in values:
+        raise _EntryError(f"names {name} again", "Write each limit once")
+    values[kind.field] = kind.read(found[1].casefold())
 
 
-def _require_available(feature: str, entry: str) -> None:
-    if feature not in AVAILABLE:
-        raise _EntryError(entry, "is not available in this version", "Take it out")
+def _split(entry: str) -> tuple[str, str]:
+    name, *value = re.split(r"\s*[:=\s]\s*", entry, maxsplit=1)
+    return name.casefold(), "".join(value)
 
 
-def _quota(entry: str) -> Quota:
-    found = _QUOTA.fullmatch(entry)
-    window = found["window"].casefold() if found else ""
-    amount = Decimal(found["amount"]) if found else Decimal(0)
-    currency = found["currency"] if found else None
-    if found is None or window not in _WINDOWS or amount <= 0 or (currency is None and amount % 1):
-        raise _EntryError(entry, "is not a quota", _QUOTA_FORM)
-    return Quota(
-        amount=amount,
-        currency=currency.upper() if currency else None,
-        window=cast("Window", window),
-        per_user=bool(found["user"]),
-    )
-
-
-def _same_kind(one: Quota, other: Quota) -> bool:
-    return (one.currency, one.window, one.per_user) == (other.currency, other.window, other.per_user)
-
-
-type _Read = Callable[[str, str], object]
-
-
-def _number(wanted: str, *, lowest: float = 0.0, whole: bool = False, unit: str = "") -> _Read:
-    """A reader of plain digits with an optional unit: signs, exponents, `inf` and `nan` are none."""
-    form = re.compile(rf"(\d{{1,9}}{'' if whole else r'(?:\.\d{1,6})?'})\s*(?:{unit})?", re.IGNORECASE)
-
-    def read(entry: str, value: str) -> float:
-        found = form.fullmatch(value)
-        if found is None or float(found[1]) < lowest:
-            raise _EntryError(entry, "cannot be read", f"Write {wanted}")
-        return int(found[1]) if whole else float(found[1])
-
-    return read
-
-
-def _one_of(*words: str) -> _Read:
-    def read(entry: str, value: str) -> str:
-        if value.casefold() not in words:
-            raise _EntryError(entry, "cannot be read", f"Write one of {', '.join(words)} behind the name")
-        return value.casefold()
-
-    return read
-
-
-def _names(entry: str, value: str) -> tuple[str, ...]:
-    if not value:
-        raise _EntryError(entry, "names nothing", f"Write `{entry} NAME NAME`")
-    return tuple(dict.fromkeys(value.split()))
-
-
-def _hosts(entry: str, value: str) -> tuple[str, ...]:
-    return tuple(name.casefold() for name in _names(entry, value))
-
-
-def _formats(entry: str, value: str) -> tuple[str, ...]:
-    if value == str(NO_LIMIT):
-        return ()
-    names = [name.casefold().lstrip(".") for name in value.split()]
-    if not names or not set(names) <= set(MIME_TYPES):
-        raise _EntryError(entry, "cannot be read", f"Write formats with some of {' '.join(MIME_TYPES)}, or 0 for any")
-    return tuple(dict.fromkeys(MIME_TYPES[name] for name in names))
-
-
-def _duration(entry: str, value: str) -> float:
-    seconds = {"m": 60, "h": 3600, "d": 86_400}
-    found = re.fullmatch(r"(\d{1,6})\s*([mhd])", value.casefold())
-    if found is None or not int(found[1]):
-        raise _EntryError(entry, "cannot be read", "Write a duration like `cache 24h` (m, h or d)")
-    return float(int(found[1]) * seconds[found[2]])
-
-
-def _account(entry: str, value: str) -> str:
-    if not value:
-        raise _EntryError(entry, "names nothing", "Write `account NAME`")
-    return value
+def _mime_types(names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_MIME_TYPES[name.lstrip(".")] for name in names.split() if name != "0"))
 
 
 @dataclass(frozen=True, slots=True)
-class _EntryReader:
-    """How one entry is read, and into which field of Limits."""
+class _Kind:
+    """An entry: the form of what stands behind its name, in words as well, and how its first group is read.
 
-    field: str
-    read: _Read
+    `field` is the one of Limits that it sets; empty while the feature does not exist.
+    """
+
+    pattern: str
+    wanted: str
+    field: str = ""
+    read: Callable[[str], object] = str
 
 
-_READERS: Mapping[str, _EntryReader] = {
-    "images": _EntryReader("images", _number("a whole number above 0, like `images 4`", lowest=1, whole=True)),
-    "megapixels": _EntryReader("megapixels", _number("a number above 0, like `megapixels 4`", lowest=1e-6)),
-    "timeout": _EntryReader("timeout", _number("seconds, at least 1, like `timeout 900`", lowest=1, unit="s")),
-    "input": _EntryReader("input_mb", _number("megabytes like `input 10 MB`, or 0 for no limit", unit="mb")),
-    "formats": _EntryReader("formats", _formats),
-    "instruction": _EntryReader(
-        "instruction", _number("characters like `instruction 2000`, or 0 for no limit", whole=True)
+# Plain digits only: signs, exponents, `inf` and `nan` are no numbers here.
+_WHOLE = r"(\d{1,9})"
+_NUMBER = r"(\d{1,9}(?:\.\d{1,6})?)"
+_ABOVE_0 = r"(?=[\d.]*[1-9])"
+_AT_LEAST_1 = r"(?=\d*[1-9])"
+_FORMAT_NAMES = rf"((?:\.*(?:{'|'.join(_MIME_TYPES)})(?: |$))+|0)"
+_LIKE_A_QUOTA = re.compile(r"[\d./-]|user\b", re.IGNORECASE)
+
+_KINDS: Mapping[str, _Kind] = {
+    "images": _Kind(_AT_LEAST_1 + _WHOLE, "a whole number above 0, like `images 4`", "images", int),
+    "megapixels": _Kind(_ABOVE_0 + _NUMBER, "a number above 0, like `megapixels 4`", "megapixels", float),
+    "timeout": _Kind(rf"{_AT_LEAST_1}{_NUMBER} ?s?", "seconds, at least 1, like `timeout 900`", "timeout", float),
+    "input": _Kind(rf"{_NUMBER} ?(?:mb)?", "megabytes like `input 10 MB`, or 0 for no limit", "input_mb", float),
+    "formats": _Kind(
+        _FORMAT_NAMES, f"formats with some of {' '.join(_MIME_TYPES)}, or 0 for any", "formats", _mime_types
     ),
-    "models": _EntryReader("models", _names),
-    "hosts": _EntryReader("hosts", _hosts),
-    "cache": _EntryReader("cache", _duration),
-    "audit": _EntryReader("audit", _one_of("text", "hash", "none")),
-    "language": _EntryReader("language", _one_of("en", "zh")),
-    "account": _EntryReader("account", _account),
+    "instruction": _Kind(_WHOLE, "characters like `instruction 2000`, or 0 for no limit", "instruction", int),
+    "audit": _Kind("(text|hash|none)", "one of text, hash, none behind the name", "audit"),
+    "quota": _Kind(
+        rf"(?:user )?{_ABOVE_0}(?:\d+|\d+(?:\.\d+)? ?[a-z]{{3}}) ?/ ?(?:minute|day|month)",
+        "a quota like `10/minute`, `user 20/day` or `5 USD/month`",
+    ),
+    "models": _Kind(r"\S.*", "`models NAME NAME`"),
+    "hosts": _Kind(r"\S.*", "`hosts NAME NAME`"),
+    "cache": _Kind(rf"{_AT_LEAST_1}\d{{1,6}} ?[mhd]", "a duration like `cache 24h` (m, h or d)"),
+    "language": _Kind("en|zh", "one of en, zh behind the name"),
+    "account": _Kind(r"\S.*", "`account NAME`"),
 }
-_SHOWN = ("`images 4`", "`megapixels 4`", "`timeout 900`", "`input 10 MB`", "`formats jpg png webp`", "`audit hash`")
+_SHOWN = "`images 4`, `megapixels 4`, `timeout 900`, `input 10 MB`, `formats jpg png webp`, `audit hash`"

@@ -21,13 +21,11 @@ from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
 from models.clock import Clock, Deadline, SystemClock
 from models.entities import ImageRequest, ImageResult
-from models.output.options import OutputOptions
-from models.output.structured import OutputSchema
-from models.output.usage import price_of
-from models.receipt import Receipt
+from models.output.structured import OutputOptions, OutputSchema
 from models.request.build import build_request
 from models.request.conversation import Conversation
 from models.settings import Settings
+from models.stages.audit import Receipt
 
 HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
@@ -71,8 +69,8 @@ class _State(BaseModel):
 
     job: dict[str, JsonValue]
     timeout: float
-    options: dict[str, JsonValue]
-    receipt: dict[str, JsonValue]
+    options: OutputOptions
+    receipt: Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +86,13 @@ class _Order:
         """The second half of the way, behind the service."""
         for stage in stages.after_service(self.options):
             result = stage(result)
+        result = result.priced(self.backend.price_per_image)
         duration = self.backend.clock.now() - self.receipt.time
-        self.tell(self.receipt.succeeded(result, price_of(result, self.backend.price_per_image), duration))
+        self.tell(self.receipt.succeeded(result, duration))
         return Finished(result, self.options, duration)
 
     def waiting(self, job: Job, timeout: float) -> Waiting:
-        state = _State(job=job, timeout=timeout, options=self.options.to_state(), receipt=self.receipt.to_state())
+        state = _State(job=job, timeout=timeout, options=self.options, receipt=self.receipt)
         pause = max(1, min(_LONGEST_PAUSE, math.ceil(timeout / _MOST_CHECKS)))
         return Waiting(state.model_dump(mode="json"), pause)
 
@@ -208,13 +207,12 @@ class Call:
             )
         try:
             state = _State.model_validate(plugin_state)
-            receipt, options = Receipt.from_state(state.receipt), OutputOptions.from_state(state.options)
         except ValidationError:
             raise ServerUnavailable(
                 f"The state of {backend.model.name}'s job cannot be read",
                 next_step="The plugin was replaced by another version while it ran; run it again",
             ) from None
-        return replace(order, options=options, receipt=receipt), backend, state
+        return replace(order, options=state.options, receipt=state.receipt), backend, state
 
     def _order(self) -> _Order:
         receipt = Receipt.opened(self.backend.model.name, self.backend.name, self.user, self.backend.clock.now())

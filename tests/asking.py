@@ -6,8 +6,9 @@ from models.backends import registry
 from models.backends.base import Backend
 from models.clock import Clock
 from models.entities import ImageRequest
-from models.request.shape import Wish, settle
+from models.request.build import settle
 from models.settings import Settings
+from models.sizes import Wish
 
 _WISH = ("width", "height", "aspect_ratio", "seed")
 

@@ -13,11 +13,11 @@ from models import stages
 from models.backends.base import Backend
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
 from models.entities import GeneratedImage, ImageRequest, ImageResult
-from models.output.options import OutputOptions
+from models.output.structured import OutputOptions
 from models.pipeline import HOLD, Asked, Call, Finished, Waiting
-from models.receipt import Receipt
 from models.request.conversation import Conversation
 from models.settings import Settings
+from models.stages.audit import Receipt
 from tests.fakes import MARKER_KEY, FakeClock, picture
 from tests.stubs import StubBackend, StubJobs
 

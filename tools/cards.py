@@ -28,14 +28,14 @@ def rendered(card: Mapping[str, object], backend: str) -> str:
     """The card's YAML text with every parameter rule complete. Raises KeyError for a parameter without a rule."""
     known = rules_of(backend)
     entries = card["parameter_rules"]
-    assert isinstance(entries, list)  # noqa: S101 -- CardFile says so, this only tells the type checker
+    assert isinstance(entries, list)  # noqa: S101 -- Card says so, this only tells the type checker
     rules = [_entry(known[entry["name"]], entry) for entry in entries]
     complete = {**card, "features": _features(card["features"]), "parameter_rules": rules}
     return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _features(given: object) -> list[str]:
-    assert isinstance(given, list)  # noqa: S101 -- CardFile says so, this only tells the type checker
+    assert isinstance(given, list)  # noqa: S101 -- Card says so, this only tells the type checker
     return ["structured-output", *(name for name in given if name not in {"structured-output", "polling"})]
 
 

@@ -4,7 +4,7 @@ The host executes this module outside `sys.modules`: nothing imports it, and not
 `AIModel` subclasses in its namespace the last one wins, so the base class is imported with its module.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, Literal
 
 import gevent
@@ -25,9 +25,13 @@ from dify_plugin.entities.model.llm import (
     LLMResultChunk,
     LLMResultChunkDelta,
     LLMResultWithStructuredOutput,
-    LLMUsage,
 )
-from dify_plugin.entities.model.message import AssistantPromptMessage, PromptMessage, PromptMessageTool
+from dify_plugin.entities.model.message import (
+    AssistantPromptMessage,
+    PromptMessage,
+    PromptMessageContentUnionTypes,
+    PromptMessageTool,
+)
 from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
 from dify_plugin.interfaces.model import large_language_model as host
 from pydantic import JsonValue
@@ -37,9 +41,8 @@ from models.backends.base import Backend
 from models.backends.errors import ImageError
 from models.host_errors import host_errors, logger
 from models.limits import Limits
-from models.output.delivery import Delivered, deliver_each, deliver_whole
+from models.output.delivery import deliver_each, deliver_whole, usage_of
 from models.output.details import written
-from models.output.usage import usage_of
 from models.parameters import RULES, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation
@@ -74,9 +77,8 @@ class ImageGenerationModel(host.LargeLanguageModel):
             asked = Asked(read_conversation(prompt_messages), others, model_parameters.get("json_schema"))
             if stream and _wants_progress(call, asked):
                 return _narrated(call, asked, credentials)
-            # The work is done here: what fails inside a generator would reach the host untranslated.
             done = call.generate(asked)
-            return _chunks(call, done) if stream else _answer(call, done)
+            return (chunk for chunk in _chunks(call, done)) if stream else _answer(call, done)
 
     def _start_polling(
         self,
@@ -189,15 +191,15 @@ def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Gener
     with host_errors(credentials):
         try:
             while isinstance(step := _next(steps), str):
-                yield _text_chunk(call.model, f"{step}\n" if opened else f"<think>\n{step}\n")
+                yield _chunk(call.model, f"{step}\n" if opened else f"<think>\n{step}\n")
                 opened = True
             answer = _chunks(call, step)
         except Exception:
             if opened:
-                yield _text_chunk(call.model, _THOUGHT)
+                yield _chunk(call.model, _THOUGHT)
             raise
         if opened:
-            yield _text_chunk(call.model, _THOUGHT)
+            yield _chunk(call.model, _THOUGHT)
         yield from answer
 
 
@@ -207,10 +209,6 @@ def _next(steps: Generator[str, None, Finished]) -> str | Finished:
     except StopIteration as end:
         done: Finished = end.value
         return done
-
-
-def _text_chunk(model: str, text: str) -> LLMResultChunk:
-    return LLMResultChunk(model=model, delta=LLMResultChunkDelta(index=0, message=AssistantPromptMessage(content=text)))
 
 
 def _polled(call: Call, outcome: Waiting | Finished) -> LLMPollingResult:
@@ -226,7 +224,8 @@ def _failed(error: InvokeError) -> LLMPollingResult:
 
 
 def _llm_result(call: Call, done: Finished) -> LLMResult:
-    delivered, usage = _whole(call, done)
+    delivered = deliver_whole(done.result, done.options, duration=done.duration)
+    usage = usage_of(done.result, done.duration)
     message = AssistantPromptMessage(content=list(delivered.contents))
     if delivered.structured_output is None:
         return LLMResult(model=call.model, message=message, usage=usage)
@@ -237,35 +236,25 @@ def _llm_result(call: Call, done: Finished) -> LLMResult:
 
 def _answer(call: Call, done: Finished) -> LLMResult:
     """The whole answer of a call that does not stream. With structured output the host takes text and nothing else."""
-    delivered, usage = _whole(call, done)
-    structured = delivered.structured_output
-    content = list(delivered.contents) if structured is None else written(structured)
-    return LLMResult(model=call.model, message=AssistantPromptMessage(content=content), usage=usage)
+    answer = _llm_result(call, done)
+    if not isinstance(answer, LLMResultWithStructuredOutput):
+        return answer
+    message = AssistantPromptMessage(content=written(answer.structured_output or {}))
+    return LLMResult(model=call.model, message=message, usage=answer.usage)
 
 
-def _whole(call: Call, done: Finished) -> tuple[Delivered, LLMUsage]:
-    price = call.backend.price_per_image
-    delivered = deliver_whole(done.result, done.options, duration=done.duration, price_per_image=price)
-    return delivered, usage_of(done.result, price, done.duration)
+def _chunks(call: Call, done: Finished) -> list[LLMResultChunk]:
+    """A list, not a generator: what fails inside a generator would reach the host untranslated."""
+    deliveries = deliver_each(done.result, done.options, duration=done.duration)
+    chunks = [_chunk(call.model, list(delivered.contents), index) for index, delivered in enumerate(deliveries)]
+    last = chunks[-1].delta
+    last.usage, last.finish_reason = usage_of(done.result, done.duration), "stop"
+    return chunks
 
 
-def _chunks(call: Call, done: Finished) -> Generator[LLMResultChunk, None, None]:
-    price = call.backend.price_per_image
-    deliveries = deliver_each(done.result, done.options, duration=done.duration, price_per_image=price)
-    usage = usage_of(done.result, price, done.duration)
-    return _as_chunks(call.model, deliveries, usage)
-
-
-def _as_chunks(model: str, deliveries: Sequence[Delivered], usage: LLMUsage) -> Generator[LLMResultChunk, None, None]:
-    for index, delivered in enumerate(deliveries):
-        last = index == len(deliveries) - 1
-        delta = LLMResultChunkDelta(
-            index=index,
-            message=AssistantPromptMessage(content=list(delivered.contents)),
-            usage=usage if last else None,
-            finish_reason="stop" if last else None,
-        )
-        yield LLMResultChunk(model=model, delta=delta)
+def _chunk(model: str, content: str | list[PromptMessageContentUnionTypes], index: int = 0) -> LLMResultChunk:
+    delta = LLMResultChunkDelta(index=index, message=AssistantPromptMessage(content=content))
+    return LLMResultChunk(model=model, delta=delta)
 
 
 def _form(model: str, settings: Settings) -> tuple[list[ParameterRule], bool] | None:

@@ -1,4 +1,4 @@
-"""From a result to what the host gets: its images within the host's line limit, its details, its structured output.
+"""From a result to what the host gets: its images within the host's line limit, its details, its structured output, its usage.
 
 Everything the host receives in one message is one line of JSON. The daemon kills the plugin's process, with
 everybody's requests in it, on a line over 5,242,880 bytes; so a line is budgeted before it is built.
@@ -8,7 +8,9 @@ import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
+from dify_plugin.entities.model.llm import LLMUsage
 from dify_plugin.entities.model.message import ImagePromptMessageContent, TextPromptMessageContent
 from pydantic import JsonValue
 
@@ -17,14 +19,15 @@ from models.entities import ImageResult, Price
 from models.images.sniff import BrokenImageError, sniff
 from models.images.threads import in_thread
 from models.output.details import OutgoingImage, Report, written
-from models.output.options import OutputOptions
-from models.output.usage import price_of
+from models.output.structured import OutputOptions
 
 MAX_LINE = 5_000_000
 """Bytes of one line to the host, everything included."""
 
 _ENVELOPE = 40_000  # the host's envelope, model names, usage, and the notices that are not known before the squeezing
 _SMALLEST_SHARE = 4_000  # bytes of base64 into which any image can be brought
+
+_NOTHING = Decimal(0)
 
 type Content = TextPromptMessageContent | ImagePromptMessageContent
 
@@ -37,22 +40,41 @@ class Delivered:
     structured_output: dict[str, JsonValue] | None = None
 
 
-def deliver_whole(
-    result: ImageResult, options: OutputOptions, *, duration: float, price_per_image: Price | None = None
-) -> Delivered:
+def deliver_whole(result: ImageResult, options: OutputOptions, *, duration: float) -> Delivered:
     """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image can be sent."""
-    return _of_the_decodable(result, lambda left: _whole(left, options, duration, price_of(result, price_per_image)))
+    return _of_the_decodable(result, lambda left: _whole(Report(left, options, duration)))
 
 
-def deliver_each(
-    result: ImageResult, options: OutputOptions, *, duration: float, price_per_image: Price | None = None
-) -> list[Delivered]:
+def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float) -> list[Delivered]:
     """One message per image, the details in the first; with structured output the first is its JSON and nothing else.
 
     A list, not a generator: an error while the host reads a generator would reach the user as raw text.
     Raises ServerUnavailable when no image can be sent.
     """
-    return _of_the_decodable(result, lambda left: _each(left, options, duration, price_of(result, price_per_image)))
+    return _of_the_decodable(result, lambda left: _each(Report(left, options, duration)))
+
+
+def usage_of(result: ImageResult, duration: float) -> LLMUsage:
+    """The host's usage record of a result that took `duration` seconds. An unknown price counts as zero.
+
+    "Completion tokens" are images, the unit price is the price of one image.
+    """
+    count = len(result.images)
+    total = result.price or Price(_NOTHING, "USD")
+    return LLMUsage(
+        prompt_tokens=0,
+        prompt_unit_price=_NOTHING,
+        prompt_price_unit=_NOTHING,
+        prompt_price=_NOTHING,
+        completion_tokens=count,
+        completion_unit_price=total.amount / count if count else _NOTHING,
+        completion_price_unit=Decimal(1),
+        completion_price=total.amount,
+        total_tokens=count,
+        total_price=total.amount,
+        currency=total.currency,
+        latency=duration,
+    )
 
 
 class _UndecodableError(Exception):
@@ -77,16 +99,14 @@ def _of_the_decodable[D](result: ImageResult, deliver: Callable[[ImageResult], D
         return _of_the_decodable(replace(result, images=left, notices=notices), deliver)
 
 
-def _whole(result: ImageResult, options: OutputOptions, duration: float, price: Price | None) -> Delivered:
-    report = Report(result, options, duration, price)
-    everything = range(len(result.images))
-    images = _fitted(result, options, _overhead(report), lambda number: 1 + report.copies(number), everything)
+def _whole(report: Report) -> Delivered:
+    everything = range(len(report.result.images))
+    images = _fitted(report, _overhead(report), lambda number: 1 + report.copies(number), everything)
     report = report.with_notices_of(images)
     return Delivered((*_text(report.details(images)), *map(_content, images)), report.structured(images))
 
 
-def _each(result: ImageResult, options: OutputOptions, duration: float, price: Price | None) -> list[Delivered]:
-    report = Report(result, options, duration, price)
+def _each(report: Report) -> list[Delivered]:
     images = _fitted_apart(report, _overhead(report))
     report = report.with_notices_of(images)
     structured = report.structured(images)
@@ -98,13 +118,12 @@ def _each(result: ImageResult, options: OutputOptions, duration: float, price: P
 
 def _fitted_apart(report: Report, overhead: int) -> list[OutgoingImage]:
     """The images for a line each; those of which the structured output holds data URIs fit into its line as well."""
-    result, options = report.result, report.options
-    everything = range(len(result.images))
+    everything = range(len(report.result.images))
     inside = [number for number in everything if report.copies(number)]
-    done = dict(zip(inside, _fitted(result, options, overhead, report.copies, inside), strict=True))
+    done = dict(zip(inside, _fitted(report, overhead, report.copies, inside), strict=True))
     for number in everything:
         if number not in done:
-            done[number] = _fitted(result, options, overhead, lambda _: 1, [number])[0]
+            done[number] = _fitted(report, overhead, lambda _: 1, [number])[0]
     return [done[number] for number in everything]
 
 
@@ -121,21 +140,19 @@ def _overhead(report: Report) -> int:
     return _ENVELOPE + written_down + _json_length(written(report.structured(blank) or {}))
 
 
-def _fitted(
-    result: ImageResult, options: OutputOptions, overhead: int, copies: Callable[[int], int], wanted: Sequence[int]
-) -> list[OutgoingImage]:
+def _fitted(report: Report, overhead: int, copies: Callable[[int], int], wanted: Sequence[int]) -> list[OutgoingImage]:
     """The images of one line, those with the numbers `wanted`, ready to send.
 
     Small ones come first and keep their bytes; what they leave of their equal share goes to the bigger ones.
     """
-    room = MAX_LINE - overhead
+    result, room = report.result, MAX_LINE - overhead
     done: dict[int, OutgoingImage] = {}
     by_size = sorted(wanted, key=lambda number: len(result.images[number].data) * copies(number))
     for place, number in enumerate(by_size):
         share = room // (len(by_size) - place) // copies(number)
         if share < _SMALLEST_SHARE:
             raise _too_many(result)
-        image = _outgoing(result, number, options, max_bytes=share // 4 * 3)
+        image = _outgoing(result, number, report.options, max_bytes=share // 4 * 3)
         room -= len(image.base64) * copies(number)
         done[number] = image
     return [done[number] for number in wanted]

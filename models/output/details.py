@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from models.backends.errors import shorten
-from models.entities import GeneratedImage, ImageResult, Price
-from models.output.options import OutputOptions
+from models.entities import GeneratedImage, ImageResult
+from models.output.structured import OutputOptions
 
 _LONGEST_URL = 8_000
 _LONGEST_TEXT = 20_000
@@ -48,7 +48,6 @@ class Report:
     result: ImageResult
     options: OutputOptions
     duration: float
-    price: Price | None
     extra_notices: tuple[str, ...] = ()
 
     def with_notices_of(self, images: Iterable[OutgoingImage]) -> "Report":
@@ -115,8 +114,8 @@ class Report:
             ]
         if first.source.revised_prompt is not None:
             known["revised_prompt"] = _cut(first.source.revised_prompt)
-        if self.price is not None:
-            known |= {"cost": float(self.price.amount), "currency": self.price.currency}
+        if result.price is not None:
+            known |= {"cost": float(result.price.amount), "currency": result.price.currency}
         return known
 
 

@@ -1,4 +1,6 @@
-"""Structured output: the JSON schema of a node, checked before anything is generated and filled afterwards.
+"""What the caller wants of the answer's form; above all structured output, the JSON schema of a node.
+
+The schema is checked before anything is generated and filled afterwards.
 
 A paid image is never lost to a schema: what the schema requires and no result could hold is refused first.
 """
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from models.backends.errors import BadRequest
+from models.entities import ImageRequest
 
 PROPERTIES = (
     "image_url",
@@ -127,10 +130,6 @@ class OutputSchema:
                     filled[name] = _neutral(rule)
         return filled
 
-    def to_state(self) -> dict[str, JsonValue]:
-        """Plain JSON, for another process to go on with."""
-        return {"properties": dict(self.properties), "required": list(self.required)}
-
     def _faults(self, gives: frozenset[str], samples: Mapping[str, JsonValue], model: str) -> Iterator[tuple[str, str]]:
         for name, rule in self.properties.items():
             if _allows_null(rule):
@@ -141,6 +140,25 @@ class OutputSchema:
                 yield name, f"which {model} cannot tell"
             elif not _can_hold(name, samples[name], rule):
                 yield name, "in a type or with bounds that it may not fit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What the caller wants of the answer's form, whichever backend made it. `schema` is None without structured output."""
+
+    output_format: str | None = None
+    output_quality: int | None = None
+    details: bool = False
+    schema: OutputSchema | None = None
+
+    @classmethod
+    def of(cls, request: ImageRequest, schema: OutputSchema | None = None) -> "OutputOptions":
+        return cls(
+            output_format=request.output_format,
+            output_quality=request.output_quality,
+            details=request.details,
+            schema=schema,
+        )
 
 
 def _listed(faults: Mapping[str, str]) -> str:

@@ -4,16 +4,15 @@ The directives of a prompt change what the node allows them to, as near as the m
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
 from models.parameters import RANDOM_SEED, RULES, Rule, read_value, read_values
-from models.request.conversation import Conversation
+from models.request.conversation import Conversation, images_and_mask
 from models.request.directives import Directed, split_directives
-from models.request.input_images import images_and_mask
-from models.request.shape import area_of, settle, wish_of
+from models.sizes import Wish, area_of, settle_seeds, settle_size, wish_of
 
 _COMMON = frozenset(f.name for f in fields(ImageRequest)) & frozenset(RULES)
 _SHAPE = ("width", "height", "aspect_ratio")
@@ -60,6 +59,18 @@ def build_request(
         notices=(*conversation.notices, *notices, *_lost_ratio(directed, told)),
     )
     return settle(request, wish_of(values, pixels), backend)
+
+
+def settle(request: ImageRequest, wish: Wish, backend: Backend) -> ImageRequest:
+    """`request` with a size and seeds that its model takes, and a notice for each that is not what was asked for.
+
+    Raises BadRequest for a seed that the service does not take.
+    """
+    size, size_notices = settle_size(wish, backend.sizes(request), backend.model.name)
+    seeds, seed_notices = settle_seeds(wish.seed, backend.seeds(request), request.n, backend.title)
+    width, height = size or (None, None)
+    settled = replace(request, width=width, height=height, seeds=seeds)
+    return settled.with_notices(*size_notices, *seed_notices)
 
 
 def _common(values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:

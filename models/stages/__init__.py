@@ -18,10 +18,9 @@ from typing import Protocol
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ImageResult
 from models.limits import Limits
-from models.output.options import OutputOptions
-from models.receipt import Receipt
+from models.output.structured import OutputOptions
 from models.settings import Settings
-from models.stages.audit import AuditLog
+from models.stages.audit import AuditLog, Receipt
 from models.stages.files import formatting, proof
 
 type Before = Callable[[ImageRequest], ImageRequest | ImageResult]

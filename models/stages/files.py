@@ -13,7 +13,7 @@ from models.entities import GeneratedImage, ImageResult
 from models.images.integrity import check_whole
 from models.images.sniff import BrokenImageError, Header, NotAnImageError, sniff
 from models.images.threads import in_thread
-from models.output.options import OutputOptions
+from models.output.structured import OutputOptions
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -20,16 +20,14 @@ from dify_plugin.entities.model.message import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from models.backends.errors import ServerUnavailable
 from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
 from models.images import codec
 from models.output import delivery
-from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole
-from models.output.options import OutputOptions
-from models.output.structured import PROPERTIES, OutputSchema
-from models.output.usage import usage_of
+from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole, usage_of
+from models.output.structured import PROPERTIES, OutputOptions, OutputSchema
 from models.stages import after_service
 from tests.fakes import noise, picture
 
@@ -62,7 +60,7 @@ def line(delivered: Delivered) -> bytes:
     answer = LLMResultWithStructuredOutput(
         model="preview",
         message=AssistantPromptMessage(content=list(delivered.contents)),
-        usage=usage_of(result_of(picture()), None, 1.0),
+        usage=usage_of(result_of(picture()), 1.0),
         structured_output=delivered.structured_output,
     )
     message = SessionMessage(type=SessionMessage.Type.STREAM, data=answer.model_dump())
@@ -182,7 +180,7 @@ def test_structured_output_knows_the_whole_vocabulary() -> None:
     image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
     price = Price(Decimal("0.03"), "USD")
     options = asking(*EVERYTHING)
-    delivered = deliver_whole(result_of(image), options, duration=1, price_per_image=price)
+    delivered = deliver_whole(result_of(image).priced(price), options, duration=1)
     assert delivered.structured_output is not None
     assert tuple(delivered.structured_output) == EVERYTHING
     assert delivered.structured_output["images"] == [
@@ -227,8 +225,9 @@ def test_options_come_from_the_request_and_the_schema() -> None:
     )
 )
 def test_options_survive_the_state_and_its_floats(options: OutputOptions) -> None:
-    state = json.loads(json.dumps(options.to_state()), parse_int=float)
-    assert OutputOptions.from_state(state) == options
+    adapter = TypeAdapter(OutputOptions)
+    state = json.loads(json.dumps(adapter.dump_python(options, mode="json")), parse_int=float)
+    assert adapter.validate_python(state) == options
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +375,7 @@ def test_no_line_is_ever_too_long_and_every_image_decodes(
 def test_usage_counts_images_and_money(
     own: Price | None, card: Price | None, total: tuple[str, str], unit: str
 ) -> None:
-    usage = usage_of(result_of(picture(), picture(), price=own), card, 2.5)
+    usage = usage_of(result_of(picture(), picture(), price=own).priced(card), 2.5)
     assert (usage.completion_tokens, usage.total_tokens, usage.prompt_tokens) == (2, 2, 0)
     assert (usage.total_price, usage.currency) == (Decimal(total[0]), total[1])
     assert usage.completion_unit_price == Decimal(unit)

@@ -10,8 +10,7 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.parameters import RULES
 from models.request.build import LOOK, build_request
-from models.request.conversation import Conversation, ImagePart
-from models.request.input_images import MAX_INPUT_BYTES
+from models.request.conversation import MAX_INPUT_BYTES, Conversation, ImagePart
 from tests.fakes import FakeClock, picture
 from tests.stubs import STUB_RULES, StubBackend
 

@@ -10,10 +10,9 @@ import pytest
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
 from models.entities import ImageRequest
 from models.pipeline import Asked, Call, Finished, Waiting
-from models.receipt import Receipt
 from models.request.conversation import Conversation
 from models.settings import Settings
-from models.stages.audit import AuditLog
+from models.stages.audit import AuditLog, Receipt
 from tests.fakes import MARKER_KEY, FakeClock
 from tests.stubs import StubBackend
 

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from models.backends.errors import ServerUnavailable
 from models.entities import GeneratedImage, ImageResult
 from models.images import codec, integrity
-from models.output.options import OutputOptions
+from models.output.structured import OutputOptions
 from models.stages import after_service, files
 from tests.fakes import noise, picture
 

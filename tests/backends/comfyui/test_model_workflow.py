@@ -16,7 +16,7 @@ from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.entities import ImageRequest, InputImage
 from models.parameters import FORM_ONLY, read_values
-from models.request.shape import Wish, settle_seeds, settle_size
+from models.sizes import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import FIXTURES
 from tests.backends.comfyui.jobs import comfyui
 from tests.fakes import picture

@@ -12,7 +12,7 @@ from models.backends.comfyui.graph.nodes import ObjectInfo
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
-from models.request.shape import Wish, settle_seeds, settle_size
+from models.sizes import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import recorded_info, text_of, workflow
 from tests.fakes import picture
 

@@ -5,8 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.request.shape import Wish, area_of, settle_seeds, settle_size, wish_of, wished_size
-from models.sizes import FreeSizes, ListedSizes, NoSizes, RatioSizes, SeedRule, Size, SizeRule, same_shape
+from models.sizes import (
+    FreeSizes,
+    ListedSizes,
+    NoSizes,
+    RatioSizes,
+    SeedRule,
+    Size,
+    SizeRule,
+    Wish,
+    area_of,
+    same_shape,
+    settle_seeds,
+    settle_size,
+    wish_of,
+    wished_size,
+)
 
 FREE = FreeSizes(default=(1024, 768), multiple=8)
 SDXL = FreeSizes(default=(1024, 1024), multiple=8, presets={"1:1": (1024, 1024), "16:9": (1344, 768)})
