@@ -125,7 +125,7 @@ class _Alignment:
         """The best reading of the values from `at` on for `fields`; `former` took the value before."""
         key = (tuple(spec.name for spec in fields), at, former.name if former else "")
         if key not in self.known:
-            self.known[key] = min(self._ways(fields, at, former), key=lambda reading: reading.cost)
+            self.known[key] = _cheapest(self._ways(fields, at, former))
         return self.known[key]
 
     def _ways(self, fields: tuple[InputSpec, ...], at: int, former: InputSpec | None) -> Iterator[Reading]:
@@ -155,6 +155,14 @@ class _Alignment:
         cost = _slipped_in(value, former)
         rest = self.best(fields, at + 1, former)
         return _plus(rest, cost, left=(value,) if cost > _SLIPPED_IN else ())
+
+
+def _cheapest(ways: Iterator[Reading]) -> Reading:
+    """The first reading that costs nothing, without looking further, else the cheapest."""
+    best = next(ways)
+    while best.cost and (other := next(ways, None)):
+        best = min(best, other, key=lambda reading: reading.cost)
+    return best
 
 
 def _plus(
