@@ -54,10 +54,15 @@ class Rule(BaseModel):
 
 def _fitting(rule: Rule) -> ParameterValue | None:
     if isinstance(rule.default, (int, float)) and rule.type in {"int", "float"}:
-        low, high = (bound if bound is None else type(rule.default)(bound) for bound in (rule.min, rule.max))
-        raised = rule.default if low is None else max(low, rule.default)
-        return raised if high is None else min(high, raised)
+        return clamped(rule, rule.default)
     return rule.default if not rule.options or rule.default in rule.options else None
+
+
+def clamped(rule: Rule, number: float) -> float:
+    """The nearest number within the bounds of `rule`, a whole one where its type is "int"."""
+    raised = number if rule.min is None else max(rule.min, number)
+    within = raised if rule.max is None else min(rule.max, raised)
+    return round(within) if rule.type == "int" else within
 
 
 def read_yaml(path: Path) -> Any:
@@ -84,11 +89,9 @@ FORM_ONLY = frozenset({"width", "height", "aspect_ratio", "seed", "denoising_str
 def read_values(
     rules: Iterable[Rule],
     values: Mapping[str, object],
-    *,
-    defaults: bool = True,
     form_only: Container[str] = FORM_ONLY,
 ) -> dict[str, ParameterValue]:
-    """The values that have a rule, each as the type that its rule names. `defaults` fills in those of the others but for `form_only`.
+    """The values that have a rule, each as the type that its rule names. The others have their default but for `form_only`.
 
     Numbers may come as text, whole numbers as floats, booleans as words: workflow variables are typed by their
     content. Values without a rule are left out (a fresh LLM node carries `temperature`).
@@ -98,7 +101,7 @@ def read_values(
     for rule in rules:
         value = values.get(rule.name)
         if value is None or (isinstance(value, str) and not value.strip()):
-            value = rule.default if defaults and rule.name not in form_only else None
+            value = None if rule.name in form_only else rule.default
         if value is not None:
             read[rule.name] = read_value(rule, value)
     if read.get("seed") == RANDOM_SEED:

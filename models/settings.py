@@ -29,7 +29,7 @@ _SECRET_HEADER = re.compile(r"(?i)auth|key|token|secret|cookie|pass|sign")
 _LOGIN = re.compile(r"\w+://([^/@:\s]*):?([^/@\s]*)@")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # it would print its secrets
 class Settings:
     """One credential form. `values` is what the host sent, `environment` what the process inherited."""
 
@@ -75,11 +75,8 @@ class Settings:
             return ""
         return self.environment.get(f"{_ENVIRONMENT}{name.upper()}", "").strip()
 
-    def __repr__(self) -> str:  # a dataclass would print its secrets
-        return f"Settings({sorted(self.values)})"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # it would print its secrets
 class Access:
     """How one service is reached, whichever of the two forms said so. Empty strings mean: not given.
 
@@ -110,13 +107,9 @@ class Access:
         headers = read_headers(settings.text("headers")) if settings.is_custom else {}
         return cls(prefix="" if settings.is_custom else prefix, headers=headers, **texts)
 
-    def field(self, name: str) -> str:
-        """The variable of a form field: `stability_api_key`, or `api_key` on a model's own form."""
-        return f"{self.prefix}_{name}" if self.prefix else name
-
     def words(self, name: str) -> str:
         """A form field as messages name it: “API key” (api_key)."""
-        return field_words(self.field(name), custom=not self.prefix)
+        return field_words(f"{self.prefix}_{name}" if self.prefix else name, custom=not self.prefix)
 
     def where(self, name: str) -> str:
         """A form field and its form: “API key” (api_key) in the model's settings."""
@@ -130,9 +123,6 @@ class Access:
     @property
     def secrets(self) -> tuple[str, ...]:
         return tuple(value for value in (self.api_key, self.password, *_secret_headers(self.headers)) if value)
-
-    def __repr__(self) -> str:  # a dataclass would print its secrets
-        return f"Access(prefix={self.prefix!r}, base_url={_LOGIN.sub('', self.base_url)!r})"
 
 
 _TEXT_FIELDS = tuple(f.name for f in fields(Access) if f.name not in {"prefix", "headers"})

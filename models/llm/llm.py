@@ -41,8 +41,7 @@ from models.backends.base import Backend
 from models.backends.errors import ImageError
 from models.host_errors import host_errors, logger
 from models.limits import Limits
-from models.output.delivery import deliver_each, deliver_whole, usage_of
-from models.output.details import written
+from models.output.delivery import deliver_each, deliver_whole, usage_of, written
 from models.parameters import RULES, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation

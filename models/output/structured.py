@@ -15,57 +15,35 @@ from pydantic import JsonValue
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest
 
-PROPERTIES = (
-    "image_url",
-    "images",
-    "seed",
-    "width",
-    "height",
-    "mime_type",
-    "model",
-    "backend",
-    "prompt",
-    "revised_prompt",
-    "notices",
-    "cost",
-    "currency",
-    "duration_seconds",
-)
+_SAMPLES: Mapping[str, JsonValue] = {
+    "image_url": "text",
+    "images": [],
+    "seed": 1,
+    "width": 7919,
+    "height": 7919,
+    "mime_type": "text",
+    "model": "text",
+    "backend": "text",
+    "prompt": "text",
+    "revised_prompt": "text",
+    "notices": ["text"],
+    "cost": 0.5,
+    "currency": "text",
+    "duration_seconds": 0.5,
+}
+"""Values as results have them. No `enum` of sizes or texts holds them: a list of values cannot be promised."""
+_OF_EACH_IMAGE = ("image_url", "mime_type", "seed", "width", "height")
+PROPERTIES = tuple(_SAMPLES)
 """What a node's structured output may ask for."""
 _KNOWN = f"Name only properties of {', '.join(PROPERTIES)}"
 NOT_ALWAYS = frozenset({"seed", "revised_prompt", "cost", "currency"})
 """Those that only some models can tell."""
 
-_IMAGE: Mapping[str, JsonValue] = {
-    "image_url": "data:",
-    "mime_type": "image/png",
-    "seed": 1,
-    "width": 7919,
-    "height": 7919,
-}
-_SAMPLES: Mapping[str, JsonValue] = {
-    **dict.fromkeys(PROPERTIES, "text"),
-    "seed": 1,
-    "width": 7919,
-    "height": 7919,
-    "notices": ["text"],
-    "cost": 0.5,
-    "duration_seconds": 0.5,
-}
-"""Values as results have them. No `enum` of sizes or texts holds them: a list of values cannot be promised."""
 _BOUNDS = frozenset(
     {
-        *(
-            "maximum",
-            "exclusiveMaximum",
-            "exclusiveMinimum",
-            "multipleOf",
-            "maxLength",
-            "pattern",
-            "maxItems",
-            "contains",
-        ),
-        *("uniqueItems", "minProperties", "maxProperties", "allOf", "not", "if", "$ref", "dependentRequired"),
+        *("maximum", "exclusiveMaximum", "exclusiveMinimum", "multipleOf", "maxLength", "pattern", "maxItems"),
+        *("contains", "uniqueItems", "minProperties", "maxProperties", "allOf", "not", "if", "$ref"),
+        "dependentRequired",
     }
 )
 """Keywords whose outcome nobody knows before the image is made: a property that has one is left out or null."""
@@ -105,7 +83,7 @@ class OutputSchema:
         `gives` are the properties of NOT_ALWAYS that the model can tell, `samples` values that are known already.
         Raises BadRequest for a required property that cannot be given, and where none of all can.
         """
-        images: JsonValue = [{name: value for name, value in _IMAGE.items() if name not in NOT_ALWAYS - gives}]
+        images: JsonValue = [{name: _SAMPLES[name] for name in _OF_EACH_IMAGE if name not in NOT_ALWAYS - gives}]
         faults = dict(self._faults(gives, {**_SAMPLES, "images": images, **samples}, model))
         if missing := {name: faults[name] for name in self.required if name in faults}:
             raise BadRequest(
@@ -301,6 +279,7 @@ def _inner_properties(rule: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def _neutral(rule: JsonValue) -> JsonValue:
-    first = _branches(rule)[0]
-    empty: Mapping[object, JsonValue] = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": []}
-    return None if _allows_null(rule) else empty.get(first.get("type"), {} if first.get("type") == "object" else None)
+    if _allows_null(rule):
+        return None
+    empty: Mapping[str, JsonValue] = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}
+    return empty.get(str(_branches(rule)[0].get("type")))

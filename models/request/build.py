@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
-from models.parameters import RANDOM_SEED, RULES, Rule, read_value, read_values
+from models.parameters import RANDOM_SEED, RULES, Rule, clamped, read_value, read_values
 from models.request.conversation import Conversation, images_and_mask
 from models.request.directives import Directed, split_directives
 from models.sizes import Wish, area_of, settle_seeds, settle_size, wish_of
@@ -152,16 +152,10 @@ def _nearest(rule: Rule, given: str | bool) -> tuple[ParameterValue, str]:
     except BadRequest:
         if rule.type not in {"int", "float"} or rule.name == "seed":
             raise
-        near = _clamped(
+        near = clamped(
             rule, float(read_value(rule.model_copy(update={"type": "float", "min": None, "max": None}), given))
         )
         return read_value(rule, near), f"{near:g}, the nearest value"
-
-
-def _clamped(rule: Rule, number: float) -> float:
-    low = number if rule.min is None else max(rule.min, number)
-    within = low if rule.max is None else min(rule.max, low)
-    return round(within) if rule.type == "int" else within
 
 
 def _policy_of(parameters: Mapping[str, object]) -> str:

@@ -68,12 +68,14 @@ def read_conversation(messages: Sequence[PromptMessage]) -> Conversation:
 
 
 def _turns(messages: Sequence[PromptMessage]) -> tuple[list[PromptMessage], list[PromptMessage]]:
-    start = 0
-    for index, message in enumerate(messages):
-        if message.role is PromptMessageRole.ASSISTANT:
-            start = index + 1
-    users = [(index, message) for index, message in enumerate(messages) if message.role is PromptMessageRole.USER]
-    return [m for index, m in users if index >= start], [m for index, m in users if index < start]
+    """The user messages of the current turn, and those before it."""
+    answers = [index for index, message in enumerate(messages) if message.role is PromptMessageRole.ASSISTANT]
+    start = answers[-1] + 1 if answers else 0
+    current, earlier = (
+        [message for message in part if message.role is PromptMessageRole.USER]
+        for part in (messages[start:], messages[:start])
+    )
+    return current, earlier
 
 
 def _joined(messages: Iterable[PromptMessage]) -> str:
