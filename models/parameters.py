@@ -1,7 +1,9 @@
 """The one vocabulary of parameters: their rules, and the reading of values that arrive typed in every possible way."""
 
+import math
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -130,12 +132,9 @@ def read_value(rule: Rule, value: object) -> ParameterValue:
 
 def _number(rule: Rule, value: object, allowed: str = "a number") -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if number == number and abs(number) != float("inf"):  # noqa: PLR0124 -- NaN is the one number unequal to itself
-            return number
+        with suppress(ValueError):
+            if math.isfinite(number := float(value)):
+                return number
     raise refused(rule, value, allowed)
 
 

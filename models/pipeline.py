@@ -141,7 +141,7 @@ class Call:
             return cls(registry.bind(model, settings, clock), settings, user or "")
         except ImageError as error:
             now = (clock or SystemClock()).now()
-            receipt = Receipt.opened(model, settings.text("backend"), user or "", now)
+            receipt = Receipt(time=now, user=user or "", model=model, backend=settings.text("backend"))
             for observer in stages.observers(settings):
                 observer(receipt.failed(error, now, handed_over=False))
             raise
@@ -215,8 +215,9 @@ class Call:
         return replace(order, options=state.options, receipt=state.receipt), backend, state
 
     def _order(self) -> _Order:
-        receipt = Receipt.opened(self.backend.model.name, self.backend.name, self.user, self.backend.clock.now())
-        return _Order(self.backend, OutputOptions(), receipt, stages.observers(self.settings))
+        backend = self.backend
+        receipt = Receipt(time=backend.clock.now(), user=self.user, model=self.model, backend=backend.name)
+        return _Order(backend, OutputOptions(), receipt, stages.observers(self.settings))
 
     def _settled(self, asked: Asked, *, one_call: bool) -> tuple[_Order, ImageRequest | ImageResult]:
         """What may be handed over, or the answer of a stage in its place. Raises ImageError."""

@@ -8,10 +8,9 @@ from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
 from dify_plugin.interfaces import model as host
 
 from models.backends.base import Backend
-from models.backends.errors import BadRequest
+from models.backends.errors import BadRequest, host_errors, logger
 from models.backends.registry import BACKENDS
 from models.catalog import cards
-from models.host_errors import host_errors, logger
 from models.limits import Limits
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
 from models.settings import Settings

@@ -19,7 +19,6 @@ from models.sizes import (
     shaped,
 )
 
-<<<<<<< HEAD
 PRESETS = {
     "1:1": (1024, 1024),
     "4:3": (1152, 864),
@@ -27,16 +26,6 @@ PRESETS = {
     "3:4": (864, 1152),
     "9:16": (768, 1344),
 }
-=======
-WIDE = {"1:1": (1024, 1024), "4:3": (1152, 864), "16:9": (1344, 768)}
-
-
-def with_portraits(wide: dict[str, Size]) -> dict[str, Size]:
-    """Sizes by their ratio, and the same on end."""
-    return {**wide, **{":".join(reversed(ratio.split(":"))): (size[1], size[0]) for ratio, size in wide.items()}}
-
-
->>>>>>> 93089f1 (Put details into delivery, drop helpers that only tests use)
 FREE_RULES = (
     FreeSizes(),
     FreeSizes(default=(1024, 1024), min_side=16),

@@ -4,13 +4,17 @@ Each class stands for exactly one of the host's five error classes (`host`); the
 else, because Dify knows them by name and shows every other one as raw JSON.
 """
 
+import logging
 import re
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from itertools import groupby
 from operator import itemgetter
 from typing import ClassVar
 
+from dify_plugin.config.logger_format import plugin_logger_handler
 from dify_plugin.errors.model import (
     InvokeAuthorizationError,
     InvokeBadRequestError,
@@ -19,6 +23,14 @@ from dify_plugin.errors.model import (
     InvokeRateLimitError,
     InvokeServerUnavailableError,
 )
+
+from models.settings import Settings
+
+logger = logging.getLogger("image_generation")
+if plugin_logger_handler not in logger.handlers:
+    logger.addHandler(plugin_logger_handler)
+    logger.propagate = False
+    logger.setLevel(logging.INFO)  # for the audit lines and what a credential check found
 
 SAID_LIMIT = 600  # characters of a service's own words that still help; a traceback does not
 
@@ -208,4 +220,26 @@ def unusable_image(name: str, model: str, said: str) -> ServerUnavailable:
         f"{name} of {model} cannot be used",
         said,
         "It may be billed: nothing is wrong with the request, so look at the service's own log before sending it again",
+    )
+
+
+@contextmanager
+def host_errors(credentials: Mapping[str, object]) -> Iterator[None]:
+    """Translate everything that leaves the block. The cause is cut off: the host sends tracebacks to its log."""
+    try:
+        yield
+    except InvokeError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- the host shows anything else as raw JSON
+        raise translated(error, credentials) from None
+
+
+def translated(error: Exception, credentials: Mapping[str, object]) -> InvokeError:
+    """The host's error for `error`; an unforeseen one is logged with its traceback and named by its type only."""
+    secrets = Settings(credentials).secrets
+    if isinstance(error, ImageError):
+        return error.host(redact(str(error), secrets))
+    logger.error("unforeseen failure: %s", redact("".join(traceback.format_exception(error)), secrets))
+    return InvokeServerUnavailableError(
+        f"The plugin itself failed ({type(error).__name__}). Try again; if it stays, report it with the plugin's log."
     )

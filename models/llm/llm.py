@@ -4,7 +4,7 @@ The host executes this module outside `sys.modules`: nothing imports it, and not
 `AIModel` subclasses in its namespace the last one wins, so the base class is imported with its module.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Literal
 
 import gevent
@@ -38,8 +38,7 @@ from pydantic import JsonValue
 
 from models.backends import registry
 from models.backends.base import Backend
-from models.backends.errors import ImageError
-from models.host_errors import host_errors, logger
+from models.backends.errors import ImageError, host_errors, logger
 from models.limits import Limits
 from models.output.delivery import deliver_each, deliver_whole, usage_of, written
 from models.parameters import RULES, Rule
@@ -93,23 +92,16 @@ class ImageGenerationModel(host.LargeLanguageModel):
         json_schema: dict[str, JsonValue] | None = None,
     ) -> LLMPollingResult:
         del tools, stop, stream
-        try:
-            with host_errors(credentials):
-                call = Call.of(model, credentials, user)
-                asked = Asked(read_conversation(prompt_messages), model_parameters, json_schema)
-                return _polled(call, call.start(asked))
-        except InvokeError as error:
-            return _failed(error)
+
+        def start(call: Call) -> Waiting | Finished:
+            return call.start(Asked(read_conversation(prompt_messages), model_parameters, json_schema))
+
+        return _polled(model, credentials, user, start)
 
     def _check_polling(
         self, model: str, credentials: dict[str, Any], plugin_state: dict[str, JsonValue], user: str | None = None
     ) -> LLMPollingResult:
-        try:
-            with host_errors(credentials):
-                call = Call.of(model, credentials, user)
-                return _polled(call, call.check(plugin_state))
-        except InvokeError as error:
-            return _failed(error)
+        return _polled(model, credentials, user, lambda call: call.check(plugin_state))
 
     def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
         """Probe a customizable model's server without generating. Raises CredentialsValidateFailedError."""
@@ -210,16 +202,20 @@ def _next(steps: Generator[str, None, Finished]) -> str | Finished:
         return done
 
 
-def _polled(call: Call, outcome: Waiting | Finished) -> LLMPollingResult:
-    if isinstance(outcome, Waiting):
-        return LLMPollingResult(
-            status=LLMPollingStatus.RUNNING, plugin_state=outcome.state, next_check_after_seconds=outcome.next_check
-        )
-    return LLMPollingResult(status=LLMPollingStatus.SUCCEEDED, result=_llm_result(call, outcome))
-
-
-def _failed(error: InvokeError) -> LLMPollingResult:
-    return LLMPollingResult(status=LLMPollingStatus.FAILED, error=str(error))
+def _polled(
+    model: str, credentials: Mapping[str, Any], user: str | None, ask: Callable[[Call], Waiting | Finished]
+) -> LLMPollingResult:
+    try:
+        with host_errors(credentials):
+            call = Call.of(model, credentials, user)
+            outcome = ask(call)
+            if isinstance(outcome, Finished):
+                return LLMPollingResult(status=LLMPollingStatus.SUCCEEDED, result=_llm_result(call, outcome))
+    except InvokeError as error:
+        return LLMPollingResult(status=LLMPollingStatus.FAILED, error=str(error))
+    return LLMPollingResult(
+        status=LLMPollingStatus.RUNNING, plugin_state=outcome.state, next_check_after_seconds=outcome.next_check
+    )
 
 
 def _llm_result(call: Call, done: Finished) -> LLMResult:

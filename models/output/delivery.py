@@ -84,9 +84,8 @@ class Report:
 
     @property
     def notices(self) -> list[JsonValue]:
-        every = tuple(
-            dict.fromkeys(shorten(notice[:_LONGEST_TEXT]) for notice in (*self.result.notices, *self.extra_notices))
-        )
+        every = (*self.result.notices, *self.extra_notices)
+        every = tuple(dict.fromkeys(shorten(notice[:_LONGEST_TEXT]) for notice in every))
         if len(every) <= _MOST_NOTICES:
             return list(every)
         return [*every[:_MOST_NOTICES], f"… and {len(every) - _MOST_NOTICES} more notices"]
@@ -102,11 +101,9 @@ class Report:
     def copies(self, number: int) -> int:
         """How often the structured output holds the image with this number, as a data URI."""
         asked: Iterable[str] = self.options.schema.properties if self.options.schema else ()
-        return (
-            0
-            if public_url(self.result.images[number])
-            else ("images" in asked) + (number == 0 and "image_url" in asked)
-        )
+        if public_url(self.result.images[number]):
+            return 0
+        return ("images" in asked) + (number == 0 and "image_url" in asked)
 
     def _details(self, images: Sequence[OutgoingImage]) -> dict[str, JsonValue]:
         first = images[0]
@@ -165,7 +162,7 @@ def _cut(text: str) -> str:
 
 def deliver_whole(result: ImageResult, options: OutputOptions, *, duration: float) -> Delivered:
     """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image can be sent."""
-    return _of_the_decodable(result, lambda left: _whole(Report(left, options, duration)))
+    return _of_the_decodable(Report(result, options, duration), _whole)
 
 
 def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float) -> list[Delivered]:
@@ -174,7 +171,7 @@ def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float
     A list, not a generator: an error while the host reads a generator would reach the user as raw text.
     Raises ServerUnavailable when no image can be sent.
     """
-    return _of_the_decodable(result, lambda left: _each(Report(left, options, duration)))
+    return _of_the_decodable(Report(result, options, duration), _each)
 
 
 def usage_of(result: ImageResult, duration: float) -> LLMUsage:
@@ -209,17 +206,18 @@ class _UndecodableError(Exception):
         self.said = said
 
 
-def _of_the_decodable[D](result: ImageResult, deliver: Callable[[ImageResult], D]) -> D:
+def _of_the_decodable[D](report: Report, deliver: Callable[[Report], D]) -> D:
     """What `deliver` makes of the result without the images that cannot be made smaller."""
+    result = report.result
     try:
-        return deliver(result)
+        return deliver(report)
     except _UndecodableError as error:
         name = result.name_of(error.number)
         left = (*result.images[: error.number], *result.images[error.number + 1 :])
         if not left:
             raise unusable_image(name, result.model, error.said) from None
         notices = (*result.notices, f"{name} was left out: {error.said}.")
-        return _of_the_decodable(replace(result, images=left, notices=notices), deliver)
+        return _of_the_decodable(replace(report, result=replace(result, images=left, notices=notices)), deliver)
 
 
 def _whole(report: Report) -> Delivered:
@@ -275,34 +273,34 @@ def _fitted(report: Report, overhead: int, copies: Callable[[int], int], wanted:
         share = room // (len(by_size) - place) // copies(number)
         if share < _SMALLEST_SHARE:
             raise _too_many(result)
-        image = _outgoing(result, number, report.options, max_bytes=share // 4 * 3)
+        image = _outgoing(report, number, max_bytes=share // 4 * 3)
         room -= len(image.base64) * copies(number)
         done[number] = image
     return [done[number] for number in wanted]
 
 
-def _outgoing(result: ImageResult, number: int, options: OutputOptions, *, max_bytes: int) -> OutgoingImage:
-    source = result.images[number]
+def _outgoing(report: Report, number: int, *, max_bytes: int) -> OutgoingImage:
+    source = report.result.images[number]
     data, changes = source.data, tuple[str, ...]()
     if len(data) > max_bytes:
-        data, changes = _smaller(result, number, options, max_bytes)
+        data, changes = _smaller(report, number, max_bytes)
     header = sniff(data)
     encoded = base64.b64encode(data).decode()
     return OutgoingImage(source, encoded, header.mime_type, header.width, header.height, changes)
 
 
-def _smaller(result: ImageResult, number: int, options: OutputOptions, max_bytes: int) -> tuple[bytes, tuple[str, ...]]:
+def _smaller(report: Report, number: int, max_bytes: int) -> tuple[bytes, tuple[str, ...]]:
     """The image in `max_bytes` bytes, and notices about what was done to it."""
     from models.images.codec import fit_file  # noqa: PLC0415 -- most images fit and need no Pillow
 
-    data = result.images[number].data
+    data, options = report.result.images[number].data, report.options
     try:
         smaller, changes = in_thread(fit_file, data, max_bytes, options.output_format, options.output_quality)
     except BrokenImageError as error:
         raise _UndecodableError(number, str(error)) from None
     *lost, how = changes
     limit = f"because one answer to Dify holds at most 5 MB ({len(data) / 1e6:.1f} MB were too much)"
-    return smaller, tuple(f"{result.name_of(number)} {change}" for change in (*lost, f"{how}, {limit}"))
+    return smaller, tuple(f"{report.result.name_of(number)} {change}" for change in (*lost, f"{how}, {limit}"))
 
 
 def _content(image: OutgoingImage) -> ImagePromptMessageContent:

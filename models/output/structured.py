@@ -281,5 +281,12 @@ def _inner_properties(rule: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 def _neutral(rule: JsonValue) -> JsonValue:
     if _allows_null(rule):
         return None
-    empty: Mapping[str, JsonValue] = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}
+    empty: Mapping[str, JsonValue] = {
+        "string": "",
+        "integer": 0,
+        "number": 0,
+        "boolean": False,
+        "array": [],
+        "object": {},
+    }
     return empty.get(str(_branches(rule)[0].get("type")))

@@ -49,8 +49,9 @@ def build_request(
         raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
     values, pixels = _shaped(node, told)
     images, mask = images_and_mask(backend, conversation)
+    common = {name: value for name, value in values.items() if name in _COMMON - _SETTLED}
     request = ImageRequest(
-        **{"timeout": timeout, **_common(values)},  # type: ignore[arg-type]  # read_values gave each the type of its rule
+        **{"timeout": timeout, **common},  # type: ignore[arg-type]  # read_values gave each the type of its rule
         model=model,
         prompt=directed.prompt,
         images=images,
@@ -71,10 +72,6 @@ def settle(request: ImageRequest, wish: Wish, backend: Backend) -> ImageRequest:
     width, height = size or (None, None)
     settled = replace(request, width=width, height=height, seeds=seeds)
     return settled.with_notices(*size_notices, *seed_notices)
-
-
-def _common(values: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
-    return {name: value for name, value in values.items() if name in _COMMON - _SETTLED}
 
 
 def _with_shape(rules: Sequence[Rule]) -> Sequence[Rule]:

@@ -13,7 +13,6 @@ A stage refuses by raising ImageError.
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Protocol
 
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ImageResult
@@ -25,12 +24,7 @@ from models.stages.files import formatting, proof
 
 type Before = Callable[[ImageRequest], ImageRequest | ImageResult]
 type After = Callable[[ImageResult], ImageResult]
-
-
-class Observer(Protocol):
-    """Told of every outcome."""
-
-    def __call__(self, receipt: Receipt) -> None: ...
+type Observer = Callable[[Receipt], None]
 
 
 def before_service(settings: Settings) -> Sequence[Before]:

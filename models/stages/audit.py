@@ -10,9 +10,8 @@ import uuid
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
-from models.backends.errors import BadRequest, ImageError, RateLimited, redact
+from models.backends.errors import BadRequest, ImageError, RateLimited, logger, redact
 from models.entities import ImageRequest, ImageResult
-from models.host_errors import logger
 from models.limits import Audit
 
 _PREFIX = "image_request "
@@ -46,10 +45,6 @@ class Receipt:
     outcome: Outcome | None = None
     error_class: str | None = None
     cached: bool = False
-
-    @classmethod
-    def opened(cls, model: str, backend: str, user: str, time: float) -> "Receipt":
-        return cls(time=time, user=user, model=model, backend=backend)
 
     def of(self, request: ImageRequest) -> "Receipt":
         """What the settled request says."""

@@ -5,8 +5,7 @@ import logging
 import pytest
 from dify_plugin.errors import model as host
 
-from models.backends.errors import ERROR_CLASSES, AuthorizationFailed, ImageError, redact
-from models.host_errors import host_errors
+from models.backends.errors import ERROR_CLASSES, AuthorizationFailed, ImageError, host_errors, redact
 from tests.fakes import MARKER_KEY
 
 CREDENTIALS = {"stability_api_key": MARKER_KEY, "comfyui_password": "hunter2-hunter2"}
