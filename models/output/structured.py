@@ -32,7 +32,13 @@ _SAMPLES: Mapping[str, JsonValue] = {
     "duration_seconds": 0.5,
 }
 """Values as results have them. No `enum` of sizes or texts holds them: a list of values cannot be promised."""
-_OF_EACH_IMAGE = ("image_url", "mime_type", "seed", "width", "height")
+_IMAGE: Mapping[str, JsonValue] = {
+    "image_url": "data:",
+    "mime_type": "image/png",
+    "seed": 1,
+    "width": 7919,
+    "height": 7919,
+}
 PROPERTIES = tuple(_SAMPLES)
 """What a node's structured output may ask for."""
 _KNOWN = f"Name only properties of {', '.join(PROPERTIES)}"
@@ -83,7 +89,7 @@ class OutputSchema:
         `gives` are the properties of NOT_ALWAYS that the model can tell, `samples` values that are known already.
         Raises BadRequest for a required property that cannot be given, and where none of all can.
         """
-        images: JsonValue = [{name: _SAMPLES[name] for name in _OF_EACH_IMAGE if name not in NOT_ALWAYS - gives}]
+        images: JsonValue = [{name: value for name, value in _IMAGE.items() if name not in NOT_ALWAYS - gives}]
         faults = dict(self._faults(gives, {**_SAMPLES, "images": images, **samples}, model))
         if missing := {name: faults[name] for name in self.required if name in faults}:
             raise BadRequest(
