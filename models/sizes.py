@@ -62,7 +62,7 @@ class FreeSizes(_Rule):
         near = range(max(1, middle - _REACH), middle + _REACH + 2)
         every = range(1, self.max_side // self.multiple + 1)
         found = self._columns(near, height) or self._columns(every, height)
-        return min(found, key=lambda candidate: _distance(candidate, (width, height)))
+        return min(found, key=lambda size: _apart(size[0], width) + _apart(size[1], height))
 
     def for_ratio(self, ratio: float, pixels: int) -> Size:
         for name, preset in self.presets.items():
@@ -110,8 +110,10 @@ class ListedSizes(_Rule):
     sizes: tuple[Size, ...]
 
     def nearest(self, size: Size) -> Size:
+        ratio = size[0] / size[1]
         return min(
-            self.sizes, key=lambda listed: (round(_turn(listed, size), 6), abs(math.prod(listed) - math.prod(size)))
+            self.sizes,
+            key=lambda one: (round(_apart(one[0] / one[1], ratio), 6), abs(math.prod(one) - math.prod(size))),
         )
 
 
@@ -275,7 +277,7 @@ def ratio_of(aspect_ratio: str) -> float:
 
 def nearest_ratio(ratio: float, choices: Sequence[str]) -> str:
     """The choice whose shape is closest to `ratio`, in proportion."""
-    return min(choices, key=lambda choice: abs(math.log(ratio / ratio_of(choice))))
+    return min(choices, key=lambda choice: _apart(ratio, ratio_of(choice)))
 
 
 def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:
@@ -283,12 +285,9 @@ def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:
     return max(one / other, other / one) < tolerance
 
 
-def _distance(found: Size, wished: tuple[float, float]) -> float:
-    return abs(math.log(found[0] / wished[0])) + abs(math.log(found[1] / wished[1]))
-
-
-def _turn(one: Size, other: Size) -> float:
-    return abs(math.log(one[0] / one[1]) - math.log(other[0] / other[1]))
+def _apart(one: float, other: float) -> float:
+    """How far two numbers are from each other, in proportion."""
+    return abs(math.log(one / other))
 
 
 def _clamped(value: float, low: float, high: float) -> float:
