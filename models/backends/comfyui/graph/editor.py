@@ -1,6 +1,6 @@
 """Editor ("UI") format to API format, as the editor itself does it (ComfyUI server API, "Converting UI to API").
 
-Two things hide in the editor's file: values lie in a list without names (`editor_values`), and links run through things
+Two things hide in the editor's file: values lie in a list without names (`read_values`), and links run through things
 that do not execute: reroutes, primitives, set and get nodes, muted and bypassed nodes, subgraphs, group nodes.
 """
 
@@ -10,19 +10,31 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, ValidationError
 
-from models.backends.comfyui.graph.editor_file import Canvas, EditorFile, EditorNode, EditorPort, Subgraph
-from models.backends.comfyui.graph.editor_groups import INPUT_SIDE, OUTPUT_SIDE, group_name, unfolded
-from models.backends.comfyui.graph.editor_values import first_choices, read_values
-from models.backends.comfyui.graph.graph import RawGraph, inputs_of
+from models.backends.comfyui.graph.editor_file import (
+    INPUT_SIDE,
+    OUTPUT_SIDE,
+    Canvas,
+    EditorFile,
+    EditorNode,
+    EditorPort,
+    Subgraph,
+    group_name,
+    read_values,
+    unfolded,
+)
+from models.backends.comfyui.graph.graph import Link, RawGraph, inputs_of
 from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of, package_of
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
 
 _MUTED, _BYPASSED = 2, 4
 _LONGEST = 200  # steps of one link
+_NESTED = 8  # choices within choices
 _DEEPEST = 20  # subgraphs within subgraphs; a definition that holds itself would never end
 
 type _Seen = frozenset[tuple[str, str, int]]
+type _Came = Link | _Value | None
+"""The output, or the value, that a link really comes from; None where nothing is left of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +43,6 @@ class Converted:
 
     graph: RawGraph
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """The output that a link really comes from."""
-
-    node: str
-    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +165,13 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
     read = read_values(node, known)
     inputs: dict[str, JsonValue] = {name: _wrapped(value) for name, value in read.named.items()}
     for name in _choosing(known, inputs):
-        text, inputs[name] = str(inputs[name]), first_choices(str(inputs[name]))
+        text, inputs[name] = str(inputs[name]), _first_choices(str(inputs[name]))
         if "|" in text:
             notes.append(f"`{name}` of {scope.described(node)} has choices in braces: the first of each is used")
     linked: set[str] = set()
     for slot, port in enumerate(node.inputs):
         came = _follow(scope, node, slot, port)
-        if isinstance(came, _Origin):
+        if isinstance(came, Link):
             inputs[port.name] = [came.node, came.slot]
         elif isinstance(came, _Value):
             inputs[port.name] = _wrapped(came.value)
@@ -218,10 +222,25 @@ def _by_id(graph: RawGraph, ids: Mapping[str, str], found: re.Match[str]) -> str
     return found[0] if value is None or isinstance(value, list) else f"%{node}.{found[2]}%"
 
 
+_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+_CHOICES = re.compile(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}")
+
+
+def _first_choices(text: str) -> str:
+    """A prompt as the editor sends it: without comments, and with one of the choices in `{day|night}`.
+
+    The editor chooses at random for each run. Here it is always the first, so that a model stays what it is.
+    """
+    text = _COMMENT.sub("", text)
+    for _ in range(_NESTED):
+        text = _CHOICES.sub(lambda found: re.split(r"(?<!\\)\|", found[1])[0], text)
+    return re.sub(r"\\([{}|])", r"\1", text)
+
+
 # Links through things that do not execute
 
 
-def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Origin | _Value | None:
+def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Came:
     """Where an input's link really comes from; None where nothing is left of it."""
     link = scope.links.get(port.link) if port.link is not None else None
     if link:
@@ -232,12 +251,12 @@ def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Or
     return None
 
 
-def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) -> _Came:
     link = scope.links.get(port.link) if port and port.link is not None else None
     return _from_output(scope, link.origin_id, link.origin_slot, kind, seen) if link else None
 
 
-def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Came:
     """Where an output really comes from, for an input of the type `kind`."""
     step = (scope.prefix, node_id, slot)
     if step in seen:
@@ -255,10 +274,10 @@ def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen)
     if node.mode == _MUTED:
         return None
     inside = scope.inside(node)
-    return _from_inside(inside, slot, kind, seen) if inside else _Origin(f"{scope.prefix}{node_id}", slot)
+    return _from_inside(inside, slot, kind, seen) if inside else Link(f"{scope.prefix}{node_id}", slot)
 
 
-def _through(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _through(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Came:
     """Past a node that lives in the editor only; the editor follows these whatever their mode."""
     match meaning_of(node.type).editor:
         case "value":
@@ -276,7 +295,7 @@ def _name_of(node: EditorNode) -> JsonValue:
     return node.widgets_values[0] if isinstance(node.widgets_values, list) and node.widgets_values else node.title
 
 
-def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Came:
     """What the set node of this name takes, in this canvas or one around it."""
     around: _Scope | None = scope
     while around is not None:
@@ -287,7 +306,7 @@ def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Ori
     return None
 
 
-def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Came:
     """Past a bypassed node: to its input of the same type, that of its own slot number first."""
     given = node.outputs[slot].type if 0 <= slot < len(node.outputs) else kind
     same = [port for port in node.inputs if _agree(port.type, given) and _agree(port.type, kind)]
@@ -303,7 +322,7 @@ def _agree(one: str, other: str) -> bool:
     return bool(ones & others) or not {"*", "", "0"}.isdisjoint(ones | others)
 
 
-def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
     """A subgraph's own input: what is connected, or was typed, at the node that stands for it outside."""
     if scope.parent is None or scope.outer is None or not isinstance(scope.canvas, Subgraph):
         return None
@@ -319,7 +338,7 @@ def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin |
     return _Value(promoted) if promoted is not None else None
 
 
-def _from_inside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_inside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
     """A subgraph's output: the link inside that ends at it."""
     assert isinstance(scope.canvas, Subgraph)  # noqa: S101 -- `inside` made it one
     outputs = scope.canvas.outputs
