@@ -95,7 +95,7 @@ class ModelWorkflow:
         if not isinstance(variants, Shipped):
             return self.rules()
         workflows = variants.variants.values()
-        info = self.definitions.at_hand((name for one in workflows for name in one.needs.classes), deadline)
+        info = self.definitions.at_hand((name for one in workflows for name in one.classes), deadline)
         offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
         return tuple(
             rule if rule.options or rule.name not in offered else rule.narrowed(options=offered[rule.name])

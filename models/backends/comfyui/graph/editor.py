@@ -18,6 +18,7 @@ from models.backends.comfyui.graph.editor_file import (
     EditorNode,
     EditorPort,
     Subgraph,
+    first_choices,
     group_name,
     read_values,
     unfolded,
@@ -29,7 +30,6 @@ from models.backends.errors import BadRequest
 
 _MUTED, _BYPASSED = 2, 4
 _LONGEST = 200  # steps of one link
-_NESTED = 8  # choices within choices
 _DEEPEST = 20  # subgraphs within subgraphs; a definition that holds itself would never end
 
 type _Seen = frozenset[tuple[str, str, int]]
@@ -165,7 +165,7 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
     read = read_values(node, known)
     inputs: dict[str, JsonValue] = {name: _wrapped(value) for name, value in read.named.items()}
     for name in _choosing(known, inputs):
-        text, inputs[name] = str(inputs[name]), _first_choices(str(inputs[name]))
+        text, inputs[name] = str(inputs[name]), first_choices(str(inputs[name]))
         if "|" in text:
             notes.append(f"`{name}` of {scope.described(node)} has choices in braces: the first of each is used")
     linked: set[str] = set()
@@ -222,29 +222,12 @@ def _by_id(graph: RawGraph, ids: Mapping[str, str], found: re.Match[str]) -> str
     return found[0] if value is None or isinstance(value, list) else f"%{node}.{found[2]}%"
 
 
-_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
-_CHOICES = re.compile(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}")
-
-
-def _first_choices(text: str) -> str:
-    """A prompt as the editor sends it: without comments, and with one of the choices in `{day|night}`.
-
-    The editor chooses at random for each run. Here it is always the first, so that a model stays what it is.
-    """
-    text = _COMMENT.sub("", text)
-    for _ in range(_NESTED):
-        text = _CHOICES.sub(lambda found: re.split(r"(?<!\\)\|", found[1])[0], text)
-    return re.sub(r"\\([{}|])", r"\1", text)
-
-
 # Links through things that do not execute
 
 
 def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Came:
-    """Where an input's link really comes from; None where nothing is left of it."""
-    link = scope.links.get(port.link) if port.link is not None else None
-    if link:
-        return _from_output(scope, link.origin_id, link.origin_slot, port.type, frozenset())
+    if port.link in scope.links:
+        return _from_input(scope, port, port.type, frozenset())
     for sent in scope.canvas.extra.ue_links:
         if (sent.downstream, sent.downstream_slot) == (node.id, slot) and _agree(sent.type, port.type):
             return _from_output(scope, sent.upstream, sent.upstream_slot, port.type, frozenset())
@@ -281,18 +264,23 @@ def _through(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen)
     """Past a node that lives in the editor only; the editor follows these whatever their mode."""
     match meaning_of(node.type).editor:
         case "value":
-            values = node.widgets_values
-            return _Value(values[0]) if isinstance(values, list) and values else None
+            value = _first_value(node)
+            return None if value is None else _Value(value)
         case "passes" | "sets":
             return _from_input(scope, next(iter(node.inputs[slot : slot + 1]), None), kind, seen)
         case "gets":
-            return _from_setter(scope, _name_of(node), kind, seen)
+            return _from_setter(scope, _set_name(node), kind, seen)
         case _:
             return None
 
 
-def _name_of(node: EditorNode) -> JsonValue:
-    return node.widgets_values[0] if isinstance(node.widgets_values, list) and node.widgets_values else node.title
+def _first_value(node: EditorNode) -> JsonValue:
+    return node.widgets_values[0] if isinstance(node.widgets_values, list) and node.widgets_values else None
+
+
+def _set_name(node: EditorNode) -> JsonValue:
+    """The name under which a set node keeps a link and a get node takes it."""
+    return _first_value(node) or node.title
 
 
 def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Came:
@@ -300,7 +288,7 @@ def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Cam
     around: _Scope | None = scope
     while around is not None:
         for node in around.canvas.nodes:
-            if meaning_of(node.type).editor == "sets" and _name_of(node) == name:
+            if meaning_of(node.type).editor == "sets" and _set_name(node) == name:
                 return _from_input(around, next(iter(node.inputs), None), kind, seen)
         around = around.parent
     return None

@@ -3,6 +3,7 @@
 Older files have group nodes ("workflow>Name"), which are turned into the subgraphs that newer files have in their place.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from models.backends.comfyui.graph.editor_values import ABSENT, Reading, aligned
 from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, ObjectInfo, meaning_of
 
 INPUT_SIDE, OUTPUT_SIDE = "-10", "-20"  # the two ends of a subgraph, as its links name them
+
+_NESTED = 8  # choices within choices in a prompt
 
 type LinkType = Annotated[str, BeforeValidator(str)]
 """Old saves write -1 or a list of choices here."""
@@ -175,6 +178,21 @@ def _rows(class_type: str, values: list[JsonValue]) -> tuple[dict[str, JsonValue
 
 def _unknown(port: EditorPort) -> InputSpec:
     return InputSpec(port.name, port.type, required=False)
+
+
+_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+_CHOICES = re.compile(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}")
+
+
+def first_choices(text: str) -> str:
+    """A prompt as the editor sends it: without comments, and with one of the choices in `{day|night}`.
+
+    The editor chooses at random for each run. Here it is always the first, so that a model stays what it is.
+    """
+    text = _COMMENT.sub("", text)
+    for _ in range(_NESTED):
+        text = _CHOICES.sub(lambda found: re.split(r"(?<!\\)\|", found[1])[0], text)
+    return re.sub(r"\\([{}|])", r"\1", text)
 
 
 # Group nodes. The editor numbers the outer inputs and outputs by rules of its own: first what is open on the nodes

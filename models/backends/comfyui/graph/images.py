@@ -18,6 +18,7 @@ from models.backends.comfyui.graph.graph import (
     RawGraph,
     Target,
     add_node,
+    has_placeholder,
     inputs_of,
     insert_after,
     links,
@@ -25,7 +26,6 @@ from models.backends.comfyui.graph.graph import (
     prune,
     rewire,
 )
-from models.backends.comfyui.graph.trace import has_placeholder
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 

@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder, settle, value_at
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
 from models.backends.comfyui.graph.samplers import Sampler
-from models.backends.comfyui.graph.trace import Findings, has_placeholder, origin, settle, value_at
 
 _SHOWN = 6  # candidates in one explanation
 _LONGEST = 300  # nodes between a sampler and its text; people have a dozen
@@ -102,7 +101,7 @@ def _joined(parts: Iterable[Texts]) -> Texts:
 def _trace(graph: Graph, link: Link, side: Side, seen: frozenset[str]) -> Texts:
     node = graph.source(link)
     if node is None or node.id in seen or len(seen) > _LONGEST:
-        return Texts(unclear=(f"the {side} side leads to {origin(graph, link)}",))
+        return Texts(unclear=(f"the {side} side leads to {graph.described(link.node)}",))
     seen |= {node.id}
     if node.meaning.no_text:
         return Texts(zeroed=(node.described,))
@@ -147,7 +146,7 @@ def _parts(graph: Graph, link: Link | None) -> str:
     behind = graph.upstream([link.node] if link else [])
     worded = [node for node in behind if any(isinstance(v, str) and len(v) > 1 for v in node.inputs.values())]
     listed = ", ".join(node.described for node in worded[:_SHOWN])
-    return f"by {origin(graph, link)}" + (f" out of the texts of {listed}" if listed else "")
+    return f"by {graph.described(link.node if link else '')}" + (f" out of the texts of {listed}" if listed else "")
 
 
 def _mixes_sides(graph: Graph, node: Node, link: Link) -> bool:

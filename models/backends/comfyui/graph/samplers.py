@@ -6,9 +6,19 @@ ComfyUI server API, sections "Samplers" and "Models".
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import (
+    Findings,
+    Graph,
+    Link,
+    Node,
+    Target,
+    alike,
+    is_number,
+    number_at,
+    settle,
+    value_at,
+)
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
-from models.backends.comfyui.graph.trace import Findings, alike, is_number, number_at, settle, value_at
 
 _TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
 

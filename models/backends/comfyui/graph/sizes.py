@@ -5,9 +5,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import (
+    Findings,
+    Graph,
+    Link,
+    Node,
+    Places,
+    Target,
+    is_number,
+    number_at,
+    settle,
+)
 from models.backends.comfyui.graph.nodes import node_knowledge
-from models.backends.comfyui.graph.trace import Findings, Places, is_number, number_at, settle
 from models.sizes import FreeSizes, NoSizes, SizeRule
 
 type Dimension = Literal["width", "height"]

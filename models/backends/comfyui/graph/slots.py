@@ -10,14 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import Graph, Node, Target, natural
+from models.backends.comfyui.graph.graph import (
+    Findings,
+    Graph,
+    Node,
+    Target,
+    alike,
+    has_placeholder,
+    natural,
+    settle,
+    value_at,
+)
 from models.backends.comfyui.graph.images import ImageSlots, MaskSlot, find_images, loads_image
 from models.backends.comfyui.graph.marks import Placeholder, find_placeholders, find_titled
 from models.backends.comfyui.graph.nodes import node_knowledge, workflow_rule
 from models.backends.comfyui.graph.prompts import find_prompts
 from models.backends.comfyui.graph.samplers import find_files, find_samplers, find_settings, first_samplers
 from models.backends.comfyui.graph.sizes import Sizes, find_sizes
-from models.backends.comfyui.graph.trace import Findings, alike, has_placeholder, settle, value_at
 from models.entities import ParameterValue
 from models.parameters import RULES, RuleType
 
