@@ -153,12 +153,9 @@ class Graph:
     def side_of(self, link: Link) -> Side | None:
         """Which side of the conditioning an output gives, where nodes.yaml or the server's definition says so."""
         node = self.nodes.get(link.node)
-        if node is None:
-            return None
-        if node.meaning.outputs:
-            return side_in(node.meaning.outputs[link.slot]) if 0 <= link.slot < len(node.meaning.outputs) else None
-        known = self.definition(node)
-        return known.side_of(link.slot) if known else None
+        known = self.definition(node) if node else None
+        names = (node.meaning.outputs if node else ()) or (known.output_names if known else ())
+        return side_in(names[link.slot]) if 0 <= link.slot < len(names) else None
 
     def described(self, node: str) -> str:
         """How messages name a node."""

@@ -16,9 +16,8 @@ from functools import cached_property
 from typing import Self
 
 from models.backends.comfyui.graph.editor import convert
-from models.backends.comfyui.graph.fill import Filled, fill, require_clear_prompt
+from models.backends.comfyui.graph.fill import Filled, fill, leave_out, require_clear_prompt
 from models.backends.comfyui.graph.graph import Graph, Node, Target, has_placeholder
-from models.backends.comfyui.graph.marks import leave_out
 from models.backends.comfyui.graph.nodes import InputSpec, ObjectInfo, package_of, workflow_rule, workflow_rules
 from models.backends.comfyui.graph.sizes import size_rule
 from models.backends.comfyui.graph.slots import Slot, Slots, find_slots, output_nodes
