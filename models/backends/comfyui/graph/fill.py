@@ -58,14 +58,9 @@ def fill(
     *,
     images: Sequence[str] = (),
     mask: str | None = None,
-    filename_prefix: str | None = None,
     now: datetime | None = None,
 ) -> Filled:
-    """The workflow with the request in it.
-
-    `images` and `mask` are the names that the server gave to the uploaded images, in the request's order. Raises
-    BadRequest when the workflow cannot take the request, naming the node and the way out.
-    """
+    """For `Workflow.filled`, which says what it takes and gives."""
     require_clear_prompt(slots)
     raw = graph.raw()
     values = _values(slots, request)
@@ -77,10 +72,7 @@ def fill(
     notices += fill_images(raw, graph, slots.images, images)
     fill_mask(raw, slots.inputs, request.images, images, mask)
     notices += _repeat(raw, slots, request.n)
-    if filename_prefix is not None:
-        _rename(raw, filename_prefix)
-    else:
-        _fill_tokens(raw, graph, now or datetime.now().astimezone())
+    _fill_tokens(raw, graph, now or datetime.now().astimezone())
     _complete(raw, graph)
     return Filled(raw, request.seed if "seed" in slots.found else None, tuple(notices))
 
@@ -336,12 +328,6 @@ def _repeat(raw: RawGraph, slots: Slots, count: int) -> Iterator[str]:
         return
     inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": count}
     insert_after(raw, latent, "RepeatLatentBatch", "Number of images", inputs)
-
-
-def _rename(raw: RawGraph, prefix: str) -> None:
-    for node in raw:
-        if "filename_prefix" in inputs_of(raw, node):
-            inputs_of(raw, node)["filename_prefix"] = prefix
 
 
 # Tokens of the editor in file names: %date:yyyy-MM-dd%, %KSampler.seed%

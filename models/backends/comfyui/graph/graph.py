@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeGuard
 
 from pydantic import JsonValue
 
@@ -22,8 +22,8 @@ from models.backends.comfyui.graph.nodes import (
     node_knowledge,
     side_in,
 )
+from models.entities import ParameterValue
 
-type Scalar = str | int | float | bool
 type RawGraph = dict[str, dict[str, JsonValue]]
 """The graph as plain JSON, ready for `POST /prompt`."""
 
@@ -222,7 +222,7 @@ def _raw(node: Node) -> dict[str, JsonValue]:
 # Following links to the place of a value
 
 
-def is_number(value: JsonValue | None) -> bool:
+def is_number(value: JsonValue | None) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -280,7 +280,7 @@ def _passed_on(source: Node, literals: Sequence[str]) -> str | None:
     return next(iter(links)) if len(links) == 1 and not rest else None
 
 
-def value_at(graph: Graph, target: Target) -> Scalar | None:
+def value_at(graph: Graph, target: Target) -> ParameterValue | None:
     """The workflow's own value at a place; None for links and for what is no plain value."""
     node = graph.nodes.get(target.node)
     value = node.inputs.get(target.input) if node else None
@@ -290,7 +290,7 @@ def value_at(graph: Graph, target: Target) -> Scalar | None:
 def number_at(graph: Graph, target: Target | None) -> float | None:
     """The workflow's own number at a place."""
     value = value_at(graph, target) if target else None
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 def has_placeholder(value: JsonValue | None) -> bool:
@@ -331,14 +331,11 @@ def add_node(raw: RawGraph, class_type: str, title: str, inputs: dict[str, JsonV
     return node
 
 
-def rewire(raw: RawGraph, old: Link, new: Link | None, *, keep: str = "") -> None:
-    """Let every user of `old` take `new`, or nothing; the node `keep` stays connected as it is."""
-    for node, name, link in list(links(raw)):
+def rewire(raw: RawGraph, old: Link, new: Link, *, keep: str = "") -> None:
+    """Let every user of `old` take `new`; the node `keep` stays connected as it is."""
+    for node, name, link in links(raw):
         if link == old and node != keep:
-            if new is None:
-                del inputs_of(raw, node)[name]
-            else:
-                inputs_of(raw, node)[name] = [new.node, new.slot]
+            inputs_of(raw, node)[name] = [new.node, new.slot]
 
 
 def insert_after(raw: RawGraph, source: Link, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
@@ -346,9 +343,3 @@ def insert_after(raw: RawGraph, source: Link, class_type: str, title: str, input
     node = add_node(raw, class_type, title, inputs)
     rewire(raw, source, Link(node, 0), keep=node)
     return node
-
-
-def prune(raw: RawGraph, node: str) -> None:
-    """Remove a node that nobody uses any more."""
-    if not any(link.node == node for _, _, link in links(raw)):
-        raw.pop(node, None)

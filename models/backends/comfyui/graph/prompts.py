@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder, settle, value_at
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
@@ -24,15 +24,11 @@ class Texts:
 
 def find_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
     """Prompt and negative prompt of a workflow with samplers; `first` are those that make the image."""
-    positive = _texts(graph, (sampler.positive for sampler in samplers), "positive")
-    negative = _texts(graph, (sampler.negative for sampler in samplers), "negative")
-    own_negative = tuple(place for place in negative.places if place not in positive.places)
+    positive, negative = _texts(graph, samplers, "positive"), _texts(graph, samplers, "negative")
+    own = replace(negative, places=tuple(place for place in negative.places if place not in positive.places))
     shared = [place for place in negative.places if place in positive.places]
-    prompt = _side(graph, "prompt", positive, _rivals(graph, [sampler.positive for sampler in first], "positive"))
-    rivals = _rivals(graph, [sampler.negative for sampler in first], "negative")
-    other = _side(
-        graph, "negative_prompt", Texts(own_negative, negative.zeroed, negative.unclear, negative.notes), rivals
-    )
+    prompt = _side(graph, "prompt", positive, _rivals(graph, first, "positive"))
+    other = _side(graph, "negative_prompt", own, _rivals(graph, first, "negative"))
     if "negative_prompt" not in other.places:
         other = _explained(graph, samplers, negative, shared) or other
     return prompt | other
@@ -50,9 +46,9 @@ def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Fi
     return Findings(missing={name: "no text leads to a sampler on this side"}, kept=kept)
 
 
-def _rivals(graph: Graph, links: Iterable[Link | None], side: Side) -> list[Target]:
+def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
     """Texts of images that are made side by side, where they differ: none of them stands for the others."""
-    places = [texts.places[0] for link in links if (texts := _texts(graph, [link], side)).places]
+    places = [texts.places[0] for sampler in first if (texts := _texts(graph, [sampler], side)).places]
     different = {value_at(graph, place) for place in places}
     return list(dict.fromkeys(places)) if len(different) > 1 else []
 
@@ -63,7 +59,7 @@ def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, share
         why = f"{graph.described(shared[0].node)} gives both sides, so its text is the prompt"
     elif negative.zeroed and not negative.unclear:
         why = f"the negative side is switched off by {negative.zeroed[0]}"
-    elif not any(sampler.negative for sampler in samplers):
+    elif not any("negative" in sampler.sides for sampler in samplers):
         why = "no sampler of this workflow has a negative side"
     else:
         return None
@@ -83,9 +79,10 @@ def _replaced(graph: Graph, places: Sequence[Target], title: str) -> dict[Target
 # From a link to the texts behind it
 
 
-def _texts(graph: Graph, links: Iterable[Link | None], side: Side) -> Texts:
+def _texts(graph: Graph, samplers: Iterable[Sampler], side: Side) -> Texts:
     """The text inputs of one side, over all samplers."""
-    return _joined([_trace(graph, link, side, frozenset()) for link in links if link is not None])
+    links = (sampler.sides.get(side) for sampler in samplers)
+    return _joined(_trace(graph, link, side, frozenset()) for link in links if link)
 
 
 def _joined(parts: Iterable[Texts]) -> Texts:

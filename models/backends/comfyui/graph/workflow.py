@@ -19,13 +19,12 @@ from models.backends.comfyui.graph.editor import convert
 from models.backends.comfyui.graph.fill import Filled, fill, leave_out, require_clear_prompt
 from models.backends.comfyui.graph.graph import Graph, Node, Target, has_placeholder
 from models.backends.comfyui.graph.nodes import InputSpec, ObjectInfo, package_of, workflow_rule, workflow_rules
-from models.backends.comfyui.graph.sizes import size_rule
 from models.backends.comfyui.graph.slots import Slot, Slots, find_slots, output_nodes
 from models.backends.comfyui.graph.source import EXPORT, FILE_NAME, read_source
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
 from models.parameters import MAX_SEED, RULES, Rule, Text
-from models.sizes import SeedRule, SizeRule
+from models.sizes import FreeSizes, NoSizes, SeedRule, SizeRule
 
 _DRAWN_SEEDS = 2**31 - 1  # every node takes these, those of partners and extensions too
 _SHOWN_CHOICES = 8
@@ -114,9 +113,16 @@ class Workflow:
     @property
     def sizes(self) -> SizeRule:
         """The sizes that it makes; the default is its own."""
-        slots = self.slots
+        slots, found = self.slots, self.slots.sizes
         missing = dict.fromkeys(slots.why_not(side) for side in ("width", "height") if side not in slots.found)
-        return size_rule(slots.sizes, (slots.own("width"), slots.own("height")), "; ".join(missing))
+        if missing and not found.square:
+            return NoSizes(reason="; ".join(missing))
+        width, height = slots.own("width"), slots.own("width" if found.square else "height")
+        # A width and height of 0 leave the size to the input image until somebody asks for one.
+        stated = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
+        default = (width, height) if stated else None
+        ratio = {"max_ratio": 1.0} if found.square else {}
+        return FreeSizes(multiple=found.multiple, min_side=found.multiple, default=default, **ratio)
 
     @property
     def seeds(self) -> SeedRule:
@@ -142,17 +148,15 @@ class Workflow:
         *,
         images: Sequence[str] = (),
         mask: str | None = None,
-        filename_prefix: str | None = None,
         now: datetime | None = None,
     ) -> Filled:
         """The graph for one request, on a deep copy, with the seed used and notices.
 
         `images` and `mask` are the server's names of the uploaded images, in the order of `request.images`;
-        `request.n` images are made in one run with the first seed. `filename_prefix` overrides the workflow's
-        (another prefix makes a server save a cached image again); `now` is for dates in file names.
+        `request.n` images are made in one run with the first seed; `now` is for dates in file names.
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """
-        return fill(self.graph, self.slots, request, images=images, mask=mask, filename_prefix=filename_prefix, now=now)
+        return fill(self.graph, self.slots, request, images=images, mask=mask, now=now)
 
     # For whoever saves a model
 
