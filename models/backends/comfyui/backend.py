@@ -169,7 +169,7 @@ class ComfyUI(JobBackend):
         }
         images = [self.client.upload(image, deadline=deadline) for image in request.images]
         mask = self.client.upload(mask_of(request.mask), deadline=deadline) if request.mask else None
-        known = self.definitions.known(workflow.needs.classes)
+        known = self.definitions.known(workflow.classes)
         workflow = workflow.known(known) if known.classes and not workflow.info else workflow
         filled = [workflow.filled(one, images=images, mask=mask) for one in _submissions(request, workflow)]
         state = JobState.of(

@@ -260,7 +260,7 @@ class ShippedWorkflows:
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
         """The form with the choices that the server offers at the moment."""
         workflows = self.variants.values()
-        classes = [name for one in workflows for name in one.needs.classes]
+        classes = [name for one in workflows for name in one.classes]
         info = self.definitions.at_hand(classes, deadline)
         offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
         return tuple(

@@ -18,14 +18,13 @@ from models.backends.comfyui.graph.graph import (
     RawGraph,
     Target,
     add_node,
+    has_placeholder,
     inputs_of,
     insert_after,
     links,
     natural,
-    prune,
     rewire,
 )
-from models.backends.comfyui.graph.trace import has_placeholder
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 
@@ -175,7 +174,7 @@ def _without(raw: RawGraph, graph: Graph, place: Target) -> Iterator[str]:
     if users and all(_is_optional(graph, node, name) for node, name in users):
         for node, name in users:
             del inputs_of(raw, node)[name]
-        prune(raw, place.node)
+        del raw[place.node]
         return
     own = inputs_of(raw, place.node)[place.input]
     if has_placeholder(own) or not own:

@@ -3,12 +3,22 @@
 ComfyUI server API, sections "Samplers" and "Models".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import (
+    Findings,
+    Graph,
+    Link,
+    Node,
+    Target,
+    alike,
+    is_number,
+    number_at,
+    settle,
+    value_at,
+)
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
-from models.backends.comfyui.graph.trace import Findings, alike, is_number, number_at, settle, value_at
 
 _TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
 
@@ -24,8 +34,7 @@ class Sampler:
     node: Node
     settings: Mapping[str, Target]
     why: Mapping[str, str]
-    positive: Link | None
-    negative: Link | None
+    sides: Mapping[Side, Link]
     latent: Link | None
     window: tuple[Target, ...] = ()
 
@@ -91,8 +100,7 @@ def _read(graph: Graph, node: Node) -> Sampler:
         node=node,
         settings=settings,
         why=why,
-        positive=_conditioning(guider, "positive"),
-        negative=_conditioning(guider, "negative"),
+        sides=dict(_sides(guider)),
         latent=links[start] if start else None,
         window=_window(graph, node, settings.get("steps")),
     )
@@ -112,11 +120,14 @@ def _with_input(graph: Graph, link: Link | None, name: str) -> Node | None:
     return next((node for node in graph.upstream([link.node] if link else []) if name in node.inputs), None)
 
 
-def _conditioning(node: Node, side: Side) -> Link | None:
+def _sides(node: Node) -> Iterator[tuple[Side, Link]]:
+    """The links through which the conditioning of each side comes."""
     links = node.links()
     known = node_knowledge().inputs
-    names = known.conditioning[side] if "positive" in links else (*known.conditioning[side], *known.pipe)
-    return next((links[name] for name in names if name in links), None)
+    for side, usual in known.conditioning.items():
+        names = usual if "positive" in links else (*usual, *known.pipe)
+        if name := next((name for name in names if name in links), None):
+            yield side, links[name]
 
 
 def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...]:
@@ -143,7 +154,7 @@ def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sam
         places = alike(graph, every)
         if name == "steps":
             others = [place for place in dict.fromkeys(every) if place not in places]
-            findings |= Findings(kept={place: _keeps(graph, place, name) for place in others})
+            findings |= Findings(kept={place: _keeps(graph, place, "`steps`") for place in others})
             places.extend(place for s in samplers if s.settings.get("steps") in places for place in s.window)
         findings |= _found(name, places, samplers)
     seeds = [sampler.settings["seed"] for sampler in samplers if "seed" in sampler.settings]
@@ -152,7 +163,7 @@ def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sam
 
 
 def _keeps(graph: Graph, place: Target, name: str) -> str:
-    return f"{graph.described(place.node)} keeps its own `{name}` {value_at(graph, place)}"
+    return f"{graph.described(place.node)} keeps its own {name} {value_at(graph, place)}"
 
 
 def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
@@ -175,7 +186,7 @@ def _find_strength(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
     places = [sampler.settings[name] for sampler in samplers if name in sampler.settings]
     below = [place for place in places if (own := number_at(graph, place)) is not None and own < 1]
     chosen = list(dict.fromkeys(below)) or places[:1]
-    kept = {p: f"{graph.described(p.node)} keeps its own strength {value_at(graph, p)}" for p in chosen[1:]}
+    kept = {place: _keeps(graph, place, "strength") for place in chosen[1:]}
     return _found(name, chosen[:1], samplers) | Findings(kept=kept)
 
 

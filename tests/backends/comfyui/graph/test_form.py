@@ -150,14 +150,9 @@ def test_second_files_are_numbered_in_both_languages() -> None:
 # What a server lacks
 
 
-def test_needs_name_classes_and_files() -> None:
-    needs = workflow("sd15_lora_controlnet").needs
-    assert set(needs.classes) >= {"KSampler", "LoraLoader", "ControlNetApplyAdvanced", "Canny"}
-    assert {(file.node.id, file.input, file.name) for file in needs.files} == {
-        ("4", "ckpt_name", "v1-5-pruned-emaonly-fp16.safetensors"),
-        ("20", "lora_name", "example_lora.safetensors"),
-        ("21", "control_net_name", "control_v11p_sd15_canny_fp16.safetensors"),
-    }
+def test_the_classes_that_a_workflow_needs_are_known() -> None:
+    classes = workflow("sd15_lora_controlnet").classes
+    assert set(classes) >= {"KSampler", "LoraLoader", "ControlNetApplyAdvanced", "Canny"}
 
 
 def test_everything_that_is_lacking_is_said_at_once() -> None:
@@ -183,7 +178,7 @@ def test_any_choice_that_the_server_lacks_is_named(before: str, after: str, said
 
 
 def test_a_dead_branch_needs_nothing() -> None:
-    assert "KSampler" in workflow("dead_branch_beside").needs.classes
+    assert "KSampler" in workflow("dead_branch_beside").classes
     raw: Any = workflow("dead_branch_beside").graph.raw()
     raw["33"]["class_type"] = "Unknown"
     assert not any("Unknown" in sentence for sentence in Workflow.load(json.dumps(raw), recorded_info()).lacking())

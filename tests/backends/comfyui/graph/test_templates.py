@@ -13,8 +13,7 @@ from itertools import chain
 from typing import Any
 
 from models.backends.comfyui.graph.editor import convert
-from models.backends.comfyui.graph.editor_file import EditorFile, EditorNode
-from models.backends.comfyui.graph.editor_values import read_values
+from models.backends.comfyui.graph.editor_file import EditorFile, EditorNode, read_values
 from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, ObjectInfo, meaning_of
 from tests.backends.comfyui.graphs import recorded_info
 
