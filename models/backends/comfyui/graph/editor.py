@@ -205,11 +205,9 @@ _TOKEN = re.compile(r"%([^%.]+)\.([^%.]+)%")
 
 def _name_nodes_in_tokens(graph: RawGraph, running: list[tuple[_Scope, EditorNode]]) -> None:
     """`%KSampler.seed%` names a node by its name for search and replace, or its title: the id says it for good."""
-    ids: dict[str, str] = {}
-    for scope, node in running:
-        ids.setdefault(str(node.properties.get("Node name for S&R")), f"{scope.prefix}{node.id}")
-    for scope, node in running:
-        ids.setdefault(node.title or node.type, f"{scope.prefix}{node.id}")
+    searched = [(str(node.properties.get("Node name for S&R")), scope, node) for scope, node in running]
+    titled = [(node.title or node.type, scope, node) for scope, node in running]
+    ids = {name: f"{scope.prefix}{node.id}" for name, scope, node in reversed([*searched, *titled])}  # the first counts
     for node_id in graph:
         for name, value in inputs_of(graph, node_id).items():
             if "prefix" in name and isinstance(value, str):
