@@ -178,7 +178,7 @@ def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
     missing: dict[str, None] = {}
 
     def look_up(name: str, default: str | None) -> ParameterValue | None:
-        slot = slots.get(name)
+        slot = slots.found.get(name)
         if slot is None:  # an image's file name, which its own slot fills
             return None
         value = values.get(name)
