@@ -83,10 +83,10 @@ class _Scope:
         return self._inside[node.id]
 
     def _definition(self, node: EditorNode) -> Subgraph | None:
-        group = self.file.extra.groupNodes.get(group_name(node.type) or "")
+        group = self.file.groups.get(group_name(node.type) or "")
         if group:
             return unfolded(node, group, self.info)
-        return next((one for one in self.file.definitions.subgraphs if one.id == node.type), None)
+        return next((one for one in self.file.subgraphs if one.id == node.type), None)
 
     def described(self, node: EditorNode) -> str:
         return f"node {self.prefix}{node.id} ({node.type})"
@@ -156,7 +156,7 @@ def _package(node: EditorNode) -> str:
 
 def _check_broadcasts(file: EditorFile) -> None:
     senders = [node for node in file.nodes if meaning_of(node.type).editor == "broadcasts" and node.mode != _MUTED]
-    if senders and not file.extra.ue_links:
+    if senders and not file.broadcasts:
         named = ", ".join(f"node {node.id} ({node.type})" for node in senders)
         raise _refused(f"{named} makes links that the file does not hold")
 
@@ -205,11 +205,9 @@ _TOKEN = re.compile(r"%([^%.]+)\.([^%.]+)%")
 
 def _name_nodes_in_tokens(graph: RawGraph, running: list[tuple[_Scope, EditorNode]]) -> None:
     """`%KSampler.seed%` names a node by its name for search and replace, or its title: the id says it for good."""
-    ids: dict[str, str] = {}
-    for scope, node in running:
-        ids.setdefault(str(node.properties.get("Node name for S&R")), f"{scope.prefix}{node.id}")
-    for scope, node in running:
-        ids.setdefault(node.title or node.type, f"{scope.prefix}{node.id}")
+    searched = [(str(node.properties.get("Node name for S&R")), scope, node) for scope, node in running]
+    titled = [(node.title or node.type, scope, node) for scope, node in running]
+    ids = {name: f"{scope.prefix}{node.id}" for name, scope, node in reversed([*searched, *titled])}  # the first counts
     for node_id in graph:
         for name, value in inputs_of(graph, node_id).items():
             if "prefix" in name and isinstance(value, str):
@@ -228,7 +226,7 @@ def _by_id(graph: RawGraph, ids: Mapping[str, str], found: re.Match[str]) -> str
 def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Came:
     if port.link in scope.links:
         return _from_input(scope, port, port.type, frozenset())
-    for sent in scope.canvas.extra.ue_links:
+    for sent in scope.canvas.broadcasts:
         if (sent.downstream, sent.downstream_slot) == (node.id, slot) and _agree(sent.type, port.type):
             return _from_output(scope, sent.upstream, sent.upstream_slot, port.type, frozenset())
     return None

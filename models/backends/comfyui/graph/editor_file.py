@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 from models.backends.comfyui.graph.editor_values import ABSENT, Reading, aligned, is_empty
 from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, ObjectInfo, meaning_of
@@ -81,14 +90,10 @@ class BroadcastLink(EditorPart):
     type: str = "*"
 
 
-class CanvasExtra(EditorPart):
-    ue_links: list[BroadcastLink] = Field(default_factory=list)
-
-
 class Canvas(EditorPart):
     nodes: list[EditorNode]
     links: list[EditorLink] = Field(default_factory=list)
-    extra: CanvasExtra = Field(default_factory=CanvasExtra)
+    broadcasts: list[BroadcastLink] = Field(default_factory=list, validation_alias=AliasPath("extra", "ue_links"))
 
     @field_validator("links", mode="before")
     @classmethod
@@ -101,10 +106,6 @@ class Subgraph(Canvas):
     name: str = ""
     inputs: list[EditorPort] = Field(default_factory=list)
     outputs: list[SubgraphOutput] = Field(default_factory=list)
-
-
-class Definitions(EditorPart):
-    subgraphs: list[Subgraph] = Field(default_factory=list)
 
 
 class GroupNode(EditorPart):
@@ -129,13 +130,9 @@ class GroupNode(EditorPart):
         return found if isinstance(found, bool) else None
 
 
-class FileExtra(CanvasExtra):
-    groupNodes: dict[str, GroupNode] = Field(default_factory=dict)  # noqa: N815 -- the file's name
-
-
 class EditorFile(Canvas):
-    definitions: Definitions = Field(default_factory=Definitions)
-    extra: FileExtra = Field(default_factory=FileExtra)
+    subgraphs: list[Subgraph] = Field(default_factory=list, validation_alias=AliasPath("definitions", "subgraphs"))
+    groups: dict[str, GroupNode] = Field(default_factory=dict, validation_alias=AliasPath("extra", "groupNodes"))
 
 
 # Values by name

@@ -37,7 +37,6 @@ type LookUp = Callable[[str, str | None], ParameterValue | None]
 
 MARK_IT = "Write {{%s}} where it belongs, or give the node the title `input:%s`"
 
-_SETTLED = ("seed", "width", "height", "n", "negative_prompt")  # what a request leaves open has another meaning here
 _OPTIONAL_TITLE = re.compile(r"\s*optional\s*:\s*(?P<name>.+?)\s*", re.IGNORECASE)
 _DRAFT_SIDE = math.sqrt(0.5)  # half the pixels
 
@@ -92,18 +91,13 @@ def require_clear_prompt(slots: Slots) -> None:
 
 def _values(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
     """Everything that the request asks for, by parameter name; what it leaves open keeps the workflow's own value."""
-    common = {name: getattr(request, name, None) for name in RULES if name not in _SETTLED}
+    asked = {name: getattr(request, name, None) for name in RULES if name not in ("width", "height")}
     values: dict[str, ParameterValue] = {
         **request.extra,
-        **{name: value for name, value in common.items() if value is not None},
+        **{name: value for name, value in asked.items() if value not in (None, "")},
         "prompt": request.prompt,
-        "n": request.n,
         **_size(slots, request),
     }
-    if request.negative_prompt:
-        values["negative_prompt"] = request.negative_prompt
-    if request.seed is not None:
-        values["seed"] = request.seed
     if _is_draft(request) and isinstance(steps := values.get("steps", slots.own("steps")), int):
         values["steps"] = max(1, steps // 2)
     return {name: _own_spelling(slots.own(name), value) for name, value in values.items()}
@@ -178,7 +172,7 @@ def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
     missing: dict[str, None] = {}
 
     def look_up(name: str, default: str | None) -> ParameterValue | None:
-        slot = slots.get(name)
+        slot = slots.found.get(name)
         if slot is None:  # an image's file name, which its own slot fills
             return None
         value = values.get(name)

@@ -6,7 +6,6 @@ links from the output nodes upwards. Nothing is guessed: what cannot be decided 
 with the node that stands in the way.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,9 @@ from models.backends.comfyui.graph.nodes import node_knowledge, workflow_rule
 from models.backends.comfyui.graph.prompts import find_prompts
 from models.backends.comfyui.graph.samplers import find_files, find_samplers, find_settings, first_samplers
 from models.backends.comfyui.graph.sizes import Sizes, find_sizes
+from models.backends.errors import BadRequest
 from models.entities import ParameterValue
-from models.parameters import RULES, RuleType
+from models.parameters import RULES, Rule, RuleType, Text, read_value
 
 type FoundBy = Literal["placeholder", "title", "trace"]
 
@@ -90,9 +90,6 @@ class Slots:
     def mask(self) -> MaskSlot | None:
         return self.inputs.mask
 
-    def get(self, name: str) -> Slot | None:
-        return self.found.get(name)
-
     def own(self, name: str) -> ParameterValue | None:
         """The workflow's own value of a parameter."""
         slot = self.found.get(name)
@@ -124,7 +121,7 @@ def find_slots(graph: Graph) -> Slots:
     free = {name: [place for place in places if is_free(place)] for name, places in traced.places.items()}
     found = {
         **named,
-        **{n: slot_at(graph, n, places, "trace") for n, places in free.items() if places and n not in named},
+        **{n: _slot_at(graph, n, places, "trace") for n, places in free.items() if places and n not in named},
     }
     taken = {
         name: f"{graph.described(traced.places[name][0].node)} is filled by other placeholders or titles"
@@ -264,7 +261,7 @@ def _named(graph: Graph) -> tuple[dict[str, Slot], list[str]]:
             unclear.append(f"the title of {node.described} does not say which of its values is meant")
         elif name not in slots and not has_placeholder(value_at(graph, place)):
             titled.setdefault(name, []).append(place)
-    slots.update({name: slot_at(graph, name, places, "title") for name, places in titled.items()})
+    slots.update({name: _slot_at(graph, name, places, "title") for name, places in titled.items()})
     return {name: slot for name, slot in slots.items() if not _is_image_file(graph, slot)}, unclear
 
 
@@ -315,10 +312,19 @@ def _placeholder_slot(graph: Graph, name: str, group: Sequence[Placeholder]) -> 
 
 # The type of a parameter
 
-_KINDS: Mapping[str, RuleType] = {"INT": "int", "FLOAT": "float", "BOOLEAN": "boolean", "COMBO": "string"}
+_KINDS: Mapping[str | type, RuleType] = {
+    "INT": "int",
+    "FLOAT": "float",
+    "BOOLEAN": "boolean",
+    "COMBO": "string",
+    int: "int",
+    float: "float",
+    bool: "boolean",
+}
+"""By the type of an input's definition, or of the value that stands there."""
 
 
-def slot_at(graph: Graph, name: str, places: Sequence[Target], by: FoundBy) -> Slot:
+def _slot_at(graph: Graph, name: str, places: Sequence[Target], by: FoundBy) -> Slot:
     """The slot of values that stand in the workflow; the first place decides type and default."""
     kind = _kind(graph, name, places[0])
     return Slot(name, kind, _as_kind(value_at(graph, places[0]), kind), tuple(places), by)
@@ -332,32 +338,17 @@ def _kind(graph: Graph, name: str, place: Target | None) -> RuleType:
     if name == "prompt" or place is None:
         return "text"
     spec = graph.spec(place)
-    return _KINDS.get(spec.kind, "text") if spec else _kind_of(value_at(graph, place))
-
-
-def _kind_of(value: object) -> RuleType:
-    match value:
-        case bool():
-            return "boolean"
-        case int():
-            return "int"
-        case float():
-            return "float"
-        case _:
-            return "text"
+    return _KINDS.get(spec.kind if spec else type(value_at(graph, place)), "text")
 
 
 def typed(text: str, kind: RuleType) -> ParameterValue | None:
     """A placeholder's default as the parameter's type; None where it is no such value."""
-    if kind == "boolean":
-        return text.lower() in ("true", "1", "yes", "on")
-    if kind not in ("int", "float"):
+    if kind in ("text", "string"):
         return text
     try:
-        number = int(text) if kind == "int" else float(text)
-    except ValueError:
+        return read_value(Rule(name="default", type=kind, label=Text(en_US="default")), text)
+    except BadRequest:
         return None
-    return number if math.isfinite(number) else None
 
 
 def _as_kind(own: ParameterValue | None, kind: RuleType) -> ParameterValue | None:

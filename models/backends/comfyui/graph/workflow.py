@@ -17,7 +17,7 @@ from typing import Self
 
 from models.backends.comfyui.graph.editor import convert
 from models.backends.comfyui.graph.fill import Filled, fill, leave_out, require_clear_prompt
-from models.backends.comfyui.graph.graph import Graph, Node, Target, has_placeholder
+from models.backends.comfyui.graph.graph import Graph, Node, Target, has_placeholder, is_number
 from models.backends.comfyui.graph.nodes import InputSpec, ObjectInfo, package_of, workflow_rule, workflow_rules
 from models.backends.comfyui.graph.slots import Slot, Slots, find_slots, output_nodes
 from models.backends.comfyui.graph.source import EXPORT, FILE_NAME, read_source
@@ -130,7 +130,7 @@ class Workflow:
 
         Without a place for a seed none is drawn, and one that is asked for is told as unused.
         """
-        slot = self.slots.get("seed")
+        slot = self.slots.found.get("seed")
         specs = [self.graph.spec(place) for place in slot.places] if slot else []
         bounds = [int(most) for spec in specs if spec and (most := spec.number("max"))]
         highest = min([MAX_SEED, *bounds])
@@ -306,7 +306,7 @@ def _bounds(base: Rule, slot: Slot, spec: InputSpec | None) -> dict[str, object]
         low, high = None, None  # a value node without bounds of its own
     low, high = base.min if low is None else low, base.max if high is None else high
     own = slot.default
-    if isinstance(own, (int, float)) and not isinstance(own, bool):
+    if is_number(own):
         low, high = None if low is None else min(low, own), None if high is None else max(high, own)
     return {"min": low, "max": high}
 

@@ -17,7 +17,7 @@ PHOTO = InputImage(picture(), "image/png")
 
 
 def places(found: Workflow, name: str) -> list[str]:
-    slot = found.slots.get(name)
+    slot = found.slots.found.get(name)
     return [f"{place.node}.{place.input}" for place in slot.places] if slot else []
 
 

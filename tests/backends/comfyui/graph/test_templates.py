@@ -34,8 +34,8 @@ def templates() -> Mapping[str, Any]:
 def nodes_of(name: str) -> Iterator[EditorNode]:
     """The nodes of a template that a server runs."""
     file = EditorFile.model_validate(templates()[name])
-    subgraphs = {subgraph.id for subgraph in file.definitions.subgraphs}
-    for node in chain(file.nodes, *(subgraph.nodes for subgraph in file.definitions.subgraphs)):
+    subgraphs = {subgraph.id for subgraph in file.subgraphs}
+    for node in chain(file.nodes, *(subgraph.nodes for subgraph in file.subgraphs)):
         if node.type not in subgraphs and not meaning_of(node.type).editor:
             yield node
 
