@@ -84,8 +84,8 @@ class EditImageApi:
         return str(_checked_reply(reply).json()["id"])
 
     def _run(self, upload_id: str, instruction: str) -> Mapping[str, Any]:
-        picture = {"type": "image", "transfer_method": "local_file", "upload_file_id": upload_id}
-        inputs = {"image": picture, "instruction": instruction}
+        image_input = {"type": "image", "transfer_method": "local_file", "upload_file_id": upload_id}
+        inputs = {"image": image_input, "instruction": instruction}
         run_id = ""
         try:
             with self._careful.post(

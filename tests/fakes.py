@@ -27,7 +27,7 @@ class FakeClock:
         self.time += seconds
 
 
-def picture(
+def image_file(
     width: int = 64,
     height: int = 48,
     *,

@@ -22,7 +22,7 @@ from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImag
 from tests.asking import asked as settled
 from tests.asking import bound
 from tests.contract_cases import CASES, Case
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.broken import Broken, broken_server
 
 SERVICES = sorted(name for name, case in CASES.items() if case.credentials)
@@ -80,7 +80,7 @@ def test_a_result_is_normalised(name: str) -> None:
 @pytest.mark.parametrize("name", EDITORS)
 def test_an_input_image_is_taken_by_a_model_that_edits(name: str) -> None:
     with healthy(name, CASES[name].edit_model) as backend:
-        photo = InputImage(picture(512, 512, kind="JPEG"), "image/jpeg", "photo.jpg")
+        photo = InputImage(image_file(512, 512, kind="JPEG"), "image/jpeg", "photo.jpg")
         result = backend.invoke(ask(backend, images=(photo,)))
     for image in result.images:
         assert_normalised(image)
@@ -89,7 +89,7 @@ def test_an_input_image_is_taken_by_a_model_that_edits(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_too_many_images_are_refused_by_name(name: str) -> None:
     with healthy(name) as backend:
-        photo = InputImage(picture(), "image/png")
+        photo = InputImage(image_file(), "image/png")
         with pytest.raises(BadRequest, match="input images") as refusal:
             backend.invoke(ask(backend, images=(photo,) * (backend.capabilities.images + 1)))
     assert backend.model.name in str(refusal.value)
@@ -101,7 +101,7 @@ def test_a_mask_that_a_model_does_not_take_is_refused_by_name(name: str) -> None
         if backend.capabilities.mask:
             pytest.skip(f"{backend.model.name} takes masks")
         with pytest.raises(BadRequest, match="masks"):
-            backend.invoke(ask(backend, mask=InputImage(picture(), "image/png")))
+            backend.invoke(ask(backend, mask=InputImage(image_file(), "image/png")))
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

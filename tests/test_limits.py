@@ -71,8 +71,8 @@ def test_what_cannot_be_read_is_quoted_with_what_to_write(entry: str) -> None:
 
 
 def test_an_unknown_entry_is_answered_with_the_known_ones() -> None:
-    said = refusal("images 4, pictures 5")
-    assert said.startswith("“pictures 5” in “Limits” (limits) in the provider's settings is not a limit.")
+    said = refusal("images 4, photos 5")
+    assert said.startswith("“photos 5” in “Limits” (limits) in the provider's settings is not a limit.")
     assert "`images 4`" in said
 
 

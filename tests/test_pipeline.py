@@ -18,7 +18,7 @@ from models.pipeline import HOLD, Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.stubs import StubBackend, StubJobs
 
 LOST = ConnectionFailed("Asking failed", "connection lost", transient=True)
@@ -105,7 +105,7 @@ def test_a_short_timeout_can_be_raised(clock: FakeClock) -> None:
 
 
 def test_what_a_job_past_its_deadline_has_made_is_kept(clock: FakeClock) -> None:
-    part = ImageResult(images=(GeneratedImage(picture()),), backend="stub", model="stub-model", prompt="a fox")
+    part = ImageResult(images=(GeneratedImage(image_file()),), backend="stub", model="stub-model", prompt="a fox")
     outcome, _, _ = polled(StubJobs(clock, takes=100, part=part), 10)
     assert isinstance(outcome, Finished)
     assert outcome.result.images == part.images
@@ -263,7 +263,7 @@ def test_every_outcome_is_told_once_also_of_a_job_that_others_finish(clock: Fake
 
 
 def test_a_stage_may_change_refuse_or_answer_a_request(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = ImageResult(images=(GeneratedImage(picture()),), backend="kept", model="stub-model", prompt="kept")
+    kept = ImageResult(images=(GeneratedImage(image_file()),), backend="kept", model="stub-model", prompt="kept")
 
     def answering(request: ImageRequest) -> ImageRequest | ImageResult:
         return kept if request.prompt == "kept" else request.with_notices("seen")

@@ -9,7 +9,7 @@ from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.images import download
 from models.backends.reply import Reply
 from models.clock import Deadline
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.scripted import Script, say, scripted_server
 
 
@@ -31,8 +31,8 @@ def fetch(url: str, clock: FakeClock, *, allow_private: bool = True, max_bytes: 
 
 
 def test_an_image_is_fetched(server: Script, clock: FakeClock) -> None:
-    server.then(say(200, picture()))
-    assert fetch(f"{server.url}/a.png", clock).body == picture()
+    server.then(say(200, image_file()))
+    assert fetch(f"{server.url}/a.png", clock).body == image_file()
 
 
 def test_a_signed_query_arrives_as_it_was_given(server: Script, clock: FakeClock) -> None:

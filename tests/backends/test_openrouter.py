@@ -12,11 +12,11 @@ from models.catalog import cards
 from models.entities import ImageRequest, ImageResult, InputImage, Price
 from models.settings import Settings
 from tests import asking
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.openrouter import BASE, FakeOpenRouter, openrouter
 
 PREDEFINED = sorted(card.model for card in cards().values() if card.backend == "openrouter")
-PHOTO = InputImage(picture(64, 48), "image/png", "photo.png")
+PHOTO = InputImage(image_file(64, 48), "image/png", "photo.png")
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.partial import Partial, collected, each, together
 from models.entities import GeneratedImage
-from tests.fakes import picture
+from tests.fakes import image_file
 
-IMAGE = GeneratedImage(picture())
+IMAGE = GeneratedImage(image_file())
 
 
 def painted(name: str) -> GeneratedImage:

@@ -27,7 +27,7 @@ from models.backends.preview.drawing import (
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.parameters import MAX_SEED
 from tests.asking import asked, bound
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 
 FOX = PlaceholderImage(model="preview", prompt="a red fox", width=320, height=240, seed=7)
 
@@ -89,7 +89,7 @@ def test_the_badge_says_what_it_is() -> None:
 
 
 def test_input_images_and_the_mask_are_shown() -> None:
-    red, blue = picture(colour=(255, 0, 0)), picture(colour=(0, 0, 255))
+    red, blue = image_file(colour=(255, 0, 0)), image_file(colour=(0, 0, 255))
     shown = opened(draw(replace(FOX, thumbnails=(("1. a.png", red), ("mask", blue)))))
     assert differs(draw(FOX), draw(replace(FOX, thumbnails=(("1. a.png", red),)))) is not None
     colours = shown.getcolors(320 * 240) or []
@@ -212,7 +212,7 @@ def test_a_job_longer_than_its_timeout_is_given_up_with_its_progress(clock: Fake
 
 
 def test_a_simulated_job_says_that_it_forgets_the_images(clock: FakeClock) -> None:
-    photo = InputImage(picture(), "image/png", "a.png")
+    photo = InputImage(image_file(), "image/png", "a.png")
     job = backend(clock).submit(slow(10, images=(photo,)))
     assert isinstance(job, dict)
     assert "not shown" in str(job["notices"])
@@ -220,8 +220,8 @@ def test_a_simulated_job_says_that_it_forgets_the_images(clock: FakeClock) -> No
 
 
 def test_input_images_reach_the_placeholder(clock: FakeClock) -> None:
-    photo = InputImage(picture(colour=(255, 0, 255)), "image/png", "a.png")
-    mask = InputImage(picture(mode="L", colour=255), "image/png", "mask.png")
+    photo = InputImage(image_file(colour=(255, 0, 255)), "image/png", "a.png")
+    mask = InputImage(image_file(mode="L", colour=255), "image/png", "mask.png")
     plain = backend(clock).invoke(ask(seed=1, width=256, height=256)).images[0].data
     edited = backend(clock).invoke(ask(seed=1, width=256, height=256, images=(photo,), mask=mask)).images[0].data
     assert (255, 0, 255) in {colour for _, colour in opened(edited).getcolors(2**16) or []}
@@ -229,6 +229,6 @@ def test_input_images_reach_the_placeholder(clock: FakeClock) -> None:
 
 
 def test_more_images_than_fit_are_refused(clock: FakeClock) -> None:
-    photo = InputImage(picture(), "image/png")
+    photo = InputImage(image_file(), "image/png")
     with pytest.raises(BadRequest, match="at most 8"):
         backend(clock).invoke(ask(images=(photo,) * 9))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.dify_api import KEY, FakeDify
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "edit_image_api.py"
@@ -33,7 +33,7 @@ def script() -> ModuleType:
 def dify() -> Iterator[FakeDify]:
     server = FakeDify(OUTPUTS)
     server.outputs["image_url"] = f"{server.origin}/results/1.png?Signature=a%2Bb"
-    server.pictures["/results/1.png?Signature=a%2Bb"] = picture()
+    server.images["/results/1.png?Signature=a%2Bb"] = image_file()
     with server.run():
         yield server
 
@@ -41,7 +41,7 @@ def dify() -> Iterator[FakeDify]:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(picture(kind="JPEG"))
+    path.write_bytes(image_file(kind="JPEG"))
     return path
 
 
@@ -55,7 +55,7 @@ def test_an_edit_uploads_runs_and_returns_the_address(script: ModuleType, dify: 
     assert image.notices == ("a notice",)
     assert list(dify.uploads.values()) == [photo.read_bytes()]
     assert dify.inputs["instruction"] == "把T恤改成蓝色"
-    assert script.download(image, pause=0.0) == picture()
+    assert script.download(image, pause=0.0) == image_file()
 
 
 @pytest.mark.parametrize("trouble", [[429], [503, 503], [500], [0]])
@@ -161,5 +161,5 @@ def test_the_command_line_writes_the_file(
     target = tmp_path / "edited.png"
     monkeypatch.setattr(sys, "argv", ["edit_image_api.py", str(photo), "make it blue", str(target)])
     assert script.main() == 0
-    assert target.read_bytes() == picture()
+    assert target.read_bytes() == image_file()
     assert "1248×832, seed 42" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from PIL import Image
 from models.images.codec import decode, encode, has_alpha, plain
 from models.images.sniff import BrokenImageError
 from models.images.threads import in_thread
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 
 def saved(image: Image.Image, kind: str, **save: object) -> bytes:
@@ -44,7 +44,7 @@ def test_a_damaged_frame_of_an_animation_is_found() -> None:
 
 
 def test_a_sound_image_is_plain_already_and_not_copied() -> None:
-    image = decode(picture())
+    image = decode(image_file())
     assert plain(image) is image
 
 
@@ -52,21 +52,21 @@ def test_a_sound_image_is_plain_already_and_not_copied() -> None:
     ("mode", "colour", "expected"), [("RGBA", (1, 2, 3, 255), "RGB"), ("RGBA", (1, 2, 3, 9), "RGBA")]
 )
 def test_alpha_counts_only_where_something_is_transparent(mode: str, colour: object, expected: str) -> None:
-    image = decode(picture(mode=mode, colour=colour))
+    image = decode(image_file(mode=mode, colour=colour))
     assert plain(image).mode == expected
     assert has_alpha(image) == (expected == "RGBA")
 
 
 def test_a_colour_profile_goes_with_the_image_and_an_inks_profile_does_not() -> None:
     profile = b"profile" * 20
-    kept = encode(plain(decode(picture(icc_profile=profile))), "jpeg")
+    kept = encode(plain(decode(image_file(icc_profile=profile))), "jpeg")
     assert decode(kept).info["icc_profile"] == profile
-    inks = picture(kind="TIFF", mode="CMYK", colour=(0, 0, 0, 0), icc_profile=profile)
+    inks = image_file(kind="TIFF", mode="CMYK", colour=(0, 0, 0, 0), icc_profile=profile)
     assert not decode(encode(plain(decode(inks)), "jpeg")).info.get("icc_profile")
 
 
 def test_a_huge_colour_profile_is_left_behind() -> None:
-    image = plain(decode(picture(icc_profile=bytes(200_000))))
+    image = plain(decode(image_file(icc_profile=bytes(200_000))))
     assert all(len(encode(image, kind)) < 10_000 for kind in ("png", "jpeg", "webp"))
 
 

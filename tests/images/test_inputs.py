@@ -20,7 +20,7 @@ from models.images.inputs import (
     read_input,
     size_of,
 )
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 ANY = InputLimits()
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "images"
@@ -50,7 +50,7 @@ BROKEN = {
     "empty.png": (b"", "the file is empty", ANOTHER),
     "cut.png": (noise(64, 64)[:-300], "ends in the middle of the image", AGAIN),
     "cut.jpg": (noise(64, 64, kind="JPEG")[:-300], "ends in the middle of the image", AGAIN),
-    "start.png": (picture()[:20], "the file breaks off or is damaged before the image begins", ANOTHER),
+    "start.png": (image_file()[:20], "the file breaks off or is damaged before the image begins", ANOTHER),
     "damaged.png": (NOISE[:2000] + b"\0" * 500 + NOISE[2500:], "the file is damaged", AGAIN),
     "page.jpg": (b"<!DOCTYPE html><html></html>", "the file is an HTML page", ANOTHER),
     "drawing.png": (
@@ -92,7 +92,7 @@ def test_a_file_that_is_too_large_is_not_even_opened() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_the_type_comes_from_the_bytes(kind: str) -> None:
-    assert read_input(picture(kind=kind), "liar.xyz").mime_type == f"image/{kind.lower()}"
+    assert read_input(image_file(kind=kind), "liar.xyz").mime_type == f"image/{kind.lower()}"
 
 
 def test_a_heic_photo_is_read() -> None:
@@ -115,7 +115,7 @@ def test_a_cut_heic_photo_is_refused() -> None:
 
 def test_an_acceptable_file_keeps_its_bytes() -> None:
     for kind in ("PNG", "JPEG", "WEBP"):
-        image = read_input(picture(kind=kind), "a.png")
+        image = read_input(image_file(kind=kind), "a.png")
         assert fit(image, ANY) == (image, ())
 
 
@@ -155,14 +155,14 @@ def test_sixteen_bits_keep_their_brightness() -> None:
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "AVIF"])
 def test_a_format_that_the_service_does_not_know_is_converted(kind: str) -> None:
-    fitted, notices = fit(read_input(picture(kind=kind), "a.bin"), InputLimits(formats=("jpeg", "png")))
+    fitted, notices = fit(read_input(image_file(kind=kind), "a.bin"), InputLimits(formats=("jpeg", "png")))
     assert (fitted.mime_type, fitted.filename) == ("image/jpeg", "a.jpeg")
     assert notices == ()
 
 
 def test_only_the_services_formats_are_used() -> None:
     for kind in ("png", "jpeg", "webp"):
-        fitted, _ = fit(read_input(picture(kind="GIF")), InputLimits(formats=(kind,)))
+        fitted, _ = fit(read_input(image_file(kind="GIF")), InputLimits(formats=(kind,)))
         assert fitted.mime_type == f"image/{kind}"
 
 
@@ -175,7 +175,7 @@ def test_an_animation_gives_its_first_frame_and_says_so() -> None:
 
 
 def test_transparency_becomes_white_unless_it_is_kept() -> None:
-    data = picture(mode="RGBA", colour=(255, 0, 0, 0))
+    data = image_file(mode="RGBA", colour=(255, 0, 0, 0))
     fitted, notices = fit(read_input(data, "a.png"), ANY)
     assert opened(fitted).getpixel((0, 0)) == (255, 255, 255)
     assert notices == ("a.png is transparent in places; white is used there",)
@@ -215,14 +215,14 @@ def test_bytes_are_saved_before_pixels() -> None:
 def test_sizes_are_brought_within_the_limits(
     size: tuple[int, int], limits: InputLimits, expected: tuple[int, int]
 ) -> None:
-    fitted, notices = fit(read_input(picture(*size), "a.png"), limits)
+    fitted, notices = fit(read_input(image_file(*size), "a.png"), limits)
     assert opened(fitted).size == expected
     assert len(notices) == (size != expected)
 
 
 def test_a_shape_that_no_scaling_can_mend_is_refused() -> None:
     with pytest.raises(BadRequest, match="4000×20"):
-        fit(read_input(picture(4000, 20), "strip.png"), InputLimits(min_side=384, max_side=3072))
+        fit(read_input(image_file(4000, 20), "strip.png"), InputLimits(min_side=384, max_side=3072))
 
 
 @settings(max_examples=60, deadline=None)
@@ -235,7 +235,7 @@ def test_a_shape_that_no_scaling_can_mend_is_refused() -> None:
 )
 def test_pixels_and_steps_always_hold(width: int, height: int, max_pixels: int, step: int, kind: str) -> None:
     fitted, _ = fit(
-        read_input(picture(width, height, kind=kind)),
+        read_input(image_file(width, height, kind=kind)),
         InputLimits(max_pixels=max_pixels, multiple_of=step, max_bytes=50_000),
     )
     ready = opened(fitted)
@@ -260,8 +260,8 @@ def test_transparency_is_a_mask_of_its_own() -> None:
     assert mask is not None
     assert opened(mask).mode == "L"
     assert values(mask) == [255, 255, 0, 0]
-    assert alpha_mask(read_input(picture())) is None
-    assert alpha_mask(read_input(picture(mode="RGBA", colour=(1, 2, 3, 255)))) is None
+    assert alpha_mask(read_input(image_file())) is None
+    assert alpha_mask(read_input(image_file(mode="RGBA", colour=(1, 2, 3, 255)))) is None
 
 
 def test_masks_change_their_language() -> None:
@@ -274,5 +274,5 @@ def test_masks_change_their_language() -> None:
 def test_a_mask_takes_the_size_of_its_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo = read_input(picture(40, 30, kind="JPEG", exif=exif))
+    photo = read_input(image_file(40, 30, kind="JPEG", exif=exif))
     assert opened(laid_on(mask_of(half_transparent()), photo)[0]).size == (30, 40)

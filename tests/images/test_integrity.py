@@ -13,7 +13,7 @@ from PIL import Image
 from models.images import codec
 from models.images.integrity import check_whole
 from models.images.sniff import BrokenImageError, Header, NotAnImageError
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 BROKEN = (BrokenImageError, NotAnImageError)
 
@@ -27,21 +27,21 @@ def animated(kind: str, **save: object) -> bytes:
 
 PROVEN = {
     "PNG": noise(16, 12),
-    "grey PNG": picture(mode="L", colour=3),
-    "palette PNG": picture(mode="P", colour=3),
-    "interlaced 16 bit PNG": picture(mode="I;16", colour=3),
+    "grey PNG": image_file(mode="L", colour=3),
+    "palette PNG": image_file(mode="P", colour=3),
+    "interlaced 16 bit PNG": image_file(mode="I;16", colour=3),
     "APNG": animated("PNG"),
     "APNG with a default image": animated("PNG", default_image=True),
     "JPEG": noise(16, 12, kind="JPEG"),
     "progressive JPEG": noise(40, 40, kind="JPEG", progressive=True),
-    "grey JPEG": picture(kind="JPEG", mode="L", colour=3),
+    "grey JPEG": image_file(kind="JPEG", mode="L", colour=3),
     "JPEG with restart markers": noise(40, 40, kind="JPEG", restart_marker_blocks=1),
     "WebP": noise(16, 12, kind="WEBP"),
     "WebP with a profile": noise(16, 12, kind="WEBP", icc_profile=b"p" * 99),
 }
 DECODED = {
     "lossless WebP": noise(16, 12, kind="WEBP", lossless=True),
-    "transparent WebP": picture(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 9)),
+    "transparent WebP": image_file(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 9)),
     "animated WebP": animated("WEBP"),
     "GIF": noise(16, 12, kind="GIF"),
     "animated GIF": animated("GIF"),
@@ -94,7 +94,7 @@ def _last_byte_that_matters(kind: str, data: bytes) -> int:
 def test_a_cut_of_any_small_image_is_refused(
     width: int, height: int, kind: str, share: float, data: st.DataObject
 ) -> None:
-    whole = data.draw(st.sampled_from([noise(width, height, kind=kind), picture(width, height, kind=kind)]))
+    whole = data.draw(st.sampled_from([noise(width, height, kind=kind), image_file(width, height, kind=kind)]))
     check_whole(whole)
     with pytest.raises(BROKEN):
         check_whole(whole[: int(share * (len(whole) - 1))])

@@ -27,7 +27,7 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.clock import Deadline
 from models.entities import ImageResult, InputImage
 from tests.backends.comfyui.jobs import Graph, backend_for, invoked, sampled, submitted
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.comfyui import wait_until
 
 URL = os.environ.get("COMFYUI_URL", "")
@@ -104,7 +104,7 @@ def test_polling_across_instances_tells_progress() -> None:
 def test_an_uploaded_image_comes_back() -> None:
     graph = painted()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
-    sent = InputImage(picture(40, 30, colour=tuple(secrets.token_bytes(3))), "image/png")
+    sent = InputImage(image_file(40, 30, colour=tuple(secrets.token_bytes(3))), "image/png")
     assert invoked(backend_for(URL, graph), images=(sent,)).images[0].size == (40, 30)
 
 

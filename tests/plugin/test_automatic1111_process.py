@@ -13,7 +13,7 @@ from sandbox import Host
 from sandbox.errors import PluginError
 from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
 
 type Json = dict[str, JsonValue]
@@ -55,7 +55,7 @@ def polled(plugin: Host, fake: FakeWebUI, *parts: str | Json, **parameters: Json
 
 
 def photo(width: int = 96, height: int = 64, name: str = "photo.jpg") -> Json:
-    return image_part(picture(width, height, kind="JPEG"), filename=name)
+    return image_part(image_file(width, height, kind="JPEG"), filename=name)
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -120,7 +120,7 @@ def test_a_photo_is_changed(plugin: Host, webui: FakeWebUI, ask: type[InvokeRepl
 
 @pytest.mark.parametrize("name", ["mask.png", "second.png"])
 def test_a_mask_beside_the_photo_makes_it_inpainting(plugin: Host, webui: FakeWebUI, name: str) -> None:
-    mask = image_part(picture(96, 64, mode="L", colour=255), filename=name)
+    mask = image_part(image_file(96, 64, mode="L", colour=255), filename=name)
     called(plugin, webui, photo(), mask, "a hat", inpaint_fill="fill", inpaint_only_masked=True)
     (body,) = webui.bodies("/sdapi/v1/img2img")
     assert body["mask"]
@@ -128,7 +128,7 @@ def test_a_mask_beside_the_photo_makes_it_inpainting(plugin: Host, webui: FakeWe
 
 
 def test_erased_parts_of_an_image_are_changed(plugin: Host, webui: FakeWebUI) -> None:
-    called(plugin, webui, image_part(picture(96, 64, mode="RGBA", colour=(9, 9, 9, 0)), filename="fox.png"), "a hat")
+    called(plugin, webui, image_part(image_file(96, 64, mode="RGBA", colour=(9, 9, 9, 0)), filename="fox.png"), "a hat")
     assert "mask" in webui.bodies("/sdapi/v1/img2img")[0]
 
 

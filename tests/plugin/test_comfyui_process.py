@@ -15,7 +15,7 @@ from sandbox.parameters import Schema
 from sandbox.protocol import image_part, user
 from tests.backends.comfyui.jobs import TXT2IMG, Graph, sampled, slow
 from tests.conftest import ROOT
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, wait_until
 
 MODELS = ("comfyui-sdxl", "comfyui-flux", "comfyui-qwen-image")
@@ -61,8 +61,8 @@ def test_a_shipped_workflow_makes_an_image_called_and_polled(plugin: Host, comfy
 
 @pytest.mark.parametrize("model", EDITORS)
 def test_a_shipped_workflow_takes_an_image_and_a_mask(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
-    photo = image_part(picture(256, 192, kind="JPEG"), filename="photo.jpg")
-    mask = image_part(picture(256, 192, mode="L", colour=255), filename="mask.png")
+    photo = image_part(image_file(256, 192, kind="JPEG"), filename="photo.jpg")
+    mask = image_part(image_file(256, 192, mode="L", colour=255), filename="mask.png")
     for parts in ([photo], [photo, mask]):
         reply = plugin.invoke(model, form(comfy), [user(*parts, "in winter")], {})
         assert len(reply.images) == 1

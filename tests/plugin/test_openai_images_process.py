@@ -8,7 +8,7 @@ import pytest
 from models.images.sniff import sniff
 from sandbox import Host, PluginError
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
 GENERATORS = {
@@ -27,10 +27,10 @@ EDITORS = {
     "sdcpp": "sd-cpp-local",
     "siliconflow": "Qwen/Qwen-Image-Edit-2509",
 }
-MASK = picture(64, 48, mode="L", colour=255)
+MASK = image_file(64, 48, mode="L", colour=255)
 RECOGNISED = ("vllm_omni", "sglang", "localai", "sdcpp")
 
-GREY = picture(64, 48, colour=(90, 90, 90))
+GREY = image_file(64, 48, colour=(90, 90, 90))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_each_dialect_generates_by_invoke_and_by_polling(host: Host, dialect: st
 def test_each_dialect_edits_an_image(host: Host, dialect: str) -> None:
     model = EDITORS[dialect]
     models = (model,) if dialect in {"vllm_omni", "sglang", "siliconflow"} else ()
-    photo = picture(320, 240)
+    photo = image_file(320, 240)
     with FakeOpenAIImages(dialect, key=MARKER_KEY, models=models) as server:
         messages = [user("make it blue", image_part(photo, filename="photo.png"))]
         reply = host.invoke("my-editor", form(server, dialect, model), messages)
@@ -107,7 +107,7 @@ def test_directives_reach_the_server_under_its_own_names(host: Host) -> None:
 
 def test_openai_edits_with_a_mask(host: Host) -> None:
     with FakeOpenAIImages("openai", key=MARKER_KEY) as server:
-        parts = (image_part(picture(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
+        parts = (image_part(image_file(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
         host.invoke("m", form(server, "openai", "gpt-image-1.5"), [user("a plant here", *parts)])
     assert server.generated[0].mask
     assert len(server.generated[0].images) == 1
@@ -115,7 +115,7 @@ def test_openai_edits_with_a_mask(host: Host) -> None:
 
 def test_a_mask_that_would_be_ignored_is_refused_by_name(host: Host) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=(EDITORS["vllm_omni"],)) as server:
-        parts = (image_part(picture(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
+        parts = (image_part(image_file(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
         with pytest.raises(PluginError, match="masks on vLLM-Omni"):
             host.invoke("m", form(server, "auto", EDITORS["vllm_omni"]), [user("a plant here", *parts)])
     assert server.posts == []

@@ -14,7 +14,7 @@ from models.pipeline import Asked, Call, Waiting
 from models.request.conversation import Conversation
 from sandbox import Host
 from sandbox.protocol import image_part, user
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 
 
 def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
@@ -32,8 +32,8 @@ def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
 
 
 def test_images_and_a_mask_are_shown_in_the_placeholder(plugin: Host) -> None:
-    pink = image_part(picture(colour=(255, 0, 255)), filename="shirt.png")
-    mask = image_part(picture(colour=(0, 255, 0)), filename="mask.png")
+    pink = image_part(image_file(colour=(255, 0, 255)), filename="shirt.png")
+    mask = image_part(image_file(colour=(0, 255, 0)), filename="mask.png")
     reply = plugin.invoke("preview", {}, [user("make it blue", pink, mask)], {"width": 400, "height": 400})
     seen = {colour for _, colour in Image.open(io.BytesIO(reply.images[0].data)).convert("RGB").getcolors(400**2) or []}
     assert {(255, 0, 255), (0, 255, 0)} <= seen

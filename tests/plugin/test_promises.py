@@ -17,7 +17,7 @@ from models.catalog import cards
 from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.stability import FakeStability
 
 ROOT = Path(__file__).parents[2]
@@ -178,8 +178,8 @@ def test_no_error_names_a_key_and_all_are_of_the_five(plugin: Host, stability: F
 
 def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Host, stability: FakeStability) -> None:
     noisy, plain = png_of(9.9, noise=True), png_of(9.9)
-    pictures = itertools.chain([noisy], itertools.repeat(plain))
-    stability.draw = lambda *_: next(pictures)
+    drawings = itertools.chain([noisy], itertools.repeat(plain))
+    stability.draw = lambda *_: next(drawings)
     restarts = plugin.restarts
     reply = plugin.start_polling(
         "stable-diffusion-xl", credentials(stability), [user("a fox --details")], {"n": 10}, json_schema=SCHEMA
@@ -302,7 +302,7 @@ def test_an_input_image_reaches_the_service(plugin: Host, stability: FakeStabili
     plugin.invoke(
         "sd3.5-medium",
         credentials(stability),
-        [user(image_part(picture(256, 256)), "make it blue --strength 0.4")],
+        [user(image_part(image_file(256, 256)), "make it blue --strength 0.4")],
     )
     assert b"make it blue" in stability.requests[-1].body
 

@@ -13,7 +13,7 @@ from sandbox import Host
 from sandbox.errors import PluginError
 from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.images.test_inputs import BROKEN
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
@@ -61,7 +61,7 @@ def credentials(studio: FakeModelStudio, **fields: JsonValue) -> dict[str, JsonV
 
 
 def photo(width: int = 1200, height: int = 800) -> dict[str, JsonValue]:
-    return image_part(picture(width, height, kind="JPEG"), filename="photo.jpg")
+    return image_part(image_file(width, height, kind="JPEG"), filename="photo.jpg")
 
 
 def assert_complete(
@@ -133,7 +133,7 @@ def test_an_image_is_edited_as_a_polled_job(plugin: Host, studio: FakeModelStudi
 def test_a_twelve_megapixel_phone_photo_is_edited_upright(plugin: Host, studio: FakeModelStudio) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    phone = image_part(picture(4032, 3024, kind="JPEG", exif=exif), filename="IMG_0001.jpg")
+    phone = image_part(image_file(4032, 3024, kind="JPEG", exif=exif), filename="IMG_0001.jpg")
     (image,) = called(plugin, studio, "qwen-image-edit-plus", phone, "make the sky pink").images
     width, height = Image.open(io.BytesIO(image.data)).size
     assert 0.73 < width / height < 0.77
@@ -152,7 +152,7 @@ def test_broken_files_are_each_refused_with_a_sentence_of_their_own(plugin: Host
 
 
 def test_a_masked_region_is_repainted(plugin: Host, studio: FakeModelStudio) -> None:
-    mask = image_part(picture(1200, 800, mode="L", colour=255), filename="mask.png")
+    mask = image_part(image_file(1200, 800, mode="L", colour=255), filename="mask.png")
     called(plugin, studio, "wanx2.1-imageedit", photo(), mask, "a ceramic vase")
     assert studio.requests[0].body["input"]["function"] == "description_edit_with_mask"
 

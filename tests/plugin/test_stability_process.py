@@ -15,7 +15,7 @@ from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
 from tests.backends.stability.refusals import FINAL, REPEATED
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.stability import FakeStability
 
 # At 16:9; the service does not publish the pixels of its aspect ratios, these are the stand-in's.
@@ -72,7 +72,7 @@ def credentials(fake: FakeStability, **fields: str) -> dict[str, JsonValue]:
 
 
 def photo() -> dict[str, JsonValue]:
-    return image_part(picture(1200, 800, kind="JPEG"), filename="photo.jpg")
+    return image_part(image_file(1200, 800, kind="JPEG"), filename="photo.jpg")
 
 
 class Answer:

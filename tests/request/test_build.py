@@ -11,7 +11,7 @@ from models.entities import ImageRequest, InputImage
 from models.parameters import RULES
 from models.request.build import LOOK, build_request
 from models.request.conversation import MAX_INPUT_BYTES, Conversation, ImagePart
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 from tests.stubs import STUB_RULES, StubBackend
 
 EDITOR = Capabilities(images=3, mask=True)
@@ -19,7 +19,7 @@ INPAINTER = Capabilities(images=2, mask=True, second_image="mask")
 
 
 def part(name: str = "photo.png", data: bytes | None = None) -> ImagePart:
-    return ImagePart(base64.b64encode(data or picture()).decode(), "", name)
+    return ImagePart(base64.b64encode(data or image_file()).decode(), "", name)
 
 
 def build(
@@ -175,7 +175,7 @@ def test_no_prompt_is_refused(prompt: str) -> None:
 
 
 def test_images_arrive_in_order_with_their_sniffed_type() -> None:
-    request = build("join", part("a.png"), part("b.dat", picture(kind="JPEG")), able=EDITOR)
+    request = build("join", part("a.png"), part("b.dat", image_file(kind="JPEG")), able=EDITOR)
     assert [(image.filename, image.mime_type) for image in request.images] == [
         ("a.png", "image/png"),
         ("b.dat", "image/jpeg"),
@@ -196,11 +196,13 @@ def test_a_model_that_need_not_edit_ignores_earlier_images() -> None:
     assert build("a fox", able=EDITOR, earlier=part("old.png")).images == ()
 
 
-GREY = picture(colour=(90, 90, 90))
-HOLED = picture(mode="RGBA", colour=(10, 20, 30, 0))
+GREY = image_file(colour=(90, 90, 90))
+HOLED = image_file(mode="RGBA", colour=(10, 20, 30, 0))
 
 
-@pytest.mark.parametrize("data", [GREY, HOLED, picture(mode="L", colour=255), picture(kind="JPEG", colour=(0, 0, 0))])
+@pytest.mark.parametrize(
+    "data", [GREY, HOLED, image_file(mode="L", colour=255), image_file(kind="JPEG", colour=(0, 0, 0))]
+)
 @pytest.mark.parametrize("name", ["Mask-1.png", "mask.png", "the mask.png", "photo_mask_2.png", "masks.png"])
 def test_the_mask_is_the_image_whose_name_says_so_and_that_looks_like_one(data: bytes, name: str) -> None:
     request = build("fill", part(name, data), part("photo.png"), able=EDITOR)
@@ -229,7 +231,7 @@ def test_for_inpainting_the_last_of_two_is_the_mask() -> None:
 
 
 def test_for_inpainting_the_alpha_channel_is_the_mask_of_a_single_image() -> None:
-    holed = picture(mode="RGBA", colour=(10, 20, 30, 0))
+    holed = image_file(mode="RGBA", colour=(10, 20, 30, 0))
     assert build("fill", part("a.png", holed), able=INPAINTER).mask is not None
     assert build("fill", part("a.png"), able=INPAINTER).mask is None
 
@@ -241,9 +243,9 @@ def test_two_images_stay_two_images_for_an_editor() -> None:
 
 @responses.activate
 def test_an_image_behind_an_address_is_fetched_private_ones_too() -> None:
-    responses.get("http://192.168.1.5/files/x.png?sign=a%2Bb", body=picture(), content_type="text/plain")
+    responses.get("http://192.168.1.5/files/x.png?sign=a%2Bb", body=image_file(), content_type="text/plain")
     request = build("edit", ImagePart("", "http://192.168.1.5/files/x.png?sign=a%2Bb", "x.png"), able=EDITOR)
-    assert request.images[0] == InputImage(picture(), "image/png", "x.png")
+    assert request.images[0] == InputImage(image_file(), "image/png", "x.png")
     assert "Authorization" not in responses.calls[0].request.headers
 
 
@@ -285,8 +287,8 @@ def test_an_image_without_content_is_refused() -> None:
 
 
 def test_a_data_uri_is_read_like_base64() -> None:
-    uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
-    assert build("edit", ImagePart("", uri, "a.png"), able=EDITOR).images[0].data == picture()
+    uri = "data:image/png;base64," + base64.b64encode(image_file()).decode()
+    assert build("edit", ImagePart("", uri, "a.png"), able=EDITOR).images[0].data == image_file()
 
 
 def test_a_mask_stays_a_mask_for_a_model_that_takes_none() -> None:

@@ -7,7 +7,7 @@ from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
 from models.stages import forbidden_words
-from tests.fakes import picture
+from tests.fakes import image_file
 
 
 def check(words: str, prompt: str, *images: InputImage) -> None:
@@ -32,7 +32,7 @@ def check(words: str, prompt: str, *images: InputImage) -> None:
         ("weapon", "一把weapon在手里"),
     ],
 )
-@pytest.mark.parametrize("images", [(), (InputImage(picture(), "image/png"),)])
+@pytest.mark.parametrize("images", [(), (InputImage(image_file(), "image/png"),)])
 def test_words_are_found_in_any_case_width_and_spacing_and_behind_invisible_characters(
     words: str, prompt: str, images: tuple[InputImage, ...]
 ) -> None:

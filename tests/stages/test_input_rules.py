@@ -7,9 +7,9 @@ from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
 from models.stages import input_rules
-from tests.fakes import picture
+from tests.fakes import image_file
 
-PHOTO = InputImage(picture(kind="JPEG"), "image/jpeg", "photo.jpg")
+PHOTO = InputImage(image_file(kind="JPEG"), "image/jpeg", "photo.jpg")
 FIELD = "“Limits” (limits) in the provider's settings"
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from sandbox.credentials import Credentials
 from sandbox.node_factory import Services
 from sandbox.workflow import run_workflow
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -32,7 +32,7 @@ def services(services: Services, studio: FakeModelStudio) -> Services:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(picture(1200, 800, kind="JPEG"))
+    path.write_bytes(image_file(1200, 800, kind="JPEG"))
     return path
 
 

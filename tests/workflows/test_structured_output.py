@@ -84,8 +84,8 @@ def test_properties_that_the_editor_left_as_text_come_as_text(services: Services
             "The node's structured output requires `revised_prompt`, which preview cannot tell",
         ),
         (
-            {"properties": {"url": TEXT, "picture": TEXT}, "additionalProperties": False},
-            "Nothing that the node's structured output names can be given: `picture`, which no image has",
+            {"properties": {"url": TEXT, "photograph": TEXT}, "additionalProperties": False},
+            "Nothing that the node's structured output names can be given: `photograph`, which no image has",
         ),
     ],
 )

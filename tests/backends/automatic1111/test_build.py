@@ -22,7 +22,7 @@ from models.catalog import cards
 from models.entities import ImageRequest, InputImage
 from models.images.inputs import alpha_mask
 from tests.asking import asked, bound
-from tests.fakes import picture
+from tests.fakes import image_file
 
 NOTHING = ResolvedNames()
 
@@ -47,11 +47,11 @@ def built(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> tuple[G
 
 
 def shown(width: int = 64, height: int = 64, name: str = "fox.png", **make: Any) -> InputImage:
-    return InputImage(picture(width, height, **make), "image/png", name)
+    return InputImage(image_file(width, height, **make), "image/png", name)
 
 
 def black_and_white(name: str = "second.png") -> InputImage:
-    return InputImage(picture(64, 64, mode="L", colour=255), "image/png", name)
+    return InputImage(image_file(64, 64, mode="L", colour=255), "image/png", name)
 
 
 def body(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def test_images_of_other_shapes_than_the_first_are_told() -> None:
 def test_a_photo_is_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo = InputImage(picture(160, 80, kind="JPEG", exif=exif), "image/jpeg")
+    photo = InputImage(image_file(160, 80, kind="JPEG", exif=exif), "image/jpeg")
     made = body(wish(images=(photo,)))
     assert (made["width"], made["height"]) == opened(made["init_images"][0]).size == (80, 160)
 
@@ -226,7 +226,7 @@ def test_a_mask_of_another_size_covers_the_same_part_of_the_image(size: tuple[in
 
 def test_a_mask_of_another_shape_is_told() -> None:
     def told(width: int, height: int) -> tuple[str, ...]:
-        drawn = InputImage(picture(width, height, mode="L", colour=255), "image/png", "mask.png")
+        drawn = InputImage(image_file(width, height, mode="L", colour=255), "image/png", "mask.png")
         return built(wish(images=(shown(200, 120),), mask=drawn))[1]
 
     assert told(100, 300) == ("The mask of 100×300 was stretched over the image of 200×120.",)
@@ -235,7 +235,7 @@ def test_a_mask_of_another_shape_is_told() -> None:
 
 @pytest.mark.parametrize(("grey", "sent"), [(250, 255), (129, 255), (120, 0), (6, 0)])
 def test_a_mask_is_sent_in_black_and_white(grey: int, sent: int) -> None:
-    drawn = InputImage(picture(64, 64, kind="JPEG", mode="L", colour=grey), "image/jpeg", "mask.jpg")
+    drawn = InputImage(image_file(64, 64, kind="JPEG", mode="L", colour=grey), "image/jpeg", "mask.jpg")
     made = body(wish(images=(shown(),), mask=drawn))
     assert opened(made["mask"]).getextrema() == (sent, sent)
 

@@ -23,7 +23,7 @@ from models.backends.errors import (
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.parameters import Rule
 from tests.asking import asked, bound
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
 from tests.servers.broken import broken_server
 
@@ -64,11 +64,11 @@ def wish(asked_backend: Backend, **fields: Any) -> ImageRequest:
 
 
 def shown(**make: Any) -> InputImage:
-    return InputImage(picture(**make), "image/png", "fox.png")
+    return InputImage(image_file(**make), "image/png", "fox.png")
 
 
 def mask() -> InputImage:
-    return InputImage(picture(64, 64, mode="L", colour=255), "image/png", "mask.png")
+    return InputImage(image_file(64, 64, mode="L", colour=255), "image/png", "mask.png")
 
 
 # --- generating ---
@@ -375,7 +375,7 @@ def test_images_that_were_enlarged_before_one_failed_are_kept(webui: FakeWebUI) 
 
 
 def test_the_second_image_controls_when_controlnet_is_on(webui: FakeWebUI) -> None:
-    line_art = InputImage(picture(64, 64, colour=(255, 255, 255)), "image/png", "lines.png")
+    line_art = InputImage(image_file(64, 64, colour=(255, 255, 255)), "image/png", "lines.png")
     options = {"controlnet_model": "control_v11p_sd15_canny", "controlnet_module": "canny", "controlnet_weight": 0.7}
     result = generated(webui, images=(shown(),), mask=line_art, extra=options)
     (body,) = webui.bodies("/sdapi/v1/img2img")

@@ -13,7 +13,7 @@ from models.backends.errors import ConnectionFailed, ImageError, ServerUnavailab
 from models.clock import Deadline
 from models.entities import ImageResult, InputImage
 from tests.backends.comfyui.jobs import Graph, HurriedClock, backend_for, hurried, invoked, sampled, slow, submitted
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.comfyui import ComfyUIServer, Fault, SocketMode, wait_until
 
 AGAIN = "was submitted again"
@@ -88,7 +88,7 @@ def test_an_upload_whose_answer_is_lost_is_sent_again_as_the_same_file(server: C
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     server.faults["POST /upload/image"] = [fault]
-    invoked(hurried(server, graph), images=(InputImage(picture(), "image/png"),))
+    invoked(hurried(server, graph), images=(InputImage(image_file(), "image/png"),))
     assert len([key for key in server.engine.files if key[0] == "input"]) == 1
 
 

@@ -15,7 +15,7 @@ from models.images.sniff import sniff
 from models.request.build import build_request
 from models.request.conversation import Conversation, ImagePart
 from tests.backends.comfyui.jobs import backend_for, comfyui, failing, invoked, sampled, slow, submitted
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
 from tests.servers.comfyui_engine import FAILURES
 
@@ -88,7 +88,7 @@ def test_a_workflow_without_a_batch_field_is_submitted_several_times_with_seeds_
 ) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
-    server.engine.files["input", "", "own.png"] = picture()
+    server.engine.files["input", "", "own.png"] = image_file()
     result = invoked(backend_for(server, graph), n=3, seed=5)
     assert [image.seed for image in result.images] == [5, 6, 7]
     assert [sent(server, n)["2"]["inputs"]["seed"] for n in range(3)] == [5, 6, 7]
@@ -98,7 +98,7 @@ def test_a_workflow_without_a_batch_field_is_submitted_several_times_with_seeds_
 def test_input_images_are_uploaded_under_names_that_cannot_collide(server: ComfyUIServer) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
-    image = InputImage(picture(), "image/png", "../../me.png")
+    image = InputImage(image_file(), "image/png", "../../me.png")
     invoked(backend_for(server, graph), images=(image,))
     invoked(backend_for(server, graph), images=(image,))
     names = [name for kind, folder, name in server.engine.files if (kind, folder) == ("input", "dify")]
@@ -117,8 +117,8 @@ def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: Comf
     server.engine.object_info["VAELoader"]["input"]["required"]["vae_name"] = [["x"], {}]
     graph["8"] = {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["7", 0]}}
     graph["9"] = {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "x"}}
-    cut_out = InputImage(picture(8, 8, mode="RGBA", colour=(0, 0, 0, 0)), "image/png", "mask.png")
-    image = InputImage(picture(8, 8), "image/png")
+    cut_out = InputImage(image_file(8, 8, mode="RGBA", colour=(0, 0, 0, 0)), "image/png", "mask.png")
+    image = InputImage(image_file(8, 8), "image/png")
     backend = backend_for(server, graph)
     assert backend.capabilities.mask
     invoked(backend, images=(image,), mask=cut_out)
@@ -136,7 +136,7 @@ def test_the_transparent_part_of_an_image_is_its_mask_for_a_shipped_model(server
     half.paste((0, 0, 0, 0), (0, 0, 128, 128))
     file = io.BytesIO()
     half.save(file, "PNG")
-    for data, repainted in ((file.getvalue(), True), (picture(256, 128), False)):
+    for data, repainted in ((file.getvalue(), True), (image_file(256, 128), False)):
         backend = comfyui(model, {"comfyui_base_url": server.url})
         part = ImagePart(base64.b64encode(data).decode(), "", "fox.png")
         backend.invoke(build_request(backend, Conversation("in winter", (part,)), {}, timeout=30))
@@ -269,7 +269,7 @@ def test_nothing_secret_and_no_image_stands_in_the_job(server: ComfyUIServer) ->
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     backend = backend_for(server, graph, api_key=MARKER_KEY)
-    job = submitted(backend, images=(InputImage(picture(200, 200), "image/png"),))
+    job = submitted(backend, images=(InputImage(image_file(200, 200), "image/png"),))
     text = json.dumps(job)
     assert MARKER_KEY not in text
     assert len(text) < 2_000
@@ -321,7 +321,7 @@ def test_a_too_large_upload_says_which_limit_to_raise() -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     with ComfyUIServer(max_upload=2_000) as server, pytest.raises(BadRequest, match="--max-upload-size"):
-        invoked(backend_for(server, graph), images=(InputImage(picture(300, 300) + bytes(4_000), "image/png"),))
+        invoked(backend_for(server, graph), images=(InputImage(image_file(300, 300) + bytes(4_000), "image/png"),))
 
 
 def test_a_model_without_a_workflow_says_where_to_paste_one(server: ComfyUIServer) -> None:

@@ -19,11 +19,11 @@ from models.parameters import FORM_ONLY, read_values
 from models.sizes import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import FIXTURES
 from tests.backends.comfyui.jobs import comfyui
-from tests.fakes import picture
+from tests.fakes import image_file
 
 FILES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 CARDS = {name: card for name, card in cards().items() if card.backend == "comfyui"}
-PHOTO = InputImage(picture(), "image/png")
+PHOTO = InputImage(image_file(), "image/png")
 
 
 @pytest.fixture(scope="module")
@@ -183,17 +183,17 @@ def test_what_goes_to_the_server_is_valid_for_every_kind_of_input(model: str, as
     assert text.count('"LoraLoader') == sum("lora" in name for name in REQUESTS[asked].get("extra", {}))
 
 
-@pytest.mark.parametrize("pictures", [1, 2, 3])
+@pytest.mark.parametrize("image_count", [1, 2, 3])
 @pytest.mark.parametrize("masked", [False, True])
-def test_an_edit_takes_one_to_three_images(pictures: int, masked: bool, recorded: ObjectInfo) -> None:
+def test_an_edit_takes_one_to_three_images(image_count: int, masked: bool, recorded: ObjectInfo) -> None:
     request = card_request(
-        "comfyui-qwen-image-edit", images=(PHOTO,) * pictures, mask=PHOTO if masked else None, negative_prompt="blur"
+        "comfyui-qwen-image-edit", images=(PHOTO,) * image_count, mask=PHOTO if masked else None, negative_prompt="blur"
     )
     graph = filled("comfyui-qwen-image-edit", request).graph
     assert_valid(graph, recorded)
     encoder = graph["6"]["inputs"]
     assert [name for name in ("image1", "image2", "image3") if name in encoder] == [
-        f"image{number}" for number in range(1, pictures + 1)
+        f"image{number}" for number in range(1, image_count + 1)
     ]
     assert ("SetLatentNoiseMask" in json.dumps(graph)) == masked
     assert graph["7"]["inputs"]["prompt"] == "blur"

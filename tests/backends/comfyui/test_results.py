@@ -12,7 +12,7 @@ from models.backends.comfyui.client import FileRef
 from models.backends.comfyui.results import black_images, read_outputs, without_workflow
 from models.entities import GeneratedImage
 from tests.backends.comfyui.jobs import TXT2IMG
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 
 def test_a_png_loses_its_workflow_and_nothing_else() -> None:
@@ -44,7 +44,9 @@ def test_a_webp_loses_its_workflow_and_stays_readable(animated: bool) -> None:
         image.load()
 
 
-@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", picture()[:40], b"RIFF1234WEBP", picture(kind="JPEG")])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x89PNG\r\n\x1a\n", image_file()[:40], b"RIFF1234WEBP", image_file(kind="JPEG")]
+)
 def test_a_broken_or_other_file_is_left_to_those_who_judge_it(data: bytes) -> None:
     assert len(without_workflow(data)) <= len(data)
     if data.startswith(b"\xff\xd8"):
@@ -71,12 +73,12 @@ def test_images_of_several_nodes_come_in_the_order_of_the_graph() -> None:
 
 @pytest.mark.parametrize(("width", "kind"), [(64, "PNG"), (1024, "PNG"), (1024, "WEBP"), (1024, "JPEG")])
 def test_a_black_image_is_told_and_a_dark_one_is_not(width: int, kind: str) -> None:
-    black = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 0)))
-    dark = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 40)))
+    black = GeneratedImage(image_file(width, width, kind=kind, colour=(0, 0, 0)))
+    dark = GeneratedImage(image_file(width, width, kind=kind, colour=(0, 0, 40)))
     (notice,) = black_images([black])
     assert "completely black" in notice
     assert "--fp32-vae" in notice
-    assert list(black_images([dark, GeneratedImage(noise(300, 300)), GeneratedImage(picture()[:40])])) == []
+    assert list(black_images([dark, GeneratedImage(noise(300, 300)), GeneratedImage(image_file()[:40])])) == []
     assert next(black_images([dark, black])).startswith("1 of the 2 images are")
 
 

@@ -16,7 +16,7 @@ from models.backends.openai_images import OpenAIImages
 from models.backends.openai_images.detect import Address
 from models.entities import ImageResult, InputImage
 from tests import asking
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
 EDITORS = {
@@ -71,7 +71,7 @@ def generate(backend: OpenAIImages, **parts: object) -> ImageResult:
 
 
 def image(width: int = 320, height: int = 240, name: str = "photo.png") -> InputImage:
-    return InputImage(picture(width, height), "image/png", name)
+    return InputImage(image_file(width, height), "image/png", name)
 
 
 # ---- every dialect
@@ -347,7 +347,7 @@ def generic() -> OpenAIImages:
     return bound(HOME, "some-model", "openai")
 
 
-PIC = picture(64, 48)
+PIC = image_file(64, 48)
 B64 = base64.b64encode(PIC).decode()
 
 
@@ -375,7 +375,7 @@ def test_a_zip_of_images_is_unpacked(generic: OpenAIImages) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("1.png", PIC)
-        archive.writestr("2.jpg", picture(32, 32, kind="JPEG"))
+        archive.writestr("2.jpg", image_file(32, 32, kind="JPEG"))
     answer(out.getvalue(), content_type="application/zip")
     result = generate(generic, n=2)
     assert [made.mime_type for made in result.images] == ["image/png", "image/jpeg"]
@@ -393,7 +393,7 @@ def test_a_zip_bomb_is_not_unpacked(generic: OpenAIImages) -> None:
 
 @responses.activate
 def test_the_type_comes_from_the_bytes(generic: OpenAIImages) -> None:
-    answer({"data": [{"b64_json": base64.b64encode(picture(kind="JPEG")).decode()}], "output_format": "png"})
+    answer({"data": [{"b64_json": base64.b64encode(image_file(kind="JPEG")).decode()}], "output_format": "png"})
     assert generate(generic).images[0].mime_type == "image/jpeg"
 
 

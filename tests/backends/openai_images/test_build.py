@@ -17,9 +17,9 @@ from models.entities import ImageRequest, InputImage
 from models.images.sniff import sniff
 from models.sizes import FreeSizes, ListedSizes, SizeRule, ratio_of
 from tests import asking
-from tests.fakes import picture
+from tests.fakes import image_file
 
-PNG = picture(640, 480)
+PNG = image_file(640, 480)
 
 
 def server(dialect: str, remote: str = "some-model") -> ServedModel:
@@ -159,7 +159,7 @@ def test_other_models_on_vllm_omni_keep_the_servers_defaults() -> None:
 
 
 def test_qwen_image_edit_2509_takes_forty_steps_and_the_images_in_order() -> None:
-    first, second = image(), image(picture(32, 32, kind="JPEG"))
+    first, second = image(), image(image_file(32, 32, kind="JPEG"))
     wire = wired("vllm_omni", "Qwen/Qwen-Image-Edit-2509", images=(first, second), seed=5)
     assert wire.route.path == "images/edits"
     assert wire.form == [
@@ -406,7 +406,7 @@ def test_a_mask_for_the_other_servers_is_grey_in_the_size_of_the_image() -> None
 
 
 def test_images_are_brought_into_a_format_that_the_engine_reads() -> None:
-    webp = image(picture(64, 64, kind="WEBP"))
+    webp = image(image_file(64, 64, kind="WEBP"))
     assert ready("sdcpp", images=(webp,)).images[0].mime_type in {"image/png", "image/jpeg"}
     assert ready("openai", "gpt-image-1", images=(webp,)).images[0] is webp
 

@@ -21,14 +21,14 @@ from models.backends.openai_images import OpenAIImages
 from models.backends.openai_images.detect import Address
 from models.entities import ImageResult, InputImage
 from tests import asking
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 
 HOST = "https://gate.test"
 ANYTHING = re.compile(r"https://gate\.test/.*")
-PNG = picture(96, 64)
+PNG = image_file(96, 64)
 B64 = b64encode(PNG).decode()
 IMAGE = {"data": [{"b64_json": B64}]}
-PHOTO = InputImage(picture(64, 48), "image/png", "photo.png")
+PHOTO = InputImage(image_file(64, 48), "image/png", "photo.png")
 
 
 def bound(

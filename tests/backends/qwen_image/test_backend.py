@@ -29,7 +29,7 @@ from models.backends.qwen_image.wire import Output, ResultEntry
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult, InputImage, Price
 from tests.asking import asked, bound
-from tests.fakes import MARKER_KEY, FakeClock, noise, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file, noise
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
 TEXT_MODELS = ("qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-3.0", "qwen-image-3.0-pro")
@@ -38,7 +38,7 @@ EDIT_MODELS = ("qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit",
 JOB_MODELS = ("qwen-image-3.0", "qwen-image-3.0-pro", "qwen-image-plus", "wanx2.1-imageedit")
 
 PROMPT = "a tea shop, 晨光茶舍"
-PHOTO = InputImage(picture(1200, 800, kind="JPEG"), "image/jpeg", "photo.jpg")
+PHOTO = InputImage(image_file(1200, 800, kind="JPEG"), "image/jpeg", "photo.jpg")
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_every_model_makes_an_image_of_the_size_it_said_with_the_seed_it_reports
 
 @pytest.mark.parametrize("model", [*TEXT_MODELS, "qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit"])
 def test_three_images_are_edited_in_their_order(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
-    images = tuple(InputImage(picture(600, 400, colour=(c, c, c)), "image/png") for c in (10, 20, 30))
+    images = tuple(InputImage(image_file(600, 400, colour=(c, c, c)), "image/png") for c in (10, 20, 30))
     generated(studio, clock, model, images=images)
     content = studio.requests[0].body["input"]["messages"][0]["content"]
     assert [list(item) for item in content] == [["image"], ["image"], ["image"], ["text"]]
@@ -822,7 +822,7 @@ def phone_photo() -> InputImage:
     """Twelve megapixels, held upright: the camera stores them lying and says so in EXIF."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    return InputImage(picture(4032, 3024, kind="JPEG", exif=exif), "image/jpeg", "IMG_0001.jpg")
+    return InputImage(image_file(4032, 3024, kind="JPEG", exif=exif), "image/jpeg", "IMG_0001.jpg")
 
 
 @pytest.mark.parametrize("model", ["qwen-image-edit-plus", "qwen-image-3.0", "wanx2.1-imageedit"])
@@ -844,8 +844,8 @@ def test_an_image_too_large_for_a_data_url_is_squeezed_with_a_notice(studio: Fak
 def test_a_small_image_is_enlarged_for_the_model_that_needs_512_pixels(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
-    small = InputImage(picture(300, 200), "image/png", "small.png")
-    mask = InputImage(picture(300, 200, mode="L", colour=120), "image/png", "mask.png")
+    small = InputImage(image_file(300, 200), "image/png", "small.png")
+    mask = InputImage(image_file(300, 200, mode="L", colour=120), "image/png", "mask.png")
     result = generated(studio, clock, "wanx2.1-imageedit", images=(small,), mask=mask)
     assert any("small.png was scaled from 300×200" in notice for notice in result.notices)
 
@@ -867,7 +867,7 @@ def test_a_nearly_white_mask_of_another_shape_becomes_black_and_white_and_its_sh
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     """The stand-in refuses any grey and any other size."""
-    mask = InputImage(picture(500, 500, mode="L", colour=250, kind="JPEG"), "image/jpeg", "mask.jpg")
+    mask = InputImage(image_file(500, 500, mode="L", colour=250, kind="JPEG"), "image/jpeg", "mask.jpg")
     result = generated(studio, clock, "wanx2.1-imageedit", mask=mask)
     assert "The mask of 500×500 was stretched over the image of 1200×800." in result.notices
 

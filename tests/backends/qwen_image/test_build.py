@@ -13,10 +13,10 @@ from models.backends.qwen_image.models import QwenModel, family_of, model_for
 from models.entities import ImageRequest, InputImage
 from models.sizes import FreeSizes
 from tests.asking import asked, bound
-from tests.fakes import picture
+from tests.fakes import image_file
 
-TALL = InputImage(picture(600, 1200), "image/png")
-WIDE = InputImage(picture(1600, 800, kind="JPEG"), "image/jpeg")
+TALL = InputImage(image_file(600, 1200), "image/png")
+WIDE = InputImage(image_file(1600, 800, kind="JPEG"), "image/jpeg")
 
 
 def settled(model: str, prompt: str = "paper-cut fox", **wishes: Any) -> ImageRequest:
@@ -176,7 +176,7 @@ def wan(**wishes: Any) -> dict[str, Any]:
 
 
 def test_a_mask_means_inpainting() -> None:
-    mask = InputImage(picture(1600, 800, mode="L", colour=255), "image/png")
+    mask = InputImage(image_file(1600, 800, mode="L", colour=255), "image/png")
     assert wan(mask=mask) == {
         "model": "wanx2.1-imageedit",
         "input": {

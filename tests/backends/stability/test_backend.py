@@ -17,7 +17,7 @@ from models.catalog import cards
 from models.entities import ImageResult, InputImage
 from tests.asking import asked, bound
 from tests.backends.stability.refusals import FINAL, REPEATED
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.stability import REFUSALS, FakeStability, Refusal
 
 MODELS = [card.model for card in cards().values() if card.backend == "stability"]
@@ -25,12 +25,12 @@ V2 = [name for name in MODELS if name != "stable-diffusion-xl"]
 EDITING = [name for name in MODELS if name != "stable-image-core"]
 CORE = "stable-image-core"
 PROMPT = "a red bicycle"
-SQUARE = InputImage(picture(800, 800), "image/png")
+SQUARE = InputImage(image_file(800, 800), "image/png")
 
 
 @pytest.fixture
 def fake() -> Iterator[FakeStability]:
-    with FakeStability(key=MARKER_KEY, balance=1000.0, draw=lambda *_: picture()) as server:
+    with FakeStability(key=MARKER_KEY, balance=1000.0, draw=lambda *_: image_file()) as server:
         yield server
 
 
@@ -189,14 +189,14 @@ def test_sdxl_snaps_another_size_with_a_notice_naming_both(drawing: FakeStabilit
 
 
 def test_an_input_image_of_any_size_suits_sdxl(drawing: FakeStability, clock: FakeClock) -> None:
-    result = generated(drawing, clock, "stable-diffusion-xl", images=(InputImage(picture(600, 400), "image/png"),))
+    result = generated(drawing, clock, "stable-diffusion-xl", images=(InputImage(image_file(600, 400), "image/png"),))
     assert result.images[0].size == (1216, 832)
     assert "600×400" in result.notices[0]
 
 
 @pytest.mark.parametrize("model", EDITING)
 def test_an_input_image_beyond_ten_mebibytes_is_made_to_fit(fake: FakeStability, clock: FakeClock, model: str) -> None:
-    large = InputImage(picture(900, 700) + bytes(10 * 1024**2), "image/png")
+    large = InputImage(image_file(900, 700) + bytes(10 * 1024**2), "image/png")
     result = generated(fake, clock, model, images=(large,))
     assert len(result.images) == 1
 

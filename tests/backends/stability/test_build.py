@@ -28,9 +28,9 @@ from models.entities import ImageRequest, InputImage, Price
 from models.images.inputs import fit
 from models.images.sniff import sniff
 from tests.asking import asked, bound
-from tests.fakes import picture
+from tests.fakes import image_file
 
-WIDE = InputImage(picture(1600, 900), "image/png")
+WIDE = InputImage(image_file(1600, 900), "image/png")
 
 
 def facts(model: str) -> V2BetaModel | V1Model:
@@ -244,7 +244,7 @@ def json_reply(content: object, **headers: str) -> Reply:
     return Reply(200, {"content-type": "application/json; type=image/png", **headers}, json.dumps(content).encode())
 
 
-PNG = picture()
+PNG = image_file()
 BASE64 = base64.b64encode(PNG).decode()
 
 
@@ -332,14 +332,14 @@ def test_an_image_the_service_takes_is_sent_untouched() -> None:
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF"])
 def test_a_format_the_service_lacks_is_re_encoded(kind: str) -> None:
-    given = InputImage(picture(64, 64, kind=kind), f"image/{kind.lower()}")
+    given = InputImage(image_file(64, 64, kind=kind), f"image/{kind.lower()}")
     sent, _ = fit(given, INPUT_LIMITS)
     assert sent.mime_type == sniff(sent.data).mime_type
     assert sent.mime_type in {"image/png", "image/jpeg", "image/webp"}
 
 
 def test_an_image_beyond_the_request_limit_is_made_to_fit_and_told() -> None:
-    given = InputImage(picture(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
+    given = InputImage(image_file(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
     sent, notices = fit(given, INPUT_LIMITS)
     assert len(sent.data) < MAX_REQUEST_BYTES
     assert sniff(sent.data).mime_type == sent.mime_type
@@ -349,7 +349,7 @@ def test_an_image_beyond_the_request_limit_is_made_to_fit_and_told() -> None:
 def test_an_image_on_its_side_is_judged_as_a_viewer_shows_it() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    given = InputImage(picture(1600, 900, kind="JPEG", exif=exif), "image/jpeg")
+    given = InputImage(image_file(1600, 900, kind="JPEG", exif=exif), "image/jpeg")
     assert v2_form("stable-image-ultra", images=(given,))["aspect_ratio"] == "9:16"
     sent, _ = _cut_to(given, (768, 1344))
     assert (sniff(sent.data).width, sniff(sent.data).height) == (768, 1344)
@@ -363,13 +363,13 @@ def test_an_image_for_sdxl_is_cut_to_one_of_its_sizes_and_told() -> None:
 
 
 def test_the_transparency_of_an_input_image_is_kept() -> None:
-    clear = InputImage(picture(1600, 900, mode="RGBA", colour=(200, 30, 30, 0)), "image/png")
+    clear = InputImage(image_file(1600, 900, mode="RGBA", colour=(200, 30, 30, 0)), "image/png")
     for sent in (fit(clear, INPUT_LIMITS)[0], _cut_to(clear, (1024, 1024))[0]):
         assert Image.open(io.BytesIO(sent.data)).convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
 def test_an_image_that_does_not_decode_is_refused() -> None:
-    broken = InputImage(picture(64, 64)[:60], "image/png")
+    broken = InputImage(image_file(64, 64)[:60], "image/png")
     with pytest.raises(BadRequest, match="cannot be used"):
         _cut_to(broken, (1024, 1024))
 

@@ -8,14 +8,14 @@ from models.backends.http import FormField, Service, bearer_auth
 from models.backends.reply import Reply
 from models.backends.stability.wire import read_v2beta
 from models.clock import Deadline
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 from tests.servers.stability import KEY, REFUSALS, FakeStability
 
 CORE = "/v2beta/stable-image/generate/core"
 SD3 = "/v2beta/stable-image/generate/sd3"
 ULTRA = "/v2beta/stable-image/generate/ultra"
 CLIENT = {"stability-client-id": "test", "stability-client-version": "1"}
-IMAGE: FormField = ("image", picture(100, 100), "image/png")
+IMAGE: FormField = ("image", image_file(100, 100), "image/png")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def post(
         (ULTRA, {"prompt": "a fox", "image": IMAGE}, 400, "strength"),
         (ULTRA, {"prompt": "a fox", "strength": "0.5"}, 400, "strength"),
         (ULTRA, {"prompt": "a", "image": IMAGE, "strength": "1.5"}, 400, "strength"),
-        (ULTRA, {"prompt": "a", "image": ("i", picture(32, 32), "image/png"), "strength": "1"}, 400, "64"),
+        (ULTRA, {"prompt": "a", "image": ("i", image_file(32, 32), "image/png"), "strength": "1"}, 400, "64"),
         (ULTRA, {"prompt": "a", "image": ("i", b"GIF89a", "image/png"), "strength": "1"}, 400, "image"),
         (ULTRA, {"prompt": "a", "image": ("i", bytes(11 * 1024**2), "image/png"), "strength": "1"}, 413, "10MiB"),
         ("/v2beta/stable-image/generate/nano", {"prompt": "a fox"}, 404, "not_found"),

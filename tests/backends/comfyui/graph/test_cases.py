@@ -10,10 +10,10 @@ from models.backends.comfyui.graph import ObjectInfo, Workflow
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import case, case_info, case_text
-from tests.fakes import picture
+from tests.fakes import image_file
 
 INFO = case_info()
-PHOTO = InputImage(picture(), "image/png")
+PHOTO = InputImage(image_file(), "image/png")
 
 
 def places(found: Workflow, name: str) -> list[str]:

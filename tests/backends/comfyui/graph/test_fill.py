@@ -14,10 +14,10 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.sizes import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import recorded_info, text_of, workflow
-from tests.fakes import picture
+from tests.fakes import image_file
 
-OPAQUE = InputImage(picture(), "image/png")
-CLEAR = InputImage(picture(mode="RGBA", colour=(1, 2, 3, 0)), "image/png")
+OPAQUE = InputImage(image_file(), "image/png")
+CLEAR = InputImage(image_file(mode="RGBA", colour=(1, 2, 3, 0)), "image/png")
 
 
 def request(**more: Any) -> ImageRequest:

@@ -13,9 +13,9 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from tests.backends.comfyui.graph.test_slots import NAMES
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
-from tests.fakes import picture
+from tests.fakes import image_file
 
-PHOTO = InputImage(picture(), "image/png")
+PHOTO = InputImage(image_file(), "image/png")
 GRAPHS = {name: json.loads(text_of(f"{name}.api.json")) for name in NAMES}
 EDITORS = [json.loads(path.read_text("utf-8")) for path in sorted((WORKFLOWS / "ui").glob("*.ui.json"))]
 

@@ -16,7 +16,7 @@ from models.backends.comfyui.graph.source import read_source
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
-from tests.fakes import picture
+from tests.fakes import image_file
 
 API = text_of("sd15_txt2img.api.json")
 UI = (WORKFLOWS / "ui" / "plain_sd15_txt2img.ui.json").read_text("utf-8")
@@ -78,8 +78,8 @@ def test_the_editors_format_is_converted_with_the_servers_definitions(pasted: st
         ("[1, 2]", "not a JSON object"),
         ("{}", "no node with a `class_type`"),
         ('{"prompt": {}}', "no node with a `class_type`"),
-        (picture(), "carries no workflow"),
-        (data_uri(picture()), "carries no workflow"),
+        (image_file(), "carries no workflow"),
+        (data_uri(image_file()), "carries no workflow"),
         ("iVBORw0KGgo!", "not complete"),
         ("iVBORw0KGgoAAAA=", "cannot be read"),
         (b"\xff\xfe\x00", "neither text nor an image"),
