@@ -32,9 +32,6 @@ _RESIZE_MODES = ("stretch", "crop", "fill", "latent")
 _INPAINT_FILLS = ("fill", "original", "latent noise", "latent nothing")
 
 
-# --- what a request is made of -----------------------------------------------------------------------------------------
-
-
 class Options(BaseModel):
     """`request.extra`, typed. Every default means the same as a parameter that was left out: off, or the server's own."""
 
@@ -118,9 +115,6 @@ class ResolvedNames:
     adetailer_title: str | None = None
 
 
-# --- bodies ------------------------------------------------------------------------------------------------------------
-
-
 class Generation(BaseModel):
     """txt2img, or img2img where `init_images` is set. `batch_size` × `n_iter` images are made, seeds counting up.
 
@@ -181,9 +175,6 @@ class Generation(BaseModel):
     def body(self) -> dict[str, JsonValue]:
         """What is sent. Fields that are None stay out, so that the server's own default holds."""
         return self.model_dump(mode="json", exclude_none=True)
-
-
-# --- building ----------------------------------------------------------------------------------------------------------
 
 
 def build(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Generation:

@@ -22,13 +22,9 @@ from models.clock import Deadline
 
 FIRST_LOOK = 2.0  # seconds after sending; most images of a warm GPU are done by then
 PACE = 5.0  # seconds between further looks
-STREAK = 8
-"""Jobs of one checkpoint in a row while requests for another one wait."""
+STREAK = 8  # jobs of one checkpoint in a row while requests for another one wait
 _ANSWER_TIME = 5.0  # seconds for the small questions, and for an interrupted job to hand out what it has
 _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
-
-
-# --- answers ----------------------------------------------------------------------------------------------------------
 
 
 class TaskProgress(BaseModel):
@@ -65,7 +61,7 @@ class ServerProgress(BaseModel):
 
 
 class ServerSettings(BaseModel):
-    """The settings of everybody, as far as one request may override them."""
+    """The settings of everybody that one request may override."""
 
     sd_model_checkpoint: JsonValue = None
     sd_vae: JsonValue = None
@@ -74,9 +70,6 @@ class ServerSettings(BaseModel):
 
 class EmptyReply(BaseModel):
     """An answer that says nothing but that it came."""
-
-
-# --- the queue of one server ------------------------------------------------------------------------------------------
 
 
 class TurnQueue:
@@ -141,17 +134,13 @@ def queue_of(base_url: str) -> TurnQueue:
     return _queues.setdefault(base_url.rstrip("/"), TurnQueue())
 
 
-# --- jobs -------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class WebUIJobs:
-    """The jobs of one account at one server. `attempt` completes the sentence "... failed"."""
+    """The jobs of one account at one server. `attempt` completes "... failed"; `tell` gets the state of a running job."""
 
     service: Service
     attempt: str
     tell: Callable[[Running], None]
-    """Called with the state of the job while it is waited for."""
 
     @contextmanager
     def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
@@ -190,7 +179,6 @@ class WebUIJobs:
         raise late or outcome or timed_out(self.attempt)
 
     def settings(self) -> ServerSettings | None:
-        """The settings of everybody at this moment; None where they cannot be read."""
         return self._ask("GET", "/sdapi/v1/options", ServerSettings)
 
     def was_interrupted(self, job_timestamp: str | None) -> bool | None:
@@ -214,7 +202,7 @@ class WebUIJobs:
             return error
 
     def _follow[**P, R](self, post: "gevent.Greenlet[P, R]", task: str, deadline: Deadline) -> TaskProgress | None:
-        """Wait for the answer with a look at the task now and then; the last state seen is returned."""
+        """Wait for the answer; the last state seen is returned."""
         seen, pause = None, FIRST_LOOK
         while True:
             post.join(timeout=min(pause, deadline.remaining))

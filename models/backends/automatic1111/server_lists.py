@@ -21,7 +21,7 @@ type Names = tuple[Name, ...] | None
 _SHOWN = 12  # names in a message
 _READ_TIMEOUT = 20.0
 _RETRIES = Retries(delays=(0.2,))  # Forge closes a connection after an error; the next one works
-_NO_LIST = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 LISTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "checkpoints": ("/sdapi/v1/sd-models", ("model_name", "title", "file", "stem", "hash", "sha256", "tagged")),
@@ -41,9 +41,6 @@ LISTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """The route of each list and its fields. In a list of entries, the first field that an entry has is the name to send and
 the others are other spellings of it; in an object, the fields hold the names themselves. `skipped` are the embeddings
 that do not fit the loaded model."""
-
-
-# --- names ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,6 @@ def lookup(asked: str, names: Sequence[Name]) -> Name | None:
 
 
 def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
-    """The refusal of a name that the server does not have."""
     attempted = f"There is no {kind} {asked!r} on the server"
     if not available:
         return BadRequest(attempted, next_step=f"It has none; leave the {kind} empty")
@@ -88,11 +84,8 @@ def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
     )
 
 
-# --- answers ----------------------------------------------------------------------------------------------------------
-
-
 class _ListEntry(BaseModel):
-    """An entry of any list, which has some of these fields."""
+    """An entry of any list."""
 
     name: str | None = None
     label: str | None = None
@@ -173,8 +166,6 @@ def _attempt(name: str) -> str:
     return f"Asking the WebUI for its {name.replace('_', ' ')}"
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
-
 _FRESH = 60.0  # seconds for which a list is not asked for again
 _KEPT: ServerCache[tuple[float, Names]] = ServerCache(seconds=24 * 3600)  # with the time at which each was read
 _UNANSWERED: ServerCache[bool] = ServerCache(seconds=10)
@@ -183,8 +174,6 @@ _ASKING: ServerCache[BoundedSemaphore] = ServerCache(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class ServerLists:
-    """The lists of one server as one account sees them, for one request."""
-
     service: Service
     deadline: Deadline
 
@@ -232,6 +221,6 @@ class ServerLists:
             deadline=self.deadline,
             read_timeout=_READ_TIMEOUT,
             retries=_RETRIES,
-            accept=_NO_LIST,
+            accept=NO_ROUTE,
         )
         return read_list(name, reply.body) if reply.ok else None
