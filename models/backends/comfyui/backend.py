@@ -29,8 +29,6 @@ CHECK_SECONDS = 30.0
 
 
 class ComfyUI(JobBackend):
-    """One workflow at one server."""
-
     name: ClassVar[str] = "comfyui"
     title: ClassVar[str] = "ComfyUI"
     prefix: ClassVar[str] = "comfyui"
@@ -158,12 +156,9 @@ class ComfyUI(JobBackend):
             tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        """Upload the images and fill the workflow: everything that is known before the job exists."""
-        workflow = (
-            self.workflow.ready(deadline)
-            if isinstance(self.workflow, PastedWorkflow)
-            else self.workflow.choose(request)
-        )
+        """Upload the images and fill the workflow."""
+        source = self.workflow
+        workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
         self._parameters = {
             (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
         }

@@ -39,8 +39,6 @@ class DeletedFileError(ServerUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class _LocatedFault:
-    """One error of the validation and the node that it is about."""
-
     node: Node
     fault: ValidationFault
     parameter: str
@@ -51,26 +49,18 @@ class _LocatedFault:
 
 
 def refusal(reply: Refused, raw: RawGraph, choices: Choices, parameters: ParameterNames) -> BadRequest:
-    """The error for a workflow that the validation refused. `raw` is the graph that was sent."""
+    """The error for the graph `raw` that the validation refused."""
     graph = Graph.of(raw)
     if missing := _missing_class(reply.error, graph):
-        return _missing_node(missing)
+        install = f"Install {package_of(missing.class_type) or 'the extension that brings it'}"
+        next_step = f"{install} on the ComfyUI server (ComfyUI-Manager, Install Missing Custom Nodes) and restart it"
+        return BadRequest(REFUSED, f"the server does not have {missing.described}", next_step)
     faults = _located(reply.node_errors, graph, parameters)
     if not faults:
         return BadRequest(REFUSED, _words(reply.error), _table_advice(reply.error))
     said = "; ".join(fault.sentence for fault in faults[:_SHOWN_FAULTS])
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
     return BadRequest(REFUSED, said + more, _advice(faults[0], choices))
-
-
-def _missing_node(node: Node) -> BadRequest:
-    """The error for a node class that the server does not have."""
-    install = f"Install {package_of(node.class_type) or 'the extension that brings it'}"
-    return BadRequest(
-        REFUSED,
-        f"the server does not have {node.described}",
-        f"{install} on the ComfyUI server (ComfyUI-Manager, Install Missing Custom Nodes) and restart it",
-    )
 
 
 def dropped_outputs(reply: Accepted, raw: RawGraph) -> list[str]:
@@ -80,14 +70,12 @@ def dropped_outputs(reply: Accepted, raw: RawGraph) -> list[str]:
 
 
 def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
-    """The error for a job that failed or was interrupted."""
     error = status.error
     node = Graph.of(raw).nodes.get(error.node_id) or Node(error.node_id, error.node_type, {})
     where = node.described if error.node_id else "the job"
     if status.last == INTERRUPTED:
-        return ServerUnavailable(
-            FAILED, f"interrupted on the server at {where}", "Run it again if nobody meant to stop it"
-        )
+        next_step = "Run it again if nobody meant to stop it"
+        return ServerUnavailable(FAILED, f"interrupted on the server at {where}", next_step)
     said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a message'}"
     meaning = TABLE.explain(Fault(said=said, codes=(error.exception_type, "failed_run")), Access())
     return meaning.error(FAILED, said, meaning.next_step)
