@@ -8,10 +8,10 @@ from typing import ClassVar, override
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.events import EventStream, JobProgress, JobWait, SocketOpener, open_socket
-from models.backends.comfyui.failures import TABLE, ParameterNames
 from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
 from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, ShippedWorkflows
+from models.backends.comfyui.results import TABLE, ParameterNames
 from models.backends.comfyui.state import Change, JobState, secrets_of
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial

@@ -13,16 +13,18 @@ from pydantic import JsonValue
 
 from models.backends.base import Running
 from models.backends.comfyui.client import Accepted, ComfyUIClient, FileRef, HistoryEntry, PromptRequest, Refused
-from models.backends.comfyui.failures import (
+from models.backends.comfyui.results import (
     FAILED,
     Choices,
     DeletedFileError,
     ParameterNames,
+    black_images,
     dropped_outputs,
     failed_run,
+    read_outputs,
     refusal,
+    without_workflow,
 )
-from models.backends.comfyui.results import black_images, read_outputs, without_workflow
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
 from models.backends.errors import ImageError, ServerUnavailable, redact
 from models.backends.partial import Partial
