@@ -74,8 +74,7 @@ def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
     ready = [_fitted(image, notices) for image in images]
     steering = _fitted(control, notices) if control else None
     if options.upscales:
-        doubled = _enlarged(size_of(ready[0]), _DEFAULT_UPSCALING)
-        return InputRoles(tuple(ready), notices=tuple(notices), upscaled=doubled)
+        return InputRoles(tuple(ready), notices=tuple(notices))
     if options.outpaints:
         ready[0], mask, changes = in_thread(_outpainted, ready[0], options)
         notices.extend(changes)
@@ -195,7 +194,7 @@ def build_upscale(
         "upscaling_resize_h": request.height,
     }
     # Several images keep their own shapes where no other size was asked for.
-    if options.upscale_by or request.size == inputs.upscaled:
+    if options.upscale_by or request.size == _enlarged(size_of(inputs.images[0]), _DEFAULT_UPSCALING):
         size = {"resize_mode": 0, "upscaling_resize": options.upscale_by or _DEFAULT_UPSCALING}
     faces: dict[str, JsonValue] = {"gfpgan_visibility": 1.0} if options.restore_faces else {}
     return {"image": image.base64, "upscaler_1": upscaler.sent if upscaler else _DEFAULT_UPSCALER, **size, **faces}

@@ -78,52 +78,44 @@ class TurnQueue:
 
     def __init__(self) -> None:
         self.busy = False
-        self._waiting: list[_Waiter] = []
+        self._waiting: dict[Event, str] = {}  # the checkpoint of each, in the order in which they came
         self._checkpoint = ""
         self._streak = 0
 
     def enter(self, checkpoint: str, *, timeout: float) -> bool:
         """Wait for a turn; False after `timeout` seconds without one. Every turn ends with `leave`."""
-        waiter, entered = _Waiter(checkpoint), False
-        self._waiting.append(waiter)
+        admitted, entered = Event(), False
+        self._waiting[admitted] = checkpoint
         self._admit()
         try:
-            entered = waiter.admitted.wait(timeout)
+            entered = admitted.wait(timeout)
         finally:
             if not entered:  # perhaps killed, and in the moment in which it was let in
-                self._withdraw(waiter)
+                self._withdraw(admitted)
         return entered
 
     def leave(self) -> None:
         self.busy = False
         self._admit()
 
-    def _withdraw(self, waiter: "_Waiter") -> None:
-        if waiter.admitted.is_set():
+    def _withdraw(self, admitted: Event) -> None:
+        if self._waiting.pop(admitted, None) is None:
             self.leave()
-        else:
-            self._waiting.remove(waiter)
 
     def _admit(self) -> None:
         if self.busy or not self._waiting:
             return
-        waiter = self._next()
-        self._waiting.remove(waiter)
+        admitted = self._next()
+        checkpoint = self._waiting.pop(admitted)
         self.busy = True
-        self._streak = self._streak + 1 if waiter.checkpoint == self._checkpoint else 1
-        self._checkpoint = waiter.checkpoint
-        waiter.admitted.set()
+        self._streak = self._streak + 1 if checkpoint == self._checkpoint else 1
+        self._checkpoint = checkpoint
+        admitted.set()
 
-    def _next(self) -> "_Waiter":
+    def _next(self) -> Event:
         same = self._streak < STREAK
-        fitting = (waiter for waiter in self._waiting if (waiter.checkpoint == self._checkpoint) is same)
-        return next(fitting, self._waiting[0])
-
-
-class _Waiter:
-    def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
-        self.admitted = Event()
+        fitting = (event for event, checkpoint in self._waiting.items() if (checkpoint == self._checkpoint) is same)
+        return next(fitting, next(iter(self._waiting)))
 
 
 _queues: WeakValueDictionary[str, TurnQueue] = WeakValueDictionary()

@@ -4,7 +4,7 @@ AUTOMATIC1111 API, section routes. A list that a server does not offer (404) is 
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -138,7 +138,8 @@ def read_list(name: str, body: bytes) -> tuple[Name, ...]:
         # Some preprocessors guide without a model (reference_only); that is asked for by "None".
         none = ("None",) if name == "controlnet_models" else ()
         words = (word for field in fields for word in _WORDS.validate_python(answer[field]))
-        return tuple(_plain_names((*words, *none)))
+        # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
+        return tuple(Name(word, (word.partition(" [")[0],)) for word in dict.fromkeys((*words, *none)))
     except (ValidationError, KeyError):
         raise ServerUnavailable(
             f"{_attempt(name)} failed",
@@ -154,12 +155,6 @@ def _entry_names(entries: Sequence[_ListEntry], fields: Sequence[str]) -> Iterat
         if words:
             sent, *others = words
             yield Name(sent, tuple(others))
-
-
-def _plain_names(words: Iterable[str]) -> Iterator[Name]:
-    for word in dict.fromkeys(words):
-        # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
-        yield Name(word, (word.partition(" [")[0],))
 
 
 def _attempt(name: str) -> str:

@@ -249,7 +249,13 @@ def _advice(located: _LocatedFault, choices: Choices) -> str:
     fault = located.fault
     if fault.type != "value_not_in_list":
         return _table_advice(fault, located.parameter)
-    return _choose(located, _offered(fault) or choices(located.node.class_type, fault.extra_info.input_name))
+    name, asked = fault.extra_info.input_name, str(fault.extra_info.received_value)
+    folder = folder_of(located.node.class_type, name)
+    offered = _offered(fault) or choices(located.node.class_type, name)
+    if not offered:
+        return f"Put the file into `models/{folder}` on the server" if folder else _table_advice(fault)
+    choose = f"Choose one of those on the server for `{located.parameter}`: {_listed(asked, offered)}"
+    return f"{choose}; or put {asked} into its `models/{folder}`" if folder else choose
 
 
 def _table_advice(fault: ValidationFault, parameter: str = "") -> str:
@@ -263,15 +269,6 @@ def _offered(fault: ValidationFault) -> Sequence[str]:
             return [str(option) for option in options]
         case _:
             return ()
-
-
-def _choose(located: _LocatedFault, offered: Sequence[str]) -> str:
-    name, asked = located.fault.extra_info.input_name, str(located.fault.extra_info.received_value)
-    folder = folder_of(located.node.class_type, name)
-    if not offered:
-        return f"Put the file into `models/{folder}` on the server" if folder else _table_advice(located.fault)
-    choose = f"Choose one of those on the server for `{located.parameter}`: {_listed(asked, offered)}"
-    return f"{choose}; or put {asked} into its `models/{folder}`" if folder else choose
 
 
 def _listed(asked: str, offered: Sequence[str]) -> str:
