@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from typing import ClassVar, override
 
 from models.backends.automatic1111.build import (
@@ -32,7 +31,7 @@ from models.backends.automatic1111.results import (
     interrupted,
     kept_settings,
 )
-from models.backends.automatic1111.server_lists import ServerLists, find
+from models.backends.automatic1111.server_lists import NO_ROUTE, ServerLists, find
 from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest
 from models.backends.http import Service
@@ -50,7 +49,7 @@ _PROBE_SECONDS = 15.0
 _MAX_IMAGES = 8
 _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 2)  # the WebUI's own range of random seeds
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
+_CHOICES: Mapping[str, tuple[str, ...]] = {  # from the server's own lists
     "checkpoint": ("checkpoints",),
     "refiner_checkpoint": ("checkpoints",),
     "sampler": ("samplers",),
@@ -59,7 +58,6 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "upscaler": ("upscalers",),
     "hires_upscaler": ("latent_upscalers", "upscalers"),
 }
-"""The parameters that a form offers as choices from the server's own lists."""
 
 
 class Automatic1111(Backend):
@@ -135,22 +133,11 @@ class Automatic1111(Backend):
 
     def _no_api(self, service: Service, deadline: Deadline) -> BadRequest:
         """The routes of the API are missing: a WebUI without `--api`, or something else altogether."""
-        ping = service.request(
-            "GET",
-            "/internal/ping",
-            attempt="Asking the WebUI for a sign of life",
-            deadline=deadline,
-            accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
-        )
-        if ping.ok:
-            return BadRequest("The WebUI runs without its API", next_step=self._advice(NO_API))
-        return BadRequest(
-            f"There is no Stable Diffusion WebUI at {self.model.access.words('base_url')}",
-            next_step=self._advice(OTHER_SERVICE),
-        )
-
-    def _advice(self, code: str) -> str:
-        return explained(Fault(said="", codes=(code,)), self.model.access).next_step
+        code, attempted = OTHER_SERVICE, f"There is no Stable Diffusion WebUI at {self.model.access.words('base_url')}"
+        attempt = "Asking the WebUI for a sign of life"
+        if service.request("GET", "/internal/ping", attempt=attempt, deadline=deadline, accept=NO_ROUTE).ok:
+            code, attempted = NO_API, "The WebUI runs without its API"
+        return BadRequest(attempted, next_step=explained(Fault(said="", codes=(code,)), self.model.access).next_step)
 
     @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
@@ -176,7 +163,6 @@ class Automatic1111(Backend):
         )
 
     def _inputs(self, request: ImageRequest, options: Options) -> InputRoles:
-        """Raises BadRequest for images that are missing or do not go together."""
         if not (request.images or request.mask or options.needs_image):
             return InputRoles()
         from models.backends.automatic1111.images import assign_roles  # noqa: PLC0415 -- it needs Pillow

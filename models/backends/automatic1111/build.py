@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from models.backends.automatic1111.server_lists import Name
 from models.entities import ImageRequest, InputImage
 from models.parameters import Rule, load_rules
-from models.sizes import FreeSizes, Size
+from models.sizes import FreeSizes
 
 SIZES = FreeSizes(multiple=8, min_side=64, default=(512, 512))  # the servers cut other sides down without a word
 EXTRA_RULES: tuple[Rule, ...] = load_rules(Path(__file__).with_name("parameters.yaml"))
@@ -30,9 +30,6 @@ _SAME_MODULES = ("Use same choices",)  # Forge fails without the field; the othe
 # The server's numbers for them are their places.
 _RESIZE_MODES = ("stretch", "crop", "fill", "latent")
 _INPAINT_FILLS = ("fill", "original", "latent noise", "latent nothing")
-
-
-# --- what a request is made of -----------------------------------------------------------------------------------------
 
 
 class Options(BaseModel):
@@ -90,16 +87,12 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class InputRoles:
-    """The images of one request by what they are for, as the servers take them.
-
-    `upscaled` is the size of the first image where it is enlarged by the default factor.
-    """
+    """The images of one request by what they are for, as the servers take them."""
 
     images: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
     control: InputImage | None = None
     notices: tuple[str, ...] = ()
-    upscaled: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +109,6 @@ class ResolvedNames:
     controlnet_model: str | None = None
     controlnet_module: str | None = None
     adetailer_title: str | None = None
-
-
-# --- bodies ------------------------------------------------------------------------------------------------------------
 
 
 class Generation(BaseModel):
@@ -181,9 +171,6 @@ class Generation(BaseModel):
     def body(self) -> dict[str, JsonValue]:
         """What is sent. Fields that are None stay out, so that the server's own default holds."""
         return self.model_dump(mode="json", exclude_none=True)
-
-
-# --- building ----------------------------------------------------------------------------------------------------------
 
 
 def build(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Generation:
@@ -280,11 +267,10 @@ def _img2img(request: ImageRequest, options: Options, inputs: InputRoles) -> dic
     return {
         "init_images": tuple(image.base64 for image in inputs.images),
         "resize_mode": _RESIZE_MODES.index(options.resize_mode),
-        "denoising_strength": request.denoising_strength,
+        "denoising_strength": _either(request.denoising_strength, _OUTPAINT_DENOISING if options.outpaints else None),
         # One job takes several images at once: image k of a batch starts from input k.
         **({"batch_size": together, "n_iter": request.n} if together > 1 else {}),
         **(_inpainting(inputs.mask, options) if inputs.mask else {}),
-        **(_outpainting(request) if options.outpaints else {}),
     }
 
 
@@ -294,21 +280,14 @@ def _inpainting(mask: InputImage, options: Options) -> dict[str, object]:
         "mask": mask.base64,
         "mask_blur": options.mask_blur,
         "inpainting_fill": _INPAINT_FILLS.index(fill),
-        "inpaint_full_res": options.inpaint_only_masked,
+        # The whole image is the context of what outpainting adds.
+        "inpaint_full_res": options.inpaint_only_masked and not options.outpaints,
         "inpaint_full_res_padding": options.inpaint_padding,
         "inpainting_mask_invert": int(options.inpaint_invert and not options.outpaints),
     }
 
 
-def _outpainting(request: ImageRequest) -> dict[str, object]:
-    # The whole image is the context of what is new.
-    return {
-        "inpaint_full_res": False,
-        "denoising_strength": _either(request.denoising_strength, _OUTPAINT_DENOISING),
-    }
-
-
-def _either(given: float | None, default: float) -> float:
+def _either(given: float | None, default: float | None) -> float | None:
     return default if given is None else given
 
 

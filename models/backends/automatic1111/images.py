@@ -28,9 +28,6 @@ _AFFORDABLE = SIZES.model_copy(update={"default": None, "max_area": ONE_MEGAPIXE
 _LIMITS = InputLimits()
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------------
-
-
 def size_rule(first: InputImage, options: Options) -> SizeRule:
     """The sizes for a request with images: the first gives the default, outpainting and `upscale_by` leave no choice."""
     own = size_of(first)
@@ -66,9 +63,6 @@ def _on_grid(size: Size) -> Size:
     return width, height
 
 
-# --- roles ------------------------------------------------------------------------------------------------------------
-
-
 def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
     """Tell the images apart and make them ready. Outpainting puts its image on a larger canvas and makes the mask.
 
@@ -80,9 +74,7 @@ def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
     ready = [_fitted(image, notices) for image in images]
     steering = _fitted(control, notices) if control else None
     if options.upscales:
-        return InputRoles(
-            tuple(ready), notices=tuple(notices), upscaled=_enlarged(size_of(ready[0]), _DEFAULT_UPSCALING)
-        )
+        return InputRoles(tuple(ready), notices=tuple(notices))
     if options.outpaints:
         ready[0], mask, changes = in_thread(_outpainted, ready[0], options)
         notices.extend(changes)
@@ -155,9 +147,6 @@ def _check(images: Sequence[InputImage], mask: InputImage | None, control: Input
             raise BadRequest(attempted, next_step=next_step)
 
 
-# --- outpainting ------------------------------------------------------------------------------------------------------
-
-
 def _outpainted(file: InputImage, options: Options) -> tuple[InputImage, InputImage, Sequence[str]]:
     """The image on a canvas that is larger by the borders, a mask that is white where it is new, and notices."""
     image = flatten(plain(decode(file.data)))
@@ -195,9 +184,6 @@ def _file(image: Image.Image, name: str) -> InputImage:
     return InputImage(encode(image, "png"), "image/png", f"{name}.png")
 
 
-# --- upscaling --------------------------------------------------------------------------------------------------------
-
-
 def build_upscale(
     image: InputImage, request: ImageRequest, options: Options, inputs: InputRoles, upscaler: Name | None
 ) -> dict[str, JsonValue]:
@@ -208,11 +194,10 @@ def build_upscale(
         "upscaling_resize_h": request.height,
     }
     # Several images keep their own shapes where no other size was asked for.
-    if options.upscale_by or request.size == inputs.upscaled:
+    if options.upscale_by or request.size == _enlarged(size_of(inputs.images[0]), _DEFAULT_UPSCALING):
         size = {"resize_mode": 0, "upscaling_resize": options.upscale_by or _DEFAULT_UPSCALING}
     faces: dict[str, JsonValue] = {"gfpgan_visibility": 1.0} if options.restore_faces else {}
-    upscaler_name = upscaler.sent if upscaler else _DEFAULT_UPSCALER
-    return {"image": image.base64, "upscaler_1": upscaler_name, **size, **faces}
+    return {"image": image.base64, "upscaler_1": upscaler.sent if upscaler else _DEFAULT_UPSCALER, **size, **faces}
 
 
 def upscale_notices(request: ImageRequest, options: Options) -> Iterator[str]:

@@ -22,13 +22,9 @@ from models.clock import Deadline
 
 FIRST_LOOK = 2.0  # seconds after sending; most images of a warm GPU are done by then
 PACE = 5.0  # seconds between further looks
-STREAK = 8
-"""Jobs of one checkpoint in a row while requests for another one wait."""
+STREAK = 8  # jobs of one checkpoint in a row while requests for another one wait
 _ANSWER_TIME = 5.0  # seconds for the small questions, and for an interrupted job to hand out what it has
 _ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
-
-
-# --- answers ----------------------------------------------------------------------------------------------------------
 
 
 class TaskProgress(BaseModel):
@@ -65,7 +61,7 @@ class ServerProgress(BaseModel):
 
 
 class ServerSettings(BaseModel):
-    """The settings of everybody, as far as one request may override them."""
+    """The settings of everybody that one request may override."""
 
     sd_model_checkpoint: JsonValue = None
     sd_vae: JsonValue = None
@@ -76,61 +72,50 @@ class EmptyReply(BaseModel):
     """An answer that says nothing but that it came."""
 
 
-# --- the queue of one server ------------------------------------------------------------------------------------------
-
-
 class TurnQueue:
     """Lets one request through at a time: first come, first served, but requests for the checkpoint of the last one go
     first, up to STREAK of them, because loading a model takes longer than generating an image."""
 
     def __init__(self) -> None:
         self.busy = False
-        self._waiting: list[_Waiter] = []
+        self._waiting: dict[Event, str] = {}  # the checkpoint of each, in the order in which they came
         self._checkpoint = ""
         self._streak = 0
 
     def enter(self, checkpoint: str, *, timeout: float) -> bool:
         """Wait for a turn; False after `timeout` seconds without one. Every turn ends with `leave`."""
-        waiter, entered = _Waiter(checkpoint), False
-        self._waiting.append(waiter)
+        admitted, entered = Event(), False
+        self._waiting[admitted] = checkpoint
         self._admit()
         try:
-            entered = waiter.admitted.wait(timeout)
+            entered = admitted.wait(timeout)
         finally:
             if not entered:  # perhaps killed, and in the moment in which it was let in
-                self._withdraw(waiter)
+                self._withdraw(admitted)
         return entered
 
     def leave(self) -> None:
         self.busy = False
         self._admit()
 
-    def _withdraw(self, waiter: "_Waiter") -> None:
-        if waiter.admitted.is_set():
+    def _withdraw(self, admitted: Event) -> None:
+        if self._waiting.pop(admitted, None) is None:
             self.leave()
-        else:
-            self._waiting.remove(waiter)
 
     def _admit(self) -> None:
         if self.busy or not self._waiting:
             return
-        waiter = self._next()
-        self._waiting.remove(waiter)
+        admitted = self._next()
+        checkpoint = self._waiting.pop(admitted)
         self.busy = True
-        self._streak = self._streak + 1 if waiter.checkpoint == self._checkpoint else 1
-        self._checkpoint = waiter.checkpoint
-        waiter.admitted.set()
+        self._streak = self._streak + 1 if checkpoint == self._checkpoint else 1
+        self._checkpoint = checkpoint
+        admitted.set()
 
-    def _next(self) -> "_Waiter":
+    def _next(self) -> Event:
         same = self._streak < STREAK
-        fitting = (waiter for waiter in self._waiting if (waiter.checkpoint == self._checkpoint) is same)
-        return next(fitting, self._waiting[0])
-
-
-class _Waiter:
-    def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
-        self.admitted = Event()
+        fitting = (event for event, checkpoint in self._waiting.items() if (checkpoint == self._checkpoint) is same)
+        return next(fitting, next(iter(self._waiting)))
 
 
 _queues: WeakValueDictionary[str, TurnQueue] = WeakValueDictionary()
@@ -141,17 +126,13 @@ def queue_of(base_url: str) -> TurnQueue:
     return _queues.setdefault(base_url.rstrip("/"), TurnQueue())
 
 
-# --- jobs -------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class WebUIJobs:
-    """The jobs of one account at one server. `attempt` completes the sentence "... failed"."""
+    """The jobs of one account at one server. `attempt` completes "... failed"; `tell` gets the state of a running job."""
 
     service: Service
     attempt: str
     tell: Callable[[Running], None]
-    """Called with the state of the job while it is waited for."""
 
     @contextmanager
     def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
@@ -190,7 +171,6 @@ class WebUIJobs:
         raise late or outcome or timed_out(self.attempt)
 
     def settings(self) -> ServerSettings | None:
-        """The settings of everybody at this moment; None where they cannot be read."""
         return self._ask("GET", "/sdapi/v1/options", ServerSettings)
 
     def was_interrupted(self, job_timestamp: str | None) -> bool | None:
@@ -214,7 +194,7 @@ class WebUIJobs:
             return error
 
     def _follow[**P, R](self, post: "gevent.Greenlet[P, R]", task: str, deadline: Deadline) -> TaskProgress | None:
-        """Wait for the answer with a look at the task now and then; the last state seen is returned."""
+        """Wait for the answer; the last state seen is returned."""
         seen, pause = None, FIRST_LOOK
         while True:
             post.join(timeout=min(pause, deadline.remaining))

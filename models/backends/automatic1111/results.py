@@ -10,6 +10,7 @@ from pydantic import BaseModel, JsonValue, ValidationError, model_validator
 from models.backends.automatic1111.build import Generation, Options, ResolvedNames
 from models.backends.automatic1111.job import ServerSettings
 from models.backends.automatic1111.names import AUTOMATIC, NO_FILE
+from models.backends.automatic1111.server_lists import NO_ROUTE
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.images import image_bytes
 from models.backends.partial import Partial
@@ -76,9 +77,6 @@ class RefusalBody(BaseModel):
     message: JsonValue = None
 
 
-# --- images -----------------------------------------------------------------------------------------------------------
-
-
 def generated_images(
     generated: Generated, info: Info, body: Generation, attempt: str, *, stopped: ImageError | None = None
 ) -> Partial:
@@ -96,10 +94,9 @@ def generated_images(
         if not proper:
             raise stopped
     seeds = (*info.all_seeds, *[None] * len(proper))
-    made = (
-        GeneratedImage(image_bytes(text, attempt=attempt), seed=seed) for text, seed in zip(proper, seeds, strict=False)
-    )
-    return Partial(tuple(made), (stopped,) if stopped else ())
+    data = (image_bytes(text, attempt=attempt) for text in proper)
+    made = tuple(GeneratedImage(one, seed=seed) for one, seed in zip(data, seeds, strict=False))
+    return Partial(made, (stopped,) if stopped else ())
 
 
 def interrupted(attempt: str, said: str) -> ServerUnavailable:
@@ -108,9 +105,6 @@ def interrupted(attempt: str, said: str) -> ServerUnavailable:
         f"{said}: the job was interrupted at the server",
         "Try again; somebody stopped it in the WebUI",
     )
-
-
-# --- what the server did otherwise ------------------------------------------------------------------------------------
 
 
 def check_checkpoint(info: Info, names: ResolvedNames, attempt: str) -> None:
@@ -169,15 +163,14 @@ def infotexts(info: Info) -> tuple[str, ...]:
     return info.infotexts[info.index_of_first_image :]
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
-
 TABLE = RefusalTable.beside(__file__)
 
 
 def explained(refused: Reply | Fault, access: Access) -> Explanation:
     """The reading of a refusal, with the names that the form fields have on `access`."""
-    fault = _fault(refused) if isinstance(refused, Reply) else refused
-    return TABLE.explain(fault, access, login=_login(access))
+    if isinstance(refused, Reply):
+        refused = Fault(said=_said(refused), status=refused.status, codes=_codes(refused))
+    return TABLE.explain(refused, access, login=_login(access))
 
 
 def _login(access: Access) -> str:
@@ -189,26 +182,18 @@ def _login(access: Access) -> str:
     )
 
 
-def _fault(reply: Reply) -> Fault:
-    return Fault(said=_said(reply), status=reply.status, codes=_codes(reply))
-
-
 def _codes(reply: Reply) -> tuple[str, ...]:
     """Why a route is missing. The WebUI's own 404 is JSON; "Init image not found" is a 404 too."""
-    match reply.status, reply.json():
-        case HTTPStatus.NOT_IMPLEMENTED, _:
+    if reply.status not in {*NO_ROUTE, HTTPStatus.NOT_IMPLEMENTED}:
+        return ()
+    answer = None if reply.status == HTTPStatus.NOT_IMPLEMENTED else reply.json()
+    match answer:
+        case None:
             return (OTHER_SERVICE,)
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, None:
-            return (OTHER_SERVICE,)
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, {"detail": str(detail)} if detail not in _NO_ROUTE:
+        case {"detail": str(detail)} if detail not in {"Not Found", "Method Not Allowed"}:
             return ()
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, _:
-            return (NO_API,)
         case _:
-            return ()
-
-
-_NO_ROUTE = ("Not Found", "Method Not Allowed")
+            return (NO_API,)
 
 
 def _said(reply: Reply) -> str:
@@ -217,9 +202,8 @@ def _said(reply: Reply) -> str:
         refusal = RefusalBody.model_validate_json(reply.body)
     except ValidationError:
         return said_by(reply)
-    text = next(
-        (part for part in (refusal.errors, refusal.message, refusal.detail) if isinstance(part, str) and part), ""
-    )
+    parts = (refusal.errors, refusal.message, refusal.detail)
+    text = next((part for part in parts if isinstance(part, str) and part), "")
     if not refusal.error or refusal.error == "HTTPException":
         return f"HTTP {reply.status}, {text}" if text else said_by(reply)
     return f"HTTP {reply.status}, {refusal.error}" + (f": {text}" if text else "")

@@ -4,7 +4,7 @@ AUTOMATIC1111 API, section routes. A list that a server does not offer (404) is 
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -21,7 +21,7 @@ type Names = tuple[Name, ...] | None
 _SHOWN = 12  # names in a message
 _READ_TIMEOUT = 20.0
 _RETRIES = Retries(delays=(0.2,))  # Forge closes a connection after an error; the next one works
-_NO_LIST = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 LISTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "checkpoints": ("/sdapi/v1/sd-models", ("model_name", "title", "file", "stem", "hash", "sha256", "tagged")),
@@ -41,9 +41,6 @@ LISTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """The route of each list and its fields. In a list of entries, the first field that an entry has is the name to send and
 the others are other spellings of it; in an object, the fields hold the names themselves. `skipped` are the embeddings
 that do not fit the loaded model."""
-
-
-# --- names ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,6 @@ def lookup(asked: str, names: Sequence[Name]) -> Name | None:
 
 
 def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
-    """The refusal of a name that the server does not have."""
     attempted = f"There is no {kind} {asked!r} on the server"
     if not available:
         return BadRequest(attempted, next_step=f"It has none; leave the {kind} empty")
@@ -88,11 +84,8 @@ def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
     )
 
 
-# --- answers ----------------------------------------------------------------------------------------------------------
-
-
 class _ListEntry(BaseModel):
-    """An entry of any list, which has some of these fields."""
+    """An entry of any list."""
 
     name: str | None = None
     label: str | None = None
@@ -145,7 +138,8 @@ def read_list(name: str, body: bytes) -> tuple[Name, ...]:
         # Some preprocessors guide without a model (reference_only); that is asked for by "None".
         none = ("None",) if name == "controlnet_models" else ()
         words = (word for field in fields for word in _WORDS.validate_python(answer[field]))
-        return tuple(_plain_names((*words, *none)))
+        # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
+        return tuple(Name(word, (word.partition(" [")[0],)) for word in dict.fromkeys((*words, *none)))
     except (ValidationError, KeyError):
         raise ServerUnavailable(
             f"{_attempt(name)} failed",
@@ -163,17 +157,9 @@ def _entry_names(entries: Sequence[_ListEntry], fields: Sequence[str]) -> Iterat
             yield Name(sent, tuple(others))
 
 
-def _plain_names(words: Iterable[str]) -> Iterator[Name]:
-    for word in dict.fromkeys(words):
-        # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
-        yield Name(word, (word.partition(" [")[0],))
-
-
 def _attempt(name: str) -> str:
     return f"Asking the WebUI for its {name.replace('_', ' ')}"
 
-
-# --- asking -----------------------------------------------------------------------------------------------------------
 
 _FRESH = 60.0  # seconds for which a list is not asked for again
 _KEPT: ServerCache[tuple[float, Names]] = ServerCache(seconds=24 * 3600)  # with the time at which each was read
@@ -183,8 +169,6 @@ _ASKING: ServerCache[BoundedSemaphore] = ServerCache(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class ServerLists:
-    """The lists of one server as one account sees them, for one request."""
-
     service: Service
     deadline: Deadline
 
@@ -232,6 +216,6 @@ class ServerLists:
             deadline=self.deadline,
             read_timeout=_READ_TIMEOUT,
             retries=_RETRIES,
-            accept=_NO_LIST,
+            accept=NO_ROUTE,
         )
         return read_list(name, reply.body) if reply.ok else None

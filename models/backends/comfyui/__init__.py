@@ -7,7 +7,7 @@
 - `client.py`: the server's REST routes and its JSON
 - `state.py`, `jobs.py`: a job as JSON, and what becomes of it on the server
 - `events.py`: the server's WebSocket, and the wait for a job's end
-- `results.py`, `failures.py`, `refusals.yaml`: the images of a finished job, and what errors mean
+- `results.py`, `refusals.yaml`: the images of a finished job, and what errors mean
 """
 
 from models.backends.comfyui.backend import ComfyUI

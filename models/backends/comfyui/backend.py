@@ -8,10 +8,10 @@ from typing import ClassVar, override
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.events import EventStream, JobProgress, JobWait, SocketOpener, open_socket
-from models.backends.comfyui.failures import TABLE, ParameterNames
 from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
 from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
 from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, ShippedWorkflows
+from models.backends.comfyui.results import TABLE, ParameterNames
 from models.backends.comfyui.state import Change, JobState, secrets_of
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial
@@ -29,8 +29,6 @@ CHECK_SECONDS = 30.0
 
 
 class ComfyUI(JobBackend):
-    """One workflow at one server."""
-
     name: ClassVar[str] = "comfyui"
     title: ClassVar[str] = "ComfyUI"
     prefix: ClassVar[str] = "comfyui"
@@ -158,12 +156,9 @@ class ComfyUI(JobBackend):
             tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        """Upload the images and fill the workflow: everything that is known before the job exists."""
-        workflow = (
-            self.workflow.ready(deadline)
-            if isinstance(self.workflow, PastedWorkflow)
-            else self.workflow.choose(request)
-        )
+        """Upload the images and fill the workflow."""
+        source = self.workflow
+        workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
         self._parameters = {
             (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
         }

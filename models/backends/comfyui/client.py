@@ -68,7 +68,7 @@ class FaultDetails(_ServerReply):
 
 
 class ValidationFault(_ServerReply):
-    """One error of the validation, about one input or about the whole graph."""
+    """One error about one input or the whole graph."""
 
     type: LooseText = ""
     message: LooseText = ""
@@ -77,8 +77,6 @@ class ValidationFault(_ServerReply):
 
 
 class NodeFaults(_ServerReply):
-    """The validation errors of one node."""
-
     errors: tuple[ValidationFault, ...] = ()
     class_type: LooseText = ""
 
@@ -109,8 +107,6 @@ class FileRef(_ServerReply):
 
 
 class Uploaded(_ServerReply):
-    """Reply of `/upload/image`: the name under which the server stored the file."""
-
     name: str
     subfolder: LooseText = ""
     type: LooseText = "input"
@@ -139,12 +135,11 @@ class RunStatus(_ServerReply):
 
     @property
     def last(self) -> str:
-        """Name of the last message about the end of the job, "" when there is none."""
+        """The last message about the end of the job, "" when there is none."""
         return next((name for name, _ in reversed(self.messages) if name in _ENDS), "")
 
     @property
     def error(self) -> RunError:
-        """The data of that message."""
         data = [body for name, body in self.messages if name in _ENDS and isinstance(body, dict)]
         return RunError.model_validate(data[-1]) if data else RunError()
 
@@ -196,14 +191,12 @@ class System(_ServerReply):
 
 
 class SystemStats(_ServerReply):
-    """Reply of `/system_stats`: cheap to ask, and only ComfyUI answers like this."""
+    """Cheap to ask, and only ComfyUI answers like this."""
 
     system: System
 
 
 class Cancelled(_ServerReply):
-    """Reply of `/api/jobs/{id}/cancel` (newer servers)."""
-
     cancelled: bool = False
 
 
@@ -228,26 +221,25 @@ class ComfyUIClient:
             json=request.model_dump(mode="json"),
             accept=(HTTPStatus.BAD_REQUEST,),
         )
-        # A 400 of any other shape comes from a proxy and says nothing about the workflow.
-        if reply.status == HTTPStatus.BAD_REQUEST and _is_refusal(reply):
-            return parse(reply, Refused, attempt=attempt)
-        if not reply.ok:
-            raise self.service.failure(attempt, self.service.explain(reply))
-        return parse(reply, Accepted, attempt=attempt)
+        if reply.ok:
+            return parse(reply, Accepted, attempt=attempt)
+        match reply.json():
+            case {"error": {"type": str()}}:
+                return parse(reply, Refused, attempt=attempt)
+            case _:  # comes from a proxy and says nothing about the workflow
+                raise self.service.failure(attempt, self.service.explain(reply))
 
     def entry(self, prompt_id: str, *, deadline: Deadline) -> HistoryEntry | None:
-        """The finished job; None while it is unknown, waiting or running. Not retried: the caller asks again anyway."""
+        """The finished job; None while it is unknown, waiting or running."""
         path = f"history/{quote(prompt_id)}"
         history = self._get(path, History, "Asking ComfyUI for the result", deadline, read_timeout=30.0)
         return history.root.get(prompt_id)
 
     def queue(self, *, deadline: Deadline) -> Queue:
-        """The running and the waiting jobs. Not retried: the caller asks again anyway."""
         attempt = "Asking ComfyUI for its queue"
         return self._get("queue", Queue, attempt, deadline, read_timeout=30.0, max_bytes=_MAX_QUEUE_BYTES)
 
     def stats(self, *, deadline: Deadline) -> SystemStats:
-        """The server's version."""
         return self._get("system_stats", SystemStats, "Checking ComfyUI", deadline)
 
     def node(self, class_type: str, *, deadline: Deadline) -> Mapping[str, JsonValue]:
@@ -315,11 +307,3 @@ class ComfyUIClient:
             json=body,
             accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
         )
-
-
-def _is_refusal(reply: Reply) -> bool:
-    match reply.json():
-        case {"error": {"type": str()}}:
-            return True
-        case _:
-            return False

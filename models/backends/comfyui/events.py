@@ -37,8 +37,7 @@ REOPEN = 5.0  # seconds between attempts to get a lost socket back
 FIRST_LOOK = 1.0  # seconds without a start, after which a reader wants to know the place in the queue
 SILENCE = 10.0  # seconds without an event of a running job: a model is being loaded, or the socket is dead
 
-_NO_SOCKET = ServerCache[bool](seconds=60.0)
-"""Servers that lately refused the socket: trying again with every image would only cost time."""
+_NO_SOCKET = ServerCache[bool](seconds=60.0)  # servers that lately refused it
 
 
 class Event(BaseModel):
@@ -51,12 +50,10 @@ class Event(BaseModel):
     max: float = 0
 
 
-UNKNOWN = Event(type="unknown")
-"""A preview image, or a message of an extension in a shape of its own."""
+UNKNOWN = Event(type="unknown")  # a preview image, or a message of an extension in a shape of its own
 
 
 def read_event(text: str | bytes) -> Event:
-    """A text message of the socket as an event."""
     try:
         message = json.loads(text)
         data = message["data"] if isinstance(message.get("data"), dict) else {}
@@ -81,7 +78,6 @@ class JobProgress:
     words: str = ""
 
     def hear(self, event: Event) -> None:
-        """Take in one event; those about other jobs change nothing."""
         if event.prompt_id not in self.ids:
             return
         self.started.add(event.prompt_id)
@@ -97,7 +93,7 @@ class JobProgress:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to wait for: every submission ended, or one of them failed."""
+        """Every submission ended, or one of them failed."""
         return self.ended.issuperset(self.ids) or bool(self.ended & self.failed)
 
     def _tell(self, event: Event, words: str) -> None:
@@ -176,7 +172,7 @@ def open_socket(service: Service, client_id: str) -> EventSocket:
 
 @dataclass
 class EventStream:
-    """The events of one job, read into `progress`. Without a socket it just lets time pass."""
+    """The events of one job, read into `progress`. Without a socket it lets time pass."""
 
     service: Service
     client_id: str
@@ -282,7 +278,7 @@ class JobWait:
         return None
 
     def _patience(self) -> float:
-        """How long silence may last before the next look."""
+        """Seconds of silence before the next look."""
         heard = bool(self.events.progress.started)
         if not self.events.connected or (self.tracker.at_work and not heard):
             return self.pause()

@@ -13,16 +13,18 @@ from pydantic import JsonValue
 
 from models.backends.base import Running
 from models.backends.comfyui.client import Accepted, ComfyUIClient, FileRef, HistoryEntry, PromptRequest, Refused
-from models.backends.comfyui.failures import (
+from models.backends.comfyui.results import (
     FAILED,
     Choices,
     DeletedFileError,
     ParameterNames,
+    black_images,
     dropped_outputs,
     failed_run,
+    read_outputs,
     refusal,
+    without_workflow,
 )
-from models.backends.comfyui.results import black_images, read_outputs, without_workflow
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
 from models.backends.errors import ImageError, ServerUnavailable, redact
 from models.backends.partial import Partial
@@ -54,16 +56,10 @@ class JobTracker:
     parameters: ParameterNames
     secrets: Callable[[], list[Change]]
     workflow: JsonValue
-    queue_asked: float | None = field(default=None, init=False)
-    """When the queue was looked at last, on the clock."""
-    at_work: bool = field(default=False, init=False)
-    """Whether that look found the job running."""
-    seen: Running = field(default_factory=Running, init=False)
-    """What the last look found of a job that goes on."""
-    entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)
-    """What was found in the history, by the submission's id."""
-
-    # Submitting
+    queue_asked: float | None = field(default=None, init=False)  # on the clock
+    at_work: bool = field(default=False, init=False)  # whether that look at the queue found the job running
+    seen: Running = field(default_factory=Running, init=False)  # by the last look
+    entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)  # of the history, by prompt id
 
     def submit(self, deadline: Deadline) -> None:
         """Queue every submission. Raises ImageError; then nothing of the job is left waiting."""
@@ -102,11 +98,8 @@ class JobTracker:
                 raise error from None
         return Accepted(prompt_id=request.prompt_id) if arrived else self.client.submit(request, deadline=deadline)
 
-    # Looking
-
     def look(self) -> Running | Partial:
-        """See what became of the job. The queue, which tells the place and shows that a submission is lost, is asked more
-        rarely.
+        """See what became of the job. The queue, which shows the place or a lost submission, is asked more rarely.
 
         The first failure ends the job: what waits is cancelled, what is finished is returned with the failure.
         Transient trouble is raised: the next look may see more.
@@ -168,8 +161,6 @@ class JobTracker:
         self.clock.sleep(GRACE)
         return self._place(prompt_id)
 
-    # Repeating
-
     def _repeat_lost(self, submission: Submission) -> None:
         """Submit a lost graph again under its id: a process that does not know of this finds it all the same."""
         if submission.tries >= MAX_TRIES:
@@ -179,9 +170,8 @@ class JobTracker:
                 "Look whether the server keeps restarting (its log tells why), or whether somebody clears its queue",
             )
         submission.tries += 1
-        self.state.tell(
-            "The job disappeared from the server's queue (restarted, or cleared by somebody) and was submitted again"
-        )
+        cause = "restarted, or cleared by somebody"
+        self.state.tell(f"The job disappeared from the server's queue ({cause}) and was submitted again")
         self._submit(submission, self._within(FETCH_SECONDS))
 
     def _save_again(self, submission: Submission, gone: DeletedFileError) -> None:
@@ -195,10 +185,7 @@ class JobTracker:
         self.state.tell(f"The server's cached image {gone.filename} was deleted there, so it was saved again")
         self._submit(submission, self._within(FETCH_SECONDS))
 
-    # Collecting
-
     def _collected(self) -> Running | Partial:
-        """The images and failures of every submission that ended. Transient trouble is raised."""
         parts = Partial()
         for submission in self.state.submissions:
             try:
@@ -214,7 +201,7 @@ class JobTracker:
         return parts
 
     def _fetched(self, submission: Submission) -> Partial | None:
-        """What one submission gave, None where a deleted image has to be saved again first."""
+        """None where a deleted image has to be saved again first."""
         try:
             return self._part(submission, self._within(FETCH_SECONDS))
         except DeletedFileError as gone:
@@ -234,7 +221,7 @@ class JobTracker:
         return parts
 
     def _part(self, submission: Submission, deadline: Deadline) -> Partial:
-        """What one submission gave: its images, its failure, or nothing as long as it has not ended."""
+        """The images or the failure of one submission; nothing as long as it has not ended."""
         entry = self.entries.get(submission.prompt_id)
         if entry is None:
             return Partial()
@@ -259,8 +246,6 @@ class JobTracker:
         if data is None:
             raise DeletedFileError(file.filename)
         return GeneratedImage(data if self.state.keep_workflow else without_workflow(data), seed=seed)
-
-    # Giving up
 
     def cancel(self) -> None:
         """Remove the job's own submissions from the queue, or stop them. Touches no other job. Raises ImageError."""
@@ -297,6 +282,5 @@ class JobTracker:
 
 
 def queued(place: int) -> str:
-    """The place in the queue in words: `queued 2nd`."""
     teens = place % 100 in {11, 12, 13}
     return f"queued {place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"

@@ -25,20 +25,15 @@ from models.clock import Deadline
 from models.entities import ImageRequest
 from models.parameters import Rule
 
-QUICK_SECONDS = 3.0
-"""How long node definitions are waited for that only make a form or a reading sharper."""
+QUICK_SECONDS = 3.0  # for node definitions that only make a form or a reading sharper
 WORKFLOWS = Path(__file__).parent / "workflows"
 
 type Variant = Literal["txt2img", "img2img", "inpaint"]
 
 _VARIANTS: TypeAdapter[Mapping[Variant, str]] = TypeAdapter(Mapping[Variant, str])
-_CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)
-"""The definition of each class by its name; empty for a class that the server does not have."""
-_SILENT = ServerCache[bool](seconds=20.0)
-"""Servers that lately did not answer: forms are asked for often and must not wait each time."""
+_CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)  # empty for a class that the server does not have
+_SILENT = ServerCache[bool](seconds=20.0)  # servers that lately did not answer: a form must not wait each time
 _AT_ONCE = 8
-_UNREAD = Capabilities(images=1)
-"""A workflow that cannot be read yet may well take an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +109,8 @@ class PastedWorkflow:
     @property
     def capabilities(self) -> Capabilities:
         workflow = self._readable()
-        if workflow is None:
-            return _UNREAD
+        if workflow is None:  # it may well take an image
+            return Capabilities(images=1)
         mask = workflow.takes_mask
         return Capabilities(
             images=workflow.images,
@@ -164,7 +159,6 @@ class PastedWorkflow:
         return self.read()
 
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
-        """The form with the choices that the server offers at the moment. Raises ImageError."""
         self.learn(deadline)
         self.read()
         return self.rules()
@@ -176,9 +170,8 @@ class PastedWorkflow:
         self._workflow = workflow = workflow.known(self.definitions.fetched_afresh(classes, deadline))
         workflow.check()
         if not workflow.output_nodes:
-            raise BadRequest(
-                "The workflow gives no image", next_step="Give it a node that saves its image, such as Save Image"
-            )
+            next_step = "Give it a node that saves its image, such as Save Image"
+            raise BadRequest("The workflow gives no image", next_step=next_step)
         if lacking := workflow.lacking():
             packages = f" ({', '.join(named)})" if (named := workflow.packages()) else ""
             raise BadRequest(
@@ -202,8 +195,6 @@ class PastedWorkflow:
 
 @dataclass(frozen=True)
 class ShippedWorkflows:
-    """The workflows of one predefined model."""
-
     card: Card
     definitions: NodeDefinitions
 
@@ -258,7 +249,6 @@ class ShippedWorkflows:
         return unsupported(f"{count} input images", model=self.card.model, way_out=way_out)
 
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
-        """The form with the choices that the server offers at the moment."""
         workflows = self.variants.values()
         classes = [name for one in workflows for name in one.classes]
         info = self.definitions.at_hand(classes, deadline)
@@ -274,7 +264,6 @@ _OPAQUE_CONTROL = "Send a control image without transparency, or the image to re
 
 
 def _plain_images(workflow: Workflow) -> int:
-    """How many input images a workflow takes besides a control image."""
     return workflow.images - ("controlnet" in workflow.slots.found)
 
 

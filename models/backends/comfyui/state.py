@@ -45,7 +45,7 @@ class JobState(BaseModel):
     @classmethod
     def of(cls, graphs: Sequence[tuple[RawGraph, int | None]], *, prompt: str, keep_workflow: bool) -> Self:
         """A job of one submission per (graph, seed), with fresh ids and without the secrets in the graphs."""
-        bare = [_without_secrets(graph) for graph, _ in graphs]
+        bare = [changed(graph, [(node, name, "") for node, name, _ in secrets_of(graph)]) for graph, _ in graphs]
         submissions = [
             Submission(prompt_id=str(uuid.uuid4()), seed=seed, changes=tuple(_changes(bare[0], graph)))
             for graph, (_, seed) in zip(bare, graphs, strict=True)
@@ -66,7 +66,7 @@ class JobState(BaseModel):
         return self.model_dump(mode="json")
 
     def graph_of(self, submission: Submission) -> RawGraph:
-        """A copy of the whole graph of one submission, without its secrets."""
+        """A copy, without secrets."""
         return changed(self.graph, submission.changes)
 
     @property
@@ -74,7 +74,6 @@ class JobState(BaseModel):
         return [submission.prompt_id for submission in self.submissions]
 
     def tell(self, *notices: str) -> None:
-        """Add notices, each once."""
         self.notices.extend(notice for notice in dict.fromkeys(notices) if notice not in self.notices)
 
 
@@ -107,10 +106,6 @@ def renamed(graph: RawGraph, mark: str) -> list[Change]:
         for node in graph
         if isinstance(prefix := _inputs(graph, node).get("filename_prefix"), str)
     ]
-
-
-def _without_secrets(graph: RawGraph) -> RawGraph:
-    return changed(graph, [(node, name, "") for node, name, _ in secrets_of(graph)])
 
 
 def _changes(first: RawGraph, other: RawGraph) -> list[Change]:

@@ -4,8 +4,7 @@ import pytest
 
 from models.backends.comfyui.client import Accepted, History, HistoryEntry, Queue, Refused, SystemStats, Uploaded
 from models.backends.comfyui.events import JobProgress, read_event
-from models.backends.comfyui.failures import dropped_outputs, failed_run, refusal
-from models.backends.comfyui.results import read_outputs
+from models.backends.comfyui.results import dropped_outputs, failed_run, read_outputs, refusal
 from models.backends.errors import BadRequest, ImageError
 from models.backends.reply import parse
 from tests.backends.comfyui.recordings import Exchange, exchange, exchanges, messages
