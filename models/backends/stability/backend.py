@@ -14,7 +14,6 @@ from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Retries
 from models.backends.partial import Partial, collected, together
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Reply, parse
-from models.backends.stability.build import StabilityCall, v1_call, v1_price, v2beta_calls
 from models.backends.stability.models import (
     AT_ONCE,
     BACK_OFF,
@@ -27,7 +26,7 @@ from models.backends.stability.models import (
     V2BetaModel,
     read_model,
 )
-from models.backends.stability.wire import ATTEMPT, read_v1, read_v2beta
+from models.backends.stability.wire import ATTEMPT, StabilityCall, read_v1, read_v2beta, v1_call, v1_price, v2beta_calls
 from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
