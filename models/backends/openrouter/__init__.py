@@ -110,7 +110,6 @@ class OpenRouter(Backend):
         self._rules = (*self._rules[:4], *(_own_rules(record) if record else ()), *self._rules[4:])
 
     def _records(self, deadline: Deadline) -> tuple[ModelRecord, ...]:
-        """The models that the images API serves."""
         if (known := _RECORDS.get(self.service)) is None:
             attempt = f"Asking {self.title} for its models"
             reply = self.service.request("GET", "images/models", attempt=attempt, deadline=deadline)
@@ -132,7 +131,7 @@ class OpenRouter(Backend):
         return self.result(request, collected(calls), price=Price(sum(costs, Decimal(0)), "USD") if costs else None)
 
     def _made(self, request: ImageRequest, place: int, deadline: Deadline, costs: list[Decimal]) -> Partial:
-        """The images of one call; what it cost is added to `costs`."""
+        """The images of one call; adds to `costs` what it cost."""
         service, attempt = self.service, f"Generating with {self.title}"
         seed = request.seeds[place] if request.seeds else None
         facts = self._facts or ModelFacts(model=self.model.remote)
@@ -177,7 +176,7 @@ def _own_rules(record: ModelRecord) -> list[Rule]:
 
 
 def _cost(reply: Reply) -> list[Decimal]:
-    """What a call cost in USD, where the answer says so."""
+    """In USD, where the answer says so."""
     match reply.json():
         case {"usage": {"cost": int() | float() as cost}}:
             return [Decimal(str(cost))]
@@ -195,7 +194,6 @@ def _said(reply: Reply) -> str:
 
 
 def body_of(facts: ModelFacts, request: ImageRequest, seed: int | None) -> Body:
-    """The body that asks for one image."""
     ratio = RATIOS.nearest_ratio(request.size) if request.size else None
     images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in request.images]
     if facts.api == "images":

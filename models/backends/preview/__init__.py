@@ -18,14 +18,13 @@ from models.images.threads import in_thread
 from models.parameters import MAX_SEED, Rule, load_rules
 from models.sizes import FreeSizes, SeedRule, SizeRule
 
-MOST_INPUTS = 8
 _STEPS = 30
 _SIZES = FreeSizes(default=(1024, 1024), min_side=16)
 _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 1)
 
 
 class PreviewJob(BaseModel):
-    """All that the image depends on. Times are epoch seconds; the host brings whole numbers back as floats."""
+    """All that the image depends on. Times are epoch seconds."""
 
     prompt: str
     negative_prompt: str
@@ -49,7 +48,7 @@ class Preview(JobBackend):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        return Capabilities(images=MOST_INPUTS, mask=True)
+        return Capabilities(images=8, mask=True)
 
     @override
     def sizes(self, request: ImageRequest) -> SizeRule:

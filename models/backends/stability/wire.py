@@ -40,7 +40,6 @@ class GenerateForm(BaseModel):
     output_format: str
 
     def parts(self, image: InputImage | None) -> dict[str, FormField]:
-        """The form: every value as text, the image as the only file."""
         return {**_texts(self.model_dump(exclude_none=True)), **_files(image=image)}
 
 
@@ -54,8 +53,6 @@ class TextPrompt(BaseModel):
 
 
 class Sampling(BaseModel):
-    """What both calls of v1 share."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text_prompts: tuple[TextPrompt, ...]
@@ -79,7 +76,6 @@ class ImageToImage(Sampling):
     image_strength: float = Field(ge=0, le=1)
 
     def parts(self, image: InputImage) -> dict[str, FormField]:
-        """The form: prompts as indexed keys, every value as text, the image as the only file."""
         prompts = {
             f"text_prompts[{index}][{name}]": value
             for index, prompt in enumerate(self.text_prompts)
@@ -132,7 +128,6 @@ def v1_call(model: V1Model, request: ImageRequest, image: InputImage | None) -> 
 
 
 def v1_price(model: V1Model, per_image: Price | None, *, steps: int | None, images: int) -> Price | None:
-    """What `images` cost at a number of steps."""
     if per_image is None:
         return None
     factor = max(Decimal(1), Decimal(steps or 0) / model.steps_in_price)
@@ -149,8 +144,11 @@ def _output_format(request: ImageRequest) -> str:
 
 
 def _sampling(request: ImageRequest) -> dict[str, object]:
+    prompts = [TextPrompt(text=request.prompt, weight=1)]
+    if request.negative_prompt:
+        prompts.append(TextPrompt(text=request.negative_prompt, weight=-1))
     return {
-        "text_prompts": _prompts(request),
+        "text_prompts": prompts,
         "cfg_scale": request.cfg_scale,
         "steps": request.steps,
         "samples": request.n,
@@ -158,13 +156,6 @@ def _sampling(request: ImageRequest) -> dict[str, object]:
         "sampler": request.sampler,
         "style_preset": request.style_preset,
     }
-
-
-def _prompts(request: ImageRequest) -> tuple[TextPrompt, ...]:
-    wanted = TextPrompt(text=request.prompt, weight=1)
-    if not request.negative_prompt:
-        return (wanted,)
-    return wanted, TextPrompt(text=request.negative_prompt, weight=-1)
 
 
 class GenerateReply(BaseModel):
@@ -176,8 +167,6 @@ class GenerateReply(BaseModel):
 
 
 class Artifact(BaseModel):
-    """One image of an answer of v1."""
-
     base64: str
     seed: int | None = None
     finish_reason: str = Field(default="SUCCESS", alias="finishReason")
@@ -208,7 +197,7 @@ def read_v2beta(reply: Reply, *, sent_seed: int) -> Partial:
 
 
 def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
-    """The images of a 200. Raises ServerUnavailable when there is none to read."""
+    """Raises ServerUnavailable when there is no image to read."""
     artifacts = parse(reply, ArtifactsReply, attempt=ATTEMPT).artifacts
     if not artifacts:
         raise ServerUnavailable(_FAILED, "the service reported success without an image", _MAYBE_CHARGED)
