@@ -6,8 +6,7 @@ from decimal import Decimal
 import pytest
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
-from models.backends.openrouter import OpenRouter
-from models.backends.openrouter.wire import ModelFacts, body_of
+from models.backends.openrouter import ModelFacts, OpenRouter, body_of
 from models.catalog import cards
 from models.entities import ImageRequest, ImageResult, InputImage, Price
 from models.settings import Settings

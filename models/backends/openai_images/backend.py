@@ -13,9 +13,8 @@ from models.backends.errors import BadRequest, unsupported
 from models.backends.http import Retries, Service, with_scheme
 from models.backends.images import ImageFetcher, ParsedReply
 from models.backends.openai_images.build import Wire, build, prepared, route_for
-from models.backends.openai_images.checks import AccessCheck
-from models.backends.openai_images.client import ImagesClient
-from models.backends.openai_images.detect import Address, Detector, Finding
+from models.backends.openai_images.client import ImagesClient, Refusals, as_reply
+from models.backends.openai_images.detect import AccessCheck, Address, Detector, Finding
 from models.backends.openai_images.models import (
     EXTRA_RULES,
     Dialect,
@@ -25,7 +24,6 @@ from models.backends.openai_images.models import (
     rules_for,
     rules_for_any,
 )
-from models.backends.openai_images.refusals import Refusals, as_reply
 from models.backends.partial import Partial, each
 from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
@@ -61,7 +59,6 @@ class OpenAIImages(Backend):
 
     @cached_property
     def endpoints(self) -> Address:
-        """The form's address, else that of the chosen dialect."""
         return Address.of(with_scheme(self.model.access.base_url) or (self.chosen.home if self.chosen else ""))
 
     @property
@@ -121,7 +118,6 @@ class OpenAIImages(Backend):
         return self.served_by(finding) if finding else None
 
     def served_by(self, finding: Finding) -> ServedModel:
-        """The bound model on the server of a finding."""
         remote, dialect = self.model.remote, finding.dialect
         family = family_of(finding.names_of(remote), dialect)
         if not family.name and dialect.newest and self.endpoints.host in dialect.hosts:
@@ -164,7 +160,6 @@ class OpenAIImages(Backend):
             self._glance(deadline)  # nothing depends on it: a request reports what is wrong by itself
 
     def _glance(self, deadline: Deadline) -> None:
-        """Learn what the server says within moments, if it is not known."""
         found = None if self.finding else self.detector.glance(deadline)
         if found:
             self._learned = replace(found, dialect=self.chosen or found.dialect)
@@ -209,17 +204,13 @@ class OpenAIImages(Backend):
         return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)))
 
     def _answer(self, client: ImagesClient, wire: Wire) -> ParsedReply:
-        """What the server made; the reply itself, which is as large as its images, is not kept.
-
-        Raises the error of an answer without any image, whatever its status.
-        """
+        """What the server made. Raises the error of an answer without any image, whatever its status."""
         reply, answer = client.answer(wire)
         if answer.images or answer.faults:
             return answer
         raise client.service.failure(client.attempt, self._refusals.explain_success(reply))
 
     def _failed(self, answer: ParsedReply, attempt: str) -> Partial:
-        """The images in whose place the server sent an error."""
         refused = (self._refusals.explain_success(as_reply(fault)) for fault in answer.faults)
         return Partial(failures=tuple(self.service.failure(attempt, meaning) for meaning in refused))
 
@@ -228,10 +219,9 @@ class OpenAIImages(Backend):
     @override
     def check_access(self) -> Sequence[str]:
         self.require_access()
-        check = AccessCheck(self.model, self.detector, self.within(PROBE_SECONDS))
-        finding = check.finding(self.chosen)
-        served = self.served_by(replace(finding, dialect=self.chosen or finding.dialect))
-        return check.sentences(self.chosen, finding, served)
+        check = AccessCheck(self.model, self.detector, self.chosen, self.within(PROBE_SECONDS))
+        finding = check.finding()
+        return check.sentences(finding, self.served_by(replace(finding, dialect=self.chosen or finding.dialect)))
 
 
 def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int | None]:

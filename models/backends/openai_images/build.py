@@ -40,7 +40,9 @@ class Wire:
 
     @property
     def form(self) -> list[tuple[str, FormField]]:
-        parts: list[tuple[str, FormField]] = [(key, _as_text(value)) for key, value in self.fields.items()]
+        parts: list[tuple[str, FormField]] = [
+            (key, str(value).lower() if isinstance(value, bool) else str(value)) for key, value in self.fields.items()
+        ]
         several = self.route.images_key if len(self.images) > 1 else ""
         for number, image in enumerate(self.images, 1):
             parts.append((several or self.route.image_keys[0], _file(image, f"image{number}")))
@@ -49,18 +51,12 @@ class Wire:
         return parts
 
     def without(self, *keys: str) -> "Wire":
-        """The same call without keys that the server refuses."""
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in keys})
 
 
 def _file(image: InputImage, name: str) -> FormField:
-    """A file of a form. The user's own file name is not sent; the type comes from the bytes."""
+    """A file of a form; the user's own file name is not sent."""
     return (f"{name}.{image.mime_type.rpartition('/')[2]}", image.data, image.mime_type)
-
-
-def _as_text(value: Value) -> str:
-    """A value as a form carries it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def route_for(request: ImageRequest, served: ServedModel) -> Route:
@@ -68,10 +64,7 @@ def route_for(request: ImageRequest, served: ServedModel) -> Route:
 
 
 def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
-    """The request with its images as the server takes them; what was changed is among its notices.
-
-    Raises BadRequest for an image that cannot be brought within the server's limits.
-    """
+    """The request with its images as the server takes them. Raises BadRequest where one cannot be brought there."""
     ready = fitted(request, served.dialect.inputs)
     if ready.mask and ready.images and route_for(request, served).mask_form == "alpha":
         return replace(ready, mask=as_alpha(ready.mask))
@@ -79,8 +72,7 @@ def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
 
 
 def build(request: ImageRequest, served: ServedModel) -> Wire:
-    """The wire form of a prepared request. Raises BadRequest for a number of images or a mask that the server cannot
-    take."""
+    """The call of a prepared request. Raises BadRequest for a number of images or a mask that the server cannot take."""
     route = route_for(request, served)
     understood = served.understood(route)
     _check(request, served, understood)

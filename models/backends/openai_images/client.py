@@ -5,27 +5,31 @@ There is no standard for tasks: one is told by its id or its state, its address 
 below the API's path.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from models.backends.cache import ServerCache
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
 from models.backends.http import Service
 from models.backends.images import ParsedReply, at_origin, parsed, resolved
 from models.backends.openai_images.build import Wire
 from models.backends.openai_images.detect import Address
-from models.backends.refusals import Fault
-from models.backends.reply import Reply, said_by
+from models.backends.refusals import Fault, RefusalTable
+from models.backends.reply import Explanation, Reply, said_by, spelled
 from models.clock import Deadline
+from models.settings import Access
 
 POLL_SECONDS = 3.0
 _REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
 _NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_ACCEPTED = "It may be billed: look at the service's log or usage page before sending it again"
 _SENT = "The request was accepted and may be billed"
 
+TABLE = RefusalTable.beside(__file__)
 REFUSED_KEYS: ServerCache[tuple[str, ...]] = ServerCache(seconds=3600)
 """Keys that a model's server refused by name: they are not sent again for a while."""
 
@@ -40,8 +44,6 @@ class GatewayTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagesClient:
-    """Calls one model of one server until `deadline`."""
-
     service: Service
     address: Address
     remote: str
@@ -51,16 +53,14 @@ class ImagesClient:
     def answer(self, wire: Wire) -> tuple[Reply, ParsedReply]:
         """The answer to a call, or that of its task, and what it holds; errors may come inside of 200.
 
-        Raises BadRequest for a task that cannot be asked for, ConnectionFailed for one that outlives the deadline, else
-        as the service refuses.
+        Raises BadRequest for a task that cannot be asked for, ConnectionFailed for one that outlives the deadline.
         """
         reply = self._sent(wire)
         answer = parsed(reply, self.attempt)
-        task = None if answer.images else task_in(reply.json())
-        if task:
-            reply = self._finished(task)
-            answer = parsed(reply, self.attempt)
-        return reply, answer
+        if answer.images or not (task := task_in(reply.json())):
+            return reply, answer
+        reply = self._finished(task)
+        return reply, parsed(reply, self.attempt)
 
     def _sent(self, wire: Wire) -> Reply:
         """The answer to a call. Keys that the plugin adds by itself are left out for a server that refuses them by
@@ -92,7 +92,6 @@ class ImagesClient:
         )
 
     def _finished(self, task: GatewayTask) -> Reply:
-        """The answer of a task that has ended."""
         service, path = self._place_of(task)
         state = ""
         while not self.deadline.passed:
@@ -155,7 +154,6 @@ def _with_id(error: ImageError, task: GatewayTask) -> ImageError:
 
 
 def refused_keys(reply: Reply, sent: Iterable[str]) -> tuple[str, ...]:
-    """Which of the keys that were sent a refusal names."""
     said, named = said_by(reply), Fault.read(reply).param
     quoted = set(re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", said))
     words = {word for word in re.findall(r"\w+", said) if "_" in word}
@@ -178,7 +176,6 @@ _ENDED = _DONE | _FAILED
 
 
 def task_in(body: object) -> GatewayTask | None:
-    """The task that an answer without images speaks of."""
     entries = list(_objects(body))
     pending = [entry for entry in entries if _state_of(entry) in _PENDING]
     found = _first(entries, _IDS) or _first(pending, ("id", "request_id"))
@@ -196,7 +193,6 @@ def has_failed(body: object) -> bool:
 
 
 def _objects(value: object, depth: int = _DEPTH) -> Iterator[Mapping[str, object]]:
-    """Every object of an answer, outer ones first, down to a few levels."""
     if not depth:
         return
     if isinstance(value, Mapping):
@@ -215,3 +211,81 @@ def _state_of(entry: Mapping[str, object]) -> str:
     words = (entry.get(name) for name in _STATES)
     word = next((word for word in words if isinstance(word, str)), "")
     return re.sub(r"[\s-]+", "_", word.strip().lower())
+
+
+# What a refusal means beyond `refusals.yaml`: errors inside 200.
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """The reading of one account's refusals; `models` names what the server is known to serve."""
+
+    access: Access
+    models: str = ""
+
+    def explain(self, reply: Reply) -> Explanation:
+        return self._explained(_fault(reply))
+
+    def explain_success(self, reply: Reply) -> Explanation:
+        """The reading of a 2xx answer without an image: gateways send errors with any status."""
+        body, fault = reply.json(), _fault(reply)
+        if fault.status < HTTPStatus.BAD_REQUEST and not _says_error(body):
+            # A refused prompt may come as an empty list with a remark: only clear words count.
+            fault = replace(fault, status=0)
+        meaning = self._explained(fault)
+        if not meaning.next_step:
+            words = spelled(_without_bookkeeping(body))
+            said = "the service reported success without an image" + (f" ({words})" if words else "")
+            return Explanation(error=ServerUnavailable, said=said, next_step=_ACCEPTED)
+        return replace(meaning, next_step=_ACCEPTED) if meaning.error is ServerUnavailable else meaning
+
+    def _explained(self, fault: Fault) -> Explanation:
+        listed = f"; it has {self.models}" if self.models else ""
+        return TABLE.explain(fault, self.access, models=listed, login=self._login)
+
+    @property
+    def _login(self) -> str:
+        if self.access.api_key:
+            return f"Check {self.access.where('api_key')}; keys belong to one service and one account"
+        if self.access.username:
+            return f"Check {self.access.where('username')}, and the password"
+        return f"The server wants a key: fill {self.access.where('api_key')}"
+
+
+def _fault(reply: Reply) -> Fault:
+    body = reply.json()
+    return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}" if has_failed(body) else "")
+
+
+_BOOKKEEPING = frozenset(
+    {"created", "id", "object", "model", "usage", "seed", "timings", "code", "size", "quality"}
+    | {"background", "output_format"}
+)
+_FINE = re.compile(r"\W*(success(ful|fully)?|succeeded|succeed|ok(ay)?|done|completed|成功)\W*", re.IGNORECASE)
+
+
+def _without_bookkeeping(body: object) -> object:
+    if not isinstance(body, Mapping):
+        return body
+    return {key: value for key, value in body.items() if key not in _BOOKKEEPING}
+
+
+def as_reply(fault: object) -> Reply:
+    """An error that stands inside a 2xx answer, as an answer of its own."""
+    return Reply(200, {}, json.dumps({"error": fault}).encode())
+
+
+def _says_error(body: object) -> bool:
+    match body:
+        case _ if has_failed(body):
+            return True
+        case [first, *_]:
+            return _says_error(first)
+        case {"error": fault} if fault:
+            return True
+        case {"errors": fault} | {"detail": fault} if fault:
+            return True
+        case {"message": str(words)} | {"msg": str(words)}:
+            return bool(words.strip()) and not _FINE.fullmatch(words)
+        case _:
+            return False

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
+from models.backends.base import Model
 from models.backends.cache import ServerCache
-from models.backends.errors import ConnectionFailed, ImageError
+from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError
 from models.backends.http import ONCE, JsonBody, Retries, Service
-from models.backends.openai_images.models import Dialect, dialects
+from models.backends.openai_images.models import Dialect, ServedModel, dialects
 from models.backends.refusals import Fault
 from models.backends.reply import Reply
 from models.clock import Deadline
@@ -59,7 +60,6 @@ class Address:
         return cls(root, api, dict(parse_qsl(parts.query)))
 
     def path(self, name: str) -> str:
-        """The path of an endpoint of the API, below `root`."""
         return f"{self.api}/{name}" if self.api else name
 
     @property
@@ -69,7 +69,7 @@ class Address:
 
     @property
     def host(self) -> str:
-        """The host's name; empty where the address is no URL, which the first request reports."""
+        """Empty where the address is no URL, which the first request reports."""
         try:
             return urlsplit(self.root).hostname or ""
         except ValueError:
@@ -93,16 +93,10 @@ class ListedModels(BaseModel):
     data: tuple[ListedModel, ...] = ()
 
 
-class RunningModel(BaseModel):
-    """The model that stable-diffusion.cpp was started with."""
-
-    stem: str | None = None
-
-
 class SdcppCapabilities(BaseModel):
-    """What stable-diffusion.cpp says about itself, as far as it is read."""
+    """What stable-diffusion.cpp says about itself; `stem` names the model that it was started with."""
 
-    model: RunningModel = RunningModel()
+    stem: str | None = Field(default=None, validation_alias=AliasPath("model", "stem"))
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
 
@@ -118,7 +112,6 @@ class Finding:
     schedulers: tuple[str, ...] = ()
 
     def names_of(self, remote: str) -> tuple[str, ...]:
-        """The name of a model and what the server says stands behind it."""
         one_for_all = self.dialect.model_name == "ignored"
         return (remote, *(model.root for model in self.models if model.root and (one_for_all or model.id == remote)))
 
@@ -140,14 +133,11 @@ SILENT: ServerCache[bool] = ServerCache(seconds=BAD_FOR, limit=256)
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Asks one server what it is."""
-
     service: Service
     address: Address
 
     @property
     def hosted(self) -> Finding | None:
-        """The finding for the services that have one address."""
         host = self.address.host
         known = (Finding(row, f"the address is {host}") for row in dialects().values() if host in row.hosts)
         return next(known, None)
@@ -163,13 +153,8 @@ class Detector:
         attempt = "Asking the server for its models"
         path = self.address.path("models")
         models = listed(self._reply("GET", path, attempt, deadline, accept=_NOT_THERE, retries=retries))
-        hosted = self.hosted
-        if hosted:
-            found = replace(hosted, models=models)
-        else:
-            found = (
-                _told_by(models) or self._told_by_pages(models, deadline) or Finding(dialects()["openai"], "", models)
-            )
+        found = self.hosted or _told_by(models) or self._told_by_pages(models, deadline)
+        found = replace(found or Finding(dialects()["openai"]), models=models)
         if found.dialect.about:
             found = self._with_capabilities(found, deadline)
         FINDINGS.put(self.service, found, self.address.api)
@@ -208,14 +193,13 @@ class Detector:
         return not _is_page(reply) and (reply.status not in _NOT_THERE or names_model)
 
     def _with_capabilities(self, found: Finding, deadline: Deadline) -> Finding:
-        """The finding with what the server says about itself; older versions say nothing. It drops unknown samplers
-        silently."""
+        """The finding with what the server says about itself; older versions say nothing."""
         try:
             reply = self._reply("GET", found.dialect.about, "Asking the server", deadline)
             able = SdcppCapabilities.model_validate_json(reply.body)
         except (ImageError, ValidationError):
             able = SdcppCapabilities()
-        models = (ListedModel(id=found.dialect.lists, root=able.model.stem),)
+        models = (ListedModel(id=found.dialect.lists, root=able.stem),)
         return replace(found, models=models, samplers=able.samplers, schedulers=able.schedulers)
 
     def _told_by_pages(self, models: tuple[ListedModel, ...], deadline: Deadline) -> Finding | None:
@@ -224,7 +208,7 @@ class Detector:
         for dialect in dialects().values():
             for page in dialect.pages:
                 if self._answers(page, deadline.earlier(GLANCE_SECONDS)):
-                    return Finding(dialect, f"it answers /{page}", models)
+                    return Finding(dialect, f"it answers /{page}")
         return None
 
     def _answers(self, page: str, deadline: Deadline) -> bool:
@@ -270,11 +254,93 @@ def _told_by(models: Sequence[ListedModel]) -> Finding | None:
     names, owners = {model.id for model in models}, {model.owned_by for model in models}
     for dialect in dialects().values():
         if dialect.lists and dialect.lists in names:
-            return Finding(dialect, f"it serves the model {dialect.lists}", tuple(models))
+            return Finding(dialect, f"it serves the model {dialect.lists}")
         if owners.intersection(dialect.owners):
-            return Finding(dialect, f"its models are owned by {dialect.owners[0]}", tuple(models))
+            return Finding(dialect, f"its models are owned by {dialect.owners[0]}")
     return None
 
 
 def _is_page(reply: Reply) -> bool:
     return "html" in reply.headers.get("content-type", "")
+
+
+# What saving the form finds out.
+
+
+@dataclass(frozen=True, slots=True)
+class AccessCheck:
+    """The check of one model's form, without generating; `deadline` is for all questions together."""
+
+    model: Model
+    detector: Detector
+    chosen: Dialect | None
+    deadline: Deadline
+
+    def finding(self) -> Finding:
+        """What the server says about itself. A restricted key of OpenAI may generate and not list models."""
+        try:
+            return self.detector.ask(self.deadline)
+        except AuthorizationFailed as error:
+            known = self.detector.hosted or (Finding(self.chosen) if self.chosen else None)
+            if known is None or "missing scopes" not in error.said.lower():
+                raise
+            return known
+
+    def sentences(self, finding: Finding, served: ServedModel) -> list[str]:
+        """What the owner should know. Raises BadRequest where the server lacks the API or the model."""
+        return [_recognised(self.chosen, finding), *self._model(served, finding), *self._endpoints(served, finding)]
+
+    def _model(self, served: ServedModel, finding: Finding) -> list[str]:
+        listed, remote = finding.shown, served.remote
+        if served.dialect.model_name == "ignored":
+            return []
+        if listed and not finding.serves(remote):
+            if served.dialect.model_name == "exact":
+                raise BadRequest(
+                    f"The server has no model {remote!r}",
+                    f"it lists {listed}",
+                    f"Write one of them into {self.model.access.where('remote_model')}",
+                )
+            return [f"{remote} is not among the models that the server lists ({listed})."]
+        known = [f"{remote} is treated as {served.family.name}."] if served.family.name else []
+        return known if listed else [*known, f"No models are listed, so {remote} could not be looked up."]
+
+    def _endpoints(self, served: ServedModel, finding: Finding) -> list[str]:
+        if served.dialect.fastapi:
+            return self._fastapi_endpoints(served)
+        path = served.dialect.generate.path
+        if finding.models or self.detector.hosted or self.detector.answers_posts(path, self.deadline):
+            return []
+        raise BadRequest(
+            f"No path of {self.detector.service.base_url} answers like the OpenAI images API",
+            f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} is there",
+            "Write the address with its version (…/v1, …/api/v3), or the whole endpoint, into "
+            + self.model.access.where("base_url"),
+        )
+
+    def _fastapi_endpoints(self, served: ServedModel) -> list[str]:
+        """A vLLM or SGLang server for text looks the same from its model list; its missing endpoints tell."""
+        dialect, path = served.dialect, self.detector.address.path
+        generate, edit = dialect.generate.path, dialect.edit.path
+        if not self.detector.has_endpoint(generate, self.deadline):
+            raise BadRequest(
+                f"{self.detector.service.base_url} has no images API",
+                f"it looks like {dialect.title}, and /{path(generate)} is not there",
+                "Start the server with an image model (vLLM: `vllm serve <model> --omni`)",
+            )
+        if served.images and not self.detector.has_endpoint(edit, self.deadline):
+            return [f"The server has no /{path(edit)}: it generates and does not edit; newer versions do."]
+        return []
+
+
+def _recognised(chosen: Dialect | None, finding: Finding) -> str:
+    if chosen:
+        other = finding.dialect if finding.sign and finding.dialect is not chosen else None
+        doubt = f", although the server looks like {other.title} ({other.name}): {finding.sign}" if other else ""
+        return f"The dialect {chosen.name} ({chosen.title}) is used as chosen{doubt}."
+    if finding.sign:
+        return f"The server was recognised as {finding.dialect.title} ({finding.dialect.name}): {finding.sign}."
+    return (
+        "The server was not recognised, so only the portable core of the OpenAI images API is used; choose a dialect "
+        "for steps, seed and negative prompt."
+    )

@@ -86,7 +86,6 @@ class Dialect(_TableEntry):
     urls_expire: str = ""
 
     def route(self, *, edits: bool, masked: bool) -> Route:
-        """The way to call for a request with images and with a mask."""
         if masked and self.inpaint:
             return self.inpaint
         return self.edit if edits else self.generate
@@ -120,7 +119,6 @@ class Family(_TableEntry):
     qualities: tuple[str, ...] = ()
 
     def fits(self, names: Iterable[str], dialect: Dialect) -> bool:
-        """Whether one of a model's names is of this family on a server of this dialect."""
         return dialect.name in self.dialects and any(re.search(self.pattern, _plain(name)) for name in names)
 
 
@@ -164,9 +162,7 @@ class ServedModel:
     @property
     def n(self) -> int:
         """The largest number of images of one request."""
-        if "n" in self.family.without:
-            return 1
-        return self.family.n or self.dialect.n
+        return 1 if "n" in self.family.without else self.family.n or self.dialect.n
 
     @property
     def masks(self) -> bool:
@@ -184,23 +180,19 @@ class ServedModel:
         )
 
     def understood(self, route: Route) -> frozenset[str]:
-        """The words that have an effect on a route."""
         return frozenset(route.keys) - self.family.without
 
     @property
     def words(self) -> frozenset[str]:
-        """The words that have an effect on any route of this model."""
         generates = [] if self.family.min_images else [self.dialect.generate]
         edits = [self.dialect.edit] if self.images else []
         return frozenset().union(*(self.understood(route) for route in generates + edits))
 
     def cfg_word(self, route: Route) -> str:
-        """Which of the two guidance scales steers this model here."""
         return "true_cfg_scale" if self.family.true_cfg and "true_cfg_scale" in route.keys else "cfg_scale"
 
     def sizes(self, route: Route, image: Size | None) -> SizeRule:
-        """The sizes of a route. An edit without a size keeps that of its first image, `image`: most servers see to
-        it themselves."""
+        """The sizes of a route; an edit without one keeps that of its first image, `image`: most servers see to it."""
         rule = self.family.sizes
         if "size" not in self.understood(route):
             return NoSizes(reason=f"{self.remote} has no size parameter here")
@@ -238,7 +230,6 @@ _FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the ser
 
 
 def rules_for(served: ServedModel) -> tuple[Rule, ...]:
-    """The parameters of one model on one server, in the order of the vocabulary."""
     offered, bounds = _offered(served), _bounds(served)
     return tuple(rule.narrowed(**bounds.get(rule.name, {})) for rule in _ALL if rule.name in offered)
 
@@ -259,7 +250,6 @@ def _offered(served: ServedModel) -> frozenset[str]:
 
 
 def _bounds(served: ServedModel) -> Mapping[str, Mapping[str, object]]:
-    """What one model changes of the vocabulary's rules."""
     family, dialect = served.family, served.dialect
     return {
         "steps": {"default": family.steps or _FORM_STEPS, "max": dialect.steps},

@@ -35,9 +35,7 @@ _WAVES = 3
 
 EUROPEAN = "NotoSans-Subset.ttf"
 EAST_ASIAN = "NotoSansCJKsc-Subset.otf"
-LINE_HEIGHT = 1.35
-"""Distance of lines in multiples of the font size."""
-
+LINE_HEIGHT = 1.35  # distance of lines in multiples of the font size
 _BASELINE = 0.86  # of the font size, below the top of a line
 # One unit that a line is not broken in: a CJK character with the punctuation that may not begin a line, a word, spaces.
 _CJK = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
@@ -79,7 +77,7 @@ def _unit(width: int, height: int) -> int:
 
 
 def _badge(canvas: Image.Image, unit: int, margin: int) -> int:
-    """The mark in the corner; returns its lower edge."""
+    """Returns the lower edge of the badge."""
     label = shortened(BADGE, unit, canvas.width - 4 * margin)
     width, height = round(width_of(label, unit)) + 2 * unit, round(unit * 1.9)
     _glass(canvas, (margin, margin, margin + width, margin + height), height // 2)
@@ -88,7 +86,6 @@ def _badge(canvas: Image.Image, unit: int, margin: int) -> int:
 
 
 def _strip(canvas: Image.Image, thumbnails: Sequence[tuple[str, bytes]], unit: int, top: int) -> None:
-    """The input images in a row, each with a white border and its caption."""
     if not thumbnails:
         return
     gap = max(2, unit // 2)
@@ -114,7 +111,6 @@ def _caption(canvas: Image.Image, caption: str, left: int, top: int, unit: int, 
 
 
 def _panel(canvas: Image.Image, placeholder: PlaceholderImage, unit: int, margin: int) -> None:
-    """The words at the foot of the image, as large as they fit."""
     inner = canvas.width - 4 * margin
     facts = _facts(placeholder, unit, inner)
     room = canvas.height * _PANEL_SHARE - len(facts) * unit * LINE_HEIGHT - 2.5 * unit
@@ -165,7 +161,7 @@ def _glass(canvas: Image.Image, box: tuple[int, int, int, int], radius: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Dice:
-    """Numbers between 0 and 1 that depend on nothing but a text, on every machine."""
+    """Numbers between 0 and 1 that depend on nothing but a text."""
 
     source: str
 
@@ -175,7 +171,6 @@ class Dice:
 
 
 def scenery(width: int, height: int, dice: Dice) -> Image.Image:
-    """The landscape of `dice` in width × height pixels."""
     scale = min(_FINER, _FINER * _LARGEST_DRAWN / max(width, height))
     canvas = _sky(max(1, round(width * scale)), max(1, round(height * scale)), dice)
     _sun(canvas, dice)
@@ -189,12 +184,8 @@ def _colour(hue: float, saturation: float, lightness: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _hue(dice: Dice) -> float:
-    return dice.roll("hue")
-
-
 def _sky(width: int, height: int, dice: Dice) -> Image.Image:
-    hue = _hue(dice)
+    hue = dice.roll("hue")
     turn = 0.08 + 0.1 * dice.roll("turn")
     grey = Image.linear_gradient("L").resize((width, height), Image.Resampling.BICUBIC)
     return ImageOps.colorize(
@@ -224,7 +215,7 @@ def _disc(canvas: Image.Image, centre: tuple[float, float], radius: float, stren
 def _hill(canvas: Image.Image, number: int, dice: Dice) -> None:
     """One ridge; the nearer (the higher its number) the lower, darker and steeper."""
     nearness = number / (_HILLS - 1)
-    hue = _hue(dice) + 0.05 * nearness + 0.02
+    hue = dice.roll("hue") + 0.05 * nearness + 0.02
     colour = _colour(hue, 0.34 + 0.12 * nearness, 0.62 - 0.44 * nearness)
     top = canvas.height * (0.46 + 0.34 * nearness)
     height = min(canvas.size) * (0.05 + 0.05 * nearness)
@@ -235,7 +226,6 @@ def _hill(canvas: Image.Image, number: int, dice: Dice) -> None:
 
 
 def _wave(number: int, dice: Dice) -> Callable[[float], float]:
-    """A sum of sines, each of a shorter length and a smaller height than the one before."""
     sines = [
         (n + 1, n + 0.6 + dice.roll(f"length {number} {n}"), dice.roll(f"phase {number} {n}")) for n in range(_WAVES)
     ]
@@ -250,10 +240,7 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def runs(text: str, before: str = EUROPEAN) -> list[tuple[str, str]]:
-    """The text in pieces of one font each, with the font's name.
-
-    Quotes and dashes follow the character before them; `before` is the font of what precedes the text on its line.
-    """
+    """The font and text of each piece; quotes and dashes take the font before them, at the beginning `before`."""
     names = []
     for char in text:
         before = _font_name(char, before)
@@ -270,17 +257,12 @@ def _font_name(char: str, before: str) -> str:
 
 @lru_cache(maxsize=4096)
 def width_of(text: str, size: int, before: str = EUROPEAN) -> float:
-    """Width of a piece of text on one line, in pixels."""
+    """In pixels."""
     return sum(font(name, size).getlength(run) for name, run in runs(text, before))
 
 
 def write(
-    pen: ImageDraw.ImageDraw,
-    at: tuple[float, float],
-    line: str,
-    size: int,
-    fill: Colour,
-    **outline: object,
+    pen: ImageDraw.ImageDraw, at: tuple[float, float], line: str, size: int, fill: Colour, **outline: object
 ) -> None:
     """Draw one line of text with its upper left corner at `at`; `outline` as `ImageDraw.text` takes it."""
     x, y = at

@@ -2,8 +2,8 @@
 
 - `backend.py`: the class; a request becomes one or several calls or tasks
 - `models.py`: what each model takes, read from its card, also for models without a card
-- `build.py`: from a request to the bodies, without I/O, with the editing functions of Wan
-- `client.py`: the calls of one account, and the download of results; `wire.py`: what travels
+- `wire.py`: from a request to the bodies, with the editing functions of Wan, and what comes back
+- `client.py`: the calls of one account, and the download of results
 - `account.py`: region, address and kind of key, and what a refusal means for it (`refusals.yaml`: the error codes)
 - `parameters.yaml`: the parameters that only this service has
 """

@@ -106,8 +106,6 @@ def _region_of(base_url: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class RefusalContext:
-    """Who asked for what: the words that an advice needs."""
-
     account: Account
     model: str
     regions: tuple[str, ...]
@@ -115,7 +113,7 @@ class RefusalContext:
 
 
 def explain(asked: RefusalContext, reply: Reply) -> Explanation:
-    """The reading of any refusal, whatever a gateway in between made of it."""
+    """The reading of any refusal, also one that a gateway in between has written."""
     failure = StudioFailure.read(reply.json())
     return explain_failure(asked, failure, reply.status) if failure.code else _explained(asked, Fault.read(reply))
 
@@ -140,13 +138,10 @@ def _explained(asked: RefusalContext, fault: Fault) -> Explanation:
 
 
 def _slot(requests_per_minute: int) -> float:
-    if requests_per_minute >= _FAST:
-        return 0.0
-    return max(_PER_MINUTE_WAIT, 60 / requests_per_minute)
+    return max(_PER_MINUTE_WAIT, 60 / requests_per_minute) if requests_per_minute < _FAST else 0.0
 
 
 def key_advice(account: Account) -> str:
-    """What to do about a key that was not accepted."""
     access = account.access
     key, region, base = (access.words(name) for name in ("api_key", "region", "base_url"))
     if account.token_plan_key and not account.host.startswith("token-plan."):
@@ -167,7 +162,6 @@ def key_advice(account: Account) -> str:
 
 
 def model_advice(asked: RefusalContext) -> str:
-    """What to do about a model that the service does not know."""
     where = " and ".join(REGIONS[name].title for name in asked.regions)
     return (
         f"Check the model's name ({asked.model}); models like it are offered in {where}, and this account asks "

@@ -16,10 +16,9 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
-from models.backends.qwen_image.build import plan
 from models.backends.qwen_image.client import GENERATE, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
-from models.backends.qwen_image.wire import Output, StudioBody
+from models.backends.qwen_image.wire import Output, StudioBody, plan
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
@@ -40,10 +39,7 @@ class QwenTask(BaseModel):
 
 
 class QwenJob(BaseModel):
-    """A job between two looks: the service's tasks and what the result will need.
-
-    `n` is what the user asked for, `input_images` went along with each task.
-    """
+    """The service's tasks and what the result will need; `input_images` went along with each task."""
 
     tasks: tuple[QwenTask, ...]
     prompt: str
@@ -75,7 +71,6 @@ class QwenImage(JobBackend):
 
     @override
     def rules(self) -> tuple[Rule, ...]:
-        """A model of the user's own is given the parameters of the known model that it resembles."""
         card = self.model.card or card_for(self.name, family_of(self.model.remote))
         return card.rules if card else ()
 
@@ -105,7 +100,6 @@ class QwenImage(JobBackend):
 
     @override
     def interval(self, elapsed: float) -> float:
-        """Two seconds for a young job, five for an old one: all jobs of an account share 20 looks a second."""
         return min(5.0, 2.0 + elapsed / 20)
 
     @override
@@ -137,7 +131,7 @@ class QwenImage(JobBackend):
         state = QwenJob.model_validate(job)
         seen = self._look(state.tasks)
         ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
-        if not any(isinstance(one, Output) and one.task_status == "SUCCEEDED" for _, one in ended):
+        if not any(_succeeded(one) for _, one in ended):
             return None
         return self._made(state.model_copy(update={"tasks": [task for task, _ in ended]}), [one for _, one in ended])
 
@@ -200,7 +194,6 @@ class QwenImage(JobBackend):
         return together(send, calls, at_once=len(calls), wait=wait)
 
     def _look(self, tasks: Sequence[QwenTask]) -> list[Output | ImageError]:
-        """The state of each task, or why it cannot be seen."""
         studio = self._studio
 
         def seen(task: QwenTask) -> Output | ImageError:
@@ -213,7 +206,7 @@ class QwenImage(JobBackend):
 
     def _made(self, job: QwenJob, seen: Sequence[Output | ImageError]) -> ImageResult:
         made = collected(self._finished(one, task.seed) for task, one in zip(job.tasks, seen, strict=True))
-        succeeded = sum(isinstance(one, Output) and one.task_status == "SUCCEEDED" for one in seen)
+        succeeded = sum(map(_succeeded, seen))
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
         return self._priced(request, made, job.input_images * succeeded)
 
@@ -225,8 +218,15 @@ class QwenImage(JobBackend):
                 return self._studio.images(output, seed, deadline=self.within(_FETCH_SECONDS))
             case "FAILED":
                 return self._studio.failure(output)
+            case "CANCELED":
+                return ServerUnavailable(f"{GENERATE} failed", "the job was cancelled at the service", "Start it again")
             case status:
-                return _lost(status, self._account)
+                return ServerUnavailable(
+                    f"{GENERATE} failed",
+                    f"the service no longer knows the job ({status})",
+                    "Start it again; jobs are kept for 24 hours, for keys of the same account in "
+                    f"{self._account.place} only",
+                )
 
     def _priced(self, request: ImageRequest, made: Partial, input_images: int) -> ImageResult:
         prices = self._facts.prices.get(self._account.region or "")
@@ -235,7 +235,6 @@ class QwenImage(JobBackend):
 
     @property
     def _account(self) -> Account:
-        """Raises BadRequest for a region that does not exist."""
         return read_account(self.model.access)
 
     @property
@@ -261,16 +260,10 @@ def _unfinished(seen: Output | ImageError) -> TypeGuard[Output]:
     return isinstance(seen, Output) and seen.task_status in _UNFINISHED
 
 
+def _succeeded(seen: Output | ImageError) -> bool:
+    return isinstance(seen, Output) and seen.task_status == "SUCCEEDED"
+
+
 def _progress(waiting: Sequence[str], tasks: int) -> str:
     word = "queued" if all(status == "PENDING" for status in waiting) else "running"
     return word if tasks == 1 else f"{word}, {tasks - len(waiting)} of {tasks} finished"
-
-
-def _lost(status: str, account: Account) -> ServerUnavailable:
-    if status == "CANCELED":
-        return ServerUnavailable(f"{GENERATE} failed", "the job was cancelled at the service", "Start it again")
-    return ServerUnavailable(
-        f"{GENERATE} failed",
-        f"the service no longer knows the job ({status})",
-        f"Start it again; jobs are kept for 24 hours, for keys of the same account in {account.place} only",
-    )

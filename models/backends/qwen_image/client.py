@@ -49,12 +49,10 @@ class ModelStudio:
     asked: RefusalContext
 
     def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
-        """Make images while the connection waits."""
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
         return self._output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
 
     def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
-        """Hand a task in and return its id."""
         reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_TASK_SECONDS)
         if task_id := self._output(reply, GENERATE).task_id:
             return task_id
@@ -65,13 +63,12 @@ class ModelStudio:
         )
 
     def look(self, task_id: str) -> Output:
-        """The state of a task, and what it made."""
-        deadline = self._within(_TASK_SECONDS)
+        deadline = Deadline.after(self.service.clock, _TASK_SECONDS)
         return self._output(self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline), _LOOK)
 
     def cancel(self, task_id: str) -> None:
         """Take a task out of the queue; the service refuses that for a running one."""
-        deadline = self._within(_TASK_SECONDS)
+        deadline = Deadline.after(self.service.clock, _TASK_SECONDS)
         self.service.request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
 
     def check_key(self, deadline: Deadline) -> None:
@@ -82,7 +79,7 @@ class ModelStudio:
             parse(reply, ModelList, attempt=_CHECK_KEY)
 
     def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
-        """Every image of a finished output that can be had, and the failures of the rest. Raises nothing of its own."""
+        """Every image of a finished output that can be had, and the failures of the rest."""
         if output.text and not output.images:
             advice = "Change what it objects to in the prompt or the input images, and say plainly what the image shows"
             return Partial(failures=(BadRequest("The model answered without an image", output.text, advice),))
@@ -95,12 +92,11 @@ class ModelStudio:
         return Partial(failures=refused) + collected(together(fetched, named, at_once=_DOWNLOADS_AT_ONCE))
 
     def failure(self, failure: StudioFailure, attempt: str = GENERATE) -> ImageError:
-        """The error for a failure that came inside a successful answer."""
         meaning = explain_failure(self.asked, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
         return self.service.failure(attempt, meaning, transient=meaning.retry_after is not None)
 
     def _output(self, reply: Reply, attempt: str) -> Output:
-        """The output of a 200. Raises what a refusal means that came with the status of a success."""
+        """The output of a 200; raises the failure that it may hold in place of one."""
         told = reply.json()
         failure = StudioFailure.read(told)
         if not (isinstance(told, dict) and told.get("output")) and (failure.code or failure.message):
@@ -158,9 +154,6 @@ class ModelStudio:
             read_timeout=read_timeout,
             retries=_retries(),
         )
-
-    def _within(self, seconds: float) -> Deadline:
-        return Deadline.after(self.service.clock, seconds)
 
 
 def _retries() -> Retries:

@@ -43,9 +43,7 @@ class Prices(BaseModel):
 
 
 class QwenModel(BaseModel):
-    """How one model is asked.
-
-    `sync` says whether it answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
+    """`sync` says whether the model answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
     edit is brought to sides (pixels) within `min_input_side` and `max_input_side`. `prompt_characters` is where the
     asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does (None: nowhere that is known).
     """
@@ -86,8 +84,8 @@ class QwenModel(BaseModel):
 def model_for(remote: str) -> QwenModel:
     """What is known about a model id, known or not.
 
-    A dated snapshot is its family. Alibaba adds ids every few months, so that an unknown one is asked like the most
-    similar known one, synchronously where that is possible, and without a price.
+    A dated snapshot is its family. An unknown id is asked like the most similar known one, synchronously where that is
+    possible, and without a price.
     """
     known = _known()
     if remote in known:

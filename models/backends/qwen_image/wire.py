@@ -1,15 +1,21 @@
-"""What travels to Model Studio and back: request bodies are strict, replies tolerant.
+"""From a request to what is sent, one body per call, and what comes back. Pure: nothing is sent here.
 
 Source: Model Studio, Qwen-Image API (multimodal generation; text2image and image-generation tasks), Wan image editing
-API (image2image tasks), task API. A field that a model does not take stays None and is not sent.
+API (image2image tasks), task API. A field that a model does not take stays None and is not sent. The service cuts longer
+prompts without a word; tasks count characters, the synchronous endpoint counts tokens. Wan's function `remove_watermark`
+is left out on purpose.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from models.backends.errors import BadRequest
+from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
 from models.backends.reply import spelled
+from models.entities import ImageRequest, ParameterValue
 
 SYNC_PATH = "services/aigc/multimodal-generation/generation"
 JOB_PATHS: Mapping[str, str] = {
@@ -18,6 +24,34 @@ JOB_PATHS: Mapping[str, str] = {
     "image2image": "services/aigc/image2image/image-synthesis",
 }
 ASYNC_HEADER = {"X-DashScope-Async": "enable"}
+
+_WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
+# The usual rule for Qwen's tokenizer, and rather too few tokens: a text that fits must not be called too long.
+_WIDE_PER_TOKEN = 1.8
+_NARROW_PER_TOKEN = 4.5
+
+_PLAIN = "description_edit"
+_MASKED = "description_edit_with_mask"
+_SCALES = ("top_scale", "bottom_scale", "left_scale", "right_scale")
+_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
+    _PLAIN: ("denoising_strength",),
+    _MASKED: (),
+    "expand": _SCALES,
+    "stylization_all": ("denoising_strength",),
+    "stylization_local": (),
+    "super_resolution": ("upscale_factor",),
+    "colorization": (),
+    "doodle": ("is_sketch",),
+    "control_cartoon_feature": (),
+}
+"""The editing functions of Wan, each with the parameters that it alone reads."""
+_DEFAULTS: Mapping[str, ParameterValue] = {
+    "denoising_strength": 0.5,
+    **dict.fromkeys(_SCALES, 1),
+    "upscale_factor": 1,
+    "is_sketch": False,
+}
+"""What the service uses where nothing is sent. A node sends every default of its form: such a value asks for nothing."""
 
 
 class _Sent(BaseModel):
@@ -43,14 +77,14 @@ class MessagesInput(_Sent):
 
 
 class PromptInput(_Sent):
-    """The older shape, of text2image tasks."""
+    """Of text2image tasks."""
 
     prompt: str
     negative_prompt: str | None = None
 
 
 class FunctionInput(_Sent):
-    """The shape of image2image tasks. White parts of the mask are changed."""
+    """Of image2image tasks. White parts of the mask are changed."""
 
     function: str
     prompt: str
@@ -84,11 +118,144 @@ class StudioBody(_Sent):
     parameters: Parameters
 
     def repeated(self, *, n: int, seed: int) -> Self:
-        """The same request with another number and seed; the images in it are shared, not copied."""
         return self.model_copy(update={"parameters": self.parameters.model_copy(update={"n": n, "seed": seed})})
 
     def json_body(self) -> dict[str, object]:
         return self.model_dump(mode="json", exclude_none=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The bodies of the calls that make one request, on the asynchronous API `jobs` or, if that is None, synchronously."""
+
+    jobs: JobApi | None
+    calls: tuple[StudioBody, ...]
+    notices: tuple[str, ...]
+
+
+def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
+    """What to send. Raises BadRequest for what the model or the account cannot express."""
+    if not (asynchronous or model.sync):
+        raise BadRequest(
+            f"{remote} works with jobs only, which a Token Plan does not take",
+            next_step="Use a pay-as-you-go key for it",
+        )
+    jobs = model.jobs if asynchronous and (not model.sync or _fits_jobs(request, model)) else None
+    common, notices = _common(request, model, jobs)
+    body = StudioBody(model=remote, input=_input(request, jobs), parameters=common)
+    starts = range(0, request.n, model.images_per_call)
+    calls = (
+        body.repeated(n=min(model.images_per_call, request.n - start), seed=seed)
+        for start, seed in zip(starts, request.seeds[:: model.images_per_call], strict=True)
+    )
+    return Plan(jobs, tuple(calls), (*notices, *_cut_notices(request, model, jobs)))
+
+
+def estimated_tokens(text: str) -> int:
+    wide = sum(char >= _WIDE for char in text)
+    return int(wide / _WIDE_PER_TOKEN + (len(text) - wide) / _NARROW_PER_TOKEN)
+
+
+def _fits_jobs(request: ImageRequest, model: QwenModel) -> bool:
+    """Whether a task reads the prompt to its end; the synchronous endpoint goes on where the older tasks stop."""
+    return model.prompt_characters is None or len(request.prompt) <= model.prompt_characters
+
+
+def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> Iterator[str]:
+    if jobs and not _fits_jobs(request, model):
+        yield f"The prompt has {len(request.prompt)} characters; the model reads the first {model.prompt_characters}."
+    tokens = estimated_tokens(request.prompt)
+    if jobs is None and model.prompt_tokens and tokens > model.prompt_tokens:
+        yield (
+            f"The prompt has about {tokens} tokens; the model reads the first {model.prompt_tokens}, so its end may be "
+            "without effect."
+        )
+    if len(request.negative_prompt) > NEGATIVE_PROMPT_CHARACTERS:
+        yield (
+            f"The negative prompt has {len(request.negative_prompt)} characters; "
+            f"the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
+        )
+
+
+def _common(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> tuple[Parameters, tuple[str, ...]]:
+    """The parameters of every call but `n` and `seed`, and what could not be honoured."""
+    fields: dict[str, object] = {"n": 1, "seed": 0, "watermark": bool(request.watermark)}
+    if jobs == "image2image":
+        own, notices = _function_parameters(request)
+    else:
+        own, notices = _thinking(request)
+        fields["size"] = f"{request.width}*{request.height}" if request.size else None
+        if jobs != "text2image":  # its tasks take the negative prompt beside the prompt
+            fields["negative_prompt"] = request.negative_prompt or None
+        if model.prompt_extend:
+            fields["prompt_extend"] = request.prompt_extend is not False
+    return Parameters.model_validate({**fields, **own}), notices
+
+
+def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    own = {name: request.extra[name] for name in ("prompt_extend_mode", "enable_thinking") if name in request.extra}
+    if request.images and own.get("prompt_extend_mode") == "agent":
+        notice = "The prompt mode `agent` works without input images only; `direct` was used."
+        return {**own, "prompt_extend_mode": "direct"}, (notice,)
+    return own, ()
+
+
+def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | PromptInput | FunctionInput:
+    match jobs:
+        case "text2image":
+            return PromptInput(prompt=request.prompt, negative_prompt=request.negative_prompt or None)
+        case "image2image":
+            return _function_input(request)
+        case _:
+            images = [Content(image=image.data_url) for image in request.images]
+            return MessagesInput(messages=(Message(content=(*images, Content(text=request.prompt))),))
+
+
+def _function_input(request: ImageRequest) -> FunctionInput:
+    function = _function(request)
+    return FunctionInput(
+        function=function,
+        prompt=request.prompt,
+        base_image_url=request.images[0].data_url,
+        mask_image_url=request.mask.data_url if request.mask and function == _MASKED else None,
+    )
+
+
+def _function(request: ImageRequest) -> str:
+    """The function asked for; without a word about it, a mask means inpainting. Raises BadRequest."""
+    function = str(request.extra.get("edit_function") or (_MASKED if request.mask else _PLAIN))
+    if function == _MASKED and request.mask is None:
+        raise BadRequest(
+            f"`{_MASKED}` needs a mask and got none",
+            next_step="Send a second image of the same size whose file name contains `mask`, white where the "
+            "image may change",
+        )
+    return function
+
+
+def _function_parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    """The function's own parameters, and notices about those that it does not read."""
+    function = _function(request)
+    wishes = {"denoising_strength": request.denoising_strength, **request.extra}
+    given = {name: wishes[name] for name in _DEFAULTS if wishes.get(name) is not None}
+    # Every scale is 1 where none is named: the image would be paid for and come back as it was.
+    if function == "expand" and all(given.get(name, 1) == 1 for name in _SCALES):
+        raise BadRequest(
+            "`expand` was not told in which direction",
+            next_step=f"Give at least one of {', '.join(f'`{name}`' for name in _SCALES)}, above 1 and up to 2",
+        )
+    read = {name: value for name, value in given.items() if name in _FUNCTIONS[function]}
+    return read, tuple(_unread(request, function, given))
+
+
+def _unread(request: ImageRequest, function: str, given: Mapping[str, object]) -> Iterator[str]:
+    # Transparency of the image counts as a mask, and not everybody means it as one: no reason to refuse.
+    if request.mask is not None and function != _MASKED:
+        yield f"The mask was not used: `{function}` does not read one, `{_MASKED}` would."
+    for name, value in given.items():
+        if name not in _FUNCTIONS[function] and value != _DEFAULTS[name]:
+            readers = " and ".join(f"`{reader}`" for reader, own in _FUNCTIONS.items() if name in own)
+            yield f"`{name}` was not used: `{function}` does not read it, {readers} would."
 
 
 # Fields that some answers leave out and others fill with null or a number.
@@ -104,7 +271,6 @@ class StudioFailure(BaseModel):
 
     @property
     def words(self) -> str:
-        """The service's words, with what its support asks for."""
         told = ", ".join(part for part in (self.code, self.request_id and f"request {self.request_id}") if part)
         return f"{self.message} ({told})" if self.message else told
 
@@ -152,7 +318,6 @@ class Output(StudioFailure):
 
     @property
     def images(self) -> tuple[ResultEntry, ...]:
-        """Every image of every choice, and every result, failed ones included."""
         return (*(ResultEntry(url=item.image) for item in self._contents if item.image), *self.results)
 
     @property
@@ -166,8 +331,6 @@ class Output(StudioFailure):
 
 
 class StudioReply(BaseModel):
-    """Any 200 answer of the generation and task APIs that is no refusal."""
-
     output: Output
 
 

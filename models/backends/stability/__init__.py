@@ -2,8 +2,7 @@
 
 - `backend.py`: the class; from a request to one v1 call or `n` v2beta calls
 - `models.py`: what each model takes, read from its card
-- `build.py`: from a request to the calls, without I/O
-- `wire.py`: what travels, and the images in an answer
+- `wire.py`: from a request to the calls, and from an answer to its images
 - `refusals.yaml`: what the service's errors mean
 """
 

@@ -10,31 +10,27 @@ from pydantic import BaseModel
 
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Retries
+from models.backends.http import CLIENT_NAME, CLIENT_VERSION
 from models.backends.partial import Partial, collected, together
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Reply, parse
-from models.backends.stability.build import StabilityCall, v1_call, v1_price, v2beta_calls
 from models.backends.stability.models import (
     AT_ONCE,
-    BACK_OFF,
     BASE_URL,
     INPUT_LIMITS,
-    LOCKOUT,
     LOW_BALANCE,
     READ_TIMEOUT,
+    RETRIES,
     V1Model,
     V2BetaModel,
     read_model,
 )
-from models.backends.stability.wire import ATTEMPT, read_v1, read_v2beta
+from models.backends.stability.wire import ATTEMPT, StabilityCall, read_v1, read_v2beta, v1_call, v1_price, v2beta_calls
 from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.images.inputs import cover, fit, size_of
 from models.sizes import SeedRule, Size, SizeRule
-
-_RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
 
 
 class Balance(BaseModel):
@@ -85,16 +81,17 @@ class Stability(Backend):
             raise self._unknown_model()
         attempt = "Checking the Stability AI key"
         try:
-            reply = self.service.request(
-                "GET", "/v1/user/balance", attempt=attempt, deadline=self.within(PROBE_SECONDS)
-            )
+            deadline = self.within(PROBE_SECONDS)
+            reply = self.service.request("GET", "/v1/user/balance", attempt=attempt, deadline=deadline)
             credits_left = parse(reply, Balance, attempt=attempt).credits
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
             raise _could_not_tell(error) from None
         except BadRequest as error:
             field = self.model.access.where("base_url")
             raise BadRequest(error.attempted, error.said, f"Check {field}, or empty it to use {BASE_URL}") from None
-        return [_low_balance(credits_left)] if credits_left < LOW_BALANCE else []
+        if credits_left >= LOW_BALANCE:
+            return ()
+        return (f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs.",)
 
     @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
@@ -138,7 +135,7 @@ class Stability(Backend):
             json=call.json,
             form=call.form,
             read_timeout=READ_TIMEOUT,
-            retries=_RETRIES,
+            retries=RETRIES,
         )
 
 
@@ -152,7 +149,6 @@ def _cut_to(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]
 
 
 def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Sequence[str]:
-    """A notice where the service did not make the shape that it was asked for."""
     if not (request.size and made.images):
         return ()
     width, height = made.images[0].size
@@ -167,7 +163,3 @@ def _could_not_tell(error: ImageError) -> ImageError:
         f"Nothing says that the key is wrong. {error.next_step}",
         transient=error.transient,
     )
-
-
-def _low_balance(credits_left: float) -> str:
-    return f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs."

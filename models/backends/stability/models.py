@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from models.backends.http import Retries
 from models.images.inputs import InputLimits
 from models.sizes import ListedSizes, NoSizes, RatioSizes, SeedRule, Size, SizeRule
 
@@ -19,8 +20,7 @@ AT_ONCE = 4  # calls of one request; the service allows 150 in ten seconds for a
 
 # Not settled by the vendor's documentation; everything that rests on it reads these names.
 READ_TIMEOUT = 120.0  # no latency is published
-LOCKOUT = 60.0  # seconds of silence after too many requests
-BACK_OFF = (2.0, 8.0)  # seconds
+RETRIES = Retries(delays=(2.0, 8.0), longest=60.0)  # too many requests lock an account out for a minute
 DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
 
 INPUT_LIMITS = InputLimits(
@@ -55,7 +55,6 @@ class V2BetaModel(BaseModel):
 
     @property
     def images(self) -> int:
-        """The number of input images that it takes."""
         return 0 if self.image_to_image == "no" else 1
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
@@ -82,7 +81,7 @@ class V1Model(BaseModel):
     images: ClassVar[int] = 1
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
-        """The sizes of the engine; without a wish the one that an input image needs the least cutting for."""
+        """Without a wish the size that an input image needs the least cutting for."""
         return self.sizes.model_copy(update={"default": self.sizes.nearest(image)}) if image else self.sizes
 
 
@@ -92,5 +91,5 @@ _MODEL: TypeAdapter[StabilityModel] = TypeAdapter(Annotated[V2BetaModel | V1Mode
 
 
 def read_model(block: Mapping[str, object]) -> StabilityModel:
-    """The `image_generation` block of a card. Raises pydantic's ValidationError for a card with a mistake."""
+    """The `image_generation` block of a card. Raises ValidationError."""
     return _MODEL.validate_python(dict(block))

@@ -1,9 +1,11 @@
-"""What travels to Stability and back: request bodies are strict, replies tolerant.
+"""What travels to Stability and back, without I/O: request bodies are strict, replies tolerant.
 
 Source: Stability REST API, v2beta stable-image/generate/{ultra,core,sd3} and v1 generation/{engine}.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -13,7 +15,8 @@ from models.backends.http import FormField
 from models.backends.images import image_bytes
 from models.backends.partial import Partial, each
 from models.backends.reply import Reply, parse
-from models.entities import GeneratedImage, InputImage
+from models.backends.stability.models import DEFAULT_STRENGTH, V1Model, V2BetaModel
+from models.entities import GeneratedImage, ImageRequest, InputImage, Price
 
 ATTEMPT = "Generating with Stability AI"
 _FAILED = f"{ATTEMPT} failed"
@@ -37,7 +40,6 @@ class GenerateForm(BaseModel):
     output_format: str
 
     def parts(self, image: InputImage | None) -> dict[str, FormField]:
-        """The form: every value as text, the image as the only file."""
         return {**_texts(self.model_dump(exclude_none=True)), **_files(image=image)}
 
 
@@ -51,8 +53,6 @@ class TextPrompt(BaseModel):
 
 
 class Sampling(BaseModel):
-    """What both calls of v1 share."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text_prompts: tuple[TextPrompt, ...]
@@ -76,7 +76,6 @@ class ImageToImage(Sampling):
     image_strength: float = Field(ge=0, le=1)
 
     def parts(self, image: InputImage) -> dict[str, FormField]:
-        """The form: prompts as indexed keys, every value as text, the image as the only file."""
         prompts = {
             f"text_prompts[{index}][{name}]": value
             for index, prompt in enumerate(self.text_prompts)
@@ -84,6 +83,79 @@ class ImageToImage(Sampling):
         }
         plain = self.model_dump(exclude_none=True, exclude={"text_prompts"})
         return {**_texts({**prompts, **plain}), **_files(init_image=image)}
+
+
+@dataclass(frozen=True, slots=True)
+class StabilityCall:
+    """One POST, ready to send: `json`, or `form` beside an image and for every call of v2beta."""
+
+    path: str
+    seed: int
+    json: Mapping[str, object] | None = None
+    form: Mapping[str, FormField] | None = None
+
+
+def v2beta_calls(model: V2BetaModel, request: ImageRequest, image: InputImage | None) -> list[StabilityCall]:
+    """One call for each image; `image` is the input image, already within the service's limits."""
+    form = GenerateForm(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or None,
+        model=model.model,
+        mode="image-to-image" if image and model.image_to_image == "mode" else None,
+        # None leaves the shape to the service: its default is 1:1, and `mode` endpoints keep that of the image.
+        aspect_ratio=model.ratios.nearest_ratio(request.size) if request.size else None,
+        strength=_strength(request) if image else None,
+        cfg_scale=request.cfg_scale,
+        style_preset=request.style_preset,
+        seed=0,
+        output_format=_output_format(request),
+    )
+    return [
+        StabilityCall(model.path, seed, form=form.model_copy(update={"seed": seed}).parts(image))
+        for seed in request.seeds
+    ]
+
+
+def v1_call(model: V1Model, request: ImageRequest, image: InputImage | None) -> StabilityCall:
+    """The one call of a request; `image` is the input image, already in the request's size."""
+    path, seed = f"/v1/generation/{model.engine}", request.seeds[0]
+    if image is None:
+        width, height = request.size or model.sizes.nearest((1, 1))
+        text = TextToImage(**_sampling(request), width=width, height=height)
+        return StabilityCall(f"{path}/text-to-image", seed, json=text.model_dump(exclude_none=True))
+    body = ImageToImage(**_sampling(request), image_strength=round(1 - _strength(request), 6))
+    return StabilityCall(f"{path}/image-to-image", seed, form=body.parts(image))
+
+
+def v1_price(model: V1Model, per_image: Price | None, *, steps: int | None, images: int) -> Price | None:
+    if per_image is None:
+        return None
+    factor = max(Decimal(1), Decimal(steps or 0) / model.steps_in_price)
+    return Price(per_image.amount * factor * images, per_image.currency)
+
+
+def _strength(request: ImageRequest) -> float:
+    return DEFAULT_STRENGTH if request.denoising_strength is None else request.denoising_strength
+
+
+def _output_format(request: ImageRequest) -> str:
+    # With a quality asked for, the delivery encodes; a second lossy step before it would only cost quality.
+    return "png" if request.output_quality is not None else request.output_format or "png"
+
+
+def _sampling(request: ImageRequest) -> dict[str, object]:
+    prompts = [TextPrompt(text=request.prompt, weight=1)]
+    if request.negative_prompt:
+        prompts.append(TextPrompt(text=request.negative_prompt, weight=-1))
+    return {
+        "text_prompts": prompts,
+        "cfg_scale": request.cfg_scale,
+        "steps": request.steps,
+        "samples": request.n,
+        "seed": request.seeds[0],
+        "sampler": request.sampler,
+        "style_preset": request.style_preset,
+    }
 
 
 class GenerateReply(BaseModel):
@@ -95,8 +167,6 @@ class GenerateReply(BaseModel):
 
 
 class Artifact(BaseModel):
-    """One image of an answer of v1."""
-
     base64: str
     seed: int | None = None
     finish_reason: str = Field(default="SUCCESS", alias="finishReason")
@@ -127,7 +197,7 @@ def read_v2beta(reply: Reply, *, sent_seed: int) -> Partial:
 
 
 def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
-    """The images of a 200. Raises ServerUnavailable when there is none to read."""
+    """Raises ServerUnavailable when there is no image to read."""
     artifacts = parse(reply, ArtifactsReply, attempt=ATTEMPT).artifacts
     if not artifacts:
         raise ServerUnavailable(_FAILED, "the service reported success without an image", _MAYBE_CHARGED)

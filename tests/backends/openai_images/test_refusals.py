@@ -12,7 +12,7 @@ from models.backends.errors import (
     RateLimited,
     ServerUnavailable,
 )
-from models.backends.openai_images.refusals import TABLE, Refusals
+from models.backends.openai_images.client import TABLE, Refusals
 from models.backends.reply import Explanation, Reply
 from models.settings import Access
 

@@ -13,7 +13,6 @@ from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.partial import Partial
 from models.backends.reply import Reply
 from models.backends.stability.backend import _cut_to
-from models.backends.stability.build import StabilityCall, v1_call, v1_price, v2beta_calls
 from models.backends.stability.models import (
     DEFAULT_STRENGTH,
     INPUT_LIMITS,
@@ -22,7 +21,7 @@ from models.backends.stability.models import (
     V2BetaModel,
     read_model,
 )
-from models.backends.stability.wire import read_v1, read_v2beta
+from models.backends.stability.wire import StabilityCall, read_v1, read_v2beta, v1_call, v1_price, v2beta_calls
 from models.catalog import Card, cards
 from models.entities import ImageRequest, InputImage, Price
 from models.images.inputs import fit

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image.build import Plan, plan
 from models.backends.qwen_image.models import QwenModel, family_of, model_for
+from models.backends.qwen_image.wire import Plan, plan
 from models.entities import ImageRequest, InputImage
 from models.sizes import FreeSizes
 from tests.asking import asked, bound
