@@ -12,10 +12,10 @@ from pydantic import JsonValue, ValidationError
 
 from models.backends.comfyui.client import FileRef
 from models.entities import GeneratedImage
+from models.images import in_thread
 from models.images.codec import decode
 from models.images.integrity import png_chunks, webp_chunks
 from models.images.sniff import BrokenImageError, NotAnImageError, sniff
-from models.images.threads import in_thread
 
 _IMAGES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _OTHERS = {
