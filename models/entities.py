@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from models.images import in_thread
 from models.images.sniff import sniff
-from models.images.threads import in_thread
 
 type ParameterValue = bool | int | float | str
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.backends.errors import ERROR_CLASSES
+from tests.fakes import ERROR_CLASSES
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "models").rglob("*.py"))

@@ -1,7 +1,6 @@
-"""What every backend is: a plain class bound to one model and one account, `invoke(request) -> ImageResult`.
+"""The template of a service: a plain class bound to one model and one account, `invoke(request) -> ImageResult`.
 
-This is the template of a service. What a service is asked and how its answers are read stands in its folder; what
-every request needs (access, input checks, deadline, login and address, partial results) stands here, once.
+What a service is asked and how its answers are read stands in its folder; what every request needs stands here.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +11,14 @@ from typing import ClassVar, Literal
 import gevent
 from pydantic import JsonValue
 
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_images, no_input_image, unsupported
+from models.backends.errors import (
+    BadRequest,
+    ConnectionFailed,
+    ImageError,
+    ServerUnavailable,
+    no_input_image,
+    unsupported,
+)
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
@@ -201,13 +207,12 @@ class Backend(ABC):
         return self.model.card.price_per_image if self.model.card else None
 
     def _accepted(self, request: ImageRequest) -> Deadline:
-        """The end of this call for a request that can be served. Raises BadRequest for any other."""
+        """The end of this call. Raises BadRequest for a request that cannot be served."""
         self.require_access()
         self.check_inputs(request)
         return self.within(min(request.timeout, SYNC_LIMIT))
 
     def within(self, seconds: float) -> Deadline:
-        """`seconds` from now."""
         return Deadline.after(self.clock, seconds)
 
     def require_access(self) -> None:
@@ -270,7 +275,11 @@ class Backend(ABC):
         partial = made if isinstance(made, Partial) else Partial(tuple(made))
         missing = partial.notices(request.n) if isinstance(made, Partial) else ()
         if not partial.images:
-            raise no_images(self.title)
+            raise ServerUnavailable(
+                f"Generating with {self.title} failed",
+                "the service reported success without an image",
+                "It may be billed: look at the service's own log before sending it again",
+            )
         return ImageResult(
             images=partial.images,
             backend=self.name,

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import ClassVar
 
@@ -45,6 +45,8 @@ class ImageError(Exception):
     """
 
     host: ClassVar[type[InvokeError]]
+    advice: ClassVar[str]
+    """The next step where nothing better is known."""
 
     def __init__(self, attempted: str, said: str = "", next_step: str = "", *, transient: bool = False) -> None:
         self.attempted = attempted
@@ -62,39 +64,36 @@ class AuthorizationFailed(ImageError):
     """The key, the login or the region is wrong, or the account may not do this."""
 
     host = InvokeAuthorizationError
+    advice = "Check the key or login in the settings"
 
 
 class RateLimited(ImageError):
     """Too many requests, quota used up, or no credit left."""
 
     host = InvokeRateLimitError
+    advice = "Wait a moment and try again, or raise the account's limits"
 
 
 class BadRequest(ImageError):
     """The request itself cannot be served: parameter, prompt, image, unsupported feature."""
 
     host = InvokeBadRequestError
+    advice = "Change the request and try again"
 
 
 class ServerUnavailable(ImageError):
     """The service failed: 5xx, out of memory, failed node, empty or broken image."""
 
     host = InvokeServerUnavailableError
+    advice = "Try again in a moment; if it stays, look at the service's own log or status page"
 
 
 class ConnectionFailed(ImageError):
     """The service was not reached, did not answer in time, or the connection was lost."""
 
     host = InvokeConnectionError
+    advice = "Check the address in the settings and that the service is running"
 
-
-ERROR_CLASSES: tuple[type[ImageError], ...] = (
-    AuthorizationFailed,
-    RateLimited,
-    BadRequest,
-    ServerUnavailable,
-    ConnectionFailed,
-)
 
 _BY_STATUS: dict[int, type[ImageError]] = {
     HTTPStatus.UNAUTHORIZED: AuthorizationFailed,
@@ -105,33 +104,12 @@ _BY_STATUS: dict[int, type[ImageError]] = {
     HTTPStatus.TOO_MANY_REQUESTS: RateLimited,
 }
 
-_NEXT_STEP: dict[type[ImageError], str] = {
-    AuthorizationFailed: "Check the key or login in the settings",
-    RateLimited: "Wait a moment and try again, or raise the account's limits",
-    BadRequest: "Change the request and try again",
-    ServerUnavailable: "Try again in a moment; if it stays, look at the service's own log or status page",
-    ConnectionFailed: "Check the address in the settings and that the service is running",
-}
-
 
 def class_for_status(status: int) -> type[ImageError]:
     """The one table from an HTTP status to an error class; services refine it by their own error names."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.BAD_REQUEST:
         return ServerUnavailable
     return _BY_STATUS.get(status, BadRequest)
-
-
-def default_next_step(error: type[ImageError]) -> str:
-    return _NEXT_STEP[error]
-
-
-def no_images(title: str) -> ServerUnavailable:
-    """The error for a service that said "done" and sent no image."""
-    return ServerUnavailable(
-        f"Generating with {title} failed",
-        "the service reported success without an image",
-        "It may be billed: look at the service's own log before sending it again",
-    )
 
 
 def no_input_image(model: str) -> BadRequest:
@@ -182,7 +160,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _stretches(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Where `text` shows the secret or a piece of it that helps a thief, from start to end."""
+    """Where `text` shows the secret or a piece of it that helps a thief."""
     if len(secret) < _SHORTEST_SECRET:
         return
     shortest = _SHORTEST_PIECE if len(secret) >= _SHORTEST_KEY else len(secret)
@@ -190,7 +168,8 @@ def _stretches(text: str, secret: str) -> Iterator[tuple[int, int]]:
         for at in _places(text, secret[begin : begin + shortest]):
             if begin and at and text[at - 1] == secret[begin - 1]:
                 continue  # a part of the stretch that begins before
-            length = _shared(text[at:], secret[begin:])
+            alike = takewhile(lambda pair: pair[0] == pair[1], zip(text[at:], secret[begin:], strict=False))
+            length = len(list(alike))
             if length == len(secret) or not _could_be_words(secret[begin : begin + length], at_start=begin == 0):
                 yield at, at + length
 
@@ -200,12 +179,6 @@ def _places(text: str, piece: str) -> Iterator[int]:
     while at >= 0:
         yield at
         at = text.find(piece, at + 1)
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts have in common at their start."""
-    pairs = zip(one, other, strict=False)
-    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _could_be_words(piece: str, *, at_start: bool) -> bool:

@@ -26,7 +26,6 @@ from models.backends.errors import (
     ConnectionFailed,
     ImageError,
     ServerUnavailable,
-    default_next_step,
     redact,
 )
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
@@ -37,8 +36,6 @@ CLIENT_VERSION = "0.1.0"
 MIB = 1024 * 1024
 MAX_REPLY_BYTES = 192 * MIB  # ten images of 4 megapixels as base64 take 170
 CONNECT_TIMEOUT = 10.0
-# Bounds, not targets: 200 jobs in flight may all talk to one host.
-_POOL_SIZE = 256
 _READABLE = 20_000  # characters of an answer that are searched for words and secrets; a reader gets far fewer
 
 type JsonBody = Mapping[str, object] | Sequence[object]
@@ -129,9 +126,8 @@ class Service:
             self.clock.sleep(pause)
 
     def _prepared(self, send: requests.Request, attempt: str) -> requests.PreparedRequest:
-        """The request with the service's headers."""
         send.headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **self.headers, **send.headers}
-        send.auth = _KeepHeaders()
+        send.auth = lambda prepared: prepared  # else requests replaces our login by one of ~/.netrc
         if not all(_sendable(value) for value in send.headers.values()):
             raise AuthorizationFailed(
                 f"{attempt} failed",
@@ -159,7 +155,7 @@ class Service:
         return meaning.error(
             f"{attempt} failed",
             redact(meaning.said[:_READABLE], self._hidden),
-            redact(meaning.next_step, self._hidden) or default_next_step(meaning.error),
+            redact(meaning.next_step, self._hidden) or meaning.error.advice,
             transient=transient,
         )
 
@@ -359,17 +355,10 @@ def _multipart(form: Mapping[str, FormField] | Sequence[tuple[str, FormField]]) 
     return [(name, (None, value) if isinstance(value, str) else value) for name, value in pairs]
 
 
-class _KeepHeaders(requests.auth.AuthBase):
-    """Keeps requests from reading ~/.netrc and overwriting our own Authorization header."""
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        return r
-
-
 @cache
 def _session() -> requests.Session:
     session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=64, pool_maxsize=_POOL_SIZE)
+    adapter = HTTPAdapter(pool_connections=64, pool_maxsize=256)  # 200 jobs in flight may all talk to one host
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     # One process serves many accounts: a cookie of one must never reach the request of another.

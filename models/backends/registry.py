@@ -27,12 +27,8 @@ COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_q
 
 class _Backends(Mapping[str, type[Backend]]):
     def __getitem__(self, name: str) -> type[Backend]:
-        class_name = _CLASSES[name]
-        found: type[Backend] = getattr(import_module(f"models.backends.{name}"), class_name)
+        found: type[Backend] = getattr(import_module(f"models.backends.{name}"), _CLASSES[name])
         return found
-
-    def __contains__(self, name: object) -> bool:
-        return name in _CLASSES
 
     def __iter__(self) -> Iterator[str]:
         return iter(_CLASSES)

@@ -1,7 +1,6 @@
 """Images given by the user: refused by name when they are none, made acceptable to a service when they are.
 
-Whatever a camera, a phone or an office program writes goes in; what a service takes comes out. A mask is white where
-the image shall be painted anew.
+A mask is white where the image shall be painted anew.
 """
 
 import math
@@ -13,9 +12,9 @@ from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
+from models.images import threaded
 from models.images.codec import (
     UPRIGHT,
-    Kind,
     decode,
     encode,
     flatten,
@@ -32,10 +31,11 @@ from models.images.sniff import (
     MAX_PIXELS,
     BrokenImageError,
     DrawingError,
+    Kind,
     NotAnImageError,
     OversizedImageError,
+    sniff,
 )
-from models.images.threads import in_thread, threaded
 from models.sizes import Size, same_shape, written
 
 _MIDDLE_GREY = 128
@@ -46,10 +46,7 @@ _SAME_SHAPE = 1.02  # rounding to whole pixels changes a shape by less
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputLimits:
-    """What a service takes. Sides and `multiple_of` are pixels; None means: no limit of this kind.
-
-    `keep_alpha` is for services that understand transparency; elsewhere it becomes white.
-    """
+    """What a service takes. Sides and `multiple_of` are pixels; without `keep_alpha`, white replaces transparency."""
 
     formats: tuple[Kind, ...] = ("png", "jpeg", "webp")
     max_bytes: int = MAX_BYTES
@@ -60,12 +57,14 @@ class InputLimits:
     keep_alpha: bool = False
 
 
+@threaded
 def read_input(data: bytes, filename: str = "") -> InputImage:
     """The user's file as an image that is known to decode, its MIME type from the bytes.
 
     Raises BadRequest, naming the file, for everything else: empty, damaged, of another kind, too big once decoded.
     """
-    return in_thread(_read, data, filename)
+    with _refusal_of(filename):
+        return InputImage(data, check_whole(data).mime_type, filename)
 
 
 @threaded
@@ -82,7 +81,7 @@ def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, 
         notices.append(
             f"was scaled from {written(flat.size)} to {written(sized.size)}, as the service takes no other size"
         )
-    own = _kind(source)
+    own = sniff(image.data).kind
     untouched = own in limits.formats and sized.size == source.size and _is_plain(source, sized)
     kind = _format_for(sized, own, limits)
     data = image.data if untouched else encode(sized, kind)
@@ -103,11 +102,6 @@ def fitted(request: ImageRequest, limits: InputLimits) -> ImageRequest:
     mask, stretched = laid_on(request.mask, images[0]) if request.mask and images else (request.mask, ())
     notices = [notice for _, changes in results for notice in changes]
     return replace(request, images=images, mask=mask).with_notices(*notices, *stretched)
-
-
-def size_of(image: InputImage) -> Size:
-    """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
-    return in_thread(_size_of, image)
 
 
 @threaded
@@ -166,21 +160,20 @@ def as_alpha(mask: InputImage) -> InputImage:
     return _mask_file(paper, mask)
 
 
-def _read(data: bytes, filename: str) -> InputImage:
-    with _refusal_of(filename):
-        return InputImage(data, check_whole(data).mime_type, filename)
-
-
 def _decoded(image: InputImage) -> Image.Image:
     with _refusal_of(image.filename):
         return decode(image.data)
 
 
 def _size_of(image: InputImage) -> Size:
+    """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
     with _refusal_of(image.filename):
         source = opened(image.data)
         on_its_side = orientation(source) in {5, 6, 7, 8}
     return (source.height, source.width) if on_its_side else source.size
+
+
+size_of = threaded(_size_of)
 
 
 @contextmanager
@@ -216,11 +209,6 @@ def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[
 
 def _is_plain(source: Image.Image, flat: Image.Image) -> bool:
     return orientation(source) == UPRIGHT and source.mode == flat.mode and not is_animated(source)
-
-
-def _kind(source: Image.Image) -> Kind | None:
-    kinds: dict[str, Kind] = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
-    return kinds.get(source.format or "")
 
 
 def _format_for(image: Image.Image, own: Kind | None, limits: InputLimits) -> Kind:
@@ -281,7 +269,7 @@ def _mask_file(mask: Image.Image, source: InputImage) -> InputImage:
 
 
 def _file(data: bytes, source: InputImage) -> InputImage:
-    mime_type = _read(data, source.filename).mime_type
+    mime_type = sniff(data).mime_type
     return InputImage(data, mime_type, _renamed(source.filename, mime_type.removeprefix("image/")))
 
 

@@ -7,11 +7,11 @@ import. Pillow reads the headers of the other formats.
 import io
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 # Formats this plugin understands; Pillow's other decoders (PSD, EPS, PDF ...) stay closed to hostile files.
 FORMATS = {
@@ -25,6 +25,10 @@ FORMATS = {
     "AVIF": "image/avif",
     "HEIF": "image/heic",
 }
+
+type Kind = Literal["png", "jpeg", "webp"]
+KINDS: Mapping[str, Kind] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
+"""The formats that images are made in."""
 
 MAX_PIXELS = 8192 * 8192  # 256 MiB once decoded
 MAX_BYTES = 128 * 1024 * 1024
@@ -60,12 +64,13 @@ class Header:
     def pixels(self) -> int:
         return self.width * self.height
 
+    @property
+    def kind(self) -> Kind | None:
+        return KINDS.get(self.mime_type.removeprefix("image/"))
+
 
 def sniff(data: bytes) -> Header:
-    """Read format, width and height (pixels) from `data`.
-
-    Raises NotAnImageError for empty data and for anything that is not one of FORMATS.
-    """
+    """The header of `data`. Raises NotAnImageError for anything that is not one of FORMATS."""
     header = _read(data)
     if header is None:
         words = describe(data)
@@ -85,7 +90,6 @@ def sniff_within_limits(data: bytes) -> Header:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Raises OversizedImageError for an image that would need too much memory once decoded."""
     if width * height > MAX_PIXELS:
         raise OversizedImageError(
             f"the image has {width}×{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} megapixels taken"
@@ -93,7 +97,6 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def describe(data: bytes) -> str:
-    """What bytes that are no image look like, in a few words."""
     if not data:
         return "the file is empty"
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -138,7 +141,6 @@ def _read(data: bytes) -> Header | None:
 
 
 def _mime_type(data: bytes) -> str | None:
-    """The type of a file whose size is read here."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):

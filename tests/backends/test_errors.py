@@ -9,18 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.backends.errors import (
-    ERROR_CLASSES,
     SAID_LIMIT,
     BadRequest,
     ImageError,
     RateLimited,
     class_for_status,
-    default_next_step,
     redact,
     shorten,
     unsupported,
 )
-from tests.fakes import MARKER_KEY
+from tests.fakes import ERROR_CLASSES, MARKER_KEY
 
 KEYS = st.text(string.ascii_letters + string.digits + "-_", min_size=20, max_size=64)
 
@@ -55,7 +53,7 @@ def test_an_unsupported_feature_names_itself_the_model_and_the_way_out() -> None
 @pytest.mark.parametrize("error", ERROR_CLASSES)
 def test_every_class_stands_for_one_host_class_and_has_advice(error: type[ImageError]) -> None:
     assert issubclass(error.host, InvokeError)
-    assert default_next_step(error)
+    assert error.advice
 
 
 def test_the_classes_stand_for_five_different_host_classes() -> None:

@@ -5,8 +5,8 @@ import logging
 import pytest
 from dify_plugin.errors import model as host
 
-from models.backends.errors import ERROR_CLASSES, AuthorizationFailed, ImageError, host_errors, redact
-from tests.fakes import MARKER_KEY
+from models.backends.errors import AuthorizationFailed, ImageError, host_errors, redact
+from tests.fakes import ERROR_CLASSES, MARKER_KEY
 
 CREDENTIALS = {"stability_api_key": MARKER_KEY, "comfyui_password": "hunter2-hunter2"}
 FIVE = (

@@ -6,9 +6,9 @@ import gevent
 import pytest
 from PIL import Image
 
+from models.images import in_thread
 from models.images.codec import decode, encode, has_alpha, plain
 from models.images.sniff import BrokenImageError
-from models.images.threads import in_thread
 from tests.fakes import image_file, noise
 
 

@@ -6,7 +6,7 @@ import time
 import gevent
 import pytest
 
-from models.images.threads import in_thread
+from models.images import in_thread
 
 
 def test_work_runs_in_another_thread_and_returns() -> None:

@@ -12,9 +12,9 @@ from models.backends.automatic1111.build import SIZES, InputRoles, Options
 from models.backends.automatic1111.server_lists import Name
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
+from models.images import in_thread
 from models.images.codec import decode, encode, flatten, plain
 from models.images.inputs import InputLimits, alpha_mask, fit, hard_edged, laid_on, looks_like_mask, size_of
-from models.images.threads import in_thread
 from models.sizes import ONE_MEGAPIXEL, FreeSizes, NoSizes, Size, SizeRule, shaped, written
 
 _DEFAULT_UPSCALING = 2.0

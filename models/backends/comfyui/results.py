@@ -27,10 +27,10 @@ from models.backends.comfyui.graph import Graph, Node, RawGraph, folder_of, pack
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.refusals import Fault, RefusalTable
 from models.entities import GeneratedImage
+from models.images import in_thread
 from models.images.codec import decode
 from models.images.integrity import png_chunks, webp_chunks
 from models.images.sniff import BrokenImageError, NotAnImageError, sniff
-from models.images.threads import in_thread
 from models.settings import Access
 
 _IMAGES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})

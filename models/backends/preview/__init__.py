@@ -14,7 +14,7 @@ from models.backends.base import Capabilities, Job, JobBackend, Running
 from models.backends.preview.drawing import PlaceholderImage, draw
 from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
-from models.images.threads import in_thread
+from models.images import in_thread
 from models.parameters import MAX_SEED, Rule, load_rules
 from models.sizes import FreeSizes, SeedRule, SizeRule
 
