@@ -30,7 +30,7 @@ def test_known_extensions_are_named(node: str, package: str) -> None:
         ("RuntimeError", "ERROR: controlnet file is invalid and does not contain a valid controlnet model."),
     ],
 )  # fmt: skip
-def test_files_that_cannot_work_together_are_the_requests_fault(kind: str, message: str) -> None:
+def test_incompatible_model_files_are_a_bad_request(kind: str, message: str) -> None:
     data = {"node_id": "8", "node_type": "VAEDecode", "exception_type": kind, "exception_message": message}
     status = RunStatus(status_str="error", messages=(("execution_error", data),))
     error = failed_run(status, TXT2IMG)
@@ -50,5 +50,5 @@ def test_files_that_cannot_work_together_are_the_requests_fault(kind: str, messa
         ("KSampler", "sampler_name", ""),
     ],
 )
-def test_the_folder_of_a_missing_file_is_known(node: str, name: str, folder: str) -> None:
+def test_the_folder_of_a_missing_file_is_named(node: str, name: str, folder: str) -> None:
     assert folder_of(node, name) == folder
