@@ -89,16 +89,16 @@ def test_invoke_prints_the_plugins_message_unchanged(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["invoke", "--model", "nobody", "--prompt", "a"], "there is no model nobody; there are: job, painter"),
+        (["invoke", "--model", "nobody", "--prompt", "a"], "unknown model nobody; available: job, painter"),
         (["invoke", "--model", "job", "--prompt", "a", "--seed", "x"], "--seed takes a value of type int, not 'x'"),
-        (["invoke", "--model", "job", "--prompt", "a", "--image", "no.png"], "there is no file no.png"),
+        (["invoke", "--model", "job", "--prompt", "a", "--image", "no.png"], "file not found: no.png"),
         (["invoke", "--model", "job", "--prompt", "a", "stray"], "'stray' is neither an option"),
         (
             ["run", "workflows/text_to_image.yml", "-i", "prompt=@a.png"],
             "prompt in input form is text and takes no file",
         ),
         (["run", "missing.yml"], "missing.yml cannot be read"),
-        (["check", "--credentials", "missing.json"], "there is no credentials file missing.json"),
+        (["check", "--credentials", "missing.json"], "credentials file not found: missing.json"),
     ],
 )
 def test_wrong_usage_gives_a_message(run: Run, arguments: list[str], complaint: str) -> None:
@@ -158,7 +158,7 @@ def test_check_prints_fields_and_never_keys(run: Run, tmp_path: Path) -> None:
     file = _write(tmp_path / "credentials.json", json.dumps({"api_key": KEY, "models": {"painter": {"api_key": KEY}}}))
     code, out, err = run("check", "--credentials", file)
     assert (code, err) == (0, "")
-    assert out == "The credentials may be saved. Fields, defaults included: api_key.\n"
+    assert out == "The credentials are valid. Fields, including defaults: api_key.\n"
 
 
 def test_the_environment_overrides_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

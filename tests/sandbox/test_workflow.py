@@ -369,7 +369,7 @@ def test_the_local_model_fills_a_schema(services: Services) -> None:
         ({"prompt": "a" * 11}, "less than 10 characters"),
         ({"prompt": "a", "colour": "red"}, "no input named colour; it has: prompt, ratio, img"),
         ({"prompt": "a", "img": "photo.png"}, "-i name=@path"),
-        ({"prompt": "a", "img": Path("missing.png")}, "there is no file missing.png"),
+        ({"prompt": "a", "img": Path("missing.png")}, "file not found: missing.png"),
     ],
 )
 def test_inputs_are_validated_as_in_difys_start_form(
