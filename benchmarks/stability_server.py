@@ -1,4 +1,4 @@
-"""A fake Stability server in a process of its own, answering with one image of 1 MB; prints its address."""
+"""A fake Stability server in a separate process that returns a 1 MB image; prints its address."""
 
 import threading
 

@@ -76,7 +76,7 @@ def test_a_broken_file_is_refused_by_name(name: str) -> None:
     assert str(caught.value).endswith(advice)
 
 
-def test_every_broken_file_has_a_sentence_of_its_own() -> None:
+def test_every_kind_of_broken_file_has_its_own_message() -> None:
     sentences = set()
     for name, (data, _, _) in BROKEN.items():
         with pytest.raises(BadRequest) as caught:
@@ -108,18 +108,18 @@ def test_a_heic_photo_is_read() -> None:
     assert right[2] > 150 > right[0]
 
 
-def test_a_cut_heic_photo_is_refused() -> None:
+def test_a_truncated_heic_photo_is_refused() -> None:
     with pytest.raises(BadRequest, match="the file"):
         read_input((FIXTURES / "phone.heic").read_bytes()[:-100], "cut.heic")
 
 
-def test_an_acceptable_file_keeps_its_bytes() -> None:
+def test_a_supported_file_keeps_its_bytes() -> None:
     for kind in ("PNG", "JPEG", "WEBP"):
         image = read_input(image_file(kind=kind), "a.png")
         assert fit(image, ANY) == (image, ())
 
 
-def test_a_phone_photo_is_turned_upright_and_fits() -> None:
+def test_a_phone_photo_is_rotated_upright_and_fits() -> None:
     """12 megapixels, lying on its side with an EXIF note: nothing for the user to do."""
     photo = Image.radial_gradient("L").resize((4032, 3024)).convert("RGB")
     photo.paste("red", (0, 0, 4032, 100))
@@ -140,7 +140,7 @@ def test_a_phone_photo_is_turned_upright_and_fits() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "I;16", "I", "F", "RGBA", "YCbCr"])
-def test_every_colour_mode_becomes_plain(mode: str) -> None:
+def test_every_colour_mode_is_converted(mode: str) -> None:
     kind = "TIFF" if mode in {"CMYK", "F", "YCbCr", "I"} else "PNG"
     source = Image.linear_gradient("L").convert(mode) if mode != "I;16" else Image.new("I;16", (256, 256), 30_000)
     fitted, _ = fit(read_input(saved(source, kind), "a"), ANY)
@@ -154,7 +154,7 @@ def test_sixteen_bits_keep_their_brightness() -> None:
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "AVIF"])
-def test_a_format_that_the_service_does_not_know_is_converted(kind: str) -> None:
+def test_an_unsupported_format_is_converted(kind: str) -> None:
     fitted, notices = fit(read_input(image_file(kind=kind), "a.bin"), InputLimits(formats=("jpeg", "png")))
     assert (fitted.mime_type, fitted.filename) == ("image/jpeg", "a.jpeg")
     assert notices == ()
@@ -166,7 +166,7 @@ def test_only_the_services_formats_are_used() -> None:
         assert fitted.mime_type == f"image/{kind}"
 
 
-def test_an_animation_gives_its_first_frame_and_says_so() -> None:
+def test_an_animation_gives_its_first_frame_with_a_notice() -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     fitted, notices = fit(read_input(data, "dance.gif"), InputLimits(formats=("png",)))
@@ -183,7 +183,7 @@ def test_transparency_becomes_white_unless_it_is_kept() -> None:
     assert (kept.data, silence) == (data, ())
 
 
-def test_kept_alpha_survives_shrinking_and_every_byte_limit() -> None:
+def test_kept_alpha_survives_scaling_and_every_byte_limit() -> None:
     source = Image.open(io.BytesIO(noise(300, 300))).convert("RGBA")
     source.putalpha(Image.linear_gradient("L").resize((300, 300)))
     for formats in (("png",), ("png", "webp"), ("jpeg", "png")):
@@ -194,7 +194,7 @@ def test_kept_alpha_survives_shrinking_and_every_byte_limit() -> None:
         assert len(notices) == 1
 
 
-def test_bytes_are_saved_before_pixels() -> None:
+def test_compression_comes_before_scaling() -> None:
     fitted, notices = fit(read_input(noise(400, 400), "a.png"), InputLimits(max_bytes=110_000))
     assert opened(fitted).size == (400, 400)
     assert notices == ("a.png was saved as JPEG with quality 80, as the service takes at most 0.1 MB",)
@@ -212,15 +212,13 @@ def test_bytes_are_saved_before_pixels() -> None:
         ((640, 480), InputLimits(min_side=64, max_side=2048, multiple_of=16), (640, 480)),
     ],
 )
-def test_sizes_are_brought_within_the_limits(
-    size: tuple[int, int], limits: InputLimits, expected: tuple[int, int]
-) -> None:
+def test_sizes_are_scaled_to_the_limits(size: tuple[int, int], limits: InputLimits, expected: tuple[int, int]) -> None:
     fitted, notices = fit(read_input(image_file(*size), "a.png"), limits)
     assert opened(fitted).size == expected
     assert len(notices) == (size != expected)
 
 
-def test_a_shape_that_no_scaling_can_mend_is_refused() -> None:
+def test_a_shape_that_no_scaling_can_fit_is_refused() -> None:
     with pytest.raises(BadRequest, match="4000×20"):
         fit(read_input(image_file(4000, 20), "strip.png"), InputLimits(min_side=384, max_side=3072))
 
@@ -255,7 +253,7 @@ def values(mask: InputImage) -> list[object]:
     return [image.getpixel((x, 0)) for x in range(image.width)]
 
 
-def test_transparency_is_a_mask_of_its_own() -> None:
+def test_transparency_becomes_a_mask() -> None:
     mask = alpha_mask(half_transparent())
     assert mask is not None
     assert opened(mask).mode == "L"
@@ -264,14 +262,14 @@ def test_transparency_is_a_mask_of_its_own() -> None:
     assert alpha_mask(read_input(image_file(mode="RGBA", colour=(1, 2, 3, 255)))) is None
 
 
-def test_masks_change_their_language() -> None:
+def test_masks_are_converted_between_conventions() -> None:
     mask = mask_of(half_transparent())
     assert [value[3] for value in values(as_alpha(mask)) if isinstance(value, tuple)] == [0, 0, 255, 255]
     assert values(mask_of(as_alpha(mask))) == values(mask)
     assert mask.filename == "a.png"
 
 
-def test_a_mask_takes_the_size_of_its_image() -> None:
+def test_a_mask_is_scaled_to_its_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     photo = read_input(image_file(40, 30, kind="JPEG", exif=exif))

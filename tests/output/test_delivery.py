@@ -109,7 +109,7 @@ def test_images_that_fit_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert files(deliver_whole(result_of(data, data), PLAIN, duration=1)) == [data, data]
 
 
-def test_an_image_that_cannot_be_made_smaller_costs_only_itself() -> None:
+def test_an_image_that_cannot_be_compressed_does_not_affect_the_others() -> None:
     """Its container is whole, and no decoder knows what is in it."""
     broken = noise(1400, 1400, kind="JPEG", quality=100).replace(b"\xff\xc4\x00", b"\xff\xc4\x00\x13\xff\xff\xff", 1)
     options = OutputOptions(details=True)
@@ -157,7 +157,7 @@ def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
     assert [image.size for chunk in chunks for image in opened(chunk)] == [(64, 48), (8, 8), (9, 9)]
 
 
-def test_structured_output_holds_what_was_asked_and_is_known() -> None:
+def test_structured_output_holds_the_requested_properties() -> None:
     image = GeneratedImage(image_file(), seed=7)
     options = asking("seed", "prompt", "revised_prompt", "colour", "cost", "currency")
     delivered = deliver_whole(result_of(image, price=Price(Decimal("0.03"), "USD")), options, duration=1)
@@ -176,7 +176,7 @@ def test_structured_output_in_a_stream_is_its_first_chunk_and_all_its_text() -> 
     assert [[content.type.value for content in chunk.contents] for chunk in others] == [["image"], ["image"]]
 
 
-def test_structured_output_knows_the_whole_vocabulary() -> None:
+def test_structured_output_supports_every_property() -> None:
     image = GeneratedImage(image_file(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
     price = Price(Decimal("0.03"), "USD")
     options = asking(*EVERYTHING)
@@ -263,7 +263,7 @@ def test_each_chunk_is_a_line_of_its_own(big: bytes) -> None:
     assert MAX_LINE // 3 < len(line(first)) < MAX_LINE
 
 
-def test_data_uris_in_the_structured_output_count_too() -> None:
+def test_data_uris_in_the_structured_output_count_towards_the_limit() -> None:
     data = noise(1250, 1250)  # fits once and not three times
     options = asking("image_url", "images", "mime_type")
     delivered = deliver_whole(result_of(data), options, duration=1)
@@ -275,7 +275,7 @@ def test_data_uris_in_the_structured_output_count_too() -> None:
     assert delivered.structured_output["image_url"] == content.data
 
 
-def test_with_a_public_url_the_image_travels_once() -> None:
+def test_with_a_public_url_the_image_is_sent_once() -> None:
     data = noise(1250, 1250)
     image = GeneratedImage(data, url="https://service.example/1.png")
     options = asking("image_url", "images")
@@ -299,7 +299,7 @@ def test_png_stays_png_while_that_is_enough() -> None:
     assert [image.format for image in opened(delivered)] == ["PNG"]
 
 
-def test_transparency_survives_the_squeeze() -> None:
+def test_transparency_survives_compression() -> None:
     image = Image.open(io.BytesIO(noise(1500, 1500))).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((1500, 1500)))
     out = io.BytesIO()
@@ -308,7 +308,7 @@ def test_transparency_survives_the_squeeze() -> None:
     assert (smaller.format, smaller.mode) == ("WEBP", "RGBA")
 
 
-def test_long_words_do_not_make_a_long_line() -> None:
+def test_long_text_does_not_exceed_the_line() -> None:
     words = "永" * 3_000_000
     result = result_of(
         GeneratedImage(noise(1200, 1200), url="https://service.example/" + "x" * 4_000_000, revised_prompt=words),

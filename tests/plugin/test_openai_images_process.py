@@ -122,7 +122,7 @@ def test_a_mask_that_would_be_ignored_is_refused_by_name(host: Host) -> None:
 
 
 @pytest.mark.parametrize("dialect", RECOGNISED)
-def test_saving_the_form_writes_down_what_auto_took(host: Host, dialect: str) -> None:
+def test_saving_the_form_logs_the_detected_dialect(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
         host.validate_model_credentials("m", form(server, "auto", GENERATORS[dialect]))
     assert server.posts == []
@@ -130,14 +130,14 @@ def test_saving_the_form_writes_down_what_auto_took(host: Host, dialect: str) ->
 
 
 @pytest.mark.parametrize("dialect", sorted(GENERATORS))
-def test_a_form_with_a_wrong_key_is_not_saved_and_says_which_field(host: Host, dialect: str) -> None:
+def test_a_form_with_a_wrong_key_is_refused_and_names_the_field(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key="another-key") as server, pytest.raises(PluginError) as caught:
         host.validate_model_credentials("m", form(server, dialect, GENERATORS[dialect]))
     assert "(api_key) in the model's settings" in caught.value.message
     no_key_in(caught.value)
 
 
-def test_the_form_of_a_model_knows_its_server(host: Host) -> None:
+def test_the_form_of_a_model_depends_on_its_server(host: Host) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server:
         schema = host.model_schema("m", form(server, "auto", "Qwen/Qwen-Image"))
     assert schema
@@ -147,7 +147,7 @@ def test_the_form_of_a_model_knows_its_server(host: Host) -> None:
     no_key_in(schema)
 
 
-def test_the_form_of_a_server_that_is_off_comes_quickly_and_complete(host: Host) -> None:
+def test_the_form_of_an_offline_server_is_fast_and_complete(host: Host) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         credentials = form(server, "auto", "m")
     schema = host.model_schema("m", credentials)

@@ -17,7 +17,7 @@ from sandbox.protocol import image_part, user
 from tests.fakes import FakeClock, image_file
 
 
-def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
+def test_a_job_survives_the_process_that_started_it(plugin: Host) -> None:
     """This process starts the job half a minute ago on its own clock and is asked no more: the state brings the image, byte for byte."""
     parameters = {"seed": 7, "width": 256, "height": 192, "details": True, "simulate_seconds": 26}
     call = Call.of("preview", {}, "a user", FakeClock(time.time() - 30))
@@ -39,7 +39,7 @@ def test_images_and_a_mask_are_shown_in_the_placeholder(plugin: Host) -> None:
     assert {(255, 0, 255), (0, 255, 0)} <= seen
 
 
-def test_a_simulated_job_past_its_timeout_fails_in_words(plugin: Host) -> None:
+def test_a_simulated_job_fails_with_a_message_on_timeout(plugin: Host) -> None:
     reply = plugin.run_polling(
         "preview", {}, [user("a fox")], {"simulate_seconds": 30, "timeout": 1}, sleep=lambda _: None
     )
@@ -48,7 +48,7 @@ def test_a_simulated_job_past_its_timeout_fails_in_words(plugin: Host) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux's /proc")
-def test_large_images_one_after_the_other_stay_within_the_declared_memory() -> None:
+def test_successive_large_images_stay_within_the_declared_memory() -> None:
     with Host(plugin_dir=Path(__file__).parents[2]) as host:
         reply = host.invoke("preview", {}, [user("a fox")], {"width": 4096, "height": 4096, "n": 2}, stream=True)
         status = Path(f"/proc/{host.process(0).pid}/status").read_text("utf-8")

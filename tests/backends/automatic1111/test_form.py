@@ -63,7 +63,7 @@ def test_every_number_has_a_default() -> None:
 @pytest.mark.parametrize(
     ("path", "images"), [("/sdapi/v1/txt2img", ()), ("/sdapi/v1/img2img", (image_file(512, 512),))], ids=["txt", "img"]
 )
-def test_switching_everything_on_asks_for_the_same_image(
+def test_switching_on_all_parameters_sends_the_same_request(
     webui: FakeWebUI, path: str, images: tuple[bytes, ...]
 ) -> None:
     left_out = body_of(webui, path, {}, *images)

@@ -96,7 +96,7 @@ def test_every_node_and_input_is_as_recorded(name: str, recorded: ObjectInfo) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_says_its_version_and_is_plain_api_format(name: str) -> None:
+def test_a_file_has_a_version_and_is_plain_api_format(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9-]+\.v\d+", name)
     raw = json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
     assert load_shipped(name).graph.raw() == raw
@@ -119,7 +119,7 @@ def test_every_shipped_file_belongs_to_a_card() -> None:
 
 
 @pytest.mark.parametrize("model", sorted(CARDS))
-def test_a_card_offers_what_its_workflows_take_and_says_their_own_values(model: str) -> None:
+def test_a_card_lists_the_parameters_and_defaults_of_its_workflows(model: str) -> None:
     common = {
         "aspect_ratio",
         "n",
@@ -141,7 +141,7 @@ def test_a_card_offers_what_its_workflows_take_and_says_their_own_values(model: 
 
 
 @pytest.mark.parametrize("model", sorted(CARDS))
-def test_every_rule_of_a_card_is_the_vocabularys_or_the_backends(model: str) -> None:
+def test_every_rule_of_a_card_is_a_common_or_backend_rule(model: str) -> None:
     own = {rule.name: rule for rule in extra_rules()}
     for rule in CARDS[model].rules:
         if rule.name in own:
@@ -172,7 +172,7 @@ def filled(model: str, request: ImageRequest) -> Any:
 
 @pytest.mark.parametrize("asked", sorted(REQUESTS))
 @pytest.mark.parametrize("model", ["comfyui-flux", "comfyui-qwen-image", "comfyui-sdxl"])
-def test_what_goes_to_the_server_is_valid_for_every_kind_of_input(model: str, asked: str, recorded: ObjectInfo) -> None:
+def test_the_submitted_graph_is_valid_for_every_kind_of_input(model: str, asked: str, recorded: ObjectInfo) -> None:
     graph = filled(model, card_request(model, **REQUESTS[asked])).graph
     assert_valid(graph, recorded)
     text = json.dumps(graph)
@@ -226,7 +226,9 @@ def test_a_size_with_an_image_scales_the_image_to_it() -> None:
         ("comfyui-qwen-image-edit", {"images": (PHOTO,) * 4}, "Send at most 3 and a mask"),
     ],
 )
-def test_what_no_variant_takes_is_refused_with_the_way_out(model: str, asked: dict[str, Any], said: str) -> None:
+def test_inputs_that_no_variant_supports_are_refused_with_the_next_step(
+    model: str, asked: dict[str, Any], said: str
+) -> None:
     with pytest.raises(BadRequest, match=said):
         filled(model, card_request(model, **asked))
 

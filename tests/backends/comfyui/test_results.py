@@ -49,7 +49,7 @@ def test_a_webp_loses_its_workflow_and_stays_readable(animated: bool) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\x89PNG\r\n\x1a\n", image_file()[:40], b"RIFF1234WEBP", image_file(kind="JPEG")]
 )
-def test_a_broken_or_other_file_is_left_to_those_who_judge_it(data: bytes) -> None:
+def test_a_broken_file_is_passed_to_the_integrity_check(data: bytes) -> None:
     assert len(without_workflow(data)) <= len(data)
     if data.startswith(b"\xff\xd8"):
         assert without_workflow(data) == data
@@ -60,7 +60,7 @@ def test_an_image_cut_off_in_the_middle_of_a_chunk_stays_cut_off() -> None:
     assert without_workflow(cut) == cut
 
 
-def test_files_in_an_extensions_own_shape_are_no_outputs() -> None:
+def test_files_of_unknown_shape_are_not_outputs() -> None:
     outputs = {
         "1": {"images": [{"filename": 3}, "x.png", {"filename": "a.png", "subfolder": None, "type": None}]},
         "2": "?",
@@ -74,7 +74,7 @@ def test_images_of_several_nodes_come_in_the_order_of_the_graph() -> None:
 
 
 @pytest.mark.parametrize(("width", "kind"), [(64, "PNG"), (1024, "PNG"), (1024, "WEBP"), (1024, "JPEG")])
-def test_a_black_image_is_told_and_a_dark_one_is_not(width: int, kind: str) -> None:
+def test_only_a_black_image_gives_a_notice(width: int, kind: str) -> None:
     black = GeneratedImage(image_file(width, width, kind=kind, colour=(0, 0, 0)))
     dark = GeneratedImage(image_file(width, width, kind=kind, colour=(0, 0, 40)))
     (notice,) = black_images([black])
@@ -84,7 +84,7 @@ def test_a_black_image_is_told_and_a_dark_one_is_not(width: int, kind: str) -> N
     assert next(black_images([dark, black])).startswith("1 of the 2 images are")
 
 
-def test_images_of_two_nodes_are_not_one_batch() -> None:
+def test_images_of_two_nodes_are_separate_batches() -> None:
     files: JsonValue = {"images": [{"filename": "a.png"}]}
     assert not read_outputs({"1": files, "2": files}, ["1", "2"]).one_batch
     assert read_outputs({"1": {"images": [{"filename": "a.png"}, {"filename": "b.png"}]}}, ["1"]).one_batch

@@ -117,20 +117,20 @@ def test_the_byte_form_of_an_answer_carries_seed_and_reason_in_its_headers(fake:
     assert (made.seed, made.mime_type) == (9, "image/webp")
 
 
-def test_the_json_form_of_an_answer_names_the_type_beside_its_own(fake: FakeStability) -> None:
+def test_the_json_reply_contains_the_image_type(fake: FakeStability) -> None:
     reply = post(fake, CORE, form={"prompt": "a fox", "output_format": "jpeg"}, Accept="application/json")
     assert reply.headers["content-type"] == "application/json; type=image/jpeg"
     assert "seed" not in reply.headers
     assert [image.mime_type for image in read_v2beta(reply, sent_seed=1).images] == ["image/jpeg"]
 
 
-def test_too_many_calls_lock_the_key_out(fake: FakeStability) -> None:
+def test_too_many_calls_block_the_key(fake: FakeStability) -> None:
     fake.throttle = 3
     statuses = [post(fake, CORE, form={"prompt": "a fox"}, Accept="application/json").status for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
 
 
-def test_every_image_costs_its_credits(fake: FakeStability) -> None:
+def test_every_image_is_charged(fake: FakeStability) -> None:
     fake.balance = 10.0
     assert post(fake, ULTRA, form={"prompt": "a fox"}).ok
     assert fake.balance == 2.0
