@@ -191,18 +191,15 @@ class ImageFetcher:
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
             return self._from_origin(url), None
         at_home = there.hostname == home.hostname
-        return self._from_elsewhere(url, allow_private=at_home), None if at_home else url
-
-    def _from_elsewhere(self, url: str, *, allow_private: bool) -> bytes:
-        """An image that is asked for without the login; private addresses only where the user's own base URL is."""
-        return download_result(
+        data = download_result(
             url,
             attempt=self._fetching,
             clock=self.service.clock,
             deadline=self.deadline,
-            allow_private=allow_private,
+            allow_private=at_home,
             next_step=self._kept_there,
         )
+        return data, None if at_home else url
 
     def _from_origin(self, url: str) -> bytes:
         """An image of the server's own origin, which is asked with the login."""

@@ -27,7 +27,8 @@ COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_q
 
 class _Backends(Mapping[str, type[Backend]]):
     def __getitem__(self, name: str) -> type[Backend]:
-        found: type[Backend] = getattr(import_module(f"models.backends.{name}"), _CLASSES[name])
+        class_name = _CLASSES[name]
+        found: type[Backend] = getattr(import_module(f"models.backends.{name}"), class_name)
         return found
 
     def __iter__(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from PIL import Image, ImageOps
 
@@ -15,6 +16,7 @@ from models.images.sniff import (
     load_pillow,
     openable,
     sniff_within_limits,
+    truncated,
 )
 from models.sizes import written
 
@@ -36,37 +38,34 @@ def decode(data: bytes) -> Image.Image:
     Raises NotAnImageError for what is no image, BrokenImageError for what is a damaged or an oversized one.
     """
     image = opened(data)
-    try:
+    with _damage_named():
         image.load()
         _read_frames(image)
-    except Exception as error:  # decoders raise whatever a damaged file makes them meet
-        raise BrokenImageError(_damage(error)) from error
     return image
 
 
 def opened(data: bytes) -> Image.Image:
     """The image with its header read and its pixels not yet decoded. Raises as `decode`."""
     sniff_within_limits(data)
-    try:
+    with _damage_named():
         image = Image.open(io.BytesIO(data), formats=openable())
-    except Exception as error:  # as above
-        raise BrokenImageError(_damage(error)) from error
     check_pixels(image.width, image.height)  # the first frame of a GIF may be larger than its header says
     return image
 
 
-def _damage(error: Exception) -> str:
-    if "truncated" in str(error) or isinstance(error, EOFError):
-        return "the file ends in the middle of the image"
-    return f"the file is damaged ({error})"
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # decoders raise whatever a damaged file makes them meet
+        cut_off = "truncated" in str(error) or isinstance(error, EOFError)
+        raise (truncated() if cut_off else BrokenImageError(f"the file is damaged ({error})")) from error
 
 
 def orientation(image: Image.Image) -> int:
     """How the camera was held, as EXIF counts it. Raises BrokenImageError: a PNG is read to its end for this."""
-    try:
+    with _damage_named():
         return int(image.getexif().get(_ORIENTATION, UPRIGHT))
-    except Exception as error:  # as above
-        raise BrokenImageError(_damage(error)) from error
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -251,7 +250,6 @@ def _smaller(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -
 
 
 def _predicted(image: Image.Image, sample: Image.Image, kind: Kind, quality: int) -> float:
-    """The size in bytes that the image would have, going by a sample of it."""
     share = (image.width * image.height) / (sample.width * sample.height)
     return len(encode(sample, kind, quality)) * share
 

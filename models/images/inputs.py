@@ -93,10 +93,7 @@ def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, 
 
 
 def fitted(request: ImageRequest, limits: InputLimits) -> ImageRequest:
-    """The request with its images within `limits`, the mask in the size of the first one, and notices about changes.
-
-    Raises BadRequest for an image that cannot be brought within them.
-    """
+    """The request with its images as `fit` makes them, the mask in the size of the first one. Raises BadRequest."""
     results = [fit(image, limits) for image in request.images]
     images = tuple(image for image, _ in results)
     mask, stretched = laid_on(request.mask, images[0]) if request.mask and images else (request.mask, ())
