@@ -87,8 +87,6 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class InputRoles:
-    """The images of one request by what they are for, as the servers take them."""
-
     images: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
     control: InputImage | None = None
@@ -292,7 +290,6 @@ def _either(given: float | None, default: float | None) -> float | None:
 
 
 def without_effect(request: ImageRequest, options: Options, inputs: InputRoles) -> Iterator[str]:
-    """Notices about what was asked for and has no effect beside the rest of the request."""
     plain = not inputs.images and not options.hires
     if inputs.images and options.hires:
         yield "`hires_scale` was ignored: it needs a request without an init image; `upscale_by` enlarges an image."

@@ -46,7 +46,6 @@ def _enlarged(size: Size, factor: float) -> Size:
 
 
 def _capped(size: Size) -> Size:
-    """At most one megapixel, same shape."""
     return size if size[0] * size[1] <= ONE_MEGAPIXEL else shaped(size[0] / size[1], ONE_MEGAPIXEL)
 
 

@@ -194,7 +194,6 @@ class WebUIJobs:
             return error
 
     def _follow[**P, R](self, post: "gevent.Greenlet[P, R]", task: str, deadline: Deadline) -> TaskProgress | None:
-        """Wait for the answer; the last state seen is returned."""
         seen, pause = None, FIRST_LOOK
         while True:
             post.join(timeout=min(pause, deadline.remaining))

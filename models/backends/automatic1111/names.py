@@ -39,8 +39,6 @@ def server_title(service: Service, deadline: Deadline) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NameResolver:
-    """The names of one request against the lists of one server."""
-
     lists: ServerLists
 
     def resolve(self, request: ImageRequest, options: Options, checkpoint: str) -> ResolvedNames:
@@ -112,7 +110,6 @@ class NameResolver:
         return {"forge_additional_modules": [*files]} if forge else {"sd_vae": files[0]}
 
     def _styles(self, asked: str) -> tuple[str, ...]:
-        """One style by its whole name, or several separated by commas."""
         known = self._known("styles") if asked else None
         words = [asked] if known and lookup(asked, known) else _words(asked)
         return tuple(found for word in words if (found := self._sent("style", word, "styles")))

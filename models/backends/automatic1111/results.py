@@ -58,8 +58,6 @@ class Info(BaseModel):
 
 
 class Generated(BaseModel):
-    """Images as base64, without saying in which format."""
-
     images: tuple[str, ...] | None = ()
     info: str | None = ""
 
@@ -100,11 +98,8 @@ def generated_images(
 
 
 def interrupted(attempt: str, said: str) -> ServerUnavailable:
-    return ServerUnavailable(
-        f"{attempt} failed",
-        f"{said}: the job was interrupted at the server",
-        "Try again; somebody stopped it in the WebUI",
-    )
+    said = f"{said}: the job was interrupted at the server"
+    return ServerUnavailable(f"{attempt} failed", said, "Try again; somebody stopped it in the WebUI")
 
 
 def check_checkpoint(info: Info, names: ResolvedNames, attempt: str) -> None:
@@ -167,7 +162,6 @@ TABLE = RefusalTable.beside(__file__)
 
 
 def explained(refused: Reply | Fault, access: Access) -> Explanation:
-    """The reading of a refusal, with the names that the form fields have on `access`."""
     if isinstance(refused, Reply):
         refused = Fault(said=_said(refused), status=refused.status, codes=_codes(refused))
     return TABLE.explain(refused, access, login=_login(access))
@@ -197,7 +191,6 @@ def _codes(reply: Reply) -> tuple[str, ...]:
 
 
 def _said(reply: Reply) -> str:
-    """The name of the exception and its text, wherever this fork puts it."""
     try:
         refusal = RefusalBody.model_validate_json(reply.body)
     except ValidationError:

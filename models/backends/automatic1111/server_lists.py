@@ -85,8 +85,6 @@ def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
 
 
 class _ListEntry(BaseModel):
-    """An entry of any list."""
-
     name: str | None = None
     label: str | None = None
     alias: str | None = None
@@ -190,8 +188,8 @@ class ServerLists:
             asking.release()
 
     def offered(self, name: str, *, fresh: bool = False) -> tuple[Name, ...]:
-        """The names for a form, never an error: the last ones known while the server does not answer, and for ten
-        seconds after that without asking it."""
+        """The names for a form. Never raises: a server that does not answer is left alone for ten seconds, and the last
+        names known are given."""
         if not _UNANSWERED.get(self.service):
             try:
                 return self.get(name, fresh=fresh) or ()

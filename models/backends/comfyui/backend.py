@@ -156,7 +156,6 @@ class ComfyUI(JobBackend):
             tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        """Upload the images and fill the workflow."""
         source = self.workflow
         workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
         self._parameters = {

@@ -68,8 +68,6 @@ class FaultDetails(_ServerReply):
 
 
 class ValidationFault(_ServerReply):
-    """One error about one input or the whole graph."""
-
     type: LooseText = ""
     message: LooseText = ""
     details: LooseText = ""
@@ -243,7 +241,6 @@ class ComfyUIClient:
         return self._get("system_stats", SystemStats, "Checking ComfyUI", deadline)
 
     def node(self, class_type: str, *, deadline: Deadline) -> Mapping[str, JsonValue]:
-        """`{class_type: definition}`, empty when the server has no such node."""
         path = f"object_info/{quote(class_type, safe='')}"
         return self._get(path, NodeInfo, f"Asking ComfyUI for the node {class_type}", deadline).root
 

@@ -93,7 +93,6 @@ class JobProgress:
 
     @property
     def over(self) -> bool:
-        """Every submission ended, or one of them failed."""
         return self.ended.issuperset(self.ids) or bool(self.ended & self.failed)
 
     def _tell(self, event: Event, words: str) -> None:
@@ -278,7 +277,6 @@ class JobWait:
         return None
 
     def _patience(self) -> float:
-        """Seconds of silence before the next look."""
         heard = bool(self.events.progress.started)
         if not self.events.connected or (self.tracker.at_work and not heard):
             return self.pause()

@@ -170,8 +170,9 @@ class JobTracker:
                 "Look whether the server keeps restarting (its log tells why), or whether somebody clears its queue",
             )
         submission.tries += 1
-        cause = "restarted, or cleared by somebody"
-        self.state.tell(f"The job disappeared from the server's queue ({cause}) and was submitted again")
+        self.state.tell(
+            "The job disappeared from the server's queue (restarted, or cleared by somebody) and was submitted again"
+        )
         self._submit(submission, self._within(FETCH_SECONDS))
 
     def _save_again(self, submission: Submission, gone: DeletedFileError) -> None:
@@ -231,11 +232,8 @@ class JobTracker:
         files = read_outputs(entry.outputs, graph)
         images = tuple(self._image(file, submission.seed, deadline) for file in files.images)
         if not images:
-            raise ServerUnavailable(
-                FAILED,
-                "; ".join(files.notices) or "the workflow ended without an image",
-                "Give the workflow a Save Image node that its result leads to",
-            )
+            said = "; ".join(files.notices) or "the workflow ended without an image"
+            raise ServerUnavailable(FAILED, said, "Give the workflow a Save Image node that its result leads to")
         self.state.tell(*files.notices, *black_images(images))
         if len(images) > 1 and files.one_batch and submission.seed is not None:
             self.state.tell(f"The {len(images)} images come from one batch with the seed {submission.seed}")

@@ -40,8 +40,7 @@ _AT_ONCE = 8
 class NodeDefinitions:
     """The node classes of one server, asked for class by class, each once in five minutes.
 
-    The whole of `/object_info` is half a megabyte and makes the server scan every model folder; one class is a few
-    hundred bytes, and a form or a message needs about a dozen classes.
+    The whole of `/object_info` is half a megabyte and makes the server scan every model folder.
     """
 
     client: ComfyUIClient
@@ -144,7 +143,10 @@ class PastedWorkflow:
             return
         source = read_source(self.text)
         if source.api is None:
-            self._workflow = self._converted(source.classes, deadline)
+            try:
+                self._workflow = Workflow.load(self.text, self.definitions.fetched(source.classes, deadline))
+            except BadRequest:  # what was missing may have been installed since it was asked for
+                self._workflow = Workflow.load(self.text, self.definitions.fetched_afresh(source.classes, deadline))
             return
         known = self.definitions.at_hand(source.classes, deadline.earlier(QUICK_SECONDS))
         self._workflow = Workflow.load(self.text, known if known.classes else None)
@@ -186,12 +188,6 @@ class PastedWorkflow:
         except BadRequest:  # the request itself will report it
             return None
 
-    def _converted(self, classes: Sequence[str], deadline: Deadline) -> Workflow:
-        try:
-            return Workflow.load(self.text, self.definitions.fetched(classes, deadline))
-        except BadRequest:  # what was missing may have been installed since it was asked for
-            return Workflow.load(self.text, self.definitions.fetched_afresh(classes, deadline))
-
 
 @dataclass(frozen=True)
 class ShippedWorkflows:
@@ -218,17 +214,14 @@ class ShippedWorkflows:
         return self.card.rules
 
     def choose(self, request: ImageRequest) -> Workflow:
-        """The workflow for what the request brings along: nothing, images, or an image and a mask.
+        """The workflow for the images and the mask of the request; with `controlnet` the last image is the control image.
 
-        With the parameter `controlnet` the last image is the control image. Raises BadRequest for what none of
-        the workflows takes.
+        Raises BadRequest for what none of the workflows takes.
         """
         control = bool(request.extra.get("controlnet"))
         if control and not request.images:
-            raise BadRequest(
-                "`controlnet` needs a control image and no image was sent",
-                next_step="Send the control image (edges, depth, pose) as the last image, or leave `controlnet` empty",
-            )
+            next_step = "Send the control image (edges, depth, pose) as the last image, or leave `controlnet` empty"
+            raise BadRequest("`controlnet` needs a control image and no image was sent", next_step=next_step)
         count = len(request.images) - control
         if request.mask is not None and count == 0:
             raise BadRequest("A mask came without an image", next_step=_OPAQUE_CONTROL if control else _IMAGE_FIRST)

@@ -186,7 +186,6 @@ class _LocatedFault:
 
 
 def refusal(reply: Refused, raw: RawGraph, choices: Choices, parameters: ParameterNames) -> BadRequest:
-    """The error for the graph `raw` that the validation refused."""
     graph = Graph.of(raw)
     if missing := _missing_class(reply.error, graph):
         install = f"Install {package_of(missing.class_type) or 'the extension that brings it'}"
@@ -272,7 +271,6 @@ def _offered(fault: ValidationFault) -> Sequence[str]:
 
 
 def _listed(asked: str, offered: Sequence[str]) -> str:
-    """The most similar ones first, and at most a dozen."""
     near = difflib.get_close_matches(asked, offered, n=_SHOWN_CHOICES, cutoff=0.5)
     shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_CHOICES]
     return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")

@@ -66,7 +66,6 @@ class JobState(BaseModel):
         return self.model_dump(mode="json")
 
     def graph_of(self, submission: Submission) -> RawGraph:
-        """A copy, without secrets."""
         return changed(self.graph, submission.changes)
 
     @property
