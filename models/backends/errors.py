@@ -4,10 +4,11 @@ Each class stands for exactly one of the host's five error classes (`host`); the
 else, because Dify knows them by name and shows every other one as raw JSON.
 """
 
+import difflib
 import logging
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from itertools import groupby, takewhile
@@ -34,6 +35,7 @@ if plugin_logger_handler not in logger.handlers:
 
 SAID_LIMIT = 600  # characters of a service's own words that still help; a traceback does not
 
+_SHOWN_NAMES = 12
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
 
 
@@ -123,6 +125,13 @@ def no_input_image(model: str) -> BadRequest:
 def unsupported(feature: str, *, model: str, way_out: str) -> BadRequest:
     """The refusal of something that a model cannot express, by name and with the way out."""
     return BadRequest(f"{model} does not support {feature}", next_step=way_out)
+
+
+def names_like(asked: str, offered: Sequence[str]) -> str:
+    """At most a dozen of the names on offer, for a message: the most similar ones first."""
+    near = difflib.get_close_matches(asked, offered, n=_SHOWN_NAMES, cutoff=0.5)
+    shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_NAMES]
+    return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")
 
 
 def shorten(text: str, limit: int = SAID_LIMIT) -> str:

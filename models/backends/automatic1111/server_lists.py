@@ -3,7 +3,6 @@
 AUTOMATIC1111 API, section routes. A list that a server does not offer (404) is None: no list, not a broken server.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,13 +11,12 @@ from gevent.lock import BoundedSemaphore
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from models.backends.cache import ServerCache
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable, names_like
 from models.backends.http import Retries, Service, timed_out
 from models.clock import Deadline
 
 type Names = tuple[Name, ...] | None
 
-_SHOWN = 12  # names in a message
 _READ_TIMEOUT = 20.0
 _RETRIES = Retries(delays=(0.2,))  # Forge closes a connection after an error; the next one works
 NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
@@ -76,12 +74,8 @@ def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
     attempted = f"There is no {kind} {asked!r} on the server"
     if not available:
         return BadRequest(attempted, next_step=f"It has none; leave the {kind} empty")
-    near = difflib.get_close_matches(asked, available, n=3, cutoff=0.5)
-    shown = ", ".join(dict.fromkeys([*near, *available[:_SHOWN]]))
-    rest = f" ({len(available)} in all)" if len(available) > _SHOWN else ""
-    return BadRequest(
-        attempted, next_step=f"It has: {shown}{rest}; a file added just now shows after a refresh in the WebUI"
-    )
+    refresh = "a file added just now shows after a refresh in the WebUI"
+    return BadRequest(attempted, next_step=f"It has: {names_like(asked, available)}; {refresh}")
 
 
 class _ListEntry(BaseModel):

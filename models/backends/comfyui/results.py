@@ -6,7 +6,6 @@ words and says what to do (`refusals.yaml`), without tracebacks and inputs, whic
 tensors. Reference: ComfyUI server API, "Outputs of other nodes", "POST /prompt", 400, and "Errors while running".
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from models.backends.comfyui.client import (
     ValidationFault,
 )
 from models.backends.comfyui.graph import Graph, Node, RawGraph, folder_of, package_of
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable, names_like
 from models.backends.refusals import Fault, RefusalTable
 from models.entities import GeneratedImage
 from models.images import in_thread
@@ -157,7 +156,6 @@ REFUSED = "ComfyUI refused the workflow"
 FAILED = "Generating with ComfyUI failed"
 TABLE = RefusalTable.beside(__file__)
 _SHOWN_FAULTS = 3
-_SHOWN_CHOICES = 12
 
 type Choices = Callable[[str, str], Sequence[str]]
 """(node class, input name) → what the server offers there; empty when that is not known."""
@@ -253,7 +251,7 @@ def _advice(located: _LocatedFault, choices: Choices) -> str:
     offered = _offered(fault) or choices(located.node.class_type, name)
     if not offered:
         return f"Put the file into `models/{folder}` on the server" if folder else _table_advice(fault)
-    choose = f"Choose one of those on the server for `{located.parameter}`: {_listed(asked, offered)}"
+    choose = f"Choose one of those on the server for `{located.parameter}`: {names_like(asked, offered)}"
     return f"{choose}; or put {asked} into its `models/{folder}`" if folder else choose
 
 
@@ -268,9 +266,3 @@ def _offered(fault: ValidationFault) -> Sequence[str]:
             return [str(option) for option in options]
         case _:
             return ()
-
-
-def _listed(asked: str, offered: Sequence[str]) -> str:
-    near = difflib.get_close_matches(asked, offered, n=_SHOWN_CHOICES, cutoff=0.5)
-    shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_CHOICES]
-    return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")
