@@ -225,7 +225,7 @@ class OpenAIImages(Backend):
 
 
 def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int | None]:
-    """The seed of each image: as the server reports it, else as it was asked for."""
+    """As the server reports them, else as they were asked for."""
     count = len(answer.images)
     if answer.seed is not None:
         return [answer.seed] * count

@@ -63,8 +63,7 @@ class ImagesClient:
         return reply, parsed(reply, self.attempt)
 
     def _sent(self, wire: Wire) -> Reply:
-        """The answer to a call. Keys that the plugin adds by itself are left out for a server that refuses them by
-        name: a refusal for an unknown parameter costs nothing."""
+        """Keys that the plugin adds by itself are left out for a server that refuses them by name, which is free."""
         place = (self.address.api, self.remote)
         known = REFUSED_KEYS.get(self.service, place) or ()
         wire = wire.without(*known)
@@ -162,7 +161,6 @@ def refused_keys(reply: Reply, sent: Iterable[str]) -> tuple[str, ...]:
 
 # The reading of answers that speak of a task.
 
-_DEPTH = 4
 _IDS = ("task_id", "taskId", "job_id", "jobId")
 _ADDRESSES = ("status_url", "poll_url", "polling_url", "query_url", "task_url", "get")
 _STATES = ("status", "task_status", "state", "taskStatus")
@@ -188,11 +186,7 @@ def state_in(body: object) -> str:
     return min(states, key=lambda state: (state not in _PENDING, state not in _FAILED), default="")
 
 
-def has_failed(body: object) -> bool:
-    return state_in(body) in _FAILED
-
-
-def _objects(value: object, depth: int = _DEPTH) -> Iterator[Mapping[str, object]]:
+def _objects(value: object, depth: int = 4) -> Iterator[Mapping[str, object]]:
     if not depth:
         return
     if isinstance(value, Mapping):
@@ -218,7 +212,7 @@ def _state_of(entry: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The reading of one account's refusals; `models` names what the server is known to serve."""
+    """`models` names what the server is known to serve."""
 
     access: Access
     models: str = ""
@@ -254,7 +248,7 @@ class Refusals:
 
 def _fault(reply: Reply) -> Fault:
     body = reply.json()
-    return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}" if has_failed(body) else "")
+    return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}" if state_in(body) in _FAILED else "")
 
 
 _BOOKKEEPING = frozenset(
@@ -271,19 +265,17 @@ def _without_bookkeeping(body: object) -> object:
 
 
 def as_reply(fault: object) -> Reply:
-    """An error that stands inside a 2xx answer, as an answer of its own."""
+    """An error that stands inside a 2xx answer."""
     return Reply(200, {}, json.dumps({"error": fault}).encode())
 
 
 def _says_error(body: object) -> bool:
     match body:
-        case _ if has_failed(body):
+        case _ if state_in(body) in _FAILED:
             return True
         case [first, *_]:
             return _says_error(first)
-        case {"error": fault} if fault:
-            return True
-        case {"errors": fault} | {"detail": fault} if fault:
+        case dict() if any(body.get(key) for key in ("error", "errors", "detail")):
             return True
         case {"message": str(words)} | {"msg": str(words)}:
             return bool(words.strip()) and not _FINE.fullmatch(words)

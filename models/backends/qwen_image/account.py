@@ -75,7 +75,7 @@ def compatible_base(base_url: str) -> str:
 
 
 def read_account(access: Access) -> Account:
-    """The account of a credential form. Raises BadRequest for a region that does not exist."""
+    """Raises BadRequest for a region that does not exist."""
     if access.base_url:
         base_url = _native(with_scheme(access.base_url))
         return Account(access, base_url, _region_of(base_url))
@@ -119,7 +119,6 @@ def explain(asked: RefusalContext, reply: Reply) -> Explanation:
 
 
 def explain_failure(asked: RefusalContext, failure: StudioFailure, status: int) -> Explanation:
-    """The reading of a code, from an answer's envelope or from inside a task."""
     return _explained(asked, Fault(said=failure.words, status=status, codes=(failure.code,)))
 
 

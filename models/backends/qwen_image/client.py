@@ -104,11 +104,8 @@ class ModelStudio:
         return parse(reply, StudioReply, attempt=attempt).output
 
     def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline) -> GeneratedImage:
-        """The image at once: its address dies after 24 hours.
-
-        A service on the public internet is asked over https, at public addresses only; one on a private address (a
-        gateway, a test double) may name what it likes.
-        """
+        """A service on the public internet is asked over https, at public addresses only; one on a private address (a
+        gateway, a test double) may name what it likes."""
         private = not is_public(urlsplit(self.service.base_url).hostname or "")
         # The signature of an address does not cover its scheme, and a paid image is not given up for it.
         url = entry.url if private else re.sub("^http:", "https:", entry.url)
