@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
-from models.backends.http import Service
+from models.backends.http import NOT_THERE, Service
 from models.backends.images import ParsedReply, at_origin, parsed, resolved
 from models.backends.openai_images.build import Wire
 from models.backends.openai_images.detect import Address
@@ -25,7 +25,6 @@ from models.settings import Access
 
 POLL_SECONDS = 3.0
 _REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
-_NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _ACCEPTED = "It may be billed: look at the service's log or usage page before sending it again"
 _SENT = "The request was accepted and may be billed"
 
@@ -36,8 +35,6 @@ REFUSED_KEYS: ServerCache[tuple[str, ...]] = ServerCache(seconds=3600)
 
 @dataclass(frozen=True, slots=True)
 class GatewayTask:
-    """A task as an answer names it; `address` is empty where the answer names none."""
-
     id: str
     address: str = ""
 
@@ -123,11 +120,11 @@ class ImagesClient:
                 attempt=f"{self.attempt}: asking for the task {task.id}",
                 deadline=self.deadline,
                 params=self.address.query if not task.address else None,
-                accept=_NOT_THERE,
+                accept=NOT_THERE,
             )
         except ImageError as error:
             raise _with_id(error, task) from None
-        if reply.status in _NOT_THERE:
+        if reply.status in NOT_THERE:
             raise self._not_followed(task, f"nothing answers at /{path.lstrip('/')}")
         return reply
 

@@ -15,7 +15,7 @@ from pydantic import AliasPath, BaseModel, Field, ValidationError
 from models.backends.base import Model
 from models.backends.cache import ServerCache
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError
-from models.backends.http import ONCE, Retries, Service
+from models.backends.http import NOT_THERE, ONCE, Retries, Service
 from models.backends.openai_images.models import Dialect, ServedModel, dialects
 from models.backends.refusals import Fault
 from models.backends.reply import Reply
@@ -24,7 +24,6 @@ from models.clock import Deadline
 GLANCE_SECONDS = 3.0
 GOOD_FOR = 600.0
 BAD_FOR = 30.0
-_NOT_THERE = (404, 405)
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
 _IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
@@ -148,7 +147,7 @@ class Detector:
         """Ask the server what it is, and remember the answer. Raises ImageError."""
         attempt = "Asking the server for its models"
         path = self.address.path("models")
-        models = listed(self._get(path, attempt, deadline, accept=_NOT_THERE, retries=retries))
+        models = listed(self._get(path, attempt, deadline, accept=NOT_THERE, retries=retries))
         found = self.hosted or _told_by(models) or self._told_by_pages(models, deadline)
         found = replace(found or Finding(dialects()["openai"]), models=models)
         if found.dialect.about:
@@ -171,7 +170,7 @@ class Detector:
 
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""
-        reply = self._get(self.address.path(name), "Looking for the images API", deadline, accept=_NOT_THERE)
+        reply = self._get(self.address.path(name), "Looking for the images API", deadline, accept=NOT_THERE)
         return reply.status != HTTPStatus.NOT_FOUND
 
     def answers_posts(self, name: str, deadline: Deadline) -> bool:
@@ -193,7 +192,7 @@ class Detector:
         except ConnectionFailed:  # it answered a moment ago: this says nothing about the path
             return True
         names_model = any("model" in code.lower() for code in Fault.read(reply).codes)
-        return not _is_page(reply) and (reply.status not in _NOT_THERE or names_model)
+        return not _is_page(reply) and (reply.status not in NOT_THERE or names_model)
 
     def _with_capabilities(self, found: Finding, deadline: Deadline) -> Finding:
         """The finding with what the server says about itself; older versions say nothing."""
@@ -208,16 +207,14 @@ class Detector:
     def _told_by_pages(self, models: tuple[ListedModel, ...], deadline: Deadline) -> Finding | None:
         if any(model.owned_by for model in models):
             return None
-        for dialect in dialects().values():
-            for page in dialect.pages:
-                if self._answers(page, deadline.earlier(GLANCE_SECONDS)):
-                    return Finding(dialect, f"it answers /{page}")
-        return None
+        pages = ((dialect, page) for dialect in dialects().values() for page in dialect.pages)
+        answered = (Finding(dialect, f"it answers /{page}") for dialect, page in pages if self._answers(page, deadline))
+        return next(answered, None)
 
     def _answers(self, page: str, deadline: Deadline) -> bool:
         try:
             # A web front end that answers every path with its page is another server.
-            return not _is_page(self._get(page, "Recognising the server", deadline))
+            return not _is_page(self._get(page, "Recognising the server", deadline.earlier(GLANCE_SECONDS)))
         except ImageError:
             return False
 
@@ -249,9 +246,6 @@ def _told_by(models: Sequence[ListedModel]) -> Finding | None:
 
 def _is_page(reply: Reply) -> bool:
     return "html" in reply.headers.get("content-type", "")
-
-
-# What saving the form finds out.
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,9 @@ class Route(StrictModel):
 
 
 class Dialect(StrictModel):
-    """`hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models, `pages` are
-    answered by it alone where models have no owner. `about` is the page on which it tells its model and samplers.
-    `home` is its address where there is only one; `newest` is the model that unknown names on `hosts` are taken for.
+    """One kind of server. `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models,
+    `pages` are answered by it alone where models have no owner. `about` is the page that tells its model and samplers,
+    `home` its address where there is only one, `newest` the model that unknown names on `hosts` are taken for.
 
     `n` and `images` are the largest numbers of images out and in, `inputs` says what an image may be like, `seed` is
     the largest seed (None: it takes none). `seeds` says what becomes of one seed for several images: they share it,
@@ -138,7 +138,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_]+", "-", name.lower())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ServedModel:
     """`remote` is the model's name at the server; `samplers` and `schedulers` are listed where the server tells them."""
 

@@ -39,7 +39,6 @@ REGIONS: Mapping[str, Region] = {
     "singapore": Region("Singapore", "https://dashscope-intl.aliyuncs.com/api/v1", ".ap-southeast-1."),
     "us": Region("US (Virginia)", "https://dashscope-us.aliyuncs.com/api/v1", ".us-east-1."),
 }
-DEFAULT_REGION = "beijing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def read_account(access: Access) -> Account:
     if access.base_url:
         base_url = _native(with_scheme(access.base_url))
         return Account(access, base_url, _region_of(base_url))
-    region = access.region or DEFAULT_REGION
+    region = access.region or "beijing"
     if region not in REGIONS:
         raise BadRequest(
             f"There is no region {region!r}",

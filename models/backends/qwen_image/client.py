@@ -10,7 +10,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import ONCE, Retries, Service
+from models.backends.http import NOT_THERE, ONCE, Retries, Service
 from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
 from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
@@ -128,7 +128,7 @@ class ModelStudio:
             deadline=deadline,
             params={"page_no": 1, "page_size": 1},
             retries=ONCE,
-            accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
+            accept=NOT_THERE,
         )
         return reply.ok and bool(parse(reply, ModelList, attempt=_CHECK_KEY))
 

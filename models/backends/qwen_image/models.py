@@ -14,12 +14,10 @@ from models.images.inputs import InputLimits
 from models.sizes import NoSizes, SeedRule, Size, SizeRule, shaped
 
 BACKEND = "qwen_image"
-DEFAULT_FAMILY = "qwen-image-2.0"
 SEEDS = SeedRule(highest=2**31 - 1)
 NEGATIVE_PROMPT_CHARACTERS = 500
 LARGEST_1K = 2_250_000  # pixels; a larger image is billed as 2K
-MAX_DATA_URL = 10_485_760  # characters, the head included
-MAX_BYTES = (MAX_DATA_URL - 64) * 3 // 4  # of an input image; head and padding take less than 64 characters
+MAX_BYTES = (10_485_760 - 64) * 3 // 4  # of an input image; as a data URL its head and padding take at most 64
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 type JobApi = Literal["text2image", "image-generation", "image2image"]
@@ -94,7 +92,7 @@ def is_known(remote: str) -> bool:
 
 def family_of(remote: str) -> str:
     similar = [known for known in _known() if remote.startswith(known) and known != "qwen-image"]
-    return max(similar, key=len, default=DEFAULT_FAMILY)
+    return max(similar, key=len, default="qwen-image-2.0")
 
 
 def _plainest(model: QwenModel) -> QwenModel:
