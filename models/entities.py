@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from models.images import in_thread
 from models.images.sniff import sniff
 
 type ParameterValue = bool | int | float | str
+
+
+class StrictModel(BaseModel):
+    """Data that is never changed and has no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class Retries:
     longest: float = 60.0
 
 
+NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)  # where a server has no such endpoint
 ONCE = Retries(delays=())
 
 

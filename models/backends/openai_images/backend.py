@@ -32,7 +32,6 @@ from models.images.inputs import size_of
 from models.parameters import FORM_ONLY, Rule
 from models.sizes import SeedRule, SizeRule
 
-_AUTO = "auto"
 _ANY = Capabilities(images=16, mask=True)
 
 
@@ -78,7 +77,7 @@ class OpenAIImages(Backend):
     @override
     def require_access(self) -> None:
         access = self.model.access
-        choices = (_AUTO, *dialects())
+        choices = ("auto", *dialects())
         if access.dialect not in {"", *choices}:
             raise BadRequest(
                 f"There is no dialect {access.dialect!r}",
@@ -122,13 +121,7 @@ class OpenAIImages(Backend):
         family = family_of(finding.names_of(remote), dialect)
         if not family.name and dialect.newest and self.endpoints.host in dialect.hosts:
             family = family_of((dialect.newest,), dialect)
-        return ServedModel(
-            dialect=dialect,
-            family=family,
-            remote=remote,
-            samplers=finding.samplers,
-            schedulers=finding.schedulers,
-        )
+        return ServedModel(dialect, family, remote, finding.samplers, finding.schedulers)
 
     @property
     @override
@@ -225,7 +218,7 @@ class OpenAIImages(Backend):
 
 
 def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int | None]:
-    """The seed of each image: as the server reports it, else as it was asked for."""
+    """As the server reports them, else as they were asked for."""
     count = len(answer.images)
     if answer.seed is not None:
         return [answer.seed] * count

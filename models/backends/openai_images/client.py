@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
-from models.backends.http import Service
+from models.backends.http import NOT_THERE, Service
 from models.backends.images import ParsedReply, at_origin, parsed, resolved
 from models.backends.openai_images.build import Wire
 from models.backends.openai_images.detect import Address
@@ -25,7 +25,6 @@ from models.settings import Access
 
 POLL_SECONDS = 3.0
 _REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
-_NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _ACCEPTED = "It may be billed: look at the service's log or usage page before sending it again"
 _SENT = "The request was accepted and may be billed"
 
@@ -36,8 +35,6 @@ REFUSED_KEYS: ServerCache[tuple[str, ...]] = ServerCache(seconds=3600)
 
 @dataclass(frozen=True, slots=True)
 class GatewayTask:
-    """A task as an answer names it; `address` is empty where the answer names none."""
-
     id: str
     address: str = ""
 
@@ -63,8 +60,7 @@ class ImagesClient:
         return reply, parsed(reply, self.attempt)
 
     def _sent(self, wire: Wire) -> Reply:
-        """The answer to a call. Keys that the plugin adds by itself are left out for a server that refuses them by
-        name: a refusal for an unknown parameter costs nothing."""
+        """Keys that the plugin adds by itself are left out for a server that refuses them by name, which is free."""
         place = (self.address.api, self.remote)
         known = REFUSED_KEYS.get(self.service, place) or ()
         wire = wire.without(*known)
@@ -124,11 +120,11 @@ class ImagesClient:
                 attempt=f"{self.attempt}: asking for the task {task.id}",
                 deadline=self.deadline,
                 params=self.address.query if not task.address else None,
-                accept=_NOT_THERE,
+                accept=NOT_THERE,
             )
         except ImageError as error:
             raise _with_id(error, task) from None
-        if reply.status in _NOT_THERE:
+        if reply.status in NOT_THERE:
             raise self._not_followed(task, f"nothing answers at /{path.lstrip('/')}")
         return reply
 
@@ -162,7 +158,6 @@ def refused_keys(reply: Reply, sent: Iterable[str]) -> tuple[str, ...]:
 
 # The reading of answers that speak of a task.
 
-_DEPTH = 4
 _IDS = ("task_id", "taskId", "job_id", "jobId")
 _ADDRESSES = ("status_url", "poll_url", "polling_url", "query_url", "task_url", "get")
 _STATES = ("status", "task_status", "state", "taskStatus")
@@ -188,11 +183,7 @@ def state_in(body: object) -> str:
     return min(states, key=lambda state: (state not in _PENDING, state not in _FAILED), default="")
 
 
-def has_failed(body: object) -> bool:
-    return state_in(body) in _FAILED
-
-
-def _objects(value: object, depth: int = _DEPTH) -> Iterator[Mapping[str, object]]:
+def _objects(value: object, depth: int = 4) -> Iterator[Mapping[str, object]]:
     if not depth:
         return
     if isinstance(value, Mapping):
@@ -218,7 +209,7 @@ def _state_of(entry: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The reading of one account's refusals; `models` names what the server is known to serve."""
+    """`models` names what the server is known to serve."""
 
     access: Access
     models: str = ""
@@ -254,7 +245,7 @@ class Refusals:
 
 def _fault(reply: Reply) -> Fault:
     body = reply.json()
-    return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}" if has_failed(body) else "")
+    return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}" if state_in(body) in _FAILED else "")
 
 
 _BOOKKEEPING = frozenset(
@@ -271,19 +262,17 @@ def _without_bookkeeping(body: object) -> object:
 
 
 def as_reply(fault: object) -> Reply:
-    """An error that stands inside a 2xx answer, as an answer of its own."""
+    """An error that stands inside a 2xx answer."""
     return Reply(200, {}, json.dumps({"error": fault}).encode())
 
 
 def _says_error(body: object) -> bool:
     match body:
-        case _ if has_failed(body):
+        case _ if state_in(body) in _FAILED:
             return True
         case [first, *_]:
             return _says_error(first)
-        case {"error": fault} if fault:
-            return True
-        case {"errors": fault} | {"detail": fault} if fault:
+        case dict() if any(body.get(key) for key in ("error", "errors", "detail")):
             return True
         case {"message": str(words)} | {"msg": str(words)}:
             return bool(words.strip()) and not _FINE.fullmatch(words)

@@ -15,7 +15,7 @@ from pydantic import AliasPath, BaseModel, Field, ValidationError
 from models.backends.base import Model
 from models.backends.cache import ServerCache
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError
-from models.backends.http import ONCE, JsonBody, Retries, Service
+from models.backends.http import NOT_THERE, ONCE, Retries, Service
 from models.backends.openai_images.models import Dialect, ServedModel, dialects
 from models.backends.refusals import Fault
 from models.backends.reply import Reply
@@ -24,7 +24,6 @@ from models.clock import Deadline
 GLANCE_SECONDS = 3.0
 GOOD_FOR = 600.0
 BAD_FOR = 30.0
-_NOT_THERE = (404, 405)
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
 _IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
@@ -122,9 +121,6 @@ class Finding:
         fitting = [name for name in names if _IMAGE_MODEL.search(name)] or names
         return ", ".join(fitting[:_SHOWN]) + (" …" if len(fitting) > _SHOWN else "")
 
-    def serves(self, remote: str) -> bool:
-        return any(model.id == remote for model in self.models)
-
 
 FINDINGS: ServerCache[Finding] = ServerCache(seconds=GOOD_FOR, limit=256)
 SILENT: ServerCache[bool] = ServerCache(seconds=BAD_FOR, limit=256)
@@ -148,11 +144,10 @@ class Detector:
         return self.hosted or FINDINGS.get(self.service, self.address.api)
 
     def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
-        """Ask the server what it is, and remember it. Raises an ImageError when it cannot be reached or refuses the key;
-        failures are not remembered."""
+        """Ask the server what it is, and remember the answer. Raises ImageError."""
         attempt = "Asking the server for its models"
         path = self.address.path("models")
-        models = listed(self._reply("GET", path, attempt, deadline, accept=_NOT_THERE, retries=retries))
+        models = listed(self._get(path, attempt, deadline, accept=NOT_THERE, retries=retries))
         found = self.hosted or _told_by(models) or self._told_by_pages(models, deadline)
         found = replace(found or Finding(dialects()["openai"]), models=models)
         if found.dialect.about:
@@ -175,27 +170,34 @@ class Detector:
 
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""
-        reply = self._reply("GET", self.address.path(name), "Looking for the images API", deadline, accept=_NOT_THERE)
+        reply = self._get(self.address.path(name), "Looking for the images API", deadline, accept=NOT_THERE)
         return reply.status != HTTPStatus.NOT_FOUND
 
     def answers_posts(self, name: str, deadline: Deadline) -> bool:
-        """Whether anything takes a POST at an endpoint, for servers that list no models.
+        """Whether anything takes a POST at an endpoint. Raises AuthorizationFailed where the key is refused.
 
-        The body is an empty list: it holds neither model nor prompt, so that every server refuses it and generates
-        nothing. Raises AuthorizationFailed where the key is refused.
+        The body is an empty list, without model and prompt: every server refuses it and generates nothing.
         """
-        attempt = "Looking for the images API"
         try:
-            reply = self._reply("POST", self.address.path(name), attempt, deadline, accept=_REFUSALS, json=[])
+            reply = self.service.request(
+                "POST",
+                self.address.path(name),
+                attempt="Looking for the images API",
+                deadline=deadline,
+                params=self.address.query,
+                json=[],
+                retries=ONCE,
+                accept=_REFUSALS,
+            )
         except ConnectionFailed:  # it answered a moment ago: this says nothing about the path
             return True
         names_model = any("model" in code.lower() for code in Fault.read(reply).codes)
-        return not _is_page(reply) and (reply.status not in _NOT_THERE or names_model)
+        return not _is_page(reply) and (reply.status not in NOT_THERE or names_model)
 
     def _with_capabilities(self, found: Finding, deadline: Deadline) -> Finding:
         """The finding with what the server says about itself; older versions say nothing."""
         try:
-            reply = self._reply("GET", found.dialect.about, "Asking the server", deadline)
+            reply = self._get(found.dialect.about, "Asking the server", deadline)
             able = SdcppCapabilities.model_validate_json(reply.body)
         except (ImageError, ValidationError):
             able = SdcppCapabilities()
@@ -205,44 +207,27 @@ class Detector:
     def _told_by_pages(self, models: tuple[ListedModel, ...], deadline: Deadline) -> Finding | None:
         if any(model.owned_by for model in models):
             return None
-        for dialect in dialects().values():
-            for page in dialect.pages:
-                if self._answers(page, deadline.earlier(GLANCE_SECONDS)):
-                    return Finding(dialect, f"it answers /{page}")
-        return None
+        pages = ((dialect, page) for dialect in dialects().values() for page in dialect.pages)
+        answered = (Finding(dialect, f"it answers /{page}") for dialect, page in pages if self._answers(page, deadline))
+        return next(answered, None)
 
     def _answers(self, page: str, deadline: Deadline) -> bool:
         try:
             # A web front end that answers every path with its page is another server.
-            return not _is_page(self._reply("GET", page, "Recognising the server", deadline))
+            return not _is_page(self._get(page, "Recognising the server", deadline.earlier(GLANCE_SECONDS)))
         except ImageError:
             return False
 
-    def _reply(
-        self,
-        method: str,
-        path: str,
-        attempt: str,
-        deadline: Deadline,
-        *,
-        accept: tuple[int, ...] = (),
-        retries: Retries = ONCE,
-        json: JsonBody | None = None,
+    def _get(
+        self, path: str, attempt: str, deadline: Deadline, *, accept: tuple[int, ...] = (), retries: Retries = ONCE
     ) -> Reply:
+        query = self.address.query
         return self.service.request(
-            method,
-            path,
-            attempt=attempt,
-            deadline=deadline,
-            params=self.address.query,
-            json=json,
-            retries=retries,
-            accept=accept,
+            "GET", path, attempt=attempt, deadline=deadline, params=query, retries=retries, accept=accept
         )
 
 
 def listed(reply: Reply) -> tuple[ListedModel, ...]:
-    """The models of a `GET models`; none where the answer is something else."""
     try:
         return ListedModels.model_validate_json(reply.body).data if reply.ok else ()
     except ValidationError:
@@ -250,7 +235,6 @@ def listed(reply: Reply) -> tuple[ListedModel, ...]:
 
 
 def _told_by(models: Sequence[ListedModel]) -> Finding | None:
-    """The dialect that is known by a model's name or by the owner of the models."""
     names, owners = {model.id for model in models}, {model.owned_by for model in models}
     for dialect in dialects().values():
         if dialect.lists and dialect.lists in names:
@@ -262,9 +246,6 @@ def _told_by(models: Sequence[ListedModel]) -> Finding | None:
 
 def _is_page(reply: Reply) -> bool:
     return "html" in reply.headers.get("content-type", "")
-
-
-# What saving the form finds out.
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,14 +268,14 @@ class AccessCheck:
             return known
 
     def sentences(self, finding: Finding, served: ServedModel) -> list[str]:
-        """What the owner should know. Raises BadRequest where the server lacks the API or the model."""
+        """Raises BadRequest where the server lacks the API or the model."""
         return [_recognised(self.chosen, finding), *self._model(served, finding), *self._endpoints(served, finding)]
 
     def _model(self, served: ServedModel, finding: Finding) -> list[str]:
         listed, remote = finding.shown, served.remote
         if served.dialect.model_name == "ignored":
             return []
-        if listed and not finding.serves(remote):
+        if listed and all(model.id != remote for model in finding.models):
             if served.dialect.model_name == "exact":
                 raise BadRequest(
                     f"The server has no model {remote!r}",

@@ -8,9 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from models.backends.base import Capabilities
+from models.entities import StrictModel
 from models.images.inputs import InputLimits
 from models.parameters import MAX_SEED, VOCABULARY, Rule, load_rules, read_yaml
 from models.sizes import FreeSizes, NoSizes, SeedRule, Size, SizeRule
@@ -18,11 +17,7 @@ from models.sizes import FreeSizes, NoSizes, SeedRule, Size, SizeRule
 _LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
 
 
-class _TableEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Route(_TableEntry):
+class Route(StrictModel):
     """One way to call a server; `path` is below the API's, `keys` has the server's key of each word that has an effect.
 
     A form carries every image under the first of `image_keys`, two and more under `images_key` if there is one. JSON
@@ -44,12 +39,10 @@ class Route(_TableEntry):
     prompt_syntax: Literal["plain", "bar", "sd_cpp_extra_args"] = "plain"
 
 
-class Dialect(_TableEntry):
-    """One kind of server.
-
-    Signs: `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models, `pages` are
-    answered by it alone where models have no owner. `about` is the page on which it tells its model and samplers.
-    `home` is its address where there is only one; `newest` is the model that unknown names on `hosts` are taken for.
+class Dialect(StrictModel):
+    """One kind of server. `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models,
+    `pages` are answered by it alone where models have no owner. `about` is the page that tells its model and samplers,
+    `home` its address where there is only one, `newest` the model that unknown names on `hosts` are taken for.
 
     `n` and `images` are the largest numbers of images out and in, `inputs` says what an image may be like, `seed` is
     the largest seed (None: it takes none). `seeds` says what becomes of one seed for several images: they share it,
@@ -95,7 +88,7 @@ class Dialect(_TableEntry):
         return bool((self.inpaint or self.edit).mask)
 
 
-class Family(_TableEntry):
+class Family(StrictModel):
     """Models of one kind. `images` None means: as many as the dialect takes.
 
     `true_cfg` models are steered by `true_cfg_scale`; `gpt` ones are OpenAI's own, which refuse `response_format`;
@@ -145,7 +138,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_]+", "-", name.lower())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ServedModel:
     """`remote` is the model's name at the server; `samplers` and `schedulers` are listed where the server tells them."""
 

@@ -101,20 +101,11 @@ class Preview(JobBackend):
         )
 
     def _drawn(self, job: PreviewJob, thumbnails: Sequence[tuple[str, bytes]]) -> ImageResult:
-        request = ImageRequest(model=self.model.name, prompt=job.prompt, notices=tuple(job.notices))
-        return self.result(request, [self._image(job, seed, thumbnails) for seed in job.seeds])
-
-    def _image(self, job: PreviewJob, seed: int, thumbnails: Sequence[tuple[str, bytes]]) -> GeneratedImage:
-        placeholder = PlaceholderImage(
-            model=self.model.name,
-            prompt=job.prompt,
-            negative_prompt=job.negative_prompt,
-            width=job.width,
-            height=job.height,
-            seed=seed,
-            thumbnails=thumbnails,
-        )
-        return GeneratedImage(in_thread(draw, placeholder), seed=seed)
+        model = self.model.name
+        shown = job.model_dump(include={"prompt", "negative_prompt", "width", "height"})
+        placeholders = [PlaceholderImage(model=model, seed=seed, thumbnails=thumbnails, **shown) for seed in job.seeds]
+        images = [GeneratedImage(in_thread(draw, one), seed=one.seed) for one in placeholders]
+        return self.result(ImageRequest(model=model, prompt=job.prompt, notices=tuple(job.notices)), images)
 
 
 def _thumbnails(request: ImageRequest) -> tuple[tuple[str, bytes], ...]:

@@ -60,8 +60,7 @@ class PlaceholderImage:
 
 def draw(placeholder: PlaceholderImage) -> bytes:
     """The placeholder as a PNG file."""
-    dice = Dice(f"{placeholder.prompt}\0{placeholder.seed}")
-    canvas = scenery(placeholder.width, placeholder.height, dice)
+    canvas = scenery(placeholder.width, placeholder.height, f"{placeholder.prompt}\0{placeholder.seed}")
     unit = _unit(*canvas.size)
     if min(canvas.size) >= _ROOM_FOR_BADGE:
         bottom = _badge(canvas, unit, unit)
@@ -159,23 +158,18 @@ def _glass(canvas: Image.Image, box: tuple[int, int, int, int], radius: int) -> 
     canvas.paste(_DARK, (left, top), mask)
 
 
-@dataclass(frozen=True, slots=True)
-class Dice:
-    """Numbers between 0 and 1 that depend on nothing but a text."""
-
-    source: str
-
-    def roll(self, name: str) -> float:
-        digest = hashlib.sha256(f"{self.source}\0{name}".encode("utf-8", "replace")).digest()
-        return int.from_bytes(digest[:6]) / 2**48
+def _roll(source: str, name: str) -> float:
+    """A number between 0 and 1 that depends on nothing but the two texts."""
+    digest = hashlib.sha256(f"{source}\0{name}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:6]) / 2**48
 
 
-def scenery(width: int, height: int, dice: Dice) -> Image.Image:
+def scenery(width: int, height: int, source: str) -> Image.Image:
     scale = min(_FINER, _FINER * _LARGEST_DRAWN / max(width, height))
-    canvas = _sky(max(1, round(width * scale)), max(1, round(height * scale)), dice)
-    _sun(canvas, dice)
+    canvas = _sky(max(1, round(width * scale)), max(1, round(height * scale)), source)
+    _sun(canvas, source)
     for number in range(_HILLS):
-        _hill(canvas, number, dice)
+        _hill(canvas, number, source)
     return canvas.resize((width, height), Image.Resampling.LANCZOS)
 
 
@@ -184,9 +178,9 @@ def _colour(hue: float, saturation: float, lightness: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _sky(width: int, height: int, dice: Dice) -> Image.Image:
-    hue = dice.roll("hue")
-    turn = 0.08 + 0.1 * dice.roll("turn")
+def _sky(width: int, height: int, source: str) -> Image.Image:
+    hue = _roll(source, "hue")
+    turn = 0.08 + 0.1 * _roll(source, "turn")
     grey = Image.linear_gradient("L").resize((width, height), Image.Resampling.BICUBIC)
     return ImageOps.colorize(
         grey,
@@ -196,10 +190,10 @@ def _sky(width: int, height: int, dice: Dice) -> Image.Image:
     )
 
 
-def _sun(canvas: Image.Image, dice: Dice) -> None:
+def _sun(canvas: Image.Image, source: str) -> None:
     """A disc with rings of light; where it stands depends on the shape of the image."""
-    across, down = 0.2 + 0.6 * dice.roll("across"), 0.2 + 0.22 * dice.roll("down")
-    radius = min(canvas.size) * (0.09 + 0.07 * dice.roll("radius"))
+    across, down = 0.2 + 0.6 * _roll(source, "across"), 0.2 + 0.22 * _roll(source, "down")
+    radius = min(canvas.size) * (0.09 + 0.07 * _roll(source, "radius"))
     centre = canvas.width * across, canvas.height * down
     for ring, strength in ((3.2, 18), (2.2, 26), (1.5, 40), (1.0, 215)):
         _disc(canvas, centre, radius * ring, strength)
@@ -212,22 +206,23 @@ def _disc(canvas: Image.Image, centre: tuple[float, float], radius: float, stren
     canvas.paste((255, 250, 240), (box[0], box[1]), mask)
 
 
-def _hill(canvas: Image.Image, number: int, dice: Dice) -> None:
+def _hill(canvas: Image.Image, number: int, source: str) -> None:
     """One ridge; the nearer (the higher its number) the lower, darker and steeper."""
     nearness = number / (_HILLS - 1)
-    hue = dice.roll("hue") + 0.05 * nearness + 0.02
+    hue = _roll(source, "hue") + 0.05 * nearness + 0.02
     colour = _colour(hue, 0.34 + 0.12 * nearness, 0.62 - 0.44 * nearness)
     top = canvas.height * (0.46 + 0.34 * nearness)
     height = min(canvas.size) * (0.05 + 0.05 * nearness)
     step = max(1, canvas.width // 400)
-    wave = _wave(number, dice)
+    wave = _wave(number, source)
     ridge = [(x, top - height * wave(x / canvas.width)) for x in range(0, canvas.width + step, step)]
     ImageDraw.Draw(canvas).polygon([*ridge, (canvas.width + step, canvas.height), (0, canvas.height)], fill=colour)
 
 
-def _wave(number: int, dice: Dice) -> Callable[[float], float]:
+def _wave(number: int, source: str) -> Callable[[float], float]:
     sines = [
-        (n + 1, n + 0.6 + dice.roll(f"length {number} {n}"), dice.roll(f"phase {number} {n}")) for n in range(_WAVES)
+        (n + 1, n + 0.6 + _roll(source, f"length {number} {n}"), _roll(source, f"phase {number} {n}"))
+        for n in range(_WAVES)
     ]
     return lambda across: sum(math.sin(math.tau * (across * often + phase)) / flat for flat, often, phase in sines)
 

@@ -39,7 +39,6 @@ REGIONS: Mapping[str, Region] = {
     "singapore": Region("Singapore", "https://dashscope-intl.aliyuncs.com/api/v1", ".ap-southeast-1."),
     "us": Region("US (Virginia)", "https://dashscope-us.aliyuncs.com/api/v1", ".us-east-1."),
 }
-DEFAULT_REGION = "beijing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,11 @@ def compatible_base(base_url: str) -> str:
 
 
 def read_account(access: Access) -> Account:
-    """The account of a credential form. Raises BadRequest for a region that does not exist."""
+    """Raises BadRequest for a region that does not exist."""
     if access.base_url:
         base_url = _native(with_scheme(access.base_url))
         return Account(access, base_url, _region_of(base_url))
-    region = access.region or DEFAULT_REGION
+    region = access.region or "beijing"
     if region not in REGIONS:
         raise BadRequest(
             f"There is no region {region!r}",
@@ -119,7 +118,6 @@ def explain(asked: RefusalContext, reply: Reply) -> Explanation:
 
 
 def explain_failure(asked: RefusalContext, failure: StudioFailure, status: int) -> Explanation:
-    """The reading of a code, from an answer's envelope or from inside a task."""
     return _explained(asked, Fault(said=failure.words, status=status, codes=(failure.code,)))
 
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import ONCE, Retries, Service
+from models.backends.http import NOT_THERE, ONCE, Retries, Service
 from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
 from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
@@ -104,11 +104,8 @@ class ModelStudio:
         return parse(reply, StudioReply, attempt=attempt).output
 
     def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline) -> GeneratedImage:
-        """The image at once: its address dies after 24 hours.
-
-        A service on the public internet is asked over https, at public addresses only; one on a private address (a
-        gateway, a test double) may name what it likes.
-        """
+        """A service on the public internet is asked over https, at public addresses only; one on a private address (a
+        gateway, a test double) may name what it likes."""
         private = not is_public(urlsplit(self.service.base_url).hostname or "")
         # The signature of an address does not cover its scheme, and a paid image is not given up for it.
         url = entry.url if private else re.sub("^http:", "https:", entry.url)
@@ -131,7 +128,7 @@ class ModelStudio:
             deadline=deadline,
             params={"page_no": 1, "page_size": 1},
             retries=ONCE,
-            accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
+            accept=NOT_THERE,
         )
         return reply.ok and bool(parse(reply, ModelList, attempt=_CHECK_KEY))
 

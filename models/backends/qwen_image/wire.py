@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, Field, ValidationError
 
 from models.backends.errors import BadRequest
 from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
 from models.backends.reply import spelled
-from models.entities import ImageRequest, ParameterValue
+from models.entities import ImageRequest, ParameterValue, StrictModel
 
 SYNC_PATH = "services/aigc/multimodal-generation/generation"
 JOB_PATHS: Mapping[str, str] = {
@@ -54,36 +54,32 @@ _DEFAULTS: Mapping[str, ParameterValue] = {
 """What the service uses where nothing is sent. A node sends every default of its form: such a value asks for nothing."""
 
 
-class _Sent(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class Content(BaseModel):
-    """One part of a message, sent or received: an image (an address or a data URL) or a text."""
+    """One part of a message, sent or received; `image` is an address or a data URL."""
 
     image: str | None = None
     text: str | None = None
 
 
-class Message(_Sent):
+class Message(StrictModel):
     """Images in their order, then exactly one text."""
 
     role: Literal["user"] = "user"
     content: tuple[Content, ...]
 
 
-class MessagesInput(_Sent):
+class MessagesInput(StrictModel):
     messages: tuple[Message]
 
 
-class PromptInput(_Sent):
+class PromptInput(StrictModel):
     """Of text2image tasks."""
 
     prompt: str
     negative_prompt: str | None = None
 
 
-class FunctionInput(_Sent):
+class FunctionInput(StrictModel):
     """Of image2image tasks. White parts of the mask are changed."""
 
     function: str
@@ -92,7 +88,7 @@ class FunctionInput(_Sent):
     mask_image_url: str | None = None
 
 
-class Parameters(_Sent):
+class Parameters(StrictModel):
     """`size` is `W*H` with an asterisk. The last eight belong to image2image tasks."""
 
     size: str | None = None
@@ -112,7 +108,7 @@ class Parameters(_Sent):
     is_sketch: bool | None = None
 
 
-class StudioBody(_Sent):
+class StudioBody(StrictModel):
     model: str
     input: MessagesInput | PromptInput | FunctionInput
     parameters: Parameters
@@ -205,20 +201,16 @@ def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | Prompt
         case "text2image":
             return PromptInput(prompt=request.prompt, negative_prompt=request.negative_prompt or None)
         case "image2image":
-            return _function_input(request)
+            function = _function(request)
+            return FunctionInput(
+                function=function,
+                prompt=request.prompt,
+                base_image_url=request.images[0].data_url,
+                mask_image_url=request.mask.data_url if request.mask and function == _MASKED else None,
+            )
         case _:
             images = [Content(image=image.data_url) for image in request.images]
             return MessagesInput(messages=(Message(content=(*images, Content(text=request.prompt))),))
-
-
-def _function_input(request: ImageRequest) -> FunctionInput:
-    function = _function(request)
-    return FunctionInput(
-        function=function,
-        prompt=request.prompt,
-        base_image_url=request.images[0].data_url,
-        mask_image_url=request.mask.data_url if request.mask and function == _MASKED else None,
-    )
 
 
 def _function(request: ImageRequest) -> str:
@@ -322,7 +314,6 @@ class Output(StudioFailure):
 
     @property
     def text(self) -> str:
-        """What the model said beside its images, or in place of them."""
         return " ".join(item.text for item in self._contents if item.text)
 
     @property

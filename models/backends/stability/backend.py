@@ -9,7 +9,7 @@ from typing import ClassVar, override
 from pydantic import BaseModel
 
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
+from models.backends.errors import BadRequest, ConnectionFailed, RateLimited, ServerUnavailable
 from models.backends.http import CLIENT_NAME, CLIENT_VERSION
 from models.backends.partial import Partial, collected, together
 from models.backends.refusals import RefusalTable
@@ -34,8 +34,6 @@ from models.sizes import SeedRule, Size, SizeRule
 
 
 class Balance(BaseModel):
-    """GET /v1/user/balance."""
-
     credits: float
 
 
@@ -85,13 +83,14 @@ class Stability(Backend):
             reply = self.service.request("GET", "/v1/user/balance", attempt=attempt, deadline=deadline)
             credits_left = parse(reply, Balance, attempt=attempt).credits
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
-            raise _could_not_tell(error) from None
+            attempt = "Whether the Stability AI key is valid could not be told"
+            step = f"Nothing says that the key is wrong. {error.next_step}"
+            raise type(error)(attempt, error.said, step, transient=error.transient) from None
         except BadRequest as error:
             field = self.model.access.where("base_url")
             raise BadRequest(error.attempted, error.said, f"Check {field}, or empty it to use {BASE_URL}") from None
-        if credits_left >= LOW_BALANCE:
-            return ()
-        return (f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs.",)
+        low = f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs."
+        return [low] if credits_left < LOW_BALANCE else []
 
     @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
@@ -154,12 +153,3 @@ def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Se
     width, height = made.images[0].size
     asked, came = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio((width, height))
     return () if asked == came else (f"The aspect ratio {asked} was asked for; the image came as {width}×{height}.",)
-
-
-def _could_not_tell(error: ImageError) -> ImageError:
-    return type(error)(
-        "Whether the Stability AI key is valid could not be told",
-        error.said,
-        f"Nothing says that the key is wrong. {error.next_step}",
-        transient=error.transient,
-    )

@@ -6,9 +6,10 @@ Source: Stability REST API, v2beta stable-image/generate and v1 generation.
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from models.backends.http import Retries
+from models.entities import StrictModel
 from models.images.inputs import InputLimits
 from models.sizes import ListedSizes, NoSizes, RatioSizes, SeedRule, Size, SizeRule
 
@@ -33,14 +34,12 @@ INPUT_LIMITS = InputLimits(
 KEEPS_SHAPE = NoSizes(reason="beside an input image the model keeps that image's shape")
 
 
-class V2BetaModel(BaseModel):
+class V2BetaModel(StrictModel):
     """A model of v2beta: multipart, one image per call, ratios instead of sizes.
 
     `image_to_image` is how the endpoint takes an input image: `strength` beside it, or `mode` as well, or not at all.
     `area` is about the number of pixels of its images.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     api: Literal["v2beta"]
     path: str
@@ -64,13 +63,11 @@ class V2BetaModel(BaseModel):
         return self.ratios.model_copy(update={"area": self.area, "default": image})
 
 
-class V1Model(BaseModel):
+class V1Model(StrictModel):
     """An engine of v1: JSON, exact sizes out of a closed list, several images per call.
 
     The price of the card holds up to `steps_in_price` steps and grows in proportion beyond them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     api: Literal["v1"]
     engine: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import AliasChoices, BaseModel, Field, RootModel
 
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import FormField
@@ -16,17 +16,15 @@ from models.backends.images import image_bytes
 from models.backends.partial import Partial, each
 from models.backends.reply import Reply, parse
 from models.backends.stability.models import DEFAULT_STRENGTH, V1Model, V2BetaModel
-from models.entities import GeneratedImage, ImageRequest, InputImage, Price
+from models.entities import GeneratedImage, ImageRequest, InputImage, Price, StrictModel
 
 ATTEMPT = "Generating with Stability AI"
 _FAILED = f"{ATTEMPT} failed"
 _MAYBE_CHARGED = "The service may have charged for it: look at your balance before you ask again"
 
 
-class GenerateForm(BaseModel):
+class GenerateForm(StrictModel):
     """The text parts of one v2beta call. `strength` is our denoising strength."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str
     negative_prompt: str | None = None
@@ -43,18 +41,14 @@ class GenerateForm(BaseModel):
         return {**_texts(self.model_dump(exclude_none=True)), **_files(image=image)}
 
 
-class TextPrompt(BaseModel):
+class TextPrompt(StrictModel):
     """A weight below zero makes it a negative prompt; v1 has no other field for one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
     weight: float
 
 
-class Sampling(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Sampling(StrictModel):
     text_prompts: tuple[TextPrompt, ...]
     cfg_scale: float | None = None
     steps: int | None = None
@@ -158,18 +152,12 @@ def _sampling(request: ImageRequest) -> dict[str, object]:
     }
 
 
-class GenerateReply(BaseModel):
-    """The answer of v2beta. `seed` is optional in the service's schema."""
-
-    image: str
-    seed: int | None = None
-    finish_reason: str = "SUCCESS"
-
-
 class Artifact(BaseModel):
-    base64: str
+    """An answer of v2beta, or one image of an answer of v1. `seed` is optional in the service's schema."""
+
+    image: str = Field(validation_alias=AliasChoices("image", "base64"))
     seed: int | None = None
-    finish_reason: str = Field(default="SUCCESS", alias="finishReason")
+    finish_reason: str = Field(default="SUCCESS", validation_alias=AliasChoices("finish_reason", "finishReason"))
 
 
 class Artifacts(BaseModel):
@@ -191,9 +179,7 @@ def read_v2beta(reply: Reply, *, sent_seed: int) -> Partial:
         told = headers.get("seed", "")
         seed = int(told) if told.isdecimal() else sent_seed
         return each(lambda image: _image(image, seed, headers.get("finish-reason", "SUCCESS")), (reply.body,))
-    answer = parse(reply, GenerateReply, attempt=ATTEMPT)
-    seed = sent_seed if answer.seed is None else answer.seed
-    return each(lambda image: _image(image, seed, answer.finish_reason), (answer.image,))
+    return _images((parse(reply, Artifact, attempt=ATTEMPT),), sent_seed)
 
 
 def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
@@ -201,9 +187,12 @@ def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
     artifacts = parse(reply, ArtifactsReply, attempt=ATTEMPT).artifacts
     if not artifacts:
         raise ServerUnavailable(_FAILED, "the service reported success without an image", _MAYBE_CHARGED)
+    return _images(artifacts, sent_seed)
 
+
+def _images(artifacts: Sequence[Artifact], sent_seed: int) -> Partial:
     def image_of(artifact: Artifact) -> GeneratedImage:
-        return _image(artifact.base64, sent_seed if artifact.seed is None else artifact.seed, artifact.finish_reason)
+        return _image(artifact.image, sent_seed if artifact.seed is None else artifact.seed, artifact.finish_reason)
 
     return each(image_of, artifacts)
 
