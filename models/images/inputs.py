@@ -3,7 +3,6 @@
 A mask is white where the image shall be painted anew.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +27,6 @@ from models.images.codec import (
 from models.images.integrity import check_whole
 from models.images.sniff import (
     MAX_BYTES,
-    MAX_PIXELS,
     BrokenImageError,
     DrawingError,
     Kind,
@@ -46,14 +44,12 @@ _SAME_SHAPE = 1.02  # rounding to whole pixels changes a shape by less
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputLimits:
-    """What a service takes. Sides and `multiple_of` are pixels; without `keep_alpha`, white replaces transparency."""
+    """What a service takes. Sides are pixels; without `keep_alpha`, white replaces transparency."""
 
     formats: tuple[Kind, ...] = ("png", "jpeg", "webp")
     max_bytes: int = MAX_BYTES
-    max_pixels: int = MAX_PIXELS
     min_side: int | None = None
     max_side: int | None = None
-    multiple_of: int = 1
     keep_alpha: bool = False
 
 
@@ -236,20 +232,10 @@ def _sized(image: Image.Image, limits: InputLimits, name: str) -> Image.Image:
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _legal_size(width: int, height: int, limits: InputLimits) -> tuple[int, int]:
-    scale = min(1.0, math.sqrt(limits.max_pixels / (width * height)))
-    if limits.max_side is not None:
-        scale = min(scale, limits.max_side / max(width, height))
-    if limits.min_side is not None and min(width, height) * scale < limits.min_side:
-        scale = limits.min_side / min(width, height)
-    return _snapped(width * scale, limits), _snapped(height * scale, limits)
-
-
-def _snapped(side: float, limits: InputLimits) -> int:
-    # Rounding down keeps the upper limits; a lower limit is met by rounding up instead.
-    step = limits.multiple_of
-    down = max(step, int(side + 1e-6) // step * step)
-    return down if down >= (limits.min_side or 1) else -(-(limits.min_side or 1) // step) * step
+def _legal_size(width: int, height: int, limits: InputLimits) -> Size:
+    low, high = limits.min_side or 1, limits.max_side or max(width, height)
+    scale = max(min(1.0, high / max(width, height)), low / min(width, height))
+    return max(low, int(width * scale + 1e-6)), max(low, int(height * scale + 1e-6))
 
 
 def _transparency(source: Image.Image) -> Image.Image:
