@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from itertools import islice
 from typing import Any, Literal
 
@@ -247,21 +248,11 @@ def _read_by_pillow(data: bytes) -> Header | None:
 @cache
 def load_pillow() -> Any:
     """Pillow's module `Image`, with the decoders and encoders of FORMATS registered."""
-    from PIL import (  # noqa: PLC0415 -- see the module's docstring
-        AvifImagePlugin,
-        BmpImagePlugin,
-        GifImagePlugin,
-        Image,
-        JpegImagePlugin,
-        MpoImagePlugin,
-        PngImagePlugin,
-        TiffImagePlugin,
-        WebPImagePlugin,
-    )
+    from PIL import Image  # noqa: PLC0415 -- see the module's docstring
 
     # Importing a plugin registers it; `Image.init()` would load forty of them and take a fifth of a second.
-    del AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin
-    del MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+    for name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
+        import_module(f"PIL.{name}ImagePlugin")
     # Pillow's own guard speaks of pixels only in a warning; every decoder here is asked after `sniff_within_limits`.
     Image.MAX_IMAGE_PIXELS = None
     return Image
