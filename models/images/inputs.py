@@ -3,6 +3,7 @@
 A mask is white where the image shall be painted anew.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,10 +29,8 @@ from models.images.integrity import check_whole
 from models.images.sniff import (
     MAX_BYTES,
     BrokenImageError,
-    DrawingError,
     Kind,
     NotAnImageError,
-    OversizedImageError,
     sniff,
 )
 from models.sizes import Size, same_shape, written
@@ -174,19 +173,7 @@ def _refusal_of(filename: str) -> Iterator[None]:
     try:
         yield
     except (NotAnImageError, BrokenImageError) as error:
-        raise BadRequest(f"{_name(filename)} cannot be used", str(error), _advice(error)) from None
-
-
-def _advice(error: NotAnImageError | BrokenImageError) -> str:
-    match error:
-        case OversizedImageError():
-            return "Send a smaller image"
-        case BrokenImageError():
-            return "Send it again, or save it anew as PNG, JPEG or WebP"
-        case DrawingError():
-            return "Export it as PNG first"
-        case _:
-            return "Send a PNG, JPEG or WebP file"
+        raise BadRequest(f"{_name(filename)} cannot be used", str(error), error.advice) from None
 
 
 def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
@@ -206,9 +193,8 @@ def _is_plain(source: Image.Image, flat: Image.Image) -> bool:
 
 def _format_for(image: Image.Image, own: Kind | None, limits: InputLimits) -> Kind:
     """The file's own format where the service takes it, else PNG for drawings and alpha and JPEG for photos."""
-    wishes: tuple[Kind, ...] = (
-        ("png", "webp", "jpeg") if image.mode == "RGBA" or own == "png" else ("jpeg", "webp", "png")
-    )
+    exact = image.mode == "RGBA" or own == "png"
+    wishes: tuple[Kind, ...] = ("png", "webp", "jpeg") if exact else ("jpeg", "webp", "png")
     if own is not None and own in limits.formats and not (own == "jpeg" and image.mode == "RGBA"):
         return own
     return next(kind for kind in wishes if kind in limits.formats)
@@ -221,21 +207,16 @@ def _squeezed(image: Image.Image, size: int, limits: InputLimits, kind: Kind) ->
 
 
 def _sized(image: Image.Image, limits: InputLimits, name: str) -> Image.Image:
-    width, height = _legal_size(image.width, image.height, limits)
-    shortest, longest = min(width, height), max(width, height)
-    if shortest < (limits.min_side or 1) or longest > (limits.max_side or longest):
+    low, high = limits.min_side or 1, limits.max_side or math.inf
+    scale = max(min(1.0, high / max(image.size)), low / min(image.size))
+    width, height = (max(low, int(side * scale + 1e-6)) for side in image.size)
+    if max(width, height) > high:
         raise BadRequest(
             f"{name} cannot be used",
-            f"its shape of {written(image.size)} cannot be brought to sides between {limits.min_side} and {limits.max_side}",
+            f"its shape of {written(image.size)} cannot be brought to sides between {low} and {high}",
             "Crop it to a less narrow shape",
         )
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _legal_size(width: int, height: int, limits: InputLimits) -> Size:
-    low, high = limits.min_side or 1, limits.max_side or max(width, height)
-    scale = max(min(1.0, high / max(width, height)), low / min(width, height))
-    return max(low, int(width * scale + 1e-6)), max(low, int(height * scale + 1e-6))
 
 
 def _transparency(source: Image.Image) -> Image.Image:

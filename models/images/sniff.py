@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 # Formats this plugin understands; Pillow's other decoders (PSD, EPS, PDF ...) stay closed to hostile files.
 FORMATS = {
@@ -42,17 +42,25 @@ _MOST_SEGMENTS = 2_000  # before the size of a JPEG; a colour profile takes at m
 class NotAnImageError(ValueError):
     """The bytes are no image of a known format; the text says what they look like."""
 
+    advice: ClassVar[str] = "Send a PNG, JPEG or WebP file"
+
 
 class DrawingError(NotAnImageError):
     """The bytes are an image of a kind that must be exported first."""
+
+    advice = "Export it as PNG first"
 
 
 class BrokenImageError(ValueError):
     """The bytes start like an image and cannot be used; the text says why."""
 
+    advice: ClassVar[str] = "Send it again, or save it anew as PNG, JPEG or WebP"
+
 
 class OversizedImageError(BrokenImageError):
     """The image has too many bytes or pixels."""
+
+    advice = "Send a smaller image"
 
 
 @dataclass(frozen=True, slots=True)
