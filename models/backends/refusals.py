@@ -15,7 +15,7 @@ a pause in seconds (0: the caller's own), or `with_header` where the reply names
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -157,16 +157,6 @@ class RefusalTable:
         fault = Fault.read(refused) if isinstance(refused, Reply) else refused
         row = next((row for row in self.rows if row.fits(fault)), None)
         if row:
-            return row.explanation(fault, _AdviceWords(access, words))
+            labels = {field.name: access.words(field.name) for field in fields(access)}
+            return row.explanation(fault, {**labels, "place": access.place, **words})
         return Explanation(error=class_for_status(fault.status), said=fault.said)
-
-
-class _AdviceWords(dict[str, str]):
-    """What the places of an advice are filled with: the words of the caller, `place`, and the fields of the form."""
-
-    def __init__(self, access: Access, words: Mapping[str, str]) -> None:
-        super().__init__(words, place=access.place)
-        self._access = access
-
-    def __missing__(self, name: str) -> str:
-        return self._access.words(name)

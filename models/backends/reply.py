@@ -73,13 +73,8 @@ def plain_explanation(reply: Reply) -> Explanation:
 def said_by(reply: Reply) -> str:
     """The service's words out of the error shapes in use: `error` object or string, `message`, `detail`, plain text."""
     parsed = reply.json()
-    words = _words(parsed) or spelled(parsed)
-    if (
-        parsed is None
-        and "html" not in reply.headers.get("content-type", "")
-        and not reply.text.lstrip().startswith("<")
-    ):
-        words = reply.text
+    is_page = "html" in reply.headers.get("content-type", "") or reply.text.lstrip().startswith("<")
+    words = reply.text if parsed is None and not is_page else _words(parsed) or spelled(parsed)
     return f"HTTP {reply.status}" + (f", {words.strip()}" if words.strip() else "")
 
 
@@ -96,19 +91,13 @@ def _words(parsed: object) -> str:
         case {"detail": str(detail)} if detail:
             return detail
         case {"detail": list(details)}:
-            return "; ".join(_schema_fault(fault) for fault in details)
+            return "; ".join(_words(fault) or spelled(fault) for fault in details)
+        case {"loc": list(loc), "msg": str(msg)}:
+            return f"{'.'.join(map(str, loc))}: {msg}"
         case {"error": str(error)}:
             return error
         case _:
             return ""
-
-
-def _schema_fault(fault: object) -> str:
-    match fault:
-        case {"loc": list(loc), "msg": str(msg)}:
-            return f"{'.'.join(str(part) for part in loc)}: {msg}"
-        case _:
-            return spelled(fault)
 
 
 def spelled(parsed: object) -> str:

@@ -214,24 +214,14 @@ def _coarser(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -
     if kind == "png" or encodable(image, kind) is not image:
         return None
     sample = _sample(image)
-    for quality in _worth_trying(image, sample, kind, max_bytes, best):
+    for quality in (quality for quality in QUALITIES if quality <= (best or 100)):
+        # Encoding all of a big image takes seconds, a sample of it a moment.
+        if sample is not image and _predicted(image, sample, kind, quality) > max_bytes:
+            continue
         data = encode(image, kind, quality)
         if len(data) <= max_bytes:
             return data, f"saved as {_format(kind, quality)}"
     return None
-
-
-def _worth_trying(
-    image: Image.Image, sample: Image.Image, kind: Kind, max_bytes: int, best: int | None
-) -> Iterator[int]:
-    """The qualities that may fit, best first. Encoding all of a big image takes seconds, a sample of it a moment."""
-    qualities = [quality for quality in QUALITIES if quality <= (best or 100)]
-
-    def may_fit(quality: int) -> bool:
-        return sample is image or _predicted(image, sample, kind, quality) <= max_bytes
-
-    if qualities and may_fit(qualities[-1]):
-        yield from (quality for quality in qualities if may_fit(quality))
 
 
 def _smaller(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -> tuple[bytes, str]:

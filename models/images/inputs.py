@@ -28,12 +28,9 @@ from models.images.codec import (
 from models.images.integrity import check_whole
 from models.images.sniff import (
     MAX_BYTES,
-    MAX_PIXELS,
     BrokenImageError,
-    DrawingError,
     Kind,
     NotAnImageError,
-    OversizedImageError,
     sniff,
 )
 from models.sizes import Size, same_shape, written
@@ -46,14 +43,12 @@ _SAME_SHAPE = 1.02  # rounding to whole pixels changes a shape by less
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputLimits:
-    """What a service takes. Sides and `multiple_of` are pixels; without `keep_alpha`, white replaces transparency."""
+    """What a service takes. Sides are pixels; without `keep_alpha`, white replaces transparency."""
 
     formats: tuple[Kind, ...] = ("png", "jpeg", "webp")
     max_bytes: int = MAX_BYTES
-    max_pixels: int = MAX_PIXELS
     min_side: int | None = None
     max_side: int | None = None
-    multiple_of: int = 1
     keep_alpha: bool = False
 
 
@@ -178,19 +173,7 @@ def _refusal_of(filename: str) -> Iterator[None]:
     try:
         yield
     except (NotAnImageError, BrokenImageError) as error:
-        raise BadRequest(f"{_name(filename)} cannot be used", str(error), _advice(error)) from None
-
-
-def _advice(error: NotAnImageError | BrokenImageError) -> str:
-    match error:
-        case OversizedImageError():
-            return "Send a smaller image"
-        case BrokenImageError():
-            return "Send it again, or save it anew as PNG, JPEG or WebP"
-        case DrawingError():
-            return "Export it as PNG first"
-        case _:
-            return "Send a PNG, JPEG or WebP file"
+        raise BadRequest(f"{_name(filename)} cannot be used", str(error), error.advice) from None
 
 
 def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
@@ -210,9 +193,8 @@ def _is_plain(source: Image.Image, flat: Image.Image) -> bool:
 
 def _format_for(image: Image.Image, own: Kind | None, limits: InputLimits) -> Kind:
     """The file's own format where the service takes it, else PNG for drawings and alpha and JPEG for photos."""
-    wishes: tuple[Kind, ...] = (
-        ("png", "webp", "jpeg") if image.mode == "RGBA" or own == "png" else ("jpeg", "webp", "png")
-    )
+    exact = image.mode == "RGBA" or own == "png"
+    wishes: tuple[Kind, ...] = ("png", "webp", "jpeg") if exact else ("jpeg", "webp", "png")
     if own is not None and own in limits.formats and not (own == "jpeg" and image.mode == "RGBA"):
         return own
     return next(kind for kind in wishes if kind in limits.formats)
@@ -225,31 +207,16 @@ def _squeezed(image: Image.Image, size: int, limits: InputLimits, kind: Kind) ->
 
 
 def _sized(image: Image.Image, limits: InputLimits, name: str) -> Image.Image:
-    width, height = _legal_size(image.width, image.height, limits)
-    shortest, longest = min(width, height), max(width, height)
-    if shortest < (limits.min_side or 1) or longest > (limits.max_side or longest):
+    low, high = limits.min_side or 1, limits.max_side or math.inf
+    scale = max(min(1.0, high / max(image.size)), low / min(image.size))
+    width, height = (max(low, int(side * scale + 1e-6)) for side in image.size)
+    if max(width, height) > high:
         raise BadRequest(
             f"{name} cannot be used",
-            f"its shape of {written(image.size)} cannot be brought to sides between {limits.min_side} and {limits.max_side}",
+            f"its shape of {written(image.size)} cannot be brought to sides between {low} and {high}",
             "Crop it to a less narrow shape",
         )
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _legal_size(width: int, height: int, limits: InputLimits) -> tuple[int, int]:
-    scale = min(1.0, math.sqrt(limits.max_pixels / (width * height)))
-    if limits.max_side is not None:
-        scale = min(scale, limits.max_side / max(width, height))
-    if limits.min_side is not None and min(width, height) * scale < limits.min_side:
-        scale = limits.min_side / min(width, height)
-    return _snapped(width * scale, limits), _snapped(height * scale, limits)
-
-
-def _snapped(side: float, limits: InputLimits) -> int:
-    # Rounding down keeps the upper limits; a lower limit is met by rounding up instead.
-    step = limits.multiple_of
-    down = max(step, int(side + 1e-6) // step * step)
-    return down if down >= (limits.min_side or 1) else -(-(limits.min_side or 1) // step) * step
 
 
 def _transparency(source: Image.Image) -> Image.Image:

@@ -10,8 +10,9 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 # Formats this plugin understands; Pillow's other decoders (PSD, EPS, PDF ...) stay closed to hostile files.
 FORMATS = {
@@ -41,17 +42,25 @@ _MOST_SEGMENTS = 2_000  # before the size of a JPEG; a colour profile takes at m
 class NotAnImageError(ValueError):
     """The bytes are no image of a known format; the text says what they look like."""
 
+    advice: ClassVar[str] = "Send a PNG, JPEG or WebP file"
+
 
 class DrawingError(NotAnImageError):
     """The bytes are an image of a kind that must be exported first."""
+
+    advice = "Export it as PNG first"
 
 
 class BrokenImageError(ValueError):
     """The bytes start like an image and cannot be used; the text says why."""
 
+    advice: ClassVar[str] = "Send it again, or save it anew as PNG, JPEG or WebP"
+
 
 class OversizedImageError(BrokenImageError):
     """The image has too many bytes or pixels."""
+
+    advice = "Send a smaller image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,21 +256,11 @@ def _read_by_pillow(data: bytes) -> Header | None:
 @cache
 def load_pillow() -> Any:
     """Pillow's module `Image`, with the decoders and encoders of FORMATS registered."""
-    from PIL import (  # noqa: PLC0415 -- see the module's docstring
-        AvifImagePlugin,
-        BmpImagePlugin,
-        GifImagePlugin,
-        Image,
-        JpegImagePlugin,
-        MpoImagePlugin,
-        PngImagePlugin,
-        TiffImagePlugin,
-        WebPImagePlugin,
-    )
+    from PIL import Image  # noqa: PLC0415 -- see the module's docstring
 
     # Importing a plugin registers it; `Image.init()` would load forty of them and take a fifth of a second.
-    del AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin
-    del MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+    for name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
+        import_module(f"PIL.{name}ImagePlugin")
     # Pillow's own guard speaks of pixels only in a warning; every decoder here is asked after `sniff_within_limits`.
     Image.MAX_IMAGE_PIXELS = None
     return Image
