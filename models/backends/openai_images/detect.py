@@ -1,7 +1,7 @@
-"""Which dialect a server speaks, from its address and from free questions; nothing is generated, nothing is spent.
+"""Recognises a server's dialect by its address and by requests that generate and cost nothing.
 
-The signs stand in `dialects.yaml`: the host; what `GET models` below the API's path lists, which nearly every server
-answers; pages that only one kind of server has. Anything else is spoken to in the portable core of the API.
+The signs are in `dialects.yaml`: the host, the models that `GET models` lists, and pages that only one kind of server
+has. For any other server the portable core of the API is used.
 """
 
 import re
@@ -21,9 +21,9 @@ from models.backends.refusals import Fault
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-GLANCE_SECONDS = 3.0
-GOOD_FOR = 600.0
-BAD_FOR = 30.0
+QUICK_SECONDS = 3.0
+FINDING_SECONDS = 600.0
+UNANSWERED_SECONDS = 30.0
 _NOT_THERE = (404, 405)
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
@@ -35,7 +35,7 @@ _AZURE = re.compile(r"\.azure\.(com|cn|us)$")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of the form, read the way people paste it: with and without the version, or the whole endpoint.
+    """The address of the form, as users paste it: with and without the version, or the whole endpoint.
 
     `root` is what stands before the API's version, `api` the path of the API below it (`v1`, `api/v3`), `query`
     what goes with every request (`api-version`)."""
@@ -49,7 +49,7 @@ class Address:
         """A path with a version is complete, and so is one that names an endpoint; `v1` is added to others."""
         try:
             parts = urlsplit(url)
-        except ValueError:  # no URL at all: the first request will say so
+        except ValueError:  # not a URL: the first request reports it
             return cls(url)
         path = parts.path.rstrip("/")
         above = _ENDPOINT.sub("", path)
@@ -82,7 +82,7 @@ class Address:
 
 
 class ListedModel(BaseModel):
-    """One entry of `GET models`. `root` is the path or repository behind an alias, where a server tells it."""
+    """One entry of `GET models`. `root` is the path or repository behind an alias, if the server reports it."""
 
     id: str
     owned_by: str | None = None
@@ -94,7 +94,7 @@ class ListedModels(BaseModel):
 
 
 class SdcppCapabilities(BaseModel):
-    """What stable-diffusion.cpp says about itself; `stem` names the model that it was started with."""
+    """What stable-diffusion.cpp reports about itself, as far as it is used."""
 
     stem: str | None = Field(default=None, validation_alias=AliasPath("model", "stem"))
     samplers: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class SdcppCapabilities(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a server turned out to be, the sign in words, and the models it lists (none: it lists nothing)."""
+    """The recognised kind of a server, the sign in words, and the models that it lists."""
 
     dialect: Dialect
     sign: str = ""
@@ -126,9 +126,9 @@ class Finding:
         return any(model.id == remote for model in self.models)
 
 
-FINDINGS: ServerCache[Finding] = ServerCache(seconds=GOOD_FOR, limit=256)
-SILENT: ServerCache[bool] = ServerCache(seconds=BAD_FOR, limit=256)
-"""Servers that did not answer a moment ago: a form does not wait for them again and again."""
+FINDINGS: ServerCache[Finding] = ServerCache(seconds=FINDING_SECONDS, limit=256)
+UNANSWERED: ServerCache[bool] = ServerCache(seconds=UNANSWERED_SECONDS, limit=256)
+"""Servers that recently did not reply: a form does not wait for them each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,34 +144,34 @@ class Detector:
 
     @property
     def known(self) -> Finding | None:
-        """What needs no question: a known address, or what the server said within the last minutes."""
+        """The finding without a request: by a known address, or cached."""
         return self.hosted or FINDINGS.get(self.service, self.address.api)
 
     def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
-        """Ask the server what it is, and remember it. Raises an ImageError when it cannot be reached or refuses the key;
-        failures are not remembered."""
+        """Recognise the server and cache the finding. Raises an ImageError if it cannot be reached or refuses the
+        key; failures are not cached."""
         attempt = "Asking the server for its models"
         path = self.address.path("models")
         models = listed(self._reply("GET", path, attempt, deadline, accept=_NOT_THERE, retries=retries))
-        found = self.hosted or _told_by(models) or self._told_by_pages(models, deadline)
+        found = self.hosted or _recognised_by_models(models) or self._recognised_by_pages(models, deadline)
         found = replace(found or Finding(dialects()["openai"]), models=models)
         if found.dialect.about:
             found = self._with_capabilities(found, deadline)
         FINDINGS.put(self.service, found, self.address.api)
         return found
 
-    def glance(self, deadline: Deadline) -> Finding | None:
-        """What the server says within moments; one that does not answer is left alone for a while."""
-        if not self.service.base_url or SILENT.get(self.service):
+    def ask_quickly(self, deadline: Deadline) -> Finding | None:
+        """The finding within a few seconds; a server that does not reply is not asked again for a while."""
+        if not self.service.base_url or UNANSWERED.get(self.service):
             return None
         try:
-            return self.ask(deadline.earlier(GLANCE_SECONDS))
+            return self.ask(deadline.earlier(QUICK_SECONDS))
         except ImageError:
-            self.note_silence()
+            self.note_unanswered()
             return None
 
-    def note_silence(self) -> None:
-        SILENT.put(self.service, True)
+    def note_unanswered(self) -> None:
+        UNANSWERED.put(self.service, True)
 
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""
@@ -179,21 +179,21 @@ class Detector:
         return reply.status != HTTPStatus.NOT_FOUND
 
     def answers_posts(self, name: str, deadline: Deadline) -> bool:
-        """Whether anything takes a POST at an endpoint, for servers that list no models.
+        """Whether anything accepts a POST at an endpoint, for servers that list no models.
 
-        The body is an empty list: it holds neither model nor prompt, so that every server refuses it and generates
-        nothing. Raises AuthorizationFailed where the key is refused.
+        The body is an empty list, without model or prompt, so that every server refuses it and generates nothing.
+        Raises AuthorizationFailed if the key is refused.
         """
         attempt = "Looking for the images API"
         try:
             reply = self._reply("POST", self.address.path(name), attempt, deadline, accept=_REFUSALS, json=[])
-        except ConnectionFailed:  # it answered a moment ago: this says nothing about the path
+        except ConnectionFailed:  # it replied a moment ago: this proves nothing about the path
             return True
         names_model = any("model" in code.lower() for code in Fault.read(reply).codes)
         return not _is_page(reply) and (reply.status not in _NOT_THERE or names_model)
 
     def _with_capabilities(self, found: Finding, deadline: Deadline) -> Finding:
-        """The finding with what the server says about itself; older versions say nothing."""
+        """The finding with the server's model, samplers and schedulers, which older versions do not report."""
         try:
             reply = self._reply("GET", found.dialect.about, "Asking the server", deadline)
             able = SdcppCapabilities.model_validate_json(reply.body)
@@ -202,18 +202,18 @@ class Detector:
         models = (ListedModel(id=found.dialect.lists, root=able.stem),)
         return replace(found, models=models, samplers=able.samplers, schedulers=able.schedulers)
 
-    def _told_by_pages(self, models: tuple[ListedModel, ...], deadline: Deadline) -> Finding | None:
+    def _recognised_by_pages(self, models: tuple[ListedModel, ...], deadline: Deadline) -> Finding | None:
         if any(model.owned_by for model in models):
             return None
         for dialect in dialects().values():
             for page in dialect.pages:
-                if self._answers(page, deadline.earlier(GLANCE_SECONDS)):
-                    return Finding(dialect, f"it answers /{page}")
+                if self._answers(page, deadline.earlier(QUICK_SECONDS)):
+                    return Finding(dialect, f"it has /{page}")
         return None
 
     def _answers(self, page: str, deadline: Deadline) -> bool:
         try:
-            # A web front end that answers every path with its page is another server.
+            # A web front end that returns its page for every path is another server.
             return not _is_page(self._reply("GET", page, "Recognising the server", deadline))
         except ImageError:
             return False
@@ -242,15 +242,15 @@ class Detector:
 
 
 def listed(reply: Reply) -> tuple[ListedModel, ...]:
-    """The models of a `GET models`; none where the answer is something else."""
+    """The models of a `GET models`; none if the reply is something else."""
     try:
         return ListedModels.model_validate_json(reply.body).data if reply.ok else ()
     except ValidationError:
         return ()
 
 
-def _told_by(models: Sequence[ListedModel]) -> Finding | None:
-    """The dialect that is known by a model's name or by the owner of the models."""
+def _recognised_by_models(models: Sequence[ListedModel]) -> Finding | None:
+    """The dialect recognised by a model's name or by the owner of the models."""
     names, owners = {model.id for model in models}, {model.owned_by for model in models}
     for dialect in dialects().values():
         if dialect.lists and dialect.lists in names:
@@ -264,12 +264,12 @@ def _is_page(reply: Reply) -> bool:
     return "html" in reply.headers.get("content-type", "")
 
 
-# What saving the form finds out.
+# The check when the form is saved.
 
 
 @dataclass(frozen=True, slots=True)
 class AccessCheck:
-    """The check of one model's form, without generating; `deadline` is for all questions together."""
+    """The check of one model's form, without generating; `deadline` is for all requests together."""
 
     model: Model
     detector: Detector
@@ -277,7 +277,7 @@ class AccessCheck:
     deadline: Deadline
 
     def finding(self) -> Finding:
-        """What the server says about itself. A restricted key of OpenAI may generate and not list models."""
+        """The recognised server. A restricted key of OpenAI may be allowed to generate but not to list models."""
         try:
             return self.detector.ask(self.deadline)
         except AuthorizationFailed as error:
@@ -287,7 +287,7 @@ class AccessCheck:
             return known
 
     def sentences(self, finding: Finding, served: ServedModel) -> list[str]:
-        """What the owner should know. Raises BadRequest where the server lacks the API or the model."""
+        """Notices for the owner. Raises BadRequest if the server lacks the API or the model."""
         return [_recognised(self.chosen, finding), *self._model(served, finding), *self._endpoints(served, finding)]
 
     def _model(self, served: ServedModel, finding: Finding) -> list[str]:
@@ -303,7 +303,7 @@ class AccessCheck:
                 )
             return [f"{remote} is not among the models that the server lists ({listed})."]
         known = [f"{remote} is treated as {served.family.name}."] if served.family.name else []
-        return known if listed else [*known, f"No models are listed, so {remote} could not be looked up."]
+        return known if listed else [*known, f"No models are listed, so {remote} could not be checked."]
 
     def _endpoints(self, served: ServedModel, finding: Finding) -> list[str]:
         if served.dialect.fastapi:
@@ -312,24 +312,24 @@ class AccessCheck:
         if finding.models or self.detector.hosted or self.detector.answers_posts(path, self.deadline):
             return []
         raise BadRequest(
-            f"No path of {self.detector.service.base_url} answers like the OpenAI images API",
-            f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} is there",
+            f"No path of {self.detector.service.base_url} replies like the OpenAI images API",
+            f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} exists",
             "Write the address with its version (…/v1, …/api/v3), or the whole endpoint, into "
             + self.model.access.where("base_url"),
         )
 
     def _fastapi_endpoints(self, served: ServedModel) -> list[str]:
-        """A vLLM or SGLang server for text looks the same from its model list; its missing endpoints tell."""
+        """A vLLM or SGLang server for text has the same model list, but lacks these endpoints."""
         dialect, path = served.dialect, self.detector.address.path
         generate, edit = dialect.generate.path, dialect.edit.path
         if not self.detector.has_endpoint(generate, self.deadline):
             raise BadRequest(
                 f"{self.detector.service.base_url} has no images API",
-                f"it looks like {dialect.title}, and /{path(generate)} is not there",
+                f"it looks like {dialect.title}, but /{path(generate)} does not exist",
                 "Start the server with an image model (vLLM: `vllm serve <model> --omni`)",
             )
         if served.images and not self.detector.has_endpoint(edit, self.deadline):
-            return [f"The server has no /{path(edit)}: it generates and does not edit; newer versions do."]
+            return [f"The server has no /{path(edit)}: it cannot edit images; newer versions can."]
         return []
 
 

@@ -1,4 +1,4 @@
-"""What the models take: the block `image_generation` of their cards, and the way from any id to such a block."""
+"""What the models take: the block `image_generation` of their cards, and the lookup from any id."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -43,9 +43,9 @@ class Prices(BaseModel):
 
 
 class QwenModel(BaseModel):
-    """`sync` says whether the model answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
-    edit is brought to sides (pixels) within `min_input_side` and `max_input_side`. `prompt_characters` is where the
-    asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does (None: nowhere that is known).
+    """`sync` says whether the model has the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
+    edit is scaled to sides (pixels) within `min_input_side` and `max_input_side`. `prompt_characters` is where the
+    asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does (None: no known limit).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,7 +74,7 @@ class QwenModel(BaseModel):
         return InputLimits(max_bytes=MAX_BYTES, min_side=self.min_input_side, max_side=self.max_input_side)
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
-        """The sizes for a request whose last input image has that size: an edit keeps its shape unless told."""
+        """The sizes for a request whose last input image has that size: an edit keeps its shape by default."""
         if image is None or isinstance(self.sizes, NoSizes):
             return self.sizes
         like = self.sizes.nearest(shaped(image[0] / image[1], self.sizes.pixels))
@@ -84,15 +84,15 @@ class QwenModel(BaseModel):
 def model_for(remote: str) -> QwenModel:
     """What is known about a model id, known or not.
 
-    A dated snapshot is its family. An unknown id is asked like the most similar known one, synchronously where that is
-    possible, and without a price.
+    A dated snapshot is treated like its family. Alibaba adds ids every few months, so an unknown id is treated like the
+    most similar known one, synchronously if possible, and without a price.
     """
     known = _known()
     if remote in known:
         return known[remote]
     if (family := known.get(_SNAPSHOT.sub("", remote))) is not None:
-        return _plainest(family)
-    return _plainest(known[family_of(remote)]).model_copy(update={"prices": {}})
+        return _synchronous(family)
+    return _synchronous(known[family_of(remote)]).model_copy(update={"prices": {}})
 
 
 def is_known(remote: str) -> bool:
@@ -101,12 +101,12 @@ def is_known(remote: str) -> bool:
 
 
 def family_of(remote: str) -> str:
-    """The known id that `remote` is asked like."""
+    """The known id that `remote` is treated like."""
     similar = [known for known in _known() if remote.startswith(known) and known != "qwen-image"]
     return max(similar, key=len, default=DEFAULT_FAMILY)
 
 
-def _plainest(model: QwenModel) -> QwenModel:
+def _synchronous(model: QwenModel) -> QwenModel:
     return model.model_copy(update={"jobs": None}) if model.sync else model
 
 

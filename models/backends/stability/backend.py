@@ -1,6 +1,6 @@
-"""The backend: one v1 call, or `n` v2beta calls beside each other, and the check of the key.
+"""The backend: one v1 call or `n` concurrent v2beta calls, and the check of the key.
 
-Source: Stability REST API; `models.py` holds what the vendor's documentation leaves open.
+Source: Stability REST API; `models.py` holds the assumptions about what it does not document.
 """
 
 from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ class Stability(Backend):
             reply = self.service.request("GET", "/v1/user/balance", attempt=attempt, deadline=deadline)
             credits_left = parse(reply, Balance, attempt=attempt).credits
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
-            raise _could_not_tell(error) from None
+            raise _unchecked(error) from None
         except BadRequest as error:
             field = self.model.access.where("base_url")
             raise BadRequest(error.attempted, error.said, f"Check {field}, or empty it to use {BASE_URL}") from None
@@ -140,11 +140,11 @@ class Stability(Backend):
 
 
 def _cut_to(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]:
-    """The image in exactly `size`: scaled to cover it and cut around the middle, with a notice. Raises BadRequest."""
+    """The image in exactly `size`: scaled to cover it and cropped to the centre, with a notice. Raises BadRequest."""
     before = size_of(image)
     if before == size:
         return fit(image, INPUT_LIMITS)
-    notice = f"The input image was cut and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
+    notice = f"The input image was cropped and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
     return cover(image, size), (notice,)
 
 
@@ -152,14 +152,14 @@ def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Se
     if not (request.size and made.images):
         return ()
     width, height = made.images[0].size
-    asked, came = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio((width, height))
-    return () if asked == came else (f"The aspect ratio {asked} was asked for; the image came as {width}×{height}.",)
+    asked, made_ratio = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio((width, height))
+    return () if asked == made_ratio else (f"The aspect ratio {asked} was requested; the image is {width}×{height}.",)
 
 
-def _could_not_tell(error: ImageError) -> ImageError:
+def _unchecked(error: ImageError) -> ImageError:
     return type(error)(
-        "Whether the Stability AI key is valid could not be told",
+        "The Stability AI key could not be checked",
         error.said,
-        f"Nothing says that the key is wrong. {error.next_step}",
+        f"The key may be valid. {error.next_step}",
         transient=error.transient,
     )

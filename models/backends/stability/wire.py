@@ -1,4 +1,4 @@
-"""What travels to Stability and back, without I/O: request bodies are strict, replies tolerant.
+"""Request bodies and replies of the Stability API: bodies are strict, replies tolerant.
 
 Source: Stability REST API, v2beta stable-image/generate/{ultra,core,sd3} and v1 generation/{engine}.
 """
@@ -20,11 +20,11 @@ from models.entities import GeneratedImage, ImageRequest, InputImage, Price
 
 ATTEMPT = "Generating with Stability AI"
 _FAILED = f"{ATTEMPT} failed"
-_MAYBE_CHARGED = "The service may have charged for it: look at your balance before you ask again"
+_MAYBE_CHARGED = "The service may have charged for it: check your balance before you try again"
 
 
 class GenerateForm(BaseModel):
-    """The text parts of one v2beta call. `strength` is our denoising strength."""
+    """The text parts of one v2beta call. `strength` is the denoising strength."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,7 +70,7 @@ class TextToImage(Sampling):
 
 
 class ImageToImage(Sampling):
-    """`image_strength` is the reverse of our denoising strength: near 1 stays close to the image."""
+    """`image_strength` is 1 minus the denoising strength: near 1 stays close to the image."""
 
     init_image_mode: str = "IMAGE_STRENGTH"
     image_strength: float = Field(ge=0, le=1)
@@ -159,7 +159,7 @@ def _sampling(request: ImageRequest) -> dict[str, object]:
 
 
 class GenerateReply(BaseModel):
-    """The answer of v2beta. `seed` is optional in the service's schema."""
+    """The JSON reply of v2beta. `seed` is optional in the service's schema."""
 
     image: str
     seed: int | None = None
@@ -185,15 +185,15 @@ class ArtifactsReply(RootModel[Artifacts | tuple[Artifact, ...]]):
 
 
 def read_v2beta(reply: Reply, *, sent_seed: int) -> Partial:
-    """The image of a 200, in either of the two forms of the answer. Raises ServerUnavailable when it is neither."""
+    """The image of a 200 reply, in either of its two formats. Raises ServerUnavailable for any other."""
     headers = reply.headers
     if headers.get("content-type", "").startswith("image/"):
-        told = headers.get("seed", "")
-        seed = int(told) if told.isdecimal() else sent_seed
+        reported = headers.get("seed", "")
+        seed = int(reported) if reported.isdecimal() else sent_seed
         return each(lambda image: _image(image, seed, headers.get("finish-reason", "SUCCESS")), (reply.body,))
-    answer = parse(reply, GenerateReply, attempt=ATTEMPT)
-    seed = sent_seed if answer.seed is None else answer.seed
-    return each(lambda image: _image(image, seed, answer.finish_reason), (answer.image,))
+    read = parse(reply, GenerateReply, attempt=ATTEMPT)
+    seed = sent_seed if read.seed is None else read.seed
+    return each(lambda image: _image(image, seed, read.finish_reason), (read.image,))
 
 
 def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
@@ -209,7 +209,7 @@ def read_v1(reply: Reply, *, sent_seed: int) -> Partial:
 
 
 def _image(source: bytes | str, seed: int, finish_reason: str) -> GeneratedImage:
-    """Raises BadRequest for a filtered image, which is blurred, ServerUnavailable for one that is none."""
+    """Raises BadRequest for a filtered (blurred) image, ServerUnavailable for a broken one."""
     match finish_reason:
         case "SUCCESS":
             return GeneratedImage(image_bytes(source, attempt=ATTEMPT, next_step=_MAYBE_CHARGED), seed=seed)
@@ -224,7 +224,7 @@ def _image(source: bytes | str, seed: int, finish_reason: str) -> GeneratedImage
 
 
 def _texts(values: dict[str, object]) -> dict[str, FormField]:
-    """Values as multipart carries them; floats without the noise of their last digits."""
+    """Values as multipart text; floats have six digits."""
     return {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
 
 
