@@ -100,7 +100,7 @@ def test_a_longer_timeout_without_polling_is_lowered_and_names_waiting(
 
 
 def test_a_short_timeout_can_be_raised(clock: FakeClock) -> None:
-    with pytest.raises(ConnectionFailed, match="Raise `timeout`, or ask for less"):
+    with pytest.raises(ConnectionFailed, match="Raise `timeout`, or request fewer or smaller images"):
         call(StubJobs(clock, takes=100)).generate(asked(timeout=10))
 
 
@@ -109,7 +109,7 @@ def test_finished_images_of_a_job_are_kept_on_timeout(clock: FakeClock) -> None:
     outcome, _, _ = polled(StubJobs(clock, takes=100, part=part), 10)
     assert isinstance(outcome, Finished)
     assert outcome.result.images == part.images
-    assert "the time for the whole job is over" in outcome.result.notices[0]
+    assert "the time limit of the job has passed" in outcome.result.notices[0]
     assert call(StubJobs(clock, takes=100, part=part)).generate(asked(timeout=10)).result.images == part.images
 
 
@@ -175,8 +175,8 @@ def test_a_job_is_cancelled_and_reported_on_timeout(clock: FakeClock) -> None:
     outcome, _, _ = polled(backend, 10)
     assert len(backend.cancelled) == 1
     assert str(outcome) == (
-        "Generating with Stub service failed: the time for the whole job is over; last seen: step 12/30. "
-        "Raise `timeout`, or ask for less."
+        "Generating with Stub service failed: the time limit of the job has passed; last known state: step 12/30. "
+        "Raise `timeout`, or request fewer or smaller images."
     )
 
 

@@ -19,10 +19,10 @@ _CLASSES: Mapping[str, str] = {
     "comfyui": "ComfyUI",
     "openrouter": "OpenRouter",
 }
-"""The class of each backend, which its folder exports. It is imported when it is needed: the process starts faster."""
+"""The class that each backend's folder exports. It is imported on first use, so that the process starts faster."""
 
 COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_quality", "details", "timeout"))
-"""The parameters that every model has, whatever its backend can tell."""
+"""The parameters that every model has."""
 
 
 class _Backends(Mapping[str, type[Backend]]):

@@ -1,4 +1,4 @@
-"""A service's answer, the reading of its refusals, and the way from JSON to a typed model."""
+"""HTTP replies: the reply itself, what a refusal means, and parsing into typed models."""
 
 import json as jsonlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ from models.backends.errors import ImageError, ServerUnavailable, class_for_stat
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer of a service, whatever its status. Header names are lower case."""
+    """A complete HTTP reply, whatever its status. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -34,7 +34,7 @@ class Reply:
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> object:
-        """The body as JSON, or None where it is none: gateways answer HTML where a service promises JSON."""
+        """The body as JSON, or None if it is not JSON: gateways may reply with HTML."""
         # The second is slower; it reads other encodings and half characters.
         for read in (from_json, jsonlib.loads):
             with suppress(ValueError, RecursionError):
@@ -43,7 +43,7 @@ class Reply:
 
     @property
     def retry_after(self) -> float | None:
-        """The header `Retry-After` in seconds (dates are not used by the services at hand)."""
+        """The header `Retry-After` in seconds (these services do not use dates)."""
         try:
             seconds = float(self.headers.get("retry-after", ""))
         except ValueError:
@@ -53,9 +53,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What a refusal means. `retry_after` (seconds) is set only where the service promises that nothing happened and
-    nothing was billed, so that the same request may be sent again; 0 leaves the wait to the caller's plan, and the
-    header `Retry-After` goes before both."""
+    """What a refusal means. `retry_after` (seconds) is set only if the service promises that nothing happened and
+    nothing was billed, so that the request may be repeated; 0 leaves the delay to the caller. The header
+    `Retry-After` wins over both."""
 
     error: type[ImageError]
     said: str
@@ -71,7 +71,7 @@ def plain_explanation(reply: Reply) -> Explanation:
 
 
 def said_by(reply: Reply) -> str:
-    """The service's words out of the error shapes in use: `error` object or string, `message`, `detail`, plain text."""
+    """The service's words in the common error formats: `error` object or string, `message`, `detail`, plain text."""
     parsed = reply.json()
     is_page = "html" in reply.headers.get("content-type", "") or reply.text.lstrip().startswith("<")
     words = reply.text if parsed is None and not is_page else _words(parsed) or spelled(parsed)
@@ -101,7 +101,7 @@ def _words(parsed: object) -> str:
 
 
 def spelled(parsed: object) -> str:
-    """Any JSON as words for a reader, `key.key: value; value`; nothing where it holds nothing."""
+    """Any JSON as readable text, `key.key: value; value`; empty if it holds nothing."""
     return "; ".join(_phrases(parsed, ""))
 
 
@@ -122,14 +122,14 @@ def _phrases(parsed: object, path: str) -> Iterator[str]:
 
 
 def parse[M: BaseModel](reply: Reply, model: type[M], *, attempt: str) -> M:
-    """The reply as `model`. Raises ServerUnavailable when a service that said 200 did not say what it promises."""
+    """The reply as `model`. Raises ServerUnavailable for a body of another shape."""
     try:
         return model.model_validate_json(reply.body)
     except ValidationError as error:
         raise ServerUnavailable(
             f"{attempt} failed",
-            f"the answer was not understood ({_faults(reply, error)})",
-            "Check that the address belongs to this kind of service and that no proxy answers in its place",
+            f"the reply was not understood ({_faults(reply, error)})",
+            "Check that the address belongs to this kind of service and that no proxy replies in its place",
         ) from None
 
 

@@ -189,7 +189,7 @@ def test_a_read_timeout_says_that_the_request_may_be_accepted(server: Script, cl
     server.then(silence)
     error = failed(service(server.url, clock), read_timeout=0.1)
     assert isinstance(error, ConnectionFailed)
-    assert "may still have been carried out" in error.said
+    assert "may still have been processed" in error.said
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_slow_response_body_ends_at_the_deadline(server: Script, clock: FakeCl
     server.then(raw(*pieces, pause=0.05))
     error = failed(service(server.url, clock), seconds=0.3)
     assert isinstance(error, ConnectionFailed)
-    assert "time for the whole job is over" in error.said
+    assert "time limit of the job has passed" in error.said
 
 
 def test_an_aborted_connection_is_not_reused(server: Script, clock: FakeClock) -> None:

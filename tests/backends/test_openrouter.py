@@ -238,6 +238,6 @@ def test_a_text_reply_is_quoted(server: FakeOpenRouter) -> None:
 
 def test_a_success_without_an_image_is_an_error_without_a_retry(server: FakeOpenRouter) -> None:
     server.faults.append((200, {"created": 1, "data": []}))
-    with pytest.raises(ServerUnavailable, match="holds no image") as caught:
+    with pytest.raises(ServerUnavailable, match="has no image") as caught:
         generate(predefined(server, "openrouter-gpt-image-2"))
     assert "Try again" not in str(caught.value)

@@ -207,7 +207,7 @@ def test_a_simulated_job_takes_its_duration(clock: FakeClock) -> None:
 
 
 def test_a_timeout_reports_the_last_known_progress(clock: FakeClock) -> None:
-    with pytest.raises(ConnectionFailed, match=r"last seen: step 15/30"):
+    with pytest.raises(ConnectionFailed, match=r"last known state: step 15/30"):
         backend(clock).invoke(slow(100, timeout=50))
 
 

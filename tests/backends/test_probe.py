@@ -21,7 +21,7 @@ def test_an_unresponsive_service_names_its_address_field(clock: FakeClock) -> No
     with pytest.raises(ConnectionFailed) as failure:
         list(Silent(clock).probe())
     assert str(failure.value) == (
-        "Checking Stub failed: it did not answer within 9 seconds. "
+        "Checking Stub failed: it did not reply within 9 seconds. "
         "Check that it is running at the address in `stub_base_url` in the provider's settings, and try again."
     )
 

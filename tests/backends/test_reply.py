@@ -82,6 +82,6 @@ def test_an_invalid_reply_is_described(body: object, why: str) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"image": 1}, [], b"", b"<html>", b"\xff"])
 def test_a_reply_of_wrong_shape_is_a_server_error(body: object) -> None:
-    with pytest.raises(ServerUnavailable, match="Painting failed: the answer was not understood") as caught:
+    with pytest.raises(ServerUnavailable, match="Painting failed: the reply was not understood") as caught:
         parse(reply(body, 200), Answer, attempt="Painting")
     assert caught.value.__cause__ is None

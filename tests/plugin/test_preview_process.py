@@ -44,7 +44,7 @@ def test_a_simulated_job_fails_with_a_message_on_timeout(plugin: Host) -> None:
         "preview", {}, [user("a fox")], {"simulate_seconds": 30, "timeout": 1}, sleep=lambda _: None
     )
     assert reply.status == "failed"
-    assert re.search(r"last seen: step [01]/30", str(reply.error))
+    assert re.search(r"last known state: step [01]/30", str(reply.error))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux's /proc")

@@ -213,7 +213,7 @@ def test_a_stream_reports_progress_as_reasoning_text(plugin: Host) -> None:
 def test_reasoning_text_is_closed_before_an_error(plugin: Host) -> None:
     slow: dict[str, JsonValue] = {"details": True, "simulate_seconds": 30, "timeout": 1}
     told: list[str] = []
-    with pytest.raises(PluginError, match="the time for the whole job is over") as refusal:
+    with pytest.raises(PluginError, match="the time limit of the job has passed") as refusal:
         plugin.invoke(
             "preview",
             {},

@@ -123,8 +123,8 @@ def test_two_hanging_servers_time_out_in_parallel_and_name_their_fields(monkeypa
     said = check(monkeypatch, credentials, Hung, HungToo).splitlines()
     assert time.monotonic() - started < 1
     assert said == [
-        "ComfyUI: Checking ComfyUI failed: it did not answer within 0.2 seconds. Check that it is running at the "
+        "ComfyUI: Checking ComfyUI failed: it did not reply within 0.2 seconds. Check that it is running at the "
         "address in “ComfyUI base URL” (comfyui_base_url) in the provider's settings, and try again.",
-        "The WebUI: Checking the WebUI failed: it did not answer within 0.2 seconds. Check that it is running at the "
+        "The WebUI: Checking the WebUI failed: it did not reply within 0.2 seconds. Check that it is running at the "
         "address in “AUTOMATIC1111 WebUI base URL” (automatic1111_base_url) in the provider's settings, and try again.",
     ]

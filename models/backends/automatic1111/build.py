@@ -1,6 +1,6 @@
-"""A request as the body of txt2img or img2img (AUTOMATIC1111 API, sections of these names), and what it is made of. Pure.
+"""The body of txt2img and img2img (AUTOMATIC1111 API, sections of these names), built without I/O.
 
-The rules of `Options` stand in `parameters.yaml`. Bodies refuse unknown fields, because the servers ignore them.
+The rules of `Options` are in `parameters.yaml`. Bodies refuse unknown fields, because the servers ignore them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from models.entities import ImageRequest, InputImage
 from models.parameters import Rule, load_rules
 from models.sizes import FreeSizes
 
-SIZES = FreeSizes(multiple=8, min_side=64, default=(512, 512))  # the servers cut other sides down without a word
+SIZES = FreeSizes(multiple=8, min_side=64, default=(512, 512))  # the servers silently round other sides down
 EXTRA_RULES: tuple[Rule, ...] = load_rules(Path(__file__).with_name("parameters.yaml"))
 
 CONTROLNET = "controlnet"
@@ -23,17 +23,17 @@ ADETAILER = "adetailer"
 _IMG2IMG_DENOISING = 0.75  # the API's own default
 _HIRES_DENOISING = 0.7  # the WebUI's default; the API's own is not documented
 _OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
-_FORGE_DISTILLED_CFG = 3.5  # Forge's own default; other servers do not know the field
+_FORGE_DISTILLED_CFG = 3.5  # Forge's own default; other servers do not have the field
 _HIRES_UPSCALER = "Latent"
 _SAME_MODULES = ("Use same choices",)  # Forge fails without the field; the others ignore it
 
-# The server's numbers for them are their places.
+# The server numbers them by position.
 _RESIZE_MODES = ("stretch", "crop", "fill", "latent")
 _INPAINT_FILLS = ("fill", "original", "latent noise", "latent nothing")
 
 
 class Options(BaseModel):
-    """`request.extra`, typed. Every default means the same as a parameter that was left out: off, or the server's own."""
+    """`request.extra`, typed. Every default means the same as leaving the parameter out."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -138,8 +138,8 @@ class Generation(BaseModel):
     override_settings: Mapping[str, JsonValue] | None = None
     override_settings_restore_afterwards: bool = True
     alwayson_scripts: Mapping[str, JsonValue] | None = None
-    save_images: Literal[False] = False  # true would bring grids into the answer
-    force_task_id: str | None = None  # our own name for the job, by which `/internal/progress` knows it
+    save_images: Literal[False] = False  # true would add grids to the reply
+    force_task_id: str | None = None  # our id of the job, for `/internal/progress`
 
     enable_hr: bool | None = None
     hr_scale: float | None = None
@@ -167,7 +167,7 @@ class Generation(BaseModel):
         return "/sdapi/v1/img2img" if self.init_images else "/sdapi/v1/txt2img"
 
     def body(self) -> dict[str, JsonValue]:
-        """What is sent. Fields that are None stay out, so that the server's own default holds."""
+        """The JSON to send, without None fields, so that the server's defaults apply."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
@@ -211,9 +211,9 @@ def _distilled_cfg(options: Options) -> float | None:
 
 
 def _overrides(options: Options, names: ResolvedNames) -> dict[str, JsonValue]:
-    """Settings of this request alone: the model, its VAE and clip skip, and nothing else.
+    """The settings for this request: checkpoint, VAE and clip skip only.
 
-    AUTOMATIC1111 restores a setting only if its config.json has it; any other one would stay changed for everybody.
+    AUTOMATIC1111 restores a setting only if its config.json has it; any other would stay changed for all users.
     """
     overrides: dict[str, JsonValue] = dict(names.vae_settings)
     if names.checkpoint:
@@ -224,8 +224,8 @@ def _overrides(options: Options, names: ResolvedNames) -> dict[str, JsonValue]:
 
 
 def _scripts(options: Options, inputs: InputRoles, names: ResolvedNames) -> dict[str, JsonValue]:
-    """The units of extensions. ControlNet's defaults differ on Forge, so the main switches are sent; ADetailer leaves out
-    a unit with one unknown key."""
+    """The units of extensions. ControlNet's defaults differ on Forge, so the main options are sent; ADetailer
+    ignores a unit with an unknown key."""
     scripts: dict[str, JsonValue] = {}
     if names.controlnet_model:
         unit: dict[str, JsonValue] = {
@@ -278,7 +278,7 @@ def _inpainting(mask: InputImage, options: Options) -> dict[str, object]:
         "mask": mask.base64,
         "mask_blur": options.mask_blur,
         "inpainting_fill": _INPAINT_FILLS.index(fill),
-        # The whole image is the context of what outpainting adds.
+        # The whole image is the context for the new area.
         "inpaint_full_res": options.inpaint_only_masked and not options.outpaints,
         "inpaint_full_res_padding": options.inpaint_padding,
         "inpainting_mask_invert": int(options.inpaint_invert and not options.outpaints),

@@ -1,5 +1,5 @@
-"""The server's answer as images, what it did otherwise than asked, and what a refusal means (AUTOMATIC1111 API, sections
-txt2img "answer" and errors)."""
+"""The images of a reply, differences from the request, and what a refusal means (AUTOMATIC1111 API, sections txt2img
+"answer" and errors)."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _ADETAILER = "ADetailer model"
 
 
 class Info(BaseModel):
-    """The text `info` of a generation, parsed again. Some scripts leave it empty or without keys, so all have defaults.
+    """The JSON text `info` of a generation. Some scripts leave it empty or omit keys, so all have defaults.
 
     `width` and `height` are left out on purpose: they are those of the request, not of the image.
     """
@@ -45,12 +45,12 @@ class Info(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, info: object) -> object:
-        # A null in one key must not cost the seeds and the name of the model.
+        # A null in one key must not lose the seeds and the model's name.
         return {name: value for name, value in info.items() if value is not None} if isinstance(info, dict) else info
 
     @classmethod
     def read(cls, text: str | None) -> "Info":
-        """Never raises: images are worth having without their `info`."""
+        """Never raises: images are delivered even without their `info`."""
         try:
             return cls.model_validate_json(text or "{}")
         except ValidationError:
@@ -78,10 +78,10 @@ class RefusalBody(BaseModel):
 def generated_images(
     generated: Generated, info: Info, body: Generation, attempt: str, *, stopped: ImageError | None = None
 ) -> Partial:
-    """The images proper with their seeds: no grid before them, no control map after them.
+    """The images with their seeds, without the grid before and the control maps after them.
 
-    Of a job that was `stopped`, or that made fewer images than asked, the last batch is unfinished and left out.
-    Raises the reason where nothing else is there, ServerUnavailable for what is no image.
+    If the job was `stopped` or made fewer images than requested, the unfinished last batch is left out. Raises the
+    reason if no image is left, ServerUnavailable for a broken image.
     """
     first = info.index_of_first_image
     proper = (generated.images or ())[first : first + body.count]
@@ -103,7 +103,7 @@ def interrupted(attempt: str, said: str) -> ServerUnavailable:
 
 
 def check_checkpoint(info: Info, names: ResolvedNames, attempt: str) -> None:
-    """Raises ServerUnavailable for an image of another model: servers ignore an override that they do not understand."""
+    """Raises ServerUnavailable if another checkpoint was used: servers ignore overrides that they do not support."""
     asked, used = names.checkpoint, info.sd_model_name
     if asked is None or used is None:
         return
@@ -113,14 +113,14 @@ def check_checkpoint(info: Info, names: ResolvedNames, attempt: str) -> None:
     raise ServerUnavailable(
         f"{attempt} failed",
         f"the server used the checkpoint {used} instead of {asked.sent}",
-        "Look at the WebUI's console for why it did not load the checkpoint, or leave `checkpoint` empty",
+        "See the WebUI's console for why it did not load the checkpoint, or leave `checkpoint` empty",
     )
 
 
 def differences(info: Info, body: Generation, options: Options, names: ResolvedNames) -> Iterator[str]:
-    """What the server used instead of what was asked, as far as it says so."""
+    """Notices about what the server used instead of the requested values, as far as it reports that."""
     if names.checkpoint and info.sd_model_name is None:
-        yield f"The server does not say which checkpoint it used; {names.checkpoint.sent} was asked for."
+        yield f"The server does not report which checkpoint it used; {names.checkpoint.sent} was requested."
     compared = (
         ("the sampler", body.sampler_name, info.sampler_name),
         ("the scheduler", body.scheduler, _schedule(info)),
@@ -137,14 +137,14 @@ def differences(info: Info, body: Generation, options: Options, names: ResolvedN
 def kept_settings(
     before: ServerSettings, after: ServerSettings, body: Generation, names: ResolvedNames
 ) -> Iterator[str]:
-    """What a request left changed for everybody: AUTOMATIC1111 restores only settings that its config.json has."""
+    """Notices about settings left changed for all users: AUTOMATIC1111 restores only those that its config.json has."""
     for name, asked in (body.override_settings or {}).items():
         was, now = getattr(before, name, None), getattr(after, name, None)
         respelled = names.checkpoint is not None and names.checkpoint.means(str(was))
         if was != now == asked and not respelled:
             yield (
-                f"The server keeps the setting {name} at {now} for everybody (it was {was}): set it back in the WebUI "
-                "and press Apply settings; it is restored after each request then."
+                f"The server's setting {name} stays at {now} for all users (it was {was}): reset it in the WebUI and "
+                "press Apply settings; then each request restores it."
             )
 
 
@@ -154,7 +154,7 @@ def _schedule(info: Info) -> str | None:
 
 
 def infotexts(info: Info) -> tuple[str, ...]:
-    """The WebUI's parameter text of each image proper, for those who want to generate it again."""
+    """The WebUI's parameter text of each image, to reproduce it."""
     return info.infotexts[info.index_of_first_image :]
 
 
@@ -169,7 +169,7 @@ def explained(refused: Reply | Fault, access: Access) -> Explanation:
 
 def _login(access: Access) -> str:
     if access.api_key:
-        return f"Check {access.where('api_key')}: it is sent as a Bearer token to the proxy before the WebUI"
+        return f"Check {access.where('api_key')}: it is sent as a Bearer token to the proxy in front of the WebUI"
     return (
         f"Check {access.words('username')} and {access.words('password')} {access.place}: "
         "the pair that the WebUI was started with (--api-auth user:password)"

@@ -189,7 +189,7 @@ class System(_ServerReply):
 
 
 class SystemStats(_ServerReply):
-    """Cheap to ask, and only ComfyUI answers like this."""
+    """Cheap, and specific to ComfyUI."""
 
     system: System
 
@@ -204,7 +204,7 @@ class NodeInfo(RootModel[Mapping[str, JsonValue]]):
 
 @dataclass(frozen=True, slots=True)
 class ComfyUIClient:
-    """One ComfyUI server as one account sees it. Every method raises ImageError."""
+    """The routes of one ComfyUI server, for one account. Every method raises ImageError."""
 
     service: Service
 
@@ -283,11 +283,11 @@ class ComfyUIClient:
         self._cancel("queue", deadline, {"delete": list(ids)})
 
     def interrupt(self, prompt_id: str, *, deadline: Deadline) -> None:
-        """Stop this job if it is the one that runs. Never without an id: that would stop another user's job."""
+        """Stop this job if it is running. Never sent without an id, which would stop another user's job."""
         self._cancel("interrupt", deadline, {"prompt_id": prompt_id})
 
     def cancel(self, prompt_id: str, *, deadline: Deadline) -> bool:
-        """Cancel a waiting or running job in one step; False on servers that do not know the route, or the job."""
+        """Cancel a waiting or running job in one step; False on servers without the route or the job."""
         reply = self._cancel(f"api/jobs/{quote(prompt_id)}/cancel", deadline)
         return reply.ok and parse(reply, Cancelled, attempt="Cancelling the job at ComfyUI").cancelled
 

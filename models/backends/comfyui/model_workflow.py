@@ -1,4 +1,4 @@
-"""From a model to its workflows, and what the server knows of them. Only what takes a deadline asks the server.
+"""A model's workflows, with the server's node definitions. Only methods that take a deadline send requests.
 
 A pasted workflow serves every request of its model. A card names the shipped ones (`image_generation: workflows:
 {txt2img: sdxl-txt2img.v1, ...}`): per predefined model one graph for each kind of input, in API format, of standard
@@ -32,13 +32,13 @@ type Variant = Literal["txt2img", "img2img", "inpaint"]
 
 _VARIANTS: TypeAdapter[Mapping[Variant, str]] = TypeAdapter(Mapping[Variant, str])
 _CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)  # empty for a class that the server does not have
-_SILENT = ServerCache[bool](seconds=20.0)  # servers that lately did not answer: a form must not wait each time
+_UNANSWERED = ServerCache[bool](seconds=20.0)  # servers that recently did not reply: a form must not wait each time
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class NodeDefinitions:
-    """The node classes of one server, asked for class by class, each once in five minutes.
+    """The node classes of one server, fetched class by class and cached for five minutes.
 
     The whole of `/object_info` is half a megabyte and makes the server scan every model folder.
     """
@@ -53,8 +53,8 @@ class NodeDefinitions:
                 raise outcome
         return self.known(classes)
 
-    def fetched_afresh(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
-        """The definitions as the server has them now: what was missing may have been installed a moment ago."""
+    def refetched(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
+        """The server's current definitions: what was missing may have been installed a moment ago."""
         for name in classes:
             _CLASSES.drop(self.client.service, name)
         return self.fetched(classes, deadline)
@@ -64,19 +64,19 @@ class NodeDefinitions:
         found = [known for name in classes if (known := _CLASSES.get(self.client.service, name))]
         return ObjectInfo({name: node for one in found for name, node in one.classes.items()})
 
-    def at_hand(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
-        """The definitions that can be had by `deadline`; only the cached ones while the server is silent. Never raises."""
-        if _SILENT.get(self.client.service) is None:
+    def available(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
+        """The definitions that can be fetched by `deadline`, else only the cached ones. Never raises."""
+        if _UNANSWERED.get(self.client.service) is None:
             try:
                 return self.fetched(classes, deadline)
-            except ImageError:  # what really needs the server will meet the same trouble and report it
-                _SILENT.put(self.client.service, True)
+            except ImageError:  # a step that needs the server reports the error
+                _UNANSWERED.put(self.client.service, True)
         return self.known(classes)
 
     def choices(self, class_type: str, name: str, deadline: Deadline) -> Sequence[str]:
-        """What the server offers for an input at this moment, for a message; empty when it cannot be found out."""
+        """The server's current choices for an input, for a message; empty if they are unknown."""
         try:
-            spec = self.fetched_afresh([class_type], deadline).spec(class_type, name)
+            spec = self.refetched([class_type], deadline).spec(class_type, name)
         except ImageError:  # the message is about another error and is complete without the choices
             return ()
         return (spec.choices or ()) if spec else ()
@@ -88,7 +88,7 @@ class NodeDefinitions:
 
 @dataclass
 class PastedWorkflow:
-    """The user's own workflow. What a request lacks or brings too much is told when the graph is filled."""
+    """The user's own workflow. Missing or surplus inputs are reported when the graph is filled."""
 
     model: Model
     definitions: NodeDefinitions
@@ -113,7 +113,7 @@ class PastedWorkflow:
         mask = workflow.takes_mask
         return Capabilities(
             images=workflow.images,
-            # A workflow that shall use an image of its own says so in the loader's title (`fixed: logo`).
+            # An image that belongs to the workflow is marked in the loader's title (`fixed: logo`).
             min_images=workflow.min_images,
             mask=mask,
             second_image="mask" if mask and workflow.images == 1 else "image",
@@ -136,8 +136,8 @@ class PastedWorkflow:
     def learn(self, deadline: Deadline) -> None:
         """Read the workflow with the server's node definitions. Raises ImageError.
 
-        They are needed for the editor's format and where it is unclear which text is the prompt. Elsewhere they only
-        make the reading sharper, so a server that does not answer soon costs nothing else.
+        They are required for the editor's format and if it is unclear which text is the prompt. Otherwise they only
+        improve the reading, so a slow server is not waited for.
         """
         if not self.model.access.workflow:
             return
@@ -146,15 +146,15 @@ class PastedWorkflow:
             try:
                 self._workflow = Workflow.load(self.text, self.definitions.fetched(source.classes, deadline))
             except BadRequest:  # what was missing may have been installed since it was asked for
-                self._workflow = Workflow.load(self.text, self.definitions.fetched_afresh(source.classes, deadline))
+                self._workflow = Workflow.load(self.text, self.definitions.refetched(source.classes, deadline))
             return
-        known = self.definitions.at_hand(source.classes, deadline.earlier(QUICK_SECONDS))
+        known = self.definitions.available(source.classes, deadline.earlier(QUICK_SECONDS))
         self._workflow = Workflow.load(self.text, known if known.classes else None)
         if self._workflow.unclear:
             self._workflow = self._workflow.known(self.definitions.fetched(source.classes, deadline))
 
     def ready(self, deadline: Deadline) -> Workflow:
-        """The workflow, learned now where that was not done yet and it cannot be used without. Raises ImageError."""
+        """The workflow, read with node definitions if it cannot be used without them. Raises ImageError."""
         workflow = self._readable()
         if workflow is None or workflow.unclear:
             self.learn(deadline)
@@ -169,23 +169,23 @@ class PastedWorkflow:
         """Raises BadRequest where the server lacks what the workflow needs, or every request would be refused."""
         workflow = self.ready(deadline)
         classes = [node.class_type for node in workflow.graph.nodes.values()]
-        self._workflow = workflow = workflow.known(self.definitions.fetched_afresh(classes, deadline))
+        self._workflow = workflow = workflow.known(self.definitions.refetched(classes, deadline))
         workflow.check()
         if not workflow.output_nodes:
-            next_step = "Give it a node that saves its image, such as Save Image"
-            raise BadRequest("The workflow gives no image", next_step=next_step)
+            next_step = "Add a node that saves the image, such as Save Image"
+            raise BadRequest("The workflow has no image output", next_step=next_step)
         if lacking := workflow.lacking():
             packages = f" ({', '.join(named)})" if (named := workflow.packages()) else ""
             raise BadRequest(
                 "The workflow does not run on this ComfyUI",
                 "; ".join(lacking),
-                f"Install what is missing{packages} on the server, or choose what it has and export the workflow again",
+                f"Install what is missing{packages} on the server, or use what it has and export the workflow again",
             )
 
     def _readable(self) -> Workflow | None:
         try:
             return self.read()
-        except BadRequest:  # the request itself will report it
+        except BadRequest:  # the request itself reports it
             return None
 
 
@@ -224,7 +224,7 @@ class ShippedWorkflows:
             raise BadRequest("`controlnet` needs a control image and no image was sent", next_step=next_step)
         count = len(request.images) - control
         if request.mask is not None and count == 0:
-            raise BadRequest("A mask came without an image", next_step=_OPAQUE_CONTROL if control else _IMAGE_FIRST)
+            raise BadRequest("A mask was sent without an image", next_step=_OPAQUE_CONTROL if control else _IMAGE_FIRST)
         variant: Variant = "inpaint" if request.mask is not None else "img2img" if count else "txt2img"
         if variant not in self.variants:
             raise no_input_image(self.card.model)
@@ -244,7 +244,7 @@ class ShippedWorkflows:
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
         workflows = self.variants.values()
         classes = [name for one in workflows for name in one.classes]
-        info = self.definitions.at_hand(classes, deadline)
+        info = self.definitions.available(classes, deadline)
         offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
         return tuple(
             rule if rule.options or rule.name not in offered else rule.narrowed(options=offered[rule.name])

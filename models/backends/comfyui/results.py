@@ -41,7 +41,7 @@ _OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The image files of a finished job, whether they are one node's, and notices about files of other kinds."""
+    """The image files of a finished job, whether they come from one node, and notices about files of other kinds."""
 
     images: tuple[FileRef, ...]
     one_batch: bool = True
@@ -54,7 +54,7 @@ _SMALL_FILE = 20_000  # bytes
 
 
 def black_images(images: Sequence[GeneratedImage]) -> Iterator[str]:
-    """A notice about images without any light, which ComfyUI makes of numbers that overflowed and calls a success."""
+    """A notice about completely black images, which ComfyUI returns as a success after a numeric overflow."""
     black = sum(_is_black(image) for image in images)
     if black:
         subject = "The image is" if len(images) == 1 else f"{black} of the {len(images)} images are"
@@ -69,7 +69,7 @@ def _is_black(image: GeneratedImage) -> bool:
         if len(image.data) > sniff(image.data).pixels / _BLACK_PIXELS_PER_BYTE + _SMALL_FILE:
             return False
         return in_thread(lambda: decode(image.data).convert("L").getextrema()[1] == 0)
-    except (NotAnImageError, BrokenImageError):  # the proof that every image is whole comes later and says it better
+    except (NotAnImageError, BrokenImageError):  # a later check reports broken images
         return False
 
 
@@ -101,7 +101,7 @@ def _files(output: JsonValue) -> Iterator[FileRef]:
                 try:
                     yield FileRef.model_validate(entry)
                 except ValidationError:
-                    continue  # an extension's own shape: not a file that `/view` could name
+                    continue  # an extension's own format: not a file for `/view`
 
 
 def _suffix(file: FileRef) -> str:
@@ -112,7 +112,7 @@ def _other_files(files: Sequence[FileRef]) -> Iterator[str]:
     for kind, suffixes in _OTHERS.items():
         names = [file.filename for file in files if _suffix(file) in suffixes]
         if names:
-            yield f"The workflow also made {kind} files, which are not handed on yet: {', '.join(names)}"
+            yield f"The workflow also made {kind} files, which are not delivered yet: {', '.join(names)}"
 
 
 def without_workflow(data: bytes) -> bytes:
@@ -126,7 +126,7 @@ def without_workflow(data: bytes) -> bytes:
                 return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
             case _:
                 return data
-    except (NotAnImageError, BrokenImageError):  # the proof that every image is whole comes later and says it better
+    except (NotAnImageError, BrokenImageError):  # a later check reports broken images
         return data
 
 
@@ -158,17 +158,17 @@ TABLE = RefusalTable.beside(__file__)
 _SHOWN_FAULTS = 3
 
 type Choices = Callable[[str, str], Sequence[str]]
-"""(node class, input name) → what the server offers there; empty when that is not known."""
+"""(node class, input name) → the server's choices; empty if they are unknown."""
 type ParameterNames = Mapping[tuple[str, str], str]
-"""(node id, input name) → the parameter that sets it, which users know better than the input."""
+"""(node id, input name) → the parameter that sets it, which users know rather than the input."""
 
 
 class DeletedFileError(ServerUnavailable):
-    """The history names a file that the server made and no longer has."""
+    """The history names a file that was deleted on the server."""
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        said = f"the server made {filename} and does not have it any more"
+        said = f"{filename} was made and then deleted on the server"
         super().__init__(FAILED, said, "Try again with another seed")
 
 
@@ -208,7 +208,7 @@ def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
     node = Graph.of(raw).nodes.get(error.node_id) or Node(error.node_id, error.node_type, {})
     where = node.described if error.node_id else "the job"
     if status.last == INTERRUPTED:
-        next_step = "Run it again if nobody meant to stop it"
+        next_step = "Run it again unless it was stopped on purpose"
         return ServerUnavailable(FAILED, f"interrupted on the server at {where}", next_step)
     said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a message'}"
     meaning = TABLE.explain(Fault(said=said, codes=(error.exception_type, "failed_run")), Access())

@@ -1,4 +1,4 @@
-"""The state of a job as plain JSON: all that another process needs to find, repeat and finish it."""
+"""The state of a job as plain JSON: all that another process needs to continue it."""
 
 import copy
 import re
@@ -29,8 +29,8 @@ class Submission(BaseModel):
 class JobState(BaseModel):
     """One request, without secrets and images.
 
-    All submissions share one client id, so that one socket hears them all. The graph is part of the state because a
-    server that was restarted has forgotten it; the other submissions differ from the first in few values.
+    All submissions share one client id, so that one socket receives all their events. The graph is stored because a
+    restarted server loses it; the other submissions differ from the first in few values.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -72,7 +72,7 @@ class JobState(BaseModel):
     def ids(self) -> list[str]:
         return [submission.prompt_id for submission in self.submissions]
 
-    def tell(self, *notices: str) -> None:
+    def add_notices(self, *notices: str) -> None:
         self.notices.extend(notice for notice in dict.fromkeys(notices) if notice not in self.notices)
 
 
@@ -80,7 +80,7 @@ _SECRET = re.compile(r"api_?key|password|secret|(?<!max_)(?<!new_)token$", re.IG
 
 
 def secrets_of(graph: RawGraph) -> list[Change]:
-    """Keys and passwords that a workflow holds in inputs of that name, as some extensions want them."""
+    """Keys and passwords in a workflow's inputs, which some extensions need."""
     return [
         (node, name, value)
         for node in graph

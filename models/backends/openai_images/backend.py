@@ -1,4 +1,4 @@
-"""The backend: any server that speaks `images/generations` and `images/edits`.
+"""The backend: any server with `images/generations` and `images/edits`.
 
 Source: OpenAI's API description and the code of the servers that copy it; `dialects.yaml` holds what differs.
 """
@@ -36,7 +36,7 @@ _ANY = Capabilities(images=16, mask=True)
 
 
 class OpenAIImages(Backend):
-    """OpenAI, vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp, SiliconFlow, and gateways that speak their language."""
+    """OpenAI, vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp, SiliconFlow, and compatible gateways."""
 
     name = "openai_images"
     title = "the images server"
@@ -94,7 +94,7 @@ class OpenAIImages(Backend):
     def _refusals(self) -> Refusals:
         return Refusals(self.model.access, self.finding.shown if self.finding else "")
 
-    # What is known of the model: from the form, from the address, from what was learned.
+    # What is known about the model, from the form, the address and `learn`.
 
     @property
     def detector(self) -> Detector:
@@ -102,7 +102,7 @@ class OpenAIImages(Backend):
 
     @property
     def finding(self) -> Finding | None:
-        """What the server is, as far as it is known without asking."""
+        """The recognised server, if that is known without a request."""
         if self._learned:
             return self._learned
         if self.chosen and not self.chosen.worth_asking:
@@ -112,7 +112,7 @@ class OpenAIImages(Backend):
 
     @property
     def served(self) -> ServedModel | None:
-        """The bound model, as far as its server is known; a chosen dialect stands for a server that says nothing."""
+        """The bound model, if its server is known; a chosen dialect is used for a server that cannot be recognised."""
         finding = self.finding or (Finding(self.chosen) if self.chosen else None)
         return self.served_by(finding) if finding else None
 
@@ -143,23 +143,23 @@ class OpenAIImages(Backend):
         served = self.served
         return served.seeds(route_for(request, served), request.n) if served else None
 
-    # What asks the server.
+    # Methods that send requests.
 
     @override
     def learn(self, deadline: Deadline) -> None:
         if self.finding is None and self.chosen is None:
             self._learned = self.detector.ask(deadline, Retries())
         else:
-            self._glance(deadline)  # nothing depends on it: a request reports what is wrong by itself
+            self._learn_quickly(deadline)  # optional: the request itself reports errors
 
-    def _glance(self, deadline: Deadline) -> None:
-        found = None if self.finding else self.detector.glance(deadline)
+    def _learn_quickly(self, deadline: Deadline) -> None:
+        found = None if self.finding else self.detector.ask_quickly(deadline)
         if found:
             self._learned = replace(found, dialect=self.chosen or found.dialect)
 
     @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
-        self._glance(deadline)  # the form of a server that is off shows every parameter
+        self._learn_quickly(deadline)  # if the server is unreachable, the form shows every parameter
         return self.rules()
 
     # One request.
@@ -168,7 +168,7 @@ class OpenAIImages(Backend):
     def check_inputs(self, request: ImageRequest) -> None:
         served = self.served
         if request.mask is not None and served and not served.masks:
-            ignored = ", which would take one and ignore it" if served.dialect.ignores_masks else ""
+            ignored = ", which would ignore it" if served.dialect.ignores_masks else ""
             raise unsupported(
                 f"masks on {served.dialect.title}{ignored}",
                 model=served.remote,
@@ -197,7 +197,7 @@ class OpenAIImages(Backend):
         return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)))
 
     def _answer(self, client: ImagesClient, wire: Wire) -> ParsedReply:
-        """What the server made. Raises the error of an answer without any image, whatever its status."""
+        """The parsed reply. Raises the error of a reply without any image, whatever its status."""
         reply, answer = client.answer(wire)
         if answer.images or answer.faults:
             return answer
@@ -229,11 +229,11 @@ def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int |
 def _notices(images: Sequence[GeneratedImage], wire: Wire, request: ImageRequest, served: ServedModel) -> list[str]:
     notices = []
     if wire.has_seed and served.dialect.seeds == "repeated" and request.n > 1:
-        notices.append(f"{served.dialect.title} makes the same image for the same seed: all {request.n} are alike.")
+        notices.append(f"{served.dialect.title} makes the same image for the same seed: all {request.n} are identical.")
     made = {image.size for image in images} - {request.size}
     if request.size and made:
         sizes = ", ".join("{}x{}".format(*size) for size in sorted(made))
-        notices.append("The server was asked for {}x{} and made {}.".format(*request.size, sizes))
+        notices.append("The requested size was {}x{}; the server made {}.".format(*request.size, sizes))
     if served.dialect.urls_expire and any(image.url for image in images):
         notices.append(f"The public address of the image works for {served.dialect.urls_expire}.")
     return notices

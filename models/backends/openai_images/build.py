@@ -1,4 +1,4 @@
-"""From a settled ImageRequest to what is sent, for one model on one server. Pure: nothing is sent here."""
+"""Builds the request for one model on one server, without I/O."""
 
 import json
 import re
@@ -20,8 +20,7 @@ type Words = Mapping[str, Value]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """A call as it is sent. `optional` keys are the plugin's own additions, without which the call means the same;
-    `has_seed` says whether the server is given the request's seed."""
+    """A call as it is sent. `optional` keys may be left out; `has_seed`: whether the seed is sent."""
 
     route: Route
     fields: Mapping[str, Value]
@@ -64,7 +63,7 @@ def route_for(request: ImageRequest, served: ServedModel) -> Route:
 
 
 def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
-    """The request with its images as the server takes them. Raises BadRequest where one cannot be brought there."""
+    """The request with its images as the server takes them. Raises BadRequest for one that cannot be converted."""
     ready = fitted(request, served.dialect.inputs)
     if ready.mask and ready.images and route_for(request, served).mask_form == "alpha":
         return replace(ready, mask=as_alpha(ready.mask))
@@ -112,7 +111,7 @@ def _check(request: ImageRequest, served: ServedModel, understood: frozenset[str
 
 
 def _words(request: ImageRequest, served: ServedModel, route: Route) -> Mapping[str, Value | None]:
-    """Everything that could be sent, whether or not the server understands it."""
+    """Every value that could be sent, whether or not the server supports it."""
     known = served.family if served.dialect.defaults else None
     return {
         **request.extra,
@@ -160,12 +159,12 @@ def _file_words(request: ImageRequest, served: ServedModel) -> Mapping[str, Valu
 
 
 def _optional(request: ImageRequest, route: Route) -> frozenset[str]:
-    # The format is only a saving: the plugin reads every format and delivers the one that was asked for.
+    # Not essential: the plugin reads every format and converts to the requested one.
     words = ("response_format", "output_format", *(("n",) if request.n == 1 else ()))
     return frozenset(key for word in words if (key := route.keys.get(word)))
 
 
-# What servers read inside a prompt.
+# Parameters inside the prompt.
 
 _TAG = "sd_cpp_extra_args"
 _BLOCK = re.compile(rf"<{_TAG}>.*?</{_TAG}>", re.IGNORECASE | re.DOTALL)
@@ -175,9 +174,9 @@ _SAMPLE_WORDS = {"steps": "sample_steps", "sampler": "sample_method", "scheduler
 
 
 def without_server_tag(text: str) -> str:
-    """`text` without any `<sd_cpp_extra_args>` block: whoever writes a prompt must not set server parameters."""
+    """`text` without any `<sd_cpp_extra_args>` block: a prompt must not set server parameters."""
     while (shorter := _MARK.sub("", _BLOCK.sub("", text))) != text:
-        text = shorter  # taking a block out may put the halves of another one together
+        text = shorter  # removing a block may join the halves of another one
     return text
 
 
@@ -203,14 +202,14 @@ def _controls_in_prompt(words: Words) -> str:
 _IN_PROMPT: Mapping[str, Callable[[Words], str]] = {"bar": _negative_after_bar, _TAG: _controls_in_prompt}
 
 
-# What the user is told.
+# Notices.
 
-_WORTH_TELLING = ("negative_prompt", "steps", "cfg_scale", "denoising_strength", "sampler", "scheduler", "style_preset")
+_REPORTED = ("negative_prompt", "steps", "cfg_scale", "denoising_strength", "sampler", "scheduler", "style_preset")
 
 
 def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[str]) -> list[str]:
     known = understood | ({"cfg_scale"} if "true_cfg_scale" in understood else set())
-    given = [word for word in _WORTH_TELLING if getattr(request, word) not in (None, "")]
+    given = [word for word in _REPORTED if getattr(request, word) not in (None, "")]
     names = [f"`{word}`" for word in (*given, *request.extra) if word not in known]
     return [f"{served.dialect.title} does not take {name} for {served.remote}; it was left out." for name in names]
 
@@ -218,7 +217,7 @@ def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[
 def _prompt_notices(request: ImageRequest, route: Route) -> list[str]:
     notices = []
     if without_server_tag(request.prompt) != request.prompt:
-        notices.append("Server parameters inside the prompt were taken out.")
+        notices.append("Server parameters inside the prompt were removed.")
     if route.prompt_syntax == "bar" and "|" in request.prompt + request.negative_prompt:
-        notices.append("`|` in the prompt became `/`: the server splits prompts there.")
+        notices.append("`|` in the prompt was replaced by `/`, because the server splits prompts there.")
     return notices

@@ -1,7 +1,6 @@
-"""One call of the images API: sent without the keys that the server refuses, and followed where a gateway answers with
-a task in place of images.
+"""One call of the images API: repeated without keys that the server refuses, and polled if a gateway returns a task.
 
-There is no standard for tasks: one is told by its id or its state, its address by the answer, else by `tasks/<id>`
+Tasks have no standard: one is recognised by its id or state, and polled at the URL in the reply, else at `tasks/<id>`
 below the API's path.
 """
 
@@ -48,9 +47,10 @@ class ImagesClient:
     deadline: Deadline
 
     def answer(self, wire: Wire) -> tuple[Reply, ParsedReply]:
-        """The answer to a call, or that of its task, and what it holds; errors may come inside of 200.
+        """The reply to a call, or that of its task, raw and parsed; it may hold errors.
 
-        Raises BadRequest for a task that cannot be asked for, ConnectionFailed for one that outlives the deadline.
+        Raises BadRequest for a task that cannot be polled, ConnectionFailed for one that outlives the deadline, else
+        the error of a refusal.
         """
         reply = self._sent(wire)
         answer = parsed(reply, self.attempt)
@@ -83,28 +83,28 @@ class ImagesClient:
             params=self.address.query,
             json=None if form else wire.json_body,
             form=wire.form if form else None,
-            read_timeout=self.deadline.remaining,  # most servers say nothing for minutes, until they are done
+            read_timeout=self.deadline.remaining,  # most servers send nothing until they are done, which takes minutes
             accept=_REFUSALS,
         )
 
     def _finished(self, task: GatewayTask) -> Reply:
-        service, path = self._place_of(task)
+        service, path = self._poll_target(task)
         state = ""
         while not self.deadline.passed:
-            reply = self._asked(service, path, task)
+            reply = self._polled(service, path, task)
             state = state_in(reply.json())
-            if state in _ENDED or (state not in _PENDING and self._speaks(reply, task)):
+            if state in _ENDED or (state not in _PENDING and self._has_outcome(reply, task)):
                 return reply
             self.service.clock.sleep(min(POLL_SECONDS, self.deadline.remaining))
-        seen = f", last seen: {state}" if state else ""
+        seen = f", last known state: {state}" if state else ""
         raise ConnectionFailed(
             f"{self.attempt} failed",
             f"the task {task.id} of the gateway did not end in time{seen}",
             f"{_SENT}: look for the task there before sending it again, or raise `timeout`",
         )
 
-    def _place_of(self, task: GatewayTask) -> tuple[Service, str]:
-        """The service and path to ask. The login goes to the service's own origin and nowhere else."""
+    def _poll_target(self, task: GatewayTask) -> tuple[Service, str]:
+        """The service and path to poll. The login is sent to the service's own origin and nowhere else."""
         if not task.address:
             return self.service, self.address.path(f"tasks/{quote(task.id, safe='')}")
         url = resolved(self.service.base_url, task.address)
@@ -112,7 +112,7 @@ class ImagesClient:
             raise self._not_followed(task, f"it names an address at another host, {urlsplit(url).netloc}")
         return at_origin(self.service, url)
 
-    def _asked(self, service: Service, path: str, task: GatewayTask) -> Reply:
+    def _polled(self, service: Service, path: str, task: GatewayTask) -> Reply:
         try:
             reply = service.request(
                 "GET",
@@ -128,8 +128,9 @@ class ImagesClient:
             raise self._not_followed(task, f"nothing answers at /{path.lstrip('/')}")
         return reply
 
-    def _speaks(self, reply: Reply, task: GatewayTask) -> bool:
-        """Whether an answer without a known state holds an image or an error: others mean that the task runs."""
+    def _has_outcome(self, reply: Reply, task: GatewayTask) -> bool:
+        """Whether a reply without a known state holds an image or an error; any other means that the task is
+        running."""
         body = reply.json()
         try:
             return bool(parsed(reply, self.attempt).images) or (isinstance(body, Mapping) and bool(body.get("error")))
@@ -139,8 +140,8 @@ class ImagesClient:
     def _not_followed(self, task: GatewayTask, why: str) -> BadRequest:
         return BadRequest(
             f"{self.attempt} failed",
-            f"the gateway works by jobs: it answered with the task {task.id}, and {why}",
-            f"{_SENT}: look for the task there, and choose a model or an address of the gateway that answers at once",
+            f"the gateway replied with the task {task.id}, and {why}",
+            f"{_SENT}: look for the task there, and choose a model or an address of the gateway that replies with the image",
         )
 
 
@@ -156,7 +157,7 @@ def refused_keys(reply: Reply, sent: Iterable[str]) -> tuple[str, ...]:
     return tuple(key for key in sent if key == named or key in quoted | words)
 
 
-# The reading of answers that speak of a task.
+# Tasks in replies.
 
 _IDS = ("task_id", "taskId", "job_id", "jobId")
 _ADDRESSES = ("status_url", "poll_url", "polling_url", "query_url", "task_url", "get")
@@ -178,7 +179,7 @@ def task_in(body: object) -> GatewayTask | None:
 
 
 def state_in(body: object) -> str:
-    """The state of a task: pending if any part of the answer is, else failed if any is, else the first that is named."""
+    """The state of a task: pending if any part of the reply is, else failed if any is, else the first that is named."""
     states = [state for entry in _objects(body) if (state := _state_of(entry))]
     return min(states, key=lambda state: (state not in _PENDING, state not in _FAILED), default="")
 
@@ -218,14 +219,14 @@ class Refusals:
         return self._explained(_fault(reply))
 
     def explain_success(self, reply: Reply) -> Explanation:
-        """The reading of a 2xx answer without an image: gateways send errors with any status."""
+        """What a 2xx reply without an image means: gateways send errors with any status."""
         body, fault = reply.json(), _fault(reply)
         if fault.status < HTTPStatus.BAD_REQUEST and not _says_error(body):
-            # A refused prompt may come as an empty list with a remark: only clear words count.
+            # A refused prompt may come as an empty list with a message: only rows that match by words count.
             fault = replace(fault, status=0)
         meaning = self._explained(fault)
         if not meaning.next_step:
-            words = spelled(_without_bookkeeping(body))
+            words = spelled(_without_metadata(body))
             said = "the service reported success without an image" + (f" ({words})" if words else "")
             return Explanation(error=ServerUnavailable, said=said, next_step=_ACCEPTED)
         return replace(meaning, next_step=_ACCEPTED) if meaning.error is ServerUnavailable else meaning
@@ -240,7 +241,7 @@ class Refusals:
             return f"Check {self.access.where('api_key')}; keys belong to one service and one account"
         if self.access.username:
             return f"Check {self.access.where('username')}, and the password"
-        return f"The server wants a key: fill {self.access.where('api_key')}"
+        return f"The server requires a key: fill {self.access.where('api_key')}"
 
 
 def _fault(reply: Reply) -> Fault:
@@ -248,17 +249,17 @@ def _fault(reply: Reply) -> Fault:
     return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}" if state_in(body) in _FAILED else "")
 
 
-_BOOKKEEPING = frozenset(
+_METADATA = frozenset(
     {"created", "id", "object", "model", "usage", "seed", "timings", "code", "size", "quality"}
     | {"background", "output_format"}
 )
-_FINE = re.compile(r"\W*(success(ful|fully)?|succeeded|succeed|ok(ay)?|done|completed|成功)\W*", re.IGNORECASE)
+_SUCCESS_WORDS = re.compile(r"\W*(success(ful|fully)?|succeeded|succeed|ok(ay)?|done|completed|成功)\W*", re.IGNORECASE)
 
 
-def _without_bookkeeping(body: object) -> object:
+def _without_metadata(body: object) -> object:
     if not isinstance(body, Mapping):
         return body
-    return {key: value for key, value in body.items() if key not in _BOOKKEEPING}
+    return {key: value for key, value in body.items() if key not in _METADATA}
 
 
 def as_reply(fault: object) -> Reply:
@@ -275,6 +276,6 @@ def _says_error(body: object) -> bool:
         case dict() if any(body.get(key) for key in ("error", "errors", "detail")):
             return True
         case {"message": str(words)} | {"msg": str(words)}:
-            return bool(words.strip()) and not _FINE.fullmatch(words)
+            return bool(words.strip()) and not _SUCCESS_WORDS.fullmatch(words)
         case _:
             return False

@@ -1,7 +1,7 @@
-"""Which dialect a server speaks, from its address and from free questions; nothing is generated, nothing is spent.
+"""Recognises a server's dialect by its address and by requests that generate and cost nothing.
 
-The signs stand in `dialects.yaml`: the host; what `GET models` below the API's path lists, which nearly every server
-answers; pages that only one kind of server has. Anything else is spoken to in the portable core of the API.
+The signs are in `dialects.yaml`: the host, the models that `GET models` lists, and pages that only one kind of server
+has. For any other server the portable core of the API is used.
 """
 
 import re
@@ -21,9 +21,9 @@ from models.backends.refusals import Fault
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-GLANCE_SECONDS = 3.0
-GOOD_FOR = 600.0
-BAD_FOR = 30.0
+QUICK_SECONDS = 3.0
+FINDING_SECONDS = 600.0
+UNANSWERED_SECONDS = 30.0
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
 _IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
@@ -34,7 +34,7 @@ _AZURE = re.compile(r"\.azure\.(com|cn|us)$")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of the form, read the way people paste it: with and without the version, or the whole endpoint.
+    """The address of the form, as users paste it: with and without the version, or the whole endpoint.
 
     `root` is what stands before the API's version, `api` the path of the API below it (`v1`, `api/v3`), `query`
     what goes with every request (`api-version`)."""
@@ -48,7 +48,7 @@ class Address:
         """A path with a version is complete, and so is one that names an endpoint; `v1` is added to others."""
         try:
             parts = urlsplit(url)
-        except ValueError:  # no URL at all: the first request will say so
+        except ValueError:  # not a URL: the first request reports it
             return cls(url)
         path = parts.path.rstrip("/")
         above = _ENDPOINT.sub("", path)
@@ -81,7 +81,7 @@ class Address:
 
 
 class ListedModel(BaseModel):
-    """One entry of `GET models`. `root` is the path or repository behind an alias, where a server tells it."""
+    """One entry of `GET models`. `root` is the path or repository behind an alias, if the server reports it."""
 
     id: str
     owned_by: str | None = None
@@ -93,7 +93,7 @@ class ListedModels(BaseModel):
 
 
 class SdcppCapabilities(BaseModel):
-    """What stable-diffusion.cpp says about itself; `stem` names the model that it was started with."""
+    """What stable-diffusion.cpp reports about itself, as far as it is used."""
 
     stem: str | None = Field(default=None, validation_alias=AliasPath("model", "stem"))
     samplers: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class SdcppCapabilities(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a server turned out to be, the sign in words, and the models it lists (none: it lists nothing)."""
+    """The recognised kind of a server, the sign in words, and the models that it lists."""
 
     dialect: Dialect
     sign: str = ""
@@ -122,9 +122,9 @@ class Finding:
         return ", ".join(fitting[:_SHOWN]) + (" …" if len(fitting) > _SHOWN else "")
 
 
-FINDINGS: ServerCache[Finding] = ServerCache(seconds=GOOD_FOR, limit=256)
-SILENT: ServerCache[bool] = ServerCache(seconds=BAD_FOR, limit=256)
-"""Servers that did not answer a moment ago: a form does not wait for them again and again."""
+FINDINGS: ServerCache[Finding] = ServerCache(seconds=FINDING_SECONDS, limit=256)
+UNANSWERED: ServerCache[bool] = ServerCache(seconds=UNANSWERED_SECONDS, limit=256)
+"""Servers that recently did not reply: a form does not wait for them each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Detector:
 
     @property
     def known(self) -> Finding | None:
-        """What needs no question: a known address, or what the server said within the last minutes."""
+        """The finding without a request: by a known address, or cached."""
         return self.hosted or FINDINGS.get(self.service, self.address.api)
 
     def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
@@ -155,18 +155,18 @@ class Detector:
         FINDINGS.put(self.service, found, self.address.api)
         return found
 
-    def glance(self, deadline: Deadline) -> Finding | None:
-        """What the server says within moments; one that does not answer is left alone for a while."""
-        if not self.service.base_url or SILENT.get(self.service):
+    def ask_quickly(self, deadline: Deadline) -> Finding | None:
+        """The finding within a few seconds; a server that does not reply is not asked again for a while."""
+        if not self.service.base_url or UNANSWERED.get(self.service):
             return None
         try:
-            return self.ask(deadline.earlier(GLANCE_SECONDS))
+            return self.ask(deadline.earlier(QUICK_SECONDS))
         except ImageError:
-            self.note_silence()
+            self.note_unanswered()
             return None
 
-    def note_silence(self) -> None:
-        SILENT.put(self.service, True)
+    def note_unanswered(self) -> None:
+        UNANSWERED.put(self.service, True)
 
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""
@@ -195,7 +195,7 @@ class Detector:
         return not _is_page(reply) and (reply.status not in NOT_THERE or names_model)
 
     def _with_capabilities(self, found: Finding, deadline: Deadline) -> Finding:
-        """The finding with what the server says about itself; older versions say nothing."""
+        """The finding with the server's model, samplers and schedulers, which older versions do not report."""
         try:
             reply = self._get(found.dialect.about, "Asking the server", deadline)
             able = SdcppCapabilities.model_validate_json(reply.body)
@@ -214,7 +214,7 @@ class Detector:
     def _answers(self, page: str, deadline: Deadline) -> bool:
         try:
             # A web front end that answers every path with its page is another server.
-            return not _is_page(self._get(page, "Recognising the server", deadline.earlier(GLANCE_SECONDS)))
+            return not _is_page(self._get(page, "Recognising the server", deadline.earlier(QUICK_SECONDS)))
         except ImageError:
             return False
 
@@ -250,7 +250,7 @@ def _is_page(reply: Reply) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AccessCheck:
-    """The check of one model's form, without generating; `deadline` is for all questions together."""
+    """The check of one model's form, without generating; `deadline` is for all requests together."""
 
     model: Model
     detector: Detector
@@ -258,7 +258,7 @@ class AccessCheck:
     deadline: Deadline
 
     def finding(self) -> Finding:
-        """What the server says about itself. A restricted key of OpenAI may generate and not list models."""
+        """The recognised server. A restricted key of OpenAI may be allowed to generate but not to list models."""
         try:
             return self.detector.ask(self.deadline)
         except AuthorizationFailed as error:
@@ -284,7 +284,7 @@ class AccessCheck:
                 )
             return [f"{remote} is not among the models that the server lists ({listed})."]
         known = [f"{remote} is treated as {served.family.name}."] if served.family.name else []
-        return known if listed else [*known, f"No models are listed, so {remote} could not be looked up."]
+        return known if listed else [*known, f"No models are listed, so {remote} could not be checked."]
 
     def _endpoints(self, served: ServedModel, finding: Finding) -> list[str]:
         if served.dialect.fastapi:
@@ -293,24 +293,24 @@ class AccessCheck:
         if finding.models or self.detector.hosted or self.detector.answers_posts(path, self.deadline):
             return []
         raise BadRequest(
-            f"No path of {self.detector.service.base_url} answers like the OpenAI images API",
-            f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} is there",
+            f"No path of {self.detector.service.base_url} replies like the OpenAI images API",
+            f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} exists",
             "Write the address with its version (…/v1, …/api/v3), or the whole endpoint, into "
             + self.model.access.where("base_url"),
         )
 
     def _fastapi_endpoints(self, served: ServedModel) -> list[str]:
-        """A vLLM or SGLang server for text looks the same from its model list; its missing endpoints tell."""
+        """A vLLM or SGLang server for text has the same model list, but lacks these endpoints."""
         dialect, path = served.dialect, self.detector.address.path
         generate, edit = dialect.generate.path, dialect.edit.path
         if not self.detector.has_endpoint(generate, self.deadline):
             raise BadRequest(
                 f"{self.detector.service.base_url} has no images API",
-                f"it looks like {dialect.title}, and /{path(generate)} is not there",
+                f"it looks like {dialect.title}, but /{path(generate)} does not exist",
                 "Start the server with an image model (vLLM: `vllm serve <model> --omni`)",
             )
         if served.images and not self.detector.has_endpoint(edit, self.deadline):
-            return [f"The server has no /{path(edit)}: it generates and does not edit; newer versions do."]
+            return [f"The server has no /{path(edit)}: it cannot edit images; newer versions can."]
         return []
 
 

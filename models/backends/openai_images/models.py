@@ -1,5 +1,5 @@
-"""One model on one server: what is known of servers (`dialects.yaml`) and of models by their names (`families.yaml`)
-together, and the parameter form that follows from the two."""
+"""One model on one server, from what is known about servers (`dialects.yaml`) and models (`families.yaml`), and its
+parameter form."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ class Route(StrictModel):
     A form carries every image under the first of `image_keys`, two and more under `images_key` if there is one. JSON
     carries image by image under `image_keys`, and all of them as a list under `images_key`; as data URLs, or as
     `bare_base64`. `mask` is the key of the mask, `mask_form` what marks the region to change: white, or transparency.
-    `input_size` sends the first image's size where nobody asks for one. `prompt_syntax` is what the server reads inside
-    a prompt.
+    `input_size`: the first image's size is sent if none is requested. `prompt_syntax` is how parameters are written
+    inside the prompt.
     """
 
     path: str
@@ -44,12 +44,12 @@ class Dialect(StrictModel):
     `pages` are answered by it alone where models have no owner. `about` is the page that tells its model and samplers,
     `home` its address where there is only one, `newest` the model that unknown names on `hosts` are taken for.
 
-    `n` and `images` are the largest numbers of images out and in, `inputs` says what an image may be like, `seed` is
-    the largest seed (None: it takes none). `seeds` says what becomes of one seed for several images: they share it,
-    count up from it, or all are the same image. `defaults` sends a known model's steps and scale, `blank_negative` a
-    blank negative prompt where true CFG depends on the key being there. `worth_asking` servers name the model behind
-    an alias. `fastapi` ones answer 405 where an endpoint is and 404 where none is; `ignores_masks` ones accept a mask
-    that most of their models never look at.
+    `n` and `images` are the largest numbers of images out and in, `inputs` the limits of input images, `seed` the
+    largest seed (None: it takes none). `seeds` is the use of one seed for several images: they share it, count up from
+    it, or are all the same image. `defaults` sends a known model's steps and scale, `blank_negative` a blank negative
+    prompt if true CFG depends on the key. `worth_asking` servers report the model behind an alias. `fastapi` ones reply
+    with 405 on an existing endpoint and 404 on any other; `ignores_masks` ones accept a mask that most of their models
+    ignore.
     """
 
     name: str
@@ -140,7 +140,7 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """`remote` is the model's name at the server; `samplers` and `schedulers` are listed where the server tells them."""
+    """`remote` is the model's name at the server; `samplers` and `schedulers` are set if the server reports them."""
 
     dialect: Dialect
     family: Family
@@ -159,7 +159,7 @@ class ServedModel:
 
     @property
     def masks(self) -> bool:
-        """Whether a mask has an effect: several servers take one and never look at it."""
+        """Whether a mask has an effect: several servers accept one and ignore it."""
         known = self.family.masks
         return self.dialect.masks and self.images > 0 and (known is None or self.dialect.name in known)
 
@@ -195,8 +195,8 @@ class ServedModel:
         return rule.model_copy(update={"default": default, "area": rule.pixels})
 
     def seeds(self, route: Route, count: int) -> SeedRule | None:
-        """The seeds of a request for `count` images. One drawn by the plugin can be reported, and SGLang makes the
-        same image again and again without one; where one seed makes equal images, the server draws."""
+        """The seeds of a request for `count` images. The plugin draws the seed to report it, and because SGLang
+        repeats the same image without one; if one seed makes equal images, the server draws."""
         if self.dialect.seed is None or "seed" not in self.understood(route):
             return None
         return SeedRule(
@@ -219,7 +219,7 @@ _ALL = (
     *(rule for rule in VOCABULARY if rule.name in _LAST),
 )
 _LARGEST_CFG = 20
-_FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the server's own apply
+_FORM_STEPS, _FORM_CFG = 30, 5.0  # prefilled in the form; if unset, the server's defaults apply
 
 
 def rules_for(served: ServedModel) -> tuple[Rule, ...]:
@@ -228,7 +228,7 @@ def rules_for(served: ServedModel) -> tuple[Rule, ...]:
 
 
 def rules_for_any() -> tuple[Rule, ...]:
-    """Every parameter that some server understands: for the form of a server that is not known."""
+    """Every parameter that some server supports, for the form of an unknown server."""
     starts = {"steps": _FORM_STEPS, "cfg_scale": _FORM_CFG}
     return tuple(rule.narrowed(default=starts.get(rule.name, rule.default)) for rule in _ALL)
 

@@ -1,9 +1,6 @@
 """OpenRouter: many vendors' image models behind one key and one bill.
 
-One call for each image, beside each other, by the API that serves the model: the images API for models
-that only make images, chat completions for those that also write text.
-
-Source: OpenRouter's API reference, November 2026.
+Each image is one call, sent concurrently to the API that serves the model; `wire.py` has the request and reply bodies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +41,7 @@ class ModelFacts(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """One entry of `GET /images/models`: `supported_parameters` names what the images API may be sent."""
+    """One entry of `GET /images/models`: `supported_parameters` names the parameters that the images API accepts."""
 
     id: str
     supported_parameters: Mapping[str, Mapping[str, JsonValue]] = {}
@@ -59,7 +56,7 @@ class ModelRecords(BaseModel):
 
 
 class KeyReply(BaseModel):
-    """`GET /key`: limits and usage in USD; a limit of null is none."""
+    """`GET /key`: limits and usage in USD; null means no limit."""
 
     data: Mapping[str, JsonValue]
 
@@ -150,10 +147,10 @@ class OpenRouter(Backend):
                 return self.explain(reply)
             case {"choices": [{"message": {"content": str(words)}}, *_]} if words:
                 step = "Change the prompt or the input images"
-                return Explanation(error=BadRequest, said=f"the model answered in words: {words}", next_step=step)
+                return Explanation(error=BadRequest, said=f"the model replied with text: {words}", next_step=step)
             case _:
-                step = "Look at OpenRouter's activity page before sending it again"
-                return Explanation(error=ServerUnavailable, said="the answer holds no image", next_step=step)
+                step = "Check OpenRouter's activity page before sending it again"
+                return Explanation(error=ServerUnavailable, said="the reply has no image", next_step=step)
 
     @override
     def explain(self, reply: Reply) -> Explanation:
@@ -176,7 +173,7 @@ def _own_rules(record: ModelRecord) -> list[Rule]:
 
 
 def _cost(reply: Reply) -> list[Decimal]:
-    """In USD, where the answer says so."""
+    """In USD, if the reply reports it."""
     match reply.json():
         case {"usage": {"cost": int() | float() as cost}}:
             return [Decimal(str(cost))]
@@ -185,7 +182,7 @@ def _cost(reply: Reply) -> list[Decimal]:
 
 
 def _said(reply: Reply) -> str:
-    """The words of an error with those of the provider behind."""
+    """The words of an error with those of the model's provider."""
     match reply.json():
         case {"error": {"metadata": dict(metadata)}}:
             return f"{said_by(reply)} ({spelled(metadata)})"

@@ -1,7 +1,6 @@
-"""The model without a service: placeholders for building and testing workflows, and as the last fallback.
+"""The model without a service: a labelled placeholder, drawn locally.
 
-`drawing.py` makes the image and its text. With `simulate_seconds` it behaves like a slow one: a job that other processes can
-check, with progress, a deadline and a cancel.
+`backend.py` is the class, `drawing.py` the image and its text.
 """
 
 from collections.abc import Sequence
@@ -70,7 +69,7 @@ class Preview(JobBackend):
         if seconds <= 0:
             return self._drawn(job, _thumbnails(request))
         if request.images or request.mask:
-            job.notices.append("The input images are not shown: a simulated job keeps only the words of the request.")
+            job.notices.append("The input images are not shown: a simulated job keeps only the text of the request.")
         return job.model_dump(mode="json")
 
     @override
@@ -84,7 +83,7 @@ class Preview(JobBackend):
 
     @override
     def cancel(self, job: Job) -> None:
-        """Nothing runs anywhere."""
+        """Nothing to cancel."""
 
     def _job(self, request: ImageRequest, seconds: float) -> PreviewJob:
         width, height = request.size or (1024, 1024)

@@ -1,7 +1,7 @@
-"""The placeholder itself: a landscape, a badge that says what it is, the input images, and the words of the request.
+"""The placeholder image: a landscape, a badge, the input images and the text of the request.
 
-Colours and hills of the landscape follow from prompt and seed, its composition from the size. The text comes last: the
-fonts travel with the plugin, and lines fit a width, in Chinese and Japanese too.
+Prompt and seed decide the colours and hills, the size the composition. The fonts are shipped with the plugin; text is
+wrapped to a width, in Chinese and Japanese too.
 """
 
 import colorsys
@@ -22,7 +22,7 @@ from models.images.codec import decode, encode, flatten, plain
 
 BADGE = "PREVIEW · 预览占位图"
 _SMALLEST_TEXT = 7
-_ROOM_FOR_BADGE = 96  # pixels of the shorter side; below, the words of the panel alone say what it is
+_ROOM_FOR_BADGE = 96  # pixels of the shorter side; below, there is no badge
 _DRAWN_TEXT = 3000  # characters; more cannot be read in any size
 _PANEL_SHARE = 0.56  # of the height, at most
 _STRIP_SHARE = 0.2  # of the height: the input images

@@ -1,7 +1,7 @@
 """Qwen-Image at Alibaba Cloud Model Studio: text-to-image, editing by instruction, masks and outpainting.
 
-Models with an asynchronous API are asked there, so that a long job outlives a lost connection; the others answer at
-once. A request for more images than one call makes becomes several calls or tasks, beside each other at the model's rate.
+Models with an asynchronous API use it, so that a long job survives a lost connection; the others reply at once. A
+request for more images than one call makes becomes several calls or tasks, run concurrently at the model's rate.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from models.sizes import SeedRule, SizeRule
 
 EXPIRY = "The address in `image_url` is public and expires 24 hours after the image was made."
 _FETCH_SECONDS = 120.0
-_LOOKS_AT_ONCE = 5  # all jobs of an account share 20 looks a second
+_POLLS_AT_ONCE = 5  # all jobs of an account share 20 polls a second
 _UNFINISHED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 
 
@@ -89,14 +89,14 @@ class QwenImage(JobBackend):
 
     @override
     def explain(self, reply: Reply) -> Explanation:
-        return explain(self._asked, reply)
+        return explain(self._context, reply)
 
     @override
     def check_access(self) -> Sequence[str]:
         self._studio.check_key(self.within(PROBE_SECONDS))
         if is_known(self.model.remote):
             return ()
-        return (f"{self.model.remote} is not a model of this plugin; it is asked like {family_of(self.model.remote)}.",)
+        return (f"{self.model.remote} is not a known model; it is treated like {family_of(self.model.remote)}.",)
 
     @override
     def interval(self, elapsed: float) -> float:
@@ -113,13 +113,13 @@ class QwenImage(JobBackend):
         request = request.with_notices(*planned.notices)
         if planned.jobs:
             return self._start(planned.jobs, planned.calls, request, deadline)
-        # The service makes no job of it, so that a polled request ends within one call as well.
+        # The service has no job here, so a polled request ends within one call too.
         return self._answered(planned.calls, request.lowered(SYNC_LIMIT, "Dify waits no longer"), deadline)
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = QwenJob.model_validate(job)
-        seen = self._look(state.tasks)
+        seen = self._poll(state.tasks)
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
@@ -129,7 +129,7 @@ class QwenImage(JobBackend):
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
         state = QwenJob.model_validate(job)
-        seen = self._look(state.tasks)
+        seen = self._poll(state.tasks)
         ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
         if not any(_succeeded(one) for _, one in ended):
             return None
@@ -137,16 +137,16 @@ class QwenImage(JobBackend):
 
     @override
     def cancel(self, job: Job) -> None:
-        """Take the tasks that still wait out of the queue; the service finishes and bills the running ones."""
-        studio, troubles = self._studio, []
+        """Cancel the queued tasks; the service finishes and bills the running ones."""
+        studio, failures = self._studio, []
         for task in QwenJob.model_validate(job).tasks:
             try:
-                if _unfinished(studio.look(task.id)):
+                if _unfinished(studio.poll(task.id)):
                     studio.cancel(task.id)
             except ImageError as error:
-                troubles.append(error)
-        if troubles:
-            raise troubles[0]
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _answered(self, calls: Sequence[StudioBody], request: ImageRequest, deadline: Deadline) -> ImageResult:
         studio = self._studio
@@ -181,7 +181,7 @@ class QwenImage(JobBackend):
     def _at_rate[T](
         self, send: Callable[[StudioBody], T], calls: Sequence[StudioBody], deadline: Deadline
     ) -> list[T | ImageError]:
-        """Send the calls at the model's rate, beside each other. A call whose turn comes after the deadline fails."""
+        """Send the calls concurrently at the model's rate. A call that is due after the deadline fails."""
         start, interval = self.clock.now(), 60 / self._facts.requests_per_minute
 
         def wait(place: int) -> None:
@@ -193,16 +193,16 @@ class QwenImage(JobBackend):
 
         return together(send, calls, at_once=len(calls), wait=wait)
 
-    def _look(self, tasks: Sequence[QwenTask]) -> list[Output | ImageError]:
+    def _poll(self, tasks: Sequence[QwenTask]) -> list[Output | ImageError]:
         studio = self._studio
 
         def seen(task: QwenTask) -> Output | ImageError:
             try:
-                return studio.look(task.id)
+                return studio.poll(task.id)
             except ImageError as error:
                 return error
 
-        return together(seen, tasks, at_once=_LOOKS_AT_ONCE)
+        return together(seen, tasks, at_once=_POLLS_AT_ONCE)
 
     def _made(self, job: QwenJob, seen: Sequence[Output | ImageError]) -> ImageResult:
         made = collected(self._finished(one, task.seed) for task, one in zip(job.tasks, seen, strict=True))
@@ -223,7 +223,7 @@ class QwenImage(JobBackend):
             case status:
                 return ServerUnavailable(
                     f"{GENERATE} failed",
-                    f"the service no longer knows the job ({status})",
+                    f"the job was not found at the service ({status})",
                     "Start it again; jobs are kept for 24 hours, for keys of the same account in "
                     f"{self._account.place} only",
                 )
@@ -238,12 +238,12 @@ class QwenImage(JobBackend):
         return read_account(self.model.access)
 
     @property
-    def _asked(self) -> RefusalContext:
+    def _context(self) -> RefusalContext:
         return RefusalContext(self._account, self.model.remote, self._facts.regions, self._facts.requests_per_minute)
 
     @property
     def _studio(self) -> ModelStudio:
-        return ModelStudio(self.service, self._asked)
+        return ModelStudio(self.service, self._context)
 
     def _require_region(self) -> None:
         account = self._account
@@ -251,7 +251,7 @@ class QwenImage(JobBackend):
             offered = " and ".join(REGIONS[name].title for name in self._facts.regions)
             raise BadRequest(
                 f"{self.model.name} is offered in {offered}, not in {account.place}",
-                next_step=f"Choose another model, or use a key of that region and say so in "
+                next_step=f"Choose another model, or use a key of that region and choose it in "
                 f"{account.access.where('region')}",
             )
 

@@ -1,4 +1,4 @@
-"""Model Studio as one account sees it: one method per call, typed answers, and the download of results.
+"""The Model Studio API for one account: one method per route, typed replies, and the download of results.
 
 Source: Model Studio, multimodal generation API, task API, model list.
 """
@@ -46,7 +46,7 @@ class ModelStudio:
     """The calls of one account about one model. Every method raises ImageError, explained for the account."""
 
     service: Service
-    asked: RefusalContext
+    context: RefusalContext
 
     def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
@@ -58,31 +58,31 @@ class ModelStudio:
             return task_id
         raise ServerUnavailable(
             f"{GENERATE} failed",
-            "the service accepted the job without naming it",
-            "It may be billed: look at the Model Studio console before sending it again",
+            "the service accepted the job without returning its id",
+            "It may have been billed: check the Model Studio console before sending it again",
         )
 
-    def look(self, task_id: str) -> Output:
+    def poll(self, task_id: str) -> Output:
         deadline = Deadline.after(self.service.clock, _TASK_SECONDS)
         return self._output(self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline), _LOOK)
 
     def cancel(self, task_id: str) -> None:
-        """Take a task out of the queue; the service refuses that for a running one."""
+        """Cancel a queued task; the service refuses that for a running one."""
         deadline = Deadline.after(self.service.clock, _TASK_SECONDS)
         self.service.request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
 
     def check_key(self, deadline: Deadline) -> None:
         """List one model. Token Plans and some gateways have only the OpenAI-compatible list."""
-        if self.asked.account.token_plan or not self._has_native_list(deadline):
+        if self.context.account.token_plan or not self._has_native_list(deadline):
             compatible = replace(self.service, base_url=compatible_base(self.service.base_url))
             reply = compatible.request("GET", "models", attempt=_CHECK_KEY, deadline=deadline, retries=ONCE)
             parse(reply, ModelList, attempt=_CHECK_KEY)
 
     def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
-        """Every image of a finished output that can be had, and the failures of the rest."""
+        """The images of a finished output, and the failures of those that cannot be fetched. Does not raise."""
         if output.text and not output.images:
-            advice = "Change what it objects to in the prompt or the input images, and say plainly what the image shows"
-            return Partial(failures=(BadRequest("The model answered without an image", output.text, advice),))
+            advice = "Change the prompt or the input images as it asks, and describe plainly what the image shows"
+            return Partial(failures=(BadRequest("The model replied without an image", output.text, advice),))
         refused = tuple(self.failure(entry) for entry in output.images if not entry.url)
         named = [entry for entry in output.images if entry.url]
 
@@ -92,14 +92,14 @@ class ModelStudio:
         return Partial(failures=refused) + collected(together(fetched, named, at_once=_DOWNLOADS_AT_ONCE))
 
     def failure(self, failure: StudioFailure, attempt: str = GENERATE) -> ImageError:
-        meaning = explain_failure(self.asked, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
+        meaning = explain_failure(self.context, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
         return self.service.failure(attempt, meaning, transient=meaning.retry_after is not None)
 
     def _output(self, reply: Reply, attempt: str) -> Output:
         """The output of a 200; raises the failure that it may hold in place of one."""
-        told = reply.json()
-        failure = StudioFailure.read(told)
-        if not (isinstance(told, dict) and told.get("output")) and (failure.code or failure.message):
+        body = reply.json()
+        failure = StudioFailure.read(body)
+        if not (isinstance(body, dict) and body.get("output")) and (failure.code or failure.message):
             raise self.failure(failure, attempt)
         return parse(reply, StudioReply, attempt=attempt).output
 
@@ -107,7 +107,7 @@ class ModelStudio:
         """A service on the public internet is asked over https, at public addresses only; one on a private address (a
         gateway, a test double) may name what it likes."""
         private = not is_public(urlsplit(self.service.base_url).hostname or "")
-        # The signature of an address does not cover its scheme, and a paid image is not given up for it.
+        # The URL's signature does not cover its scheme, so http can be replaced by https.
         url = entry.url if private else re.sub("^http:", "https:", entry.url)
         data = download_result(
             url,
@@ -154,6 +154,6 @@ class ModelStudio:
 
 
 def _retries() -> Retries:
-    """The service names no waits: one or two seconds, then four to eight, spread so that callers do not meet again."""
+    """The service sends no Retry-After: one to two seconds, then four to eight, randomised per call."""
     draw = random.SystemRandom().uniform
     return Retries(delays=(draw(1, 2), draw(4, 8)))

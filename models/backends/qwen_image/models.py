@@ -1,4 +1,4 @@
-"""What the models take: the block `image_generation` of their cards, and the way from any id to such a block."""
+"""What the models take: the block `image_generation` of their cards, and the lookup from any id."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -68,7 +68,7 @@ class QwenModel(StrictModel):
         return InputLimits(max_bytes=MAX_BYTES, min_side=self.min_input_side, max_side=self.max_input_side)
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
-        """The sizes for a request whose last input image has that size: an edit keeps its shape unless told."""
+        """The sizes for a request whose last input image has that size: an edit keeps its shape by default."""
         if image is None or isinstance(self.sizes, NoSizes):
             return self.sizes
         like = self.sizes.nearest(shaped(image[0] / image[1], self.sizes.pixels))
@@ -82,8 +82,8 @@ def model_for(remote: str) -> QwenModel:
     if remote in known:
         return known[remote]
     if (family := known.get(_SNAPSHOT.sub("", remote))) is not None:
-        return _plainest(family)
-    return _plainest(known[family_of(remote)]).model_copy(update={"prices": {}})
+        return _synchronous(family)
+    return _synchronous(known[family_of(remote)]).model_copy(update={"prices": {}})
 
 
 def is_known(remote: str) -> bool:
@@ -95,7 +95,7 @@ def family_of(remote: str) -> str:
     return max(similar, key=len, default="qwen-image-2.0")
 
 
-def _plainest(model: QwenModel) -> QwenModel:
+def _synchronous(model: QwenModel) -> QwenModel:
     return model.model_copy(update={"jobs": None}) if model.sync else model
 
 

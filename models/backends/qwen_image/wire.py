@@ -1,9 +1,7 @@
-"""From a request to what is sent, one body per call, and what comes back. Pure: nothing is sent here.
+"""Builds the request bodies, one per call, without I/O.
 
-Source: Model Studio, Qwen-Image API (multimodal generation; text2image and image-generation tasks), Wan image editing
-API (image2image tasks), task API. A field that a model does not take stays None and is not sent. The service cuts longer
-prompts without a word; tasks count characters, the synchronous endpoint counts tokens. Wan's function `remove_watermark`
-is left out on purpose.
+Source: Model Studio, Qwen-Image API and Wan image editing API. The service silently truncates longer prompts; tasks
+count characters, the synchronous endpoint counts tokens. Wan's function `remove_watermark` is left out on purpose.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +24,7 @@ JOB_PATHS: Mapping[str, str] = {
 ASYNC_HEADER = {"X-DashScope-Async": "enable"}
 
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
-# The usual rule for Qwen's tokenizer, and rather too few tokens: a text that fits must not be called too long.
+# The usual rule for Qwen's tokenizer, on the low side: a prompt that fits must not be reported as too long.
 _WIDE_PER_TOKEN = 1.8
 _NARROW_PER_TOKEN = 4.5
 
@@ -51,7 +49,7 @@ _DEFAULTS: Mapping[str, ParameterValue] = {
     "upscale_factor": 1,
     "is_sketch": False,
 }
-"""What the service uses where nothing is sent. A node sends every default of its form: such a value asks for nothing."""
+"""The service's defaults. A node sends every default of its form, so such a value counts as unset."""
 
 
 class Content(BaseModel):
@@ -130,10 +128,10 @@ class Plan:
 
 
 def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
-    """What to send. Raises BadRequest for what the model or the account cannot express."""
+    """The calls of a request. Raises BadRequest for what the model or the account does not support."""
     if not (asynchronous or model.sync):
         raise BadRequest(
-            f"{remote} works with jobs only, which a Token Plan does not take",
+            f"{remote} works with jobs only, which a Token Plan does not support",
             next_step="Use a pay-as-you-go key for it",
         )
     jobs = model.jobs if asynchronous and (not model.sync or _fits_jobs(request, model)) else None
@@ -153,7 +151,7 @@ def estimated_tokens(text: str) -> int:
 
 
 def _fits_jobs(request: ImageRequest, model: QwenModel) -> bool:
-    """Whether a task reads the prompt to its end; the synchronous endpoint goes on where the older tasks stop."""
+    """Whether a task reads the whole prompt; the synchronous endpoint reads longer ones."""
     return model.prompt_characters is None or len(request.prompt) <= model.prompt_characters
 
 
@@ -163,8 +161,8 @@ def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -
     tokens = estimated_tokens(request.prompt)
     if jobs is None and model.prompt_tokens and tokens > model.prompt_tokens:
         yield (
-            f"The prompt has about {tokens} tokens; the model reads the first {model.prompt_tokens}, so its end may be "
-            "without effect."
+            f"The prompt has about {tokens} tokens; the model reads the first {model.prompt_tokens}, so its end may "
+            "have no effect."
         )
     if len(request.negative_prompt) > NEGATIVE_PROMPT_CHARACTERS:
         yield (
@@ -214,11 +212,11 @@ def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | Prompt
 
 
 def _function(request: ImageRequest) -> str:
-    """The function asked for; without a word about it, a mask means inpainting. Raises BadRequest."""
+    """The function asked for; if unset, a mask means inpainting. Raises BadRequest."""
     function = str(request.extra.get("edit_function") or (_MASKED if request.mask else _PLAIN))
     if function == _MASKED and request.mask is None:
         raise BadRequest(
-            f"`{_MASKED}` needs a mask and got none",
+            f"`{_MASKED}` needs a mask, and none was sent",
             next_step="Send a second image of the same size whose file name contains `mask`, white where the "
             "image may change",
         )
@@ -228,12 +226,12 @@ def _function(request: ImageRequest) -> str:
 def _function_parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
     """The function's own parameters, and notices about those that it does not read."""
     function = _function(request)
-    wishes = {"denoising_strength": request.denoising_strength, **request.extra}
-    given = {name: wishes[name] for name in _DEFAULTS if wishes.get(name) is not None}
+    values = {"denoising_strength": request.denoising_strength, **request.extra}
+    given = {name: values[name] for name in _DEFAULTS if values.get(name) is not None}
     # Every scale is 1 where none is named: the image would be paid for and come back as it was.
     if function == "expand" and all(given.get(name, 1) == 1 for name in _SCALES):
         raise BadRequest(
-            "`expand` was not told in which direction",
+            "`expand` needs a direction",
             next_step=f"Give at least one of {', '.join(f'`{name}`' for name in _SCALES)}, above 1 and up to 2",
         )
     read = {name: value for name, value in given.items() if name in _FUNCTIONS[function]}
@@ -241,7 +239,7 @@ def _function_parameters(request: ImageRequest) -> tuple[Mapping[str, object], t
 
 
 def _unread(request: ImageRequest, function: str, given: Mapping[str, object]) -> Iterator[str]:
-    # Transparency of the image counts as a mask, and not everybody means it as one: no reason to refuse.
+    # Transparency counts as a mask even if it was not meant as one, so this is not refused.
     if request.mask is not None and function != _MASKED:
         yield f"The mask was not used: `{function}` does not read one, `{_MASKED}` would."
     for name, value in given.items():
@@ -250,12 +248,12 @@ def _unread(request: ImageRequest, function: str, given: Mapping[str, object]) -
             yield f"`{name}` was not used: `{function}` does not read it, {readers} would."
 
 
-# Fields that some answers leave out and others fill with null or a number.
+# Fields that some replies leave out and others fill with null or a number.
 type _Words = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else spelled(value))]
 
 
 class StudioFailure(BaseModel):
-    """The envelope of a refusal, at the top of an answer or inside a task or one of its results."""
+    """The envelope of a refusal, at the top of a reply or inside a task or one of its results."""
 
     code: _Words = ""
     message: _Words = ""
@@ -263,12 +261,12 @@ class StudioFailure(BaseModel):
 
     @property
     def words(self) -> str:
-        told = ", ".join(part for part in (self.code, self.request_id and f"request {self.request_id}") if part)
-        return f"{self.message} ({told})" if self.message else told
+        ids = ", ".join(part for part in (self.code, self.request_id and f"request {self.request_id}") if part)
+        return f"{self.message} ({ids})" if self.message else ids
 
     @classmethod
     def read(cls, parsed: object) -> Self:
-        """The envelope of any JSON, empty where there is none; OpenAI-compatible answers wrap it in `error`."""
+        """The envelope of any JSON, empty where there is none; OpenAI-compatible replies wrap it in `error`."""
         try:
             match parsed:
                 case {"error": dict(inner)}:
@@ -301,7 +299,7 @@ class ResultEntry(StudioFailure):
 
 
 class Output(StudioFailure):
-    """The output of an answer or of a task, failed or not. Old tasks list `results`, everything newer `choices`."""
+    """The output of a reply or of a task, failed or not. Old tasks list `results`, newer ones `choices`."""
 
     task_id: str = ""
     task_status: str = ""
@@ -326,6 +324,6 @@ class StudioReply(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The list of models, OpenAI's or the native one; only that it is one counts."""
+    """The list of models, OpenAI's or the native one; only its shape is checked."""
 
     data: list[object] = Field(validation_alias=AliasChoices("data", AliasPath("output", "models")))

@@ -1,6 +1,6 @@
-"""The backend: one v1 call, or `n` v2beta calls beside each other, and the check of the key.
+"""The backend: one v1 call or `n` concurrent v2beta calls, and the check of the key.
 
-Source: Stability REST API; `models.py` holds what the vendor's documentation leaves open.
+Source: Stability REST API; `models.py` holds the assumptions about what it does not document.
 """
 
 from collections.abc import Mapping, Sequence
@@ -139,11 +139,11 @@ class Stability(Backend):
 
 
 def _cut_to(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]:
-    """The image in exactly `size`: scaled to cover it and cut around the middle, with a notice. Raises BadRequest."""
+    """The image in exactly `size`: scaled to cover it and cropped to the centre, with a notice. Raises BadRequest."""
     before = size_of(image)
     if before == size:
         return fit(image, INPUT_LIMITS)
-    notice = f"The input image was cut and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
+    notice = f"The input image was cropped and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
     return cover(image, size), (notice,)
 
 

@@ -1,4 +1,4 @@
-"""What Stability's models take: the `image_generation` blocks of the cards, and the facts of the whole API.
+"""What Stability's models take: the `image_generation` blocks of the cards, and the constants of the API.
 
 Source: Stability REST API, v2beta stable-image/generate and v1 generation.
 """
@@ -19,7 +19,7 @@ MAX_REQUEST_BYTES = 10 * 1024 * 1024
 REQUEST_OVERHEAD_BYTES = 256 * 1024  # room for the prompts and the multipart framing beside the image
 AT_ONCE = 4  # calls of one request; the service allows 150 in ten seconds for all of an account
 
-# Not settled by the vendor's documentation; everything that rests on it reads these names.
+# Assumptions: the vendor does not document these.
 READ_TIMEOUT = 120.0  # no latency is published
 RETRIES = Retries(delays=(2.0, 8.0), longest=60.0)  # too many requests lock an account out for a minute
 DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
@@ -38,7 +38,7 @@ class V2BetaModel(StrictModel):
     """A model of v2beta: multipart, one image per call, ratios instead of sizes.
 
     `image_to_image` is how the endpoint takes an input image: `strength` beside it, or `mode` as well, or not at all.
-    `area` is about the number of pixels of its images.
+    `area` is the approximate number of pixels of its images.
     """
 
     api: Literal["v2beta"]
@@ -57,7 +57,7 @@ class V2BetaModel(StrictModel):
         return 0 if self.image_to_image == "no" else 1
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
-        """The sizes beside an input image of that size; without a wish the endpoint `strength` keeps its shape."""
+        """The sizes with an input image of that size; by default the endpoint `strength` keeps its shape."""
         if image and self.image_to_image == "mode":
             return KEEPS_SHAPE
         return self.ratios.model_copy(update={"area": self.area, "default": image})

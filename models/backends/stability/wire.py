@@ -1,4 +1,4 @@
-"""What travels to Stability and back, without I/O: request bodies are strict, replies tolerant.
+"""Request bodies and replies of the Stability API: bodies are strict, replies tolerant.
 
 Source: Stability REST API, v2beta stable-image/generate/{ultra,core,sd3} and v1 generation/{engine}.
 """
@@ -20,7 +20,7 @@ from models.entities import GeneratedImage, ImageRequest, InputImage, Price, Str
 
 ATTEMPT = "Generating with Stability AI"
 _FAILED = f"{ATTEMPT} failed"
-_MAYBE_CHARGED = "The service may have charged for it: look at your balance before you ask again"
+_MAYBE_CHARGED = "The service may have charged for it: check your balance before you try again"
 
 
 class GenerateForm(StrictModel):
@@ -64,7 +64,7 @@ class TextToImage(Sampling):
 
 
 class ImageToImage(Sampling):
-    """`image_strength` is the reverse of our denoising strength: near 1 stays close to the image."""
+    """`image_strength` is 1 minus the denoising strength: near 1 stays close to the image."""
 
     init_image_mode: str = "IMAGE_STRENGTH"
     image_strength: float = Field(ge=0, le=1)
@@ -173,11 +173,11 @@ class ArtifactsReply(RootModel[Artifacts | tuple[Artifact, ...]]):
 
 
 def read_v2beta(reply: Reply, *, sent_seed: int) -> Partial:
-    """The image of a 200, in either of the two forms of the answer. Raises ServerUnavailable when it is neither."""
+    """The image of a 200 reply, in either of its two formats. Raises ServerUnavailable for any other."""
     headers = reply.headers
     if headers.get("content-type", "").startswith("image/"):
-        told = headers.get("seed", "")
-        seed = int(told) if told.isdecimal() else sent_seed
+        reported = headers.get("seed", "")
+        seed = int(reported) if reported.isdecimal() else sent_seed
         return each(lambda image: _image(image, seed, headers.get("finish-reason", "SUCCESS")), (reply.body,))
     return _images((parse(reply, Artifact, attempt=ATTEMPT),), sent_seed)
 
@@ -198,7 +198,7 @@ def _images(artifacts: Sequence[Artifact], sent_seed: int) -> Partial:
 
 
 def _image(source: bytes | str, seed: int, finish_reason: str) -> GeneratedImage:
-    """Raises BadRequest for a filtered image, which is blurred, ServerUnavailable for one that is none."""
+    """Raises BadRequest for a filtered (blurred) image, ServerUnavailable for a broken one."""
     match finish_reason:
         case "SUCCESS":
             return GeneratedImage(image_bytes(source, attempt=ATTEMPT, next_step=_MAYBE_CHARGED), seed=seed)
@@ -213,7 +213,7 @@ def _image(source: bytes | str, seed: int, finish_reason: str) -> GeneratedImage
 
 
 def _texts(values: dict[str, object]) -> dict[str, FormField]:
-    """Values as multipart carries them; floats without the noise of their last digits."""
+    """Values as multipart text; floats have six digits."""
     return {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
 
 

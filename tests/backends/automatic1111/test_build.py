@@ -381,7 +381,7 @@ def test_the_last_of_several_images_is_the_control_image() -> None:
         ({}, {"controlnet_model": "canny"}, "ControlNet needs an image"),
         ({}, {"outpaint_left": 64}, "Outpainting needs an image"),
         ({}, {"upscale_by": 2.0}, "Upscaling needs an image"),
-        ({"mask": black_and_white("mask.png")}, {}, "There is a mask and no image"),
+        ({"mask": black_and_white("mask.png")}, {}, "A mask was sent without an image"),
         ({"images": (shown(), shown()), "mask": black_and_white("mask.png")}, {}, "cannot share one mask"),
         ({"images": (shown(),), "mask": black_and_white("mask.png")}, {"outpaint_up": 8}, "makes its own mask"),
     ],

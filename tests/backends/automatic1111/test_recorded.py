@@ -149,7 +149,7 @@ def test_a_null_in_the_info_is_ignored() -> None:
 def test_a_reply_without_a_checkpoint_gives_a_notice() -> None:
     body = asked_for()
     assert list(differences(Info.read(""), body, Options(), ResolvedNames(checkpoint=Name("beta")))) == [
-        "The server does not say which checkpoint it used; beta was asked for."
+        "The server does not report which checkpoint it used; beta was requested."
     ]
 
 

@@ -40,8 +40,8 @@ def webui() -> Iterator[FakeWebUI]:
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "FIRST_LOOK", 0.02)
-    monkeypatch.setattr(job, "PACE", 0.02)
+    monkeypatch.setattr(job, "FIRST_POLL", 0.02)
+    monkeypatch.setattr(job, "POLL_INTERVAL", 0.02)
 
 
 def backend(fake: FakeWebUI, **fields: str) -> Backend:
@@ -191,7 +191,7 @@ def test_waiting_for_a_shared_list_respects_the_deadline() -> None:
         asking, waiting = (bound("automatic1111", form) for _ in range(2))
         first = gevent.spawn(_outcome, asking, sampler="Euler", timeout=60)
         gevent.sleep(0)
-        with pytest.raises(ConnectionFailed, match="the time for the whole job is over"):
+        with pytest.raises(ConnectionFailed, match="the time limit of the job has passed"):
             invoked(waiting, sampler="Euler", timeout=0.1)
         assert not first.ready()
         first.kill()
@@ -260,8 +260,8 @@ def test_an_automatic_vae_is_accepted(webui: FakeWebUI, asked: str, sent: object
 def test_a_setting_that_the_server_does_not_restore_gives_a_notice(webui: FakeWebUI) -> None:
     told = generated(webui, extra={"clip_skip": 2}).notices
     assert told == (
-        "The server keeps the setting CLIP_stop_at_last_layers at 2 for everybody (it was 1): set it back in the WebUI "
-        "and press Apply settings; it is restored after each request then.",
+        "The server's setting CLIP_stop_at_last_layers stays at 2 for all users (it was 1): reset it in the WebUI and "
+        "press Apply settings; then each request restores it.",
     )
     webui.saved_settings |= {"CLIP_stop_at_last_layers"}
     assert generated(webui, extra={"clip_skip": 3}).notices == ()
@@ -270,7 +270,7 @@ def test_a_setting_that_the_server_does_not_restore_gives_a_notice(webui: FakeWe
 def test_a_checkpoint_that_the_server_keeps_gives_a_notice(webui: FakeWebUI) -> None:
     webui.saved_settings.clear()
     (told,) = generated(webui, checkpoint="beta").notices
-    assert told.startswith("The server keeps the setting sd_model_checkpoint at beta for everybody (it was alpha)")
+    assert told.startswith("The server's setting sd_model_checkpoint stays at beta for all users (it was alpha)")
     webui.options["sd_model_checkpoint"] = "beta.safetensors [6265746100]"
     assert generated(webui, checkpoint="beta").notices == ()
 
@@ -482,7 +482,7 @@ def test_a_timeout_in_the_queue_does_not_interrupt_the_running_job(webui: FakeWe
     webui.step_seconds = 0.02
     other = gevent.spawn(foreign, webui, prompt="other", steps=40, seed=1)
     _until(lambda: webui.jobs == 1)
-    with pytest.raises(ConnectionFailed, match=r"waiting in the server \(In queue: 1/1\)"):
+    with pytest.raises(ConnectionFailed, match=r"in the server's queue \(In queue: 1/1\)"):
         generated(webui, prompt="late", steps=500, timeout=0.2)
     (image,) = other.get()
     assert read_image(image) == ("alpha", 1, "other")
@@ -494,7 +494,7 @@ def test_a_job_that_times_out_in_the_queue_is_not_sent(webui: FakeWebUI, quick_l
     webui.step_seconds = 0.02
     other = gevent.spawn(generated, webui, prompt="other", steps=40, seed=1)
     _until(lambda: webui.jobs == 1)
-    with pytest.raises(ConnectionFailed, match="still waiting for its turn behind other images"):
+    with pytest.raises(ConnectionFailed, match="still queued behind other images"):
         generated(webui, prompt="late", timeout=0.2)
     (image,) = other.get().images
     assert read_image(image.data) == ("alpha", 1, "other")
@@ -503,7 +503,7 @@ def test_a_job_that_times_out_in_the_queue_is_not_sent(webui: FakeWebUI, quick_l
 
 def test_nothing_is_interrupted_if_the_running_job_is_unknown(quick_looks: None) -> None:
     with FakeWebUI(internal=False, step_seconds=0.02).run() as fake:
-        with pytest.raises(ConnectionFailed, match="was left alone"):
+        with pytest.raises(ConnectionFailed, match="was not cancelled"):
             generated(fake, steps=40, timeout=0.2)
         assert fake.asked("/sdapi/v1/interrupt") == 0
 
@@ -580,7 +580,7 @@ def test_queue_and_progress_are_reported_in_a_stream(webui: FakeWebUI, quick_loo
     listened.on_progress = lambda running: told.append(running.progress)
     invoked(listened, steps=20)
     gevent.joinall(others)
-    assert told[0] == "waiting for its turn behind other images"
+    assert told[0] == "queued behind other images"
     assert "In queue: 1/1" in told
     assert any(re.fullmatch(r"\d+ %, about 9 s left", words) for words in told)
 

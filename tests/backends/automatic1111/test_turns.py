@@ -3,7 +3,7 @@
 import gevent
 import pytest
 
-from models.backends.automatic1111.job import STREAK, TurnQueue, queue_of
+from models.backends.automatic1111.job import MAX_STREAK, TurnQueue, queue_of
 
 
 def order(queue: TurnQueue, checkpoints: list[str]) -> list[int]:
@@ -35,7 +35,7 @@ def test_requests_for_the_loaded_checkpoint_go_first() -> None:
 
 def test_other_checkpoints_run_after_eight_requests() -> None:
     entered = order(TurnQueue(), ["b", *["a"] * 20])
-    assert entered.index(0) == STREAK - 1
+    assert entered.index(0) == MAX_STREAK - 1
 
 
 def test_a_request_that_times_out_in_the_queue_does_not_block_others() -> None:

@@ -109,7 +109,7 @@ def test_a_wrong_server_or_login_names_the_field_to_correct(
 def test_another_server_at_the_address_is_reported_by_a_run(status: int, clock: FakeClock) -> None:
     responses.get("http://gpu:8188/object_info/KSampler", status=status)
     responses.post("http://gpu:8188/prompt", status=status, body="<html>Unsupported method ('POST')</html>")
-    with pytest.raises(BadRequest, match="no ComfyUI answers at this address") as caught:
+    with pytest.raises(BadRequest, match="No ComfyUI was found at this address") as caught:
         invoked(backend_for("http://gpu:8188", sampled(), clock))
     assert "(base_url) in the model's settings" in str(caught.value)
     assert "Try again" not in str(caught.value)
@@ -125,7 +125,7 @@ def test_the_fragment_of_the_address_is_dropped(server: ComfyUIServer, written: 
 @pytest.mark.parametrize("address", ["http://gpu:8188/?token=secret-token", "gpu:8188?token=secret-token#x"])
 def test_a_token_in_the_address_is_refused_with_the_key_field(address: str, clock: FakeClock) -> None:
     for attempt in (lambda one: list(one.probe()), invoked):
-        with pytest.raises(BadRequest, match=r"a token belongs into .*\(api_key\)") as caught:
+        with pytest.raises(BadRequest, match=r"a token belongs in .*\(api_key\)") as caught:
             attempt(backend_for(address, sampled(), clock))
         assert "secret-token" not in str(caught.value)
 
@@ -270,7 +270,7 @@ def test_a_workflow_without_an_output_is_refused(server: ComfyUIServer) -> None:
     loader: Graph = {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}}
     server.install_models()
     for workflow in (label, loader):
-        with pytest.raises(BadRequest, match="The workflow gives no image"):
+        with pytest.raises(BadRequest, match="The workflow has no image output"):
             backend_for(server, workflow).check_access()  # type: ignore[arg-type]
 
 

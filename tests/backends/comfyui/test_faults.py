@@ -158,7 +158,7 @@ def test_a_deleted_cached_image_is_saved_again_under_another_name(server: ComfyU
     server.engine.files.clear()
     result = invoked(hurried(server, sampled()), seed=5)
     assert len(result.images) == 1
-    assert any("deleted there, so it was saved again" in notice for notice in result.notices)
+    assert any("deleted on the server, so it was saved again" in notice for notice in result.notices)
     graphs = [entry["prompt"][2] for entry in server.engine.history.values()]
     assert graphs[-1]["9"]["inputs"]["filename_prefix"].startswith("fox-")
     assert graphs[-1]["3"] == graphs[0]["3"]
@@ -247,7 +247,7 @@ def test_finished_images_are_returned_on_timeout(server: ComfyUIServer) -> None:
     result = invoked(hurried(server, three_images(server)), n=3, seed=5, timeout=12)
     assert [image.seed for image in result.images] == [5, 6]
     assert "2 of 3 images came back." in result.notices
-    assert any("the time for the whole job is over" in notice for notice in result.notices)
+    assert any("the time limit of the job has passed" in notice for notice in result.notices)
     wait_until(lambda: server.engine.running is None)
     assert not server.engine.pending
 
@@ -298,7 +298,7 @@ def test_cancelling_stops_our_own_job_only(version: str) -> None:
 
 def test_the_last_known_state_is_reported_on_timeout(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
-    with pytest.raises(ConnectionFailed, match="last seen: running Slow"):
+    with pytest.raises(ConnectionFailed, match="last known state: running Slow"):
         invoked(hurried(server, slow()), timeout=8)
     wait_until(lambda: server.engine.running is None)
     assert not server.engine.pending

@@ -217,8 +217,8 @@ def test_a_size_with_an_image_scales_the_image_to_it() -> None:
 @pytest.mark.parametrize(
     ("model", "asked", "said"),
     [
-        ("comfyui-qwen-image-edit", {}, "edits images and got none"),
-        ("comfyui-sdxl", {"mask": PHOTO}, "A mask came without an image"),
+        ("comfyui-qwen-image-edit", {}, "edits images, and no image was sent"),
+        ("comfyui-sdxl", {"mask": PHOTO}, "A mask was sent without an image"),
         ("comfyui-sdxl", {"extra": {"controlnet": "c"}}, "needs a control image"),
         ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "does not support 2 input images. Send at most 1 and a mask"),
         ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "set `controlnet` to send a control image"),

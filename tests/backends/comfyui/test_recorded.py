@@ -158,9 +158,9 @@ def test_the_version_is_parsed(scenario: str, version: str) -> None:
 
 def heard(scenario: str, prompt_id: str, label: str = "main") -> tuple[JobProgress, list[str]]:
     words: list[str] = []
-    progress = JobProgress([prompt_id], say=words.append)
+    progress = JobProgress([prompt_id], report=words.append)
     for message in messages(scenario, label):
-        progress.hear(read_event(message))
+        progress.record(read_event(message))
     return progress, words
 
 

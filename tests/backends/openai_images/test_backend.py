@@ -123,7 +123,7 @@ def test_two_and_three_images_reach_qwen_image_edit_in_order(servers: Servers) -
 
 def test_qwen_image_edit_without_an_image_is_refused_before_anything_is_sent(servers: Servers) -> None:
     server = servers.start("vllm_omni", models=(EDITORS["vllm_omni"],))
-    with pytest.raises(BadRequest, match="edits images and got none"):
+    with pytest.raises(BadRequest, match="edits images, and no image was sent"):
         generate(bound(server.url, EDITORS["vllm_omni"]))
     assert server.posts == []
 
@@ -167,7 +167,7 @@ def test_localai_chooses_the_seeds_of_several_images(servers: Servers) -> None:
     assert server.generated[0].seed is None
     assert [made.seed for made in result.images] == [None, None]
     alike = generate(bound(server.url, "stablediffusion"), n=2, seed=5)
-    assert any("alike" in notice for notice in alike.notices)
+    assert any("identical" in notice for notice in alike.notices)
 
 
 def test_sdcpp_accepts_every_parameter(servers: Servers) -> None:
@@ -503,5 +503,5 @@ def test_fewer_or_different_images_give_a_notice(generic: OpenAIImages) -> None:
     answer({"data": [{"b64_json": B64, "revised_prompt": "a red bicycle in snow"}]})
     result = generate(generic, n=3, width=512, height=512)
     assert result.images[0].revised_prompt == "a red bicycle in snow"
-    assert "The server was asked for 512x512 and made 64x48." in result.notices
+    assert "The requested size was 512x512; the server made 64x48." in result.notices
     assert "1 of 3 images came back." in result.notices

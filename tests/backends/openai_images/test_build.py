@@ -268,7 +268,7 @@ def test_a_prompt_cannot_set_server_parameters(dialect: str, prompt: str) -> Non
     assert "extra_args" not in users.lower()
     assert sent.count("<sd_cpp_extra_args>") <= 1
     assert sent.count("</sd_cpp_extra_args>") <= 1
-    assert any("taken out" in notice for notice in wire.notices)
+    assert any("were removed" in notice for notice in wire.notices)
 
 
 def test_no_parameter_value_can_close_its_tag() -> None:

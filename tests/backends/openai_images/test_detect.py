@@ -158,7 +158,7 @@ def test_the_form_sends_one_request_and_caches_it(clock: FakeClock) -> None:
             assert live(backend)
             assert backend.capabilities.images == 0
         assert len(server.seen) == 1
-        clock.time += detect.GOOD_FOR + 1
+        clock.time += detect.FINDING_SECONDS + 1
         live(bound(server.url, "Qwen/Qwen-Image", clock=clock))
         assert len(server.seen) == 2
 
@@ -176,7 +176,7 @@ def test_an_offline_server_is_not_requested_again_for_a_while(
     for _ in range(3):
         assert "steps" in live(bound(HOME, "x", clock=clock))
     assert len(asked) == 1
-    clock.time += detect.BAD_FOR + 1
+    clock.time += detect.UNANSWERED_SECONDS + 1
     live(bound(HOME, "x", clock=clock))
     assert len(asked) == 2
 
@@ -184,7 +184,7 @@ def test_an_offline_server_is_not_requested_again_for_a_while(
 def test_a_request_does_not_use_a_cached_failure(clock: FakeClock) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         backend = bound(server.url, "x", clock=clock)
-        backend.detector.note_silence()  # it was off a second ago
+        backend.detector.note_unanswered()  # it was off a second ago
         assert generate(backend, seed=4).images[0].seed == 4
 
 
@@ -224,7 +224,7 @@ def test_a_restricted_key_that_cannot_list_models_is_accepted(host: str, dialect
     message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
     responses.get(f"{host}/v1/models", status=401, json={"error": {"message": message}})
     said = bound(host, "gpt-image-1", dialect).check_access()
-    assert "could not be looked up" in said[-1]
+    assert "could not be checked" in said[-1]
 
 
 @responses.activate
@@ -264,4 +264,4 @@ def test_a_server_version_without_editing_is_reported() -> None:
     model = "Qwen/Qwen-Image-Edit"
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=(model,)) as server:
         server.lacks = {"/v1/images/edits"}
-        assert "does not edit" in bound(server.url, model).check_access()[-1]
+        assert "cannot edit images" in bound(server.url, model).check_access()[-1]

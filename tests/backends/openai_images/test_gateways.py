@@ -149,9 +149,9 @@ def test_a_key_pasted_with_its_scheme_is_sent_once() -> None:
 def test_an_address_without_an_images_api_is_refused_with_the_tried_paths(base_url: str, dialect: str) -> None:
     responses.get(url=ANYTHING, status=404)
     responses.post(url=ANYTHING, status=404, json={})
-    with pytest.raises(BadRequest, match="answers like the OpenAI images API") as caught:
+    with pytest.raises(BadRequest, match="replies like the OpenAI images API") as caught:
         bound(base_url, dialect=dialect).check_access()
-    assert "/images/generations is there" in caught.value.said
+    assert "/images/generations exists" in caught.value.said
     assert "(base_url) in the model's settings" in caught.value.next_step
 
 
@@ -159,7 +159,7 @@ def test_an_address_without_an_images_api_is_refused_with_the_tried_paths(base_u
 def test_a_web_page_for_every_path_is_not_an_images_api() -> None:
     responses.get(url=ANYTHING, body="<html></html>", content_type="text/html")
     responses.post(url=ANYTHING, body="<html></html>", content_type="text/html")
-    with pytest.raises(BadRequest, match="answers like the OpenAI images API"):
+    with pytest.raises(BadRequest, match="replies like the OpenAI images API"):
         bound().check_access()
 
 
@@ -178,7 +178,7 @@ def test_a_service_without_a_model_list_is_checked_by_its_endpoint_without_gener
 ) -> None:
     responses.get(url=ANYTHING, status=404)
     answers(body, status, f"{HOST}/api/v3/images/generations")
-    assert "could not be looked up" in bound(f"{HOST}/api/v3").check_access()[-1]
+    assert "could not be checked" in bound(f"{HOST}/api/v3").check_access()[-1]
     assert json.loads(responses.calls[-1].request.body or b"") == []
 
 
@@ -341,8 +341,8 @@ def test_a_key_without_access_to_the_model_is_reported() -> None:
             RateLimited,
             "Wait",
         ),
-        ({"error": {"message": "upstream error", "code": 500}}, ServerUnavailable, "may be billed"),
-        ({"error": {"message": "upstream request timeout"}}, ServerUnavailable, "may be billed"),
+        ({"error": {"message": "upstream error", "code": 500}}, ServerUnavailable, "may have been billed"),
+        ({"error": {"message": "upstream request timeout"}}, ServerUnavailable, "may have been billed"),
         ({"error": "Not authenticated"}, AuthorizationFailed, "(api_key)"),
         ({"error": {"message": "blocked", "code": "moderation_blocked"}}, BadRequest, "content filter"),
         ({"code": 401, "message": "无效的令牌", "data": None}, AuthorizationFailed, "(api_key)"),
@@ -492,7 +492,7 @@ def test_a_gateway_without_a_task_endpoint_is_reported() -> None:
     responses.get(TASK, status=404)
     refused = failure()
     assert isinstance(refused, BadRequest)
-    assert "works by jobs" in refused.said
+    assert "replied with the task" in refused.said
 
 
 @responses.activate
@@ -510,7 +510,7 @@ def test_a_task_is_named_with_its_last_known_state_on_timeout() -> None:
     responses.get(TASK, json={"data": {"status": "processing"}})
     refused = failure(bound(clock=clock), timeout=20.0)
     assert isinstance(refused, ConnectionFailed)
-    assert "last seen: processing" in refused.said
+    assert "last known state: processing" in refused.said
     assert sum(clock.pauses) == pytest.approx(20.0)
 
 
@@ -522,5 +522,5 @@ def test_a_lost_connection_gives_a_billing_warning() -> None:
     responses.post(f"{HOST}/v1/images/generations", body=requests.ConnectionError("reset"))
     refused = failure()
     assert isinstance(refused, ConnectionFailed)
-    assert "may still have been carried out" in refused.said
+    assert "may still have been processed" in refused.said
     assert "before trying again" in refused.next_step

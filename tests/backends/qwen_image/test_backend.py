@@ -270,7 +270,7 @@ def test_finished_tasks_are_returned_on_timeout_and_the_others_cancelled(
     result = generated(studio, clock, "qwen-image-plus", n=3, seed=5, timeout=20)
     assert [image.seed for image in result.images] == [5]
     assert "1 of 3 images came back." in result.notices
-    assert "the time for the whole job is over" in result.notices[-1]
+    assert "the time limit of the job has passed" in result.notices[-1]
     assert len(studio.of_kind("cancel")) == 2
 
 
@@ -301,7 +301,7 @@ def test_a_call_is_not_started_if_its_wait_exceeds_the_timeout(studio: FakeModel
     result = generated(studio, clock, "qwen-image-max", n=3, timeout=45)
     assert len(result.images) == 2
     assert clock.pauses == [30.0]
-    assert "time for the whole job is over" in result.notices[2]
+    assert "time limit of the job has passed" in result.notices[2]
 
 
 def test_a_partly_failed_task_returns_the_rest(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -365,7 +365,7 @@ def test_the_key_check_reports_the_request_format_of_an_unknown_model(
     assert backend(studio, clock).check_access() == ()
     assert own(studio, clock, "qwen-image-2.0-2026-03-03").check_access() == ()
     assert own(studio, clock, "qwen-image-4.0").check_access() == (
-        "qwen-image-4.0 is not a model of this plugin; it is asked like qwen-image-2.0.",
+        "qwen-image-4.0 is not a known model; it is treated like qwen-image-2.0.",
     )
 
 
@@ -383,7 +383,7 @@ def test_a_bad_key_fails_the_check(studio: FakeModelStudio, clock: FakeClock) ->
 
 def test_another_service_at_the_address_is_not_a_bad_key(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("models", 200, "<html>a router's login page</html>", "text/html")
-    with pytest.raises(ServerUnavailable, match="the answer was not understood"):
+    with pytest.raises(ServerUnavailable, match="the reply was not understood"):
         backend(studio, clock).check_access()
 
 
@@ -465,8 +465,8 @@ def test_a_model_that_the_region_does_not_offer_is_refused_with_the_regions_that
         (429, "Throttling.AllocationQuota", RateLimited, "quota is used up"),
         (429, "insufficient_quota", RateLimited, "quota is used up"),
         (429, "PostpaidBillOverdue", RateLimited, "owes money"),
-        (500, "RequestTimeOut", ServerUnavailable, "gave up after its own time limit"),
-        (500, "InternalError.Timeout", ServerUnavailable, "gave up after its own time limit"),
+        (500, "RequestTimeOut", ServerUnavailable, "own time limit has passed"),
+        (500, "InternalError.Timeout", ServerUnavailable, "own time limit has passed"),
         (418, "SomethingNew", BadRequest, "Change the request"),
     ],
 )
@@ -611,7 +611,7 @@ def test_a_request_that_times_out_is_not_retried(
     studio.delay("generate", 0.5)
     error = failed(studio, clock)
     assert type(error) is ConnectionFailed
-    assert "it may still have been carried out" in error.said
+    assert "it may still have been processed" in error.said
     assert len(studio.of_kind("generate")) == 1
 
 
@@ -643,7 +643,7 @@ def test_an_unsupported_call_is_a_bad_request(studio: FakeModelStudio, clock: Fa
     studio.fail("generate", 403, "AccessDenied", "current user api does not support synchronous calls")
     error = failed(studio, clock)
     assert type(error) is BadRequest
-    assert "does not take calls of this kind" in error.next_step
+    assert "does not support this kind of call" in error.next_step
 
 
 def test_an_unknown_customizable_model_is_named(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -662,7 +662,7 @@ def test_success_without_an_image_is_an_error(body: str, studio: FakeModelStudio
 
 def test_a_task_without_an_id_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("submit", 200, '{"output":{"task_status":"PENDING"}}')
-    assert "without naming it" in failed(studio, clock, "qwen-image-plus").said
+    assert "without returning its id" in failed(studio, clock, "qwen-image-plus").said
 
 
 def test_an_invalid_reply_is_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -781,7 +781,7 @@ def test_a_queued_task_is_cancelled_on_timeout(studio: FakeModelStudio, clock: F
     studio.statuses = ["PENDING"]
     error = failed(studio, clock, "qwen-image-plus", timeout=20)
     assert isinstance(error, ConnectionFailed)
-    assert "last seen: queued" in error.said
+    assert "last known state: queued" in error.said
     assert len(studio.of_kind("cancel")) == 1
 
 
@@ -796,7 +796,7 @@ def test_every_task_is_cancelled_even_if_one_cancellation_fails(studio: FakeMode
     studio.statuses = ["PENDING"]
     job = submitted(found, n=3)
     studio.fail("cancel", 400, "UnsupportedOperation")
-    with pytest.raises(BadRequest, match="only be cancelled while it waits"):
+    with pytest.raises(BadRequest, match="only be cancelled while it is queued"):
         found.cancel(job)
     assert len(studio.of_kind("cancel")) == 3
 

@@ -151,7 +151,7 @@ def test_text_that_the_service_cuts_gives_a_notice() -> None:
 )
 def test_a_prompt_with_too_many_tokens_gives_a_notice(model: str, prompt: str, tokens: int, read: int) -> None:
     assert planned(model, prompt=prompt).notices == (
-        f"The prompt has about {tokens} tokens; the model reads the first {read}, so its end may be without effect.",
+        f"The prompt has about {tokens} tokens; the model reads the first {read}, so its end may have no effect.",
     )
 
 
@@ -202,7 +202,7 @@ def test_outpainting_takes_its_four_scales() -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"left_scale": 1.0, "right_scale": 1}])
 def test_outpainting_without_a_direction_is_refused_before_it_is_paid(extra: dict[str, float]) -> None:
-    with pytest.raises(BadRequest, match="`expand` was not told in which direction") as caught:
+    with pytest.raises(BadRequest, match="`expand` needs a direction") as caught:
         wan(extra={"edit_function": "expand", **extra})
     assert "`left_scale`" in caught.value.next_step
 
@@ -227,7 +227,7 @@ def test_a_mask_that_the_function_ignores_is_not_sent_and_gives_a_notice() -> No
 
 
 def test_inpainting_without_a_mask_is_refused() -> None:
-    with pytest.raises(BadRequest, match="needs a mask and got none"):
+    with pytest.raises(BadRequest, match="needs a mask, and none was sent"):
         wan(extra={"edit_function": "description_edit_with_mask"})
 
 

@@ -358,7 +358,7 @@ def test_an_image_for_sdxl_is_cropped_to_a_supported_size_with_a_notice() -> Non
     sent, notices = _cut_to(WIDE, (1344, 768))
     header = sniff(sent.data)
     assert (header.width, header.height) == (1344, 768)
-    assert notices == ("The input image was cut and scaled from 1600×900 to 1344×768.",)
+    assert notices == ("The input image was cropped and scaled from 1600×900 to 1344×768.",)
 
 
 def test_the_transparency_of_an_input_image_is_kept() -> None:
