@@ -1,4 +1,4 @@
-"""Which files are images, the images without their workflow, and what errors of a run mean."""
+"""Output files of a job, the removal of the workflow from images, and the classification of run errors."""
 
 import io
 import json
