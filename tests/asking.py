@@ -19,7 +19,7 @@ def bound(model: str, credentials: Mapping[str, object], clock: Clock | None = N
 
 
 def asked(backend: Backend, prompt: str = "a red fox in the snow", **parts: object) -> ImageRequest:
-    """The resolved request of `parts`: fields of ImageRequest, and the requested width, height, aspect_ratio and seed."""
+    """The resolved request of `parts`: fields of ImageRequest, and width, height, aspect_ratio and seed as requested."""
     wish = Wish(**{name: parts.pop(name) for name in _WISH if name in parts})  # type: ignore[arg-type]
     request = ImageRequest(model=backend.model.name, prompt=prompt, **parts)  # type: ignore[arg-type]
     return settle(request, wish, backend)
