@@ -24,7 +24,7 @@ from models.settings import Access
 
 POLL_SECONDS = 3.0
 _REFUSALS = (400, 422)  # statuses of a server that does not know a parameter
-_ACCEPTED = "It may be billed: look at the service's log or usage page before sending it again"
+_ACCEPTED = "It may have been billed: check the service's log or usage page before sending it again"
 _SENT = "The request was accepted and may be billed"
 
 TABLE = RefusalTable.beside(__file__)

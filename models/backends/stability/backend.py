@@ -83,8 +83,8 @@ class Stability(Backend):
             reply = self.service.request("GET", "/v1/user/balance", attempt=attempt, deadline=deadline)
             credits_left = parse(reply, Balance, attempt=attempt).credits
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
-            attempt = "Whether the Stability AI key is valid could not be told"
-            step = f"Nothing says that the key is wrong. {error.next_step}"
+            attempt = "The Stability AI key could not be checked"
+            step = f"The key may be valid. {error.next_step}"
             raise type(error)(attempt, error.said, step, transient=error.transient) from None
         except BadRequest as error:
             field = self.model.access.where("base_url")
