@@ -211,7 +211,7 @@ def test_a_missing_node_is_named_with_its_extension(server: ComfyUIServer) -> No
     [
         ("cuda_oom", ServerUnavailable, "smaller image"),
         ("runtime", BadRequest, "made for this checkpoint"),
-        ("value_error", ServerUnavailable, "look at the server's log"),
+        ("value_error", ServerUnavailable, "check the server's log"),
     ],
 )
 def test_a_failed_node_is_reported_with_title_message_and_next_step(

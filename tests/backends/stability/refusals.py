@@ -29,7 +29,7 @@ FINAL: Mapping[str, tuple[type[ImageError], str]] = {
     "permission_denied": (AuthorizationFailed, "(stability_api_key)"),
     "v1_not_found": (BadRequest, "Choose another Stability model"),
     "insufficient_balance": (RateLimited, "Buy credits"),
-    "html_504": (ServerUnavailable, "may have been made and charged"),
+    "html_504": (ServerUnavailable, "may still have been made and charged"),
 }
 """Refusals that are reported at once, by their names in tests.servers.stability."""
 
