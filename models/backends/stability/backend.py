@@ -83,8 +83,8 @@ class Stability(Backend):
             reply = self.service.request("GET", "/v1/user/balance", attempt=attempt, deadline=deadline)
             credits_left = parse(reply, Balance, attempt=attempt).credits
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
-            attempt = "Whether the Stability AI key is valid could not be told"
-            step = f"Nothing says that the key is wrong. {error.next_step}"
+            attempt = "The Stability AI key could not be checked"
+            step = f"The key may be valid. {error.next_step}"
             raise type(error)(attempt, error.said, step, transient=error.transient) from None
         except BadRequest as error:
             field = self.model.access.where("base_url")
@@ -152,4 +152,4 @@ def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Se
         return ()
     width, height = made.images[0].size
     asked, came = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio((width, height))
-    return () if asked == came else (f"The aspect ratio {asked} was asked for; the image came as {width}×{height}.",)
+    return () if asked == came else (f"The aspect ratio {asked} was requested; the image is {width}×{height}.",)
