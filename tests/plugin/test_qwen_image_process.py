@@ -211,7 +211,7 @@ def test_a_lost_task_and_an_expired_image_fail_the_job_with_the_next_step(
     studio.statuses = ["UNKNOWN"]
     lost = plugin.start_polling("qwen-image-3.0", credentials(studio), [user("a fox")])
     assert lost.status == "failed"
-    assert "no longer knows the job (UNKNOWN). Start it again" in str(lost.error)
+    assert "no longer has the job (UNKNOWN). Start it again" in str(lost.error)
     studio.statuses = ["SUCCEEDED"]
     studio.fail("download", 403, "AccessDenied", "Request has expired.")
     expired = plugin.start_polling("qwen-image-3.0", credentials(studio), [user("a fox")])

@@ -223,7 +223,7 @@ class QwenImage(JobBackend):
             case status:
                 return ServerUnavailable(
                     f"{GENERATE} failed",
-                    f"the job was not found at the service ({status})",
+                    f"the service no longer has the job ({status})",
                     "Start it again; jobs are kept for 24 hours, for keys of the same account in "
                     f"{self._account.place} only",
                 )

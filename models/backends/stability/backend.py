@@ -152,4 +152,4 @@ def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Se
         return ()
     width, height = made.images[0].size
     asked, came = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio((width, height))
-    return () if asked == came else (f"The aspect ratio {asked} was asked for; the image came as {width}×{height}.",)
+    return () if asked == came else (f"The aspect ratio {asked} was requested; the image is {width}×{height}.",)

@@ -251,7 +251,7 @@ def test_a_failed_task_does_not_affect_the_others(studio: FakeModelStudio, clock
     assert len(result.images) == 1
     assert result.notices[1] == "1 of 3 images came back."
     assert "as told" in result.notices[2]
-    assert "the job was not found at the service" in result.notices[3]
+    assert "no longer has the job" in result.notices[3]
 
 
 def test_a_task_that_cannot_be_polled_does_not_affect_the_others(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -756,11 +756,7 @@ def test_a_task_with_an_internal_error_is_a_server_error(studio: FakeModelStudio
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [
-        ("UNKNOWN", "the job was not found"),
-        ("CANCELED", "cancelled at the service"),
-        ("NEW", r"not found at the service \(NEW\)"),
-    ],
+    [("UNKNOWN", "no longer has the job"), ("CANCELED", "cancelled at the service"), ("NEW", r"the job \(NEW\)")],
 )
 def test_a_lost_or_cancelled_task_ends_the_job(
     status: str, words: str, studio: FakeModelStudio, clock: FakeClock
