@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_images, no_input_image, unsupported
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
+from models.backends.outage import Outage
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Explanation, Reply
@@ -289,6 +290,10 @@ class JobBackend(Backend):
 
     tells_progress = True
 
+    def __init__(self, model: Model, clock: Clock) -> None:
+        super().__init__(model, clock)
+        self.outage = Outage(clock)
+
     @abstractmethod
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         """Hand a checked request over; an ImageResult where the service answered at once. Raises ImageError."""
@@ -316,22 +321,24 @@ class JobBackend(Backend):
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
         """Look at a job again and again until it ends or `until` passes; the last state seen is returned.
 
-        `started` is the job's start on the clock. Transient trouble is waited out.
+        `started` is the job's start on the clock. Transient trouble is waited out, but not for longer than an outage may
+        last.
         """
         state = Running()
         while True:
+            began = self.clock.now()
             try:
                 seen = self.check(job)
+                self.outage.end()
             except ImageError as error:
-                if not error.transient:
-                    raise
+                self.outage.met(error, began)
                 seen = state
             if isinstance(seen, ImageResult):
                 return seen
             state = seen
             self.on_progress(state)
             pause = min(self.interval(self.clock.now() - started), until.remaining)
-            if pause <= 0:
+            if pause <= 0 or self.outage.lasting:
                 return state
             self.clock.sleep(pause)
 
@@ -344,12 +351,11 @@ class JobBackend(Backend):
         return seen if isinstance(seen, ImageResult) else self.give_up(outcome, seen)
 
     def give_up(self, job: Job, seen: Running) -> ImageResult:
-        """End a job past its deadline: what is finished is returned with a notice, the rest is cancelled.
+        """End a job past its deadline or in an outage: what is finished is returned with a notice, the rest is cancelled.
 
-        Raises ConnectionFailed where nothing is finished.
+        Raises ConnectionFailed where nothing is finished, in an outage the error of its class.
         """
-        error = timed_out(f"Generating with {self.title}")
-        error.next_step = self.more_time or error.next_step
+        error = self._reason()
         if seen.progress:
             error.said = f"{error.said}; last seen: {seen.progress}"
         try:
@@ -363,3 +369,16 @@ class JobBackend(Backend):
         if part is None:
             raise error
         return replace(part, notices=(*part.notices, str(error)))
+
+    def _reason(self) -> ImageError:
+        """Why a job is given up: no longer `timeout` helps against an outage."""
+        trouble, attempt = self.outage.error, f"Generating with {self.title}"
+        if trouble is None:
+            error = timed_out(attempt)
+            error.next_step = self.more_time or error.next_step
+            return error
+        where = self.model.access.where("base_url")
+        advice = (
+            f"Look at {self.title} at the address in {where} before sending it again: the job may still be carried out"
+        )
+        return type(trouble)(f"{attempt} failed", f"nothing more was heard of the job ({trouble.said})", advice)

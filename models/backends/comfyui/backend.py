@@ -139,7 +139,7 @@ class ComfyUI(JobBackend):
             heard_all = self._events is not None and self._events.connected
             events = self._events or self._listening_to(tracker.state)
             self._events = None
-            wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started))
+            wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started), self.outage)
             try:
                 events.open()
                 return self._seen(tracker.state, wait.until(until, look_first=not heard_all))

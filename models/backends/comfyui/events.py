@@ -27,6 +27,7 @@ from models.backends.cache import ServerCache
 from models.backends.comfyui.jobs import QUEUED, JobTracker
 from models.backends.errors import ImageError
 from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Service, join_url
+from models.backends.outage import Outage
 from models.backends.partial import Partial
 from models.clock import Deadline
 
@@ -247,29 +248,32 @@ class JobWait:
     tracker: JobTracker
     events: EventStream
     pause: Callable[[], float]
+    outage: Outage
 
     def until(self, end: Deadline, *, look_first: bool) -> Running | Partial:
         """Wait for the job's end or `end`. `look_first`: the socket was opened too late to have heard everything.
 
-        Transient trouble is waited out; raises ImageError for a job that failed.
+        Transient trouble is waited out for as long as an outage may last; raises ImageError for a job that failed.
         """
         due = look_first
         while True:
             if due and (ended := self._look()):
                 return ended
-            if end.passed:
+            if end.passed or self.outage.lasting:
                 return Running(self.events.progress.words or self.tracker.seen.progress)
+            if self.events.progress.over:  # and its images cannot be had at the moment
+                self.tracker.clock.sleep(min(self.pause(), end.remaining))
             self.events.open()
             self.events.listen(self._patience, end)
             due = self.events.progress.over or not end.passed
 
     def _look(self) -> Partial | None:
-        progress = self.events.progress
+        progress, began = self.events.progress, self.tracker.clock.now()
         try:
             seen = self.tracker.look()
+            self.outage.end()
         except ImageError as error:
-            if not error.transient:
-                raise
+            self.outage.met(error, began)
             return None
         finally:
             # A submission that had to be repeated may have another id, and an end that was only heard counts for one look.
