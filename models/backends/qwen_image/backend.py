@@ -17,7 +17,7 @@ from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
 from models.backends.qwen_image.build import plan
-from models.backends.qwen_image.client import GENERATE, ModelStudio
+from models.backends.qwen_image.client import GENERATE, LAST_SECONDS, LOOK_SECONDS, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.wire import Output, StudioBody
 from models.backends.reply import Explanation, Reply
@@ -125,7 +125,7 @@ class QwenImage(JobBackend):
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = QwenJob.model_validate(job)
-        seen = self._look(state.tasks)
+        seen = self._look(state.tasks, LOOK_SECONDS)
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
@@ -135,7 +135,7 @@ class QwenImage(JobBackend):
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
         state = QwenJob.model_validate(job)
-        seen = self._look(state.tasks)
+        seen = self._look(state.tasks, LAST_SECONDS)
         ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
         if not any(isinstance(one, Output) and one.task_status == "SUCCEEDED" for _, one in ended):
             return None
@@ -147,7 +147,7 @@ class QwenImage(JobBackend):
         studio, troubles = self._studio, []
         for task in QwenJob.model_validate(job).tasks:
             try:
-                if _unfinished(studio.look(task.id)):
+                if _unfinished(studio.look(task.id, LAST_SECONDS)):
                     studio.cancel(task.id)
             except ImageError as error:
                 troubles.append(error)
@@ -199,13 +199,13 @@ class QwenImage(JobBackend):
 
         return together(send, calls, at_once=len(calls), wait=wait)
 
-    def _look(self, tasks: Sequence[QwenTask]) -> list[Output | ImageError]:
+    def _look(self, tasks: Sequence[QwenTask], seconds: float) -> list[Output | ImageError]:
         """The state of each task, or why it cannot be seen."""
         studio = self._studio
 
         def seen(task: QwenTask) -> Output | ImageError:
             try:
-                return studio.look(task.id)
+                return studio.look(task.id, seconds)
             except ImageError as error:
                 return error
 

@@ -37,7 +37,11 @@ _CHECK_KEY = "Checking the key with Model Studio"
 _DOWNLOAD = "Downloading the image from Model Studio"
 
 _SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
-_TASK_SECONDS = 60.0
+_SUBMIT_SECONDS = 60.0
+LOOK_SECONDS = 10.0  # a look is repeated anyway
+LAST_SECONDS = (
+    4.0  # for each question about a job that is given up: the host waits ten seconds longer than the longest job
+)
 _DOWNLOADS_AT_ONCE = 4
 
 
@@ -55,7 +59,7 @@ class ModelStudio:
 
     def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
         """Hand a task in and return its id."""
-        reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_TASK_SECONDS)
+        reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_SUBMIT_SECONDS)
         if task_id := self._output(reply, GENERATE).task_id:
             return task_id
         raise ServerUnavailable(
@@ -64,14 +68,15 @@ class ModelStudio:
             "It may be billed: look at the Model Studio console before sending it again",
         )
 
-    def look(self, task_id: str) -> Output:
-        """The state of a task, and what it made."""
-        deadline = self._within(_TASK_SECONDS)
-        return self._output(self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline), _LOOK)
+    def look(self, task_id: str, seconds: float) -> Output:
+        """The state of a task, and what it made. Not retried: the caller asks again anyway."""
+        deadline = self._within(seconds)
+        reply = self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline, retries=ONCE)
+        return self._output(reply, _LOOK)
 
     def cancel(self, task_id: str) -> None:
         """Take a task out of the queue; the service refuses that for a running one."""
-        deadline = self._within(_TASK_SECONDS)
+        deadline = self._within(LAST_SECONDS)
         self.service.request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
 
     def check_key(self, deadline: Deadline) -> None:
