@@ -216,3 +216,9 @@ def test_other_greenlets_run_while_a_big_file_is_proven() -> None:
     finally:
         heart.kill()
     assert longest < 0.2, longest
+
+
+def test_a_placeholder_of_one_pixel_is_no_image() -> None:
+    with pytest.raises(ServerUnavailable, match="placeholder of one pixel"):
+        passed(PLAIN, picture(1, 1))
+    assert data_of(passed(PLAIN, picture(1, 1), picture(2, 1))) == [picture(2, 1)]
