@@ -227,6 +227,8 @@ class WebUIJobs:
     def _give_up[**P, R](self, task: str, seen: TaskProgress | None, post: "gevent.Greenlet[P, R]") -> ConnectionFailed:
         """Stop the job if it is the one running, and give `post` the time to bring what is finished."""
         now = self._look(task)
+        if now is None and seen is not None:
+            return self._lost(f"{self.service.base_url} no longer answers and may still run it")
         if now is None:
             return self._late("this server does not tell whose job it runs, so it was left alone and may still run")
         if now.active:
@@ -238,12 +240,16 @@ class WebUIJobs:
             return self._late(
                 f"the job was still waiting in the server ({now.words}); it is interrupted when it starts"
             )
-        return self._late("the job is no longer on the server")
+        return self._lost(f"the job is no longer on the server at {self.service.base_url}")
 
     def _late(self, said: str) -> ConnectionFailed:
         error = timed_out(self.attempt)
         error.said = f"{error.said}; {said}"
         return error
+
+    def _lost(self, said: str) -> ConnectionFailed:
+        """The error for a job that more time would not have helped."""
+        return ConnectionFailed(f"{self.attempt} failed", said, "Look at the WebUI's console before trying again")
 
     def _interrupt_later(self, task: str) -> None:
         """Nothing takes a job out of the server's queue, so it is stopped in its first steps."""
