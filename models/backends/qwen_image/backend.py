@@ -130,7 +130,7 @@ class QwenImage(JobBackend):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
         # Finished images are fetched once, when all tasks have ended.
-        return Running(_progress(waiting, len(seen))) if waiting else self._made(state, seen)
+        return Running(_progress(waiting, len(seen))) if waiting else self._made(state, seen, _FETCH_SECONDS)
 
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
@@ -139,7 +139,8 @@ class QwenImage(JobBackend):
         ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
         if not any(isinstance(one, Output) and one.task_status == "SUCCEEDED" for _, one in ended):
             return None
-        return self._made(state.model_copy(update={"tasks": [task for task, _ in ended]}), [one for _, one in ended])
+        made = state.model_copy(update={"tasks": [task for task, _ in ended]})
+        return self._made(made, [one for _, one in ended], LAST_SECONDS)
 
     @override
     def cancel(self, job: Job) -> None:
@@ -211,20 +212,23 @@ class QwenImage(JobBackend):
 
         return together(seen, tasks, at_once=_LOOKS_AT_ONCE)
 
-    def _made(self, job: QwenJob, seen: Sequence[Output | ImageError]) -> ImageResult:
-        made = collected(self._finished(one, task.seed) for task, one in zip(job.tasks, seen, strict=True))
+    def _made(self, job: QwenJob, seen: Sequence[Output | ImageError], seconds: float) -> ImageResult:
+        deadline = self.within(seconds)
+        made = collected(self._finished(one, task.seed, deadline) for task, one in zip(job.tasks, seen, strict=True))
         succeeded = sum(isinstance(one, Output) and one.task_status == "SUCCEEDED" for one in seen)
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
         return self._priced(request, made, job.input_images * succeeded)
 
-    def _finished(self, output: Output | ImageError, seed: int) -> Partial | ImageError:
+    def _finished(self, output: Output | ImageError, seed: int, deadline: Deadline) -> Partial | ImageError:
         if isinstance(output, ImageError):
             return output
         match output.task_status:
             case "SUCCEEDED":
-                return self._studio.images(output, seed, deadline=self.within(_FETCH_SECONDS))
+                return self._studio.images(output, seed, deadline=deadline)
             case "FAILED":
-                return self._studio.failure(output)
+                error = self._studio.failure(output)
+                error.transient = False  # whatever the reason, the task has ended
+                return error
             case status:
                 return _lost(status, self._account)
 

@@ -760,6 +760,16 @@ def test_a_task_that_failed_inside_the_service_is_the_service_s_fault(
 ) -> None:
     studio.statuses = ["FAILED"]
     assert type(failed(studio, clock, "qwen-image-plus")) is ServerUnavailable
+    assert len(studio.of_kind("poll")) == 1
+
+
+@pytest.mark.parametrize("code", ["InternalError.Algo", "Throttling.RateQuota"])
+def test_a_task_that_has_failed_is_not_looked_at_again_whatever_the_reason(
+    code: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.statuses, studio.final = ["FAILED"], {"code": code}
+    failed(studio, clock, "qwen-image-plus")
+    assert len(studio.of_kind("poll")) == 1
 
 
 @pytest.mark.parametrize(
