@@ -204,7 +204,7 @@ def full_backlog() -> Iterator[str]:
         listener.listen(0)
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
-            one.setblocking(False)  # noqa: FBT003
+            one.setblocking(False)
             with suppress(OSError):
                 one.connect(listener.getsockname())
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
