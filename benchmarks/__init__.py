@@ -1,1 +1,1 @@
-"""What the plugin is measured by: `uv run python -m benchmarks.<name>`; each prints one Markdown table."""
+"""Benchmarks of the plugin: `uv run python -m benchmarks.<name>`; each prints a table."""

@@ -1,7 +1,7 @@
-"""What one ComfyUI image costs while the server's history grows: requests, bytes received, milliseconds.
+"""Requests, bytes received and milliseconds per ComfyUI image for a growing server history.
 
-`uv run python -m benchmarks.comfyui_history [--runs 30]` against the stand-in server, whose jobs take no time themselves;
-`--url http://127.0.0.1:8188` instead measures a real server with whatever history it has.
+`uv run python -m benchmarks.comfyui_history [--runs 30]` uses the fake server, whose jobs take no time;
+`--url http://127.0.0.1:8188` measures a real server with its current history.
 """
 
 import dify_plugin  # noqa: F401, I001 -- patches the sockets that everything else uses
@@ -54,7 +54,7 @@ def main() -> None:
         spent = median(one_image(arguments.url, (start + run) % 2**24) for run in range(arguments.runs))
         print(f"{spent:.0f} ms per image, median of {arguments.runs}")
         return
-    print("old jobs   requests   bytes received   ms (median)   whole history, never asked for")
+    print("old jobs   requests   bytes received   ms (median)   whole history, never requested")
     for old_jobs in HISTORIES:
         asked, received, spent, whole = stand_in(old_jobs, arguments.runs)
         print(f"{old_jobs:>8,}   {asked:>8.1f}   {received:>14,.0f}   {spent:>11.1f}   {whole:>12,} bytes")

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.contract_cases import CASES, Case
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.faulty import die, dripping, huge, reset, reset_inside_body, restart, silent
 from tests.servers.scripted import Act, hang_up, say
 
@@ -125,7 +125,11 @@ TARGETS: Sequence[Target] = (
         case=CASES["stability"],
         stages={"submit": "POST /v2beta/"},
         answer=_stability,
-        filtered=("submit", 200, {"image": base64.b64encode(picture()).decode(), "finish_reason": "CONTENT_FILTERED"}),
+        filtered=(
+            "submit",
+            200,
+            {"image": base64.b64encode(image_file()).decode(), "finish_reason": "CONTENT_FILTERED"},
+        ),
     ),
 )
 
@@ -244,12 +248,19 @@ CONNECTION, SERVER, BAD = "Connection", "ServerUnavailable", "BadRequest"
 LOGIN, LIMIT, IMAGE = "Authorization", "RateLimit", "image"
 _HOST = r"127\.0\.0\.1:\d+"
 _UNREACHED = Expected(outcome=CONNECTION, says="base_url")
-_LOST = Expected(outcome=CONNECTION, says=f"{_HOST}.*was lost.*may still have been carried out")
+_LOST = Expected(outcome=CONNECTION, says=f"{_HOST}.*was lost.*may still have been processed")
 _OUTAGE = Expected(
-    outcome=CONNECTION, says=f"nothing more was heard.*{_HOST}.*base_url", within=95, polled=TIMEOUT + 40
+    outcome=CONNECTION,
+    says=f"the state of the job could not be read.*{_HOST}.*base_url",
+    within=95,
+    polled=TIMEOUT + 40,
 )
 _SLOW = replace(_OUTAGE, within=TIMEOUT + 40)
-_DOWN = replace(_OUTAGE, outcome=SERVER, says="nothing more was heard.*HTTP 5|nothing more was heard.*base_url")
+_DOWN = replace(
+    _OUTAGE,
+    outcome=SERVER,
+    says="the state of the job could not be read.*HTTP 5|the state of the job could not be read.*base_url",
+)
 _BUSY = Expected(outcome=f"{LIMIT}|{SERVER}", says="base_url", within=TIMEOUT + 60)
 _BROKEN = Expected(outcome=SERVER)
 _TOO_LARGE = Expected(outcome=SERVER, says="larger than", within=120)  # the transfer takes the wall's time
@@ -308,7 +319,7 @@ FAULTS: Sequence[Fault] = (
           expected={"look": Expected(outcome=IMAGE, says="submitted again", submitted=2)}),
     Fault(name="job failed", special="failed", expected={"look": replace(_BROKEN, says="it broke")}, fast=True),
     Fault(name="job vanished", special="vanished", fast=True,
-          expected={"look": replace(_BROKEN, says="disappeared|no longer knows")}),
+          expected={"look": replace(_BROKEN, says="disappeared|not found at the service")}),
     Fault(name="filtered", special="filtered", expected=_stages(Expected(outcome=BAD)), fast=True),
     # The answer.
     _status("empty body", lambda: say(200, b""), _stages(replace(_BROKEN, says="empty|without an image")), fast=True),
@@ -316,11 +327,11 @@ FAULTS: Sequence[Fault] = (
     _status("a list", lambda: say(200, "[]"), _stages(_BROKEN)),
     _status("wrong types", lambda: say(200, _WRONG_TYPES), _stages(_BROKEN), fast=True),
     Fault(name="empty image list", act=lambda: say(200, _EMPTY), expected={"submit": _BROKEN}, fast=True),
-    Fault(name="truncated base64", encoded=lambda: base64.b64encode(picture(512, 512)).decode()[:-333],
+    Fault(name="truncated base64", encoded=lambda: base64.b64encode(image_file(512, 512)).decode()[:-333],
           expected={"submit": replace(_BROKEN, says="broken base64")}, fast=True),
-    _image(lambda: picture(512, 512)[:-100], "truncated image", "ends in the middle", fast=True),
+    _image(lambda: image_file(512, 512)[:-100], "truncated image", "ends in the middle", fast=True),
     _image(lambda: b"", "zero-byte image", "empty|without an image|holds no image"),
-    _image(lambda: picture(1, 1), "1x1 image", "one pixel", fast=True),
+    _image(lambda: image_file(1, 1), "1x1 image", "one pixel", fast=True),
     _image(bomb, "decompression bomb", "30000×30000"),
     Fault(name="gzip bomb", act=lambda: say(200, gzip_bomb(), Content_Encoding="gzip"), alone=True,
           expected={"submit": _TOO_LARGE, "fetch": _TOO_LARGE}),

@@ -86,8 +86,8 @@ def fast_network() -> Iterator[None]:
     with (
         patch.object(http, "gevent", SimpleNamespace(Timeout=_FastTimeout)),
         patch.object(HTTPAdapter, "send", send),
-        patch.object(job, "FIRST_LOOK", job.FIRST_LOOK / SPEED),
-        patch.object(job, "PACE", job.PACE / SPEED),
+        patch.object(job, "FIRST_POLL", job.FIRST_POLL / SPEED),
+        patch.object(job, "POLL_INTERVAL", job.POLL_INTERVAL / SPEED),
         patch.object(events, "OPEN_TIMEOUT", events.OPEN_TIMEOUT / SPEED),
     ):
         yield

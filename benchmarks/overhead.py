@@ -1,9 +1,9 @@
-"""What the plugin costs on top of the service: time per 1 MB image, start, memory, package size.
+"""Overhead of the plugin: time per 1 MB image, start-up time, memory, package size.
 
 `uv run python -m benchmarks.overhead [--runs 50] [--starts 9] [--jobs 200]`
 
-The measure of time is `bare_plugin`: the same HTTP call written against the bare SDK, its bytes handed on unseen.
-Direct call, bare plugin and this plugin take turns in one run, so that a drift of the machine's speed meets all.
+Times are compared with `bare_plugin`: the same HTTP call with the bare SDK, which passes the bytes on without checks.
+Direct call, bare plugin and this plugin alternate in one run, so that changes in machine speed affect all of them.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def fake_stability() -> Iterator[tuple[str, int]]:
 
 
 def direct(url: str, session: requests.Session) -> bytes:
-    """The same image by one HTTP call, as the shortest script would do it."""
+    """The same image by a single HTTP call."""
     reply = session.post(
         f"{url}/v2beta/stable-image/generate/sd3",
         headers=_HEADERS,
@@ -76,7 +76,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def overhead(runs: int) -> list[tuple[str, str]]:
-    """Milliseconds per image, and what each plugin adds to the direct call before it."""
+    """Milliseconds per image, and the overhead of each plugin over the direct call before it."""
     with (
         fake_stability() as (url, size),
         Host(plugin_dir=BARE) as bare,
@@ -100,13 +100,13 @@ def overhead(runs: int) -> list[tuple[str, str]]:
         (f"direct call, {size / 1e6:.2f} MB image, median of {runs}", f"{median(row[0] for row in rounds):.1f} ms"),
         ("overhead of the bare plugin over stdio, median of the pairs", f"{added_by_bare:.1f} ms"),
         ("overhead of this plugin", f"{added_by_ours:.1f} ms, {added_by_ours / added_by_bare:.2f} times"),
-        ("processor time of the bare plugin per image", f"{cpu[0]:.1f} ms"),
-        ("processor time of this plugin per image", f"{cpu[1]:.1f} ms, {cpu[1] / cpu[0]:.2f} times"),
+        ("CPU time of the bare plugin per image", f"{cpu[0]:.1f} ms"),
+        ("CPU time of this plugin per image", f"{cpu[1]:.1f} ms, {cpu[1] / cpu[0]:.2f} times"),
     ]
 
 
 def _cpu_time(process: psutil.Process) -> float:
-    """Milliseconds of all processors: they depend less than the clock on what else the machine does."""
+    """CPU time in milliseconds; it depends less on other load than the wall clock."""
     times = process.cpu_times()
     return float(times.user + times.system) * 1000
 
@@ -115,10 +115,10 @@ _WARM_UP = 3
 
 
 def start_times(runs: int) -> list[tuple[str, str]]:
-    """From the start of the process to its first heartbeat and to its first answer, which needs no service."""
+    """Time from process start to the first heartbeat and to the first reply, which needs no service."""
     rounds = [(_start(BARE, MODEL), _start(ROOT, "preview")) for _ in range(runs)]
     rows = []
-    for moment, what in enumerate(("first heartbeat", "first answer")):
+    for moment, what in enumerate(("first heartbeat", "first reply")):
         bare, ours = (median(row[plugin][moment] for row in rounds) for plugin in (0, 1))
         rows += [
             (f"start to {what} of the bare plugin, median of {runs}", f"{bare:.0f} ms"),
@@ -128,7 +128,7 @@ def start_times(runs: int) -> list[tuple[str, str]]:
 
 
 def _start(plugin: Path, model: str) -> tuple[float, float]:
-    """Milliseconds to the first heartbeat, and to the first answer."""
+    """Milliseconds to the first heartbeat and to the first reply."""
     before = time.perf_counter()
     with Host(plugin_dir=plugin) as host:
         ready = time.perf_counter()
@@ -137,7 +137,7 @@ def _start(plugin: Path, model: str) -> tuple[float, float]:
 
 
 def memory(jobs: int) -> list[tuple[str, str]]:
-    """Resident memory of the process, idle and with `jobs` preview jobs of 1 MP waiting in a held call each."""
+    """Resident memory of the process, idle and with `jobs` waiting preview jobs of 1 MP, one call each."""
     with Host(plugin_dir=ROOT) as host:
         process = psutil.Process(host.process(0).pid)
         idle = process.memory_info().rss
@@ -159,7 +159,7 @@ def memory(jobs: int) -> list[tuple[str, str]]:
     return [
         ("resident memory, idle", f"{idle / 2**20:.0f} MiB"),
         (f"resident memory, {jobs} jobs waiting ({running} answered `running`)", f"{waiting / 2**20:.0f} MiB"),
-        ("threads of the process meanwhile", str(os_threads)),
+        ("threads of the process with waiting jobs", str(os_threads)),
     ]
 
 

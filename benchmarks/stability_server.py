@@ -1,4 +1,4 @@
-"""A fake Stability server in a process of its own, answering with one image of 1 MB; prints its address."""
+"""A fake Stability server in a separate process that returns a 1 MB image; prints its address."""
 
 import threading
 
@@ -9,10 +9,10 @@ SIDE = 682  # pixels; grey noise of this size is a PNG of 1 MB
 
 
 def main() -> None:
-    picture = noise(SIDE, SIDE)
-    fake = FakeStability(key=MARKER_KEY, balance=1e9, throttle=10**9, draw=lambda *_: picture)
+    data = noise(SIDE, SIDE)
+    fake = FakeStability(key=MARKER_KEY, balance=1e9, throttle=10**9, draw=lambda *_: data)
     with fake:
-        print(fake.url, len(picture), flush=True)
+        print(fake.url, len(data), flush=True)
         threading.Event().wait()
 
 

@@ -3,8 +3,8 @@
     export DIFY_API_KEY=app-...  DIFY_BASE_URL=https://dify.example.com/v1
     python edit_image_api.py photo.jpg "Change the red T-shirt to blue, keep pose and background" edited.png
 
-The run is followed as a stream, because an edit may take longer than a proxy keeps a silent request open. An edit costs
-money: what may have been accepted is never sent twice, and a lost stream is picked up again by the run's id.
+The run is streamed, because an edit may take longer than a proxy's idle timeout. An edit costs money: a request that may
+have been accepted is never sent twice, and a lost stream is resumed by polling the run's id.
 """
 
 import json
@@ -21,13 +21,13 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 MAX_MB = 10  # Dify's own limit for images, and the default of the plugin's limits
-TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two signs of life: Dify pings every ten seconds
+TIMEOUT = (10.0, 60.0)  # seconds to connect and to read: Dify sends a ping every ten seconds
 ATTEMPTS = 3
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 
 class EditError(Exception):
-    """The edit did not succeed; the text says why."""
+    """The edit failed; the message contains the reason."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EditedImage:
 
 
 class EditImageApi:
-    """One published app. Times are seconds: `longest` for a whole run, `pause` before the second attempt at a request."""
+    """One published app. Times are seconds: `longest` for a whole run, `pause` before the first retry."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class EditImageApi:
         self.user = user
         self.longest = longest
         self.pause = pause
-        # Uploads and questions may be repeated after any trouble that passes ...
+        # Uploads and status checks are retried after any transient error ...
         self._patient = _session(api_key, pause, read=ATTEMPTS - 1, statuses=(429, 500, 502, 503, 504))
-        # ... a run only where nothing was accepted: a refused connection, or a service that says it is too busy.
+        # ... a run only if it was not accepted: a refused connection, or a reply that the service is too busy.
         self._careful = _session(api_key, pause, read=0, statuses=(429, 503))
 
     def edit(self, path: Path, instruction: str) -> EditedImage:
@@ -84,8 +84,8 @@ class EditImageApi:
         return str(_checked_reply(reply).json()["id"])
 
     def _run(self, upload_id: str, instruction: str) -> Mapping[str, Any]:
-        picture = {"type": "image", "transfer_method": "local_file", "upload_file_id": upload_id}
-        inputs = {"image": picture, "instruction": instruction}
+        image_input = {"type": "image", "transfer_method": "local_file", "upload_file_id": upload_id}
+        inputs = {"image": image_input, "instruction": instruction}
         run_id = ""
         try:
             with self._careful.post(
@@ -106,7 +106,7 @@ class EditImageApi:
         return self._followed(run_id)
 
     def _followed(self, run_id: str) -> Mapping[str, Any]:
-        """The end of a run whose stream was lost."""
+        """Poll a run whose stream was lost until it ends."""
         end = time.monotonic() + self.longest
         while time.monotonic() < end:
             reply = self._patient.get(f"{self.base_url}/workflows/run/{run_id}", timeout=TIMEOUT)
@@ -114,11 +114,11 @@ class EditImageApi:
             if run["status"] != "running":
                 return {**run, "outputs": _parsed(run.get("outputs"))}
             time.sleep(3 * self.pause)
-        raise EditError(f"the run {run_id} still goes on after {self.longest:.0f} seconds")
+        raise EditError(f"the run {run_id} is still running after {self.longest:.0f} seconds")
 
 
 def checked(path: Path) -> tuple[str, bytes]:
-    """MIME type and bytes of an image that may be sent. Raises EditError before anything leaves the machine."""
+    """MIME type and bytes of a valid image. Raises EditError before anything is sent."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -132,7 +132,7 @@ def checked(path: Path) -> tuple[str, bytes]:
 
 
 def download(image: EditedImage, *, pause: float = 1.0) -> bytes:
-    """The edited image. Its addresses are signed, so the app's key stays here. Raises EditError."""
+    """Download the edited image. Its URLs are signed, so the app's key is not sent. Raises EditError."""
     try:
         session = _session("", pause, read=ATTEMPTS - 1, statuses=(429, 500, 502, 503, 504))
         return _checked_reply(session.get(image.image_url or image.stored_url, timeout=TIMEOUT)).content
@@ -141,7 +141,7 @@ def download(image: EditedImage, *, pause: float = 1.0) -> bytes:
 
 
 def _session(api_key: str, pause: float, *, read: int, statuses: tuple[int, ...]) -> requests.Session:
-    """Repeats requests by the rules given; `Retry-After` goes before the growing pause."""
+    """A session with these retries; `Retry-After` takes precedence over the growing pause."""
     session = requests.Session()
     if api_key:
         session.headers["Authorization"] = f"Bearer {api_key}"
@@ -160,7 +160,7 @@ def _session(api_key: str, pause: float, *, read: int, statuses: tuple[int, ...]
 
 
 def _events(stream: requests.Response) -> Iterator[Mapping[str, Any]]:
-    """The events of Dify's stream; its pings carry no data."""
+    """The events of Dify's stream, without pings."""
     for line in stream.iter_lines():
         if line.startswith(b"data:"):
             yield json.loads(line.removeprefix(b"data:"))
@@ -193,7 +193,7 @@ def _edited(outputs: Mapping[str, Any]) -> EditedImage:
 
 
 def main() -> int:
-    """Edit one file; the exit code is 1 when that failed, 2 when it was not told what to do."""
+    """Edit one file. The exit code is 1 on failure and 2 on wrong usage."""
     if len(sys.argv) != 4 or "DIFY_API_KEY" not in os.environ:  # noqa: PLR2004
         print(__doc__, file=sys.stderr)
         return 2

@@ -73,7 +73,6 @@ class _Cards(Mapping[str, Card]):
 
 @cache
 def cards() -> Mapping[str, Card]:
-    """Every predefined model by its id."""
     return _Cards()
 
 

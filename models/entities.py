@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from models.images import in_thread
 from models.images.sniff import sniff
-from models.images.threads import in_thread
 
 type ParameterValue = bool | int | float | str
+
+
+class StrictModel(BaseModel):
+    """Data that is never changed and has no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,6 @@ class InputImage:
 
     @property
     def base64(self) -> str:
-        """The bytes as services take them inside JSON."""
         return base64.b64encode(self.data).decode()
 
     @property
@@ -86,7 +91,6 @@ class ImageRequest:
         return replace(self, timeout=most).with_notices(f"`timeout` became {most:g} seconds: {why}.")
 
     def with_notices(self, *notices: str) -> "ImageRequest":
-        """The same request with more to tell the user."""
         return replace(self, notices=(*self.notices, *notices)) if notices else self
 
 
@@ -126,10 +130,10 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageResult:
-    """Everything a backend has to say about a finished request.
+    """The answer to a request.
 
-    `price` None means: the price per image of the model's card applies (`priced` fills it in). `notices` are sentences for the user:
-    what was changed, ignored or could not be honoured.
+    Without `price`, the price per image of the model's card applies (`priced` fills it in). `notices` are sentences
+    for the user: what was changed, ignored or could not be honoured.
     """
 
     images: tuple[GeneratedImage, ...]

@@ -68,7 +68,6 @@ def clamped(rule: Rule, number: float) -> float:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file of the plugin holds."""
     # The C loader makes the start of the process noticeably shorter; both are safe loaders.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(path.read_text("utf-8"), Loader=loader)  # noqa: S506

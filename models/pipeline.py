@@ -32,8 +32,6 @@ HOLD = 0.8
 _MOST_CHECKS = 220  # of the 240 that the host makes
 _LONGEST_PAUSE = 30  # seconds; the host does not wait longer between two checks
 _LEARN_SECONDS = 30.0  # in which a server says what a request depends on, before the request is read
-
-
 POLLED_LIMIT = 6900.0
 """Seconds; the host throws a polled job away after two hours."""
 
@@ -148,7 +146,7 @@ class Call:
 
     def generate(self, asked: Asked) -> Finished:
         """Generate in one call. Raises ImageError."""
-        order, answer = self._settled(asked, one_call=True)
+        order, answer = self._settled(asked, SYNC_LIMIT, f"Dify waits no longer. {self._way_to_more_time()}")
         with order.observed():
             return order.finished(answer if isinstance(answer, ImageResult) else self._invoked(answer))
 
@@ -179,12 +177,12 @@ class Call:
     def start(self, asked: Asked) -> Waiting | Finished:
         """Hand a request in and look at its job for a moment. Raises ImageError."""
         backend = self.backend
-        order, answer = self._settled(asked, one_call=not isinstance(backend, JobBackend))
+        if not isinstance(backend, JobBackend):
+            return self.generate(asked)
+        order, answer = self._settled(asked, POLLED_LIMIT, "Dify waits no longer")
         with order.observed():
             if isinstance(answer, ImageResult):
                 return order.finished(answer)
-            if not isinstance(backend, JobBackend):
-                return order.finished(self._invoked(answer))
             job = backend.submit(answer)
             return order.finished(job) if isinstance(job, ImageResult) else order.watched(backend, job, answer.timeout)
 
@@ -219,16 +217,17 @@ class Call:
         receipt = Receipt(time=backend.clock.now(), user=self.user, model=self.model, backend=backend.name)
         return _Order(backend, OutputOptions(), receipt, stages.observers(self.settings))
 
-    def _settled(self, asked: Asked, *, one_call: bool) -> tuple[_Order, ImageRequest | ImageResult]:
-        """What may be handed over, or the answer of a stage in its place. Raises ImageError."""
+    def _settled(self, asked: Asked, longest: float, why: str) -> tuple[_Order, ImageRequest | ImageResult]:
+        """What may be handed over, or the answer of a stage in its place. Raises ImageError.
+
+        A `timeout` of more than `longest` seconds is lowered with a notice that says `why`.
+        """
         order = self._order()
         with order.observed(handed_over=False):
             order, request = self._read(order, asked)
         with order.observed(handed_over=False):
             self.backend.check_inputs(request)
-            return order, self._before(
-                self._within_one_call(request) if one_call else request.lowered(POLLED_LIMIT, "Dify waits no longer")
-            )
+            return order, self._before(request.lowered(longest, why))
 
     def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
         """The settled request, and the order with what is known since. Raises ImageError."""
@@ -262,10 +261,6 @@ class Call:
             if not late.transient:  # a server that answers no question is not helped by more time
                 late.next_step = self.backend.more_time or late.next_step
             raise
-
-    def _within_one_call(self, request: ImageRequest) -> ImageRequest:
-        """The request of a call that nobody polls: a `timeout` that the host would not wait for is lowered."""
-        return request.lowered(SYNC_LIMIT, f"Dify waits no longer. {self._way_to_more_time()}")
 
     def _way_to_more_time(self) -> str:
         if isinstance(self.backend, JobBackend):

@@ -1,4 +1,4 @@
-"""The provider: its credential check, and the parameter rules of image generation as data."""
+"""The provider: its credential check and the common parameter rules."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -20,13 +20,13 @@ class ImageGenerationProvider(host.ModelProvider):
     """All services behind one credential form."""
 
     IMAGE_GENERATION: ClassVar[tuple[Rule, ...]] = (PROMPT_RULE, *VOCABULARY)
-    """The rules of the common parameters, `prompt` included; the model cards narrow them."""
+    """The rules of the common parameters, including `prompt`; the model cards narrow them."""
 
     def validate_provider_credentials(self, credentials: dict[str, Any]) -> None:
-        """Probe every service whose fields are filled, beside each other, without generating or spending anything.
+        """Probe every configured service in parallel, without generating an image or any cost.
 
-        An empty form is fine: it unlocks the preview model. Raises CredentialsValidateFailedError with one sentence per
-        service that failed, naming the field to mend, and for limits that cannot be read.
+        An empty form is valid: it enables the preview model. Raises CredentialsValidateFailedError with one sentence per
+        failed service, which names the field to correct, and for invalid limits.
         """
         settings = Settings(credentials)
         probes = [gevent.spawn(_fault, backend, settings) for backend in _filled(settings)]
@@ -36,7 +36,7 @@ class ImageGenerationProvider(host.ModelProvider):
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:
-    """A sentence for each setting of the plugin's own that cannot be read."""
+    """A sentence for each invalid setting of the plugin itself."""
     if settings.text("waiting", "direct") not in {"direct", "polling"}:
         yield f"Only direct and polling can be chosen in {settings.where('waiting')}."
     try:
@@ -46,7 +46,7 @@ def _unreadable(settings: Settings) -> Iterator[str]:
 
 
 def _filled(settings: Settings) -> list[type[Backend]]:
-    """The services that somebody means to use: a key, a login or a required field is given."""
+    """The configured services: a key, a login or a required field is set."""
     return [
         backend
         for backend in BACKENDS.values()
@@ -58,7 +58,7 @@ def _filled(settings: Settings) -> list[type[Backend]]:
 
 
 def _fault(backend: type[Backend], settings: Settings) -> str:
-    """What is wrong with one service, in a sentence; empty where nothing is."""
+    """The error of one service in a sentence; empty if there is none."""
     any_model = next((card.model for card in cards().values() if card.backend == backend.name), backend.title)
     try:
         with host_errors(settings.values):

@@ -1,22 +1,22 @@
 """
-Development only: a stand-in for Dify on one machine, left out of the package.
+A local replacement for Dify, for development only; not part of the package.
 
-It knows the plugin from outside: its folder, and its own process over stdio. From the command line:
+It reads the plugin's folder and runs the plugin as a process over stdio. From the command line:
 
     uv run python -m sandbox run workflows/text_to_image.yml -i prompt="a lighthouse" -i aspect_ratio=16:9
     uv run python -m sandbox invoke --model preview --prompt "a lighthouse" --seed 7 --details
     uv run python -m sandbox check
     uv run python -m sandbox models
 
-From a test or a benchmark: `Host` makes single calls as the plugin daemon does, its limits included;
-`sandbox.workflow.run_workflow` runs an exported app on the workflow engine that Dify itself uses.
+From a test or a benchmark: `Host` makes single calls like the plugin daemon, with the same limits;
+`sandbox.workflow.run_workflow` runs an exported app on Dify's own workflow engine.
 
     with Host(processes=2) as host:
         reply = host.invoke("preview", {}, [user("a lighthouse", image_part(data))], {"seed": 7})
         reply.images[0].data, reply.usage, reply.statistics.largest_line
 
-Not imitated: Dify's database and user interface, knowledge bases, tools, agents, the proxy that keeps the host from
-private addresses, and a chatflow's conversation variables between turns.
+Not supported: Dify's database and user interface, knowledge bases, tools, agents, the SSRF proxy that blocks private
+addresses, and a chatflow's conversation variables between turns.
 """
 
 from sandbox.errors import CallTimeoutError, HostError, PluginDiedError, PluginError, PluginStartError, RefusedError

@@ -1,8 +1,8 @@
 """
-The command line of the stand-in host: `python -m sandbox run|invoke|check|slots|models`.
+The command line of the sandbox: `python -m sandbox run|invoke|check|slots|models`.
 
-Exit codes: 0 done; 1 the plugin refused, or the workflow failed; 2 wrong use (arguments, inputs, files);
-3 the plugin process failed (no start, a crash, a line over the host's limit, a time-out); 130 interrupted.
+Exit codes: 0 success; 1 the plugin returned an error or the workflow failed; 2 wrong usage (arguments, inputs, files);
+3 the plugin process failed (start, crash, line over the host's limit, timeout); 130 interrupted.
 """
 
 import argparse
@@ -46,7 +46,7 @@ DONE, REFUSED, MISUSED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 @dataclass(frozen=True)
 class _Session:
-    """What every command works with."""
+    """The state shared by all commands."""
 
     arguments: argparse.Namespace
     options: Sequence[str]
@@ -62,7 +62,7 @@ class _Session:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    logging.getLogger("graphon").addHandler(logging.NullHandler())  # the report says what failed
+    logging.getLogger("graphon").addHandler(logging.NullHandler())  # the report contains the errors
     parser = _parser()
     arguments, options = parser.parse_known_args(argv)
     if options and arguments.command is not _invoke:
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _DOWNLOAD_ERRORS as error:
         return _complain(f"the host cannot fetch the image: {error}", REFUSED)
     except KeyboardInterrupt:
-        return _complain("interrupted; a job already started at a service goes on there", INTERRUPTED)
+        return _complain("interrupted; a job that was already started at a service continues", INTERRUPTED)
 
 
 def _run_command(arguments: argparse.Namespace, options: Sequence[str]) -> int:
@@ -102,7 +102,7 @@ def _complain(sentence: str, code: int) -> int:
 
 
 def _credentials_path(arguments: argparse.Namespace) -> Path | None:
-    """The file that was named, else the default one where there is one."""
+    """The given file, else the default file if it exists."""
     if arguments.credentials is not None:
         return Path(arguments.credentials)
     default: Path = arguments.plugin_dir / "credentials.json"
@@ -115,13 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--plugin-dir", type=Path, default=ROOT, help="folder of the plugin (this project)")
     common.add_argument("--out", type=Path, default=Path("out"), help="folder for images (out)")
     common.add_argument("--processes", type=_at_least_one, default=1, help="plugin processes that share the calls (1)")
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A stand-in for Dify on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A local replacement for Dify.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_run(commands.add_parser("run", parents=[common], allow_abbrev=False, help="run a workflow or chatflow"))
     _add_invoke(commands.add_parser("invoke", parents=[common], allow_abbrev=False, help="call one model"))
     check = commands.add_parser("check", parents=[common], allow_abbrev=False, help="check the credentials")
     check.set_defaults(command=_check)
-    _add_slots(commands.add_parser("slots", parents=[common], allow_abbrev=False, help="look into a ComfyUI workflow"))
+    _add_slots(commands.add_parser("slots", parents=[common], allow_abbrev=False, help="inspect a ComfyUI workflow"))
     models = commands.add_parser("models", parents=[common], allow_abbrev=False, help="list models and parameters")
     models.set_defaults(command=_models)
     return parser
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        msg = f"a number of at least 1 is needed, not {text!r}"
+        msg = f"expected a number of at least 1, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 
@@ -139,10 +139,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i", "--input", action="append", default=[], metavar="NAME=VALUE", help="start input; a file as NAME=@path"
     )
-    parser.add_argument("--query", action="append", help="the user's message to a chatflow; repeat it for more turns")
+    parser.add_argument(
+        "--query", action="append", help="the user's message in a chatflow; repeat the option for more turns"
+    )
     parser.add_argument("--file", dest="files", action="append", type=Path, default=[], help="attachment to each turn")
     parser.add_argument(
-        "--answers", type=Path, help="YAML: what other providers' LLM nodes answer, by node id or title"
+        "--answers", type=Path, help="YAML with the answers of other providers' LLM nodes, by node id or title"
     )
     parser.set_defaults(command=_run)
 
@@ -152,15 +154,15 @@ def _add_invoke(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--system", default="", help="system message")
     parser.add_argument("--image", action="append", type=Path, default=[], help="input image, may be repeated")
-    parser.add_argument("--poll", action="store_true", help="start a job and check it, as a workflow does")
-    parser.add_argument("--stream", action="store_true", help="ask for one chunk per image")
+    parser.add_argument("--poll", action="store_true", help="start a job and poll it, like a workflow")
+    parser.add_argument("--stream", action="store_true", help="stream one chunk per image")
     parser.epilog = "Any other --<parameter> value is a parameter of the model: --steps 30 --seed 42 --details."
     parser.set_defaults(command=_invoke)
 
 
 def _add_slots(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a workflow, exported or saved, or an image made by ComfyUI")
-    parser.add_argument("--comfyui", required=True, metavar="URL", help="the server that is to run it")
+    parser.add_argument("--comfyui", required=True, metavar="URL", help="the server that runs it")
     parser.add_argument("--api-key", default="", help="Bearer key of a proxy in front of the server")
     parser.set_defaults(command=_slots)
 
@@ -213,7 +215,7 @@ def _script(path: Path | None) -> Script:
     try:
         return _SCRIPT.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:
-        msg = f"{path} is no YAML mapping of nodes to answers: {error}"
+        msg = f"{path} is not a YAML mapping of nodes to answers: {error}"
         raise InputError(msg) from error
 
 
@@ -249,7 +251,7 @@ def _count(calls: list[CallStatistics], check: PollingReply, status: StatusLine)
 def _schema(session: _Session, model: str) -> Schema:
     raw = session.host.model_schema(model, session.credentials.of(model))
     if raw is None:
-        msg = f"there is no model {model}; there are: {', '.join(session.package.models)}"
+        msg = f"unknown model {model}; available: {', '.join(session.package.models)}"
         raise ParameterError(msg)
     return Schema.model_validate(raw)
 
@@ -257,7 +259,7 @@ def _schema(session: _Session, model: str) -> Schema:
 def _messages(arguments: argparse.Namespace) -> list[JsonObject]:
     missing = [str(path) for path in arguments.image if not path.is_file()]
     if missing:
-        msg = f"there is no file {', '.join(missing)}"
+        msg = f"file not found: {', '.join(missing)}"
         raise InputError(msg)
     images = [protocol.image_file_part(path) for path in arguments.image]
     system = [protocol.system(arguments.system)] if arguments.system else []
@@ -276,20 +278,20 @@ def _save(images: Sequence[Image], store: FileStore) -> list[Path]:
 
 def _check(session: _Session) -> int:
     log = session.host.process(0).log_messages
-    log.clear()  # what the plugin said before the check
-    with StatusLine("asking the services"):
+    log.clear()  # messages from before the check
+    with StatusLine("checking the services"):
         session.host.validate_provider_credentials(session.credentials.provider)
         for model, credentials in session.credentials.models.items():
             session.host.validate_model_credentials(model, credentials)
     for line in log:
         print(line)
     fields = ", ".join(sorted(session.credentials.provider)) or "none"
-    print(f"The credentials may be saved. Fields, defaults included: {fields}.")
+    print(f"The credentials are valid. Fields, including defaults: {fields}.")
     return DONE
 
 
 def _slots(session: _Session) -> int:
-    """The form that a workflow makes, and what the plugin's own check finds in it."""
+    """Print the form of a workflow and the findings of the plugin's check."""
     arguments, model = session.arguments, session.arguments.file.stem
     form = workflow_credentials(arguments.file, base_url=arguments.comfyui, api_key=arguments.api_key)
     log = session.host.process(0).log_messages
@@ -299,9 +301,9 @@ def _slots(session: _Session) -> int:
         print(line)
     log.clear()
     try:
-        with StatusLine("asking the server"):
+        with StatusLine("checking the server"):
             session.host.validate_model_credentials(model, form)
-    finally:  # what was found in the workflow is worth knowing even where the server lacks something
+    finally:  # print the findings also if something is missing on the server
         for line in log:
             print(line)
     return DONE

@@ -18,7 +18,7 @@ _SECONDS = 60.0  # Dify's CODE_EXECUTION_READ_TIMEOUT
 
 @dataclass(frozen=True)
 class _ChildProcess:
-    """Takes the place of the HTTP client of the sandbox service."""
+    """Replaces the HTTP client of the sandbox service."""
 
     timeout: float
 
@@ -39,7 +39,7 @@ class _ChildProcess:
                 msg = f"the code ran longer than {self.timeout:g} s"
                 raise SandboxCodeExecutionError(msg) from error
         if done.returncode:
-            raise SandboxCodeExecutionError(done.stderr.strip() or f"the code ended with {done.returncode}")
+            raise SandboxCodeExecutionError(done.stderr.strip() or f"the code exited with {done.returncode}")
         return done.stdout
 
 
@@ -56,5 +56,5 @@ def _command(language: str) -> list[str]:
 def code_executor(timeout: float = _SECONDS) -> SandboxCodeExecutor:
     """An executor for Code nodes; `timeout` in seconds per run."""
     executor = SandboxCodeExecutor()
-    executor._client = _ChildProcess(timeout)  # type: ignore[assignment]  # noqa: SLF001 - the engine has no other door
+    executor._client = _ChildProcess(timeout)  # type: ignore[assignment]  # noqa: SLF001 - the engine has no public parameter for it
     return executor

@@ -1,4 +1,4 @@
-"""The turns of a chatflow so far, which LLM nodes with memory see again."""
+"""The previous turns of a chatflow, for LLM nodes with memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Conversation:
     """
     The engine's `PromptMessageMemory`: files before the text, images of answers included.
 
-    Follows Dify's `core/memory/token_buffer_memory.py`, without its pruning by tokens: the plugin's models count none.
+    Follows Dify's `core/memory/token_buffer_memory.py`, without pruning by tokens: the plugin's models do not count them.
     """
 
     turns: list[tuple[PromptMessage, PromptMessage]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What Dify would have stored for the provider and for models added by the user, read from outside the repository."""
+"""The credentials of the provider and of customizable models, read from a file and the environment."""
 
 import json
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from sandbox.package import Package
 
 
 class CredentialsFileError(Exception):
-    """The credentials cannot be used: bad JSON, an unknown field, a required one missing."""
+    """The credentials are invalid: malformed JSON, an unknown field or a missing required field."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Of the provider, and of each customizable model by its name."""
+    """Credentials of the provider, and of each customizable model by name."""
 
     provider: Values = field(default_factory=dict)
     models: Mapping[str, Values] = field(default_factory=dict)
 
     def of(self, model: str) -> Values:
-        """What a call of this model carries: its own credentials where it was added by the user."""
+        """The credentials sent with a call of this model: its own if it is a customizable model."""
         return self.models.get(model, self.provider)
 
 
@@ -55,7 +55,7 @@ def _read(path: Path) -> _File:
     try:
         return _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        msg = f"there is no credentials file {path}"
+        msg = f"credentials file not found: {path}"
         raise CredentialsFileError(msg) from error
     except (ValueError, ValidationError) as error:
         msg = f"{path} is not a JSON object of credentials"

@@ -1,8 +1,8 @@
-"""What can go wrong between the stand-in host and the plugin, one class per cause."""
+"""The errors between the sandbox and the plugin, one class per cause."""
 
 
 class HostError(Exception):
-    """Root of everything the stand-in host raises."""
+    """Base class of all errors of the sandbox."""
 
 
 class PluginError(HostError):
@@ -36,12 +36,12 @@ class PluginDiedError(HostError):
 
 
 class PluginStartError(HostError):
-    """The plugin process did not come up."""
+    """The plugin process did not start."""
 
 
 class CallTimeoutError(HostError):
-    """The call ran into the daemon's time limit."""
+    """The call exceeded the daemon's time limit."""
 
 
 class RefusedError(HostError):
-    """The daemon itself would have refused this request or this reply."""
+    """The daemon would refuse this request or reply."""

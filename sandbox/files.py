@@ -36,7 +36,7 @@ _UPLOAD_PATH = re.compile(r"/files/(?P<id>[0-9a-f-]{36})/file-preview")
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of this run; `id`, `name` and `file_key` are the words of the engine's protocol."""
+    """A file of this run; `id`, `name` and `file_key` are names from the engine's protocol."""
 
     id: str
     path: Path
@@ -77,7 +77,7 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
     _numbering: threading.Lock = field(default_factory=threading.Lock)
 
     def add_upload(self, path: Path) -> File:
-        """A local file as an input of the workflow, read where it is."""
+        """Add a local file as an input of the workflow; it is not copied."""
         mime_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         stored = self._remember(StoredFile(id=str(uuid.uuid4()), path=path, mime_type=mime_type))
         return File(
@@ -91,11 +91,11 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
         )
 
     def path_of(self, file: File) -> Path:
-        """Where a file of this run lies on disk."""
+        """The path of a file of this run."""
         return self._files[str(file.related_id)].path
 
     def path_of_link(self, url: str) -> Path | None:
-        """The file behind one of this run's links, whether it expired or not; None for any other address."""
+        """The file of one of this run's links, expired or not; None for any other URL."""
         stored = self._behind(url)
         return stored.path if stored else None
 
@@ -114,7 +114,7 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
 
     @override
     def build_from_mapping(self, *, mapping: Mapping[str, Any]) -> File:
-        """A file of this run; what the mapping leaves out is known from when it was stored."""
+        """A file of this run; fields missing in the mapping are taken from the stored file."""
         stored = self._files[str(mapping["tool_file_id"])]
         known = {
             "type": standardize_file_type(mime_type=stored.mime_type),
@@ -169,7 +169,7 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
         return genuine and self.now() - float(timestamp) <= _LINK_LIFETIME
 
     def answer(self, url: str) -> HttpResponse | None:
-        """What the host answers to a GET of a link; None for an address that is not the host's."""
+        """The host's response to a GET of a link; None for a URL of another host."""
         if not url.startswith(f"{self.files_url}/files/"):
             return None
         stored = self._behind(url)
@@ -201,7 +201,7 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
         return stored
 
     def _free_path(self, extension: str) -> Path:
-        """The next number in the order of writing, whatever the files' types."""
+        """The next number in the order of writing, across all file types."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._numbering:
             while True:
@@ -213,12 +213,12 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
 
 
 def file_saver(store: FileStore) -> FileSaverImpl:
-    """The engine's own way from a model's answer to a file: a URL is downloaded, inline data is written as it is."""
+    """The engine's file saver: downloads a URL, writes inline data unchanged."""
     return FileSaverImpl(tool_file_manager=store, file_reference_factory=store, http_client=HostHttpClient(store))
 
 
 class HostHttpClient(HttpxHttpClient):
-    """The host's way to the net: its own links are answered from the store, all others over HTTP."""
+    """The host's HTTP client: its own links are served from the store, all others over HTTP."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The host side of the plugin protocol: calls to a pool of plugin processes, with the daemon's habits and limits."""
+"""The host side of the plugin protocol: calls to a pool of plugin processes, with the daemon's behaviour and limits."""
 
 import itertools
 import queue
@@ -28,7 +28,7 @@ _MOST_CHECKS = 240
 
 @dataclass(frozen=True, kw_only=True)
 class CallStatistics:
-    """What one call cost: times in seconds from the request's start, sizes in bytes of the lines on the pipes."""
+    """Statistics of one call: seconds since the start of the request, and line sizes in bytes."""
 
     action: str
     process: int
@@ -42,7 +42,7 @@ class CallStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class InvokeReply:
-    """The answer of `invoke_llm`."""
+    """The reply of `invoke_llm`."""
 
     chunks: tuple[Chunk, ...]
     statistics: CallStatistics
@@ -57,13 +57,13 @@ class InvokeReply:
 
     @property
     def usage(self) -> Usage | None:
-        """The usage of the last chunk that carries one."""
+        """The usage of the last chunk that has one."""
         return next((chunk.delta.usage for chunk in reversed(self.chunks) if chunk.delta.usage), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PollingReply:
-    """The answer of `start_polling` or `check_polling`."""
+    """The reply of `start_polling` or `check_polling`."""
 
     status: Literal["running", "succeeded", "failed"]
     plugin_state: JsonObject | None
@@ -88,7 +88,7 @@ class PollingReply:
 
 @dataclass
 class _Meter:
-    """Counts one call."""
+    """Measures one call."""
 
     action: str
     process: int
@@ -118,20 +118,20 @@ class _Meter:
 
 class Host:
     """
-    Stands in for Dify's plugin daemon. Use as a context manager; safe to use from several threads.
+    Replaces Dify's plugin daemon. Use as a context manager; thread-safe.
 
-    Calls go round robin over the processes, so that start and check of a job may meet different ones. A process that
-    died is started again when its turn comes.
+    Calls are distributed round robin, so that start and check of a job can run in different processes. A process that
+    died is restarted by the next call to it.
 
     Args:
         plugin_dir: folder with the plugin's `manifest.yaml` and `main.py`; this project by default.
         provider: bare provider name sent with each call; default: the `name` of the plugin's manifest.
-        processes: how many plugin processes share the work.
+        processes: number of plugin processes.
         environment: added to the environment of the plugin processes.
-        limits: the daemon's limits; tests make them small.
+        limits: the daemon's limits; tests lower them.
 
     Raises:
-        PluginStartError: a process did not come up (on entering, or in `start`).
+        PluginStartError: a process did not start (on entering, or in `start`).
 
     """
 
@@ -156,10 +156,10 @@ class Host:
 
     def start(self) -> None:
         """
-        Start the processes that do not run yet and wait until all are ready.
+        Start the processes that are not running and wait until all are ready.
 
         Raises:
-            PluginStartError: one did not come up; none is left running.
+            PluginStartError: one did not start; none is left running.
 
         """
         try:
@@ -187,7 +187,7 @@ class Host:
 
     @property
     def manifest(self) -> JsonObject:
-        """The plugin's manifest as it introduced itself on its first line."""
+        """The manifest that the plugin sent on its first line."""
         return self.process(0).manifest
 
     @property
@@ -195,7 +195,7 @@ class Host:
         return self._provider or str(self.manifest["name"])
 
     def process(self, index: int) -> PluginProcess:
-        """The process in a slot, started again if it died."""
+        """The process in a slot, restarted if it died."""
         with self._slot_locks[index]:
             process = self._slots[index]
             if process is None or not process.alive:
@@ -205,7 +205,7 @@ class Host:
             return process
 
     def kill(self, index: int = 0) -> None:
-        """Kill the process of a slot; the next call that meets the slot starts a new one."""
+        """Kill the process of a slot; the next call to the slot starts a new one."""
         process = self._slots[index]
         if process is not None:
             process.kill("killed by the test")
@@ -221,12 +221,12 @@ class Host:
         on_chunk: Callable[[Chunk], None] | None = None,
     ) -> InvokeReply:
         """
-        Call a model and wait for all of its answer; `on_chunk` sees each chunk as it comes.
+        Call a model and wait for the complete reply; `on_chunk` is called for each chunk.
 
         Raises:
-            PluginError: the plugin answered with an error.
-            RefusedError: the daemon would have refused the request or the answer.
-            PluginDiedError, CallTimeoutError: no answer.
+            PluginError: the plugin returned an error.
+            RefusedError: the daemon would refuse the request or the reply.
+            PluginDiedError, CallTimeoutError: there was no reply.
 
         """
         data = self._llm_request(model, credentials, messages, parameters) | {"stream": stream}
@@ -243,7 +243,7 @@ class Host:
         *,
         stream: bool = True,
     ) -> Iterator[Chunk]:
-        """The chunks of an answer as they come. Raises as `invoke` does, while it is read."""
+        """The chunks of a reply as they arrive. Raises the errors of `invoke` during iteration."""
         data = self._llm_request(model, credentials, messages, parameters) | {"stream": stream}
         process, meter = self._next_process("invoke_llm")
         for item in self._converse(process, data, meter):
@@ -258,13 +258,13 @@ class Host:
         *,
         json_schema: Values | None = None,
     ) -> PollingReply:
-        """Start a job. Raises as `invoke` does."""
+        """Start a job. Raises the errors of `invoke`."""
         data = self._llm_request(model, credentials, messages, parameters)
         data |= {"stream": False, "json_schema": None if json_schema is None else _go(json_schema)}
         return self._polling_call("start_polling", data)
 
     def check_polling(self, model: str, credentials: Values, plugin_state: Values) -> PollingReply:
-        """Look after a job, knowing nothing but its state. Raises as `invoke` does."""
+        """Check a job by its state. Raises the errors of `invoke`."""
         data = self._model_request(model, credentials) | {"plugin_state": _go(plugin_state)}
         return self._polling_call("check_polling", data)
 
@@ -280,7 +280,7 @@ class Host:
         on_check: Callable[[PollingReply], None] | None = None,
     ) -> PollingReply:
         """
-        Start a job and check it until it ends, at the interval the plugin asks for (1 to 30 s, 240 checks).
+        Start a job and check it until it ends, at the interval set by the plugin (1 to 30 s, 240 checks).
 
         Raises:
             CallTimeoutError: the job is still running after the last check.
@@ -301,15 +301,15 @@ class Host:
         raise CallTimeoutError(msg)
 
     def validate_provider_credentials(self, credentials: Values) -> None:
-        """Raises PluginError with the plugin's sentence if the form may not be saved."""
+        """Raises PluginError with the plugin's message if the form is refused."""
         self._single("validate_provider_credentials", {"credentials": _go(credentials)})
 
     def validate_model_credentials(self, model: str, credentials: Values) -> None:
-        """Raises PluginError with the plugin's sentence if the form of a customizable model may not be saved."""
+        """Raises PluginError with the plugin's message if the form of a customizable model is refused."""
         self._single("validate_model_credentials", self._model_request(model, credentials))
 
     def model_schema(self, model: str, credentials: Values) -> JsonObject | None:
-        """The model's entity as the plugin describes it; None for a name it does not know."""
+        """The model's schema; None for an unknown name."""
         reply = self._single("get_ai_model_schemas", self._model_request(model, credentials))
         return cast("JsonObject | None", reply["model_schema"])
 
@@ -393,7 +393,7 @@ class Host:
         try:
             reply = inbox.get(timeout=max(remaining, 0.001))
         except queue.Empty as error:
-            msg = f"{meter.action} was killed by timeout: no end after {self.limits.call:g} s"
+            msg = f"{meter.action} was killed by timeout: not finished after {self.limits.call:g} s"
             raise CallTimeoutError(msg) from error
         if isinstance(reply, PluginDiedError):
             raise reply
@@ -428,13 +428,13 @@ def _validated[M: (Chunk, PollingResult)](kind: type[M], item: JsonObject) -> M:
     try:
         return kind.model_validate(item)
     except ValidationError as error:
-        msg = f"the daemon would refuse this answer of the plugin: {error}"
+        msg = f"the daemon would refuse this reply of the plugin: {error}"
         raise RefusedError(msg) from error
 
 
 def _only(action: str, answers: list[JsonObject]) -> JsonObject:
     if not answers:
-        msg = f"the plugin ended {action} without an answer"
+        msg = f"the plugin ended {action} without a reply"
         raise RefusedError(msg)
     return answers[0]
 

@@ -1,4 +1,4 @@
-"""What a user types into a start node, checked as Dify checks it."""
+"""Inputs of the start node, validated like in Dify."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ class InputError(Exception):
 
 def start_values(variables: Sequence[VariableEntity], given: Mapping[str, Given], store: FileStore) -> dict[str, Any]:
     """
-    The start node's values out of what was given: text, numbers, `Path`s for files.
+    Convert the given inputs (text, numbers, `Path`s for files) to values of the start node.
 
     Raises:
-        InputError: a variable is missing, unknown, too long, or not among the options.
+        InputError: a variable is missing, unknown, too long or not one of the options.
 
     """
     unknown = sorted(set(given) - {variable.variable for variable in variables})
@@ -76,7 +76,7 @@ def upload(given: Given, store: FileStore) -> File:
         msg = f"{given!r} is not a file; give a path, on the command line as -i name=@path"
         raise InputError(msg)
     if not given.is_file():
-        msg = f"there is no file {given}"
+        msg = f"file not found: {given}"
         raise InputError(msg)
     return store.add_upload(given)
 

@@ -1,7 +1,7 @@
 """
-A language model that needs no service: answers for the nodes around the image, such as a prompt enhancer.
+A local replacement for other providers' language models, for example for a prompt enhancer node.
 
-It is no model at all: it repeats the last user message, or says what a script says, always the same.
+It is not a language model: it returns the last user message or a scripted answer.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -45,7 +45,7 @@ class LocalModel:
 
     Args:
         provider, model_name, parameters: as the node names them.
-        answer: what to say; None repeats the last user message (or the system text where there is none).
+        answer: the text to return; None returns the last user message, else the system text.
 
     """
 
@@ -152,14 +152,14 @@ class LocalModel:
 
 
 def last_words(prompt_messages: Sequence[PromptMessage]) -> str:
-    """The text of the last user message, else of the last message that has any."""
+    """The text of the last user message, else of the last message with text."""
     spoken = [message for message in prompt_messages if message.get_text_content().strip()]
     by_users = [message for message in spoken if message.role == PromptMessageRole.USER]
     return next((message.get_text_content().strip() for message in reversed(by_users or spoken)), "")
 
 
 def _fill(schema: Mapping[str, Any], text: str) -> Any:
-    """A value that a JSON schema accepts: strings repeat the text, numbers are the smallest allowed."""
+    """A value that satisfies a JSON schema: strings hold the text, numbers the minimum."""
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):

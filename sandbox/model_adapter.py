@@ -1,4 +1,4 @@
-"""The plugin's models as the workflow engine wants to see them, reached through the plugin process."""
+"""Adapts the plugin's models, called through the plugin process, to the workflow engine."""
 
 import json
 from collections.abc import Generator, Mapping, Sequence
@@ -47,7 +47,7 @@ _KNOWN_ERRORS: dict[str, type[Exception]] = {
 
 
 class StructuredOutputError(ValueError):
-    """The model's text is not a JSON object. Dify tries to repair such a text, which changes what it says."""
+    """The model's text is not a JSON object. Dify would try to repair it and change its content."""
 
 
 @dataclass
@@ -146,9 +146,9 @@ class PluginModel:
         stream: bool,
     ) -> LLMResultWithStructuredOutput | Generator[LLMResultChunkWithStructuredOutput, None, None]:
         """
-        As Dify does it without polling (core/llm_generator/output_parser/structured_output.py): the schema goes into
-        the parameter `json_schema`; all text together must be the JSON object. Images pass in a stream and are lost
-        without one.
+        Like Dify without polling (core/llm_generator/output_parser/structured_output.py): the schema is sent in the
+        parameter `json_schema`; the complete text must be the JSON object. Images are passed on in a stream and dropped
+        otherwise.
         """
         wrapped = json.dumps({"schema": json_schema, "name": "llm_response"}, ensure_ascii=False)
         chunks = self._stream(prompt_messages, {**model_parameters, "json_schema": wrapped}, stream=stream)
@@ -245,7 +245,7 @@ def plugin_model(
 
 
 def as_host_error(error: PluginError) -> Exception:
-    """The exception Dify makes of a plugin's error: six classes keep the sentence, any other shows raw JSON."""
+    """The exception that Dify raises for a plugin's error: six classes keep the message, any other shows raw JSON."""
     known = _KNOWN_ERRORS.get(error.error_type)
     if known is not None:
         return known(error.message)

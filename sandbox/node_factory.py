@@ -1,4 +1,4 @@
-"""Builds the engine's nodes with this machine's collaborators in place of Dify's services."""
+"""Builds the engine's nodes with local replacements for Dify's services."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,13 +30,13 @@ type Request = engine._NodeBuildRequest  # noqa: SLF001 - the engine's factory i
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """
-    What nodes work with.
+    The services that nodes use.
 
     Args:
         host: the plugin, for LLM nodes of its provider.
         store: files.
         credentials: what the host has stored for the plugin's provider and models.
-        script: answers of the local stand-in, by node id or title.
+        script: answers of the local language model, by node id or title.
         polling: the engine's limits for polling; by default checks every 1 to 30 s.
         conversation: earlier turns of a chatflow.
 
@@ -50,7 +50,7 @@ class Services:
     conversation: Conversation = field(default_factory=Conversation)
 
     def model(self, node_id: str, data: Mapping[str, Any]) -> LLMProtocol:
-        """The model behind a node: the plugin's, or the local stand-in for every other provider."""
+        """The model of a node: the plugin's, or the local model for every other provider."""
         settings = data["model"]
         provider, name = settings["provider"], settings["name"]
         parameters = settings.get("completion_params") or {}
@@ -70,7 +70,7 @@ class NodeFactory(engine.SlimDslNodeFactory):
     def _resolve_slim_llm_settings(
         self, *, node_id: str, data: Mapping[str, Any], node_type_label: str
     ) -> tuple[dict[str, Any], str, str, dict[str, Any]]:
-        """No dependency has to be resolved here: the host is the only plugin."""
+        """There are no dependencies to resolve: the host is the only plugin."""
         model = dict(data.get("model") or {})
         return {**data, "model": model}, str(model.get("provider")), "", {}
 

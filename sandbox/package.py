@@ -1,4 +1,4 @@
-"""The plugin's folder as the daemon reads it at installation: manifest, provider form, model cards."""
+"""Reads the plugin's folder like the daemon at installation: manifest, provider form, model cards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 
 class PackageError(Exception):
-    """The folder holds no plugin that can be read."""
+    """The folder contains no readable plugin."""
 
 
 class _Plugins(BaseModel):
@@ -46,7 +46,7 @@ class _Card(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """What the host knows of a plugin without starting it."""
+    """The plugin's declarations, read without starting it."""
 
     author: str
     name: str

@@ -1,4 +1,4 @@
-"""Command line options that are a model's parameters: `--steps 30`, `--negative-prompt=blur`, `--details`."""
+"""Model parameters as command line options: `--steps 30`, `--negative-prompt=blur`, `--details`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -9,7 +9,7 @@ _FALSE = {"false", "0", "no", "off"}
 
 
 class ParameterError(Exception):
-    """What follows the options is none, or a value has the wrong type."""
+    """An argument is not an option, or a value has the wrong type."""
 
 
 class Rule(BaseModel):
@@ -25,7 +25,7 @@ class Rule(BaseModel):
 
 
 class Schema(BaseModel):
-    """The part of a model's entity that the command line looks at."""
+    """The part of a model's schema that the command line uses."""
 
     model: str
     features: list[str] | None = None
@@ -34,12 +34,12 @@ class Schema(BaseModel):
 
 def parse_parameters(options: Sequence[str], schema: Schema) -> dict[str, JsonValue]:
     """
-    The parameters in a list of options, typed by the model's rules. Dashes in names count as underscores.
+    Convert options to parameters, typed by the model's rules. Dashes in names count as underscores.
 
-    One without a rule is passed on as it is written: the plugin's SDK drops it, as it does in Dify.
+    A parameter without a rule is passed on as text: the plugin's SDK drops it, as in Dify.
 
     Raises:
-        ParameterError: see there.
+        ParameterError: an argument is not an option, or a value has the wrong type.
 
     """
     rules = {rule.name: rule for rule in schema.parameter_rules}

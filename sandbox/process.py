@@ -1,4 +1,4 @@
-"""One plugin process: started, read, watched and killed as the plugin daemon does it with a local plugin."""
+"""One plugin process: started, read, monitored and killed like the daemon does with a local plugin."""
 
 import atexit
 import logging
@@ -27,7 +27,7 @@ _COUNTING_BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """The daemon's limits, all in seconds but `line` (bytes)."""
+    """The daemon's limits: `line` in bytes, the others in seconds."""
 
     line: int = protocol.LINE_LIMIT
     start: float = 120.0
@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Reply:
-    """One message of the plugin to one call, with the bytes of the line it came on."""
+    """One message of the plugin for one call, with the length of its line in bytes."""
 
     type: str
     data: JsonObject
@@ -64,7 +64,7 @@ class PluginProcess:
 
     def __init__(self, directory: Path, *, environment: Mapping[str, str], limits: Limits) -> None:
         if os.getpid() == 1:
-            msg = "the host must not be process 1: the plugin would take itself for an orphan and end"
+            msg = "the host must not be process 1: the plugin would consider itself orphaned and exit"
             raise PluginStartError(msg)
         self.manifest: JsonObject = {}
         self.log_messages: deque[str] = deque(maxlen=_STDERR_LINES)
@@ -113,7 +113,7 @@ class PluginProcess:
         Wait for the first heartbeat.
 
         Raises:
-            PluginStartError: the process ended, or stayed silent for the start limit.
+            PluginStartError: the process ended, or sent no heartbeat within the start limit.
 
         """
         deadline = time.monotonic() + self._limits.start
@@ -146,7 +146,7 @@ class PluginProcess:
             self._sessions.pop(session_id, None)
 
     def send(self, line: bytes) -> None:
-        """Write one line; a plugin that is gone is reported through the open sessions."""
+        """Write one line. The end of the plugin is reported through the open sessions."""
         stdin = _pipe(self._process.stdin)
         try:
             with self._write_lock:
@@ -157,9 +157,9 @@ class PluginProcess:
 
     def kill(self, reason: str = "the host ended the plugin process") -> None:
         """
-        End the process and wait until it is gone.
+        Kill the process and wait for its end.
 
-        It never ends itself: it spins on a closed stdin.
+        The plugin does not exit by itself: it loops on a closed stdin.
         """
         atexit.unregister(self.kill)
         self._kill_reason = self._kill_reason or reason
@@ -208,7 +208,7 @@ class PluginProcess:
             session.inbox.put(reply)
 
     def _end(self, return_code: int, *, line_length: int | None) -> None:
-        self._stderr_reader.join(_STDERR_GRACE)  # a child of the plugin may still hold the pipe
+        self._stderr_reader.join(_STDERR_GRACE)  # a child process of the plugin may keep the pipe open
         death = PluginDiedError(
             reason=self._kill_reason or f"the plugin process ended by itself with code {return_code}",
             stderr_tail=self.stderr_tail,
@@ -235,7 +235,7 @@ class PluginProcess:
 
 
 def _own_environment() -> dict[str, str]:
-    """As the daemon does, all of it; but a path meant for this process must not shadow the plugin's own modules."""
+    """The whole environment, like the daemon, except PYTHONPATH: it must not shadow the plugin's own modules."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 

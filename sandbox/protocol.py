@@ -1,5 +1,5 @@
 """
-The wire between the plugin daemon and a plugin process: JSON lines, as the daemon reads and rebuilds them.
+The protocol between the plugin daemon and a plugin process: JSON lines, as the daemon parses and rebuilds them.
 
 Source: langgenius/dify-plugin-daemon, `pkg/entities/model_entities`, `pkg/entities/requests` and
 `internal/core/io_tunnel`; dify_plugin 0.10.2, `core/server/stdio`.
@@ -20,16 +20,16 @@ from sandbox.errors import RefusedError
 type JsonObject = dict[str, JsonValue]
 
 LINE_LIMIT = 5_242_880
-"""Bytes of the longest stdout line, line feed included, that the daemon's scanner can hold."""
+"""Maximum bytes of a stdout line, including the line feed, in the daemon's scanner."""
 
-_EXPONENT_FROM = 1e21  # Go writes floats below this without an exponent: whole ones come back as ints
+_EXPONENT_FROM = 1e21  # Go writes floats below this without an exponent: integral ones become ints
 
 
 def float64_round_trip(value: JsonValue) -> JsonValue:
     """
-    What is left of a value that went through Go's `map[string]any` (no `UseNumber`, keys sorted).
+    A value after a round trip through Go's `map[string]any` (no `UseNumber`, keys sorted).
 
-    Whole floats become ints, integers beyond 2**53 lose digits.
+    Integral floats become ints, integers beyond 2**53 lose digits.
 
     Raises:
         OverflowError: a number does not fit into a float64.
@@ -53,7 +53,7 @@ def _go_number(number: float) -> int | float:
 
 
 class Content(BaseModel):
-    """One part of a message: the keys the daemon knows, every other one is lost."""
+    """One part of a message, with the keys that the daemon keeps."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,7 +69,7 @@ class Content(BaseModel):
 
 
 class Message(BaseModel):
-    """A prompt message or an answer. The daemon demands content that is not null."""
+    """A prompt message or a reply. The daemon requires content that is not null."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,7 +84,7 @@ class Message(BaseModel):
 
 
 class Usage(BaseModel):
-    """Usage as the daemon demands it: every field present."""
+    """Usage. The daemon requires every field."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -103,7 +103,7 @@ class Usage(BaseModel):
 
 
 class Delta(BaseModel):
-    """The news in one chunk."""
+    """The content of one chunk."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -114,7 +114,7 @@ class Delta(BaseModel):
 
 
 class Chunk(BaseModel):
-    """One message of an `invoke_llm` answer."""
+    """One message of an `invoke_llm` reply."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -124,7 +124,7 @@ class Chunk(BaseModel):
 
 
 class LlmResult(BaseModel):
-    """The result inside a polling answer. The daemon hands it on unread."""
+    """The result inside a polling reply. The daemon passes it on unread."""
 
     model: str
     message: Message
@@ -133,7 +133,7 @@ class LlmResult(BaseModel):
 
 
 class PollingResult(BaseModel):
-    """One answer of `start_polling` or `check_polling`; the daemon rebuilds `plugin_state` alone."""
+    """One reply of `start_polling` or `check_polling`; the daemon rebuilds only `plugin_state`."""
 
     status: Literal["running", "succeeded", "failed"]
     plugin_state: JsonObject | None = None
@@ -146,7 +146,7 @@ class PollingResult(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image in an answer: inline bytes, or a URL that the host would download."""
+    """An image in a reply: inline bytes, or a URL that the host downloads."""
 
     data: bytes
     url: str
@@ -156,13 +156,13 @@ class Image:
 
 
 def text_of(messages: Iterable[Message]) -> str:
-    """All text parts in order, joined as they are."""
+    """All text parts in order, joined without a separator."""
     return "".join(part.data for message in messages for part in message.contents if part.type == "text")
 
 
 def images_of(messages: Iterable[Message]) -> tuple[Image, ...]:
     """
-    All image parts in order, decoded as strictly as the host decodes them.
+    All image parts in order, decoded as strictly as in the host.
 
     Raises:
         RefusedError: `base64_data` is not plain base64 (a line break or a data-URI prefix is enough).
@@ -194,7 +194,7 @@ def text_part(text: str) -> JsonObject:
 
 
 def image_part(data: bytes, *, filename: str = "", detail: str = "high") -> JsonObject:
-    """An input image sent inline, with the type its first bytes show (PNG when they show none)."""
+    """An inline input image, with the type of its first bytes (default PNG)."""
     image_format = _sniff(data)
     return {
         "type": "image",
@@ -255,7 +255,7 @@ def _sniff(data: bytes) -> str:
 
 def rebuild_messages(messages: Sequence[Mapping[str, JsonValue]]) -> list[JsonValue]:
     """
-    The prompt messages as the daemon passes them on: known keys alone, empty ones included.
+    The prompt messages as the daemon passes them on: only known keys, including empty ones.
 
     Raises:
         pydantic.ValidationError: the daemon would refuse the message.
@@ -265,7 +265,7 @@ def rebuild_messages(messages: Sequence[Mapping[str, JsonValue]]) -> list[JsonVa
 
 
 def request_line(session_id: str, data: JsonObject) -> bytes:
-    """One request in the envelope of the daemon."""
+    """One request in the daemon's envelope."""
     return _line(
         {
             "session_id": session_id,
@@ -281,7 +281,7 @@ def request_line(session_id: str, data: JsonObject) -> bytes:
 
 
 def refusal_lines(session_id: str, backwards_request_id: str) -> list[bytes]:
-    """The daemon's answer to any call a model plugin makes back into the host."""
+    """The daemon's reply to any call from a model plugin into the host."""
     return [
         _line(
             {

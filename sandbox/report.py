@@ -1,4 +1,4 @@
-"""What a person wants to read after a call or a run, in a few lines."""
+"""The text report of a call or a workflow run."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -88,7 +88,7 @@ def _seeds(node: NodeRun) -> list[str]:
 
 
 def _seeds_in(text: str) -> list[str]:
-    """Seeds named by the JSON lines of details, one per image."""
+    """The seeds in the JSON lines of `details`, one per image."""
     images = (
         image
         for details in map(_json_object, text.splitlines())

@@ -1,4 +1,4 @@
-"""A ComfyUI workflow as the plugin will read it: the credentials of a model made of it, and its form as text."""
+"""Inspects a ComfyUI workflow: the credentials of a model with this workflow, and its form as text."""
 
 import base64
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ def workflow_credentials(file: Path, *, base_url: str, api_key: str = "") -> dic
     """
     The form of a customizable model with this workflow.
 
-    An image made by ComfyUI, which holds its workflow, goes as base64: a form holds text.
+    An image made by ComfyUI contains its workflow; it is passed as base64 because a form holds text.
     """
     data = file.read_bytes()
     workflow = base64.b64encode(data).decode() if data.startswith(_IMAGES) else data.decode("utf-8", "replace")
@@ -22,7 +22,7 @@ def workflow_credentials(file: Path, *, base_url: str, api_key: str = "") -> dic
 
 
 def form_lines(schema: Schema) -> Iterator[str]:
-    """The form, a parameter a line: name, type, bounds or choices, default."""
+    """The form, one parameter per line: name, type, bounds or options, default."""
     width = max((len(rule.name) for rule in schema.parameter_rules), default=0)
     for rule in schema.parameter_rules:
         yield f"{rule.name:<{width}}  {', '.join(_facts(rule))}"

@@ -1,4 +1,4 @@
-"""A line on the terminal that shows that something still runs, and for how long."""
+"""A status line on the terminal with the elapsed time."""
 
 import sys
 import threading
@@ -12,9 +12,9 @@ _ERASE = "\r\x1b[2K"
 
 class StatusLine:
     """
-    A live line on stderr while its block runs; silent where stderr is no terminal.
+    A live line on stderr while its block runs; not shown if stderr is not a terminal.
 
-    `text` may be changed from any thread.
+    `text` can be changed from any thread.
     """
 
     def __init__(self, text: str, stream: TextIO = sys.stderr, *, period: float = 0.1) -> None:

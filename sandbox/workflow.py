@@ -1,4 +1,4 @@
-"""Runs a Dify app (workflow or chatflow, as exported from the editor) on the engine Dify itself uses."""
+"""Runs a Dify app (workflow or chatflow, as exported from the editor) on Dify's own engine."""
 
 import time
 import uuid
@@ -49,7 +49,7 @@ _WORKERS = 5
 
 
 class WorkflowError(Exception):
-    """The app cannot be run at all: the file is wrong, or uses a node that the engine has not."""
+    """The app cannot be run: the file is invalid, or it uses a node that the engine does not support."""
 
 
 @dataclass
@@ -74,8 +74,8 @@ class WorkflowRun:
     """
     A finished run.
 
-    `outputs` are what the app returns (`answer` in a chatflow), `nodes` every node run in the order they began,
-    `files` the images written, `error` the reason of a run that did not succeed.
+    `outputs` is the result of the app (`answer` in a chatflow), `nodes` lists every node run in start order, `files` the
+    written images, `error` is the reason of a failed run.
     """
 
     status: Status = "running"
@@ -86,7 +86,7 @@ class WorkflowRun:
     error: str = ""
 
     def node(self, node_id: str) -> NodeRun:
-        """The last run of a node. Raises LookupError if it never ran."""
+        """The last run of a node. Raises LookupError if it did not run."""
         for node in reversed(self.nodes):
             if node.id == node_id:
                 return node
@@ -106,7 +106,7 @@ def run_workflow(
     """
     Run an app from its DSL (text, or the path of the file).
 
-    A chatflow's turn joins the conversation of `services`, so that the next run of the same services remembers it.
+    A chatflow's turn is added to the conversation of `services`, which the next run with the same services continues.
 
     Args:
         dsl: YAML with `kind: app` and mode `workflow` or `advanced-chat`.
@@ -117,10 +117,10 @@ def run_workflow(
         on_event: called with the run so far after each event of the engine.
 
     Returns:
-        The run, whether it succeeded or not.
+        The run, successful or not.
 
     Raises:
-        WorkflowError: the app cannot be run at all.
+        WorkflowError: the app cannot be run.
         InputError: the inputs do not fit the start node.
 
     """
@@ -144,12 +144,12 @@ def run_workflow(
 
 
 def _images(run: WorkflowRun) -> list[File]:
-    """What Dify attaches to a chatflow's message."""
+    """The files that Dify attaches to a chatflow's message."""
     return [file for node in run.nodes if node.type == BuiltinNodeTypes.LLM for file in node.outputs.get("files", ())]
 
 
 def _events(engine: Engine) -> Iterator[EngineEvent]:
-    """The engine reports a failed run as an event, and then raises the failure once more."""
+    """The events of a run. The engine reports a failure as an event and then raises it; it is not raised twice here."""
     failed = False
     try:
         for event in engine.run():
@@ -161,7 +161,7 @@ def _events(engine: Engine) -> Iterator[EngineEvent]:
 
 
 def _model_labels(document: DslDocument, services: Services) -> dict[str, str]:
-    """The model's name by node, with a note where the local stand-in answers in its place."""
+    """The model's name by node, marked if the local language model replaces it."""
     models = {str(node["id"]): node["data"]["model"] for node in _nodes(document) if "model" in node["data"]}
     return {
         node_id: str(model["name"]) if model["provider"] == services.host.provider else f"{model['name']} ({LABEL})"
@@ -181,7 +181,7 @@ def _document(text: str) -> DslDocument:
     try:
         plan = inspect(text)
     except DslError as error:
-        msg = f"not a Dify app that can be run: {error}"
+        msg = f"this is not a Dify app that can be run: {error}"
         raise WorkflowError(msg) from error
     document = plan.document
     unknown = _node_types(document) - {str(node_type) for node_type in NodeFactory.NODE_BUILDERS}
@@ -251,7 +251,7 @@ def _variable_pool(
 
 
 class _Recorder:
-    """Turns the engine's events into a `WorkflowRun`."""
+    """Builds a `WorkflowRun` from the engine's events."""
 
     def __init__(self, models: Mapping[str, str]) -> None:
         self.run = WorkflowRun()

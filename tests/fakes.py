@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, RateLimited, ServerUnavailable
+
+ERROR_CLASSES = (AuthorizationFailed, RateLimited, BadRequest, ServerUnavailable, ConnectionFailed)
 MARKER_KEY = "sk-MARKER-7f3a9c51d2e84b06"
 """A key that must never be seen in a message, a log, a state or a result."""
 
@@ -27,7 +30,7 @@ class FakeClock:
         self.time += seconds
 
 
-def picture(
+def image_file(
     width: int = 64,
     height: int = 48,
     *,

@@ -9,7 +9,7 @@ from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.parameters import MAX_SEED, RULES, Rule
 from models.settings import Access
 from models.sizes import FreeSizes, SeedRule, SizeRule
-from tests.fakes import picture
+from tests.fakes import image_file
 
 STUB_RULES = tuple(
     RULES[name]
@@ -56,7 +56,7 @@ class StubBackend(Backend):
 
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
         self.asked.append(request)
-        return self.result(request, [GeneratedImage(picture(), seed=request.seed)])
+        return self.result(request, [GeneratedImage(image_file(), seed=request.seed)])
 
     def check_access(self) -> Sequence[str]:
         return ()
@@ -104,7 +104,7 @@ class StubJobs(JobBackend):
         if self.clock.now() < ends:
             return Running("step 12/30")
         request = ImageRequest(model="stub-model", prompt=str(job["prompt"]))
-        return self.result(request, [GeneratedImage(picture(), seed=7)])
+        return self.result(request, [GeneratedImage(image_file(), seed=7)])
 
     def cancel(self, job: Job) -> None:
         self.cancelled.append(job)

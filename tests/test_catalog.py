@@ -19,7 +19,7 @@ def test_every_card_belongs_to_a_registered_backend() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CARDS.glob("*/*.yaml")), ids=lambda path: path.stem)
-def test_a_card_says_what_the_providers_rules_say(path: Path) -> None:
+def test_a_card_matches_the_providers_rules(path: Path) -> None:
     text = path.read_text("utf-8")
     assert rendered(yaml.safe_load(text), path.parent.name) == text
 
@@ -44,7 +44,7 @@ def test_a_card_stays_within_the_providers_rules_and_names_its_features(card: Ca
 
 
 @EVERY_CARD
-def test_vision_is_declared_where_images_are_taken(card: Card) -> None:
+def test_vision_is_declared_if_images_are_accepted(card: Card) -> None:
     backend = bound(card.model, {})
     assert (backend.capabilities.images > 0) == card.vision
 
@@ -55,7 +55,7 @@ def test_every_number_has_a_default_so_that_dify_never_sends_the_minimum(card: C
 
 
 @EVERY_CARD
-def test_all_parameters_switched_on_at_once_are_read_as_their_defaults(card: Card) -> None:
+def test_all_parameters_switched_on_are_read_as_their_defaults(card: Card) -> None:
     switched_on = {rule.name: rule.default for rule in card.rules if rule.default is not None}
     values = read_values(card.rules, switched_on)
     assert values == {name: value for name, value in switched_on.items() if name != "seed"}

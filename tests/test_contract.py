@@ -22,7 +22,7 @@ from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImag
 from tests.asking import asked as settled
 from tests.asking import bound
 from tests.contract_cases import CASES, Case
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.broken import Broken, broken_server
 
 SERVICES = sorted(name for name, case in CASES.items() if case.credentials)
@@ -69,7 +69,7 @@ def test_every_backend_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_a_result_is_normalised(name: str) -> None:
+def test_a_result_is_normalized(name: str) -> None:
     with healthy(name) as backend:
         result = backend.invoke(ask(backend))
     assert (result.backend, result.model, result.prompt) == (name, backend.model.name, "a red fox in the snow")
@@ -78,9 +78,9 @@ def test_a_result_is_normalised(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EDITORS)
-def test_an_input_image_is_taken_by_a_model_that_edits(name: str) -> None:
+def test_an_editing_model_accepts_an_input_image(name: str) -> None:
     with healthy(name, CASES[name].edit_model) as backend:
-        photo = InputImage(picture(512, 512, kind="JPEG"), "image/jpeg", "photo.jpg")
+        photo = InputImage(image_file(512, 512, kind="JPEG"), "image/jpeg", "photo.jpg")
         result = backend.invoke(ask(backend, images=(photo,)))
     for image in result.images:
         assert_normalised(image)
@@ -89,19 +89,19 @@ def test_an_input_image_is_taken_by_a_model_that_edits(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_too_many_images_are_refused_by_name(name: str) -> None:
     with healthy(name) as backend:
-        photo = InputImage(picture(), "image/png")
+        photo = InputImage(image_file(), "image/png")
         with pytest.raises(BadRequest, match="input images") as refusal:
             backend.invoke(ask(backend, images=(photo,) * (backend.capabilities.images + 1)))
     assert backend.model.name in str(refusal.value)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_a_mask_that_a_model_does_not_take_is_refused_by_name(name: str) -> None:
+def test_an_unsupported_mask_is_refused_by_name(name: str) -> None:
     with healthy(name) as backend:
         if backend.capabilities.mask:
             pytest.skip(f"{backend.model.name} takes masks")
         with pytest.raises(BadRequest, match="masks"):
-            backend.invoke(ask(backend, mask=InputImage(picture(), "image/png")))
+            backend.invoke(ask(backend, mask=InputImage(image_file(), "image/png")))
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -123,7 +123,7 @@ def test_access_is_checked_without_generating(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_refusal_has_its_class_and_quotes_no_key(
+def test_a_refusal_has_its_class_and_does_not_quote_the_key(
     name: str, status: int, classes: tuple[type[ImageError], ...], broken: Broken
 ) -> None:
     broken.says(status, {"error": {"message": "refused for {keys}"}, "message": "refused for {keys}"})
@@ -144,7 +144,7 @@ def assert_clean(error: BaseException | None) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_html_page_instead_of_an_answer_is_the_services_trouble(name: str, broken: Broken) -> None:
+def test_an_html_page_as_a_reply_is_a_server_error(name: str, broken: Broken) -> None:
     broken.says(502, "<html><body>Bad Gateway</body></html>", "text/html")
     backend = at(name, broken.url)
     with pytest.raises(ServerUnavailable) as failure:
@@ -154,7 +154,7 @@ def test_an_html_page_instead_of_an_answer_is_the_services_trouble(name: str, br
 
 @pytest.mark.parametrize("body", ["{}", "[]", "null", "", "not json", '{"data": []}', '{"images": []}'])
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_empty_success_is_a_failure(name: str, body: str, broken: Broken) -> None:
+def test_a_success_without_an_image_is_an_error(name: str, body: str, broken: Broken) -> None:
     broken.says(200, body)
     backend = at(name, broken.url)
     with pytest.raises(ImageError) as failure:
@@ -172,7 +172,7 @@ def test_a_lost_connection_is_a_connection_error(name: str, broken: Broken) -> N
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_silent_service_is_given_up_at_the_deadline(name: str, broken: Broken) -> None:
+def test_a_service_without_a_reply_times_out_at_the_deadline(name: str, broken: Broken) -> None:
     broken.silent = True
     case = CASES[name]
     assert case.credentials
@@ -183,7 +183,7 @@ def test_a_silent_service_is_given_up_at_the_deadline(name: str, broken: Broken)
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_address_where_nothing_listens_names_the_setting(name: str) -> None:
+def test_an_unreachable_address_names_the_setting(name: str) -> None:
     with broken_server() as server:
         url = server.url
     backend = at(name, url)
@@ -193,7 +193,7 @@ def test_an_address_where_nothing_listens_names_the_setting(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_check_that_cannot_tell_is_an_error_of_its_class(name: str, broken: Broken) -> None:
+def test_an_inconclusive_check_is_an_error_of_its_class(name: str, broken: Broken) -> None:
     broken.says(401, {"error": {"message": "refused for {keys}"}, "detail": "Not authenticated {keys}"})
     with pytest.raises(AuthorizationFailed) as failure:
         at(name, broken.url).check_access()

@@ -69,7 +69,7 @@ def form_fields() -> list[str]:
     return [field["variable"] for form in forms for field in form["credential_form_schemas"]]
 
 
-def test_a_broken_link_and_a_broken_heading_are_found(tmp_path: Path) -> None:
+def test_broken_links_and_headings_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text('# One, two\n[a](#one-two) [b](#three) [c](none.md) ![d](https://e) <img src="no.png">\n', "utf-8")
     assert broken(page) == ["#three", "none.md", "no.png"]
@@ -81,7 +81,7 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 
 @page
-def test_every_command_names_a_module_that_is_there(page: Path) -> None:
+def test_every_command_names_an_existing_module(page: Path) -> None:
     for module in COMMAND.findall(page.read_text("utf-8")):
         place = ROOT.joinpath(*module.rstrip(".").split("."))
         assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module

@@ -22,7 +22,7 @@ def refusal(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", "，\n"])
-def test_an_empty_field_is_the_defaults(text: str) -> None:
+def test_an_empty_field_gives_the_defaults(text: str) -> None:
     assert read(text) == Limits()
     assert (Limits().input_mb, Limits().instruction, Limits().audit) == (10, 2000, "hash")
     assert Limits().formats == ("image/jpeg", "image/png", "image/webp")
@@ -42,7 +42,7 @@ def test_entries_are_separated_by_commas_or_newlines_in_any_case_and_width(text:
     assert read(text) == Limits(images=4, megapixels=2.5, timeout=900)
 
 
-def test_the_rules_for_editing() -> None:
+def test_the_rules_for_input_images_are_read() -> None:
     assert read("input 5 MB, formats JPG .png jpeg, instruction 200") == Limits(
         input_mb=5, formats=("image/jpeg", "image/png"), instruction=200
     )
@@ -51,7 +51,7 @@ def test_the_rules_for_editing() -> None:
 
 
 @pytest.mark.parametrize("audit", ["text", "hash", "none"])
-def test_audit_says_what_of_the_prompt_is_written_down(audit: str) -> None:
+def test_audit_sets_how_the_prompt_is_logged(audit: str) -> None:
     assert read(f"audit {audit.upper()}").audit == audit
 
 
@@ -65,14 +65,14 @@ def test_audit_says_what_of_the_prompt_is_written_down(audit: str) -> None:
         *("formats", "formats exe", "formats jpg exe", "audit", "audit all", "audit text hash"),
     ],
 )
-def test_what_cannot_be_read_is_quoted_with_what_to_write(entry: str) -> None:
+def test_an_invalid_entry_is_quoted_with_the_correct_form(entry: str) -> None:
     said = refusal(f"audit none, {entry}" if not entry.startswith("audit") else entry)
     assert said.startswith(f"“{entry}” in “Limits” (limits) in the provider's settings cannot be read. Write ")
 
 
-def test_an_unknown_entry_is_answered_with_the_known_ones() -> None:
-    said = refusal("images 4, pictures 5")
-    assert said.startswith("“pictures 5” in “Limits” (limits) in the provider's settings is not a limit.")
+def test_an_unknown_entry_lists_the_known_ones() -> None:
+    said = refusal("images 4, photos 5")
+    assert said.startswith("“photos 5” in “Limits” (limits) in the provider's settings is not a limit.")
     assert "`images 4`" in said
 
 
@@ -84,7 +84,7 @@ def test_an_unknown_entry_is_answered_with_the_known_ones() -> None:
         "account Team One",
     ],
 )
-def test_an_entry_whose_feature_does_not_exist_yet_is_refused(entry: str) -> None:
+def test_a_reserved_entry_is_refused(entry: str) -> None:
     assert refusal(f"images 4, {entry}") == (
         f"“{entry}” in “Limits” (limits) in the provider's settings is not available in this version. Take it out."
     )
@@ -94,7 +94,7 @@ def test_the_same_limit_twice_is_refused() -> None:
     assert "“images 5”" in refusal("images 4, images 5")
 
 
-def test_the_form_of_a_model_is_named_and_so_is_the_environment() -> None:
+def test_a_message_names_the_models_form_or_the_environment() -> None:
     with pytest.raises(BadRequest, match="in the model's settings"):
         Limits.read(Settings({"backend": "comfyui", "limits": "images 0"}, {}))
     with pytest.raises(BadRequest, match="the environment variable IMAGE_GENERATION_LIMITS"):

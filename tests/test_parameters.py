@@ -48,16 +48,16 @@ def test_a_bad_value_is_refused_in_one_sentence(name: str, value: object, senten
     assert str(refusal.value) == sentence
 
 
-def test_choices_do_not_mind_the_case() -> None:
+def test_options_are_case_insensitive() -> None:
     assert read_value(RULES["output_format"], "PNG") == "png"
 
 
-def test_text_that_was_read_as_json_becomes_text_again() -> None:
+def test_json_typed_text_becomes_text_again() -> None:
     assert read_value(RULES["negative_prompt"], 42.0) == "42"
     assert read_value(RULES["negative_prompt"], True) == "true"
 
 
-def test_unknown_and_absent_values_are_left_out_and_defaults_filled_in() -> None:
+def test_unknown_and_absent_values_are_omitted_and_defaults_added() -> None:
     rules = [RULES["n"], RULES["steps"], RULES["sampler"]]
     assert read_values(rules, {"temperature": 0.7, "steps": None, "sampler": "  "}) == {"n": 1}
 

@@ -18,7 +18,7 @@ from models.pipeline import HOLD, Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.stubs import StubBackend, StubJobs
 
 LOST = ConnectionFailed("Asking failed", "connection lost", transient=True)
@@ -65,13 +65,13 @@ def polled(backend: StubJobs, timeout: float) -> tuple[Finished | ImageError, in
     return outcome, checks, calls
 
 
-def test_a_service_without_jobs_finishes_inside_the_start(clock: FakeClock) -> None:
+def test_a_service_without_jobs_finishes_in_start_polling(clock: FakeClock) -> None:
     outcome = call(StubBackend(clock)).start(asked(details=True, output_format="webp"))
     assert isinstance(outcome, Finished)
     assert outcome.options == OutputOptions(details=True, output_format="webp")
 
 
-def test_a_service_without_jobs_gets_less_time_than_the_host_gives_a_call(clock: FakeClock) -> None:
+def test_the_timeout_without_jobs_is_below_the_hosts_call_limit(clock: FakeClock) -> None:
     backend = StubBackend(clock)
     call(backend).start(asked(timeout=6900))
     assert backend.asked[0].timeout == 590
@@ -80,13 +80,13 @@ def test_a_service_without_jobs_gets_less_time_than_the_host_gives_a_call(clock:
     )
 
 
-def test_the_default_time_is_what_one_call_has(clock: FakeClock) -> None:
+def test_the_default_timeout_is_that_of_one_call(clock: FakeClock) -> None:
     backend = StubBackend(clock)
     call(backend).start(asked())
     assert (backend.asked[0].timeout, backend.asked[0].notices) == (590, ())
 
 
-def test_a_longer_timeout_of_a_job_that_nobody_polls_is_lowered_and_the_way_to_more_time_told(
+def test_a_longer_timeout_without_polling_is_lowered_and_names_waiting(
     clock: FakeClock,
 ) -> None:
     backend = StubJobs(clock, takes=700)
@@ -100,33 +100,33 @@ def test_a_longer_timeout_of_a_job_that_nobody_polls_is_lowered_and_the_way_to_m
 
 
 def test_a_short_timeout_can_be_raised(clock: FakeClock) -> None:
-    with pytest.raises(ConnectionFailed, match="Raise `timeout`, or ask for less"):
+    with pytest.raises(ConnectionFailed, match="Raise `timeout`, or request fewer or smaller images"):
         call(StubJobs(clock, takes=100)).generate(asked(timeout=10))
 
 
-def test_what_a_job_past_its_deadline_has_made_is_kept(clock: FakeClock) -> None:
-    part = ImageResult(images=(GeneratedImage(picture()),), backend="stub", model="stub-model", prompt="a fox")
+def test_finished_images_of_a_job_are_kept_on_timeout(clock: FakeClock) -> None:
+    part = ImageResult(images=(GeneratedImage(image_file()),), backend="stub", model="stub-model", prompt="a fox")
     outcome, _, _ = polled(StubJobs(clock, takes=100, part=part), 10)
     assert isinstance(outcome, Finished)
     assert outcome.result.images == part.images
-    assert "the time for the whole job is over" in outcome.result.notices[0]
+    assert "the time limit of the job has passed" in outcome.result.notices[0]
     assert call(StubJobs(clock, takes=100, part=part)).generate(asked(timeout=10)).result.images == part.images
 
 
 @pytest.mark.parametrize("state", [{"job": {}}, {"job": "x", "started": 1, "deadline": 2, "delivery": {}}])
-def test_the_state_of_another_version_is_told_as_such(clock: FakeClock, state: dict[str, JsonValue]) -> None:
+def test_the_state_of_another_version_is_reported(clock: FakeClock, state: dict[str, JsonValue]) -> None:
     with pytest.raises(ServerUnavailable, match="was replaced by another version while it ran; run it again"):
         call(StubJobs(clock, takes=40)).check(state)
 
 
-def test_a_model_that_lost_its_jobs_while_one_ran_says_so(clock: FakeClock) -> None:
+def test_a_model_without_jobs_refuses_the_state_of_a_job(clock: FakeClock) -> None:
     started = call(StubJobs(clock, takes=40)).start(asked())
     assert isinstance(started, Waiting)
     with pytest.raises(ServerUnavailable, match="settings changed while it ran"):
         call(StubBackend(clock)).check(started.state)
 
 
-def test_a_long_job_goes_on_in_another_process(clock: FakeClock) -> None:
+def test_a_long_job_continues_in_another_process(clock: FakeClock) -> None:
     started = call(StubJobs(clock, takes=40)).start(asked(details=True, output_format="webp"))
     assert isinstance(started, Waiting)
     clock.sleep(40)
@@ -138,9 +138,7 @@ def test_a_long_job_goes_on_in_another_process(clock: FakeClock) -> None:
 
 
 @given(timeout=st.integers(1, 6900), share=st.floats(0.01, 2))
-def test_a_job_of_any_timeout_needs_no_more_than_the_hosts_checks_and_each_call_is_short(
-    timeout: int, share: float
-) -> None:
+def test_any_timeout_fits_the_hosts_checks_and_each_call_is_short(timeout: int, share: float) -> None:
     outcome, checks, calls = polled(StubJobs(FakeClock(), takes=timeout * share), timeout)
     assert checks <= 240
     assert max(calls, default=0) <= HOLD + 0.01
@@ -160,32 +158,32 @@ def test_the_pauses_follow_the_timeout(clock: FakeClock, timeout: int, pause: in
     assert started.next_check == pause
 
 
-def test_transient_trouble_keeps_the_job(clock: FakeClock) -> None:
+def test_transient_errors_keep_the_job(clock: FakeClock) -> None:
     outcome, _, _ = polled(StubJobs(clock, takes=3, troubles=[LOST, LOST]), 600)
     assert isinstance(outcome, Finished)
 
 
-def test_a_failed_job_ends_the_wait_at_once(clock: FakeClock) -> None:
+def test_a_failed_job_ends_the_wait_immediately(clock: FakeClock) -> None:
     backend = StubJobs(clock, takes=100, troubles=[BROKEN])
     with pytest.raises(ServerUnavailable, match="out of memory"):
         call(backend).start(asked())
     assert backend.checks == 1
 
 
-def test_a_job_past_its_deadline_is_cancelled_and_told(clock: FakeClock) -> None:
+def test_a_job_is_cancelled_and_reported_on_timeout(clock: FakeClock) -> None:
     backend = StubJobs(clock, takes=100)
     outcome, _, _ = polled(backend, 10)
     assert len(backend.cancelled) == 1
     assert str(outcome) == (
-        "Generating with Stub service failed: the time for the whole job is over; last seen: step 12/30. "
-        "Raise `timeout`, or ask for less."
+        "Generating with Stub service failed: the time limit of the job has passed; last known state: step 12/30. "
+        "Raise `timeout`, or request fewer or smaller images."
     )
 
 
 def test_an_outage_is_told_after_a_minute_and_no_longer_timeout_is_advised(clock: FakeClock) -> None:
     backend = StubJobs(clock, takes=5, troubles=[LOST] * 500)
     began = clock.now()
-    with pytest.raises(ConnectionFailed, match=r"nothing more was heard of the job \(connection lost\)") as told:
+    with pytest.raises(ConnectionFailed, match=r"the state of the job could not be read \(connection lost\)") as told:
         call(backend).generate(asked(timeout=300))
     assert clock.now() - began == pytest.approx(60, abs=2)
     assert "stub_base_url" in str(told.value)
@@ -239,7 +237,7 @@ def test_the_state_holds_no_secret(clock: FakeClock) -> None:
     assert MARKER_KEY not in json.dumps(started.state)
 
 
-def test_one_call_waits_for_the_same_job_and_gives_up_the_same_way(clock: FakeClock) -> None:
+def test_a_single_call_waits_for_the_same_job_and_times_out_in_the_same_way(clock: FakeClock) -> None:
     assert call(StubJobs(clock, takes=30)).generate(asked()).result.images
     backend = StubJobs(clock, takes=100)
     with pytest.raises(ConnectionFailed):
@@ -256,18 +254,18 @@ def listen(steps: Generator[str, None, Finished]) -> tuple[list[str], Finished]:
             return told, end.value
 
 
-def test_each_state_is_told_once_and_the_result_returned(clock: FakeClock) -> None:
+def test_each_progress_is_reported_once_and_the_result_returned(clock: FakeClock) -> None:
     told, done = listen(call(StubJobs(clock, takes=5)).narrated(asked()))
     assert told == ["step 12/30"]
     assert done.result.images[0].seed == 7
 
 
-def test_a_failure_is_raised_as_itself(clock: FakeClock) -> None:
+def test_a_failure_is_raised_unchanged(clock: FakeClock) -> None:
     with pytest.raises(ServerUnavailable, match="out of memory"):
         listen(call(StubJobs(clock, takes=5, troubles=[BROKEN])).narrated(asked()))
 
 
-def test_a_schema_that_cannot_be_filled_is_refused_before_anything_is_generated(clock: FakeClock) -> None:
+def test_an_unsatisfiable_schema_is_refused_before_generation(clock: FakeClock) -> None:
     backend = StubBackend(clock)
     schema = {"properties": {"cost": {"type": "number"}}, "required": ["cost"]}
     for way in (call(backend).generate, call(backend).start):
@@ -276,13 +274,13 @@ def test_a_schema_that_cannot_be_filled_is_refused_before_anything_is_generated(
     assert backend.asked == []
 
 
-def test_what_an_optional_property_will_lack_is_a_notice(clock: FakeClock) -> None:
+def test_an_unavailable_optional_property_gives_a_notice(clock: FakeClock) -> None:
     schema = {"schema": {"properties": {"seed": {"type": "integer"}, "mood": {"type": "string"}}}, "name": "x"}
     done = call(StubBackend(clock)).generate(asked(json_schema=json.dumps(schema)))
     assert any("`mood`, which no image has" in notice for notice in done.result.notices)
 
 
-def test_every_outcome_is_told_once_also_of_a_job_that_others_finish(clock: FakeClock, told: list[Receipt]) -> None:
+def test_every_outcome_is_observed_once_also_across_processes(clock: FakeClock, told: list[Receipt]) -> None:
     polled(StubJobs(clock, takes=40), 100)
     call(StubBackend(clock)).generate(asked())
     with pytest.raises(BadRequest):
@@ -295,8 +293,8 @@ def test_every_outcome_is_told_once_also_of_a_job_that_others_finish(clock: Fake
     assert told[0].seconds == pytest.approx(40, abs=2)
 
 
-def test_a_stage_may_change_refuse_or_answer_a_request(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = ImageResult(images=(GeneratedImage(picture()),), backend="kept", model="stub-model", prompt="kept")
+def test_a_stage_can_change_refuse_or_answer_a_request(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ImageResult(images=(GeneratedImage(image_file()),), backend="kept", model="stub-model", prompt="kept")
 
     def answering(request: ImageRequest) -> ImageRequest | ImageResult:
         return kept if request.prompt == "kept" else request.with_notices("seen")

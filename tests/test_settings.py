@@ -17,7 +17,7 @@ PROVIDER, MODEL = FORMS.values()
 BOTH = pytest.mark.parametrize("form", FORMS.values(), ids=["provider", "model"])
 
 
-def test_the_forms_value_wins_over_the_environment_and_that_over_the_default() -> None:
+def test_the_form_overrides_the_environment_and_the_environment_the_default() -> None:
     environment = {"IMAGE_GENERATION_STABILITY_API_KEY": " from-the-environment "}
     assert Settings({"stability_api_key": " own "}, environment).text("stability_api_key", "default") == "own"
     for empty in ({}, {"stability_api_key": ""}, {"stability_api_key": "  "}, {"stability_api_key": None}):
@@ -31,7 +31,7 @@ def test_every_field_of_the_providers_form_may_come_from_the_environment(variabl
     assert Settings({}, {f"IMAGE_GENERATION_{variable.upper()}": "value"}).text(variable) == "value"
 
 
-def test_a_models_own_form_takes_only_shared_fields_from_the_environment() -> None:
+def test_a_customizable_model_takes_only_shared_fields_from_the_environment() -> None:
     names = ("api_key", "base_url", "headers", "workflow", *SHARED_FIELDS)
     environment = {f"IMAGE_GENERATION_{name.upper()}": f"the {name}" for name in names}
     settings = Settings({"backend": "comfyui"}, environment)
@@ -45,14 +45,14 @@ def test_access_reads_the_services_fields_of_the_form_and_the_environment() -> N
     assert (access.prefix, access.base_url, access.api_key) == ("comfyui", "http://gpu", "k-1")
 
 
-def test_access_reads_the_plain_fields_of_a_models_own_form() -> None:
+def test_access_reads_the_fields_of_a_customizable_model() -> None:
     values = {"backend": "comfyui", "base_url": "gpu:8188", "headers": "X-Team: art", "comfyui_api_key": "other"}
     access = Access.read(Settings(values, {}), "comfyui")
     assert (access.prefix, access.base_url, access.api_key, access.headers) == ("", "gpu:8188", "", {"X-Team": "art"})
 
 
 @pytest.mark.parametrize("word", ["Bearer ", "bearer  ", "BEARER "])
-def test_a_pasted_bearer_is_taken_off_a_key(word: str) -> None:
+def test_a_pasted_bearer_prefix_is_removed(word: str) -> None:
     assert Access.read(Settings({"stability_api_key": f"{word}sk-1"}, {}), "stability").api_key == "sk-1"
 
 
@@ -79,7 +79,7 @@ def test_headers_are_pairs_or_a_json_object(text: str) -> None:
         ('{"X-Number": 4}', {"X-Number": "4"}),
     ],
 )
-def test_header_values_keep_their_own_signs(text: str, headers: dict[str, str]) -> None:
+def test_header_values_keep_their_separators(text: str, headers: dict[str, str]) -> None:
     assert read_headers(text) == headers
 
 
@@ -90,14 +90,14 @@ def test_header_values_keep_their_own_signs(text: str, headers: dict[str, str]) 
         *(f'{{"X-A": "{MARKER_KEY}"', f'{{"X-A": ["{MARKER_KEY}"]}}', f"X-A: {MARKER_KEY}\u200b"),
     ],
 )
-def test_headers_that_cannot_be_read_are_refused_without_their_values(text: str) -> None:
+def test_invalid_headers_are_refused_without_quoting_values(text: str) -> None:
     with pytest.raises(ValueError, match="headers") as refused:
         read_headers(text)
     assert MARKER_KEY not in str(refused.value)
 
 
 @BOTH
-def test_what_the_forms_draw_as_secret_is_what_the_code_takes_for_secret(form: dict[str, dict[str, object]]) -> None:
+def test_secret_fields_of_the_forms_are_the_secrets_of_the_code(form: dict[str, dict[str, object]]) -> None:
     drawn = {variable for variable, field in form.items() if field["type"] == "secret-input"}
     assert drawn == {variable for variable in form if variable.endswith(SECRET_ENDINGS)}
 
@@ -108,7 +108,7 @@ def test_secrets_come_from_the_form_and_the_environment() -> None:
     assert set(Settings(values, environment).secrets) == {"Bearer sk-1234", "sk-1234", "hunter2", "sk-9"}
 
 
-def test_the_values_of_headers_are_secrets_but_for_plain_words() -> None:
+def test_header_values_are_secrets_except_plain_words() -> None:
     values = {"backend": "openai_images", "headers": "Authorization: Basic eHg6eXk=; X-Tenant: images; X-Id: t-77"}
     secrets = Settings(values, {}).secrets
     assert {"Basic eHg6eXk=", "eHg6eXk=", "t-77"} <= set(secrets)
@@ -141,7 +141,7 @@ def test_a_value_of_the_environment_is_named_by_its_variable() -> None:
 
 
 @BOTH
-def test_a_form_fits_dify(form: dict[str, dict[str, object]]) -> None:
+def test_a_form_is_valid_for_dify(form: dict[str, dict[str, object]]) -> None:
     assert len(form) <= 32
     for variable, field in form.items():
         assert "default" not in field, f"{variable}: Dify would store it and hide the environment's value"
@@ -150,14 +150,14 @@ def test_a_form_fits_dify(form: dict[str, dict[str, object]]) -> None:
             assert {"en_US", "zh_Hans"} <= set(words)  # type: ignore[call-overload]
 
 
-def test_the_placeholder_says_what_an_empty_field_means() -> None:
+def test_every_field_has_a_placeholder() -> None:
     silent = [
         v for form in FORMS.values() for v, field in form.items() if v != "backend" and "placeholder" not in field
     ]
     assert silent == []
 
 
-def test_the_shared_fields_stand_in_both_forms_alike() -> None:
+def test_the_shared_fields_are_the_same_in_both_forms() -> None:
     for variable in SHARED_FIELDS:
         assert PROVIDER[variable] == MODEL[variable]
     assert set(PROVIDER) & set(MODEL) == set(SHARED_FIELDS)

@@ -51,25 +51,25 @@ def is_legal(rule: FreeSizes, size: Size) -> bool:
 
 
 @given(st.sampled_from(FREE_RULES), SIDES, SIDES)
-def test_the_nearest_size_is_always_legal(rule: FreeSizes, width: int, height: int) -> None:
+def test_the_nearest_size_is_always_supported(rule: FreeSizes, width: int, height: int) -> None:
     assert is_legal(rule, rule.nearest((width, height)))
 
 
 @given(st.sampled_from(FREE_RULES), st.floats(0.05, 20), st.integers(1000, 2**26))
-def test_the_size_for_a_ratio_is_always_legal(rule: FreeSizes, ratio: float, pixels: int) -> None:
+def test_the_size_for_a_ratio_is_always_supported(rule: FreeSizes, ratio: float, pixels: int) -> None:
     used = rule.for_ratio(ratio, pixels)
     assert is_legal(rule, used) or used in rule.presets.values()
 
 
 @given(st.sampled_from(FREE_RULES), SIDES, SIDES)
-def test_a_legal_wish_stays(rule: FreeSizes, width: int, height: int) -> None:
+def test_a_supported_size_is_kept(rule: FreeSizes, width: int, height: int) -> None:
     wish = (width - width % rule.multiple, height - height % rule.multiple)
     if min(wish) and is_legal(rule, wish):
         assert rule.nearest(wish) == wish
 
 
 @given(st.sampled_from(FREE_RULES), SIDES, SIDES)
-def test_the_nearest_of_the_nearest_is_itself(rule: FreeSizes, width: int, height: int) -> None:
+def test_the_nearest_size_is_idempotent(rule: FreeSizes, width: int, height: int) -> None:
     once = rule.nearest((width, height))
     assert rule.nearest(once) == once
 
@@ -80,7 +80,7 @@ def test_the_nearest_of_the_nearest_is_itself(rule: FreeSizes, width: int, heigh
     ratio=st.floats(1, 20),
     wish=st.tuples(SIDES, SIDES),
 )
-def test_rules_with_few_legal_sizes_still_find_one(
+def test_rules_with_few_supported_sizes_find_one(
     multiple: int, sides: list[int], ratio: float, wish: tuple[int, int]
 ) -> None:
     low, high = sides
@@ -106,24 +106,24 @@ def test_the_shape_is_kept_before_the_number_of_pixels(rule: FreeSizes | ListedS
     assert rule.nearest(wish) == used
 
 
-def test_a_bare_ratio_takes_the_preset_of_its_shape() -> None:
+def test_a_ratio_without_a_size_uses_the_preset_of_its_shape() -> None:
     rule = FreeSizes(multiple=8, default=(1024, 1024), presets=PRESETS)
     assert rule.for_ratio(16 / 9, rule.pixels) == (1344, 768)
     assert rule.for_ratio(9 / 16, rule.pixels) == (768, 1344)
 
 
-def test_a_ratio_that_keeps_a_number_of_pixels_takes_no_preset_of_another_size() -> None:
+def test_a_ratio_with_a_pixel_count_uses_no_preset_of_another_size() -> None:
     rule = FreeSizes(multiple=8, default=(1024, 1024), presets=PRESETS)
     assert rule.for_ratio(16 / 9, 512 * 512) == (680, 384)
 
 
 @given(st.sampled_from(LISTED.sizes))
-def test_a_listed_size_stays(size: Size) -> None:
+def test_a_listed_size_is_kept(size: Size) -> None:
     assert LISTED.nearest(size) == size
 
 
 @given(st.floats(0.02, 50), st.integers(256, 2**27))
-def test_a_shaped_size_has_about_the_pixels(ratio: float, pixels: int) -> None:
+def test_a_size_from_a_ratio_has_about_the_requested_pixels(ratio: float, pixels: int) -> None:
     width, height = shaped(ratio, pixels)
     assert math.prod((width, height)) == pytest.approx(pixels, rel=0.3, abs=200)
 
@@ -139,7 +139,7 @@ def test_a_shaped_size_has_about_the_pixels(ratio: float, pixels: int) -> None:
         ((768, 1344), "9:16"),
     ],
 )
-def test_the_nearest_ratio(size: Size, ratio: str) -> None:
+def test_the_nearest_ratio_is_found(size: Size, ratio: str) -> None:
     choices = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
     assert nearest_ratio(size[0] / size[1], choices) == ratio
 
@@ -156,7 +156,7 @@ def test_ratios_are_read_as_numbers() -> None:
     first=st.integers(1, 10),
     count=st.integers(1, 10),
 )
-def test_following_seeds_are_legal_and_go_up_one_by_one(rule: SeedRule, first: int, count: int) -> None:
+def test_consecutive_seeds_are_in_range(rule: SeedRule, first: int, count: int) -> None:
     seeds = rule.following(first, count)
     assert seeds[0] == first
     assert len(seeds) == count
@@ -164,5 +164,5 @@ def test_following_seeds_are_legal_and_go_up_one_by_one(rule: SeedRule, first: i
     assert all(later == earlier + 1 or later == rule.lowest for earlier, later in pairwise(seeds))
 
 
-def test_a_service_that_numbers_its_images_itself_repeats_the_seed() -> None:
+def test_a_service_that_derives_seeds_itself_repeats_the_seed() -> None:
     assert SeedRule(highest=10, step=0).following(7, 3) == (7, 7, 7)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.backends.errors import ERROR_CLASSES
+from tests.fakes import ERROR_CLASSES
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "models").rglob("*.py"))
@@ -36,12 +36,12 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def test_a_class_name_means_one_thing() -> None:
+def test_class_names_are_unique() -> None:
     counted = Counter(node.name for _, node in classes())
     assert [name for name, count in counted.items() if count > 1] == []
 
 
-def test_exceptions_end_in_error_but_for_the_five_that_users_meet() -> None:
+def test_exceptions_end_in_error_except_the_five_image_errors() -> None:
     five = {error.__name__ for error in ERROR_CLASSES}
     roots = {"Exception", "ValueError", "RuntimeError", "ImageError", *five}
     raised = [
@@ -53,17 +53,17 @@ def test_exceptions_end_in_error_but_for_the_five_that_users_meet() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_is_readable_in_one_sitting(path: Path) -> None:
+def test_a_module_has_at_most_400_lines(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= 400
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_folder_is_readable_at_one_glance(folder: Path) -> None:
+def test_a_folder_has_at_most_25_files(folder: Path) -> None:
     assert len([path for path in folder.iterdir() if path.is_file()]) <= 25
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
-def test_a_room_knows_nothing_of_the_rooms_behind_it(room: str) -> None:
+def test_a_folder_does_not_import_later_folders(room: str) -> None:
     unknown = tuple(f"models.{other}." for other in FORBIDDEN[room])
     crossing = [
         f"{path.relative_to(ROOT)} imports {name}"
@@ -74,5 +74,5 @@ def test_a_room_knows_nothing_of_the_rooms_behind_it(room: str) -> None:
     assert crossing == []
 
 
-def test_one_word_for_an_image() -> None:
+def test_the_word_for_an_image_is_image() -> None:
     assert [str(path.relative_to(ROOT)) for path in MODULES if "picture" in path.read_text("utf-8").casefold()] == []

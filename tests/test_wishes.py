@@ -49,7 +49,7 @@ RATIO = st.none() | st.sampled_from(["1:1", "16:9", "9:16", "1.91:1", "21:9"])
         (RATIOS, Wish(aspect_ratio="1:1"), (1024, 1024)),
     ],
 )
-def test_the_size_that_was_meant(rule: SizeRule | None, wish: Wish, size: Size | None) -> None:
+def test_the_requested_size_is_resolved(rule: SizeRule | None, wish: Wish, size: Size | None) -> None:
     assert settle_size(wish, rule, "the-model") == (size, ())
 
 
@@ -65,13 +65,13 @@ def test_the_size_that_was_meant(rule: SizeRule | None, wish: Wish, size: Size |
         (RATIOS, Wish(width=1920, height=1080), (1365, 768), "The size 1920×1080 became 16:9"),
     ],
 )
-def test_what_the_model_does_not_make_becomes_the_nearest_and_both_are_named(
+def test_an_unsupported_size_becomes_the_nearest_and_both_are_named(
     rule: SizeRule, wish: Wish, size: Size, told: str
 ) -> None:
     assert settle_size(wish, rule, "the-model") == (size, (f"{told}, the nearest that the-model makes.",))
 
 
-def test_a_model_without_sizes_says_why_a_size_was_not_used() -> None:
+def test_a_model_without_sizes_gives_a_notice_for_a_size() -> None:
     rule = NoSizes(reason="the image keeps the size of the input image")
     assert settle_size(Wish(), rule, "m") == (None, ())
     told = "The aspect ratio 1:1 was not used: the image keeps the size of the input image."
@@ -79,7 +79,7 @@ def test_a_model_without_sizes_says_why_a_size_was_not_used() -> None:
 
 
 @given(st.sampled_from([FREE, SDXL, LISTED, RATIOS, FreeSizes()]), SIDE, SIDE, RATIO)
-def test_a_size_is_settled_or_the_service_chooses_and_every_change_is_told(
+def test_a_size_is_resolved_or_left_to_the_service_and_changes_give_a_notice(
     rule: FreeSizes | ListedSizes | RatioSizes, width: int | None, height: int | None, ratio: str | None
 ) -> None:
     wish = Wish(width=width, height=height, aspect_ratio=ratio)
@@ -112,19 +112,19 @@ def test_there_is_one_seed_for_each_image(
     assert settle_seeds(asked, rule, count, "The service") == (seeds, ())
 
 
-def test_a_seed_for_a_service_without_seeds_is_told() -> None:
+def test_a_seed_for_a_service_without_seeds_gives_a_notice() -> None:
     seeds, told = settle_seeds(7, None, 2, "The service")
     assert seeds == ()
     assert told == ("The seed 7 was not used: The service takes none here.",)
 
 
-def test_a_seed_that_nobody_asked_for_is_drawn_within_the_bounds() -> None:
+def test_a_random_seed_is_within_the_bounds() -> None:
     rule = SeedRule(highest=2**64 - 1, drawn=3, zero_is_random=True)
     drawn = {settle_seeds(None, rule, 1, "The service")[0] for _ in range(200)}
     assert drawn == {(1,), (2,), (3,)}
 
 
-def test_a_seed_that_means_random_to_the_service_is_drawn_and_told() -> None:
+def test_a_seed_that_the_service_treats_as_random_is_replaced_with_a_notice() -> None:
     (first, second), (told,) = settle_seeds(0, SeedRule(highest=100, zero_is_random=True), 2, "Stability AI")
     assert second == first % 100 + 1
     assert told == f"Seed 0 means random to Stability AI; {first} was used."
@@ -136,7 +136,7 @@ def test_a_seed_out_of_bounds_is_refused(seed: int) -> None:
         settle_seeds(seed, SEEDS, 1, "The service")
 
 
-def test_a_wish_is_read_from_parameters() -> None:
+def test_a_requested_shape_is_read_from_parameters() -> None:
     assert wish_of({"width": 5, "seed": 7, "steps": 30}, 99) == Wish(width=5, seed=7, pixels=99)
     assert area_of({"width": 20, "height": 10}) == 200
     assert area_of({"width": 20}) is None

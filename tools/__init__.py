@@ -1,1 +1,1 @@
-"""Commands for maintainers; nothing here is part of the package."""
+"""Commands for maintainers; not part of the package."""

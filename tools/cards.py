@@ -1,8 +1,8 @@
-"""Fill in the parameter rules of the model cards from the one vocabulary: `uv run python -m tools.cards [--check]`.
+"""Complete the model cards from the common parameter rules: `uv run python -m tools.cards [--check]`.
 
-The host reads each card on its own, so every card repeats label, type and help of its parameters. A maintainer writes
-only what is particular to the model (`name`, `default`, `min`, `max`, `options` ...); this command writes the rest, and
-the features that every model has. `polling` stands on no card: the owner's form chooses it.
+Dify reads each card separately, so every card repeats label, type and help of its parameters. A maintainer writes only
+the values specific to the model (`name`, `default`, `min`, `max`, `options` ...); this command adds the rest and the
+features of every model. No card declares `polling`: it depends on the field `waiting` of the form.
 """
 
 import argparse
@@ -20,12 +20,12 @@ _PARTICULAR = ("required", "default", "min", "max", "precision", "options")
 
 
 def rules_of(backend: str) -> dict[str, Rule]:
-    """The common vocabulary and the parameters that only `backend` knows."""
+    """The common parameters and those of `backend`."""
     return {**RULES, **{rule.name: rule for rule in BACKENDS[backend].extra_rules}}
 
 
 def rendered(card: Mapping[str, object], backend: str) -> str:
-    """The card's YAML text with every parameter rule complete. Raises KeyError for a parameter without a rule."""
+    """The card's YAML text with complete parameter rules. Raises KeyError for a parameter without a rule."""
     known = rules_of(backend)
     entries = card["parameter_rules"]
     assert isinstance(entries, list)  # noqa: S101 -- Card says so, this only tells the type checker
@@ -56,12 +56,12 @@ def _wanted(path: Path, text: str) -> str:
     except yaml.YAMLError as error:
         sys.exit(f"{path} is not YAML: {error}")
     except KeyError as error:
-        sys.exit(f"{path}: there is no {error}; a parameter needs a rule in the vocabulary or in its backend")
+        sys.exit(f"{path}: there is no rule for {error}; add one to the common parameters or to the backend")
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--check", action="store_true", help="write nothing; fail when a card is stale")
+    options.add_argument("--check", action="store_true", help="write nothing; fail if a card is outdated")
     check = options.parse_args().check
     stale: list[Path] = []
     for path in sorted(CARDS.glob("*/*.yaml")):
@@ -72,7 +72,7 @@ def main() -> int:
             if not check:
                 path.write_text(wanted, "utf-8")
     for path in stale:
-        print(f"{'stale' if check else 'written'}: {path.relative_to(CARDS.parent.parent)}")
+        print(f"{'outdated' if check else 'written'}: {path.relative_to(CARDS.parent.parent)}")
     return 1 if check and stale else 0
 
 

@@ -1,6 +1,6 @@
-"""Check the package as the host's decoder reads it, and write the `.difypkg`: `uv run python -m tools.package [--out DIR]`.
+"""Check the package by the daemon's rules and write the `.difypkg`: `uv run python -m tools.package [--out DIR]`.
 
-Rules: the daemon's manifest and provider declarations, its glob and ignore semantics, the limits of an upload.
+The rules are those of manifest and provider declarations, of globs and ignore files, and the limits of an upload.
 """
 
 import argparse
@@ -19,9 +19,9 @@ import pathspec
 import yaml
 
 ROOT = Path(__file__).parent.parent
-MAX_UNPACKED = 15 * 1024 * 1024  # bytes; the smallest upload limit in use (a bare Dify api)
+MAX_UNPACKED = 15 * 1024 * 1024  # bytes; the smallest upload limit in use (the Dify API without a proxy)
 MAX_FIELDS, MAX_OPTIONS, MAX_RULES, MAX_TEXT = 32, 128, 128, 1024
-_EPOCH = (2026, 1, 1, 0, 0, 0)  # the same tree gives the same file
+_EPOCH = (2026, 1, 1, 0, 0, 0)  # fixed, for reproducible packages
 # fmt: off
 _TAGS = frozenset((
     "search", "image", "videos", "weather", "finance", "design", "travel", "social", "news", "medical", "productivity",
@@ -32,7 +32,7 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def packed_files(root: Path) -> list[Path]:
-    """The files that the package would hold, relative to `root`, by `.difyignore`."""
+    """The files of the package, relative to `root`, filtered by `.difyignore`."""
     patterns = (root / ".difyignore").read_text("utf-8").splitlines()
     ignored = pathspec.GitIgnoreSpec.from_lines(patterns)
     found: list[Path] = []
@@ -50,7 +50,7 @@ def glob_like_the_daemon(pattern: str, files: list[Path]) -> list[Path]:
 
 
 def faults(root: Path) -> Iterator[str]:
-    """Everything that the host would stumble over, as sentences."""
+    """Everything that the daemon would refuse, as sentences."""
     files = packed_files(root)
     manifest = _yaml(root / "manifest.yaml")
     yield from _manifest_faults(root, manifest, files)
@@ -120,9 +120,9 @@ def _form_faults(form: str, fields: list[dict[str, Any]]) -> Iterator[str]:
     for field in fields:
         name = field["variable"]
         if "required" not in field:
-            yield f"{form}: {name} does not say `required`, and SDK and daemon default differently"
+            yield f"{form}: {name} does not set `required`; the defaults of SDK and daemon differ"
         if field["type"] == "switch":
-            yield f"{form}: {name} is a switch, which Dify does not draw"
+            yield f"{form}: {name} is a switch, which Dify does not render"
         if len(field.get("options", ())) > MAX_OPTIONS:
             yield f"{form}: {name} has more than {MAX_OPTIONS} options"
         if not isinstance(field.get("default", ""), str):
@@ -162,22 +162,22 @@ def _content_faults(root: Path, files: list[Path]) -> Iterator[str]:
 
 
 def untracked_faults(root: Path, files: list[Path]) -> Iterator[str]:
-    """A stray file may hold a key. Where there is no repository, nothing is known and nothing said."""
+    """An untracked file may contain a key. Without a repository this is not checked."""
     if not (root / ".git").exists():
         return
     command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout  # noqa: S603 -- our own arguments
     tracked = {Path(name) for name in listed.split("\0")}
-    yield from (f"{path} is not under version control: add it or remove it" for path in files if path not in tracked)
+    yield from (f"{path} is not under version control: add or remove it" for path in files if path not in tracked)
 
 
 def _requirements_faults(root: Path) -> Iterator[str]:
     if requirements(root) != (root / "requirements.txt").read_text("utf-8"):
-        yield "requirements.txt is not what the lock says: run `uv run python -m tools.package --requirements`"
+        yield "requirements.txt does not match the lock file: run `uv run python -m tools.package --requirements`"
 
 
 def requirements(root: Path) -> str:
-    """The runtime part of the lock as a requirements file."""
+    """The runtime dependencies of the lock file in requirements format."""
     command = [
         os.environ.get("UV", "uv"),
         "export",
@@ -192,7 +192,7 @@ def requirements(root: Path) -> str:
 
 
 def write_package(root: Path, target: Path) -> int:
-    """Write the zip and return its size in bytes."""
+    """Write the package and return its size in bytes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
         for path in packed_files(root):
@@ -217,7 +217,7 @@ def _yaml(path: Path) -> Any:
 def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the .difypkg")
-    options.add_argument("--requirements", action="store_true", help="write requirements.txt from the lock first")
+    options.add_argument("--requirements", action="store_true", help="first write requirements.txt from the lock file")
     asked = options.parse_args()
     if asked.requirements:
         (ROOT / "requirements.txt").write_text(requirements(ROOT), "utf-8")

@@ -1,7 +1,6 @@
-"""What every backend is: a plain class bound to one model and one account, `invoke(request) -> ImageResult`.
+"""The base class of every backend: bound to one model and one account, `invoke(request) -> ImageResult`.
 
-This is the template of a service. What a service is asked and how its answers are read stands in its folder; what
-every request needs (access, input checks, deadline, login and address, partial results) stands here, once.
+What every request needs is written here; a service's folder builds its requests and reads its replies.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +11,14 @@ from typing import ClassVar, Literal
 import gevent
 from pydantic import JsonValue
 
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_images, no_input_image, unsupported
+from models.backends.errors import (
+    BadRequest,
+    ConnectionFailed,
+    ImageError,
+    ServerUnavailable,
+    no_input_image,
+    unsupported,
+)
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
 from models.backends.outage import Outage
 from models.backends.partial import Partial
@@ -28,9 +34,9 @@ from models.sizes import SeedRule, SizeRule
 type Job = dict[str, JsonValue]
 
 SYNC_LIMIT = 590.0
-"""Seconds; the host gives one call 600 and drops what comes later."""
+"""Seconds; Dify ends a call after 600."""
 PROBE_SECONDS = 9.0
-"""Seconds that a server has to answer the check of a form: somebody looks at it and waits."""
+"""Time limit of the check when a form is saved: the user waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,8 @@ class Capabilities:
     """What the bound model takes besides a prompt.
 
     `images` is the largest number of input images (0: text only), `min_images` the smallest (1: an editing model).
-    `mask` says whether a mask is understood; `second_image` how two images without a telling name are read;
-    `alpha_is_mask` whether the transparent part of a single image is its mask where a second image is no mask.
+    `mask`: whether masks are supported. `second_image`: how the second of two images is read if no file name says which
+    is the mask. `alpha_is_mask`: whether transparency of a single image is its mask although `second_image` is "image".
     """
 
     images: int = 0
@@ -51,14 +57,14 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A job that is not finished. `progress` is a few words for a reader ("queued 2nd", "step 12/30")."""
+    """A job that is not finished. `progress` is a few words for the user ("queued 2nd", "step 12/30")."""
 
     progress: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The model that Dify asked for: its name there, its name at the service, how to reach it, its card if it has one."""
+    """The model that Dify asked for: its names in Dify and at the service, its form fields, its card if it has one."""
 
     name: str
     remote: str
@@ -67,12 +73,12 @@ class Model:
 
 
 class Backend(ABC):
-    """One service. An instance lives for one call of the host and holds no state that outlives it."""
+    """One service. An instance serves one call from Dify and keeps no state beyond it."""
 
     name: ClassVar[str]
     """Folder of the cards and value of `backend` in the form of a customizable model."""
     title: ClassVar[str]
-    """What users call the service."""
+    """Name of the service in messages."""
     prefix: ClassVar[str]
     """Prefix of the service's fields in the provider's form."""
     required: ClassVar[tuple[str, ...]] = ()
@@ -82,9 +88,9 @@ class Backend(ABC):
     customizable: ClassVar[bool] = True
     """Whether a customizable model may name this backend."""
     extra_rules: ClassVar[tuple[Rule, ...]] = ()
-    """Parameters that only this service knows, beyond the common vocabulary."""
+    """Parameters of this service beyond the common vocabulary."""
     form_only: ClassVar[frozenset[str]] = FORM_ONLY
-    """Parameters whose default is only what the form starts with: left out, the service decides."""
+    """Parameters whose default only prefills the form; if unset, the service decides."""
     tells_progress: ClassVar[bool] = False
     """Whether `on_progress` is ever called."""
     refusals: ClassVar[RefusalTable] = RefusalTable()
@@ -94,9 +100,9 @@ class Backend(ABC):
         self.model = model
         self.clock = clock
         self.on_progress: Callable[[Running], None] = lambda _: None
-        """Called with every state of a job that is seen while `invoke` waits for it."""
+        """Called with each state of a job while `invoke` waits for it."""
         self.more_time = ""
-        """How a job gets more time where a longer `timeout` is no help; empty where it helps."""
+        """Next step for a job past its deadline where a longer `timeout` does not help; else empty."""
 
     @classmethod
     def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> "Backend":
@@ -108,7 +114,7 @@ class Backend(ABC):
         remote = access.remote_model or name
         return cls(Model(name, remote, access, card_for(cls.name, remote)), clock or SystemClock())
 
-    # What the bound model takes: data. Nothing here asks a server or raises.
+    # What the bound model takes, as data: no requests, no exceptions.
 
     @property
     @abstractmethod
@@ -128,7 +134,7 @@ class Backend(ABC):
         return None
 
     def gives(self, request: ImageRequest) -> frozenset[str]:
-        """What every result of `request` tells, out of `seed`, `cost`, `currency` and `revised_prompt`."""
+        """Which of `seed`, `cost`, `currency` and `revised_prompt` every result of `request` has."""
         seed = ("seed",) if request.seeds else ()
         price = ("cost", "currency") if self.price_per_image else ()
         return frozenset((*seed, *price))
@@ -137,13 +143,13 @@ class Backend(ABC):
         """Whether a request with these parameters is refused without a prompt."""
         return True
 
-    # What asks the server.
+    # Methods that send requests.
 
     def learn(self, deadline: Deadline) -> None:
-        """Find out from the server what the data above depend on. Called before a request is read. Raises ImageError."""
+        """Ask the server for what the data above depend on; called before a request is read. Raises ImageError."""
 
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
-        """`rules` with the choices that the server offers at the moment. Raises ImageError, which costs a form only them."""
+        """`rules` with the server's current choices. Raises ImageError; the form then falls back to `rules`."""
         return self.rules()
 
     @abstractmethod
@@ -182,7 +188,7 @@ class Backend(ABC):
 
     @property
     def service(self) -> Service:
-        """The service as the bound account reaches it: a key goes before a login, the form's login before the address's."""
+        """The service with the bound account's login: a key wins over a login, the form's login over the address's."""
         access = self.model.access
         base_url, user, password = split_userinfo(self.address)
         login = bearer_auth(access.api_key) or basic_auth(access.username or user, access.password or password)
@@ -198,21 +204,20 @@ class Backend(ABC):
 
     @property
     def price_per_image(self) -> Price | None:
-        """What the model's card says; a result that knows better carries its own price."""
+        """The price on the model's card; a result may carry a more exact one."""
         return self.model.card.price_per_image if self.model.card else None
 
     def _accepted(self, request: ImageRequest) -> Deadline:
-        """The end of this call for a request that can be served. Raises BadRequest for any other."""
+        """The deadline of this call. Raises BadRequest for a request that cannot be served."""
         self.require_access()
         self.check_inputs(request)
         return self.within(min(request.timeout, SYNC_LIMIT))
 
     def within(self, seconds: float) -> Deadline:
-        """`seconds` from now."""
         return Deadline.after(self.clock, seconds)
 
     def require_access(self) -> None:
-        """Raises BadRequest when a form field without which the service cannot be asked is empty."""
+        """Raises BadRequest when a required form field is empty."""
         for name in self.required:
             if not getattr(self.model.access, name):
                 raise BadRequest(
@@ -220,9 +225,9 @@ class Backend(ABC):
                 )
 
     def probe(self) -> Iterator[str]:
-        """`check_access` for somebody who fills a form and waits at most PROBE_SECONDS for it.
+        """`findings` and `check_access` when a form is saved, within PROBE_SECONDS.
 
-        Sentences come one by one: what was found before a refusal is shown as well.
+        Notices are yielded one by one, so that those before a refusal are shown too.
         """
         self.require_access()
         try:
@@ -232,12 +237,12 @@ class Backend(ABC):
         except (TimedOutError, gevent.Timeout):
             raise ConnectionFailed(
                 f"Checking {self.title} failed",
-                f"it did not answer within {PROBE_SECONDS:g} seconds",
+                f"it did not reply within {PROBE_SECONDS:g} seconds",
                 f"Check that it is running at the address in {self.model.access.where('base_url')}, and try again",
             ) from None
 
     def check_inputs(self, request: ImageRequest) -> None:
-        """Refuse what the bound model cannot take, by name. Raises BadRequest."""
+        """Raises BadRequest for inputs that the bound model does not take."""
         able, model = self.capabilities, self.model.name
         if request.mask is not None and not able.mask:
             raise unsupported(
@@ -266,12 +271,16 @@ class Backend(ABC):
     ) -> ImageResult:
         """The ImageResult of this backend for `request`; a Partial brings its own notices about missing images.
 
-        Raises the first failure of a Partial without images, ServerUnavailable without any reason.
+        Raises the first failure of a Partial without images, ServerUnavailable if there is neither an image nor a failure.
         """
         partial = made if isinstance(made, Partial) else Partial(tuple(made))
         missing = partial.notices(request.n) if isinstance(made, Partial) else ()
         if not partial.images:
-            raise no_images(self.title)
+            raise ServerUnavailable(
+                f"Generating with {self.title} failed",
+                "the service reported success without an image",
+                "It may have been billed: check the service's log before sending it again",
+            )
         return ImageResult(
             images=partial.images,
             backend=self.name,
@@ -285,7 +294,7 @@ class Backend(ABC):
 class JobBackend(Backend):
     """A service that works with jobs: `invoke` is written once, on top of `submit` and `check`.
 
-    A Job is plain JSON data that another process can go on with; no secret, no image in it.
+    A Job is plain JSON that another process can continue; it holds no secret and no image.
     """
 
     tells_progress = True
@@ -296,33 +305,32 @@ class JobBackend(Backend):
 
     @abstractmethod
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
-        """Hand a checked request over; an ImageResult where the service answered at once. Raises ImageError."""
+        """Start the job of a checked request; an ImageResult if the service replies with it. Raises ImageError."""
 
     @abstractmethod
     def check(self, job: Job) -> Running | ImageResult:
-        """Look at a job once. Raises ImageError: `transient` ones leave the job alive, others are its end."""
+        """Poll a job once. Raises ImageError: a `transient` one leaves the job alive, any other ends it."""
 
     @abstractmethod
     def cancel(self, job: Job) -> None:
-        """Give the job up at the service, where that is possible and touches nobody else's."""
+        """Cancel the job at the service if possible, without affecting other users' jobs."""
 
     def finished_part(self, job: Job) -> ImageResult | None:
-        """What of a job that is given up was made and paid for; None where nothing was, or nothing can be had."""
+        """The images of an abandoned job that are already made and paid for; None if there are none."""
         return None
 
     def interval(self, elapsed: float) -> float:
-        """Seconds until the next look at a job that is `elapsed` seconds old."""
+        """Seconds until the next poll of a job that is `elapsed` seconds old."""
         return 0.4 if elapsed < 20 else 1.0  # noqa: PLR2004
 
     def submit(self, request: ImageRequest) -> Job | ImageResult:
-        """Hand a request over. Raises ImageError."""
+        """Check a request and start its job. Raises ImageError."""
         return self._submit(request, self._accepted(request))
 
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
-        """Look at a job again and again until it ends or `until` passes; the last state seen is returned.
+        """Poll a job until it ends or `until` passes; returns the last known state.
 
-        `started` is the job's start on the clock. Transient trouble is waited out, but not for longer than an outage may
-        last.
+        `started` is the job's start on the clock. Transient errors are ignored until they last as long as an outage.
         """
         state = Running()
         while True:
@@ -351,34 +359,32 @@ class JobBackend(Backend):
         return seen if isinstance(seen, ImageResult) else self.give_up(outcome, seen)
 
     def give_up(self, job: Job, seen: Running) -> ImageResult:
-        """End a job past its deadline or in an outage: what is finished is returned with a notice, the rest is cancelled.
+        """End a job past its deadline or in an outage: return the finished images with a notice, cancel the rest.
 
-        Raises ConnectionFailed where nothing is finished, in an outage the error of its class.
+        Raises ConnectionFailed if no image is finished, in an outage the error of its class.
         """
         error = self._reason()
         if seen.progress:
-            error.said = f"{error.said}; last seen: {seen.progress}"
+            error.said = f"{error.said}; last known state: {seen.progress}"
         try:
             part = self.finished_part(job)
-        except ImageError:  # the deadline is the trouble to tell
+        except ImageError:  # the timeout is the error to report
             part = None
         try:
             self.cancel(job)
-        except ImageError as trouble:
-            error.said = f"{error.said}, and it could not be cancelled ({trouble.said or trouble.attempted})"
+        except ImageError as failed:
+            error.said = f"{error.said}, and it could not be cancelled ({failed.said or failed.attempted})"
         if part is None:
             raise error
         return replace(part, notices=(*part.notices, str(error)))
 
     def _reason(self) -> ImageError:
-        """Why a job is given up: no longer `timeout` helps against an outage."""
+        """Why a job is given up; a longer `timeout` does not help against an outage."""
         trouble, attempt = self.outage.error, f"Generating with {self.title}"
         if trouble is None:
             error = timed_out(attempt)
             error.next_step = self.more_time or error.next_step
             return error
         where = self.model.access.where("base_url")
-        advice = (
-            f"Look at {self.title} at the address in {where} before sending it again: the job may still be carried out"
-        )
-        return type(trouble)(f"{attempt} failed", f"nothing more was heard of the job ({trouble.said})", advice)
+        advice = f"Check {self.title} at the address in {where} before trying again: the job may still be processed"
+        return type(trouble)(f"{attempt} failed", f"the state of the job could not be read ({trouble.said})", advice)

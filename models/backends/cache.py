@@ -1,6 +1,6 @@
-"""What servers said about themselves, kept for a while: bounded, never needed for a result.
+"""A bounded cache with a time limit for what servers report about themselves; no result depends on it.
 
-Entries are kept per address and account: what one login may see is not told to another.
+Entries are kept per address and account, because logins may see different things.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class ServerCache[V]:
 
 
 def clear_all() -> None:
-    """Forget everything, in every cache of the process: an address may belong to another server now."""
+    """Empty every cache of the process: an address may belong to another server now."""
     for cache in _CACHES:
         cache.clear()
 

@@ -1,16 +1,17 @@
-"""Failures in three parts: what was attempted, the service's own words, and what the user can do next.
+"""Errors in three parts: what was attempted, the service's own words, and the user's next step.
 
-Each class stands for exactly one of the host's five error classes (`host`); the entry hands out that class and nothing
-else, because Dify knows them by name and shows every other one as raw JSON.
+Each class maps to one of Dify's five error classes (`host`). The entry raises no other class, because Dify shows any
+other as raw JSON.
 """
 
+import difflib
 import logging
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import ClassVar
 
@@ -32,19 +33,21 @@ if plugin_logger_handler not in logger.handlers:
     logger.propagate = False
     logger.setLevel(logging.INFO)  # for the audit lines and what a credential check found
 
-SAID_LIMIT = 600  # characters of a service's own words that still help; a traceback does not
+SAID_LIMIT = 600  # characters kept of a service's own words; a whole traceback does not help
 
+_SHOWN_NAMES = 12
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
 
 
 class ImageError(Exception):
     """Root of everything a backend raises.
 
-    `transient` says that the same question may be answered a moment later (a lost connection while asking for a
-    job's state), so that a polling check keeps its job instead of failing it.
+    `transient`: the same request may succeed a moment later, so a polling check keeps its job instead of failing it.
     """
 
     host: ClassVar[type[InvokeError]]
+    advice: ClassVar[str]
+    """The next step where nothing better is known."""
 
     def __init__(self, attempted: str, said: str = "", next_step: str = "", *, transient: bool = False) -> None:
         self.attempted = attempted
@@ -62,39 +65,36 @@ class AuthorizationFailed(ImageError):
     """The key, the login or the region is wrong, or the account may not do this."""
 
     host = InvokeAuthorizationError
+    advice = "Check the key or login in the settings"
 
 
 class RateLimited(ImageError):
     """Too many requests, quota used up, or no credit left."""
 
     host = InvokeRateLimitError
+    advice = "Wait a moment and try again, or raise the account's limits"
 
 
 class BadRequest(ImageError):
     """The request itself cannot be served: parameter, prompt, image, unsupported feature."""
 
     host = InvokeBadRequestError
+    advice = "Change the request and try again"
 
 
 class ServerUnavailable(ImageError):
     """The service failed: 5xx, out of memory, failed node, empty or broken image."""
 
     host = InvokeServerUnavailableError
+    advice = "Try again in a moment; if it persists, check the service's log or status page"
 
 
 class ConnectionFailed(ImageError):
-    """The service was not reached, did not answer in time, or the connection was lost."""
+    """The service was not reached, did not reply in time, or the connection was lost."""
 
     host = InvokeConnectionError
+    advice = "Check the address in the settings and that the service is running"
 
-
-ERROR_CLASSES: tuple[type[ImageError], ...] = (
-    AuthorizationFailed,
-    RateLimited,
-    BadRequest,
-    ServerUnavailable,
-    ConnectionFailed,
-)
 
 _BY_STATUS: dict[int, type[ImageError]] = {
     HTTPStatus.UNAUTHORIZED: AuthorizationFailed,
@@ -105,39 +105,18 @@ _BY_STATUS: dict[int, type[ImageError]] = {
     HTTPStatus.TOO_MANY_REQUESTS: RateLimited,
 }
 
-_NEXT_STEP: dict[type[ImageError], str] = {
-    AuthorizationFailed: "Check the key or login in the settings",
-    RateLimited: "Wait a moment and try again, or raise the account's limits",
-    BadRequest: "Change the request and try again",
-    ServerUnavailable: "Try again in a moment; if it stays, look at the service's own log or status page",
-    ConnectionFailed: "Check the address in the settings and that the service is running",
-}
-
 
 def class_for_status(status: int) -> type[ImageError]:
-    """The one table from an HTTP status to an error class; services refine it by their own error names."""
+    """The error class for an HTTP status; services refine it by their own error names."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.BAD_REQUEST:
         return ServerUnavailable
     return _BY_STATUS.get(status, BadRequest)
 
 
-def default_next_step(error: type[ImageError]) -> str:
-    return _NEXT_STEP[error]
-
-
-def no_images(title: str) -> ServerUnavailable:
-    """The error for a service that said "done" and sent no image."""
-    return ServerUnavailable(
-        f"Generating with {title} failed",
-        "the service reported success without an image",
-        "It may be billed: look at the service's own log before sending it again",
-    )
-
-
 def no_input_image(model: str) -> BadRequest:
     """A text-only request to a model that edits images."""
     return BadRequest(
-        f"{model} edits images and got none",
+        f"{model} edits images, and no image was sent",
         next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",
     )
 
@@ -147,6 +126,13 @@ def unsupported(feature: str, *, model: str, way_out: str) -> BadRequest:
     return BadRequest(f"{model} does not support {feature}", next_step=way_out)
 
 
+def names_like(asked: str, offered: Sequence[str]) -> str:
+    """At most a dozen of the names on offer, for a message: the most similar ones first."""
+    near = difflib.get_close_matches(asked, offered, n=_SHOWN_NAMES, cutoff=0.5)
+    shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_NAMES]
+    return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")
+
+
 def shorten(text: str, limit: int = SAID_LIMIT) -> str:
     """One line of readable text: white space folded, cut at `limit` characters."""
     line = " ".join(text.split())
@@ -154,23 +140,23 @@ def shorten(text: str, limit: int = SAID_LIMIT) -> str:
 
 
 _HIDDEN = "[hidden]"
-# "authorization: invalid or missing" is a service's sentence and stays; a scheme with its value, or a long word, goes.
+# Prose such as "authorization: invalid or missing" is kept; a scheme with its value, or a long word, is hidden.
 _HEADERS = re.compile(
     r"(?i)\b(authorization|x-api-key)\b(['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|key)\s+\S+|\S{16,})"
 )
 _SHORTEST_SECRET = 4  # a shorter password would hide letters of ordinary words
-_SHORTEST_KEY = 20  # services quote the start or the end of a key ("sk-abcdefgh…"); a password is quoted whole or not
+_SHORTEST_KEY = 20  # services may quote a part of a key ("sk-abcdefgh…"), but a password only whole
 _SHORTEST_PIECE = 8
 _LONGEST_PHRASE = 15
 _KEY_START = re.compile(r"[A-Za-z]{1,2}[-_]")  # sk-, hf_, ...
-# Whole words, words cut at their ends, and words joined in camel case; digits among letters are none.
+# Whole words, words cut at their ends, and words joined in camel case; letters mixed with digits do not count.
 _WORD = re.compile(r"\d+|[a-z]{,15}(?:[A-Z]{1,5}[a-z]{2,15}){,3}[A-Z]{,15}[a-z]?")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """`text` without any of the secrets, without telling pieces of them, and without credential headers.
+    """`text` without the secrets, recognisable pieces of them, and credential headers.
 
-    A piece that could be an ordinary word stays: a key `prod-checkpoints-2026` leaves `CheckpointLoader` alone.
+    A piece that could be an ordinary word is kept: a key `prod-checkpoints-2026` leaves `CheckpointLoader` alone.
     """
     hidden = [False] * len(text)
     for secret in secrets:
@@ -182,7 +168,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _stretches(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Where `text` shows the secret or a piece of it that helps a thief, from start to end."""
+    """The ranges of `text` that show the secret or a recognisable piece of it, from start to end."""
     if len(secret) < _SHORTEST_SECRET:
         return
     shortest = _SHORTEST_PIECE if len(secret) >= _SHORTEST_KEY else len(secret)
@@ -190,7 +176,8 @@ def _stretches(text: str, secret: str) -> Iterator[tuple[int, int]]:
         for at in _places(text, secret[begin : begin + shortest]):
             if begin and at and text[at - 1] == secret[begin - 1]:
                 continue  # a part of the stretch that begins before
-            length = _shared(text[at:], secret[begin:])
+            alike = takewhile(lambda pair: pair[0] == pair[1], zip(text[at:], secret[begin:], strict=False))
+            length = len(list(alike))
             if length == len(secret) or not _could_be_words(secret[begin : begin + length], at_start=begin == 0):
                 yield at, at + length
 
@@ -202,12 +189,6 @@ def _places(text: str, piece: str) -> Iterator[int]:
         at = text.find(piece, at + 1)
 
 
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts have in common at their start."""
-    pairs = zip(one, other, strict=False)
-    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
 def _could_be_words(piece: str, *, at_start: bool) -> bool:
     if (len(piece) > _LONGEST_PHRASE and not piece.isalpha()) or (at_start and _KEY_START.match(piece)):
         return False
@@ -215,11 +196,11 @@ def _could_be_words(piece: str, *, at_start: bool) -> bool:
 
 
 def unusable_image(name: str, model: str, said: str) -> ServerUnavailable:
-    """The error for a result without a single image that can be handed on; `said` is what is wrong with the last."""
+    """The error for a result without any usable image; `said` is what is wrong with the last one."""
     return ServerUnavailable(
         f"{name} of {model} cannot be used",
         said,
-        "It may be billed: nothing is wrong with the request, so look at the service's own log before sending it again",
+        "The request was fine and may have been billed: check the service's log before sending it again",
     )
 
 

@@ -1,6 +1,6 @@
-"""The only door to HTTP: one pooled session per process, timeouts, caps, redaction, retries and the way to errors.
+"""The only module that sends HTTP requests: one session per process, timeouts, limits, redaction, retries and errors.
 
-A service says method, path and body and how to read its refusals (`Explain`); everything else stands here.
+A service gives method, path and body, and explains its refusals (`Explain`); the rest is done here.
 """
 
 import base64
@@ -26,7 +26,6 @@ from models.backends.errors import (
     ConnectionFailed,
     ImageError,
     ServerUnavailable,
-    default_next_step,
     redact,
 )
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
@@ -37,10 +36,8 @@ CLIENT_VERSION = "0.1.0"
 MIB = 1024 * 1024
 MAX_REPLY_BYTES = 192 * MIB  # ten images of 4 megapixels as base64 take 170
 CONNECT_TIMEOUT = 10.0
-# Bounds, not targets: 200 jobs in flight may all talk to one host.
-_POOL_SIZE = 256
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
-_READABLE = 20_000  # characters of an answer that are searched for words and secrets; a reader gets far fewer
+_READABLE = 20_000  # characters of a reply that are searched for secrets; messages are much shorter
 
 type JsonBody = Mapping[str, object] | Sequence[object]
 # One multipart field: text, or (file name, bytes, MIME type).
@@ -55,23 +52,24 @@ class Retries:
     longest: float = 60.0
 
 
+NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)  # where a server has no such endpoint
 ONCE = Retries(delays=())
 
 
 class TimedOutError(ConnectionFailed):
-    """The caller's own deadline has passed. `transient`: what was asked may be asked again, if there is time for it."""
+    """The caller's own deadline has passed. `transient`: the question may be repeated."""
 
 
 class TooLargeError(ServerUnavailable):
-    """An answer with more bytes than the caller wants to hold."""
+    """A reply with more bytes than the caller allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One service as one account sees it.
+    """One service with one account's login.
 
-    `name` is what the user calls it; `settings` names the form field with the address, for advice; `secrets` never
-    leave in a message; `headers` go with every request (authorization included) to `base_url` and nowhere else.
+    `name` is its name in messages, `settings` the form field with its address. `secrets` are redacted from messages.
+    `headers` (authorization included) are sent with every request to `base_url` and nowhere else.
     """
 
     name: str
@@ -98,13 +96,13 @@ class Service:
         retries: Retries = Retries(),
         accept: tuple[int, ...] = (),
     ) -> Reply:
-        """Send one request and return its answer when the status is 2xx or in `accept`.
+        """Send one request and return the reply if its status is 2xx or in `accept`.
 
         `attempt` completes the sentence "… failed" for the user ("Generating with Stability AI"). `form` makes the body
-        multipart. A GET or HEAD is repeated after any passing trouble; anything else only when nothing was sent or
-        the service says that nothing happened (`Explanation.retry_after`).
+        multipart. A GET or HEAD is repeated after any temporary failure; other methods only if nothing was sent or the
+        service promises that nothing happened (`Explanation.retry_after`).
 
-        Raises an ImageError: ConnectionFailed for network trouble and a passed deadline, else what `explain` says.
+        Raises an ImageError: ConnectionFailed for network errors and a passed deadline, else what `explain` returns.
         """
         url, files = join_url(self.base_url, path), None if form is None else _multipart(form)
         send = self._prepared(requests.Request(method, url, headers, files, params=params, json=json), attempt)
@@ -115,7 +113,7 @@ class Service:
             try:
                 reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
             except TimedOutError as late:
-                raise failure or late from None  # the trouble before says more than the time that it took
+                raise failure or late from None  # an earlier failure tells the cause
             except _NETWORK_TROUBLE as error:
                 may_repeat = not _hopeless(error) and (idempotent or _refused(error))
                 failure = self._network_failure(attempt, error, billable=not idempotent)
@@ -133,18 +131,17 @@ class Service:
             self.clock.sleep(pause)
 
     def _prepared(self, send: requests.Request, attempt: str) -> requests.PreparedRequest:
-        """The request with the service's headers."""
         send.headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **self.headers, **send.headers}
-        send.auth = _KeepHeaders()
+        send.auth = lambda prepared: prepared  # else requests replaces our login by one of ~/.netrc
         if not all(_sendable(value) for value in send.headers.values()):
             raise AuthorizationFailed(
                 f"{attempt} failed",
-                "the key or login holds a character that cannot be sent, such as a line break or a typographic mark",
+                "the key or login contains a character that cannot be sent, such as a line break or a curly quote",
                 "Copy it again from its source",
             )
         try:
             return _session().prepare_request(send)
-        except _NETWORK_TROUBLE as error:  # an address that is no URL
+        except _NETWORK_TROUBLE as error:  # the address is not a URL
             raise self._network_failure(attempt, error) from None
 
     def _meaning(self, reply: Reply) -> Explanation:
@@ -155,15 +152,15 @@ class Service:
         return Explanation(
             error=ServerUnavailable,
             said=f"HTTP {reply.status}, the address redirects to {target}",
-            next_step=f"Write the final address into {self.settings}; a login page in between must be passed first",
+            next_step=f"Enter the final address in {self.settings}; the plugin cannot pass a login page",
         )
 
     def failure(self, attempt: str, meaning: Explanation, *, transient: bool = False) -> ImageError:
-        """The error of a refusal, redacted. Its cause is never chained: causes carry raw replies."""
+        """The error of a refusal, redacted. Its cause is never chained, because causes hold raw replies."""
         return meaning.error(
             f"{attempt} failed",
             redact(meaning.said[:_READABLE], self._hidden),
-            redact(meaning.next_step, self._hidden) or default_next_step(meaning.error),
+            redact(meaning.next_step, self._hidden) or meaning.error.advice,
             transient=transient,
         )
 
@@ -174,11 +171,11 @@ class Service:
             raise timed_out(attempt)
         session = _session()
         left = deadline.remaining
-        # Whoever does not accept a connection is told so; for an answer that is late, the deadline speaks first.
+        # A connection that is not accepted is reported as such; for a late reply, the deadline comes first.
         timeout = (min(CONNECT_TIMEOUT, 0.9 * left), max(0.1, min(read_timeout, left + 1.0)))
         url = send.url or ""
         settings: Any = session.merge_environment_settings(url, {}, True, None, None)
-        # Socket timeouts begin anew with every byte; a slow drip of header or body ends with this one.
+        # A socket timeout restarts with every byte; this one limits the reply as a whole.
         over = gevent.Timeout(left)
         try:
             # Not `session.send`: it reads the target and the whole body of a redirect, without any limit.
@@ -186,17 +183,17 @@ class Service:
                 body = read_capped(response, max_bytes, attempt)
                 return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
         except gevent.Timeout as passed:
-            if passed is not over:  # somebody else's, around this call
+            if passed is not over:  # set by a caller, not here
                 raise
             raise self._late(attempt, idempotent=send.method in _IDEMPOTENT) from None
 
     def _late(self, attempt: str, *, idempotent: bool) -> TimedOutError:
-        """The error for an answer that did not come before the deadline."""
+        """The error for a reply that did not come before the deadline."""
         said, advice = _silence(_host(self.base_url), billable=not idempotent)
         if not idempotent:
             said, advice = (
-                f"the time for the whole job is over: {said}",
-                "Raise `timeout`, or look at {name} before trying again",
+                f"the time limit of the job has passed: {said}",
+                "Raise `timeout`, or check {name} before trying again",
             )
         return TimedOutError(
             f"{attempt} failed",
@@ -216,7 +213,7 @@ class Service:
 
     @property
     def _hidden(self) -> tuple[str, ...]:
-        """The secrets, and the forms that they travel in: services and proxies quote headers and addresses."""
+        """The secrets in every form in which a quoted header or address may show them."""
         credentials = self.headers.get("Authorization", "").rpartition(" ")[2]
         return tuple(form for secret in (*self.secrets, credentials) if secret for form in (secret, quote(secret, "")))
 
@@ -228,7 +225,7 @@ class Service:
         return pause if pause <= retries.longest and pause < deadline.remaining else None
 
 
-# requests lets a few of urllib3's own errors through, for addresses that it does not look at itself.
+# requests passes on a few of urllib3's own errors for malformed addresses.
 _NETWORK_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError)
 _BAD_ADDRESS = (
     requests.exceptions.InvalidURL,
@@ -239,7 +236,7 @@ _BAD_ADDRESS = (
 
 
 def _hopeless(error: Exception) -> bool:
-    """Whether the same question will fail again: a wrong address or certificate."""
+    """Whether the request would fail again: a wrong address or certificate."""
     return isinstance(error, (*_BAD_ADDRESS, requests.exceptions.SSLError))
 
 
@@ -274,7 +271,7 @@ def _network_words(error: Exception, base_url: str, *, billable: bool) -> tuple[
                 "Check the address in {settings}: it may have to begin with http://, or its certificate is not valid",
             )
         case requests.exceptions.ProxyError():
-            return f"the proxy on the way to {host} did not pass the request", "Check the proxy of the plugin's host"
+            return f"the proxy on the way to {host} did not forward the request", "Check the proxy of the plugin's host"
         case requests.exceptions.ConnectTimeout():
             return f"{host} did not accept a connection in time", "Check the address in {settings} and the firewall"
         case _ if _unanswered(error):
@@ -287,36 +284,37 @@ def _network_words(error: Exception, base_url: str, *, billable: bool) -> tuple[
             )
         case _ if billable:
             return (
-                f"the connection to {host} was lost; it may still have been carried out",
-                "Look at {name} before trying again",
+                f"the connection to {host} was lost; the request may still have been processed",
+                "Check {name} before trying again",
             )
         case _:
-            return f"the connection to {host} was lost", "Try again; if it stays, look at {name}'s own log"
+            return f"the connection to {host} was lost", "Try again; if it persists, check {name}'s log"
 
 
 def _silence(host: str, *, billable: bool) -> tuple[str, str]:
     if billable:
         return (
-            f"{host} accepted the request and did not answer in time; it may still have been carried out",
-            "Look at {name} before trying again",
+            f"{host} accepted the request and did not reply in time; it may still have been processed",
+            "Check {name} before trying again",
         )
-    return f"{host} did not answer in time", "Check that {name} is running at the address in {settings}"
+    return f"{host} did not reply in time", "Check that {name} is running at the address in {settings}"
 
 
 def timed_out(attempt: str) -> TimedOutError:
-    return TimedOutError(f"{attempt} failed", "the time for the whole job is over", "Raise `timeout`, or ask for less")
+    next_step = "Raise `timeout`, or request fewer or smaller images"
+    return TimedOutError(f"{attempt} failed", "the time limit of the job has passed", next_step)
 
 
 def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> bytes:
     """The body, decompressed, at most `max_bytes` long. Raises TooLargeError for a longer one."""
-    body = io.BytesIO()  # one block of memory that grows: a list of chunks would be there twice while it is joined
+    body = io.BytesIO()  # grows in place; joining a list of chunks would take twice the memory
     for chunk in response.iter_content(64 * 1024):
         if body.tell() + len(chunk) > max_bytes:
             body.close()
             raise TooLargeError(
                 f"{attempt} failed",
-                f"the answer is larger than {max_bytes // MIB} MiB",
-                "Ask for fewer or smaller images",
+                f"the reply is larger than {max_bytes // MIB} MiB",
+                "Request fewer or smaller images",
             )
         body.write(chunk)
     return body.getvalue()
@@ -345,9 +343,9 @@ _LOCAL = re.compile(
 
 
 def with_scheme(address: str) -> str:
-    """An address as people type it, with the scheme that it lacks and without what follows `#`.
+    """The address with a scheme and without a fragment.
 
-    A machine of the LAN speaks http, a host on the internet https.
+    A missing scheme is http for hosts of the LAN, https for others.
     """
     address = address.partition("#")[0].strip()
     if not address or _SCHEME.match(address):
@@ -356,10 +354,10 @@ def with_scheme(address: str) -> str:
 
 
 def split_userinfo(base_url: str) -> tuple[str, str, str]:
-    """`http://user:pass@host/x` → (`http://host/x`, user, pass): a login in the address must not travel in messages."""
+    """`http://user:pass@host/x` → (`http://host/x`, user, pass): a login in the address must not appear in messages."""
     try:
         parts = urlsplit(base_url)
-    except ValueError:  # no URL at all: the request itself will say so
+    except ValueError:  # not a URL: the request reports it
         return base_url, "", ""
     clean = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return clean, unquote(parts.username or ""), unquote(parts.password or "")
@@ -372,7 +370,7 @@ def _sendable(value: str | bytes) -> bool:
 
 
 def _host(base_url: str) -> str:
-    """Host and port without a login; whatever is left of an address that is no URL."""
+    """Host and port without a login; of an address that is not a URL, what is left of it."""
     after_login = base_url.rpartition("@")[2]
     try:
         return urlsplit(base_url).netloc.rpartition("@")[2] or after_login
@@ -386,17 +384,10 @@ def _multipart(form: Mapping[str, FormField] | Sequence[tuple[str, FormField]]) 
     return [(name, (None, value) if isinstance(value, str) else value) for name, value in pairs]
 
 
-class _KeepHeaders(requests.auth.AuthBase):
-    """Keeps requests from reading ~/.netrc and overwriting our own Authorization header."""
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        return r
-
-
 @cache
 def _session() -> requests.Session:
     session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=64, pool_maxsize=_POOL_SIZE)
+    adapter = HTTPAdapter(pool_connections=64, pool_maxsize=256)  # 200 jobs in flight may all talk to one host
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     # One process serves many accounts: a cookie of one must never reach the request of another.

@@ -1,9 +1,8 @@
-"""Images out of answers and from addresses: what an answer holds is read without I/O, base64 is decoded, addresses are
-fetched.
+"""Images in replies and at URLs: replies are parsed without I/O, base64 is decoded, URLs are fetched.
 
-`parsed` reads every answer in JSON: OpenAI's `data` list, chat completions with images, lists of addresses, data URLs, a
-bare image, a ZIP of several, or an error in place of one item. `ImageFetcher` makes the images of one; `image_bytes` is for a
-service that has its own place for them. `download` fetches what anybody names: the user's input images too.
+`parsed` reads OpenAI's `data` list, chat completions with images, lists of URLs, data URLs, a bare image, a ZIP of
+several, and errors in place of single images. `ImageFetcher` makes the images of one reply; `image_bytes` is for
+services with an image field of their own. `download` fetches any URL, the user's input images included.
 """
 
 import io
@@ -27,7 +26,7 @@ from models.images.sniff import NotAnImageError, sniff
 _ZIP = b"PK\x03\x04"
 _MOST_FILES = 16
 _MOST_BYTES = 64 * MIB
-_DEPTH = 8  # of an answer in which images are looked for
+_DEPTH = 8  # levels of a reply that are searched for images
 _CONTAINERS = (
     "data",
     "images",
@@ -42,12 +41,12 @@ _CONTAINERS = (
     "message",
     "result_url",
 )
-_LOG = "Look at the server's own log before generating it again"
+_LOG = "Check the server's log before generating it again"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """An image of an answer: its bytes, their base64, or the address to fetch them from."""
+    """An image in a reply: its bytes, its base64, or the URL to fetch it from."""
 
     data: bytes = b""
     encoded: str = ""
@@ -57,16 +56,16 @@ class FoundImage:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
-    """What a 2xx answer holds: its images in order, the seed where it is reported (SiliconFlow does), and the errors
-    of single images as the server sent them."""
+    """The contents of a 2xx reply: its images in order, the seed if it is reported (SiliconFlow does), and the
+    errors of single images as the server sent them."""
 
     images: tuple[FoundImage, ...] = ()
     seed: int | None = None
     faults: tuple[object, ...] = ()
 
 
-class _JsonAnswer(RootModel[dict[str, JsonValue] | list[JsonValue]]):
-    """What an answer must be that is no image."""
+class _JsonBody(RootModel[dict[str, JsonValue] | list[JsonValue]]):
+    """The JSON of a reply that is not an image."""
 
 
 def parsed(reply: Reply, attempt: str) -> ParsedReply:
@@ -77,7 +76,7 @@ def parsed(reply: Reply, attempt: str) -> ParsedReply:
         return ParsedReply((FoundImage(reply.body),))
     body = reply.json()
     if not isinstance(body, (dict, list)):
-        body = parse(reply, _JsonAnswer, attempt=attempt).root
+        body = parse(reply, _JsonBody, attempt=attempt).root
     seed = body.get("seed") if isinstance(body, dict) else None
     return ParsedReply(tuple(_images_in(body)), seed if isinstance(seed, int) else None, tuple(_faults_in(body)))
 
@@ -91,7 +90,7 @@ def _is_image(data: bytes) -> bool:
 
 
 def _images_in(value: object, depth: int = _DEPTH) -> Iterator[FoundImage]:
-    """The images below `value`, wherever servers put them; keys that are not known to hold images are not entered."""
+    """The images anywhere below `value`; only keys that are known to hold images are followed."""
     match value:
         case _ if not depth:
             return
@@ -107,8 +106,8 @@ def _images_in(value: object, depth: int = _DEPTH) -> Iterator[FoundImage]:
 
 
 def _images_of(entry: dict[str, object], depth: int) -> Iterator[FoundImage]:
-    """The image that an object is, else those of its containers. Servers send further keys (SGLang a path on its own
-    disk), which are not read; unused ones hold null or an empty text."""
+    """The image that an object holds, else those of its containers. Other keys are ignored (SGLang sends a path on
+    its own disk); unused ones hold null or an empty text."""
     words = entry.get("revised_prompt")
     revised = words if isinstance(words, str) and words else None
     match entry:
@@ -125,7 +124,6 @@ def _images_of(entry: dict[str, object], depth: int) -> Iterator[FoundImage]:
 
 
 def _faults_in(body: object) -> Iterator[object]:
-    """The errors that stand in place of images."""
     match body:
         case {"data": list(items)} | {"images": list(items)}:
             for item in items:
@@ -137,30 +135,27 @@ def _faults_in(body: object) -> Iterator[object]:
 
 
 def unzipped(body: bytes, attempt: str) -> list[bytes]:
-    """The files of a ZIP, at most 16 of 64 MiB each: a small archive can hold a very large one."""
+    """The files of a ZIP, at most 16 of 64 MiB each: a small archive can hold very large files."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             if len(entries) > _MOST_FILES or any(entry.file_size > _MOST_BYTES for entry in entries):
                 raise ServerUnavailable(f"{attempt} failed", "the ZIP is too large", "Ask for fewer images")
-            # The sizes are claims of the archive; reading one byte more than the cap finds a false one.
             files = [_read(archive, entry) for entry in entries]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError):
         raise ServerUnavailable(f"{attempt} failed", "the images came in a broken ZIP", _LOG) from None
-    if any(len(data) > _MOST_BYTES for data in files):
-        raise ServerUnavailable(f"{attempt} failed", "the ZIP is too large", "Ask for fewer images")
     return files
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     with archive.open(entry) as file:
-        return file.read(_MOST_BYTES + 1)
+        return file.read(_MOST_BYTES)  # a bound: what the archive says about sizes may be false
 
 
 def image_bytes(source: bytes | str, *, attempt: str, next_step: str = _LOG) -> bytes:
-    """An image that a service sent, as it is or as base64 (with or without the head of a data URL).
+    """An image from a service, as bytes or as base64 (with or without a data URL prefix).
 
-    Raises ServerUnavailable for what is neither; whether the image is whole is proven later, for all services.
+    Raises ServerUnavailable for anything else; whether the image is complete is checked later, for all services.
     """
     try:
         data = from_base64(source) if isinstance(source, str) else source
@@ -173,7 +168,7 @@ def image_bytes(source: bytes | str, *, attempt: str, next_step: str = _LOG) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFetcher:
-    """Makes the images of one answer of `service`; `kept` says in words how long its addresses are good, if at all."""
+    """Makes the images of one reply of `service`; `kept` says how long its URLs work, if that is known."""
 
     service: Service
     attempt: str
@@ -181,13 +176,13 @@ class ImageFetcher:
     kept: str = ""
 
     def image(self, found: FoundImage, seed: int | None) -> GeneratedImage:
-        """Raises ServerUnavailable for an image that is none or cannot be had, ConnectionFailed while fetching it."""
+        """Raises ServerUnavailable for a broken or missing image, ConnectionFailed if it cannot be fetched."""
         source, url = self._source(found)
         data = image_bytes(source, attempt=self.attempt)
         return GeneratedImage(data, url=url, seed=seed, revised_prompt=found.revised_prompt or None)
 
     def _source(self, found: FoundImage) -> tuple[bytes | str, str | None]:
-        """The file or its base64, and the address where the public can open it."""
+        """The bytes or base64 of an image, and its URL if that is public."""
         if not found.address:
             return found.encoded or found.data, None
         url = resolved(self.service.base_url, found.address)
@@ -195,25 +190,22 @@ class ImageFetcher:
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
             return self._from_origin(url), None
         at_home = there.hostname == home.hostname
-        return self._from_elsewhere(url, allow_private=at_home), None if at_home else url
-
-    def _from_elsewhere(self, url: str, *, allow_private: bool) -> bytes:
-        """An image that is asked for without the login; private addresses only where the user's own base URL is."""
-        return download_result(
+        data = download_result(
             url,
             attempt=self._fetching,
             clock=self.service.clock,
             deadline=self.deadline,
-            allow_private=allow_private,
+            allow_private=at_home,
             next_step=self._kept_there,
         )
+        return data, None if at_home else url
 
     def _from_origin(self, url: str) -> bytes:
-        """An image of the server's own origin, which is asked with the login."""
+        """An image at the server's own origin, fetched with the login."""
         own, path = at_origin(self.service, url)
         try:
             return own.request("GET", path, attempt=self._fetching, deadline=self.deadline).body
-        except BadRequest as error:  # the request was fine: the server does not have what it named
+        except BadRequest as error:  # the user's request was fine: the server does not have the image it named
             raise ServerUnavailable(error.attempted, error.said, self._kept_there, transient=error.transient) from None
 
     @property
@@ -227,20 +219,19 @@ class ImageFetcher:
 
 
 def at_origin(service: Service, url: str) -> tuple[Service, str]:
-    """The service and the path by which `url`, an address of the service's own origin, is asked with the login."""
+    """The service and path that request `url`, which is at the service's own origin, with the login."""
     there = urlsplit(url)
     own = replace(service, base_url=f"{there.scheme}://{there.netloc}")
     return own, f"{there.path}?{there.query}" if there.query else there.path
 
 
 def resolved(base_url: str, address: str) -> str:
-    """The absolute address of an image. A path is below the base: a server does not know its proxy's prefix."""
+    """The absolute URL of an image. A path is taken as below the base: a server does not include its proxy's prefix."""
     prefix = urlsplit(base_url).path
     below = address.startswith("/") and not address.startswith(("//", f"{prefix}/"))
     return join_url(base_url, address) if prefix and below else urljoin(f"{base_url}/", address)
 
 
-MAX_DOWNLOAD_BYTES = 64 * MIB
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -251,13 +242,13 @@ def download(
     attempt: str,
     clock: Clock,
     deadline: Deadline,
-    max_bytes: int = MAX_DOWNLOAD_BYTES,
+    max_bytes: int = _MOST_BYTES,
     allow_private: bool,
 ) -> Reply:
-    """GET a URL that somebody else named, without any credentials, following at most five redirects.
+    """GET a URL from a user or a service, without credentials, following at most five redirects.
 
-    `allow_private` permits LAN addresses: a user's own input images and results of the user's own servers; a
-    hosted service has no business naming them. Raises BadRequest for a forbidden address, else as `Service.request`.
+    `allow_private` permits LAN addresses, for the user's input images and for results of the user's own servers. Raises
+    BadRequest for a forbidden address, else as `Service.request`.
     """
     for _ in range(MAX_REDIRECTS):
         _check_address(url, attempt, allow_private=allow_private)
@@ -270,7 +261,7 @@ def download(
             settings="the image's URL",
             explain=_explain,
         )
-        # A signed query string must stay byte for byte, so it travels as part of the path.
+        # A signed query string must not change, so it is sent as part of the path.
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         reply = service.request(
             "GET", path, attempt=attempt, deadline=deadline, max_bytes=max_bytes, read_timeout=60.0, accept=_REDIRECTS
@@ -284,10 +275,10 @@ def download(
 def download_result(
     url: str, *, attempt: str, clock: Clock, deadline: Deadline, allow_private: bool, next_step: str
 ) -> bytes:
-    """The bytes behind an address that a service named for its result.
+    """The bytes of a result at a URL that a service named.
 
-    Raises ServerUnavailable with `next_step` for an address that is forbidden or answers with a refusal: the user's
-    request was fine. Else as `download`.
+    Raises ServerUnavailable with `next_step` for a URL that is forbidden or refused, since the user's request was fine;
+    else as `download`.
     """
     try:
         return download(url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private).body
@@ -296,11 +287,11 @@ def download_result(
 
 
 def _explain(reply: Reply) -> Explanation:
-    """A refusal by a file server is about the address, not about anybody's key; its body is a page for browsers."""
+    """A refusal by a file server concerns the URL, not a key; its body is a page for browsers."""
     error = BadRequest if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR else ServerUnavailable
     return Explanation(
         error=error,
-        said=f"the address answered HTTP {reply.status}",
+        said=f"the address replied with HTTP {reply.status}",
         next_step="Links to files expire: use a fresh one, or send the image itself",
     )
 
@@ -309,7 +300,7 @@ def _target(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        return location  # the check of the next round refuses it
+        return location  # refused by the check of the next round
 
 
 def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
@@ -331,5 +322,5 @@ def is_public(hostname: str) -> bool:
     try:
         found = socket.getaddrinfo(hostname, None)
     except OSError:
-        return True  # the request itself will say that the name does not resolve
+        return True  # the request reports that the name does not resolve
     return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)

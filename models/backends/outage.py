@@ -1,4 +1,4 @@
-"""A server in trouble while a job runs there: waited out for a while, then told."""
+"""Errors of a server while a job runs there: ignored for a while, then reported."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,19 @@ from models.backends.errors import ImageError, RateLimited
 from models.clock import Clock
 
 OUTAGE_LIMIT = 60.0
-"""Seconds for which a server may be in trouble while one call waits for its job."""
+"""Seconds for which one call waits for a job whose server fails every poll."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """Passing trouble, such as lost connections, that every look at a job has met since a moment."""
+    """Transient errors that every poll of a job has met since a moment."""
 
     clock: Clock
     since: float | None = None
     error: ImageError | None = None
 
     def met(self, error: ImageError, began: float) -> None:
-        """Note what a look, which began then, has met. Raises `error` itself where it is no passing trouble."""
+        """Note the error of a poll that began then. Raises `error` itself unless it is transient."""
         if not error.transient:
             raise error
         self.error, self.since = error, began if self.since is None else self.since
@@ -28,7 +28,7 @@ class Outage:
 
     @property
     def lasting(self) -> bool:
-        """Whether it is time to tell. Who says that he has too much to do is waited for."""
+        """Whether it is time to report it. A server that is only busy (429) is waited for."""
         if self.since is None or isinstance(self.error, RateLimited):
             return False
         return self.clock.now() - self.since >= OUTAGE_LIMIT

@@ -1,4 +1,4 @@
-"""Several calls that make one result: what was made and paid for is delivered, whatever became of the rest."""
+"""Several calls that make one result. Images that were made and paid for are delivered even if other calls fail."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Partial:
         return Partial(self.images + other.images, self.failures + other.failures)
 
     def notices(self, asked: int) -> Sequence[str]:
-        """What the user must know about missing images. Raises the first failure where there is no image at all."""
+        """Notices about missing images. Raises the first failure if there is no image at all."""
         if self.failures and not self.images:
             raise self.failures[0]
         fewer = len(self.images) < asked
@@ -31,11 +31,11 @@ class Partial:
 def together[A, B](
     work: Callable[[A], B], items: Iterable[A], *, at_once: int, wait: Callable[[int], None] = lambda _: None
 ) -> list[B | ImageError]:
-    """`work` on each of `items`, at most `at_once` beside each other, in their order.
+    """Run `work` on each item, at most `at_once` concurrently; the outcomes keep the order of the items.
 
-    After the first ImageError nothing more is begun: what would fail for the same reason is not paid for. What was
-    begun is waited for. Other exceptions are raised. `wait` is called with the place of an item before its work begins
-    and may keep a rate; an ImageError of it is the outcome of this item alone.
+    After the first ImageError no further item is started, so that nothing is paid for that would fail the same way;
+    running ones are awaited. Other exceptions are raised. `wait` is called with an item's index before its work starts,
+    for a rate limit; an ImageError from it fails only that item.
     """
     failed = False
 
@@ -63,13 +63,13 @@ def together[A, B](
 
 
 def collected(outcomes: Iterable[Partial | ImageError]) -> Partial:
-    """The outcomes of `together` as one."""
+    """Combine the outcomes of `together`."""
     parts = (Partial(failures=(one,)) if isinstance(one, ImageError) else one for one in outcomes)
     return sum(parts, Partial())
 
 
 def each[T](make: Callable[[T], GeneratedImage], sources: Iterable[T]) -> Partial:
-    """Make every image that can be made; an ImageError of one costs only that one."""
+    """Make an image from each source; an ImageError affects only its own image."""
     made = Partial()
     for source in sources:
         try:

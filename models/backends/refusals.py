@@ -1,21 +1,21 @@
-"""What a refusal of a service means, by a table in its folder (`refusals.yaml`): the first row that fits is the answer.
+"""What a service's refusal means, from a table in its folder (`refusals.yaml`): the first matching row decides.
 
-A row fits when all of its conditions hold:
+A row matches when all of its conditions hold:
 
-- `codes`: one of the machine-readable names of the refusal; case and underscores do not count, and a name stands for
-  its dotted details too (`InvalidURL` for `InvalidURL.Timeout`)
+- `codes`: one of the machine-readable names of the refusal; case and underscores are ignored, and a name also matches
+  its dotted details (`InvalidURL` for `InvalidURL.Timeout`)
 - `statuses`: one of the HTTP statuses, such as `404` or `4xx`
 - `words`: one of the regular expressions is found in the service's words or names, in any case
 - `params`: one of the regular expressions is found in the name of the parameter at fault, else in the words
 
-`error` is the class of the error. `next_step` is the advice; `{api_key}`, `{base_url}` ... stand for the fields of the form and
-`{place}` for the form. `retry` says whether the same request may be sent again because nothing was made or billed: with
-a pause in seconds (0: the caller's own), or `with_header` where the reply names a pause.
+`error` is the error class, `next_step` the advice; `{api_key}`, `{base_url}` ... stand for the fields of the form and
+`{place}` for the form. `retry` says whether the request may be repeated because nothing was made or billed: with a
+delay in seconds (0: the caller's own), or `with_header` if the reply names a delay.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -36,7 +36,7 @@ from models.backends.reply import Explanation, Reply, said_by
 from models.parameters import read_yaml
 from models.settings import Access
 
-_SEARCHED = 5_000  # characters: an answer may be a whole page, and a search takes longer by the square of it
+_SEARCHED = 5_000  # characters: a reply may be a whole page, and the search time grows with the square of its length
 _CLASSES: Mapping[str, type[ImageError]] = {
     "authorization": AuthorizationFailed,
     "rate_limit": RateLimited,
@@ -48,9 +48,9 @@ _CLASSES: Mapping[str, type[ImageError]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What a service says about a request that failed: in a reply, inside an accepted one, or in the state of a job.
+    """A service's report of a failure: an error reply, an error inside a 2xx reply, or the state of a job.
 
-    `status` is 0 where there is no reply.
+    `status` is 0 if there is no reply.
     """
 
     said: str
@@ -61,10 +61,10 @@ class Fault:
 
     @classmethod
     def read(cls, reply: Reply, *, said: str = "") -> Self:
-        """The fault that a reply tells, in any of the error shapes in use. `said` goes before the words found there."""
+        """The fault in a reply, in any of the common error formats. `said` replaces the words found there."""
         error = _error_object(reply.json())
         codes = tuple(str(error[key]) for key in ("code", "type", "name") if error.get(key))
-        # Gateways answer 200 and name the status inside.
+        # Gateways reply with 200 and name the status inside.
         named = [int(code) for code in codes if re.fullmatch(r"[45]\d\d", code)] if reply.ok else []
         return cls(
             said=said or said_by(reply),
@@ -156,7 +156,7 @@ NO_CREDIT = RefusalRow(
 
 @dataclass(frozen=True)
 class RefusalTable:
-    """The rows of a file, read when the first refusal comes; without a file every status means what it says."""
+    """The rows of a file, read on the first refusal; without a file the HTTP status decides."""
 
     path: Path | None = None
 
@@ -170,9 +170,9 @@ class RefusalTable:
         return tuple(RefusalRow.model_validate(row) for row in read_yaml(self.path)) if self.path else ()
 
     def explain(self, refused: Reply | Fault, access: Access, **words: str) -> Explanation:
-        """What a refusal means, with the names of the form's fields in the advice. `words` fill further places.
+        """What a refusal means; `words` fill further placeholders. Without a matching row the status decides.
 
-        An account without credit is told as such by every service. Without a row that fits, the status decides.
+        An account without credit is reported as such for every service.
         """
         fault = Fault.read(refused) if isinstance(refused, Reply) else refused
         rows = [row for row in self.rows if row.fits(fault)]
@@ -180,16 +180,6 @@ class RefusalTable:
             rows = [*(row for row in rows if row.is_no_credit), NO_CREDIT]
         row = next(iter(rows), None)
         if row:
-            return row.explanation(fault, _AdviceWords(access, words))
+            labels = {field.name: access.words(field.name) for field in fields(access)}
+            return row.explanation(fault, {**labels, "place": access.place, **words})
         return Explanation(error=class_for_status(fault.status), said=fault.said)
-
-
-class _AdviceWords(dict[str, str]):
-    """What the places of an advice are filled with: the words of the caller, `place`, and the fields of the form."""
-
-    def __init__(self, access: Access, words: Mapping[str, str]) -> None:
-        super().__init__(words, place=access.place)
-        self._access = access
-
-    def __missing__(self, name: str) -> str:
-        return self._access.words(name)

@@ -19,10 +19,10 @@ _CLASSES: Mapping[str, str] = {
     "comfyui": "ComfyUI",
     "openrouter": "OpenRouter",
 }
-"""The class of each backend, which its folder exports. It is imported when it is needed: the process starts faster."""
+"""The class that each backend's folder exports. It is imported on first use, so that the process starts faster."""
 
 COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_quality", "details", "timeout"))
-"""The parameters that every model has, whatever its backend can tell."""
+"""The parameters that every model has."""
 
 
 class _Backends(Mapping[str, type[Backend]]):
@@ -30,9 +30,6 @@ class _Backends(Mapping[str, type[Backend]]):
         class_name = _CLASSES[name]
         found: type[Backend] = getattr(import_module(f"models.backends.{name}"), class_name)
         return found
-
-    def __contains__(self, name: object) -> bool:
-        return name in _CLASSES
 
     def __iter__(self) -> Iterator[str]:
         return iter(_CLASSES)

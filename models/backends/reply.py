@@ -1,7 +1,8 @@
-"""A service's answer, the reading of its refusals, and the way from JSON to a typed model."""
+"""HTTP replies: the reply itself, what a refusal means, and parsing into typed models."""
 
 import json as jsonlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,7 @@ from models.backends.errors import ImageError, ServerUnavailable, class_for_stat
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer of a service, whatever its status. Header names are lower case."""
+    """A complete HTTP reply, whatever its status. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,20 +36,12 @@ class Reply:
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> object:
-        """The body as JSON, or None where it is none: gateways answer HTML where a service promises JSON."""
-        try:
-            parsed: object = from_json(self.body)
-        except ValueError:
-            return self._lenient_json()
-        return parsed
-
-    def _lenient_json(self) -> object:
-        """JSON in another encoding or with half characters, which pydantic refuses."""
-        try:
-            parsed: object = jsonlib.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-        return parsed
+        """The body as JSON, or None if it is not JSON: gateways may reply with HTML."""
+        # The second is slower; it reads other encodings and half characters.
+        for read in (from_json, jsonlib.loads):
+            with suppress(ValueError, RecursionError):
+                return read(self.body)
+        return None
 
     @property
     def retry_after(self) -> float | None:
@@ -73,9 +66,9 @@ def _seconds_between(now: str, then: str) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What a refusal means. `retry_after` (seconds) is set only where the service promises that nothing happened and
-    nothing was billed, so that the same request may be sent again; 0 leaves the wait to the caller's plan, and the
-    header `Retry-After` goes before both."""
+    """What a refusal means. `retry_after` (seconds) is set only if the service promises that nothing happened and
+    nothing was billed, so that the request may be repeated; 0 leaves the delay to the caller. The header
+    `Retry-After` wins over both."""
 
     error: type[ImageError]
     said: str
@@ -87,20 +80,14 @@ type Explain = Callable[[Reply], Explanation]
 
 
 def plain_explanation(reply: Reply) -> Explanation:
-    """The reading of a refusal for services without an error format of their own."""
     return Explanation(error=class_for_status(reply.status), said=said_by(reply))
 
 
 def said_by(reply: Reply) -> str:
-    """The service's words out of the error shapes in use: `error` object or string, `message`, `detail`, plain text."""
+    """The service's words in the common error formats: `error` object or string, `message`, `detail`, plain text."""
     parsed = reply.json()
-    words = _words(parsed) or spelled(parsed)
-    if (
-        parsed is None
-        and "html" not in reply.headers.get("content-type", "")
-        and not reply.text.lstrip().startswith("<")
-    ):
-        words = reply.text
+    is_page = "html" in reply.headers.get("content-type", "") or reply.text.lstrip().startswith("<")
+    words = reply.text if parsed is None and not is_page else _words(parsed) or spelled(parsed)
     return f"HTTP {reply.status}" + (f", {words.strip()}" if words.strip() else "")
 
 
@@ -117,23 +104,17 @@ def _words(parsed: object) -> str:
         case {"detail": str(detail)} if detail:
             return detail
         case {"detail": list(details)}:
-            return "; ".join(_schema_fault(fault) for fault in details)
+            return "; ".join(_words(fault) or spelled(fault) for fault in details)
+        case {"loc": list(loc), "msg": str(msg)}:
+            return f"{'.'.join(map(str, loc))}: {msg}"
         case {"error": str(error)}:
             return error
         case _:
             return ""
 
 
-def _schema_fault(fault: object) -> str:
-    match fault:
-        case {"loc": list(loc), "msg": str(msg)}:
-            return f"{'.'.join(str(part) for part in loc)}: {msg}"
-        case _:
-            return spelled(fault)
-
-
 def spelled(parsed: object) -> str:
-    """Any JSON as words for a reader, `key.key: value; value`; nothing where it holds nothing."""
+    """Any JSON as readable text, `key.key: value; value`; empty if it holds nothing."""
     return "; ".join(_phrases(parsed, ""))
 
 
@@ -154,14 +135,14 @@ def _phrases(parsed: object, path: str) -> Iterator[str]:
 
 
 def parse[M: BaseModel](reply: Reply, model: type[M], *, attempt: str) -> M:
-    """The reply as `model`. Raises ServerUnavailable when a service that said 200 did not say what it promises."""
+    """The reply as `model`. Raises ServerUnavailable for a body of another shape."""
     try:
         return model.model_validate_json(reply.body)
     except ValidationError as error:
         raise ServerUnavailable(
             f"{attempt} failed",
-            f"the answer was not understood ({_faults(reply, error)})",
-            "Check that the address belongs to this kind of service and that no proxy answers in its place",
+            f"the reply was not understood ({_faults(reply, error)})",
+            "Check that the address belongs to this kind of service and that no proxy replies in its place",
         ) from None
 
 

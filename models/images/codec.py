@@ -3,30 +3,30 @@
 import io
 import math
 from collections.abc import Iterator
-from typing import Literal
+from contextlib import contextmanager
 
 from PIL import Image, ImageOps
 
 from models.images.sniff import (
+    KINDS,
     MAX_PIXELS,
     BrokenImageError,
+    Kind,
     check_pixels,
     load_pillow,
     openable,
     sniff_within_limits,
+    truncated,
 )
 from models.sizes import written
 
 load_pillow()  # encoding needs its plugins as much as decoding
 
-type Kind = Literal["png", "jpeg", "webp"]
-
 DEFAULT_QUALITY = 90
 
 _WEBP_LONGEST_SIDE = 16383
 _BIG = 1_000_000  # pixels from which WebP's thorough settings take long for a tenth of the size
-ORIENTATION = 0x0112
-"""The EXIF tag that says how the camera was held."""
+_ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 UPRIGHT = 1
 _OTHER_COLOURS = frozenset({"CMYK", "LAB", "YCbCr"})
 _LARGEST_PROFILE = 64 * 1024  # an ICC profile above this is a printing press's, or hostile
@@ -38,37 +38,34 @@ def decode(data: bytes) -> Image.Image:
     Raises NotAnImageError for what is no image, BrokenImageError for what is a damaged or an oversized one.
     """
     image = opened(data)
-    try:
+    with _damage_named():
         image.load()
         _read_frames(image)
-    except Exception as error:  # decoders raise whatever a damaged file makes them meet
-        raise BrokenImageError(_damage(error)) from error
     return image
 
 
 def opened(data: bytes) -> Image.Image:
     """The image with its header read and its pixels not yet decoded. Raises as `decode`."""
     sniff_within_limits(data)
-    try:
+    with _damage_named():
         image = Image.open(io.BytesIO(data), formats=openable())
-    except Exception as error:  # as above
-        raise BrokenImageError(_damage(error)) from error
     check_pixels(image.width, image.height)  # the first frame of a GIF may be larger than its header says
     return image
 
 
-def _damage(error: Exception) -> str:
-    if "truncated" in str(error) or isinstance(error, EOFError):
-        return "the file ends in the middle of the image"
-    return f"the file is damaged ({error})"
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # decoders raise whatever a damaged file makes them meet
+        cut_off = "truncated" in str(error) or isinstance(error, EOFError)
+        raise (truncated() if cut_off else BrokenImageError(f"the file is damaged ({error})")) from error
 
 
 def orientation(image: Image.Image) -> int:
     """How the camera was held, as EXIF counts it. Raises BrokenImageError: a PNG is read to its end for this."""
-    try:
-        return int(image.getexif().get(ORIENTATION, UPRIGHT))
-    except Exception as error:  # as above
-        raise BrokenImageError(_damage(error)) from error
+    with _damage_named():
+        return int(image.getexif().get(_ORIENTATION, UPRIGHT))
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -90,7 +87,7 @@ def _read_frames(image: Image.Image) -> None:
 def plain(image: Image.Image) -> Image.Image:
     """The image upright, 8 bits per channel, as RGB or (where anything is transparent) RGBA."""
     # A decoded image may have 256 MiB: it is copied only where something changes.
-    turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+    turned = image.getexif().get(_ORIENTATION, UPRIGHT) != UPRIGHT
     upright = ImageOps.exif_transpose(image) if turned else image
     flat = _eight_bits(upright)
     if flat is not upright and upright.mode in _OTHER_COLOURS:
@@ -99,7 +96,6 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether any pixel of the image is transparent."""
     if not image.has_transparency_data:
         return False
     lowest, _ = (image if image.mode == "RGBA" else image.convert("RGBA")).getchannel("A").getextrema()
@@ -121,7 +117,7 @@ def _scaled_grey(image: Image.Image) -> Image.Image:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """A plain image on white paper, without alpha."""
+    """A plain image on white, without alpha."""
     if image.mode != "RGBA":
         return image
     paper = Image.new("RGB", image.size, "white")
@@ -153,23 +149,16 @@ def _profile(image: Image.Image) -> bytes:
     return profile if isinstance(profile, bytes) and len(profile) <= _LARGEST_PROFILE else b""
 
 
-def within(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The image shrunk to fit a box, its shape kept; never enlarged."""
-    scale = min(width / image.width, height / image.height)
-    return image if scale >= 1 else scaled(image, scale)
+def encodable(image: Image.Image, kind: Kind) -> Image.Image:
+    """The image, shrunk where the file format itself has a longest side."""
+    scale = _WEBP_LONGEST_SIDE / max(image.size)
+    return _scaled(image, scale) if kind == "webp" and scale < 1 else image
 
 
-def scaled(image: Image.Image, scale: float) -> Image.Image:
+def _scaled(image: Image.Image, scale: float) -> Image.Image:
     size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
-
-def encodable(image: Image.Image, kind: Kind) -> Image.Image:
-    """The image, shrunk where the file format itself has a longest side."""
-    return within(image, _WEBP_LONGEST_SIDE, _WEBP_LONGEST_SIDE) if kind == "webp" else image
-
-
-# --- compression -------------------------------------------------------------------------------------------------------
 
 QUALITIES = (90, 80, 65, 50)
 _SHRUNK_QUALITY = 80  # below this, fewer pixels look better than coarser ones
@@ -179,7 +168,6 @@ _MOST_LOSSLESS = 4_500_000  # pixels; WebP's encoder takes 13 bytes of memory fo
 _SAMPLE_SIDE = 1024
 _TILES = 4
 _TITLES: dict[Kind, str] = {"jpeg": "JPEG", "webp": "WebP"}
-_KINDS: dict[str, Kind] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
 
 
 def fit_file(
@@ -191,7 +179,7 @@ def fit_file(
     """
     image = decode(data)
     lossy = image.format in _LOSSY
-    wanted = _KINDS.get(output_format or "") or ("jpeg" if lossy and not has_alpha(image) else "webp")
+    wanted = KINDS.get(output_format or "") or ("jpeg" if lossy and not has_alpha(image) else "webp")
     lossless_size = 0 if lossy or wanted == "jpeg" else len(data)
     smaller, how = squeezed(plain(image), lossless_size, max_bytes, wanted, quality)
     lost = ("lost its animation; this is the first frame",) if is_animated(image) else ()
@@ -226,24 +214,14 @@ def _coarser(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -
     if kind == "png" or encodable(image, kind) is not image:
         return None
     sample = _sample(image)
-    for quality in _worth_trying(image, sample, kind, max_bytes, best):
+    for quality in (quality for quality in QUALITIES if quality <= (best or 100)):
+        # Encoding all of a big image takes seconds, a sample of it a moment.
+        if sample is not image and _predicted(image, sample, kind, quality) > max_bytes:
+            continue
         data = encode(image, kind, quality)
         if len(data) <= max_bytes:
             return data, f"saved as {_format(kind, quality)}"
     return None
-
-
-def _worth_trying(
-    image: Image.Image, sample: Image.Image, kind: Kind, max_bytes: int, best: int | None
-) -> Iterator[int]:
-    """The qualities that may fit, best first. Encoding all of a big image takes seconds, a sample of it a moment."""
-    qualities = [quality for quality in QUALITIES if quality <= (best or 100)]
-
-    def may_fit(quality: int) -> bool:
-        return sample is image or _predicted(image, sample, kind, quality) <= max_bytes
-
-    if qualities and may_fit(qualities[-1]):
-        yield from (quality for quality in qualities if may_fit(quality))
 
 
 def _smaller(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -> tuple[bytes, str]:
@@ -251,7 +229,7 @@ def _smaller(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -
     small = encodable(image, kind)
     size = _predicted(small, _sample(small), kind, quality)
     while True:
-        small = scaled(small, min(0.9, 0.95 * math.sqrt(max_bytes / size)))
+        small = _scaled(small, min(0.9, 0.95 * math.sqrt(max_bytes / size)))
         data = encode(small, kind, quality)
         size = len(data)
         if size <= max_bytes:
@@ -262,13 +240,12 @@ def _smaller(image: Image.Image, max_bytes: int, kind: Kind, best: int | None) -
 
 
 def _predicted(image: Image.Image, sample: Image.Image, kind: Kind, quality: int) -> float:
-    """The size in bytes that the image would have, going by a sample of it."""
     share = (image.width * image.height) / (sample.width * sample.height)
     return len(encode(sample, kind, quality)) * share
 
 
 def _sample(image: Image.Image) -> Image.Image:
-    """A mosaic of tiles from all over a big image."""
+    """A mosaic of tiles from all over a big image; a small one itself."""
     side = _SAMPLE_SIDE // _TILES
     if min(image.size) < 2 * _SAMPLE_SIDE:
         return image

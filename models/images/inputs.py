@@ -1,7 +1,6 @@
 """Images given by the user: refused by name when they are none, made acceptable to a service when they are.
 
-Whatever a camera, a phone or an office program writes goes in; what a service takes comes out. A mask is white where
-the image shall be painted anew.
+A mask is white where the image shall be painted anew.
 """
 
 import math
@@ -13,9 +12,9 @@ from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
+from models.images import threaded
 from models.images.codec import (
     UPRIGHT,
-    Kind,
     decode,
     encode,
     flatten,
@@ -29,13 +28,11 @@ from models.images.codec import (
 from models.images.integrity import check_whole
 from models.images.sniff import (
     MAX_BYTES,
-    MAX_PIXELS,
     BrokenImageError,
-    DrawingError,
+    Kind,
     NotAnImageError,
-    OversizedImageError,
+    sniff,
 )
-from models.images.threads import in_thread, threaded
 from models.sizes import Size, same_shape, written
 
 _MIDDLE_GREY = 128
@@ -46,26 +43,23 @@ _SAME_SHAPE = 1.02  # rounding to whole pixels changes a shape by less
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputLimits:
-    """What a service takes. Sides and `multiple_of` are pixels; None means: no limit of this kind.
-
-    `keep_alpha` is for services that understand transparency; elsewhere it becomes white.
-    """
+    """What a service takes. Sides are pixels; without `keep_alpha`, white replaces transparency."""
 
     formats: tuple[Kind, ...] = ("png", "jpeg", "webp")
     max_bytes: int = MAX_BYTES
-    max_pixels: int = MAX_PIXELS
     min_side: int | None = None
     max_side: int | None = None
-    multiple_of: int = 1
     keep_alpha: bool = False
 
 
+@threaded
 def read_input(data: bytes, filename: str = "") -> InputImage:
     """The user's file as an image that is known to decode, its MIME type from the bytes.
 
     Raises BadRequest, naming the file, for everything else: empty, damaged, of another kind, too big once decoded.
     """
-    return in_thread(_read, data, filename)
+    with _refusal_of(filename):
+        return InputImage(data, check_whole(data).mime_type, filename)
 
 
 @threaded
@@ -82,7 +76,7 @@ def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, 
         notices.append(
             f"was scaled from {written(flat.size)} to {written(sized.size)}, as the service takes no other size"
         )
-    own = _kind(source)
+    own = sniff(image.data).kind
     untouched = own in limits.formats and sized.size == source.size and _is_plain(source, sized)
     kind = _format_for(sized, own, limits)
     data = image.data if untouched else encode(sized, kind)
@@ -94,20 +88,12 @@ def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, 
 
 
 def fitted(request: ImageRequest, limits: InputLimits) -> ImageRequest:
-    """The request with its images within `limits`, the mask in the size of the first one, and notices about changes.
-
-    Raises BadRequest for an image that cannot be brought within them.
-    """
+    """The request with its images as `fit` makes them, the mask in the size of the first one. Raises BadRequest."""
     results = [fit(image, limits) for image in request.images]
     images = tuple(image for image, _ in results)
     mask, stretched = laid_on(request.mask, images[0]) if request.mask and images else (request.mask, ())
     notices = [notice for _, changes in results for notice in changes]
     return replace(request, images=images, mask=mask).with_notices(*notices, *stretched)
-
-
-def size_of(image: InputImage) -> Size:
-    """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
-    return in_thread(_size_of, image)
 
 
 @threaded
@@ -166,21 +152,20 @@ def as_alpha(mask: InputImage) -> InputImage:
     return _mask_file(paper, mask)
 
 
-def _read(data: bytes, filename: str) -> InputImage:
-    with _refusal_of(filename):
-        return InputImage(data, check_whole(data).mime_type, filename)
-
-
 def _decoded(image: InputImage) -> Image.Image:
     with _refusal_of(image.filename):
         return decode(image.data)
 
 
 def _size_of(image: InputImage) -> Size:
+    """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
     with _refusal_of(image.filename):
         source = opened(image.data)
         on_its_side = orientation(source) in {5, 6, 7, 8}
     return (source.height, source.width) if on_its_side else source.size
+
+
+size_of = threaded(_size_of)
 
 
 @contextmanager
@@ -188,19 +173,7 @@ def _refusal_of(filename: str) -> Iterator[None]:
     try:
         yield
     except (NotAnImageError, BrokenImageError) as error:
-        raise BadRequest(f"{_name(filename)} cannot be used", str(error), _advice(error)) from None
-
-
-def _advice(error: NotAnImageError | BrokenImageError) -> str:
-    match error:
-        case OversizedImageError():
-            return "Send a smaller image"
-        case BrokenImageError():
-            return "Send it again, or save it anew as PNG, JPEG or WebP"
-        case DrawingError():
-            return "Export it as PNG first"
-        case _:
-            return "Send a PNG, JPEG or WebP file"
+        raise BadRequest(f"{_name(filename)} cannot be used", str(error), error.advice) from None
 
 
 def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
@@ -218,16 +191,10 @@ def _is_plain(source: Image.Image, flat: Image.Image) -> bool:
     return orientation(source) == UPRIGHT and source.mode == flat.mode and not is_animated(source)
 
 
-def _kind(source: Image.Image) -> Kind | None:
-    kinds: dict[str, Kind] = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
-    return kinds.get(source.format or "")
-
-
 def _format_for(image: Image.Image, own: Kind | None, limits: InputLimits) -> Kind:
     """The file's own format where the service takes it, else PNG for drawings and alpha and JPEG for photos."""
-    wishes: tuple[Kind, ...] = (
-        ("png", "webp", "jpeg") if image.mode == "RGBA" or own == "png" else ("jpeg", "webp", "png")
-    )
+    exact = image.mode == "RGBA" or own == "png"
+    wishes: tuple[Kind, ...] = ("png", "webp", "jpeg") if exact else ("jpeg", "webp", "png")
     if own is not None and own in limits.formats and not (own == "jpeg" and image.mode == "RGBA"):
         return own
     return next(kind for kind in wishes if kind in limits.formats)
@@ -240,31 +207,16 @@ def _squeezed(image: Image.Image, size: int, limits: InputLimits, kind: Kind) ->
 
 
 def _sized(image: Image.Image, limits: InputLimits, name: str) -> Image.Image:
-    width, height = _legal_size(image.width, image.height, limits)
-    shortest, longest = min(width, height), max(width, height)
-    if shortest < (limits.min_side or 1) or longest > (limits.max_side or longest):
+    low, high = limits.min_side or 1, limits.max_side or math.inf
+    scale = max(min(1.0, high / max(image.size)), low / min(image.size))
+    width, height = (max(low, int(side * scale + 1e-6)) for side in image.size)
+    if max(width, height) > high:
         raise BadRequest(
             f"{name} cannot be used",
-            f"its shape of {written(image.size)} cannot be brought to sides between {limits.min_side} and {limits.max_side}",
+            f"its shape of {written(image.size)} cannot be brought to sides between {low} and {high}",
             "Crop it to a less narrow shape",
         )
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _legal_size(width: int, height: int, limits: InputLimits) -> tuple[int, int]:
-    scale = min(1.0, math.sqrt(limits.max_pixels / (width * height)))
-    if limits.max_side is not None:
-        scale = min(scale, limits.max_side / max(width, height))
-    if limits.min_side is not None and min(width, height) * scale < limits.min_side:
-        scale = limits.min_side / min(width, height)
-    return _snapped(width * scale, limits), _snapped(height * scale, limits)
-
-
-def _snapped(side: float, limits: InputLimits) -> int:
-    # Rounding down keeps the upper limits; a lower limit is met by rounding up instead.
-    step = limits.multiple_of
-    down = max(step, int(side + 1e-6) // step * step)
-    return down if down >= (limits.min_side or 1) else -(-(limits.min_side or 1) // step) * step
 
 
 def _transparency(source: Image.Image) -> Image.Image:
@@ -281,7 +233,7 @@ def _mask_file(mask: Image.Image, source: InputImage) -> InputImage:
 
 
 def _file(data: bytes, source: InputImage) -> InputImage:
-    mime_type = _read(data, source.filename).mime_type
+    mime_type = sniff(data).mime_type
     return InputImage(data, mime_type, _renamed(source.filename, mime_type.removeprefix("image/")))
 
 

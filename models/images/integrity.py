@@ -60,7 +60,7 @@ def _png(data: bytes) -> bool:
 
 
 def _check_sums(wrong: list[bytes], kinds: list[bytes]) -> None:
-    """Raises for a wrong checksum, but not for one of metadata beside a still image: decoders show it."""
+    # Decoders show a still image beside damaged metadata.
     damaged = wrong if _ANIMATED.intersection(kinds) else [kind for kind in wrong if _is_critical(kind)]
     if damaged:
         raise BrokenImageError(f"the file is damaged (the checksum of its {damaged[0].decode('ascii', 'replace')})")
@@ -98,7 +98,6 @@ def _png_order(kinds: list[bytes]) -> bool:
 
 
 def _png_frames(data: bytes, kinds: list[bytes]) -> bool:
-    """Whether an animation has as many frames as it says."""
     if b"acTL" not in kinds:
         return True
     said = next(int.from_bytes(data[start : start + 4]) for kind, start, _ in png_chunks(data) if kind == b"acTL")

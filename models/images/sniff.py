@@ -7,11 +7,12 @@ import. Pillow reads the headers of the other formats.
 import io
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 # Formats this plugin understands; Pillow's other decoders (PSD, EPS, PDF ...) stay closed to hostile files.
 FORMATS = {
@@ -26,6 +27,10 @@ FORMATS = {
     "HEIF": "image/heic",
 }
 
+type Kind = Literal["png", "jpeg", "webp"]
+KINDS: Mapping[str, Kind] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
+"""The formats that images are made in."""
+
 MAX_PIXELS = 8192 * 8192  # 256 MiB once decoded
 MAX_BYTES = 128 * 1024 * 1024
 
@@ -37,17 +42,25 @@ _MOST_SEGMENTS = 2_000  # before the size of a JPEG; a colour profile takes at m
 class NotAnImageError(ValueError):
     """The bytes are no image of a known format; the text says what they look like."""
 
+    advice: ClassVar[str] = "Send a PNG, JPEG or WebP file"
+
 
 class DrawingError(NotAnImageError):
     """The bytes are an image of a kind that must be exported first."""
+
+    advice = "Export it as PNG first"
 
 
 class BrokenImageError(ValueError):
     """The bytes start like an image and cannot be used; the text says why."""
 
+    advice: ClassVar[str] = "Send it again, or save it anew as PNG, JPEG or WebP"
+
 
 class OversizedImageError(BrokenImageError):
     """The image has too many bytes or pixels."""
+
+    advice = "Send a smaller image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +73,13 @@ class Header:
     def pixels(self) -> int:
         return self.width * self.height
 
+    @property
+    def kind(self) -> Kind | None:
+        return KINDS.get(self.mime_type.removeprefix("image/"))
+
 
 def sniff(data: bytes) -> Header:
-    """Read format, width and height (pixels) from `data`.
-
-    Raises NotAnImageError for empty data and for anything that is not one of FORMATS.
-    """
+    """The header of `data`. Raises NotAnImageError for anything that is not one of FORMATS."""
     header = _read(data)
     if header is None:
         words = describe(data)
@@ -85,7 +99,6 @@ def sniff_within_limits(data: bytes) -> Header:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Raises OversizedImageError for an image that would need too much memory once decoded."""
     if width * height > MAX_PIXELS:
         raise OversizedImageError(
             f"the image has {width}×{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} megapixels taken"
@@ -93,7 +106,6 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def describe(data: bytes) -> str:
-    """What bytes that are no image look like, in a few words."""
     if not data:
         return "the file is empty"
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -138,7 +150,6 @@ def _read(data: bytes) -> Header | None:
 
 
 def _mime_type(data: bytes) -> str | None:
-    """The type of a file whose size is read here."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -245,21 +256,11 @@ def _read_by_pillow(data: bytes) -> Header | None:
 @cache
 def load_pillow() -> Any:
     """Pillow's module `Image`, with the decoders and encoders of FORMATS registered."""
-    from PIL import (  # noqa: PLC0415 -- see the module's docstring
-        AvifImagePlugin,
-        BmpImagePlugin,
-        GifImagePlugin,
-        Image,
-        JpegImagePlugin,
-        MpoImagePlugin,
-        PngImagePlugin,
-        TiffImagePlugin,
-        WebPImagePlugin,
-    )
+    from PIL import Image  # noqa: PLC0415 -- see the module's docstring
 
     # Importing a plugin registers it; `Image.init()` would load forty of them and take a fifth of a second.
-    del AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin
-    del MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+    for name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
+        import_module(f"PIL.{name}ImagePlugin")
     # Pillow's own guard speaks of pixels only in a warning; every decoder here is asked after `sniff_within_limits`.
     Image.MAX_IMAGE_PIXELS = None
     return Image

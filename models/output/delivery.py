@@ -16,8 +16,8 @@ from pydantic import JsonValue
 
 from models.backends.errors import ServerUnavailable, shorten, unusable_image
 from models.entities import GeneratedImage, ImageResult, Price
+from models.images import in_thread
 from models.images.sniff import BrokenImageError, sniff
-from models.images.threads import in_thread
 from models.output.structured import OutputOptions
 
 MAX_LINE = 5_000_000

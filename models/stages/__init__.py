@@ -35,11 +35,11 @@ def before_service(settings: Settings) -> Sequence[Before]:
         "input_rules": True,
         "forbidden_words": bool(settings.text("forbidden_words")),
     }
-    return [_stage(name, settings, limits) for name, wanted in configured.items() if wanted]
+    names = (name for name, wanted in configured.items() if wanted)
+    return [import_module(f"models.stages.{name}").stage(settings, limits) for name in names]
 
 
 def after_service(options: OutputOptions) -> Sequence[After]:
-    """The stages that prove, check, convert, mark and keep what a service made."""
     return [proof, formatting(options)]
 
 
@@ -50,8 +50,3 @@ def observers(settings: Settings) -> Sequence[Observer]:
     except BadRequest:
         limits = Limits()
     return [AuditLog(limits.audit, settings.secrets)]
-
-
-def _stage(name: str, settings: Settings, limits: Limits) -> Before:
-    made: Before = import_module(f"models.stages.{name}").stage(settings, limits)
-    return made

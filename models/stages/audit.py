@@ -47,12 +47,10 @@ class Receipt:
     cached: bool = False
 
     def of(self, request: ImageRequest) -> "Receipt":
-        """What the settled request says."""
         seed = None if request.seed is None else str(request.seed)
         return replace(self, prompt=request.prompt, seed=seed, width=request.width, height=request.height, n=request.n)
 
     def succeeded(self, result: ImageResult, seconds: float) -> "Receipt":
-        """What the result says: the first image stands for its seed and size."""
         first, price = result.images[0], result.price
         return replace(
             self,

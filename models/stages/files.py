@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING
 
 from models.backends.errors import unusable_image
 from models.entities import GeneratedImage, ImageResult
+from models.images import in_thread
 from models.images.integrity import check_whole
-from models.images.sniff import BrokenImageError, Header, NotAnImageError, sniff
-from models.images.threads import in_thread
+from models.images.sniff import KINDS, BrokenImageError, Header, Kind, NotAnImageError, sniff
 from models.output.structured import OutputOptions
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from models.images.codec import Kind
-
 _SHOWN_BY_BROWSERS = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"})
-_KINDS: dict[str, "Kind"] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
 
 type _Changed = tuple[GeneratedImage, tuple[str, ...]]
 """An image, and what was done to it ("lost its transparency ...")."""
@@ -63,29 +60,25 @@ def _proven(image: GeneratedImage) -> _Changed:
 
 def _formatted(options: OutputOptions, image: GeneratedImage) -> _Changed:
     header, quality = sniff(image.data), options.output_quality
-    own, wanted = _kind_of(header), _wanted(header, options)
+    wanted = _wanted(header, options)
     without_use = ("is a PNG, on which `output_quality` has no effect",) if wanted == "png" and quality else ()
-    if wanted is None or (wanted == own and (quality is None or own == "png")):
+    if wanted is None or (wanted == header.kind and (quality is None or wanted == "png")):
         return image, without_use
     data, changes = in_thread(_converted, image.data, wanted, quality)
     return replace(image, data=data), changes if data is image.data else (*without_use, *changes)
 
 
-def _kind_of(header: Header) -> "Kind | None":
-    return _KINDS.get(header.mime_type.removeprefix("image/"))
-
-
-def _wanted(header: Header, options: OutputOptions) -> "Kind | None":
+def _wanted(header: Header, options: OutputOptions) -> Kind | None:
     """The format to make: the asked one, else the file's own, else PNG for what browsers do not show."""
-    kind = _KINDS.get(options.output_format or "", _kind_of(header))
+    kind = KINDS.get(options.output_format or "", header.kind)
     return "png" if kind is None and header.mime_type not in _SHOWN_BY_BROWSERS else kind
 
 
-def _converted(data: bytes, wanted: "Kind", quality: int | None) -> tuple[bytes, tuple[str, ...]]:
+def _converted(data: bytes, wanted: Kind, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
     """The file in the wanted format, and what was lost; the file itself where it stays as it is."""
     from models.images import codec  # noqa: PLC0415 -- most images are handed on as they are, without Pillow
 
-    image, own = codec.decode(data), _kind_of(sniff(data))
+    image, own = codec.decode(data), sniff(data).kind
     if codec.is_animated(image):
         return data, ("is an animation and stays in its own format",) if wanted != own else ()
     ready = codec.encodable(codec.plain(image), wanted)
@@ -95,7 +88,7 @@ def _converted(data: bytes, wanted: "Kind", quality: int | None) -> tuple[bytes,
     return converted, _losses(image, ready, wanted)
 
 
-def _losses(image: "Image.Image", ready: "Image.Image", wanted: "Kind") -> tuple[str, ...]:
+def _losses(image: "Image.Image", ready: "Image.Image", wanted: Kind) -> tuple[str, ...]:
     losses = []
     if wanted == "jpeg" and ready.mode == "RGBA":
         losses.append("lost its transparency, as JPEG has none; white shows instead")

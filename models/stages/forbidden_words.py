@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models.backends.errors import BadRequest
@@ -46,12 +45,7 @@ def _folded(text: str) -> str:
     return " ".join(visible.casefold().split())
 
 
-def _listed(text: str) -> Iterator[str]:
-    for word in _SEPARATORS.split(text):
-        if _folded(word):
-            yield word.strip()
-
-
 def stage(settings: Settings, limits: Limits) -> ForbiddenWords:
     del limits
-    return ForbiddenWords(tuple(dict.fromkeys(_listed(settings.text(FIELD)))), settings.where(FIELD))
+    listed = (word.strip() for word in _SEPARATORS.split(settings.text(FIELD)) if _folded(word))
+    return ForbiddenWords(tuple(dict.fromkeys(listed)), settings.where(FIELD))

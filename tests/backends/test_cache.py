@@ -12,7 +12,7 @@ def service(clock: FakeClock, url: str = "http://gpu", key: str = "k") -> Servic
     return Service(name="Stub", base_url=url, clock=clock, headers={"Authorization": f"Bearer {key}"})
 
 
-def test_a_value_is_kept_for_its_seconds(clock: FakeClock) -> None:
+def test_a_value_expires_after_its_seconds(clock: FakeClock) -> None:
     kept = ServerCache[str](seconds=30)
     kept.put(service(clock), "euler")
     clock.sleep(29)
@@ -22,13 +22,13 @@ def test_a_value_is_kept_for_its_seconds(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("other", [{"url": "http://other"}, {"key": "other"}])
-def test_what_one_account_or_address_was_told_is_not_told_to_another(clock: FakeClock, other: dict[str, str]) -> None:
+def test_accounts_and_addresses_do_not_share_values(clock: FakeClock, other: dict[str, str]) -> None:
     kept = ServerCache[str](seconds=30)
     kept.put(service(clock), "euler")
     assert kept.get(service(clock, **other)) is None
 
 
-def test_values_of_one_server_are_kept_apart_by_their_key_and_dropped_alone(clock: FakeClock) -> None:
+def test_values_of_one_server_are_separated_by_key(clock: FakeClock) -> None:
     kept = ServerCache[int](seconds=30)
     kept.put(service(clock), 1, "one")
     kept.put(service(clock), 2, "two")
@@ -37,21 +37,21 @@ def test_values_of_one_server_are_kept_apart_by_their_key_and_dropped_alone(cloc
     assert (kept.get(service(clock), "one"), kept.get(service(clock), "two")) == (None, 2)
 
 
-def test_the_oldest_go_where_there_are_too_many(clock: FakeClock) -> None:
+def test_the_oldest_values_are_dropped_over_the_limit(clock: FakeClock) -> None:
     kept = ServerCache[int](seconds=30, limit=2)
     for number in range(3):
         kept.put(service(clock), number, number)
     assert [kept.get(service(clock), number) for number in range(3)] == [None, 1, 2]
 
 
-def test_everything_can_be_forgotten(clock: FakeClock) -> None:
+def test_the_cache_can_be_cleared(clock: FakeClock) -> None:
     kept = ServerCache[int](seconds=30)
     kept.put(service(clock), 1)
     cache.clear_all()
     assert kept.get(service(clock)) is None
 
 
-def test_no_login_is_kept(clock: FakeClock) -> None:
+def test_no_login_is_stored(clock: FakeClock) -> None:
     kept = ServerCache[int](seconds=30)
     kept.put(service(clock, key="sk-MARKER"), 1)
     assert "sk-MARKER" not in repr(kept._kept)

@@ -9,18 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.backends.errors import (
-    ERROR_CLASSES,
     SAID_LIMIT,
     BadRequest,
     ImageError,
     RateLimited,
     class_for_status,
-    default_next_step,
     redact,
     shorten,
     unsupported,
 )
-from tests.fakes import MARKER_KEY
+from tests.fakes import ERROR_CLASSES, MARKER_KEY
 
 KEYS = st.text(string.ascii_letters + string.digits + "-_", min_size=20, max_size=64)
 
@@ -33,11 +31,11 @@ def test_a_failure_reads_as_sentences() -> None:
 @pytest.mark.parametrize(
     "said", ["Try again!", "Really?", "已完成。", "Done.", "参数无效！", "cut off…", 'He said "no."']
 )
-def test_a_sentence_that_ends_is_not_ended_twice(said: str) -> None:
+def test_a_full_stop_is_not_doubled(said: str) -> None:
     assert str(BadRequest("Painting failed", said)) == f"Painting failed: {said}"
 
 
-def test_the_services_words_are_one_line_of_bounded_length() -> None:
+def test_the_services_message_is_one_short_line() -> None:
     error = BadRequest("Painting failed", "line\n\n  line " * 500)
     assert len(error.said) <= SAID_LIMIT
     assert "\n" not in str(error)
@@ -48,17 +46,17 @@ def test_shorten_marks_the_cut() -> None:
     assert shorten("abcdef", 4) == "abc…"
 
 
-def test_an_unsupported_feature_names_itself_the_model_and_the_way_out() -> None:
+def test_an_unsupported_feature_names_feature_model_and_next_step() -> None:
     assert str(unsupported("masks", model="m", way_out="Use another")) == "m does not support masks. Use another."
 
 
 @pytest.mark.parametrize("error", ERROR_CLASSES)
-def test_every_class_stands_for_one_host_class_and_has_advice(error: type[ImageError]) -> None:
+def test_every_class_maps_to_one_host_class_and_has_a_next_step(error: type[ImageError]) -> None:
     assert issubclass(error.host, InvokeError)
-    assert default_next_step(error)
+    assert error.advice
 
 
-def test_the_classes_stand_for_five_different_host_classes() -> None:
+def test_the_classes_map_to_five_host_classes() -> None:
     assert len({error.host for error in ERROR_CLASSES}) == 5
 
 
@@ -74,7 +72,7 @@ def test_a_secret_never_survives(before: str, key: str, after: str) -> None:
 
 
 @given(KEYS, st.data())
-def test_no_piece_of_eight_characters_survives_unless_it_could_be_a_word(key: str, data: st.DataObject) -> None:
+def test_no_eight_characters_of_a_secret_survive_unless_they_are_a_word(key: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(key) - 8))
     piece = key[start : data.draw(st.integers(start + 8, len(key)))]
     mixed = re.search(r"[A-Za-z]\d|\d[A-Za-z]|[a-z][A-Z][a-z][A-Z]|[a-z]{17}|[A-Z]{22}", piece)
@@ -97,7 +95,7 @@ def test_the_start_of_a_key_is_hidden_as_services_quote_it(length: int) -> None:
         ("KSamplerAdvancedAccount-01", "KSampler, KSamplerAdv and Advanced are node types"),
     ],
 )
-def test_a_key_made_of_words_leaves_ordinary_words_alone(key: str, said: str) -> None:
+def test_a_key_made_of_words_does_not_hide_ordinary_words(key: str, said: str) -> None:
     assert redact(said, [key]) == said
     assert key not in redact(f"{said} {key}", [key])
 
@@ -108,7 +106,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, min_size=2, max_size=4), st.integers(0, 9999), st.lists(WORDS, max_size=12))
-def test_prose_stays_whatever_words_the_key_is_made_of(parts: list[str], number: int, prose: list[str]) -> None:
+def test_prose_is_not_hidden_by_a_key_made_of_words(parts: list[str], number: int, prose: list[str]) -> None:
     key = f"{'-'.join(parts)}-{number:04}"
     assert redact(" ".join(prose), [key]) == " ".join(prose)
     assert key not in redact(f"{' '.join(prose)}{key}", [key])
@@ -124,13 +122,13 @@ def test_a_short_password_is_hidden_and_a_tiny_one_does_not_hide_letters() -> No
     assert redact("a cat sat", ["a"]) == "a cat sat"
 
 
-def test_a_password_is_hidden_whole_and_leaves_the_words_it_is_made_of() -> None:
+def test_a_password_is_hidden_as_a_whole_only() -> None:
     assert redact("login stable-diffusion failed for diffusion", ["stable-diffusion"]) == (
         "login [hidden] failed for diffusion"
     )
 
 
-def test_a_services_own_sentence_about_the_header_stays() -> None:
+def test_the_services_sentence_about_the_header_is_kept() -> None:
     said = "authorization: invalid or missing header value"
     assert redact(said, [MARKER_KEY]) == said
 
@@ -142,7 +140,7 @@ def test_overlapping_secrets_are_all_hidden() -> None:
 @pytest.mark.parametrize(
     "header", ["Authorization: Bearer abc", "authorization=Basic eHg=", '"X-API-Key": "abc4567890123456"']
 )
-def test_credential_headers_are_hidden_whatever_they_hold(header: str) -> None:
+def test_values_of_credential_headers_are_hidden(header: str) -> None:
     shown = redact(f"sent {header} to the service", [])
     assert "abc" not in shown
     assert "eHg" not in shown

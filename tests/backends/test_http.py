@@ -84,7 +84,7 @@ def unbilled(reply: Reply) -> Explanation:
     [hang_up, raw(HALF), raw(CHUNKED_HALF), silence, say(500), say(502), say(503), say(504), say(429)],
     ids=["closed", "half a body", "half a chunked body", "silence", "500", "502", "503", "504", "429"],
 )
-def test_a_post_that_may_have_been_carried_out_is_never_repeated(server: Script, clock: FakeClock, act: Act) -> None:
+def test_a_post_that_may_have_been_executed_is_not_retried(server: Script, clock: FakeClock, act: Act) -> None:
     server.then(act)
     failed(service(server.url, clock), read_timeout=0.2)
     assert len(server.seen) == 1
@@ -96,7 +96,7 @@ def test_a_post_that_may_have_been_carried_out_is_never_repeated(server: Script,
     [hang_up, raw(HALF), silence, say(500), say(503), say(429)],
     ids=["closed", "half a body", "silence", "500", "503", "429"],
 )
-def test_a_get_is_repeated_after_passing_trouble(server: Script, clock: FakeClock, act: Act) -> None:
+def test_a_get_is_retried_after_a_transient_error(server: Script, clock: FakeClock, act: Act) -> None:
     server.then(act, act)
     assert ask(service(server.url, clock), "GET", read_timeout=0.2).ok
     assert len(server.seen) == 3
@@ -104,13 +104,13 @@ def test_a_get_is_repeated_after_passing_trouble(server: Script, clock: FakeCloc
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-def test_a_lasting_refusal_is_not_repeated(server: Script, clock: FakeClock, status: int) -> None:
+def test_a_permanent_refusal_is_not_retried(server: Script, clock: FakeClock, status: int) -> None:
     server.then(say(status))
     failed(service(server.url, clock), "GET")
     assert len(server.seen) == 1
 
 
-def test_a_refused_connection_is_repeated_even_for_a_post_because_nothing_was_sent(clock: FakeClock) -> None:
+def test_a_refused_connection_is_retried_even_for_a_post(clock: FakeClock) -> None:
     error = failed(service(f"http://127.0.0.1:{free_port()}", clock))
     assert type(error) is ConnectionFailed
     assert clock.pauses == [1.0, 4.0]
@@ -119,45 +119,45 @@ def test_a_refused_connection_is_repeated_even_for_a_post_because_nothing_was_se
     assert error.transient
 
 
-def test_a_post_is_repeated_where_the_service_promises_that_nothing_happened(server: Script, clock: FakeClock) -> None:
+def test_a_post_is_retried_if_the_service_did_not_execute_it(server: Script, clock: FakeClock) -> None:
     server.then(say(429), say(500))
     assert ask(service(server.url, clock, explain=unbilled), json={"prompt": "x"}).ok
     assert clock.pauses == [5.0, 5.0]
     assert {seen.body for seen in server.seen} == {b'{"prompt": "x"}'}
 
 
-def test_a_form_is_sent_again_whole(server: Script, clock: FakeClock) -> None:
+def test_a_form_is_complete_in_a_retry(server: Script, clock: FakeClock) -> None:
     server.then(say(429))
     ask(service(server.url, clock, explain=unbilled), form={"image": ("image", b"\x89PNG", "image/png")})
     first, second = server.seen
     assert first.body == second.body != b""
 
 
-def test_retry_after_goes_before_every_plan(server: Script, clock: FakeClock) -> None:
+def test_retry_after_overrides_the_retry_plan(server: Script, clock: FakeClock) -> None:
     server.then(say(429, Retry_After="17"))
     ask(service(server.url, clock, explain=unbilled))
     assert clock.pauses == [17.0]
 
 
-def test_a_retry_after_that_is_no_number_leaves_the_plan_as_it_is(server: Script, clock: FakeClock) -> None:
+def test_an_invalid_retry_after_is_ignored(server: Script, clock: FakeClock) -> None:
     server.then(say(429, Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"))
     ask(service(server.url, clock, explain=unbilled))
     assert clock.pauses == [5.0]
 
 
-def test_a_pause_longer_than_allowed_ends_the_attempts(server: Script, clock: FakeClock) -> None:
+def test_a_retry_after_above_the_maximum_ends_the_attempts(server: Script, clock: FakeClock) -> None:
     server.then(say(429, Retry_After="3600"))
     assert isinstance(failed(service(server.url, clock, explain=unbilled)), RateLimited)
     assert clock.pauses == []
 
 
-def test_a_pause_never_reaches_beyond_the_deadline(server: Script, clock: FakeClock) -> None:
+def test_a_pause_never_exceeds_the_deadline(server: Script, clock: FakeClock) -> None:
     server.then(say(429, Retry_After="20"))
     failed(service(server.url, clock, explain=unbilled), seconds=15.0)
     assert clock.pauses == []
 
 
-def test_attempts_end_with_the_plan(server: Script, clock: FakeClock) -> None:
+def test_attempts_end_with_the_retry_plan(server: Script, clock: FakeClock) -> None:
     server.then(*[say(503)] * 9)
     error = failed(service(server.url, clock), "GET", retries=Retries(delays=(2.0, 8.0)))
     assert isinstance(error, ServerUnavailable)
@@ -165,13 +165,13 @@ def test_attempts_end_with_the_plan(server: Script, clock: FakeClock) -> None:
     assert clock.pauses == [2.0, 8.0]
 
 
-def test_once_means_once(server: Script, clock: FakeClock) -> None:
+def test_the_plan_once_sends_one_request(server: Script, clock: FakeClock) -> None:
     server.then(say(503))
     failed(service(server.url, clock), "GET", retries=ONCE)
     assert len(server.seen) == 1
 
 
-def test_an_accepted_status_is_an_answer(server: Script, clock: FakeClock) -> None:
+def test_an_accepted_status_is_a_reply(server: Script, clock: FakeClock) -> None:
     server.then(say(404, b"none"))
     assert ask(service(server.url, clock), "GET", accept=(404,)).text == "none"
 
@@ -186,11 +186,11 @@ def test_after_the_deadline_nothing_is_sent(server: Script, clock: FakeClock) ->
     assert server.seen == []
 
 
-def test_silence_is_told_to_have_been_accepted(server: Script, clock: FakeClock) -> None:
+def test_a_read_timeout_says_that_the_request_may_be_accepted(server: Script, clock: FakeClock) -> None:
     server.then(silence)
     error = failed(service(server.url, clock), read_timeout=0.1)
     assert isinstance(error, ConnectionFailed)
-    assert "may still have been carried out" in error.said
+    assert "may still have been processed" in error.said
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,11 @@ def test_silence_is_told_to_have_been_accepted(server: Script, clock: FakeClock)
     ],
     ids=["body", "chunks", "headers"],
 )
-def test_a_slow_drip_ends_at_the_deadline(server: Script, clock: FakeClock, pieces: list[bytes]) -> None:
+def test_a_slow_response_body_ends_at_the_deadline(server: Script, clock: FakeClock, pieces: list[bytes]) -> None:
     server.then(raw(*pieces, pause=0.05))
     error = failed(service(server.url, clock), seconds=0.3)
     assert isinstance(error, ConnectionFailed)
-    assert "time for the whole job is over" in error.said
+    assert "time limit of the job has passed" in error.said
 
 
 def test_a_question_that_is_not_answered_names_the_address_and_no_longer_timeout(
@@ -216,7 +216,7 @@ def test_a_question_that_is_not_answered_names_the_address_and_no_longer_timeout
     error = failed(service(server.url, clock), "GET", seconds=0.3)
     assert isinstance(error, TimedOutError)
     assert error.transient
-    assert f"{server.url.removeprefix('http://')} did not answer in time" in error.said
+    assert f"{server.url.removeprefix('http://')} did not reply in time" in error.said
     assert "`painter_base_url`" in error.next_step
     assert "`timeout`" not in str(error)
 
@@ -229,7 +229,7 @@ def test_a_job_that_is_not_answered_before_the_deadline_may_have_been_carried_ou
     assert isinstance(error, TimedOutError)
     assert not error.transient
     assert f"{server.url.removeprefix('http://')} accepted the request" in error.said
-    assert "may still have been carried out" in error.said
+    assert "may still have been processed" in error.said
     assert "Raise `timeout`" in error.next_step
 
 
@@ -246,22 +246,20 @@ def test_the_trouble_before_the_deadline_is_told(server: Script, clock: FakeCloc
     assert "was lost" in error.said
 
 
-def test_a_connection_given_up_is_not_used_again(server: Script, clock: FakeClock) -> None:
+def test_an_aborted_connection_is_not_reused(server: Script, clock: FakeClock) -> None:
     late = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"late"'
     server.then(raw(b"", late, pause=0.3))
     failed(service(server.url, clock), read_timeout=0.1)
     assert ask(service(server.url, clock)).text == "{}"
 
 
-def test_a_connection_is_used_again(server: Script, clock: FakeClock) -> None:
+def test_a_connection_is_reused(server: Script, clock: FakeClock) -> None:
     for _ in range(3):
         ask(service(server.url, clock))
     assert len({seen.peer for seen in server.seen}) == 1
 
 
-def test_a_connection_that_the_service_closed_meanwhile_is_not_used_for_a_post(
-    server: Script, clock: FakeClock
-) -> None:
+def test_a_closed_connection_is_not_reused_for_a_post(server: Script, clock: FakeClock) -> None:
     server.then(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
     ask(service(server.url, clock))
     gevent.sleep(0.05)  # the end of the connection is on its way
@@ -269,7 +267,7 @@ def test_a_connection_that_the_service_closed_meanwhile_is_not_used_for_a_post(
     assert len({seen.peer for seen in server.seen}) == 2
 
 
-def test_many_requests_wait_at_the_same_time(server: Script, clock: FakeClock) -> None:
+def test_many_requests_wait_concurrently(server: Script, clock: FakeClock) -> None:
     crowd = 30
     together = threading.Barrier(crowd, timeout=30)
 
@@ -285,31 +283,31 @@ def test_many_requests_wait_at_the_same_time(server: Script, clock: FakeClock) -
 # Sizes and encodings
 
 
-def test_an_answer_beyond_the_cap_is_cut_off(server: Script, clock: FakeClock) -> None:
+def test_a_reply_over_the_size_limit_is_an_error(server: Script, clock: FakeClock) -> None:
     server.then(say(200, b"x" * 5000))
     error = failed(service(server.url, clock), max_bytes=4000)
     assert isinstance(error, ServerUnavailable)
     assert "larger than" in error.said
 
 
-def test_the_cap_counts_what_comes_out_of_gzip(server: Script, clock: FakeClock) -> None:
+def test_the_size_limit_counts_decompressed_bytes(server: Script, clock: FakeClock) -> None:
     bomb = gzip.compress(bytes(3_000_000))
     assert len(bomb) < 10_000
     server.then(say(200, bomb, Content_Encoding="gzip"))
     assert "larger than 1 MiB" in failed(service(server.url, clock), max_bytes=1024**2).said
 
 
-def test_the_cap_holds_for_a_redirect_too(server: Script, clock: FakeClock) -> None:
+def test_the_size_limit_applies_to_a_redirect(server: Script, clock: FakeClock) -> None:
     server.then(say(302, b"x" * 5000, Location="/elsewhere"))
     assert "larger than" in failed(service(server.url, clock), max_bytes=4000).said
 
 
-def test_gzip_is_unpacked(server: Script, clock: FakeClock) -> None:
+def test_gzip_is_decompressed(server: Script, clock: FakeClock) -> None:
     server.then(say(200, gzip.compress(b'{"a": 1}'), Content_Encoding="gzip"))
     assert ask(service(server.url, clock)).json() == {"a": 1}
 
 
-def test_broken_gzip_is_a_lost_answer(server: Script, clock: FakeClock) -> None:
+def test_broken_gzip_is_a_connection_error(server: Script, clock: FakeClock) -> None:
     server.then(say(200, b"no gzip", Content_Encoding="gzip"))
     assert isinstance(failed(service(server.url, clock)), ConnectionFailed)
 
@@ -317,7 +315,7 @@ def test_broken_gzip_is_a_lost_answer(server: Script, clock: FakeClock) -> None:
 # Whose key goes where
 
 
-def test_a_redirect_is_told_and_not_followed(server: Script, clock: FakeClock) -> None:
+def test_a_redirect_is_reported_and_not_followed(server: Script, clock: FakeClock) -> None:
     with scripted_server() as other:
         server.then(say(302, Location=f"{other.url}/login?ticket={MARKER_KEY}"))
         error = failed(service(server.url, clock), "GET")
@@ -329,7 +327,7 @@ def test_a_redirect_is_told_and_not_followed(server: Script, clock: FakeClock) -
 
 
 @pytest.mark.parametrize("location", ["", "/login", "http://[", "//"])
-def test_a_redirect_to_anything_is_survived(server: Script, clock: FakeClock, location: str) -> None:
+def test_a_redirect_to_any_text_is_reported(server: Script, clock: FakeClock, location: str) -> None:
     server.then(say(301, Location=location))
     assert "HTTP 301" in failed(service(server.url, clock)).said
 
@@ -341,9 +339,7 @@ def test_cookies_of_one_account_never_reach_another(server: Script, clock: FakeC
     assert all("cookie" not in seen.headers for seen in server.seen)
 
 
-def test_the_machines_netrc_is_not_asked(
-    server: Script, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_netrc_is_not_used(server: Script, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -353,9 +349,7 @@ def test_the_machines_netrc_is_not_asked(
     assert "authorization" not in server.seen[1].headers
 
 
-def test_the_environments_proxy_is_used_and_named_when_it_fails(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environments_proxy_is_used_and_named_on_failure(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -397,7 +391,7 @@ def test_a_path_prefix_of_the_address_is_kept(base: str, path: str, url: str) ->
     assert join_url(base, path) == url
 
 
-def test_the_path_prefix_arrives(server: Script, clock: FakeClock) -> None:
+def test_the_path_prefix_is_sent(server: Script, clock: FakeClock) -> None:
     ask(service(f"{server.url}/mounted/here/", clock), params={"q": "a b"})
     assert server.seen[0].path in {"/mounted/here/paint?q=a+b", "/mounted/here/paint?q=a%20b"}
 
@@ -421,7 +415,7 @@ def test_the_path_prefix_arrives(server: Script, clock: FakeClock) -> None:
         f"http://someone:{MARKER_KEY}@[bad",
     ],
 )
-def test_an_address_that_is_no_url_names_its_field_and_is_not_tried_again(clock: FakeClock, address: str) -> None:
+def test_an_invalid_url_names_its_field_and_is_not_retried(clock: FakeClock, address: str) -> None:
     error = failed(service(address, clock))
     assert isinstance(error, ConnectionFailed)
     assert "is not a URL" in error.said
@@ -431,14 +425,14 @@ def test_an_address_that_is_no_url_names_its_field_and_is_not_tried_again(clock:
 
 
 @pytest.mark.parametrize("key", ["sk-MARKER…51d2", "sk-MARKER\nX-Evil: 1", "sk-密钥", "sk-MARKER\xa0", "  sk-MARKER"])
-def test_a_key_that_no_header_can_carry_is_an_authorization_failure(server: Script, clock: FakeClock, key: str) -> None:
+def test_a_key_with_invalid_characters_is_an_authorization_error(server: Script, clock: FakeClock, key: str) -> None:
     error = failed(service(server.url, clock, headers={"Authorization": key}, secrets=(key,)))
     assert isinstance(error, AuthorizationFailed)
     assert "MARKER" not in str(error)
     assert server.seen == []
 
 
-def test_https_to_a_plain_server_is_explained_and_not_tried_again(server: Script, clock: FakeClock) -> None:
+def test_https_to_an_http_server_is_explained_and_not_retried(server: Script, clock: FakeClock) -> None:
     error = failed(service(server.url.replace("http://", "https://"), clock), "GET")
     assert isinstance(error, ConnectionFailed)
     assert "secure connection" in error.said
@@ -460,7 +454,7 @@ def test_https_to_a_plain_server_is_explained_and_not_tried_again(server: Script
     ],
 )
 @pytest.mark.parametrize("shape", ['{{"message": "{0}"}}', "{0}", '{{"detail": [{{"loc": ["a"], "msg": "{0}"}}]}}'])
-def test_a_service_that_quotes_the_key_is_redacted(server: Script, clock: FakeClock, quoted: str, shape: str) -> None:
+def test_a_key_quoted_by_the_service_is_redacted(server: Script, clock: FakeClock, quoted: str, shape: str) -> None:
     server.then(say(401, shape.format(quoted)))
     error = failed(service(server.url, clock))
     assert isinstance(error, AuthorizationFailed)
@@ -476,7 +470,7 @@ def test_a_quoted_basic_login_is_redacted(server: Script, clock: FakeClock) -> N
     assert login["Authorization"].removeprefix("Basic ") not in str(error)
 
 
-def test_advice_is_redacted_too(server: Script, clock: FakeClock) -> None:
+def test_the_next_step_is_redacted_too(server: Script, clock: FakeClock) -> None:
     def careless(reply: Reply) -> Explanation:
         return Explanation(error=BadRequest, said="no", next_step=f"Check {MARKER_KEY}")
 
@@ -484,12 +478,12 @@ def test_advice_is_redacted_too(server: Script, clock: FakeClock) -> None:
     assert failed(service(server.url, clock, explain=careless)).next_step == "Check [hidden]"
 
 
-def test_a_page_for_browsers_is_not_quoted(server: Script, clock: FakeClock) -> None:
+def test_an_html_page_is_not_quoted(server: Script, clock: FakeClock) -> None:
     server.then(say(502, "<html><body>Bad <b>gateway</b></body></html>", Content_Type="text/html"))
     assert failed(service(server.url, clock)).said == "HTTP 502"
 
 
-def test_a_megabyte_of_refusal_becomes_a_readable_sentence(server: Script, clock: FakeClock) -> None:
+def test_a_huge_error_body_becomes_a_short_sentence(server: Script, clock: FakeClock) -> None:
     server.then(say(500, "Traceback: " + "x" * 1_000_000, Content_Type="text/plain"))
     assert len(str(failed(service(server.url, clock)))) < 1000
 
@@ -505,12 +499,12 @@ def test_text_parts_of_a_form_have_no_file_name(server: Script, clock: FakeClock
     assert b'name="image"; filename="image"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n' in seen.body
 
 
-def test_a_json_body_says_so(server: Script, clock: FakeClock) -> None:
+def test_a_json_body_has_its_content_type(server: Script, clock: FakeClock) -> None:
     ask(service(server.url, clock), json={"a": 1})
     assert server.seen[0].headers["content-type"] == "application/json"
 
 
-def test_every_request_says_who_asks(server: Script, clock: FakeClock) -> None:
+def test_every_request_has_a_user_agent(server: Script, clock: FakeClock) -> None:
     ask(service(server.url, clock), headers={"Accept": "application/json"})
     headers = server.seen[0].headers
     assert headers["user-agent"].startswith("dify-image-generation/")

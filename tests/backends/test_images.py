@@ -9,7 +9,7 @@ from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.images import download
 from models.backends.reply import Reply
 from models.clock import Deadline
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.scripted import Script, say, scripted_server
 
 
@@ -30,12 +30,12 @@ def fetch(url: str, clock: FakeClock, *, allow_private: bool = True, max_bytes: 
     )
 
 
-def test_an_image_is_fetched(server: Script, clock: FakeClock) -> None:
-    server.then(say(200, picture()))
-    assert fetch(f"{server.url}/a.png", clock).body == picture()
+def test_an_image_is_downloaded(server: Script, clock: FakeClock) -> None:
+    server.then(say(200, image_file()))
+    assert fetch(f"{server.url}/a.png", clock).body == image_file()
 
 
-def test_a_signed_query_arrives_as_it_was_given(server: Script, clock: FakeClock) -> None:
+def test_a_signed_query_is_sent_unchanged(server: Script, clock: FakeClock) -> None:
     fetch(f"{server.url}/a//b.png?Expires=1&Signature=a%2Bb%3D&x=%E7%BA%A2", clock)
     assert server.seen[0].path == "/a//b.png?Expires=1&Signature=a%2Bb%3D&x=%E7%BA%A2"
 
@@ -48,7 +48,7 @@ def test_redirects_are_followed_across_hosts(server: Script, clock: FakeClock) -
     assert [seen.path for seen in server.seen] == ["/", "/next"]
 
 
-def test_an_endless_chain_of_redirects_ends(server: Script, clock: FakeClock) -> None:
+def test_a_redirect_loop_ends(server: Script, clock: FakeClock) -> None:
     server.then(*[say(302, Location="/again")] * 20)
     with pytest.raises(BadRequest, match="redirects too often"):
         fetch(server.url, clock)
@@ -56,7 +56,7 @@ def test_an_endless_chain_of_redirects_ends(server: Script, clock: FakeClock) ->
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://h/x", "http://[", "gopher://h"])
-def test_a_redirect_may_not_leave_http(server: Script, clock: FakeClock, target: str) -> None:
+def test_a_redirect_to_another_scheme_is_refused(server: Script, clock: FakeClock, target: str) -> None:
     server.then(say(302, Location=target))
     with pytest.raises(BadRequest, match="not an http"):
         fetch(server.url, clock)
@@ -68,7 +68,7 @@ def test_only_http_addresses_are_fetched(clock: FakeClock, url: str) -> None:
         fetch(url, clock)
 
 
-def test_a_private_address_is_refused_where_it_is_not_allowed(server: Script, clock: FakeClock) -> None:
+def test_a_private_address_is_refused_unless_allowed(server: Script, clock: FakeClock) -> None:
     with pytest.raises(BadRequest, match="not a public address"):
         fetch(server.url, clock, allow_private=False)
     assert server.seen == []
@@ -102,18 +102,18 @@ def test_a_redirect_to_a_private_address_is_refused(
         ("2130706433", False),
     ],
 )
-def test_private_places_are_known_in_every_spelling(host: str, public: bool) -> None:
+def test_private_addresses_are_recognized_in_every_spelling(host: str, public: bool) -> None:
     assert door.is_public(host) is public
 
 
-def test_a_file_beyond_the_cap_is_cut_off(server: Script, clock: FakeClock) -> None:
+def test_a_file_over_the_size_limit_is_an_error(server: Script, clock: FakeClock) -> None:
     server.then(say(200, b"x" * 2000))
     with pytest.raises(ServerUnavailable, match="larger than"):
         fetch(server.url, clock, max_bytes=1000)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refused_file_is_about_its_address_not_about_a_key(server: Script, clock: FakeClock, status: int) -> None:
+def test_a_refused_download_is_not_an_authorization_error(server: Script, clock: FakeClock, status: int) -> None:
     server.then(say(status))
     with pytest.raises(BadRequest, match=f"HTTP {status}"):
         fetch(server.url, clock)

@@ -6,17 +6,16 @@ from decimal import Decimal
 import pytest
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
-from models.backends.openrouter import OpenRouter
-from models.backends.openrouter.wire import ModelFacts, body_of
+from models.backends.openrouter import ModelFacts, OpenRouter, body_of
 from models.catalog import cards
 from models.entities import ImageRequest, ImageResult, InputImage, Price
 from models.settings import Settings
 from tests import asking
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.openrouter import BASE, FakeOpenRouter, openrouter
 
 PREDEFINED = sorted(card.model for card in cards().values() if card.backend == "openrouter")
-PHOTO = InputImage(picture(64, 48), "image/png", "photo.png")
+PHOTO = InputImage(image_file(64, 48), "image/png", "photo.png")
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_chat_completions_get_the_images_as_parts_of_the_message() -> None:
 
 
 @pytest.mark.parametrize("model", PREDEFINED)
-def test_a_predefined_model_is_asked_for_nothing_but_the_image(server: FakeOpenRouter, model: str) -> None:
+def test_a_predefined_model_takes_a_single_request(server: FakeOpenRouter, model: str) -> None:
     backend = predefined(server, model)
     server.faults.append((500, {"error": {"code": 500, "message": "stop here"}}))
     with pytest.raises(ServerUnavailable, match="stop here"):
@@ -92,20 +91,20 @@ def test_a_predefined_model_is_asked_for_nothing_but_the_image(server: FakeOpenR
 
 
 @pytest.mark.parametrize("model", ["openrouter-gemini-3.1-flash-image", "openrouter-gpt-image-2"])
-def test_both_apis_generate_in_the_shape_that_was_asked_for(server: FakeOpenRouter, model: str) -> None:
+def test_both_apis_generate_the_requested_shape(server: FakeOpenRouter, model: str) -> None:
     result = generate(predefined(server, model), aspect_ratio="16:9")
     assert [image.size for image in result.images] == [(1344, 768)]
     assert result.price == Price(Decimal("0.06"), "USD")
     assert result.notices == ()
 
 
-def test_several_images_are_several_calls_and_their_costs_add_up(server: FakeOpenRouter) -> None:
+def test_several_images_are_several_calls_with_summed_cost(server: FakeOpenRouter) -> None:
     result = generate(predefined(server, "openrouter-seedream-4.5"), n=3)
     assert len(result.images) == len(server.asked) == 3
     assert result.price == Price(Decimal("0.18"), "USD")
 
 
-def test_what_is_made_and_paid_survives_the_failure_of_another_call(server: FakeOpenRouter) -> None:
+def test_paid_images_are_kept_when_another_call_fails(server: FakeOpenRouter) -> None:
     good = server.post(f"{BASE}/images", {"model": "bytedance-seed/seedream-4.5", "prompt": "x"})
     server.faults.extend([good, (502, {"error": {"code": 502, "message": "Provider returned error"}}), good, good])
     result = generate(predefined(server, "openrouter-seedream-4.5"), n=4)
@@ -115,14 +114,14 @@ def test_what_is_made_and_paid_survives_the_failure_of_another_call(server: Fake
     assert result.price.amount == Decimal("0.06") * len(result.images)
 
 
-def test_a_service_that_tells_no_cost_leaves_the_price_to_the_card(server: FakeOpenRouter) -> None:
+def test_without_a_reported_cost_the_price_of_the_card_is_used(server: FakeOpenRouter) -> None:
     server.cost = None
     backend = predefined(server, "openrouter-gemini-3-pro-image")
     assert generate(backend).price is None
     assert backend.price_per_image == Price(Decimal("0.134"), "USD")
 
 
-def test_a_ratio_outside_the_list_becomes_the_nearest_and_is_told(server: FakeOpenRouter) -> None:
+def test_an_unsupported_ratio_becomes_the_nearest_with_a_notice(server: FakeOpenRouter) -> None:
     result = generate(predefined(server, "openrouter-gpt-image-2"), width=1000, height=420)
     assert server.asked[0][1]["aspect_ratio"] == "21:9"
     assert any("21:9" in notice for notice in result.notices)
@@ -131,7 +130,7 @@ def test_a_ratio_outside_the_list_becomes_the_nearest_and_is_told(server: FakeOp
 # ---- models of one's own
 
 
-def test_a_model_of_ones_own_takes_what_its_record_names(server: FakeOpenRouter) -> None:
+def test_a_customizable_model_has_the_parameters_of_its_record(server: FakeOpenRouter) -> None:
     backend = custom(server, "krea/krea-1")
     rules = {rule.name: rule for rule in backend.live_form(backend.within(3.0))}
     assert rules["resolution"].options == ("1K", "2K")
@@ -150,7 +149,7 @@ def test_a_model_of_ones_own_takes_what_its_record_names(server: FakeOpenRouter)
         generate(backend, images=(PHOTO,))
 
 
-def test_a_model_that_the_images_api_does_not_serve_is_asked_by_chat(server: FakeOpenRouter) -> None:
+def test_a_model_outside_the_images_api_uses_chat_completions(server: FakeOpenRouter) -> None:
     assert generate(custom(server, "acme/painter"), images=(PHOTO,)).images
     assert server.asked[0][0] == f"{BASE}/chat/completions"
 
@@ -162,7 +161,7 @@ def test_the_name_of_a_known_model_needs_no_record(server: FakeOpenRouter) -> No
     assert server.reads == []
 
 
-def test_the_list_of_models_is_asked_for_once(server: FakeOpenRouter, clock: FakeClock) -> None:
+def test_the_model_list_is_requested_once(server: FakeOpenRouter, clock: FakeClock) -> None:
     for _ in range(2):
         generate(custom(server, "krea/krea-1", clock=clock))
     assert server.reads == [f"{BASE}/images/models"]
@@ -171,7 +170,7 @@ def test_the_list_of_models_is_asked_for_once(server: FakeOpenRouter, clock: Fak
 # ---- the form
 
 
-def test_the_form_is_checked_with_the_keys_state(server: FakeOpenRouter) -> None:
+def test_the_form_is_checked_by_the_key_endpoint(server: FakeOpenRouter) -> None:
     assert predefined(server, "openrouter-gpt-image-2").check_access() == ["7.5 USD of the key's limit are left."]
     assert server.asked == []
     with pytest.raises(AuthorizationFailed, match=r"Check .*api_key"):
@@ -201,7 +200,7 @@ REFUSALS: list[tuple[int, int, str, object, type[ImageError], str, str]] = [
 
 
 @pytest.mark.parametrize(("status", "code", "message", "metadata", "error", "said", "advice"), REFUSALS)
-def test_a_refusal_has_its_class_its_words_and_its_advice(
+def test_a_refusal_has_its_class_message_and_next_step(
     server: FakeOpenRouter,
     clock: FakeClock,
     status: int,
@@ -223,20 +222,22 @@ def test_a_refusal_has_its_class_its_words_and_its_advice(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_what_no_provider_took_is_asked_again(server: FakeOpenRouter, clock: FakeClock, status: int) -> None:
+def test_a_request_without_an_available_provider_is_retried(
+    server: FakeOpenRouter, clock: FakeClock, status: int
+) -> None:
     server.faults.append((status, {"error": {"code": status, "message": "busy"}}))
     assert generate(predefined(server, "openrouter-gpt-image-2", clock)).images
     assert clock.pauses == [1.0]
 
 
-def test_a_model_that_answers_in_words_is_quoted(server: FakeOpenRouter) -> None:
+def test_a_text_reply_is_quoted(server: FakeOpenRouter) -> None:
     server.words = "I cannot draw that person."
     with pytest.raises(BadRequest, match="I cannot draw that person"):
         generate(predefined(server, "openrouter-gemini-3.1-flash-image"))
 
 
-def test_an_empty_success_is_a_failure_that_is_not_repeated(server: FakeOpenRouter) -> None:
+def test_a_success_without_an_image_is_an_error_without_a_retry(server: FakeOpenRouter) -> None:
     server.faults.append((200, {"created": 1, "data": []}))
-    with pytest.raises(ServerUnavailable, match="holds no image") as caught:
+    with pytest.raises(ServerUnavailable, match="has no image") as caught:
         generate(predefined(server, "openrouter-gpt-image-2"))
     assert "Try again" not in str(caught.value)

@@ -6,9 +6,9 @@ import pytest
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.partial import Partial, collected, each, together
 from models.entities import GeneratedImage
-from tests.fakes import picture
+from tests.fakes import image_file
 
-IMAGE = GeneratedImage(picture())
+IMAGE = GeneratedImage(image_file())
 
 
 def painted(name: str) -> GeneratedImage:
@@ -17,23 +17,23 @@ def painted(name: str) -> GeneratedImage:
     raise ServerUnavailable(name)
 
 
-def test_a_failure_costs_only_its_own_image_and_is_told_once() -> None:
+def test_a_failure_does_not_affect_other_images_and_is_reported_once() -> None:
     made = each(painted, ("bad", "good", "bad"))
     assert made.images == (IMAGE,)
     assert made.notices(3) == ["1 of 3 images came back.", "bad."]
 
 
-def test_nothing_is_said_when_all_came() -> None:
+def test_there_is_no_notice_if_all_succeed() -> None:
     assert each(painted, ("good", "good")).notices(2) == []
 
 
-def test_the_first_failure_is_raised_where_nothing_was_made() -> None:
+def test_the_first_failure_is_raised_if_all_fail() -> None:
     made = Partial(failures=(BadRequest("first"),)) + each(painted, ("second",))
     with pytest.raises(BadRequest, match="first"):
         made.notices(2)
 
 
-def test_calls_run_beside_each_other_within_the_limit_and_keep_their_order() -> None:
+def test_calls_run_in_parallel_within_the_limit_and_keep_their_order() -> None:
     running, most = 0, 0
 
     def work(number: int) -> int:
@@ -49,7 +49,7 @@ def test_calls_run_beside_each_other_within_the_limit_and_keep_their_order() -> 
     assert most == 3
 
 
-def test_after_a_failure_nothing_new_is_begun_and_what_was_begun_is_kept() -> None:
+def test_after_a_failure_no_call_is_started_and_started_ones_are_kept() -> None:
     begun: list[str] = []
 
     def work(name: str) -> Partial:
@@ -65,7 +65,7 @@ def test_after_a_failure_nothing_new_is_begun_and_what_was_begun_is_kept() -> No
     assert [str(failure) for failure in result.failures] == ["bad."]
 
 
-def test_a_fault_of_the_plugin_itself_is_raised() -> None:
+def test_an_internal_error_is_raised() -> None:
     def work(number: int) -> ImageError:
         raise KeyError(number)
 
@@ -73,7 +73,7 @@ def test_a_fault_of_the_plugin_itself_is_raised() -> None:
         together(work, (1, 2), at_once=2)
 
 
-def test_an_item_that_would_begin_too_late_costs_only_itself() -> None:
+def test_an_item_that_starts_too_late_does_not_affect_the_others() -> None:
     def wait(place: int) -> None:
         if place == 1:
             raise BadRequest("too late")
@@ -82,7 +82,7 @@ def test_an_item_that_would_begin_too_late_costs_only_itself() -> None:
     assert [str(outcome) for outcome in outcomes] == ["0", "too late.", "2"]
 
 
-def test_an_item_that_waits_for_its_turn_is_not_begun_after_a_failure() -> None:
+def test_a_queued_item_is_not_started_after_a_failure() -> None:
     begun: list[int] = []
 
     def work(item: int) -> int:

@@ -27,7 +27,7 @@ from models.backends.preview.drawing import (
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.parameters import MAX_SEED
 from tests.asking import asked, bound
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 
 FOX = PlaceholderImage(model="preview", prompt="a red fox", width=320, height=240, seed=7)
 
@@ -60,7 +60,7 @@ def test_the_same_request_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("change", [{"prompt": "a blue fox"}, {"seed": 8}])
-def test_prompt_and_seed_change_scenery_and_words(change: dict[str, object]) -> None:
+def test_prompt_and_seed_change_scenery_and_text(change: dict[str, object]) -> None:
     other = draw(replace(FOX, **change))  # type: ignore[arg-type]
     top_left = opened(draw(FOX)).getpixel((5, 5)), opened(other).getpixel((5, 5))
     assert top_left[0] != top_left[1]
@@ -78,7 +78,7 @@ def test_model_and_negative_prompt_are_written_into_the_panel(words: dict[str, s
     assert box[1] > 240 * 0.3
 
 
-def test_the_badge_says_what_it_is() -> None:
+def test_the_badge_marks_a_placeholder() -> None:
     """The upper left corner is dark glass with white letters, whatever the scenery."""
     corner = opened(draw(FOX)).crop((11, 11, 140, 30)).convert("L")
     lowest, highest = corner.getextrema()
@@ -89,7 +89,7 @@ def test_the_badge_says_what_it_is() -> None:
 
 
 def test_input_images_and_the_mask_are_shown() -> None:
-    red, blue = picture(colour=(255, 0, 0)), picture(colour=(0, 0, 255))
+    red, blue = image_file(colour=(255, 0, 0)), image_file(colour=(0, 0, 255))
     shown = opened(draw(replace(FOX, thumbnails=(("1. a.png", red), ("mask", blue)))))
     assert differs(draw(FOX), draw(replace(FOX, thumbnails=(("1. a.png", red),)))) is not None
     colours = shown.getcolors(320 * 240) or []
@@ -100,7 +100,7 @@ def test_input_images_and_the_mask_are_shown() -> None:
     "text",
     ["红狐在雪地里", "大雪の中の狐", "눈속의여우", "Ünïcödéőł", "Рыжаялиса", "Ελλάδαώ", "繁體中文畫面", "₽€₩", "→≤①★"],
 )
-def test_the_fonts_have_the_scripts(text: str) -> None:
+def test_the_fonts_cover_the_scripts(text: str) -> None:
     """A missing glyph would be drawn as the same box for every character."""
     for name, run in runs(text):
         missing = bytes(font(name, 24).getmask("\U0001f98a"))
@@ -127,12 +127,12 @@ def test_a_word_longer_than_a_line_is_broken() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=200) | st.text("永“”a —…。", max_size=200), st.integers(7, 40), st.integers(60, 600))
-def test_no_line_is_wider_than_its_room(text: str, size: int, width: int) -> None:
+def test_no_line_is_wider_than_its_box(text: str, size: int, width: int) -> None:
     assert all(width_of(line, size) <= width + size * 2 for line in wrapped(text, size, width))
     assert width_of(shortened(text, size, width), size) <= width + size
 
 
-def test_what_does_not_fit_ends_with_an_ellipsis() -> None:
+def test_text_that_does_not_fit_ends_with_an_ellipsis() -> None:
     lines = clipped(wrapped("word " * 50, 20, 100), 3, 20, 100)
     assert len(lines) == 3
     assert lines[-1].endswith("…")
@@ -145,7 +145,7 @@ def test_any_text_can_be_drawn(prompt: str, width: int, height: int) -> None:
     assert opened(draw(placeholder)).size == (width, height)
 
 
-def test_very_long_words_are_cut_before_they_are_measured() -> None:
+def test_very_long_words_are_truncated_before_measuring() -> None:
     """A prompt of a megabyte must not hold the thread."""
     long = replace(FOX, prompt="永和" * 500_000, negative_prompt="i" * 1_000_000)
     cut = replace(FOX, prompt="永和" * 2_000, negative_prompt="i" * 1_000)
@@ -162,12 +162,12 @@ def test_very_long_words_are_cut_before_they_are_measured() -> None:
         ({"aspect_ratio": "16:9"}, (1365, 768)),
     ],
 )
-def test_the_asked_shape_is_drawn(shape: dict[str, object], size: tuple[int, int], clock: FakeClock) -> None:
+def test_the_requested_shape_is_drawn(shape: dict[str, object], size: tuple[int, int], clock: FakeClock) -> None:
     (image,) = backend(clock).invoke(ask(**shape)).images
     assert image.size == size
 
 
-def test_several_images_have_seeds_in_a_row(clock: FakeClock) -> None:
+def test_several_images_have_consecutive_seeds(clock: FakeClock) -> None:
     images = backend(clock).invoke(ask(n=3, seed=41, width=64, height=64)).images
     assert [image.seed for image in images] == [41, 42, 43]
     assert len({image.data for image in images}) == 3
@@ -178,14 +178,14 @@ def test_a_random_seed_is_reported(clock: FakeClock) -> None:
     assert len(seeds) == 3
 
 
-def test_without_a_simulated_duration_the_answer_is_immediate(clock: FakeClock) -> None:
+def test_without_a_simulated_duration_the_result_is_immediate(clock: FakeClock) -> None:
     outcome = backend(clock).submit(ask(width=64, height=64, notices=("Told before.",)))
     assert isinstance(outcome, ImageResult)
     assert (outcome.backend, outcome.model, outcome.notices) == ("preview", "preview", ("Told before.",))
     assert clock.pauses == []
 
 
-def test_a_simulated_job_is_answered_by_another_process(clock: FakeClock) -> None:
+def test_a_simulated_job_is_finished_by_another_process(clock: FakeClock) -> None:
     """The state crosses the host as JSON with float64 numbers; the largest seed keeps its digits."""
     job = backend(clock).submit(slow(10, seed=MAX_SEED, width=64, height=64, notices=("Told before.",)))
     assert isinstance(job, dict)
@@ -200,19 +200,19 @@ def test_a_simulated_job_is_answered_by_another_process(clock: FakeClock) -> Non
     assert result.notices == ("Told before.",)
 
 
-def test_a_simulated_job_takes_its_time(clock: FakeClock) -> None:
+def test_a_simulated_job_takes_its_duration(clock: FakeClock) -> None:
     started = clock.now()
     backend(clock).invoke(slow(90, width=64, height=64))
     assert 90 <= clock.now() - started < 92
 
 
-def test_a_job_longer_than_its_timeout_is_given_up_with_its_progress(clock: FakeClock) -> None:
-    with pytest.raises(ConnectionFailed, match=r"last seen: step 15/30"):
+def test_a_timeout_reports_the_last_known_progress(clock: FakeClock) -> None:
+    with pytest.raises(ConnectionFailed, match=r"last known state: step 15/30"):
         backend(clock).invoke(slow(100, timeout=50))
 
 
-def test_a_simulated_job_says_that_it_forgets_the_images(clock: FakeClock) -> None:
-    photo = InputImage(picture(), "image/png", "a.png")
+def test_a_simulated_job_with_images_gives_a_notice(clock: FakeClock) -> None:
+    photo = InputImage(image_file(), "image/png", "a.png")
     job = backend(clock).submit(slow(10, images=(photo,)))
     assert isinstance(job, dict)
     assert "not shown" in str(job["notices"])
@@ -220,15 +220,15 @@ def test_a_simulated_job_says_that_it_forgets_the_images(clock: FakeClock) -> No
 
 
 def test_input_images_reach_the_placeholder(clock: FakeClock) -> None:
-    photo = InputImage(picture(colour=(255, 0, 255)), "image/png", "a.png")
-    mask = InputImage(picture(mode="L", colour=255), "image/png", "mask.png")
+    photo = InputImage(image_file(colour=(255, 0, 255)), "image/png", "a.png")
+    mask = InputImage(image_file(mode="L", colour=255), "image/png", "mask.png")
     plain = backend(clock).invoke(ask(seed=1, width=256, height=256)).images[0].data
     edited = backend(clock).invoke(ask(seed=1, width=256, height=256, images=(photo,), mask=mask)).images[0].data
     assert (255, 0, 255) in {colour for _, colour in opened(edited).getcolors(2**16) or []}
     assert differs(plain, edited) is not None
 
 
-def test_more_images_than_fit_are_refused(clock: FakeClock) -> None:
-    photo = InputImage(picture(), "image/png")
+def test_too_many_images_are_refused(clock: FakeClock) -> None:
+    photo = InputImage(image_file(), "image/png")
     with pytest.raises(BadRequest, match="at most 8"):
         backend(clock).invoke(ask(images=(photo,) * 9))

@@ -17,11 +17,11 @@ class Silent(StubBackend):
         raise timed_out("Checking Stub")
 
 
-def test_a_silent_service_names_its_address_not_a_timeout_that_the_form_does_not_have(clock: FakeClock) -> None:
+def test_an_unresponsive_service_names_its_address_field(clock: FakeClock) -> None:
     with pytest.raises(ConnectionFailed) as failure:
         list(Silent(clock).probe())
     assert str(failure.value) == (
-        "Checking Stub failed: it did not answer within 9 seconds. "
+        "Checking Stub failed: it did not reply within 9 seconds. "
         "Check that it is running at the address in `stub_base_url` in the provider's settings, and try again."
     )
 
@@ -33,7 +33,7 @@ class Explaining(Silent):
         return ("the workflow takes a prompt",)
 
 
-def test_what_was_found_in_a_form_is_told_before_the_service_is_asked(clock: FakeClock) -> None:
+def test_findings_in_a_form_are_reported_before_the_request(clock: FakeClock) -> None:
     told = Explaining(clock).probe()
     assert next(told) == "the workflow takes a prompt"
     with pytest.raises(ConnectionFailed):

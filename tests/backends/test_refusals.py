@@ -52,9 +52,7 @@ def explained(table: RefusalTable, **parts: object) -> Explanation:
         ("Sizes", ""),
     ],
 )
-def test_a_code_is_known_in_any_spelling_and_stands_for_its_details(
-    table: RefusalTable, code: str, advice: str
-) -> None:
+def test_a_code_matches_in_any_spelling_and_with_a_suffix(table: RefusalTable, code: str, advice: str) -> None:
     assert explained(table, codes=(code,)).next_step == advice
 
 
@@ -66,7 +64,7 @@ def test_all_conditions_of_a_row_must_hold(table: RefusalTable) -> None:
     assert explained(table, status=500, said="Slow down, please").next_step == ""
 
 
-def test_words_are_looked_for_in_the_codes_too(table: RefusalTable) -> None:
+def test_words_match_in_codes_too(table: RefusalTable) -> None:
     assert explained(table, status=429, codes=("slow down",)).next_step == "Wait"
 
 
@@ -77,13 +75,13 @@ def test_a_long_answer_is_searched_only_at_its_start() -> None:
     assert time.perf_counter() - began < 2
 
 
-def test_a_parameter_is_known_by_its_name_else_by_the_words(table: RefusalTable) -> None:
+def test_a_parameter_is_matched_by_name_or_message(table: RefusalTable) -> None:
     assert explained(table, param="steps").next_step == "Change `steps`"
     assert explained(table, said="steps").next_step == "Change `steps`"
     assert explained(table, said="steps", param="seed").next_step == ""
 
 
-def test_advice_names_the_fields_of_the_form(table: RefusalTable) -> None:
+def test_the_next_step_names_the_fields_of_the_form(table: RefusalTable) -> None:
     step = explained(table, codes=("no_credit",), status=403).next_step
     assert step == "Pay, “Stability AI API key” (stability_api_key) in the provider's settings"
 
@@ -92,7 +90,7 @@ def test_advice_names_the_fields_of_the_form(table: RefusalTable) -> None:
     ("status", "said", "header", "pause"),
     [(429, "slower down", None, 5.0), (503, "gone", None, None), (503, "gone", 9.0, 0.0), (401, "no", 9.0, None)],
 )
-def test_a_row_says_whether_the_request_may_be_sent_again(
+def test_a_row_defines_whether_the_request_is_retried(
     table: RefusalTable, status: int, said: str, header: float | None, pause: float | None
 ) -> None:
     assert explained(table, status=status, said=said, retry_after=header).retry_after == pause
@@ -101,7 +99,7 @@ def test_a_row_says_whether_the_request_may_be_sent_again(
 @pytest.mark.parametrize(
     ("status", "error"), [(500, ServerUnavailable), (0, ServerUnavailable), (302, ServerUnavailable)]
 )
-def test_without_a_row_the_status_decides(table: RefusalTable, status: int, error: type[ImageError]) -> None:
+def test_without_a_row_the_status_defines_the_class(table: RefusalTable, status: int, error: type[ImageError]) -> None:
     assert explained(table, status=status) == Explanation(error=error, said="no")
     assert RefusalTable().explain(Fault(said="no", status=400), ACCESS).error is BadRequest
 
@@ -135,7 +133,7 @@ def test_other_troubles_are_not_taken_for_an_empty_account(said: str) -> None:
     assert RefusalTable().explain(Fault(said=said, status=500), ACCESS).error is ServerUnavailable
 
 
-def test_a_table_is_read_once_when_the_first_refusal_comes(tmp_path: Path, table: RefusalTable) -> None:
+def test_a_table_is_read_once_on_the_first_refusal(tmp_path: Path, table: RefusalTable) -> None:
     later = RefusalTable(tmp_path / "none.yaml")
     with pytest.raises(FileNotFoundError):
         explained(later)
@@ -154,7 +152,7 @@ def test_a_table_is_read_once_when_the_first_refusal_comes(tmp_path: Path, table
         (502, "gone", (502, (), "")),
     ],
 )
-def test_a_fault_is_read_from_every_shape_in_use(
+def test_an_error_is_read_from_every_known_format(
     status: int, body: object, fault: tuple[int, tuple[str, ...], str]
 ) -> None:
     read = Fault.read(Reply(status, {}, json.dumps(body).encode()))
@@ -163,7 +161,7 @@ def test_a_fault_is_read_from_every_shape_in_use(
 
 
 @pytest.mark.parametrize("path", TABLES, ids=[path.parent.name for path in TABLES])
-def test_every_row_of_a_service_has_a_condition_and_advice_with_known_places(path: Path) -> None:
+def test_every_row_has_a_condition_and_a_next_step_with_known_fields(path: Path) -> None:
     known = {"place", "api_key", "base_url", "username", "password", "remote_model", "dialect"}
     for row in RefusalTable(path).rows:
         assert row.codes or row.statuses or row.words or row.params

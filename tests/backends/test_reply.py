@@ -36,11 +36,11 @@ def reply(body: object, status: int = 400, **headers: str) -> Reply:
         (b"\xff\xfe", "HTTP 400, \ufffd\ufffd"),
     ],
 )
-def test_the_words_of_a_refusal_are_found(body: object, words: str) -> None:
+def test_the_message_of_a_refusal_is_found(body: object, words: str) -> None:
     assert said_by(reply(body)) == words
 
 
-def test_a_plain_refusal_is_never_to_be_repeated_by_itself() -> None:
+def test_a_plain_refusal_is_not_retried() -> None:
     assert plain_explanation(reply({}, 429)).retry_after is None
 
 
@@ -65,7 +65,7 @@ def test_retry_after_as_a_date_counts_from_the_servers_clock(date: str, value: s
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_retry_after_that_is_no_time_is_ignored(value: str) -> None:
+def test_an_invalid_retry_after_is_ignored(value: str) -> None:
     assert reply({}, retry_after=value).retry_after is None
 
 
@@ -73,11 +73,11 @@ class Answer(BaseModel):
     image: str
 
 
-def test_a_good_answer_becomes_its_model() -> None:
+def test_a_valid_reply_is_parsed() -> None:
     assert parse(reply({"image": "x", "more": 1}, 200), Answer, attempt="Painting") == Answer(image="x")
 
 
-def test_json_of_hostile_depth_is_no_json() -> None:
+def test_deeply_nested_json_is_refused() -> None:
     assert reply(b"[" * 200_000).json() is None
 
 
@@ -90,13 +90,13 @@ def test_json_of_hostile_depth_is_no_json() -> None:
         ([], "Input should be an object"),
     ],
 )
-def test_what_was_not_understood_is_said_in_words(body: object, why: str) -> None:
+def test_an_invalid_reply_is_described(body: object, why: str) -> None:
     with pytest.raises(ServerUnavailable, match=f"was not understood \\({why}\\)"):
         parse(reply(body, 200), Answer, attempt="Painting")
 
 
 @pytest.mark.parametrize("body", [{}, {"image": 1}, [], b"", b"<html>", b"\xff"])
-def test_an_answer_that_breaks_its_promise_is_the_services_fault(body: object) -> None:
-    with pytest.raises(ServerUnavailable, match="Painting failed: the answer was not understood") as caught:
+def test_a_reply_of_wrong_shape_is_a_server_error(body: object) -> None:
+    with pytest.raises(ServerUnavailable, match="Painting failed: the reply was not understood") as caught:
         parse(reply(body, 200), Answer, attempt="Painting")
     assert caught.value.__cause__ is None

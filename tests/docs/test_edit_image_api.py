@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.dify_api import KEY, FakeDify
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "edit_image_api.py"
@@ -33,7 +33,7 @@ def script() -> ModuleType:
 def dify() -> Iterator[FakeDify]:
     server = FakeDify(OUTPUTS)
     server.outputs["image_url"] = f"{server.origin}/results/1.png?Signature=a%2Bb"
-    server.pictures["/results/1.png?Signature=a%2Bb"] = picture()
+    server.images["/results/1.png?Signature=a%2Bb"] = image_file()
     with server.run():
         yield server
 
@@ -41,7 +41,7 @@ def dify() -> Iterator[FakeDify]:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(picture(kind="JPEG"))
+    path.write_bytes(image_file(kind="JPEG"))
     return path
 
 
@@ -55,18 +55,18 @@ def test_an_edit_uploads_runs_and_returns_the_address(script: ModuleType, dify: 
     assert image.notices == ("a notice",)
     assert list(dify.uploads.values()) == [photo.read_bytes()]
     assert dify.inputs["instruction"] == "把T恤改成蓝色"
-    assert script.download(image, pause=0.0) == picture()
+    assert script.download(image, pause=0.0) == image_file()
 
 
 @pytest.mark.parametrize("trouble", [[429], [503, 503], [500], [0]])
-def test_an_upload_is_repeated(script: ModuleType, dify: FakeDify, photo: Path, trouble: list[int]) -> None:
+def test_an_upload_is_retried(script: ModuleType, dify: FakeDify, photo: Path, trouble: list[int]) -> None:
     dify.busy[UPLOAD] = list(trouble)
     assert api(script, dify).edit(photo, "x").image_url
     assert dify.asked(UPLOAD) == len(trouble) + 1
 
 
 @pytest.mark.parametrize("trouble", [[429], [503, 429]])
-def test_a_run_is_repeated_while_the_service_is_too_busy_to_begin(
+def test_a_run_is_retried_while_the_service_is_too_busy(
     script: ModuleType, dify: FakeDify, photo: Path, trouble: list[int]
 ) -> None:
     dify.busy[RUN] = list(trouble)
@@ -75,7 +75,7 @@ def test_a_run_is_repeated_while_the_service_is_too_busy_to_begin(
 
 
 @pytest.mark.parametrize("trouble", [500, 0])
-def test_a_run_that_may_have_begun_is_not_sent_again(
+def test_a_run_that_may_have_started_is_not_retried(
     script: ModuleType, dify: FakeDify, photo: Path, trouble: int
 ) -> None:
     """0 is a connection that closes without an answer."""
@@ -86,9 +86,7 @@ def test_a_run_that_may_have_begun_is_not_sent_again(
 
 
 @pytest.mark.parametrize("after", [1, 3])
-def test_a_lost_stream_is_picked_up_by_the_run_s_id(
-    script: ModuleType, dify: FakeDify, photo: Path, after: int
-) -> None:
+def test_a_lost_stream_is_resumed_by_the_run_id(script: ModuleType, dify: FakeDify, photo: Path, after: int) -> None:
     dify.lose_stream_after = after
     dify.looks_until_done = 2
     assert api(script, dify).edit(photo, "x").seed == 42
@@ -102,13 +100,13 @@ def test_a_stream_lost_before_the_run_began_is_an_error(script: ModuleType, dify
     assert dify.asked(RUN) == 1
 
 
-def test_a_failed_run_says_the_plugin_s_sentence(script: ModuleType, dify: FakeDify, photo: Path) -> None:
+def test_a_failed_run_shows_the_plugins_message(script: ModuleType, dify: FakeDify, photo: Path) -> None:
     dify.error = "Generating with Model Studio failed: blocked (DataInspectionFailed)."
     with pytest.raises(script.EditError, match="DataInspectionFailed"):
         api(script, dify).edit(photo, "x")
 
 
-def test_a_wrong_key_is_told(script: ModuleType, dify: FakeDify, photo: Path) -> None:
+def test_a_wrong_key_is_reported(script: ModuleType, dify: FakeDify, photo: Path) -> None:
     with pytest.raises(script.EditError, match="HTTP 401: Access token is invalid"):
         api(script, dify, key="app-wrong").edit(photo, "x")
 
@@ -127,13 +125,13 @@ def test_a_file_that_would_be_refused_is_not_sent(
     assert dify.requests == []
 
 
-def test_a_file_that_is_not_there_is_told(script: ModuleType, dify: FakeDify, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(script: ModuleType, dify: FakeDify, tmp_path: Path) -> None:
     with pytest.raises(script.EditError, match=r"nowhere\.jpg cannot be read: No such file"):
         api(script, dify).edit(tmp_path / "nowhere.jpg", "x")
 
 
 @pytest.mark.parametrize(("key", "arguments"), [(KEY, ["photo.jpg"]), ("", ["photo.jpg", "make it blue", "out.png"])])
-def test_the_command_line_says_how_it_is_called(
+def test_the_command_line_prints_its_usage(
     script: ModuleType,
     key: str,
     arguments: list[str],
@@ -161,5 +159,5 @@ def test_the_command_line_writes_the_file(
     target = tmp_path / "edited.png"
     monkeypatch.setattr(sys, "argv", ["edit_image_api.py", str(photo), "make it blue", str(target)])
     assert script.main() == 0
-    assert target.read_bytes() == picture()
+    assert target.read_bytes() == image_file()
     assert "1248×832, seed 42" in capsys.readouterr().out

@@ -6,10 +6,10 @@ import gevent
 import pytest
 from PIL import Image
 
+from models.images import in_thread
 from models.images.codec import decode, encode, has_alpha, plain
 from models.images.sniff import BrokenImageError
-from models.images.threads import in_thread
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 
 def saved(image: Image.Image, kind: str, **save: object) -> bytes:
@@ -43,35 +43,35 @@ def test_a_damaged_frame_of_an_animation_is_found() -> None:
         decode(whole[: len(whole) * 5 // 6])
 
 
-def test_a_sound_image_is_plain_already_and_not_copied() -> None:
-    image = decode(picture())
+def test_a_plain_image_is_not_copied() -> None:
+    image = decode(image_file())
     assert plain(image) is image
 
 
 @pytest.mark.parametrize(
     ("mode", "colour", "expected"), [("RGBA", (1, 2, 3, 255), "RGB"), ("RGBA", (1, 2, 3, 9), "RGBA")]
 )
-def test_alpha_counts_only_where_something_is_transparent(mode: str, colour: object, expected: str) -> None:
-    image = decode(picture(mode=mode, colour=colour))
+def test_alpha_counts_only_if_a_pixel_is_transparent(mode: str, colour: object, expected: str) -> None:
+    image = decode(image_file(mode=mode, colour=colour))
     assert plain(image).mode == expected
     assert has_alpha(image) == (expected == "RGBA")
 
 
-def test_a_colour_profile_goes_with_the_image_and_an_inks_profile_does_not() -> None:
+def test_an_rgb_profile_is_kept_and_a_cmyk_profile_is_not() -> None:
     profile = b"profile" * 20
-    kept = encode(plain(decode(picture(icc_profile=profile))), "jpeg")
+    kept = encode(plain(decode(image_file(icc_profile=profile))), "jpeg")
     assert decode(kept).info["icc_profile"] == profile
-    inks = picture(kind="TIFF", mode="CMYK", colour=(0, 0, 0, 0), icc_profile=profile)
+    inks = image_file(kind="TIFF", mode="CMYK", colour=(0, 0, 0, 0), icc_profile=profile)
     assert not decode(encode(plain(decode(inks)), "jpeg")).info.get("icc_profile")
 
 
-def test_a_huge_colour_profile_is_left_behind() -> None:
-    image = plain(decode(picture(icc_profile=bytes(200_000))))
+def test_a_huge_colour_profile_is_dropped() -> None:
+    image = plain(decode(image_file(icc_profile=bytes(200_000))))
     assert all(len(encode(image, kind)) < 10_000 for kind in ("png", "jpeg", "webp"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_way_of_holding_a_camera_ends_upright(orientation: int) -> None:
+def test_every_exif_orientation_is_applied(orientation: int) -> None:
     """The corner that a viewer shows at the top left stays there."""
     upright = Image.new("RGB", (40, 20))
     upright.paste("red", (0, 0, 10, 10))

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.images.codec import Kind, decode, squeezed
+from models.images.codec import decode, squeezed
+from models.images.sniff import Kind
 from tests.fakes import noise
 
 NOISE = decode(noise(300, 300))
@@ -28,13 +29,13 @@ def opened(data: bytes) -> Image.Image:
         (10_000, "webp", "made smaller, 300×300 to"),
     ],
 )
-def test_each_step_comes_when_the_one_before_is_not_enough(room: int, kind: Kind, how: str) -> None:
+def test_each_compression_step_follows_if_the_previous_is_not_enough(room: int, kind: Kind, how: str) -> None:
     data, what = squeezed(NOISE, 124_000 if kind != "jpeg" else 0, room, kind, None)
     assert what.startswith(how)
     assert len(data) <= room
 
 
-def test_a_very_large_image_without_loss_stays_png_to_save_memory() -> None:
+def test_a_very_large_lossless_image_stays_png() -> None:
     image = Image.linear_gradient("L").resize((2400, 2400)).convert("RGB")
     data, what = squeezed(image, 1_000_000, 1_000_000, "webp", None)
     assert (opened(data).format, what) == ("PNG", "compressed again as PNG without loss")
@@ -45,19 +46,19 @@ def test_a_quality_is_not_exceeded() -> None:
     assert what == "saved as JPEG with quality 65"
 
 
-def test_pixels_shrink_without_loss_where_only_png_is_taken() -> None:
+def test_an_image_is_scaled_down_if_only_png_is_accepted() -> None:
     data, what = squeezed(NOISE, 0, 20_000, "png", None, lossy="png")
     assert opened(data).format == "PNG"
     assert what.endswith("as PNG")
 
 
-def test_a_side_that_webp_does_not_hold_is_shrunk() -> None:
+def test_a_side_over_the_webp_limit_is_scaled_down() -> None:
     data, what = squeezed(Image.new("RGB", (17_000, 3)), 0, 2_000, "webp", None)
     assert opened(data).width < 16_384
     assert what.startswith("made smaller, 17000×3 to")
 
 
-def test_no_room_at_all_is_an_error_and_not_a_loop() -> None:
+def test_an_impossible_size_limit_is_an_error() -> None:
     with pytest.raises(ValueError, match="no image fits into 10 bytes"):
         squeezed(NOISE, 0, 10, "webp", None)
 
@@ -70,7 +71,9 @@ def test_no_room_at_all_is_an_error_and_not_a_loop() -> None:
     st.none() | st.integers(1, 100),
     st.sampled_from(["RGB", "RGBA"]),
 )
-def test_the_room_is_always_kept(size: tuple[int, int], room: int, kind: Kind, best: int | None, mode: str) -> None:
+def test_the_size_limit_is_always_kept(
+    size: tuple[int, int], room: int, kind: Kind, best: int | None, mode: str
+) -> None:
     data, _ = squeezed(NOISE.crop((0, 0, *size)).convert(mode), 0, room, kind, best)
     assert len(data) <= room
     opened(data).load()

@@ -13,7 +13,7 @@ from PIL import Image
 from models.images import codec
 from models.images.integrity import check_whole
 from models.images.sniff import BrokenImageError, Header, NotAnImageError
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 BROKEN = (BrokenImageError, NotAnImageError)
 
@@ -27,21 +27,21 @@ def animated(kind: str, **save: object) -> bytes:
 
 PROVEN = {
     "PNG": noise(16, 12),
-    "grey PNG": picture(mode="L", colour=3),
-    "palette PNG": picture(mode="P", colour=3),
-    "interlaced 16 bit PNG": picture(mode="I;16", colour=3),
+    "grey PNG": image_file(mode="L", colour=3),
+    "palette PNG": image_file(mode="P", colour=3),
+    "interlaced 16 bit PNG": image_file(mode="I;16", colour=3),
     "APNG": animated("PNG"),
     "APNG with a default image": animated("PNG", default_image=True),
     "JPEG": noise(16, 12, kind="JPEG"),
     "progressive JPEG": noise(40, 40, kind="JPEG", progressive=True),
-    "grey JPEG": picture(kind="JPEG", mode="L", colour=3),
+    "grey JPEG": image_file(kind="JPEG", mode="L", colour=3),
     "JPEG with restart markers": noise(40, 40, kind="JPEG", restart_marker_blocks=1),
     "WebP": noise(16, 12, kind="WEBP"),
     "WebP with a profile": noise(16, 12, kind="WEBP", icc_profile=b"p" * 99),
 }
 DECODED = {
     "lossless WebP": noise(16, 12, kind="WEBP", lossless=True),
-    "transparent WebP": picture(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 9)),
+    "transparent WebP": image_file(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 9)),
     "animated WebP": animated("WEBP"),
     "GIF": noise(16, 12, kind="GIF"),
     "animated GIF": animated("GIF"),
@@ -59,7 +59,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_a_whole_file_passes(kind: str) -> None:
+def test_an_intact_file_passes(kind: str) -> None:
     image = Image.open(io.BytesIO(SAMPLES[kind]))
     mime_type = Image.MIME[image.format or ""].replace("mpo", "jpeg")
     assert check_whole(SAMPLES[kind]) == Header(mime_type, *image.size)
@@ -67,13 +67,13 @@ def test_a_whole_file_passes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", PROVEN)
 @pytest.mark.usefixtures("no_decoding")
-def test_the_container_is_proof_enough(kind: str) -> None:
+def test_an_intact_container_is_not_decoded(kind: str) -> None:
     check_whole(PROVEN[kind])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about a TIFF's tags
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_no_beginning_of_a_file_passes(kind: str) -> None:
+def test_no_truncated_file_passes(kind: str) -> None:
     data = SAMPLES[kind]
     for length in range(_last_byte_that_matters(kind, data)):
         with pytest.raises(BROKEN):
@@ -91,10 +91,10 @@ def _last_byte_that_matters(kind: str, data: bytes) -> int:
 @given(
     st.integers(1, 60), st.integers(1, 60), st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]), st.floats(0, 1), st.data()
 )
-def test_a_cut_of_any_small_image_is_refused(
+def test_any_truncated_small_image_is_refused(
     width: int, height: int, kind: str, share: float, data: st.DataObject
 ) -> None:
-    whole = data.draw(st.sampled_from([noise(width, height, kind=kind), picture(width, height, kind=kind)]))
+    whole = data.draw(st.sampled_from([noise(width, height, kind=kind), image_file(width, height, kind=kind)]))
     check_whole(whole)
     with pytest.raises(BROKEN):
         check_whole(whole[: int(share * (len(whole) - 1))])
@@ -167,7 +167,7 @@ def changed(change: Callable[[bytes, bytes], list[tuple[bytes, bytes]]], kind: s
         ("a foreign critical chunk", lambda kind, content: [(b"ABCD", b"")] if kind == b"IDAT" else [(kind, content)]),
     ],
 )  # fmt: skip
-def test_right_checksums_do_not_make_a_png_whole(
+def test_valid_checksums_alone_do_not_pass_a_png(
     what: str, change: Callable[[bytes, bytes], list[tuple[bytes, bytes]]]
 ) -> None:
     with pytest.raises(BROKEN):
@@ -182,7 +182,7 @@ def test_several_chunks_of_image_data_are_one_stream() -> None:
 
 
 @pytest.mark.parametrize("lost", [b"fcTL", b"fdAT"])
-def test_an_animation_that_misses_a_frame_is_not_proven(lost: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_animation_without_a_frame_is_refused(lost: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
     monkeypatch.setattr(codec, "decode", decoded.append)
     last = [content for kind, content in chunks(SAMPLES["APNG"]) if kind == lost][-1]
@@ -190,14 +190,14 @@ def test_an_animation_that_misses_a_frame_is_not_proven(lost: bytes, monkeypatch
     assert len(decoded) == 1
 
 
-def test_wrong_checksums_of_metadata_cost_no_image() -> None:
+def test_wrong_checksums_of_metadata_are_ignored() -> None:
     """A decoder shows such an image; so it is decoded."""
     whole = png(*chunks(SAMPLES["PNG"]))
     text = b"\0\0\0\4teXta\0bcWRNG"
     check_whole(whole[:-12] + text + whole[-12:])
 
 
-def test_what_follows_the_end_of_an_image_does_no_harm() -> None:
+def test_trailing_bytes_are_ignored() -> None:
     for kind in ("PNG", "JPEG", "WebP", "GIF", "APNG"):
         check_whole(SAMPLES[kind] + b"behind the image")
 
@@ -210,13 +210,13 @@ def test_a_huge_frame_in_a_small_gif_is_refused_before_it_is_decoded() -> None:
         check_whole(bytes(data))
 
 
-def test_a_webp_that_says_it_has_no_bytes_is_decoded() -> None:
+def test_a_webp_with_zero_length_is_decoded() -> None:
     with pytest.raises(BROKEN):
         check_whole(SAMPLES["WebP"][:4] + bytes(4) + SAMPLES["WebP"][8:])
 
 
 @pytest.mark.parametrize("data", [b"\xff\xd8" + b"\xff\xe0\0\2" * 3_000_000, b"\xff\xd8" + b"\xff" * 9_000_000])
-def test_a_hostile_jpeg_header_is_given_up_early(data: bytes) -> None:
+def test_a_hostile_jpeg_header_is_refused_early(data: bytes) -> None:
     with pytest.raises(NotAnImageError):
         check_whole(data)
 
@@ -224,7 +224,7 @@ def test_a_hostile_jpeg_header_is_given_up_early(data: bytes) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")  # as above
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(SAMPLES)), st.data())
-def test_any_damage_ends_in_a_verdict(kind: str, data: st.DataObject) -> None:
+def test_any_damage_passes_or_is_refused(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(SAMPLES[kind])
     for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=5)):
         damaged[place] = data.draw(st.integers(0, 255))

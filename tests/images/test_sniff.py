@@ -5,18 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.images.sniff import Header, NotAnImageError, describe, sniff
-from tests.fakes import picture
+from tests.fakes import image_file
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_type_and_size_come_from_the_bytes(kind: str) -> None:
-    assert sniff(picture(kind=kind)) == Header(f"image/{kind.lower()}", 64, 48)
+    assert sniff(image_file(kind=kind)) == Header(f"image/{kind.lower()}", 64, 48)
 
 
 @pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "PCX"])
-def test_decoders_that_nobody_needs_stay_closed(kind: str) -> None:
+def test_unused_decoders_are_disabled(kind: str) -> None:
     with pytest.raises(NotAnImageError):
-        sniff(picture(kind=kind))
+        sniff(image_file(kind=kind))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_decoders_that_nobody_needs_stay_closed(kind: str) -> None:
         (b"GIF89a", "the file breaks off or is damaged before the image begins"),
     ],
 )
-def test_what_is_no_image_is_called_by_its_name(data: bytes, words: str) -> None:
+def test_a_file_that_is_not_an_image_is_named_by_type(data: bytes, words: str) -> None:
     with pytest.raises(NotAnImageError, match=f"^{words}$"):
         sniff(data)
 
@@ -51,8 +51,8 @@ def _sniffed(data: bytes) -> Header | None:
         return None
 
 
-def test_a_decoder_that_fails_in_its_own_way_is_no_crash() -> None:
+def test_an_unexpected_decoder_error_is_handled() -> None:
     """The AVIF decoder raises RuntimeError for some damaged headers."""
-    whole = picture(kind="AVIF")
+    whole = image_file(kind="AVIF")
     for place in range(len(whole)):
         _sniffed(whole[:place] + b"\0" + whole[place + 1 :])

@@ -6,7 +6,7 @@ import time
 import gevent
 import pytest
 
-from models.images.threads import in_thread
+from models.images import in_thread
 
 
 def test_work_runs_in_another_thread_and_returns() -> None:
@@ -14,13 +14,13 @@ def test_work_runs_in_another_thread_and_returns() -> None:
     assert in_thread(max, 3, 5) == 5
 
 
-def test_an_error_of_the_work_arrives_without_noise(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_the_thread_is_raised_without_a_traceback_print(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ZeroDivisionError):
         in_thread(lambda: 1 / 0)
     assert capfd.readouterr().err == ""
 
 
-def test_at_most_two_images_are_worked_on_at_once() -> None:
+def test_at_most_two_images_are_processed_at_once() -> None:
     lock, running, most = threading.Lock(), 0, 0
 
     def work() -> None:

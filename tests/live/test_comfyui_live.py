@@ -27,7 +27,7 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.clock import Deadline
 from models.entities import ImageResult, InputImage
 from tests.backends.comfyui.jobs import Graph, backend_for, invoked, sampled, submitted
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.comfyui import wait_until
 
 URL = os.environ.get("COMFYUI_URL", "")
@@ -82,16 +82,16 @@ def test_the_server_is_recognised_and_the_workflow_checked() -> None:
     assert backend_for(URL, painted()).check_access()[0].startswith("ComfyUI ")
 
 
-def test_invoke() -> None:
+def test_an_image_is_generated() -> None:
     result = invoked(backend_for(URL, painted()))
     assert [image.size for image in result.images] == [(64, 48)]
 
 
-def test_a_batch_of_three() -> None:
+def test_a_batch_of_three_images_is_generated() -> None:
     assert len(invoked(backend_for(URL, painted()), n=3).images) == 3
 
 
-def test_polling_across_instances_tells_progress() -> None:
+def test_polling_across_instances_reports_progress() -> None:
     graph = laborious()
     backend = backend_for(URL, graph)
     job = submitted(backend)
@@ -101,14 +101,14 @@ def test_polling_across_instances_tells_progress() -> None:
     assert finished(graph, job, URL).images[0].size in {(2048, 2048), (3072, 3072)}
 
 
-def test_an_uploaded_image_comes_back() -> None:
+def test_an_uploaded_image_is_returned() -> None:
     graph = painted()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
-    sent = InputImage(picture(40, 30, colour=tuple(secrets.token_bytes(3))), "image/png")
+    sent = InputImage(image_file(40, 30, colour=tuple(secrets.token_bytes(3))), "image/png")
     assert invoked(backend_for(URL, graph), images=(sent,)).images[0].size == (40, 30)
 
 
-def test_a_failing_node_is_told() -> None:
+def test_a_failing_node_is_reported() -> None:
     graph = painted()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}, "_meta": {"title": "Input"}}
     sent = InputImage(b"no image " + secrets.token_bytes(8), "image/png")
@@ -116,7 +116,7 @@ def test_a_failing_node_is_told() -> None:
         invoked(backend_for(URL, graph), images=(sent,))
 
 
-def test_a_missing_checkpoint_is_told_with_what_to_do() -> None:
+def test_a_missing_checkpoint_is_reported_with_the_next_step() -> None:
     with pytest.raises(BadRequest, match="models/checkpoints"):
         invoked(backend_for(URL, sampled(ckpt_name="no-such-model.safetensors")))
 
@@ -150,7 +150,7 @@ def test_cancelling_removes_a_waiting_job_and_stops_a_running_one() -> None:
     wait_until(lambda: not running_on(URL), seconds=30)
 
 
-def test_a_cached_image_that_was_deleted_is_made_again() -> None:
+def test_a_deleted_cached_image_is_generated_again() -> None:
     """The server has no route to delete a file, so the history is made to name one that is not there."""
     graph = painted()
     backend = backend_for(URL, graph)
@@ -174,7 +174,7 @@ class _Forgetful(ComfyUIClient):
         return super().view(file, deadline=deadline)
 
 
-def test_a_forbidden_socket_costs_no_image() -> None:
+def test_a_refused_websocket_loses_no_image() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _NoSockets) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         result = invoked(backend_for(f"http://127.0.0.1:{proxy.server_address[1]}", laborious(4)))
@@ -246,7 +246,7 @@ def own() -> Iterator[Own]:
 
 
 @own_server
-def test_a_server_killed_with_one_job_running_and_one_queued_makes_both_after_its_restart(own: Own) -> None:
+def test_both_jobs_finish_after_a_server_restart(own: Own) -> None:
     graph, next_graph = laborious(40), painted()
     running = submitted(backend_for(own.url, graph))
     queued = submitted(backend_for(own.url, next_graph))

@@ -29,7 +29,7 @@ from models.output import delivery
 from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole, usage_of
 from models.output.structured import PROPERTIES, OutputOptions, OutputSchema
 from models.stages import after_service
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 PLAIN = OutputOptions()
 EVERYTHING = PROPERTIES
@@ -60,7 +60,7 @@ def line(delivered: Delivered) -> bytes:
     answer = LLMResultWithStructuredOutput(
         model="preview",
         message=AssistantPromptMessage(content=list(delivered.contents)),
-        usage=usage_of(result_of(picture()), 1.0),
+        usage=usage_of(result_of(image_file()), 1.0),
         structured_output=delivered.structured_output,
     )
     message = SessionMessage(type=SessionMessage.Type.STREAM, data=answer.model_dump())
@@ -68,12 +68,12 @@ def line(delivered: Delivered) -> bytes:
     return whole.model_dump_json().encode()
 
 
-def pictures(delivered: Delivered) -> list[ImagePromptMessageContent]:
+def image_contents(delivered: Delivered) -> list[ImagePromptMessageContent]:
     return [content for content in delivered.contents if isinstance(content, ImagePromptMessageContent)]
 
 
 def files(delivered: Delivered) -> list[bytes]:
-    return [base64.b64decode(content.base64_data, validate=True) for content in pictures(delivered)]
+    return [base64.b64decode(content.base64_data, validate=True) for content in image_contents(delivered)]
 
 
 def opened(delivered: Delivered) -> list[Image.Image]:
@@ -94,7 +94,7 @@ def details(delivered: Delivered) -> dict[str, JsonValue]:
 
 @pytest.mark.parametrize(("kind", "name"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("GIF", "gif")])
 def test_an_image_that_fits_keeps_its_bytes(kind: str, name: str) -> None:
-    data = picture(kind=kind)
+    data = image_file(kind=kind)
     delivered = deliver_whole(result_of(data), PLAIN, duration=1.0)
     (content,) = delivered.contents
     assert isinstance(content, ImagePromptMessageContent)
@@ -109,20 +109,20 @@ def test_images_that_fit_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert files(deliver_whole(result_of(data, data), PLAIN, duration=1)) == [data, data]
 
 
-def test_an_image_that_cannot_be_made_smaller_costs_only_itself() -> None:
+def test_an_image_that_cannot_be_compressed_does_not_affect_the_others() -> None:
     """Its container is whole, and no decoder knows what is in it."""
     broken = noise(1400, 1400, kind="JPEG", quality=100).replace(b"\xff\xc4\x00", b"\xff\xc4\x00\x13\xff\xff\xff", 1)
     options = OutputOptions(details=True)
     with patch.object(delivery, "MAX_LINE", 400_000):
-        delivered = deliver_whole(result_of(broken, picture()), options, duration=1)
+        delivered = deliver_whole(result_of(broken, image_file()), options, duration=1)
         with pytest.raises(ServerUnavailable, match="The image of preview cannot be used: the file is damaged"):
             deliver_each(result_of(broken), options, duration=1)
-    assert files(delivered) == [picture()]
+    assert files(delivered) == [image_file()]
     assert "Image 1 was left out: the file is damaged" in str(details(delivered)["notices"])
 
 
 def test_details_are_one_line_before_the_images() -> None:
-    image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7)
+    image = GeneratedImage(image_file(), url="https://service.example/1.png", seed=7)
     delivered = deliver_whole(result_of(image, notices=("Size changed",)), OutputOptions(details=True), duration=1.234)
     assert [content.type.value for content in delivered.contents] == ["text", "image"]
     assert details(delivered) == {
@@ -138,7 +138,7 @@ def test_details_are_one_line_before_the_images() -> None:
 
 
 def test_details_of_several_images_list_each() -> None:
-    images = (GeneratedImage(picture(), seed=7), GeneratedImage(picture(8, 8), seed=2**60))
+    images = (GeneratedImage(image_file(), seed=7), GeneratedImage(image_file(8, 8), seed=2**60))
     listed = details(deliver_whole(result_of(*images), OutputOptions(details=True), duration=1))["images"]
     assert listed == [
         {"seed": 7, "width": 64, "height": 48},
@@ -147,7 +147,7 @@ def test_details_of_several_images_list_each() -> None:
 
 
 def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
-    result = result_of(picture(), picture(8, 8), picture(9, 9))
+    result = result_of(image_file(), image_file(8, 8), image_file(9, 9))
     chunks = deliver_each(result, OutputOptions(details=True), duration=1)
     assert [[content.type.value for content in chunk.contents] for chunk in chunks] == [
         ["text", "image"],
@@ -157,27 +157,27 @@ def test_each_image_gets_its_own_chunk_and_the_first_the_details() -> None:
     assert [image.size for chunk in chunks for image in opened(chunk)] == [(64, 48), (8, 8), (9, 9)]
 
 
-def test_structured_output_holds_what_was_asked_and_is_known() -> None:
-    image = GeneratedImage(picture(), seed=7)
+def test_structured_output_holds_the_requested_properties() -> None:
+    image = GeneratedImage(image_file(), seed=7)
     options = asking("seed", "prompt", "revised_prompt", "colour", "cost", "currency")
     delivered = deliver_whole(result_of(image, price=Price(Decimal("0.03"), "USD")), options, duration=1)
     assert delivered.structured_output == {"seed": 7, "prompt": "a cat", "cost": 0.03, "currency": "USD"}
 
 
 def test_structured_output_in_a_stream_is_its_first_chunk_and_all_its_text() -> None:
-    result = result_of(picture(), picture(8, 8))
+    result = result_of(image_file(), image_file(8, 8))
     first, *others = deliver_each(result, asking("image_url", "seed", "images", details=True), duration=1)
     (text,) = first.contents
     assert isinstance(text, TextPromptMessageContent)
     assert text.data.endswith("}\n\n")
     assert [address["image_url"] for address in json.loads(text.data)["images"]] == [
-        image.data for chunk in others for image in pictures(chunk)
+        image.data for chunk in others for image in image_contents(chunk)
     ]
     assert [[content.type.value for content in chunk.contents] for chunk in others] == [["image"], ["image"]]
 
 
-def test_structured_output_knows_the_whole_vocabulary() -> None:
-    image = GeneratedImage(picture(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
+def test_structured_output_supports_every_property() -> None:
+    image = GeneratedImage(image_file(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
     price = Price(Decimal("0.03"), "USD")
     options = asking(*EVERYTHING)
     delivered = deliver_whole(result_of(image).priced(price), options, duration=1)
@@ -195,9 +195,9 @@ def test_structured_output_knows_the_whole_vocabulary() -> None:
 
 
 def test_without_a_public_url_the_image_itself_is_the_url() -> None:
-    delivered = deliver_whole(result_of(picture()), asking("image_url"), duration=1)
+    delivered = deliver_whole(result_of(image_file()), asking("image_url"), duration=1)
     assert delivered.structured_output == {
-        "image_url": f"data:image/png;base64,{base64.b64encode(picture()).decode()}",
+        "image_url": f"data:image/png;base64,{base64.b64encode(image_file()).decode()}",
     }
 
 
@@ -263,7 +263,7 @@ def test_each_chunk_is_a_line_of_its_own(big: bytes) -> None:
     assert MAX_LINE // 3 < len(line(first)) < MAX_LINE
 
 
-def test_data_uris_in_the_structured_output_count_too() -> None:
+def test_data_uris_in_the_structured_output_count_towards_the_limit() -> None:
     data = noise(1250, 1250)  # fits once and not three times
     options = asking("image_url", "images", "mime_type")
     delivered = deliver_whole(result_of(data), options, duration=1)
@@ -271,11 +271,11 @@ def test_data_uris_in_the_structured_output_count_too() -> None:
     assert len(line(delivered)) < MAX_LINE
     assert delivered.structured_output is not None
     assert delivered.structured_output["mime_type"] == "image/webp"
-    (content,) = pictures(delivered)
+    (content,) = image_contents(delivered)
     assert delivered.structured_output["image_url"] == content.data
 
 
-def test_with_a_public_url_the_image_travels_once() -> None:
+def test_with_a_public_url_the_image_is_sent_once() -> None:
     data = noise(1250, 1250)
     image = GeneratedImage(data, url="https://service.example/1.png")
     options = asking("image_url", "images")
@@ -299,7 +299,7 @@ def test_png_stays_png_while_that_is_enough() -> None:
     assert [image.format for image in opened(delivered)] == ["PNG"]
 
 
-def test_transparency_survives_the_squeeze() -> None:
+def test_transparency_survives_compression() -> None:
     image = Image.open(io.BytesIO(noise(1500, 1500))).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((1500, 1500)))
     out = io.BytesIO()
@@ -308,7 +308,7 @@ def test_transparency_survives_the_squeeze() -> None:
     assert (smaller.format, smaller.mode) == ("WEBP", "RGBA")
 
 
-def test_long_words_do_not_make_a_long_line() -> None:
+def test_long_text_does_not_exceed_the_line() -> None:
     words = "永" * 3_000_000
     result = result_of(
         GeneratedImage(noise(1200, 1200), url="https://service.example/" + "x" * 4_000_000, revised_prompt=words),
@@ -321,7 +321,7 @@ def test_long_words_do_not_make_a_long_line() -> None:
 
 def test_more_images_than_a_line_can_hold_are_refused() -> None:
     with pytest.raises(ServerUnavailable, match="Ask for fewer images"):
-        deliver_whole(result_of(*[picture()] * 2000), PLAIN, duration=1)
+        deliver_whole(result_of(*[image_file()] * 2000), PLAIN, duration=1)
 
 
 SHAPES = [(16, 16), (64, 64), (300, 200), (400, 20), (9, 900)]
@@ -375,7 +375,7 @@ def test_no_line_is_ever_too_long_and_every_image_decodes(
 def test_usage_counts_images_and_money(
     own: Price | None, card: Price | None, total: tuple[str, str], unit: str
 ) -> None:
-    usage = usage_of(result_of(picture(), picture(), price=own).priced(card), 2.5)
+    usage = usage_of(result_of(image_file(), image_file(), price=own).priced(card), 2.5)
     assert (usage.completion_tokens, usage.total_tokens, usage.prompt_tokens) == (2, 2, 0)
     assert (usage.total_price, usage.currency) == (Decimal(total[0]), total[1])
     assert usage.completion_unit_price == Decimal(unit)

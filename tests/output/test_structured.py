@@ -103,7 +103,7 @@ def check(schema: OutputSchema, *gives: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(("name", "rule", "value"), FITS)
-def test_a_value_comes_in_the_type_that_the_schema_names(name: str, rule: Any, value: JsonValue) -> None:
+def test_a_value_has_the_type_of_the_schema(name: str, rule: Any, value: JsonValue) -> None:
     schema = schema_of((name,), **{name: rule})
     assert check(schema, *NOT_ALWAYS) == ()
     filled = schema.fill(KNOWN)
@@ -112,13 +112,13 @@ def test_a_value_comes_in_the_type_that_the_schema_names(name: str, rule: Any, v
 
 
 @pytest.mark.parametrize(("name", "rule"), MISFITS)
-def test_a_required_property_whose_type_cannot_hold_it_is_refused(name: str, rule: JsonValue) -> None:
+def test_a_required_property_of_the_wrong_type_is_refused(name: str, rule: JsonValue) -> None:
     with pytest.raises(BadRequest, match=f"requires `{name}`, in a type or with bounds that it may not fit"):
         check(schema_of((name,), **{name: rule}), *NOT_ALWAYS)
 
 
 @pytest.mark.parametrize(("name", "rule"), MISFITS)
-def test_an_optional_one_is_told_and_left_out_or_fits(name: str, rule: Any) -> None:
+def test_an_optional_property_of_the_wrong_type_gives_a_notice(name: str, rule: Any) -> None:
     schema = schema_of((), prompt={"type": "string"}, **{name: rule})
     (told,) = check(schema, *NOT_ALWAYS)
     assert told.startswith(f"Missing in the structured output: `{name}`, ")
@@ -127,7 +127,7 @@ def test_an_optional_one_is_told_and_left_out_or_fits(name: str, rule: Any) -> N
 
 
 @pytest.mark.parametrize("name", sorted(NOT_ALWAYS))
-def test_a_required_property_that_the_model_cannot_tell_is_refused(name: str) -> None:
+def test_a_required_property_that_the_model_cannot_provide_is_refused(name: str) -> None:
     schema = schema_of((name,), **{name: {"type": "string"}}, model={"type": "string"})
     with pytest.raises(BadRequest) as refusal:
         check(schema)
@@ -139,35 +139,35 @@ def test_a_required_property_that_the_model_cannot_tell_is_refused(name: str) ->
 
 
 @pytest.mark.parametrize("rule", [{"type": ["string", "null"]}, {"anyOf": [{"type": "integer"}, {"type": "null"}]}])
-def test_what_is_unknown_is_null_where_that_is_allowed(rule: JsonValue) -> None:
+def test_an_unknown_value_is_null_if_allowed(rule: JsonValue) -> None:
     schema = schema_of(("revised_prompt", "mood"), revised_prompt=rule, mood=rule)
     assert check(schema) == ()
     assert schema.fill({}) == {"revised_prompt": None, "mood": None}
 
 
-def test_a_required_property_that_no_image_has_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_required_property_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BadRequest, match=r"`mood`, which no image has\. Name only properties of image_url, "):
         check(schema_of(("mood",), mood={"type": "string"}, model={}))
 
 
-def test_all_that_cannot_be_given_is_named_at_once() -> None:
+def test_all_unavailable_properties_are_named_at_once() -> None:
     with pytest.raises(BadRequest, match=r"requires `seed`, which m cannot tell; `cost`, which m cannot tell\."):
         check(schema_of(("seed", "cost"), seed={"type": "integer"}, cost={"type": "number"}))
 
 
-def test_a_required_name_without_a_type_counts_too() -> None:
+def test_a_required_property_without_a_type_counts() -> None:
     with pytest.raises(BadRequest, match="`mood`"):
         check(schema_of(("mood",), model={}))
     assert schema_of(("seed",)).fill(KNOWN) == {"seed": 7}
 
 
-def test_nothing_of_what_is_named_can_be_given() -> None:
+def test_a_schema_with_only_unknown_properties_is_refused() -> None:
     with pytest.raises(BadRequest, match="Nothing that the node's structured output names can be given: `mood`"):
         check(schema_of(mood={"type": "string"}))
     assert check(schema_of()) == ()
 
 
-def test_images_without_seeds_are_refused_where_each_needs_one() -> None:
+def test_a_required_seed_is_refused_for_a_model_without_seeds() -> None:
     item: JsonValue = {"type": "object", "properties": {"seed": {"type": "integer"}}, "required": ["seed"]}
     schema = schema_of(("images",), images={"type": "array", "items": item})
     assert check(schema, "seed") == ()
@@ -175,7 +175,7 @@ def test_images_without_seeds_are_refused_where_each_needs_one() -> None:
         check(schema)
 
 
-def test_a_promise_that_was_not_kept_costs_no_image() -> None:
+def test_a_missing_value_loses_no_image() -> None:
     schema = schema_of(("seed", "revised_prompt"), seed={"type": "integer"}, revised_prompt={"type": "string"})
     assert schema.fill({"model": "m"}) == {"seed": 0, "revised_prompt": ""}
 
@@ -242,7 +242,7 @@ JSON_RULES = st.recursive(
     properties=st.dictionaries(st.sampled_from([*PROPERTIES, "mood"]), JSON_RULES, min_size=1, max_size=5),
     some=st.sets(st.sampled_from(sorted(PROPERTIES))),
 )
-def test_what_is_not_refused_satisfies_the_schema(properties: dict[str, JsonValue], some: set[str]) -> None:
+def test_every_accepted_schema_is_satisfied(properties: dict[str, JsonValue], some: set[str]) -> None:
     whole: dict[str, Any] = {
         "type": "object",
         "properties": properties,

@@ -24,7 +24,7 @@ def audit_lines(host: Host) -> list[dict[str, object]]:
     return [json.loads(line) for _, found, line in said if found]
 
 
-def test_every_request_leaves_one_line_in_the_log(host: Host) -> None:
+def test_every_request_writes_one_log_line(host: Host) -> None:
     credentials = {"stability_api_key": MARKER_KEY, "limits": "images 2, audit text"}
     host.invoke("preview", credentials, [user("a red fox")], {"n": 2}, stream=True)
     host.invoke("preview", credentials, [user("a grey fox")], {}, stream=False)

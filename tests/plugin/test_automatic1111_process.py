@@ -13,7 +13,7 @@ from sandbox import Host
 from sandbox.errors import PluginError
 from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
 
 type Json = dict[str, JsonValue]
@@ -55,7 +55,7 @@ def polled(plugin: Host, fake: FakeWebUI, *parts: str | Json, **parameters: Json
 
 
 def photo(width: int = 96, height: int = 64, name: str = "photo.jpg") -> Json:
-    return image_part(picture(width, height, kind="JPEG"), filename=name)
+    return image_part(image_file(width, height, kind="JPEG"), filename=name)
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -112,23 +112,23 @@ def test_several_images_come_in_order(plugin: Host, webui: FakeWebUI) -> None:
 
 
 @pytest.mark.parametrize("ask", [called, polled])
-def test_a_photo_is_changed(plugin: Host, webui: FakeWebUI, ask: type[InvokeReply]) -> None:
+def test_a_photo_is_edited_by_img2img(plugin: Host, webui: FakeWebUI, ask: type[InvokeReply]) -> None:
     ask(plugin, webui, photo(), "as a watercolour", denoising_strength=0.4)  # type: ignore[call-arg, arg-type]
     (body,) = webui.bodies("/sdapi/v1/img2img")
     assert (len(body["init_images"]), body["denoising_strength"], "mask" in body) == (1, 0.4, False)
 
 
 @pytest.mark.parametrize("name", ["mask.png", "second.png"])
-def test_a_mask_beside_the_photo_makes_it_inpainting(plugin: Host, webui: FakeWebUI, name: str) -> None:
-    mask = image_part(picture(96, 64, mode="L", colour=255), filename=name)
+def test_a_photo_with_a_mask_is_inpainted(plugin: Host, webui: FakeWebUI, name: str) -> None:
+    mask = image_part(image_file(96, 64, mode="L", colour=255), filename=name)
     called(plugin, webui, photo(), mask, "a hat", inpaint_fill="fill", inpaint_only_masked=True)
     (body,) = webui.bodies("/sdapi/v1/img2img")
     assert body["mask"]
     assert (body["inpainting_fill"], body["inpaint_full_res"]) == (0, True)
 
 
-def test_erased_parts_of_an_image_are_changed(plugin: Host, webui: FakeWebUI) -> None:
-    called(plugin, webui, image_part(picture(96, 64, mode="RGBA", colour=(9, 9, 9, 0)), filename="fox.png"), "a hat")
+def test_transparent_parts_of_an_image_are_inpainted(plugin: Host, webui: FakeWebUI) -> None:
+    called(plugin, webui, image_part(image_file(96, 64, mode="RGBA", colour=(9, 9, 9, 0)), filename="fox.png"), "a hat")
     assert "mask" in webui.bodies("/sdapi/v1/img2img")[0]
 
 
@@ -144,14 +144,14 @@ def test_upscaling_enlarges_without_generating(plugin: Host, webui: FakeWebUI) -
     assert (size(reply.images[0].data), webui.jobs) == ((192, 128), 0)
 
 
-def test_upscaling_needs_no_words(plugin: Host, webui: FakeWebUI) -> None:
+def test_upscaling_needs_no_prompt_in_a_node(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(plugin, webui, photo(), upscale_by=2)
     assert (size(reply.images[0].data), webui.jobs) == ((192, 128), 0)
     with pytest.raises(PluginError, match="There is no prompt"):
         called(plugin, webui, photo())
 
 
-def test_a_second_image_controls(plugin: Host, webui: FakeWebUI) -> None:
+def test_a_second_image_is_the_control_image(plugin: Host, webui: FakeWebUI) -> None:
     reply = called(
         plugin,
         webui,
@@ -166,7 +166,7 @@ def test_a_second_image_controls(plugin: Host, webui: FakeWebUI) -> None:
 
 
 @pytest.mark.parametrize("kind", ["forge", "sdnext", "old"])
-def test_the_relatives_generate_too(plugin: Host, kind: Kind) -> None:
+def test_forge_reforge_and_sdnext_generate(plugin: Host, kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
         scheduled = called(plugin, fake, "a fox", seed=5, sampler="DPM++ 2M", scheduler="Karras", checkpoint="beta")
     assert read_image(scheduled.images[0].data) == ("beta", 5, "a fox")
@@ -175,7 +175,7 @@ def test_the_relatives_generate_too(plugin: Host, kind: Kind) -> None:
 # --- failures ---
 
 
-def test_a_wrong_login_is_told_by_its_class_and_never_quoted(plugin: Host, webui: FakeWebUI) -> None:
+def test_a_wrong_login_has_its_class_and_is_not_quoted(plugin: Host, webui: FakeWebUI) -> None:
     webui.auth = ("dify", "another")
     with pytest.raises(PluginError) as refused:
         plugin.validate_provider_credentials(form(webui))
@@ -195,7 +195,7 @@ def test_a_wrong_login_is_told_by_its_class_and_never_quoted(plugin: Host, webui
         ({"steps": 400}, "InvokeBadRequestError", "`steps`"),
     ],
 )
-def test_failures_have_their_class_and_their_way_out(
+def test_failures_have_their_class_and_next_step(
     plugin: Host, webui: FakeWebUI, parameters: Json, error_type: str, said: str
 ) -> None:
     webui.memory_pixels = 128 * 128
@@ -207,7 +207,7 @@ def test_failures_have_their_class_and_their_way_out(
     assert said in str(reply.error)
 
 
-def test_a_job_past_its_timeout_is_interrupted(plugin: Host, webui: FakeWebUI) -> None:
+def test_a_job_is_interrupted_on_timeout(plugin: Host, webui: FakeWebUI) -> None:
     webui.step_seconds = 0.02
     reply = polled(plugin, webui, "a fox", steps=150, timeout=1)
     assert "the job was interrupted" in str(reply.error)
@@ -222,7 +222,7 @@ def test_the_form_is_saved_without_generating(plugin: Host, webui: FakeWebUI) ->
     assert webui.jobs == 0
 
 
-def test_an_own_model_shows_what_the_server_has(plugin: Host, webui: FakeWebUI) -> None:
+def test_the_form_of_a_customizable_model_lists_the_servers_options(plugin: Host, webui: FakeWebUI) -> None:
     own: Json = {
         "backend": "automatic1111",
         "base_url": webui.url,
@@ -240,7 +240,7 @@ def test_an_own_model_shows_what_the_server_has(plugin: Host, webui: FakeWebUI) 
     assert webui.bodies("/sdapi/v1/txt2img")[0]["steps"] == 20
 
 
-def test_an_own_model_takes_more_than_its_form_offers(plugin: Host, webui: FakeWebUI) -> None:
+def test_a_customizable_model_accepts_parameters_outside_its_form(plugin: Host, webui: FakeWebUI) -> None:
     own: Json = {"backend": "automatic1111", "base_url": webui.url, "username": "dify", "password": MARKER_KEY}
     plugin.model_schema("my-webui", own)
     webui.checkpoints = (*webui.checkpoints, "gamma")  # added after the form was shown

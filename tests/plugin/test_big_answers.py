@@ -33,7 +33,7 @@ def peak_memory(pid: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read as Linux tells it")
-def test_ten_images_of_four_megapixels_are_delivered_within_half_a_gigabyte() -> None:
+def test_ten_images_of_four_megapixels_use_less_than_half_a_gigabyte() -> None:
     image = base64.b64encode(png_of_noise()).decode()
     answer = json.dumps({"data": [{"b64_json": image}] * MANY})
     assert len(answer) > 160_000_000

@@ -15,7 +15,7 @@ from sandbox.parameters import Schema
 from sandbox.protocol import image_part, user
 from tests.backends.comfyui.jobs import TXT2IMG, Graph, sampled, slow
 from tests.conftest import ROOT
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, wait_until
 
 MODELS = ("comfyui-sdxl", "comfyui-flux", "comfyui-qwen-image")
@@ -46,7 +46,9 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_shipped_workflow_makes_an_image_called_and_polled(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
+def test_a_shipped_workflow_generates_an_image_by_call_and_by_polling(
+    plugin: Host, comfy: ComfyUIServer, model: str
+) -> None:
     asked = [user("a lighthouse --size 256x192 --seed 7")]
     parameters: dict[str, JsonValue] = {"details": True, "directives": "all"}
     called = plugin.invoke(model, form(comfy), asked, parameters)
@@ -60,9 +62,9 @@ def test_a_shipped_workflow_makes_an_image_called_and_polled(plugin: Host, comfy
 
 
 @pytest.mark.parametrize("model", EDITORS)
-def test_a_shipped_workflow_takes_an_image_and_a_mask(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
-    photo = image_part(picture(256, 192, kind="JPEG"), filename="photo.jpg")
-    mask = image_part(picture(256, 192, mode="L", colour=255), filename="mask.png")
+def test_a_shipped_workflow_accepts_an_image_and_a_mask(plugin: Host, comfy: ComfyUIServer, model: str) -> None:
+    photo = image_part(image_file(256, 192, kind="JPEG"), filename="photo.jpg")
+    mask = image_part(image_file(256, 192, mode="L", colour=255), filename="mask.png")
     for parts in ([photo], [photo, mask]):
         reply = plugin.invoke(model, form(comfy), [user(*parts, "in winter")], {})
         assert len(reply.images) == 1
@@ -70,7 +72,7 @@ def test_a_shipped_workflow_takes_an_image_and_a_mask(plugin: Host, comfy: Comfy
     assert len(stored) == 3
 
 
-def test_a_pasted_workflow_has_a_form_and_answers_its_directives(plugin: Host, comfy: ComfyUIServer) -> None:
+def test_a_pasted_workflow_has_a_form_and_accepts_directives(plugin: Host, comfy: ComfyUIServer) -> None:
     comfy.engine.object_info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [
         ["a.safetensors", "b.safetensors"],
         {},
@@ -87,7 +89,7 @@ def test_a_pasted_workflow_has_a_form_and_answers_its_directives(plugin: Host, c
     assert (graph["4"]["inputs"]["ckpt_name"], graph["3"]["inputs"]["steps"]) == ("b.safetensors", 4)
 
 
-def test_a_form_that_cannot_work_is_refused_with_the_reason(plugin: Host, comfy: ComfyUIServer) -> None:
+def test_an_invalid_form_is_refused_with_the_reason(plugin: Host, comfy: ComfyUIServer) -> None:
     with pytest.raises(PluginError, match="nobody-has-this"):
         plugin.validate_model_credentials("foxes", own(comfy, sampled(ckpt_name="nobody-has-this.safetensors")))
     with pytest.raises(PluginError, match="comfyui_api_key"):
@@ -95,13 +97,13 @@ def test_a_form_that_cannot_work_is_refused_with_the_reason(plugin: Host, comfy:
     plugin.validate_provider_credentials(form(comfy))
 
 
-def test_a_stream_tells_the_queue_and_the_steps(plugin: Host, comfy: ComfyUIServer) -> None:
+def test_a_stream_reports_the_queue_and_the_steps(plugin: Host, comfy: ComfyUIServer) -> None:
     chunks = plugin.invoke("slow", own(comfy, slow(0.6, steps=3)), [user("a fox")], {"details": True}, stream=True)
     assert "step 2/3" in chunks.text
     assert len(chunks.images) == 1
 
 
-def test_a_failed_node_is_a_sentence_in_a_polled_answer(plugin: Host, comfy: ComfyUIServer) -> None:
+def test_a_failed_node_is_reported_in_a_polling_reply(plugin: Host, comfy: ComfyUIServer) -> None:
     graph = slow()
     graph["2"] = {"class_type": "DevFail", "inputs": {"image": ["1", 0], "kind": "cuda_oom"}, "_meta": {"title": "Big"}}
     reply = plugin.run_polling("big", own(comfy, graph), [user("a fox")], {})
@@ -111,7 +113,7 @@ def test_a_failed_node_is_a_sentence_in_a_polled_answer(plugin: Host, comfy: Com
     assert "smaller image" in reply.error
 
 
-def test_killed_plugin_and_restarted_server_end_in_one_image(comfy: ComfyUIServer) -> None:
+def test_a_killed_plugin_and_a_restarted_server_give_one_image(comfy: ComfyUIServer) -> None:
     """The job's state alone brings it to its end: neither the plugin's process nor the server's queue survives."""
     credentials = own(comfy, slow())
     comfy.engine.gate.clear()
@@ -137,7 +139,7 @@ def test_killed_plugin_and_restarted_server_end_in_one_image(comfy: ComfyUIServe
     assert comfy.count("POST /prompt") == 2
 
 
-def test_the_command_line_shows_what_a_workflow_offers(
+def test_the_command_line_shows_the_form_of_a_workflow(
     comfy: ComfyUIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     comfy.engine.object_info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [
@@ -155,7 +157,7 @@ def test_the_command_line_shows_what_a_workflow_offers(
     assert MARKER_KEY not in printed
 
 
-def test_the_command_line_shows_what_was_found_although_the_server_lacks_a_model(
+def test_the_command_line_shows_the_findings_despite_a_missing_model(
     comfy: ComfyUIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     graph = sampled(ckpt_name="nobody-has-this.safetensors")

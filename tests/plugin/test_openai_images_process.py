@@ -8,7 +8,7 @@ import pytest
 from models.images.sniff import sniff
 from sandbox import Host, PluginError
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
 GENERATORS = {
@@ -27,10 +27,10 @@ EDITORS = {
     "sdcpp": "sd-cpp-local",
     "siliconflow": "Qwen/Qwen-Image-Edit-2509",
 }
-MASK = picture(64, 48, mode="L", colour=255)
+MASK = image_file(64, 48, mode="L", colour=255)
 RECOGNISED = ("vllm_omni", "sglang", "localai", "sdcpp")
 
-GREY = picture(64, 48, colour=(90, 90, 90))
+GREY = image_file(64, 48, colour=(90, 90, 90))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_each_dialect_generates_by_invoke_and_by_polling(host: Host, dialect: st
 def test_each_dialect_edits_an_image(host: Host, dialect: str) -> None:
     model = EDITORS[dialect]
     models = (model,) if dialect in {"vllm_omni", "sglang", "siliconflow"} else ()
-    photo = picture(320, 240)
+    photo = image_file(320, 240)
     with FakeOpenAIImages(dialect, key=MARKER_KEY, models=models) as server:
         messages = [user("make it blue", image_part(photo, filename="photo.png"))]
         reply = host.invoke("my-editor", form(server, dialect, model), messages)
@@ -107,7 +107,7 @@ def test_directives_reach_the_server_under_its_own_names(host: Host) -> None:
 
 def test_openai_edits_with_a_mask(host: Host) -> None:
     with FakeOpenAIImages("openai", key=MARKER_KEY) as server:
-        parts = (image_part(picture(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
+        parts = (image_part(image_file(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
         host.invoke("m", form(server, "openai", "gpt-image-1.5"), [user("a plant here", *parts)])
     assert server.generated[0].mask
     assert len(server.generated[0].images) == 1
@@ -115,14 +115,14 @@ def test_openai_edits_with_a_mask(host: Host) -> None:
 
 def test_a_mask_that_would_be_ignored_is_refused_by_name(host: Host) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=(EDITORS["vllm_omni"],)) as server:
-        parts = (image_part(picture(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
+        parts = (image_part(image_file(320, 240), filename="room.png"), image_part(MASK, filename="mask.png"))
         with pytest.raises(PluginError, match="masks on vLLM-Omni"):
             host.invoke("m", form(server, "auto", EDITORS["vllm_omni"]), [user("a plant here", *parts)])
     assert server.posts == []
 
 
 @pytest.mark.parametrize("dialect", RECOGNISED)
-def test_saving_the_form_writes_down_what_auto_took(host: Host, dialect: str) -> None:
+def test_saving_the_form_logs_the_detected_dialect(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
         host.validate_model_credentials("m", form(server, "auto", GENERATORS[dialect]))
     assert server.posts == []
@@ -130,14 +130,14 @@ def test_saving_the_form_writes_down_what_auto_took(host: Host, dialect: str) ->
 
 
 @pytest.mark.parametrize("dialect", sorted(GENERATORS))
-def test_a_form_with_a_wrong_key_is_not_saved_and_says_which_field(host: Host, dialect: str) -> None:
+def test_a_form_with_a_wrong_key_is_refused_and_names_the_field(host: Host, dialect: str) -> None:
     with FakeOpenAIImages(dialect, key="another-key") as server, pytest.raises(PluginError) as caught:
         host.validate_model_credentials("m", form(server, dialect, GENERATORS[dialect]))
     assert "(api_key) in the model's settings" in caught.value.message
     no_key_in(caught.value)
 
 
-def test_the_form_of_a_model_knows_its_server(host: Host) -> None:
+def test_the_form_of_a_model_depends_on_its_server(host: Host) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server:
         schema = host.model_schema("m", form(server, "auto", "Qwen/Qwen-Image"))
     assert schema
@@ -147,7 +147,7 @@ def test_the_form_of_a_model_knows_its_server(host: Host) -> None:
     no_key_in(schema)
 
 
-def test_the_form_of_a_server_that_is_off_comes_quickly_and_complete(host: Host) -> None:
+def test_the_form_of_an_offline_server_is_fast_and_complete(host: Host) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         credentials = form(server, "auto", "m")
     schema = host.model_schema("m", credentials)

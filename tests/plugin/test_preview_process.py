@@ -14,10 +14,10 @@ from models.pipeline import Asked, Call, Waiting
 from models.request.conversation import Conversation
 from sandbox import Host
 from sandbox.protocol import image_part, user
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 
 
-def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
+def test_a_job_survives_the_process_that_started_it(plugin: Host) -> None:
     """This process starts the job half a minute ago on its own clock and is asked no more: the state brings the image, byte for byte."""
     parameters = {"seed": 7, "width": 256, "height": 192, "details": True, "simulate_seconds": 26}
     call = Call.of("preview", {}, "a user", FakeClock(time.time() - 30))
@@ -32,23 +32,23 @@ def test_a_job_outlives_the_process_that_started_it(plugin: Host) -> None:
 
 
 def test_images_and_a_mask_are_shown_in_the_placeholder(plugin: Host) -> None:
-    pink = image_part(picture(colour=(255, 0, 255)), filename="shirt.png")
-    mask = image_part(picture(colour=(0, 255, 0)), filename="mask.png")
+    pink = image_part(image_file(colour=(255, 0, 255)), filename="shirt.png")
+    mask = image_part(image_file(colour=(0, 255, 0)), filename="mask.png")
     reply = plugin.invoke("preview", {}, [user("make it blue", pink, mask)], {"width": 400, "height": 400})
     seen = {colour for _, colour in Image.open(io.BytesIO(reply.images[0].data)).convert("RGB").getcolors(400**2) or []}
     assert {(255, 0, 255), (0, 255, 0)} <= seen
 
 
-def test_a_simulated_job_past_its_timeout_fails_in_words(plugin: Host) -> None:
+def test_a_simulated_job_fails_with_a_message_on_timeout(plugin: Host) -> None:
     reply = plugin.run_polling(
         "preview", {}, [user("a fox")], {"simulate_seconds": 30, "timeout": 1}, sleep=lambda _: None
     )
     assert reply.status == "failed"
-    assert re.search(r"last seen: step [01]/30", str(reply.error))
+    assert re.search(r"last known state: step [01]/30", str(reply.error))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux's /proc")
-def test_large_images_one_after_the_other_stay_within_the_declared_memory() -> None:
+def test_successive_large_images_stay_within_the_declared_memory() -> None:
     with Host(plugin_dir=Path(__file__).parents[2]) as host:
         reply = host.invoke("preview", {}, [user("a fox")], {"width": 4096, "height": 4096, "n": 2}, stream=True)
         status = Path(f"/proc/{host.process(0).pid}/status").read_text("utf-8")

@@ -17,7 +17,7 @@ from models.catalog import cards
 from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.stability import FakeStability
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def png_of(megabytes: float, *, noise: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("waiting", ["", "direct", "polling"])
-def test_every_predefined_model_is_known_and_the_owner_decides_how_it_is_waited_for(plugin: Host, waiting: str) -> None:
+def test_every_predefined_model_has_a_schema_and_waiting_sets_polling(plugin: Host, waiting: str) -> None:
     for model, card in cards().items():
         schema = plugin.model_schema(model, {"waiting": waiting})
         assert schema is not None
@@ -75,7 +75,7 @@ def test_every_predefined_model_is_known_and_the_owner_decides_how_it_is_waited_
         assert schema["model_properties"]
 
 
-def test_a_model_of_the_users_own_is_waited_for_as_its_own_form_says(plugin: Host) -> None:
+def test_waiting_in_the_form_of_a_customizable_model_sets_polling(plugin: Host) -> None:
     own: dict[str, JsonValue] = {"backend": "openai_images", "base_url": "http://127.0.0.1:9"}
     for waiting, polled in (({}, False), ({"waiting": "polling"}, True)):
         schema = plugin.model_schema("mine", {**own, **waiting})
@@ -84,7 +84,7 @@ def test_a_model_of_the_users_own_is_waited_for_as_its_own_form_says(plugin: Hos
         assert ("polling" in schema["features"]) is polled  # type: ignore[operator]
 
 
-def test_a_server_that_is_down_costs_the_form_its_choices_and_nothing_else(plugin: Host) -> None:
+def test_the_form_of_an_offline_server_loses_only_its_options(plugin: Host) -> None:
     for form in ({"automatic1111_base_url": "http://127.0.0.1:9"}, {}):
         schema = plugin.model_schema("automatic1111", dict(form))
         assert schema is not None
@@ -121,13 +121,13 @@ def test_a_bad_value_is_a_sentence_not_the_sdks_bare_error(
     assert not stability.requests
 
 
-def test_values_typed_by_workflow_variables_mean_the_same(plugin: Host, stability: FakeStability) -> None:
+def test_values_of_workflow_variables_are_converted(plugin: Host, stability: FakeStability) -> None:
     for seed in (42, "42", 42.0):
         reply = plugin.invoke("sd3.5-medium", credentials(stability), [user("a fox --details")], {"seed": seed})
         assert '"seed": 42' in reply.text
 
 
-def test_a_model_whose_service_is_not_filled_names_the_field(plugin: Host) -> None:
+def test_a_model_without_credentials_names_the_field(plugin: Host) -> None:
     with pytest.raises(
         PluginError, match=r"Fill “Stability AI API key” \(stability_api_key\) in the provider's settings"
     ):
@@ -138,11 +138,11 @@ def test_an_empty_form_may_be_saved(plugin: Host) -> None:
     plugin.validate_provider_credentials({})
 
 
-def test_a_form_with_nothing_but_blanks_is_empty(plugin: Host) -> None:
+def test_a_form_with_only_blanks_is_empty(plugin: Host) -> None:
     plugin.validate_provider_credentials({"stability_api_key": "  ", "comfyui_base_url": " "})
 
 
-def test_limits_that_cannot_be_read_are_not_saved(plugin: Host) -> None:
+def test_invalid_limits_are_refused_on_saving(plugin: Host) -> None:
     """Saved, they would fail every request afterwards."""
     sentence = r"“input lots” in “Limits” \(limits\) in the (provider|model)'s settings cannot be read"
     with pytest.raises(PluginError, match=sentence):
@@ -176,10 +176,10 @@ def test_no_error_names_a_key_and_all_are_of_the_five(plugin: Host, stability: F
         assert MARKER_KEY not in str(plugin.process(index).log_messages)
 
 
-def test_a_hundred_megabytes_in_one_answer_stay_below_the_hosts_line(plugin: Host, stability: FakeStability) -> None:
+def test_a_result_of_a_hundred_megabytes_stays_below_the_hosts_limit(plugin: Host, stability: FakeStability) -> None:
     noisy, plain = png_of(9.9, noise=True), png_of(9.9)
-    pictures = itertools.chain([noisy], itertools.repeat(plain))
-    stability.draw = lambda *_: next(pictures)
+    drawings = itertools.chain([noisy], itertools.repeat(plain))
+    stability.draw = lambda *_: next(drawings)
     restarts = plugin.restarts
     reply = plugin.start_polling(
         "stable-diffusion-xl", credentials(stability), [user("a fox --details")], {"n": 10}, json_schema=SCHEMA
@@ -201,7 +201,7 @@ def test_a_streaming_caller_gets_one_image_per_line(plugin: Host, stability: Fak
     assert [chunk.delta.usage is not None for chunk in reply.chunks] == [False, False, True]
 
 
-def test_a_stream_tells_progress_as_thoughts_where_there_is_any(plugin: Host) -> None:
+def test_a_stream_reports_progress_as_reasoning_text(plugin: Host) -> None:
     slow: dict[str, JsonValue] = {"details": True, "simulate_seconds": 0.5}
     told = plugin.invoke("preview", {}, [user("a fox")], {**SMALL, **slow}, stream=True).text
     assert told.startswith("<think>\nstep ")
@@ -210,10 +210,10 @@ def test_a_stream_tells_progress_as_thoughts_where_there_is_any(plugin: Host) ->
     assert at_once.startswith('{"model": "preview"')
 
 
-def test_thoughts_are_closed_before_an_error_too(plugin: Host) -> None:
+def test_reasoning_text_is_closed_before_an_error(plugin: Host) -> None:
     slow: dict[str, JsonValue] = {"details": True, "simulate_seconds": 30, "timeout": 1}
     told: list[str] = []
-    with pytest.raises(PluginError, match="the time for the whole job is over") as refusal:
+    with pytest.raises(PluginError, match="the time limit of the job has passed") as refusal:
         plugin.invoke(
             "preview",
             {},
@@ -257,9 +257,7 @@ def test_structured_output_without_a_stream_is_its_json_alone(plugin: Host) -> N
     assert reply.images == ()
 
 
-def test_a_schema_that_cannot_be_filled_is_refused_before_anything_is_asked_of_a_service(
-    plugin: Host, stability: FakeStability
-) -> None:
+def test_an_unsatisfiable_schema_is_refused_before_a_request(plugin: Host, stability: FakeStability) -> None:
     schema: dict[str, JsonValue] = {
         "type": "object",
         "properties": {"image_url": {"type": "string"}, "revised_prompt": {"type": "string"}},
@@ -276,13 +274,13 @@ def test_a_schema_that_cannot_be_filled_is_refused_before_anything_is_asked_of_a
     assert not stability.requests
 
 
-def test_a_key_that_was_removed_while_a_job_ran_is_asked_for_by_name(plugin: Host) -> None:
+def test_a_key_removed_during_a_job_is_named(plugin: Host) -> None:
     reply = plugin.check_polling("qwen-image-plus", {}, {"job": {"id": "x"}})
     assert reply.status == "failed"
     assert "(dashscope_api_key) in the provider's settings" in (reply.error or "")
 
 
-def test_many_users_at_once_get_their_own_answers(plugin: Host, stability: FakeStability) -> None:
+def test_concurrent_users_get_their_own_results(plugin: Host, stability: FakeStability) -> None:
     seeds: dict[int, str] = {}
 
     def ask(seed: int) -> None:
@@ -302,12 +300,12 @@ def test_an_input_image_reaches_the_service(plugin: Host, stability: FakeStabili
     plugin.invoke(
         "sd3.5-medium",
         credentials(stability),
-        [user(image_part(picture(256, 256)), "make it blue --strength 0.4")],
+        [user(image_part(image_file(256, 256)), "make it blue --strength 0.4")],
     )
     assert b"make it blue" in stability.requests[-1].body
 
 
-def test_killing_the_process_between_start_and_check_loses_nothing() -> None:
+def test_a_job_survives_a_kill_between_start_and_check() -> None:
     """All that is known of a job travels in its state: a new process finishes it, byte by byte the same."""
     fox = [user("一只红狐狸 --seed 42")]
     with Host(plugin_dir=ROOT) as host:
@@ -323,7 +321,7 @@ def test_killing_the_process_between_start_and_check_loses_nothing() -> None:
     assert reply.images[0].data == at_once.images[0].data
 
 
-def test_two_hundred_jobs_wait_without_threads_of_their_own(plugin: Host) -> None:
+def test_two_hundred_waiting_jobs_use_no_extra_threads(plugin: Host) -> None:
     images: list[int] = []
 
     def start() -> None:

@@ -13,7 +13,7 @@ from sandbox import Host
 from sandbox.errors import PluginError
 from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.images.test_inputs import BROKEN
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
@@ -61,7 +61,7 @@ def credentials(studio: FakeModelStudio, **fields: JsonValue) -> dict[str, JsonV
 
 
 def photo(width: int = 1200, height: int = 800) -> dict[str, JsonValue]:
-    return image_part(picture(width, height, kind="JPEG"), filename="photo.jpg")
+    return image_part(image_file(width, height, kind="JPEG"), filename="photo.jpg")
 
 
 def assert_complete(
@@ -100,7 +100,7 @@ def polled(plugin: Host, studio: FakeModelStudio, model: str, *parts: str | dict
 
 
 @pytest.mark.parametrize("model", MAKERS)
-def test_an_image_is_made_in_one_call(plugin: Host, studio: FakeModelStudio, model: str) -> None:
+def test_an_image_is_generated_in_one_call(plugin: Host, studio: FakeModelStudio, model: str) -> None:
     size, price = MAKERS[model]
     reply = called(plugin, studio, model, "a tea shop sign, 晨光茶舍 / Morning Light Tea")
     assert_complete(reply, size, price, json.loads(reply.text))
@@ -113,7 +113,7 @@ def test_an_image_is_edited_in_one_call(plugin: Host, studio: FakeModelStudio, m
 
 
 @pytest.mark.parametrize("model", MAKERS)
-def test_an_image_is_made_as_a_polled_job(plugin: Host, studio: FakeModelStudio, model: str) -> None:
+def test_an_image_is_generated_as_a_polled_job(plugin: Host, studio: FakeModelStudio, model: str) -> None:
     size, price = MAKERS[model]
     reply = polled(plugin, studio, model, "a tea shop sign, 晨光茶舍 / Morning Light Tea")
     assert reply.result is not None
@@ -133,13 +133,13 @@ def test_an_image_is_edited_as_a_polled_job(plugin: Host, studio: FakeModelStudi
 def test_a_twelve_megapixel_phone_photo_is_edited_upright(plugin: Host, studio: FakeModelStudio) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    phone = image_part(picture(4032, 3024, kind="JPEG", exif=exif), filename="IMG_0001.jpg")
+    phone = image_part(image_file(4032, 3024, kind="JPEG", exif=exif), filename="IMG_0001.jpg")
     (image,) = called(plugin, studio, "qwen-image-edit-plus", phone, "make the sky pink").images
     width, height = Image.open(io.BytesIO(image.data)).size
     assert 0.73 < width / height < 0.77
 
 
-def test_broken_files_are_each_refused_with_a_sentence_of_their_own(plugin: Host, studio: FakeModelStudio) -> None:
+def test_each_kind_of_broken_file_is_refused_with_its_own_message(plugin: Host, studio: FakeModelStudio) -> None:
     sentences = set()
     for name, (data, *_) in BROKEN.items():
         with pytest.raises(PluginError) as refused:
@@ -152,12 +152,12 @@ def test_broken_files_are_each_refused_with_a_sentence_of_their_own(plugin: Host
 
 
 def test_a_masked_region_is_repainted(plugin: Host, studio: FakeModelStudio) -> None:
-    mask = image_part(picture(1200, 800, mode="L", colour=255), filename="mask.png")
+    mask = image_part(image_file(1200, 800, mode="L", colour=255), filename="mask.png")
     called(plugin, studio, "wanx2.1-imageedit", photo(), mask, "a ceramic vase")
     assert studio.requests[0].body["input"]["function"] == "description_edit_with_mask"
 
 
-def test_directives_drive_the_parameters_of_this_service_alone(plugin: Host, studio: FakeModelStudio) -> None:
+def test_directives_set_the_parameters_of_this_service(plugin: Host, studio: FakeModelStudio) -> None:
     instruction = "a wider beach --edit_function expand --left_scale 1.5 --seed 7"
     plugin.invoke("wanx2.1-imageedit", credentials(studio), [user(photo(), instruction)], {"directives": "all"})
     body = studio.requests[0].body
@@ -165,7 +165,7 @@ def test_directives_drive_the_parameters_of_this_service_alone(plugin: Host, stu
     assert (body["parameters"]["left_scale"], body["parameters"]["seed"]) == (1.5, 7)
 
 
-def test_a_wrong_key_is_told_by_its_class_and_never_quoted(plugin: Host, studio: FakeModelStudio) -> None:
+def test_a_wrong_key_has_its_class_and_is_not_quoted(plugin: Host, studio: FakeModelStudio) -> None:
     studio.key = "sk-another"
     with pytest.raises(PluginError) as refused:
         plugin.validate_provider_credentials(credentials(studio))
@@ -176,7 +176,7 @@ def test_a_wrong_key_is_told_by_its_class_and_never_quoted(plugin: Host, studio:
     assert MARKER_KEY[:12] not in f"{refused.value.message} {failed.value.message}"
 
 
-def test_a_good_key_is_saved_without_generating(plugin: Host, studio: FakeModelStudio) -> None:
+def test_a_valid_key_is_saved_without_generating(plugin: Host, studio: FakeModelStudio) -> None:
     plugin.validate_provider_credentials(credentials(studio))
     assert {request.kind for request in studio.requests} == {"models"}
 
@@ -192,7 +192,7 @@ def test_a_good_key_is_saved_without_generating(plugin: Host, studio: FakeModelS
         (503, "ModelUnavailable", "InvokeServerUnavailableError", "try again in a moment"),
     ],
 )
-def test_a_refusal_is_told_by_its_class_and_next_step_called_and_polled(
+def test_a_refusal_has_its_class_and_next_step_by_call_and_by_polling(
     plugin: Host, studio: FakeModelStudio, status: int, code: str, error_type: str, next_step: str
 ) -> None:
     studio.fail("generate", status, code, times=6, headers={"Retry-After": "0.01"})
@@ -205,7 +205,9 @@ def test_a_refusal_is_told_by_its_class_and_next_step_called_and_polled(
     assert (polled_reply.status, polled_reply.error) == ("failed", failed.value.message)
 
 
-def test_a_lost_task_and_an_expired_image_fail_the_job_with_what_to_do(plugin: Host, studio: FakeModelStudio) -> None:
+def test_a_lost_task_and_an_expired_image_fail_the_job_with_the_next_step(
+    plugin: Host, studio: FakeModelStudio
+) -> None:
     studio.statuses = ["UNKNOWN"]
     lost = plugin.start_polling("qwen-image-3.0", credentials(studio), [user("a fox")])
     assert lost.status == "failed"
@@ -217,7 +219,7 @@ def test_a_lost_task_and_an_expired_image_fail_the_job_with_what_to_do(plugin: H
     assert "HTTP 403. Generate it again: the service keeps images for 24 hours" in str(expired.error)
 
 
-def test_a_failed_job_is_failed_with_the_sentence(plugin: Host, studio: FakeModelStudio) -> None:
+def test_a_failed_job_has_status_failed_and_the_message(plugin: Host, studio: FakeModelStudio) -> None:
     studio.statuses = ["FAILED"]
     studio.final = {"code": "DataInspectionFailed", "message": "blocked"}
     reply = plugin.run_polling("qwen-image-3.0", credentials(studio), [user("a fox")])
@@ -225,7 +227,7 @@ def test_a_failed_job_is_failed_with_the_sentence(plugin: Host, studio: FakeMode
     assert "content filter" in str(reply.error)
 
 
-def test_a_model_of_ones_own_shows_the_form_of_its_family(plugin: Host, studio: FakeModelStudio) -> None:
+def test_a_customizable_model_has_the_form_of_its_family(plugin: Host, studio: FakeModelStudio) -> None:
     form: dict[str, JsonValue] = {"backend": "qwen_image", "base_url": studio.url, "api_key": MARKER_KEY}
     schema = plugin.model_schema("qwen-image-2.0-pro-2026-06-22", form)
     assert schema is not None

@@ -15,7 +15,7 @@ from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
 from tests.backends.stability.refusals import FINAL, REPEATED
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.stability import FakeStability
 
 # At 16:9; the service does not publish the pixels of its aspect ratios, these are the stand-in's.
@@ -72,7 +72,7 @@ def credentials(fake: FakeStability, **fields: str) -> dict[str, JsonValue]:
 
 
 def photo() -> dict[str, JsonValue]:
-    return image_part(picture(1200, 800, kind="JPEG"), filename="photo.jpg")
+    return image_part(image_file(1200, 800, kind="JPEG"), filename="photo.jpg")
 
 
 class Answer:
@@ -105,7 +105,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", MAKERS)
-def test_an_image_is_made(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
+def test_an_image_is_generated(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
     wanted, price = MAKERS[model]
     answer = Answer(
         plugin,
@@ -130,7 +130,7 @@ def test_an_image_is_made(plugin: Host, fake: FakeStability, model: str, way: Wa
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", EDITORS)
-def test_an_image_is_made_from_an_image(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
+def test_an_image_is_generated_by_img2img(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
     answer = Answer(
         plugin, way, model, credentials(fake), photo(), "in winter", denoising_strength=0.4, seed=7, details=True
     )
@@ -156,7 +156,7 @@ def test_the_price_of_sdxl_grows_with_the_steps(plugin: Host, fake: FakeStabilit
     assert (fake.requests[0].json["steps"], fake.requests[0].json["sampler"]) == (50, "K_EULER")
 
 
-def test_directives_drive_the_parameters(plugin: Host, fake: FakeStability) -> None:
+def test_directives_set_the_parameters(plugin: Host, fake: FakeStability) -> None:
     Answer(plugin, "call", "sd3.5-large", credentials(fake), 'a fox --ar 4:3 --cfg 6 --style anime --no "text, frame"')
     sent = fake.requests[0].texts
     assert sent["prompt"] == "a fox"
@@ -166,9 +166,7 @@ def test_directives_drive_the_parameters(plugin: Host, fake: FakeStability) -> N
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("refusal", EXPECTED)
-def test_every_refusal_arrives_as_its_class_with_its_sentence(
-    plugin: Host, fake: FakeStability, refusal: str, way: Way
-) -> None:
+def test_every_refusal_has_its_class_and_message(plugin: Host, fake: FakeStability, refusal: str, way: Way) -> None:
     error, advice = EXPECTED[refusal]
     fake.fail_next(refusal)
     answer = Answer(
@@ -188,7 +186,7 @@ def assert_class(answer: Answer, way: Way, error: type[ImageError]) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", MAKERS)
-def test_a_blurred_image_is_never_handed_out(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
+def test_a_blurred_image_is_never_returned(plugin: Host, fake: FakeStability, model: str, way: Way) -> None:
     fake.filter_next()
     answer = Answer(plugin, way, model, credentials(fake), "a fox")
     assert answer.error
@@ -197,14 +195,14 @@ def test_a_blurred_image_is_never_handed_out(plugin: Host, fake: FakeStability, 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_chinese_prompt_is_answered_with_the_way_out(plugin: Host, fake: FakeStability, way: Way) -> None:
+def test_a_chinese_prompt_is_refused_with_the_next_step(plugin: Host, fake: FakeStability, way: Way) -> None:
     answer = Answer(plugin, way, "sd3.5-large", credentials(fake), "雪地里的红狐狸")
     assert answer.error
     assert "put an LLM node before this one that translates" in answer.error
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_quoted_key_is_hidden_in_the_answer(plugin: Host, fake: FakeStability, way: Way) -> None:
+def test_a_quoted_key_is_hidden_in_the_reply(plugin: Host, fake: FakeStability, way: Way) -> None:
     fake.key = "another"
     answer = Answer(plugin, way, "stable-diffusion-xl", credentials(fake), "a fox")
     assert answer.error
@@ -219,27 +217,27 @@ def test_an_empty_form_names_the_field(plugin: Host) -> None:
     assert "Fill “Stability AI API key” (stability_api_key) in the provider's settings" in answer.error
 
 
-def test_a_good_key_is_saved_without_spending(plugin: Host, fake: FakeStability) -> None:
+def test_a_valid_key_is_saved_without_cost(plugin: Host, fake: FakeStability) -> None:
     before = fake.balance
     plugin.validate_provider_credentials(credentials(fake))
     assert [request.path for request in fake.requests] == ["/v1/user/balance"]
     assert fake.balance == before
 
 
-def test_a_wrong_key_is_not_saved_and_not_quoted(plugin: Host, fake: FakeStability) -> None:
+def test_a_wrong_key_is_refused_and_not_quoted(plugin: Host, fake: FakeStability) -> None:
     fake.key = "another"
     with pytest.raises(PluginError, match=r"Check .*\(stability_api_key\)") as refused:
         plugin.validate_provider_credentials(credentials(fake))
     assert MARKER_KEY not in f"{refused.value.message} {refused.value.traceback}"
 
 
-def test_a_key_that_cannot_be_checked_is_not_called_wrong(plugin: Host, fake: FakeStability) -> None:
+def test_a_key_that_cannot_be_checked_is_not_rejected(plugin: Host, fake: FakeStability) -> None:
     fake.fail_next("rate_limit_exceeded", times=9)
-    with pytest.raises(PluginError, match="Nothing says that the key is wrong"):
+    with pytest.raises(PluginError, match="The key may be valid"):
         plugin.validate_provider_credentials(credentials(fake))
 
 
-def test_a_model_of_ones_own_shows_and_uses_the_form_of_its_remote_model(plugin: Host, fake: FakeStability) -> None:
+def test_a_customizable_model_uses_the_form_of_its_remote_model(plugin: Host, fake: FakeStability) -> None:
     form: dict[str, JsonValue] = {
         "backend": "stability",
         "base_url": fake.url,

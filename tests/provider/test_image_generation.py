@@ -69,12 +69,12 @@ def check(monkeypatch: pytest.MonkeyPatch, credentials: Mapping[str, str], *back
     return ""
 
 
-def test_the_rules_of_the_vocabulary_are_data_of_the_provider() -> None:
+def test_the_provider_exposes_the_common_parameter_rules() -> None:
     assert (PROMPT_RULE, *VOCABULARY) == ImageGenerationProvider.IMAGE_GENERATION
 
 
 @pytest.mark.parametrize("credentials", [{}, {"stability_api_key": "  "}, {"stability_base_url": "http://gateway"}])
-def test_a_service_that_nobody_filled_is_not_asked(
+def test_a_service_without_credentials_is_not_probed(
     monkeypatch: pytest.MonkeyPatch, credentials: dict[str, str]
 ) -> None:
     assert check(monkeypatch, credentials, Stability) == ""
@@ -86,13 +86,13 @@ def test_a_filled_service_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Stability.probed == ["sk-1"]
 
 
-def test_what_the_environment_fills_is_probed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_configured_by_the_environment_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGE_GENERATION_STABILITY_API_KEY", "sk-env")
     assert check(monkeypatch, {}, Stability) == ""
     assert Stability.probed == ["sk-env"]
 
 
-def test_every_fault_is_told_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_failure_is_reported_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = {"stability_api_key": MARKER_KEY, "limits": "images 0"}
     said = check(monkeypatch, credentials, Refusing).splitlines()
     assert said == [
@@ -102,7 +102,7 @@ def test_every_fault_is_told_without_the_key(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_a_way_to_wait_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_value_of_waiting_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGE_GENERATION_WAITING", "poll")
     said = check(monkeypatch, {})
     assert said == "Only direct and polling can be chosen in the environment variable IMAGE_GENERATION_WAITING."
@@ -115,7 +115,7 @@ def test_a_required_field_is_named_by_its_label(monkeypatch: pytest.MonkeyPatch)
     assert said.endswith("needs ComfyUI. Fill “ComfyUI base URL” (comfyui_base_url) in the provider's settings.")
 
 
-def test_two_hung_servers_are_given_up_together_naming_their_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_hanging_servers_time_out_in_parallel_and_name_their_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     assert base.PROBE_SECONDS < 10
     monkeypatch.setattr(base, "PROBE_SECONDS", 0.2)
     credentials = {"comfyui_base_url": "http://gpu", "automatic1111_base_url": "http://gpu"}
@@ -123,8 +123,8 @@ def test_two_hung_servers_are_given_up_together_naming_their_fields(monkeypatch:
     said = check(monkeypatch, credentials, Hung, HungToo).splitlines()
     assert time.monotonic() - started < 1
     assert said == [
-        "ComfyUI: Checking ComfyUI failed: it did not answer within 0.2 seconds. Check that it is running at the "
+        "ComfyUI: Checking ComfyUI failed: it did not reply within 0.2 seconds. Check that it is running at the "
         "address in “ComfyUI base URL” (comfyui_base_url) in the provider's settings, and try again.",
-        "The WebUI: Checking the WebUI failed: it did not answer within 0.2 seconds. Check that it is running at the "
+        "The WebUI: Checking the WebUI failed: it did not reply within 0.2 seconds. Check that it is running at the "
         "address in “AUTOMATIC1111 WebUI base URL” (automatic1111_base_url) in the provider's settings, and try again.",
     ]

@@ -11,7 +11,7 @@ from models.entities import ImageRequest, InputImage
 from models.parameters import RULES
 from models.request.build import LOOK, build_request
 from models.request.conversation import MAX_INPUT_BYTES, Conversation, ImagePart
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 from tests.stubs import STUB_RULES, StubBackend
 
 EDITOR = Capabilities(images=3, mask=True)
@@ -19,7 +19,7 @@ INPAINTER = Capabilities(images=2, mask=True, second_image="mask")
 
 
 def part(name: str = "photo.png", data: bytes | None = None) -> ImagePart:
-    return ImagePart(base64.b64encode(data or picture()).decode(), "", name)
+    return ImagePart(base64.b64encode(data or image_file()).decode(), "", name)
 
 
 def build(
@@ -49,7 +49,9 @@ def test_directives_override_parameters() -> None:
     ("policy", "n", "seed"),
     [("all", 3, 7), ("look", 1, 7), ("", 1, 7), (None, 1, 7), ("LOOK", 1, 7), ("off", 1, 1), (False, 1, 1)],
 )
-def test_the_node_says_which_directives_count_and_what_does_not_is_told(policy: str | None, n: int, seed: int) -> None:
+def test_the_node_decides_which_directives_apply_and_ignored_ones_give_a_notice(
+    policy: str | None, n: int, seed: int
+) -> None:
     request = build("a fox --n 3 --seed 7", seed=1, directives=policy)
     assert (request.prompt, request.n, request.seed) == ("a fox", n, seed)
     off, look = "the node's `directives` is off", "the node's `directives` allows only what changes the look"
@@ -58,19 +60,19 @@ def test_the_node_says_which_directives_count_and_what_does_not_is_told(policy: 
     assert all(reason in notice for notice in request.notices)
 
 
-def test_another_policy_is_refused() -> None:
+def test_an_unknown_value_of_directives_is_refused() -> None:
     with pytest.raises(BadRequest, match=r"`directives` cannot be 'some'\. Give one of look, all, off"):
         build(directives="some")
 
 
-def test_a_directive_cannot_widen_what_directives_may_do() -> None:
+def test_a_directive_cannot_change_the_directives_parameter() -> None:
     request = build("a fox --directives all --n 3", directives="look")
     assert request.n == 1
     assert "`--directives all` was ignored: only the node sets it." in request.notices
     assert "directives" not in request.extra
 
 
-def test_what_changes_the_look_is_the_contracts_list() -> None:
+def test_the_look_parameters_are_those_of_the_contract() -> None:
     listed = {
         *("aspect_ratio", "negative_prompt", "seed", "style_preset", "sampler", "scheduler", "cfg_scale"),
         *("denoising_strength", "output_format", "output_quality", "prompt_extend", "details"),
@@ -79,13 +81,13 @@ def test_what_changes_the_look_is_the_contracts_list() -> None:
     assert not LOOK & {"n", "width", "height", "steps", "timeout", "watermark", "checkpoint"}
 
 
-def test_a_size_that_the_prompt_may_not_set_is_told_as_it_was_written() -> None:
+def test_a_forbidden_size_directive_is_quoted_in_the_notice() -> None:
     request = build("a fox --size 64x64", width=512, height=512)
     assert request.size == (512, 512)
     assert [notice[:29] for notice in request.notices] == ["`--size 64x64` was ignored: t"]
 
 
-def test_of_a_size_and_a_ratio_in_the_prompt_the_size_counts() -> None:
+def test_a_size_directive_overrides_a_ratio_directive() -> None:
     request = build("a fox --ar 16:9 --size 64x64", directives="all")
     assert request.size == (64, 64)
     assert request.notices == ("`--ar 16:9` lost to `--size 64x64`.",)
@@ -107,9 +109,7 @@ def test_of_a_size_and_a_ratio_in_the_prompt_the_size_counts() -> None:
         ("a fox --size auto", "width", None, "`--size auto` was ignored: stub-model decides what is not set."),
     ],
 )
-def test_a_value_that_is_nearly_right_is_taken_nearly_and_told(
-    prompt: str, name: str, value: object, told: str
-) -> None:
+def test_an_inexact_value_becomes_the_nearest_with_a_notice(prompt: str, name: str, value: object, told: str) -> None:
     request = build(prompt, directives="all")
     assert getattr(request, name) == value
     assert request.notices == (told,)
@@ -125,17 +125,17 @@ def test_a_value_that_is_nearly_right_is_taken_nearly_and_told(
         ("a fox --size large", "`width` cannot be 'large'"),
     ],
 )
-def test_what_could_only_be_guessed_is_refused(prompt: str, sentence: str) -> None:
+def test_an_ambiguous_value_is_refused(prompt: str, sentence: str) -> None:
     with pytest.raises(BadRequest, match=sentence):
         build(prompt, directives="all")
 
 
 @pytest.mark.parametrize("ratio", ["16:9", "16/9", "16x9", "16：9", "16 : 9"])
-def test_a_ratio_is_understood_in_every_spelling_in_the_node_too(ratio: str) -> None:
+def test_a_ratio_is_read_in_every_spelling_in_the_node(ratio: str) -> None:
     assert build(aspect_ratio=ratio).size == build("a fox --ar 16:9").size
 
 
-def test_a_seed_of_the_prompt_may_take_back_the_nodes() -> None:
+def test_a_random_seed_directive_overrides_the_nodes_seed() -> None:
     assert len({build("a fox --seed -1", seed=5).seed for _ in range(5)}) > 1
 
 
@@ -145,11 +145,11 @@ def test_notices_of_the_conversation_come_first() -> None:
     assert request.notices == ("Left out.", "`--steps 3` was ignored: stub-model has no parameter steps.")
 
 
-def test_a_ratio_in_the_prompt_beats_the_nodes_size_and_keeps_its_pixels() -> None:
+def test_a_ratio_directive_overrides_the_nodes_size_and_keeps_its_pixels() -> None:
     assert build("a fox --ar 16:9", width=512, height=512).size == (683, 384)
 
 
-def test_a_ratio_in_the_prompt_beats_one_side_of_the_node() -> None:
+def test_a_ratio_directive_overrides_one_side_of_the_node() -> None:
     assert build("a fox --ar 16:9", width=512).size == (1365, 768)
 
 
@@ -157,11 +157,11 @@ def test_minus_one_is_a_random_seed() -> None:
     assert len({build(seed=-1).seed for _ in range(5)}) > 1
 
 
-def test_a_directive_that_the_model_cannot_express_is_said() -> None:
+def test_an_unsupported_directive_gives_a_notice() -> None:
     assert build("a fox --steps 30").notices == ("`--steps 30` was ignored: stub-model has no parameter steps.",)
 
 
-def test_a_backends_own_parameters_travel_in_extra() -> None:
+def test_backend_parameters_are_passed_in_extra() -> None:
     rule = RULES["n"].narrowed(name="clip_skip", default=None)
     backend = StubBackend(FakeClock(), rules=(*STUB_RULES, rule))
     request = build_request(backend, Conversation("a fox --clip_skip 2"), {"directives": "all"}, timeout=60)
@@ -174,41 +174,43 @@ def test_no_prompt_is_refused(prompt: str) -> None:
         build(prompt)
 
 
-def test_images_arrive_in_order_with_their_sniffed_type() -> None:
-    request = build("join", part("a.png"), part("b.dat", picture(kind="JPEG")), able=EDITOR)
+def test_images_keep_their_order_and_have_their_sniffed_type() -> None:
+    request = build("join", part("a.png"), part("b.dat", image_file(kind="JPEG")), able=EDITOR)
     assert [(image.filename, image.mime_type) for image in request.images] == [
         ("a.png", "image/png"),
         ("b.dat", "image/jpeg"),
     ]
 
 
-def test_images_for_a_text_model_are_refused_unread() -> None:
+def test_images_for_a_txt2img_model_are_refused_unread() -> None:
     with pytest.raises(BadRequest, match="does not support input images"):
         build("a fox", ImagePart("", "http://127.0.0.1:9/never-fetched.png"))
 
 
-def test_an_editing_model_falls_back_to_the_latest_earlier_image() -> None:
+def test_an_editing_model_uses_the_latest_earlier_image() -> None:
     able = Capabilities(images=1, min_images=1)
     assert build("make it blue", able=able, earlier=part("old.png")).images[0].filename == "old.png"
 
 
-def test_a_model_that_need_not_edit_ignores_earlier_images() -> None:
+def test_a_model_that_does_not_require_images_ignores_earlier_ones() -> None:
     assert build("a fox", able=EDITOR, earlier=part("old.png")).images == ()
 
 
-GREY = picture(colour=(90, 90, 90))
-HOLED = picture(mode="RGBA", colour=(10, 20, 30, 0))
+GREY = image_file(colour=(90, 90, 90))
+HOLED = image_file(mode="RGBA", colour=(10, 20, 30, 0))
 
 
-@pytest.mark.parametrize("data", [GREY, HOLED, picture(mode="L", colour=255), picture(kind="JPEG", colour=(0, 0, 0))])
+@pytest.mark.parametrize(
+    "data", [GREY, HOLED, image_file(mode="L", colour=255), image_file(kind="JPEG", colour=(0, 0, 0))]
+)
 @pytest.mark.parametrize("name", ["Mask-1.png", "mask.png", "the mask.png", "photo_mask_2.png", "masks.png"])
-def test_the_mask_is_the_image_whose_name_says_so_and_that_looks_like_one(data: bytes, name: str) -> None:
+def test_the_mask_is_the_mask_like_image_with_mask_in_its_name(data: bytes, name: str) -> None:
     request = build("fill", part(name, data), part("photo.png"), able=EDITOR)
     assert request.mask is not None
     assert (request.mask.filename, [i.filename for i in request.images]) == (name, ["photo.png"])
 
 
-def test_a_colour_photo_is_an_image_whatever_its_name() -> None:
+def test_a_colour_photo_is_never_the_mask() -> None:
     request = build("put it on", part("sheet_mask_rose.png"), part("model.png"), able=EDITOR)
     assert (len(request.images), request.mask) == (2, None)
     request = build("fill", part("mask_photo.png"), part("mask.png", GREY), able=EDITOR)
@@ -217,7 +219,7 @@ def test_a_colour_photo_is_an_image_whatever_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["unmasked.png", "damask.png", "maskenball.png"])
-def test_a_word_that_only_holds_mask_names_none(name: str) -> None:
+def test_a_word_that_contains_mask_is_not_a_mask_name(name: str) -> None:
     request = build("join", part(name, GREY), part("b.png"), able=EDITOR)
     assert (len(request.images), request.mask) == (2, None)
 
@@ -229,7 +231,7 @@ def test_for_inpainting_the_last_of_two_is_the_mask() -> None:
 
 
 def test_for_inpainting_the_alpha_channel_is_the_mask_of_a_single_image() -> None:
-    holed = picture(mode="RGBA", colour=(10, 20, 30, 0))
+    holed = image_file(mode="RGBA", colour=(10, 20, 30, 0))
     assert build("fill", part("a.png", holed), able=INPAINTER).mask is not None
     assert build("fill", part("a.png"), able=INPAINTER).mask is None
 
@@ -240,22 +242,22 @@ def test_two_images_stay_two_images_for_an_editor() -> None:
 
 
 @responses.activate
-def test_an_image_behind_an_address_is_fetched_private_ones_too() -> None:
-    responses.get("http://192.168.1.5/files/x.png?sign=a%2Bb", body=picture(), content_type="text/plain")
+def test_an_image_url_is_downloaded_also_from_a_private_address() -> None:
+    responses.get("http://192.168.1.5/files/x.png?sign=a%2Bb", body=image_file(), content_type="text/plain")
     request = build("edit", ImagePart("", "http://192.168.1.5/files/x.png?sign=a%2Bb", "x.png"), able=EDITOR)
-    assert request.images[0] == InputImage(picture(), "image/png", "x.png")
+    assert request.images[0] == InputImage(image_file(), "image/png", "x.png")
     assert "Authorization" not in responses.calls[0].request.headers
 
 
 @responses.activate
-def test_an_address_without_an_image_is_refused_by_name() -> None:
+def test_a_url_without_an_image_is_refused_by_name() -> None:
     responses.get("http://files.example/x.png", body="<html>Forbidden</html>", content_type="text/html")
     with pytest.raises(BadRequest, match=r"x\.png"):
         build("edit", ImagePart("", "http://files.example/x.png", "x.png"), able=EDITOR)
 
 
 @responses.activate
-def test_an_expired_address_is_refused_in_words() -> None:
+def test_an_expired_url_is_refused_with_a_message() -> None:
     responses.get("http://files.example/x.png", status=403, body="<Error>AccessDenied</Error>")
     with pytest.raises(Exception, match=r"Fetching x\.png failed"):
         build("edit", ImagePart("", "http://files.example/x.png", "x.png"), able=EDITOR)
@@ -267,14 +269,14 @@ def test_broken_base64_is_refused() -> None:
 
 
 @responses.activate
-def test_an_image_that_is_too_large_to_fetch_is_the_users_to_make_smaller() -> None:
+def test_an_image_too_large_to_download_is_a_bad_request() -> None:
     responses.get("http://files.example/x.png", body=bytes(MAX_INPUT_BYTES + 1))
     with pytest.raises(BadRequest) as refusal:
         build("edit", ImagePart("", "http://files.example/x.png", "x.png"), able=EDITOR)
     assert str(refusal.value) == "x.png is larger than 32 MiB. Send a smaller file."
 
 
-def test_a_link_of_a_dify_without_files_url_says_what_to_set() -> None:
+def test_a_link_without_a_host_names_the_setting_in_dify() -> None:
     with pytest.raises(BadRequest, match="Set FILES_URL in Dify's environment"):
         build("edit", ImagePart("", "/files/1/file-preview?sign=x", "x.png"), able=EDITOR)
 
@@ -285,8 +287,8 @@ def test_an_image_without_content_is_refused() -> None:
 
 
 def test_a_data_uri_is_read_like_base64() -> None:
-    uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
-    assert build("edit", ImagePart("", uri, "a.png"), able=EDITOR).images[0].data == picture()
+    uri = "data:image/png;base64," + base64.b64encode(image_file()).decode()
+    assert build("edit", ImagePart("", uri, "a.png"), able=EDITOR).images[0].data == image_file()
 
 
 def test_a_mask_stays_a_mask_for_a_model_that_takes_none() -> None:

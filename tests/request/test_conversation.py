@@ -58,7 +58,7 @@ def test_earlier_turns_do_not_enter_the_prompt() -> None:
     assert conversation.prompt == "a cat"
 
 
-def test_after_an_answer_without_new_words_the_system_text_speaks() -> None:
+def test_without_new_user_text_the_system_text_is_the_prompt() -> None:
     messages = (
         SystemPromptMessage(content="style"),
         UserPromptMessage(content="a dog"),
@@ -73,7 +73,7 @@ def test_markdown_images_never_enter_the_prompt(link: str) -> None:
 
 
 @pytest.mark.parametrize("start", ["![", "![](", "![](("])
-def test_many_broken_markdown_images_stay_text_and_are_read_at_once(start: str) -> None:
+def test_many_broken_markdown_images_stay_text_in_linear_time(start: str) -> None:
     """Quadratic reading of this would hold up everybody's requests for minutes."""
     broken = start * 250_000
     assert read(UserPromptMessage(content=broken)).prompt == broken
@@ -89,7 +89,7 @@ def test_images_of_the_current_turn_keep_their_order() -> None:
     assert conversation == Conversation("join them", (part("one"), part("two")), part("old"))
 
 
-def test_the_latest_earlier_image_is_remembered() -> None:
+def test_the_latest_earlier_image_is_kept() -> None:
     conversation = read(
         UserPromptMessage(content=[image("a"), image("b")]),
         AssistantPromptMessage(content="done"),
@@ -99,7 +99,7 @@ def test_the_latest_earlier_image_is_remembered() -> None:
     assert conversation.earlier == part("b")
 
 
-def test_nothing_at_all_is_an_empty_prompt() -> None:
+def test_an_empty_conversation_is_an_empty_prompt() -> None:
     assert read() == Conversation("")
 
 
@@ -107,19 +107,19 @@ def test_nothing_at_all_is_an_empty_prompt() -> None:
     "thoughts",
     ["<think>\nThey want a kettle; no dogs.\n</think>\n", "\n<THINK>x</THINK>", "<thinking>--ar 3:2</thinking>\n\n"],
 )
-def test_the_thoughts_of_a_language_model_are_left_out_and_that_is_told(thoughts: str) -> None:
+def test_a_leading_think_block_is_removed_with_a_notice(thoughts: str) -> None:
     conversation = read(SystemPromptMessage(content="ink"), UserPromptMessage(content=f"{thoughts}A kettle"))
     assert conversation.prompt == "ink\nA kettle"
     assert conversation.notices == ("The text of a <think> block at the beginning of the prompt was left out.",)
 
 
-def test_thoughts_in_the_middle_and_open_ones_stay() -> None:
+def test_other_think_blocks_are_kept() -> None:
     for prompt in ("a sign that says <think>twice</think>", "<think> a kettle"):
         assert read(UserPromptMessage(content=prompt)) == Conversation(prompt)
 
 
 @pytest.mark.parametrize("fence", ["```", "~~~"])
-def test_a_code_fence_around_the_prompt_is_taken_off(fence: str) -> None:
+def test_a_code_fence_around_the_prompt_is_removed(fence: str) -> None:
     for opening in (fence, f"{fence}text", f"{fence}  "):
         prompt = f"{opening}\nA kettle\non a stove --ar 3:2\n{fence}"
         assert read(UserPromptMessage(content=prompt)) == Conversation("A kettle\non a stove --ar 3:2")
@@ -127,7 +127,7 @@ def test_a_code_fence_around_the_prompt_is_taken_off(fence: str) -> None:
     assert read(UserPromptMessage(content=two)) == Conversation(two)
 
 
-def test_parts_that_are_not_used_are_told() -> None:
+def test_unused_parts_give_a_notice() -> None:
     document = DocumentPromptMessageContent(
         format="pdf", mime_type="application/pdf", base64_data="x", filename="brief.pdf"
     )
@@ -142,6 +142,6 @@ def test_parts_that_are_not_used_are_told() -> None:
 
 
 @pytest.mark.parametrize("start", ["<think>", "```\n", "<think>\n```\n"])
-def test_many_starts_of_thoughts_and_fences_are_read_at_once(start: str) -> None:
+def test_many_think_tags_and_fences_are_read_in_linear_time(start: str) -> None:
     prompt = f"{start * 100_000}x"
     assert read(UserPromptMessage(content=prompt)).prompt.endswith("x")

@@ -56,7 +56,7 @@ EXTRA = Rule(name="clip_skip", type="int", label=Text(en_US="Clip skip"))
         ("a fox --seed 1 --seed 2", "a fox", {"seed": "2"}),
     ],
 )
-def test_directives_are_taken_off_the_end(prompt: str, left: str, values: dict[str, object]) -> None:
+def test_directives_are_removed_from_the_end(prompt: str, left: str, values: dict[str, object]) -> None:
     assert split(prompt) == (left, values)
 
 
@@ -103,9 +103,7 @@ def test_directives_are_taken_off_the_end(prompt: str, left: str, values: dict[s
         ("the foxes’ den --ar 16:9", "the foxes’ den", {"aspect_ratio": "16:9"}),
     ],
 )
-def test_what_language_models_and_phones_write_around_directives_is_no_part_of_them(
-    prompt: str, left: str, values: dict[str, object]
-) -> None:
+def test_punctuation_and_markup_around_directives_is_ignored(prompt: str, left: str, values: dict[str, object]) -> None:
     assert split(prompt) == (left, values)
     assert split_directives(prompt, [EXTRA]).notices == ()
 
@@ -117,7 +115,7 @@ LETTERING = "kettle list --format json"
     "quoted",
     [*(f"{left}{LETTERING}{right}" for left, right in ('""', "''", "“”", "‘’", "„“", "«»", "「」", "『』", "《》"))],
 )
-def test_words_in_quotation_marks_of_any_kind_are_lettering(quoted: str) -> None:
+def test_text_in_any_quotation_marks_is_not_a_directive(quoted: str) -> None:
     for prompt in (f"A tote bag with the words {quoted}", f"A bag with {quoted} on it", quoted):
         directed = split_directives(prompt, [])
         assert (directed.prompt, dict(directed.values)) == (prompt, {})
@@ -142,7 +140,7 @@ def test_words_in_quotation_marks_of_any_kind_are_lettering(quoted: str) -> None
         ("a fox — no hat", ()),
     ],
 )
-def test_what_loses_or_looks_like_a_directive_and_is_not_taken_is_told(prompt: str, told: tuple[str, ...]) -> None:
+def test_ignored_directives_give_a_notice(prompt: str, told: tuple[str, ...]) -> None:
     assert split_directives(prompt, []).notices == told
 
 
@@ -172,19 +170,19 @@ def test_a_prompt_without_flags_only_loses_outer_white_space(prompt: str) -> Non
     seed=st.integers(0, 2**53),
     steps=st.integers(1, 200),
 )
-def test_known_directives_come_back_whatever_stands_before_them(body: str, seed: int, steps: int) -> None:
+def test_known_directives_are_read_after_any_text(body: str, seed: int, steps: int) -> None:
     assert split(f"{body} --seed {seed} --steps {steps}") == (body, {"seed": str(seed), "steps": str(steps)})
 
 
 @given(st.text(st.sampled_from("ab -=\"'“”`*\n:x1—.,()"), max_size=60))
-def test_no_text_breaks_the_reading_and_no_word_is_invented(prompt: str) -> None:
+def test_any_text_is_read_and_no_word_is_added(prompt: str) -> None:
     directed = split_directives(prompt, [])
     assert set(directed.prompt) <= set(prompt)
     assert len(directed.prompt) <= len(prompt)
     assert set(directed.values) <= set(RULES)
 
 
-def test_a_long_prompt_of_nothing_but_starts_is_read_at_once() -> None:
+def test_a_long_prompt_of_dashes_is_read_in_linear_time() -> None:
     started = time.perf_counter()
     for part in ("--no ", '"', "```\n", "“—ar ", "--ar 16:9 x ", '"a" --n 1 x ', "“「", "--no a,\n"):
         split_directives(part * 20_000, [])

@@ -66,7 +66,7 @@ def test_invoke_passes_typed_parameters_and_images(run: Run, tmp_path: Path) -> 
     assert "be bold" in out
 
 
-def test_a_parameter_the_model_has_not_is_named_and_dropped_by_the_plugin(run: Run) -> None:
+def test_an_unknown_parameter_is_named_and_dropped_by_the_plugin(run: Run) -> None:
     code, out, err = run("invoke", "--model", "painter", "--prompt", "a", "--act", "echo", "--stepp", "3")
     assert (code, err) == (0, "note: painter has no parameter stepp and drops it; it has: act, amount, seed\n")
     assert '"parameters": {"act": "echo"}' in out
@@ -79,7 +79,7 @@ def test_invoke_polls_when_asked(run: Run, host: Host, monkeypatch: pytest.Monke
     assert "in 3 call(s)" in out
 
 
-def test_invoke_prints_the_plugins_sentence_as_it_is(run: Run) -> None:
+def test_invoke_prints_the_plugins_message_unchanged(run: Run) -> None:
     code, out, err = run("invoke", "--model", "painter", "--prompt", "no such size", "--act", "refuse")
     assert (code, out) == (1, "")
     assert err.endswith("no such size\n")
@@ -89,19 +89,19 @@ def test_invoke_prints_the_plugins_sentence_as_it_is(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["invoke", "--model", "nobody", "--prompt", "a"], "there is no model nobody; there are: job, painter"),
+        (["invoke", "--model", "nobody", "--prompt", "a"], "unknown model nobody; available: job, painter"),
         (["invoke", "--model", "job", "--prompt", "a", "--seed", "x"], "--seed takes a value of type int, not 'x'"),
-        (["invoke", "--model", "job", "--prompt", "a", "--image", "no.png"], "there is no file no.png"),
+        (["invoke", "--model", "job", "--prompt", "a", "--image", "no.png"], "file not found: no.png"),
         (["invoke", "--model", "job", "--prompt", "a", "stray"], "'stray' is neither an option"),
         (
             ["run", "workflows/text_to_image.yml", "-i", "prompt=@a.png"],
             "prompt in input form is text and takes no file",
         ),
         (["run", "missing.yml"], "missing.yml cannot be read"),
-        (["check", "--credentials", "missing.json"], "there is no credentials file missing.json"),
+        (["check", "--credentials", "missing.json"], "credentials file not found: missing.json"),
     ],
 )
-def test_wrong_use_is_answered_with_a_sentence(run: Run, arguments: list[str], complaint: str) -> None:
+def test_wrong_usage_gives_a_message(run: Run, arguments: list[str], complaint: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert complaint in err
@@ -128,7 +128,7 @@ def test_run_reports_nodes_outputs_and_files(run: Run, tmp_path: Path) -> None:
     assert lines[-1].startswith(f"file: {tmp_path / 'out'}/app-")
 
 
-def test_run_answers_a_chatflow_with_an_attachment(run: Run, tmp_path: Path) -> None:
+def test_run_supports_a_chatflow_with_an_attachment(run: Run, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"\x89PNG")
     vision: JsonObject = {"enabled": True, "configs": {"variable_selector": ["sys", "files"], "detail": "high"}}
@@ -146,7 +146,7 @@ def test_run_answers_a_chatflow_with_an_attachment(run: Run, tmp_path: Path) -> 
     assert "photo.png" in out
 
 
-def test_a_failed_run_says_why(run: Run, tmp_path: Path) -> None:
+def test_a_failed_run_reports_the_reason(run: Run, tmp_path: Path) -> None:
     dsl = app("start -> llm", "llm -> end", start=start(), llm=llm("rude", parameters={"act": "refuse"}), end=end())
     code, out, _ = run("run", _write(tmp_path / "app.yml", dsl))
     assert code == 1
@@ -154,14 +154,14 @@ def test_a_failed_run_says_why(run: Run, tmp_path: Path) -> None:
     assert re.search(r"  ✗ llm +[\d.]+ s  llm, painter, see above$", out, re.MULTILINE)
 
 
-def test_check_speaks_of_fields_and_never_of_keys(run: Run, tmp_path: Path) -> None:
+def test_check_prints_fields_and_never_keys(run: Run, tmp_path: Path) -> None:
     file = _write(tmp_path / "credentials.json", json.dumps({"api_key": KEY, "models": {"painter": {"api_key": KEY}}}))
     code, out, err = run("check", "--credentials", file)
     assert (code, err) == (0, "")
-    assert out == "The credentials may be saved. Fields, defaults included: api_key.\n"
+    assert out == "The credentials are valid. Fields, including defaults: api_key.\n"
 
 
-def test_the_environment_wins_over_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISBEHAVING_API_KEY", "wrong")
     file = _write(tmp_path / "credentials.json", json.dumps({"api_key": "right"}))
     assert run("check", "--credentials", file) == (1, "", "Fill in another api_key.\n")
@@ -195,7 +195,7 @@ def test_a_plugin_that_does_not_start_has_its_own_exit_code(tmp_path: Path, caps
     assert "no luck" in capsys.readouterr().err
 
 
-def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
+def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "sandbox", "invoke", "--plugin-dir", PLUGIN, "--model", "painter", "--prompt", "a cat"],
         cwd=tmp_path,
@@ -214,7 +214,7 @@ class _Terminal(StringIO):
         return True
 
 
-def test_the_status_line_shows_its_text_on_a_terminal_and_leaves_nothing_behind() -> None:
+def test_the_status_line_is_shown_on_a_terminal_and_erased() -> None:
     terminal = _Terminal()
     with StatusLine("painting", terminal, period=0.001):
         while "painting" not in terminal.getvalue():

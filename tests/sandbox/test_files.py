@@ -15,7 +15,7 @@ def _link(store: FileStore) -> str:
     return store.resolve_tool_file_url(tool_file_id=stored.id, extension=".png")
 
 
-def test_a_link_has_the_hosts_shape_and_leads_to_the_file(store: FileStore) -> None:
+def test_a_link_has_the_hosts_format_and_returns_the_file(store: FileStore) -> None:
     link = _link(store)
     assert link.startswith("http://localhost/files/tools/")
     assert ".png?timestamp=1000&nonce=" in link
@@ -34,7 +34,7 @@ def test_a_changed_link_is_refused(store: FileStore, change: tuple[str, str]) ->
     assert HostHttpClient(store).get(_link(store).replace(*change)).status_code == 403
 
 
-def test_a_link_to_nothing_is_not_found(store: FileStore) -> None:
+def test_a_link_to_an_unknown_file_is_not_found(store: FileStore) -> None:
     assert HostHttpClient(store).get("http://localhost/files/tools/nothing.png").status_code == 404
 
 
@@ -46,7 +46,7 @@ def test_an_existing_image_is_never_overwritten(store: FileStore) -> None:
     assert (store.folder / "image-1.png").read_bytes() == b"older"
 
 
-def test_files_of_one_run_are_numbered_in_order_whatever_their_types(store: FileStore) -> None:
+def test_files_of_one_run_are_numbered_in_order_across_types(store: FileStore) -> None:
     for mime_type in ("image/png", "image/webp", "image/png"):
         store.create_file_by_raw(file_binary=b"image", mimetype=mime_type)
     assert [path.name for path in store.written] == ["image-1.png", "image-2.webp", "image-3.png"]

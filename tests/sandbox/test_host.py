@@ -43,7 +43,7 @@ def test_the_statistics_measure_the_lines(host: Host) -> None:
     assert 0 < statistics.seconds_to_first_line <= statistics.seconds
 
 
-def test_chunks_are_seen_as_they_come(host: Host) -> None:
+def test_chunks_are_passed_on_immediately(host: Host) -> None:
     seen: list[Chunk] = []
     reply = host.invoke("painter", {}, [user("red green")], {"act": "stream"}, stream=True, on_chunk=seen.append)
     assert reply.chunks == tuple(seen)
@@ -51,7 +51,7 @@ def test_chunks_are_seen_as_they_come(host: Host) -> None:
     assert reply.text == "red green "
 
 
-def test_values_cross_the_daemon_as_float64(host: Host) -> None:
+def test_values_are_converted_to_float64_by_the_daemon(host: Host) -> None:
     seed = 2**53 + 1
     reply = host.invoke(
         "painter", {"port": 80.0, "big": seed}, [user("a")], {"act": "echo", "amount": 2.0, "seed": seed}
@@ -61,7 +61,7 @@ def test_values_cross_the_daemon_as_float64(host: Host) -> None:
     assert seen["credentials"] == {"big": 2**53, "port": 80}
 
 
-def test_the_state_of_a_job_crosses_the_daemon_as_float64_both_ways(host: Host) -> None:
+def test_the_state_of_a_job_is_converted_to_float64_in_both_directions(host: Host) -> None:
     started = host.start_polling("job", {}, [user("a")], {"seed": 2**53 - 1})
     assert started.plugin_state is not None
     assert started.plugin_state["half"] == 0.5
@@ -93,7 +93,7 @@ def test_a_message_the_daemon_would_refuse_is_refused(host: Host, message: JsonO
         host.invoke("painter", {}, [message])
 
 
-def test_an_error_arrives_with_its_class_and_sentence(host: Host) -> None:
+def test_an_error_keeps_its_class_and_message(host: Host) -> None:
     with pytest.raises(PluginError, match="no such size") as caught:
         host.invoke("painter", {}, [user("no such size")], {"act": "refuse"})
     assert caught.value.error_type == "InvokeBadRequestError"
@@ -105,24 +105,24 @@ def test_calls_back_into_the_host_are_refused(host: Host) -> None:
         host.invoke("painter", {}, [user("a")], {"act": "call-back"})
 
 
-def test_a_stray_print_is_skipped(host: Host) -> None:
+def test_printed_text_is_skipped(host: Host) -> None:
     assert host.invoke("painter", {}, [user("a")], {"act": "print"}).text == "printed"
 
 
-def test_start_and_check_meet_different_processes(host: Host) -> None:
+def test_start_and_check_use_different_processes(host: Host) -> None:
     reply = host.run_polling("job", {}, [user("a dog")], sleep=lambda _: None)
     first, second, third = json.loads(reply.text.removeprefix("painted by "))
     assert first == third != second
     assert len(reply.images) == 1
 
 
-def test_polling_waits_as_long_as_the_plugin_asks(host: Host) -> None:
+def test_polling_uses_the_interval_of_the_plugin(host: Host) -> None:
     waits: list[float] = []
     host.run_polling("job", {}, [user("a")], sleep=waits.append)
     assert waits == [1, 1]
 
 
-def test_a_failed_job_is_an_answer_not_an_exception(host: Host) -> None:
+def test_a_failed_job_is_a_reply_and_not_an_exception(host: Host) -> None:
     reply = host.run_polling("job", {}, [user("a")], {"act": "refuse"}, sleep=lambda _: None)
     assert (reply.status, reply.error, reply.images) == ("failed", "refused: a", ())
 
@@ -153,7 +153,7 @@ def test_tokens_are_counted_by_the_plugin(host: Host) -> None:
     assert host.num_tokens("painter", {}, [user("four")]) == 4
 
 
-def test_many_calls_run_at_once(host: Host) -> None:
+def test_many_calls_run_concurrently(host: Host) -> None:
     """Twenty waits of 0.5 s one after another would pass the limit."""
     deadline = time.monotonic() + 8
     with ThreadPoolExecutor(20) as pool:
@@ -167,7 +167,7 @@ def test_many_calls_run_at_once(host: Host) -> None:
     assert {reply.statistics.process for reply in replies} == {0, 1}
 
 
-def test_big_answers_at_once_keep_their_lines_apart(host: Host) -> None:
+def test_concurrent_large_replies_keep_their_lines_separate(host: Host) -> None:
     def ask(number: int) -> int:
         return len(host.invoke("painter", {}, [user("a")], {"act": "long-line", "amount": 100_000 + number}).text)
 
@@ -201,7 +201,7 @@ def test_the_limit_is_the_daemons() -> None:
     assert Limits().line == 5_242_880
 
 
-def test_everybody_in_flight_falls_with_the_process(fragile_host: Host) -> None:
+def test_all_running_calls_fail_with_the_process(fragile_host: Host) -> None:
     waiting, fallen = threading.Event(), []
 
     def hang() -> None:
@@ -220,7 +220,7 @@ def test_everybody_in_flight_falls_with_the_process(fragile_host: Host) -> None:
     assert "longer than the host's" in fallen[0]
 
 
-def test_a_crash_is_reported_with_the_last_words_and_the_next_call_restarts(fragile_host: Host) -> None:
+def test_a_crash_is_reported_with_stderr_and_the_next_call_restarts(fragile_host: Host) -> None:
     with pytest.raises(PluginDiedError, match="the last words") as caught:
         fragile_host.invoke("bare", {}, [user("a")], {"act": "crash"})
     assert caught.value.reason == "the plugin process ended by itself with code 7"
@@ -236,28 +236,28 @@ def test_a_killed_process_is_replaced(fragile_host: Host) -> None:
     assert fragile_host.process(0).pid != before
 
 
-def test_a_silent_heart_kills_the_process(fragile_host: Host) -> None:
+def test_a_missing_heartbeat_kills_the_process(fragile_host: Host) -> None:
     with pytest.raises(PluginDiedError, match="no heartbeat"):
         fragile_host.invoke("bare", {}, [user("a")], {"act": "fall-silent"})
 
 
-def test_a_call_that_never_ends_is_killed_by_timeout(fragile_host: Host) -> None:
+def test_a_call_without_an_end_is_killed_by_timeout(fragile_host: Host) -> None:
     with pytest.raises(CallTimeoutError, match="killed by timeout"):
         fragile_host.invoke("bare", {}, [user("a")], {"act": "hang"})
 
 
-def test_leaving_the_host_ends_every_process() -> None:
+def test_closing_the_host_ends_every_process() -> None:
     with Host(plugin_dir=BARE, processes=2) as host:
         pids = [host.process(index).pid for index in range(2)]
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
-def test_a_folder_without_a_plugin_is_named_as_the_cause(tmp_path: Path) -> None:
+def test_a_folder_without_a_plugin_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PluginStartError, match="No module named main"), Host(plugin_dir=tmp_path):
         pass
 
 
-def test_modules_of_the_host_do_not_shadow_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_of_the_host_do_not_shadow_those_of_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
     with Host(plugin_dir=BARE) as host:

@@ -24,17 +24,17 @@ from sandbox import protocol
         ({"b": 1.0, "a": [2.0, {"c": 2**53 + 1}]}, {"a": [2, {"c": 2**53}], "b": 1}),
     ],
 )
-def test_numbers_come_back_as_a_go_map_would_print_them(sent: JsonValue, received: JsonValue) -> None:
+def test_numbers_are_formatted_as_by_go(sent: JsonValue, received: JsonValue) -> None:
     result = protocol.float64_round_trip(sent)
     assert (result, type(result)) == (received, type(received))
 
 
-def test_keys_come_back_sorted() -> None:
+def test_keys_are_sorted() -> None:
     result = protocol.float64_round_trip({"z": 1, "a": 2})
     assert json.dumps(result) == '{"a": 2, "z": 1}'
 
 
-def test_a_number_beyond_float64_is_refused() -> None:
+def test_a_number_out_of_float64_range_is_refused() -> None:
     with pytest.raises(OverflowError):
         protocol.float64_round_trip({"seed": 10**400})
 
@@ -47,7 +47,7 @@ def test_no_value_changes_within_the_safe_range(number: float) -> None:
     assert float(received) == number
 
 
-def test_contents_are_rebuilt_from_the_known_keys_alone() -> None:
+def test_contents_keep_only_known_keys() -> None:
     message: protocol.JsonObject = {
         "role": "user",
         "content": [{"type": "text", "data": "a cat", "colour": "red"}],
@@ -78,11 +78,11 @@ def test_contents_are_rebuilt_from_the_known_keys_alone() -> None:
     ("first_bytes", "image_format"),
     [(b"\x89PNG\r\n", "png"), (b"\xff\xd8\xff\xe0", "jpeg"), (b"RIFF0000WEBP", "webp"), (b"GIF89a", "gif")],
 )
-def test_an_input_image_is_named_after_its_first_bytes(first_bytes: bytes, image_format: str) -> None:
+def test_the_type_of_an_input_image_comes_from_its_first_bytes(first_bytes: bytes, image_format: str) -> None:
     part = protocol.image_part(first_bytes)
     assert (part["format"], part["mime_type"]) == (image_format, f"image/{image_format}")
 
 
 @pytest.mark.parametrize("line", [b"hello\n", b"[1]\n", b"{broken\n", b"\n"])
-def test_a_line_that_is_no_object_is_skipped(line: bytes) -> None:
+def test_a_line_that_is_not_an_object_is_skipped(line: bytes) -> None:
     assert protocol.parse_line(line) is None

@@ -23,7 +23,7 @@ USAGE = Usage.model_validate(
 )
 
 
-def test_a_call_tells_text_seeds_price_and_time() -> None:
+def test_a_call_reports_text_seeds_price_and_time() -> None:
     text = '{"seed": 7, "images": [{"seed": 7}, {"seed": 8}]}\n'
     assert [*call_lines(text, [], USAGE, [CALL, CALL])] == [
         f"text: {text.strip()}",
@@ -34,7 +34,7 @@ def test_a_call_tells_text_seeds_price_and_time() -> None:
     ]
 
 
-def test_a_run_adds_up_prices_by_currency_and_finds_seeds() -> None:
+def test_a_run_reports_prices_by_currency_and_seeds() -> None:
     nodes = [
         NodeRun(id="a", title="A", type="llm", status="succeeded", price=Decimal("0.2"), currency="CNY"),
         NodeRun(id="b", title="B", type="llm", status="succeeded", price=Decimal("0.1"), currency="CNY"),
@@ -44,12 +44,12 @@ def test_a_run_adds_up_prices_by_currency_and_finds_seeds() -> None:
     assert lines[-2:] == ["seed: 3", "price: 0.3 CNY"]
 
 
-def test_long_text_is_cut_with_its_length(tmp_path: Path) -> None:
+def test_long_text_is_truncated_with_its_length(tmp_path: Path) -> None:
     (line, *_) = call_lines("x" * 600, [], None, [CALL])
     assert line == f"text: {'x' * 500}... (600 characters)"
 
 
-def test_a_file_is_described_by_what_is_in_it(tmp_path: Path) -> None:
+def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
     image, broken = tmp_path / "a.png", tmp_path / "b.png"
     Image.new("RGB", (4, 3)).save(image)
     broken.write_bytes(b"nothing")

@@ -80,13 +80,13 @@ def test_structured_output_of_a_streaming_model_comes_with_its_images(services: 
     assert run.outputs["text"].startswith('{"prompt": "a dog"}\n\n![](')
 
 
-def test_a_text_that_is_no_json_fails_structured_output(services: Services) -> None:
+def test_text_that_is_not_json_fails_structured_output(services: Services) -> None:
     run = run_workflow(structured("not JSON"), {}, services)
     assert run.status == "failed"
     assert "Failed to parse structured output" in run.error
 
 
-def test_workflow_variables_drive_parameters(services: Services) -> None:
+def test_workflow_variables_set_parameters(services: Services) -> None:
     """The engine reads resolved parameters as JSON: text `42` arrives as a number."""
     dsl = app(
         "start -> llm",
@@ -98,7 +98,7 @@ def test_workflow_variables_drive_parameters(services: Services) -> None:
     assert '"seed": 42' in run_workflow(dsl, {"seed": "42"}, services).outputs["text"]
 
 
-def test_the_sentence_of_a_failed_job_fails_the_node_and_the_run(services: Services) -> None:
+def test_the_message_of_a_failed_job_fails_the_node_and_the_run(services: Services) -> None:
     dsl = app(
         "start -> llm",
         "llm -> end",
@@ -111,7 +111,7 @@ def test_the_sentence_of_a_failed_job_fails_the_node_and_the_run(services: Servi
     assert (run.node("llm").status, run.node("llm").error) == ("failed", "refused: too rude")
 
 
-def test_a_fail_branch_goes_on_with_the_error_message(services: Services) -> None:
+def test_a_fail_branch_continues_with_the_error_message(services: Services) -> None:
     dsl = app(
         "start -> llm",
         "llm -> good",
@@ -128,14 +128,14 @@ def test_a_fail_branch_goes_on_with_the_error_message(services: Services) -> Non
     assert run.node("llm").status == "exception"
 
 
-def test_a_crash_of_the_plugin_fails_the_node_with_its_last_words(services: Services) -> None:
+def test_a_crash_of_the_plugin_fails_the_node_with_its_stderr(services: Services) -> None:
     dsl = app("start -> llm", "llm -> end", start=start(), llm=llm("a", parameters={"act": "crash"}), end=end())
     run = run_workflow(dsl, {}, services)
     assert run.status == "failed"
     assert "the last words" in run.error
 
 
-def test_a_code_node_takes_the_link_out_of_the_text_and_an_http_node_fetches_the_file(services: Services) -> None:
+def test_a_code_node_extracts_the_link_and_an_http_node_downloads_the_file(services: Services) -> None:
     dsl = app(
         "start -> llm",
         "llm -> code",
@@ -174,7 +174,7 @@ def test_broken_code_fails_its_node_with_the_traceback(services: Services) -> No
     assert "ZeroDivisionError" in run.error
 
 
-def test_an_iteration_paints_once_per_item(services: Services) -> None:
+def test_an_iteration_generates_one_image_per_item(services: Services) -> None:
     inside: JsonObject = {"isInIteration": True, "iteration_id": "each"}
     dsl = app(
         "start -> split",
@@ -261,7 +261,7 @@ def test_an_image_of_the_start_node_reaches_the_model(services: Services, tmp_pa
     assert '"base64_data": "iVBORw0KGgo="' in run.outputs["text"]
 
 
-def test_a_host_that_sends_links_sends_a_signed_one(host: Host, tmp_path: Path) -> None:
+def test_a_host_in_link_mode_sends_a_signed_link(host: Host, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(PNG)
     services = Services(host=host, store=FileStore(tmp_path / "out", send_format="url"))
@@ -307,7 +307,7 @@ def test_a_chatflow_remembers_earlier_turns_with_their_images(services: Services
     assert [part["type"] for part in messages[2]["content"]] == ["image", "text"]
 
 
-def test_another_providers_node_is_answered_by_the_labelled_stand_in(services: Services) -> None:
+def test_another_providers_node_uses_the_labelled_local_model(services: Services) -> None:
     dsl = app(
         "start -> enhance",
         "enhance -> llm",
@@ -323,7 +323,7 @@ def test_another_providers_node_is_answered_by_the_labelled_stand_in(services: S
     assert run.node("llm").model == "painter"
 
 
-def test_the_stand_in_says_what_the_script_says(host: Host, tmp_path: Path) -> None:
+def test_the_local_model_returns_the_scripted_answer(host: Host, tmp_path: Path) -> None:
     services = Services(host=host, store=FileStore(tmp_path), script={"enhance": "a cat, oil on canvas"})
     dsl = app(
         "start -> enhance",
@@ -335,7 +335,7 @@ def test_the_stand_in_says_what_the_script_says(host: Host, tmp_path: Path) -> N
     assert run_workflow(dsl, {}, services).outputs == {"text": "a cat, oil on canvas"}
 
 
-def test_the_stand_in_fills_a_schema(services: Services) -> None:
+def test_the_local_model_fills_a_schema(services: Services) -> None:
     schema: JsonObject = {
         "type": "object",
         "properties": {
@@ -369,10 +369,10 @@ def test_the_stand_in_fills_a_schema(services: Services) -> None:
         ({"prompt": "a" * 11}, "less than 10 characters"),
         ({"prompt": "a", "colour": "red"}, "no input named colour; it has: prompt, ratio, img"),
         ({"prompt": "a", "img": "photo.png"}, "-i name=@path"),
-        ({"prompt": "a", "img": Path("missing.png")}, "there is no file missing.png"),
+        ({"prompt": "a", "img": Path("missing.png")}, "file not found: missing.png"),
     ],
 )
-def test_inputs_are_checked_as_the_start_form_checks_them(
+def test_inputs_are_validated_as_in_difys_start_form(
     services: Services, inputs: dict[str, object], complaint: str
 ) -> None:
     dsl = app(
@@ -398,6 +398,6 @@ def test_inputs_are_checked_as_the_start_form_checks_them(
         (app("start -> llm", start=start(), llm=llm("a", model="nobody")), "no model named 'nobody'"),
     ],
 )
-def test_an_app_that_cannot_run_is_refused_with_the_reason(services: Services, dsl: str, complaint: str) -> None:
+def test_an_unsupported_app_is_refused_with_the_reason(services: Services, dsl: str, complaint: str) -> None:
     with pytest.raises(WorkflowError, match=complaint):
         run_workflow(dsl, {}, services)

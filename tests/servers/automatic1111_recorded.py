@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from models.backends.reply import Reply
-from tests.fakes import picture
+from tests.fakes import image_file
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "automatic1111"
-STAND_IN = base64.b64encode(picture(8, 8)).decode()
+STAND_IN = base64.b64encode(image_file(8, 8)).decode()
 
 
 @dataclass(frozen=True)

@@ -354,7 +354,7 @@ class Engine:
             with self.lock:
                 number = 1 + sum(k == kind and f == folder and n.startswith(f"{stem}_") for k, f, n in self.files)
                 name = f"{stem}_{number:05}_.{suffix}"
-                self.files[kind, folder, name] = _picture(width, height, number, suffix, task)
+                self.files[kind, folder, name] = _image_file(width, height, number, suffix, task)
             images.append({"filename": name, "subfolder": folder, "type": kind})
         return {"images": images}
 
@@ -416,7 +416,7 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-def _picture(width: int, height: int, number: int, suffix: str, task: Task) -> bytes:
+def _image_file(width: int, height: int, number: int, suffix: str, task: Task) -> bytes:
     out = io.BytesIO()
     image = Image.new("RGB", (width, height), (number * 40 % 256, 90, 160))
     if suffix == "webp":

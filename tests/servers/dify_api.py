@@ -25,7 +25,7 @@ class FakeDify:
         self.requests: list[tuple[str, str]] = []
         self.uploads: dict[str, bytes] = {}
         self.inputs: dict[str, object] = {}
-        self.pictures: dict[str, bytes] = {}
+        self.images: dict[str, bytes] = {}
         handler = type("Handler", (_Handler,), {"dify": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -76,8 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.dify.requests.append(("GET", self.path))
-        if self.path in self.dify.pictures:
-            self._send(400 if "Authorization" in self.headers else 200, self.dify.pictures[self.path])
+        if self.path in self.dify.images:
+            self._send(400 if "Authorization" in self.headers else 200, self.dify.images[self.path])
         elif self.path == "/v1/workflows/run/run-1" and self._allowed():
             self.dify.looks_until_done -= 1
             running: dict[str, object] = {"status": "running", "outputs": {}, "error": None}

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from tests.fakes import picture
+from tests.fakes import image_file
 
 DEFAULT_MODELS = {
     "openai": ("gpt-image-1.5", "gpt-image-2", "gpt-image-1-mini"),
@@ -205,7 +205,7 @@ class FakeOpenAIImages:
     def _image(self, order: Generated, number: int) -> bytes:
         seed = order.seed or 0
         colour = (seed % 256, (seed >> 8) % 256, number * 20 % 256)
-        return picture(order.width, order.height, kind=_KINDS[order.kind], colour=colour)
+        return image_file(order.width, order.height, kind=_KINDS[order.kind], colour=colour)
 
     def note_ignored(self, seen: Seen, known: set[str]) -> None:
         self.ignored += sorted(set(seen.fields) - known)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.busy import BusyServer
 
 BASE = "/api/v1"
@@ -65,7 +65,7 @@ class FakeOpenRouter:
         unknown = set(body) - known - {"model", "prompt"}
         if unknown:
             return 400, _error(400, f"Unrecognized key(s): {', '.join(sorted(unknown))}")
-        data = base64.b64encode(picture(*SHAPES[body.get("aspect_ratio")])).decode()
+        data = base64.b64encode(image_file(*SHAPES[body.get("aspect_ratio")])).decode()
         return 200, {"created": 1790000000, "data": [{"b64_json": data, "media_type": "image/png"}], **self._usage}
 
     def _answered_in_chat(self, body: dict[str, Any]) -> tuple[int, object]:
@@ -73,7 +73,7 @@ class FakeOpenRouter:
             return 404, _error(404, f"No endpoints found for {body['model']}.")
         message: dict[str, object] = {"role": "assistant", "content": self.words or "Here is your image."}
         if not self.words:
-            data = base64.b64encode(picture(*SHAPES[body.get("image_config", {}).get("aspect_ratio")])).decode()
+            data = base64.b64encode(image_file(*SHAPES[body.get("image_config", {}).get("aspect_ratio")])).decode()
             part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
             message["images"] = [part]
         return 200, {"choices": [{"message": message, "finish_reason": "stop"}], **self._usage}

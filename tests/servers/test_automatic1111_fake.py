@@ -69,7 +69,7 @@ def answered(exchange: Exchange) -> requests.Response:
 
 
 @pytest.mark.parametrize("exchange", COMPARED)
-def test_the_fake_answers_as_recorded(exchange: Exchange) -> None:
+def test_the_fake_server_replies_as_recorded(exchange: Exchange) -> None:
     reply = answered(exchange)
     assert (reply.status_code, essence(reply.json())) == (exchange.reply.status, essence(exchange.reply.json()))
     assert ("www-authenticate" in reply.headers) == ("www-authenticate" in exchange.reply.headers)

@@ -51,7 +51,7 @@ def stubbed(backend: StubBackend, **values: str) -> Call:
     return Call(backend, Settings(values, {}), "user-7")
 
 
-def test_a_success_is_written_down_with_every_field(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_success_is_logged_with_every_field(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     call(clock).generate(Asked(FOX, {"seed": 42, "width": 256, "height": 128, "n": 2}))
     line = the_line(caplog)
     assert set(line) == FIELDS
@@ -69,19 +69,19 @@ def test_a_success_is_written_down_with_every_field(clock: FakeClock, caplog: py
 
 
 @pytest.mark.parametrize("limits", ["", "audit hash"])
-def test_a_prompt_is_kept_as_its_hash(limits: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_is_logged_as_its_hash(limits: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     call(clock, limits=limits).generate(Asked(FOX, {}))
     assert the_line(caplog)["prompt"] == f"sha256:{hashlib.sha256(b'a red fox').hexdigest()}"
     assert "a red fox" not in caplog.text
 
 
-def test_a_prompt_is_kept_as_text_where_the_owner_says_so(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_is_logged_as_text_with_audit_text(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     call(clock, limits="audit text").generate(Asked(Conversation("一只狐狸\nin snow"), {}))
     assert the_line(caplog)["prompt"] == "一只狐狸\nin snow"
     assert "\n" not in next(record.getMessage() for record in caplog.records if "image_request" in record.getMessage())
 
 
-def test_a_prompt_is_left_out_where_the_owner_says_so(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_is_not_logged_with_audit_none(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     call(clock, limits="audit none").generate(Asked(FOX, {}))
     assert set(the_line(caplog)) == FIELDS - {"prompt"}
 
@@ -96,7 +96,7 @@ def test_a_prompt_is_left_out_where_the_owner_says_so(clock: FakeClock, caplog: 
         ({"limits": "images few"}, {}),
     ],
 )
-def test_a_refusal_is_written_down(
+def test_a_refusal_is_logged(
     values: dict[str, str], parameters: Mapping[str, object], clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for ask in (call(clock, **values).generate, call(clock, **values).start):
@@ -107,9 +107,7 @@ def test_a_refusal_is_written_down(
         assert (line["outcome"], line["error_class"]) == ("refused", "InvokeBadRequestError")
 
 
-def test_a_refused_request_is_written_down_with_what_it_asked_for(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_refused_request_is_logged_with_its_parameters(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(BadRequest):
         call(clock, limits="images 2, audit text").generate(Asked(FOX, {"n": 3, "seed": 5}))
     line = the_line(caplog)
@@ -117,7 +115,7 @@ def test_a_refused_request_is_written_down_with_what_it_asked_for(
 
 
 @pytest.mark.parametrize("values", [{}, {"backend": "nothing"}, {"backend": "stability", "headers": "nonsense"}])
-def test_a_model_that_cannot_be_bound_is_written_down(
+def test_a_model_that_cannot_be_bound_is_logged(
     values: dict[str, str], clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(BadRequest):
@@ -146,7 +144,7 @@ class Failing(StubBackend):
         (KeyError(MARKER_KEY), "KeyError"),
     ],
 )
-def test_what_a_service_says_no_to_has_failed(
+def test_a_request_refused_by_the_service_is_failed(
     error: Exception, name: str, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = Failing(clock)
@@ -160,9 +158,7 @@ def test_what_a_service_says_no_to_has_failed(
         assert MARKER_KEY not in caplog.text
 
 
-def test_a_polled_job_is_written_down_once_by_the_call_that_ends_it(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_polled_job_is_logged_once_by_its_last_call(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     started = call(clock, limits="audit text").start(Asked(FOX, {"simulate_seconds": 5, "seed": 9}))
     assert isinstance(started, Waiting)
     assert lines(caplog) == []
@@ -175,19 +171,19 @@ def test_a_polled_job_is_written_down_once_by_the_call_that_ends_it(
 
 
 @pytest.mark.parametrize("mode", ["text", "hash", "none"])
-def test_no_key_is_ever_written_down(mode: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_key_is_logged(mode: str, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     values = {"stability_api_key": MARKER_KEY, "limits": f"audit {mode}"}
     Call.of("preview", values, MARKER_KEY, clock).generate(Asked(Conversation(f"a fox with {MARKER_KEY}"), {}))
     assert the_line(caplog)["user"] == "[hidden]"
     assert MARKER_KEY not in caplog.text
 
 
-def test_a_very_long_prompt_makes_no_very_long_line(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_very_long_prompt_is_truncated_in_the_line(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     AuditLog("text", ())(Receipt(time=clock.time, user="", model="m", backend="b", prompt="x" * 1_000_000))
     assert len(str(the_line(caplog)["prompt"])) <= 20_000
 
 
-def test_a_line_that_cannot_be_written_fails_nothing(
+def test_a_log_error_does_not_fail_the_request(
     clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> str:

@@ -15,7 +15,7 @@ from models.entities import GeneratedImage, ImageResult
 from models.images import codec, integrity
 from models.output.structured import OutputOptions
 from models.stages import after_service, files
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 PLAIN = OutputOptions()
 
@@ -51,40 +51,40 @@ def animation(kind: str, frames: Sequence[Image.Image] | None = None) -> bytes:
     return out.getvalue()
 
 
-def test_metadata_of_the_service_stays_when_nothing_has_to_change() -> None:
+def test_metadata_is_kept_if_the_file_is_not_converted() -> None:
     info = PngInfo()
     info.add_text("workflow", '{"nodes": []}')
-    (image,) = opened(passed(OutputOptions(output_format="png"), picture(pnginfo=info)))
+    (image,) = opened(passed(OutputOptions(output_format="png"), image_file(pnginfo=info)))
     assert image.info["workflow"] == '{"nodes": []}'
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
-def test_without_a_wish_the_file_stays_as_it_is(kind: str) -> None:
-    data = picture(kind=kind)
+def test_without_a_requested_format_the_file_is_unchanged(kind: str) -> None:
+    data = image_file(kind=kind)
     assert data_of(passed(PLAIN, data)) == [data]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_whole_file_that_stays_as_it_is_is_not_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = picture(kind=kind)
+def test_an_intact_unchanged_file_is_not_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = image_file(kind=kind)
     monkeypatch.setattr(codec, "decode", lambda _: pytest.fail("it was decoded"))
     assert data_of(passed(OutputOptions(output_format=kind.lower()), data)) == [data]
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF"])
-def test_what_browsers_do_not_show_becomes_png(kind: str) -> None:
-    (image,) = passed(PLAIN, picture(kind=kind)).images
+def test_formats_that_browsers_do_not_show_become_png(kind: str) -> None:
+    (image,) = passed(PLAIN, image_file(kind=kind)).images
     assert image.mime_type == "image/png"
 
 
 @pytest.mark.parametrize("source", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("asked", ["png", "jpeg", "webp"])
-def test_the_asked_format_is_made(source: str, asked: str) -> None:
-    (image,) = opened(passed(OutputOptions(output_format=asked), picture(kind=source)))
+def test_the_requested_format_is_used(source: str, asked: str) -> None:
+    (image,) = opened(passed(OutputOptions(output_format=asked), image_file(kind=source)))
     assert (image.format, image.size) == (asked.upper(), (64, 48))
 
 
-def test_the_asked_quality_is_honoured() -> None:
+def test_the_requested_quality_is_used() -> None:
     def size(quality: int, kind: str = "PNG") -> int:
         options = OutputOptions(output_format="jpeg", output_quality=quality)
         return len(data_of(passed(options, noise(64, 64, kind=kind)))[0])
@@ -93,26 +93,26 @@ def test_the_asked_quality_is_honoured() -> None:
     assert size(20, "JPEG") < size(60, "JPEG")
 
 
-def test_a_quality_that_has_no_effect_is_said_so() -> None:
-    result = passed(OutputOptions(output_quality=50), picture())
+def test_a_quality_without_effect_gives_a_notice() -> None:
+    result = passed(OutputOptions(output_quality=50), image_file())
     assert result.notices == ("The image is a PNG, on which `output_quality` has no effect",)
-    assert data_of(result) == [picture()]
+    assert data_of(result) == [image_file()]
 
 
-def test_a_file_below_the_asked_quality_is_left_alone() -> None:
+def test_a_file_below_the_requested_quality_is_not_re_encoded() -> None:
     data = noise(64, 64, kind="JPEG", quality=20)
     assert data_of(passed(OutputOptions(output_format="jpeg", output_quality=95), data)) == [data]
 
 
-def test_transparency_becomes_white_in_jpeg_and_that_is_said() -> None:
-    result = passed(OutputOptions(output_format="jpeg"), picture(mode="RGBA", colour=(200, 30, 30, 0)))
+def test_transparency_becomes_white_in_jpeg_with_a_notice() -> None:
+    result = passed(OutputOptions(output_format="jpeg"), image_file(mode="RGBA", colour=(200, 30, 30, 0)))
     (image,) = opened(result)
     assert image.getpixel((5, 5)) == (255, 255, 255)
     assert result.notices == ("The image lost its transparency, as JPEG has none; white shows instead",)
 
 
 @pytest.mark.parametrize(("kind", "asked"), [("WEBP", "png"), ("GIF", "jpeg"), ("PNG", "webp")])
-def test_an_animation_stays_one(kind: str, asked: str) -> None:
+def test_an_animation_is_kept(kind: str, asked: str) -> None:
     data = animation(kind)
     result = passed(OutputOptions(output_format=asked), data)
     assert data_of(result) == [data]
@@ -120,7 +120,7 @@ def test_an_animation_stays_one(kind: str, asked: str) -> None:
 
 
 def test_notices_name_the_image_among_several() -> None:
-    result = passed(OutputOptions(output_format="jpeg"), picture(), picture(mode="RGBA", colour=(0, 0, 0, 0)))
+    result = passed(OutputOptions(output_format="jpeg"), image_file(), image_file(mode="RGBA", colour=(0, 0, 0, 0)))
     assert result.notices == ("Image 2 lost its transparency, as JPEG has none; white shows instead",)
 
 
@@ -129,7 +129,7 @@ def test_notices_name_the_image_among_several() -> None:
     [
         (b"", "the file is empty"),
         (b"<html>502</html>", "HTML page"),
-        (picture()[:20], "breaks off or is damaged before"),
+        (image_file()[:20], "breaks off or is damaged before"),
         (noise(64, 64)[:-400], "ends in the middle of the image"),
         (noise(64, 64, kind="JPEG")[:-400], "ends in the middle of the image"),
         (noise(64, 64, kind="WEBP")[:-400], "damaged|ends|breaks off"),
@@ -140,35 +140,35 @@ def test_notices_name_the_image_among_several() -> None:
     ],
 )
 @pytest.mark.parametrize("asked", [None, "webp"])
-def test_a_broken_image_is_never_handed_out(data: bytes, said: str, asked: str | None) -> None:
+def test_a_broken_image_is_never_returned(data: bytes, said: str, asked: str | None) -> None:
     with pytest.raises(ServerUnavailable, match=said) as caught:
         passed(OutputOptions(output_format=asked), data)
     assert caught.value.attempted == "The image of preview cannot be used"
 
 
-def test_a_drawing_from_a_service_is_refused_without_advice_for_users_files() -> None:
+def test_an_svg_from_a_service_is_refused_without_advice_for_input_files() -> None:
     with pytest.raises(ServerUnavailable, match="SVG drawing") as caught:
         passed(PLAIN, b'<svg xmlns="http://www.w3.org/2000/svg"/>')
     assert "export" not in str(caught.value).lower()
 
 
-def test_a_broken_image_costs_only_itself() -> None:
-    result = passed(PLAIN, b"", picture(), noise(64, 64)[:-400], picture())
-    assert data_of(result) == [picture(), picture()]
+def test_a_broken_image_does_not_affect_the_others() -> None:
+    result = passed(PLAIN, b"", image_file(), noise(64, 64)[:-400], image_file())
+    assert data_of(result) == [image_file(), image_file()]
     assert result.notices[0] == "Image 1 was left out: the file is empty."
     assert result.notices[1].startswith("Image 3 was left out: the file")
 
 
-def test_an_image_that_cannot_be_converted_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unconvertible_image_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its container is whole, and no decoder knows what is in it."""
     broken = noise(64, 64, kind="JPEG").replace(b"\xff\xc4\x00", b"\xff\xc4\x00\x13\xff\xff\xff", 1)
     monkeypatch.setattr(integrity, "_PROOFS", {"image/jpeg": lambda _: True})
-    result = passed(OutputOptions(output_format="png"), broken, picture())
+    result = passed(OutputOptions(output_format="png"), broken, image_file())
     assert len(result.images) == 1
     assert result.notices[0].startswith("Image 1 was left out: the file is damaged")
 
 
-def test_nothing_but_broken_images_is_a_failure() -> None:
+def test_only_broken_images_are_an_error() -> None:
     with pytest.raises(ServerUnavailable, match="Image 2 of preview cannot be used"):
         passed(PLAIN, b"", b"<html>")
 
@@ -180,9 +180,9 @@ def test_a_decompression_bomb_is_refused_by_its_size() -> None:
         passed(PLAIN, bomb.getvalue())
 
 
-def test_other_greenlets_run_while_a_big_file_is_proven() -> None:
+def test_other_greenlets_run_during_the_integrity_check() -> None:
     """64 MB of each kind that is proven from the container, and a file of a million chunks."""
-    big = Image.new("RGB", (1, 1))
+    big = Image.new("RGB", (2, 2))
     out = io.BytesIO()
     big.save(out, "PNG")
     whole = out.getvalue()
@@ -220,5 +220,5 @@ def test_other_greenlets_run_while_a_big_file_is_proven() -> None:
 
 def test_a_placeholder_of_one_pixel_is_no_image() -> None:
     with pytest.raises(ServerUnavailable, match="placeholder of one pixel"):
-        passed(PLAIN, picture(1, 1))
-    assert data_of(passed(PLAIN, picture(1, 1), picture(2, 1))) == [picture(2, 1)]
+        passed(PLAIN, image_file(1, 1))
+    assert data_of(passed(PLAIN, image_file(1, 1), image_file(2, 1))) == [image_file(2, 1)]

@@ -7,7 +7,7 @@ from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
 from models.stages import forbidden_words
-from tests.fakes import picture
+from tests.fakes import image_file
 
 
 def check(words: str, prompt: str, *images: InputImage) -> None:
@@ -32,8 +32,8 @@ def check(words: str, prompt: str, *images: InputImage) -> None:
         ("weapon", "一把weapon在手里"),
     ],
 )
-@pytest.mark.parametrize("images", [(), (InputImage(picture(), "image/png"),)])
-def test_words_are_found_in_any_case_width_and_spacing_and_behind_invisible_characters(
+@pytest.mark.parametrize("images", [(), (InputImage(image_file(), "image/png"),)])
+def test_words_match_in_any_case_width_and_spacing_and_with_invisible_characters(
     words: str, prompt: str, images: tuple[InputImage, ...]
 ) -> None:
     """For generating and for editing."""
@@ -42,16 +42,16 @@ def test_words_are_found_in_any_case_width_and_spacing_and_behind_invisible_char
 
 
 @pytest.mark.parametrize(("word", "prompt"), [("ass", "a glass of grass"), ("gun", "the sun has begun")])
-def test_a_latin_word_counts_as_a_whole_word_only(word: str, prompt: str) -> None:
+def test_a_latin_word_matches_only_as_a_whole_word(word: str, prompt: str) -> None:
     check(word, prompt)
 
 
 @pytest.mark.parametrize("words", [",", " , ", "，、;"])
-def test_separators_alone_forbid_nothing(words: str) -> None:
+def test_a_list_of_only_separators_forbids_nothing(words: str) -> None:
     check(words, "anything")
 
 
-def test_the_refusal_names_the_word_and_the_way_out() -> None:
+def test_the_refusal_names_the_word_and_the_next_step() -> None:
     with pytest.raises(BadRequest) as refused:
         check("nude, weapon", "a weapon")
     assert str(refused.value) == (

@@ -7,9 +7,9 @@ from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
 from models.stages import input_rules
-from tests.fakes import picture
+from tests.fakes import image_file
 
-PHOTO = InputImage(picture(kind="JPEG"), "image/jpeg", "photo.jpg")
+PHOTO = InputImage(image_file(kind="JPEG"), "image/jpeg", "photo.jpg")
 FIELD = "“Limits” (limits) in the provider's settings"
 
 
@@ -30,15 +30,15 @@ def refusal(request: ImageRequest, limits: str = "") -> str:
 
 
 @pytest.mark.parametrize("mime_type", ["image/jpeg", "image/png", "image/webp"])
-def test_the_default_lets_the_three_common_formats_through(mime_type: str) -> None:
+def test_the_default_allows_the_three_common_formats(mime_type: str) -> None:
     check(edit("turn it", InputImage(b"x", mime_type)))
 
 
-def test_the_default_lets_a_phone_photo_of_twelve_megapixels_through() -> None:
+def test_the_default_allows_a_phone_photo_of_twelve_megapixels() -> None:
     check(edit("turn it", InputImage(b"x" * 9_000_000, "image/jpeg")))
 
 
-def test_text_to_image_is_not_looked_at() -> None:
+def test_the_rules_do_not_apply_to_txt2img() -> None:
     check(ImageRequest(model="m", prompt="a fox"), "instruction 1")
 
 
@@ -50,7 +50,7 @@ def test_another_format_is_refused_by_name_and_setting() -> None:
     )
 
 
-def test_the_list_that_a_refusal_names_lets_the_file_through() -> None:
+def test_the_list_in_a_refusal_allows_the_file() -> None:
     photo = InputImage(b"x", "image/heic", "IMG_0001.HEIC")
     assert "`formats jpeg png webp heic`" in refusal(edit("turn it", photo))
     check(edit("turn it", PHOTO, photo), "formats jpeg png webp heic")
@@ -71,7 +71,7 @@ def test_a_file_above_the_limit_is_refused_with_both_sizes() -> None:
     check(edit("turn it", large), "input 0")
 
 
-def test_a_mask_is_an_input_too() -> None:
+def test_the_rules_apply_to_a_mask() -> None:
     mask = InputImage(b"BM", "image/bmp", "mask.bmp")
     assert "mask.bmp is a BMP file" in refusal(edit(mask=mask))
 

@@ -7,7 +7,7 @@ from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
 from models.stages import request_limits
-from tests.fakes import picture
+from tests.fakes import image_file
 
 
 def passed(limits: str, **parts: object) -> ImageRequest:
@@ -42,10 +42,10 @@ def test_a_megapixel_is_1024_by_1024_pixels(megapixels: str, width: int | None, 
 
 
 @pytest.mark.parametrize("parameter", ["hires_scale", "upscale_by", "upscale_factor"])
-def test_enlarging_counts(parameter: str) -> None:
+def test_upscaling_counts_towards_the_limit(parameter: str) -> None:
     with pytest.raises(BadRequest, match="4 megapixels"):
         passed("megapixels 2", width=1024, height=1024, extra={parameter: 2})
-    photo = InputImage(picture(1024, 1024), "image/png")
+    photo = InputImage(image_file(1024, 1024), "image/png")
     with pytest.raises(BadRequest, match="16 megapixels"):
         passed("megapixels 2", images=(photo,), extra={parameter: 4.0})
 

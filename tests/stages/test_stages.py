@@ -16,23 +16,23 @@ def names(**values: str) -> list[str]:
     return [type(stage).__module__.rpartition(".")[2] for stage in listed]
 
 
-def test_the_order_of_the_stages() -> None:
+def test_the_stages_have_a_fixed_order() -> None:
     assert names(limits="images 4", forbidden_words="nude") == ["request_limits", "input_rules", "forbidden_words"]
 
 
 @pytest.mark.parametrize("limits", ["images 4", "megapixels 1", "timeout 60"])
-def test_a_limit_for_one_request_brings_its_stage(limits: str) -> None:
+def test_a_limit_per_request_adds_its_stage(limits: str) -> None:
     assert names(limits=limits) == ["request_limits", "input_rules"]
 
 
-def test_what_is_not_configured_is_neither_listed_nor_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unconfigured_stages_are_neither_listed_nor_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OPTIONAL:
         monkeypatch.delitem(sys.modules, f"models.stages.{name}", raising=False)
     assert names() == ["input_rules"]
     assert not [name for name in OPTIONAL if f"models.stages.{name}" in sys.modules]
 
 
-def test_limits_that_cannot_be_read_are_refused_before_a_request_and_still_observed() -> None:
+def test_a_request_with_invalid_limits_is_refused_and_logged() -> None:
     settings = Settings({"limits": "images none"}, {})
     with pytest.raises(BadRequest, match="“images none”"):
         stages.before_service(settings)

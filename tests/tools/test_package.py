@@ -29,11 +29,11 @@ def replace(root: Path, path: str, old: str, new: str) -> None:
     (root / path).write_text(text.replace(old, new), "utf-8")
 
 
-def test_the_package_as_it_stands_has_no_fault() -> None:
+def test_the_package_has_no_fault() -> None:
     assert [fault for fault in faults(ROOT) if "version control" not in fault] == []
 
 
-def test_development_stays_out() -> None:
+def test_development_files_are_not_packed() -> None:
     packed = packed_files(ROOT)
     outside = {"tests", "sandbox", "benchmarks", "tools", ".venv", ".git", ".ci"}
     assert not [path for path in packed if path.parts[0] in outside or "__pycache__" in path.parts]
@@ -72,13 +72,13 @@ def test_development_stays_out() -> None:
         ),
     ],
 )
-def test_a_fault_is_a_sentence(tree: Path, spoil: Callable[[Path], object], sentence: str) -> None:
+def test_a_fault_is_reported_as_a_sentence(tree: Path, spoil: Callable[[Path], object], sentence: str) -> None:
     spoil(tree)
     found = "\n".join(faults(tree))
     assert sentence in (found or "no fault")
 
 
-def test_the_glob_is_the_daemons() -> None:
+def test_the_glob_matches_as_in_the_daemon() -> None:
     files = [Path("models/llm/a.yaml"), Path("models/llm/x/b.yaml"), Path("models/llm/x/y/c.yaml")]
     assert glob_like_the_daemon("models/llm/*/*.yaml", files) == [Path("models/llm/x/b.yaml")]
     assert glob_like_the_daemon("models/llm/*.yaml", files) == [Path("models/llm/a.yaml")]
@@ -93,7 +93,7 @@ def test_the_same_tree_gives_the_same_package(tmp_path: Path) -> None:
         assert [Path(name) for name in package.namelist()] == packed_files(ROOT)
 
 
-def test_a_stray_file_is_not_packed_by_accident(tmp_path: Path) -> None:
+def test_an_untracked_file_is_a_fault(tmp_path: Path) -> None:
     """It may be somebody's keys."""
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)  # noqa: S607 -- the developer's git
     (tmp_path / "main.py").touch()
@@ -103,11 +103,11 @@ def test_a_stray_file_is_not_packed_by_accident(tmp_path: Path) -> None:
     assert found == ["keys.json is not under version control: add it or remove it"]
 
 
-def test_outside_a_repository_nothing_is_said(tmp_path: Path) -> None:
+def test_outside_a_repository_untracked_files_are_ignored(tmp_path: Path) -> None:
     assert list(untracked_faults(tmp_path, [Path("main.py")])) == []
 
 
-def test_the_packed_plugin_runs_by_itself(tmp_path: Path) -> None:
+def test_the_packed_plugin_runs(tmp_path: Path) -> None:
     """Nothing that the process reads was left out of the package."""
     write_package(ROOT, tmp_path / "plugin.difypkg")
     with zipfile.ZipFile(tmp_path / "plugin.difypkg") as package:

@@ -33,7 +33,7 @@ def services(services: Services, webui: FakeWebUI) -> Services:
     return replace(services, credentials=Credentials({"automatic1111_base_url": webui.url}))
 
 
-def test_a_chinese_wish_becomes_an_english_prompt_and_an_image(services: Services, webui: FakeWebUI) -> None:
+def test_a_chinese_idea_becomes_an_english_prompt_and_an_image(services: Services, webui: FakeWebUI) -> None:
     written = replace(services, script={"writer": PROMPT})
     run = run_workflow(
         WORKFLOWS / "sd_webui_prompt_llm.yml",
@@ -69,7 +69,7 @@ def test_a_csv_of_products_becomes_posters_with_captions(services: Services, web
     assert shown[2] == f"![Rug · a sunny loft]({made[2]['image_url']})\nRug · a sunny loft"
 
 
-def test_a_product_that_fails_is_named_beside_the_images_of_the_others(services: Services, webui: FakeWebUI) -> None:
+def test_a_failed_product_is_named_and_the_others_have_images(services: Services, webui: FakeWebUI) -> None:
     webui.refused_prompts = ("Trail bottle",)
     run = posters(services)
     shown = str(run.outputs["gallery"]).split("\n\n")
@@ -81,7 +81,7 @@ def test_a_product_that_fails_is_named_beside_the_images_of_the_others(services:
     assert len(run.files) == 2
 
 
-def test_a_run_in_which_every_poster_fails_is_no_success(services: Services, webui: FakeWebUI) -> None:
+def test_a_run_with_only_failed_posters_fails(services: Services, webui: FakeWebUI) -> None:
     webui.refused_prompts = ("桂花乌龙茶", "Trail bottle", "Rug")
     run = posters(services)
     assert (run.status, run.error) == ("failed", "No poster could be made. The node Poster of each round says why.")
@@ -89,7 +89,7 @@ def test_a_run_in_which_every_poster_fails_is_no_success(services: Services, web
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "，"])
-def test_columns_may_be_separated_as_spreadsheets_do(services: Services, separator: str) -> None:
+def test_columns_may_be_separated_as_in_spreadsheets(services: Services, separator: str) -> None:
     products = f"name{separator}points\nRug{separator}soft"
     run = posters(services, products)
     assert [poster["caption"] for poster in run.outputs["posters"]] == ["Rug · soft"]
@@ -111,7 +111,7 @@ def test_columns_may_be_separated_as_spreadsheets_do(services: Services, separat
         ),
     ],
 )
-def test_a_csv_that_cannot_be_used_ends_the_run_with_a_sentence(
+def test_an_invalid_csv_ends_the_run_with_a_message(
     services: Services, webui: FakeWebUI, products: str, sentence: str
 ) -> None:
     run = posters(services, products)

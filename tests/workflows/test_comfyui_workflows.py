@@ -66,7 +66,7 @@ def submitted(server: ComfyUIServer) -> dict[str, Any]:
     return graph
 
 
-def test_a_wish_becomes_a_scene_painted_by_comfyui(services: Services, comfyui: ComfyUIServer) -> None:
+def test_an_idea_becomes_a_scene_generated_by_comfyui(services: Services, comfyui: ComfyUIServer) -> None:
     run = scene(services)
     assert (run.status, run.error) == ("succeeded", "")
     (path,) = run.files
@@ -83,7 +83,7 @@ def test_a_wish_becomes_a_scene_painted_by_comfyui(services: Services, comfyui: 
     assert "fallback" not in [node.id for node in run.nodes]
 
 
-def test_every_style_of_the_form_has_its_words_and_they_reach_the_language_model() -> None:
+def test_every_style_has_a_description_that_reaches_the_language_model() -> None:
     app = yaml.safe_load((WORKFLOWS / "comfyui_scene.yml").read_text("utf-8"))
     nodes = {node["id"]: node["data"] for node in app["workflow"]["graph"]["nodes"]}
     styles = next(v["options"] for v in nodes["start"]["variables"] if v["variable"] == "style")
@@ -94,7 +94,7 @@ def test_every_style_of_the_form_has_its_words_and_they_reach_the_language_model
     assert "{{#knowledge.output#}}" in nodes["enhancer"]["prompt_template"][0]["text"]
 
 
-def test_a_missing_checkpoint_leads_to_the_other_model_and_says_why(
+def test_a_missing_checkpoint_uses_the_fallback_model_with_the_reason(
     services: Services, comfyui: ComfyUIServer, studio: FakeModelStudio
 ) -> None:
     comfyui.engine.object_info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"][0][:] = ["other.safetensors"]
@@ -110,7 +110,7 @@ def test_a_missing_checkpoint_leads_to_the_other_model_and_says_why(
     assert MARKER_KEY not in repr(run)
 
 
-def test_a_server_that_is_off_leads_to_the_other_model_too(services: Services, comfyui: ComfyUIServer) -> None:
+def test_an_offline_server_uses_the_fallback_model(services: Services, comfyui: ComfyUIServer) -> None:
     comfyui.stop()
     run = scene(services)
     assert run.status == "partial-succeeded"

@@ -46,12 +46,12 @@ def test_the_engine_can_load_it(path: Path) -> None:
     assert (plan.load_status, plan.load_reason) == (LoadStatus.LOADABLE, None)
 
 
-def test_it_is_an_app_of_the_oldest_supported_version(app: dict[str, Any]) -> None:
+def test_it_has_the_dsl_version_of_the_oldest_supported_dify(app: dict[str, Any]) -> None:
     assert (app["kind"], app["version"]) == ("app", "0.6.0")
     assert app["app"]["mode"] in {"workflow", "advanced-chat"}
 
 
-def test_edges_join_nodes_and_name_their_types(app: dict[str, Any]) -> None:
+def test_edges_connect_nodes_and_name_their_types(app: dict[str, Any]) -> None:
     nodes = _nodes(app)
     for edge in app["workflow"]["graph"]["edges"]:
         types = (nodes[edge["source"]]["data"]["type"], nodes[edge["target"]]["data"]["type"])

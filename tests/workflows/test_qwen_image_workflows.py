@@ -10,7 +10,7 @@ from PIL import Image
 from sandbox.credentials import Credentials
 from sandbox.node_factory import Services
 from sandbox.workflow import run_workflow
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -32,13 +32,11 @@ def services(services: Services, studio: FakeModelStudio) -> Services:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(picture(1200, 800, kind="JPEG"))
+    path.write_bytes(image_file(1200, 800, kind="JPEG"))
     return path
 
 
-def test_a_poster_keeps_chinese_and_english_lettering_letter_by_letter(
-    services: Services, studio: FakeModelStudio
-) -> None:
+def test_a_poster_keeps_chinese_and_english_text_exactly(services: Services, studio: FakeModelStudio) -> None:
     run = run_workflow(
         WORKFLOWS / "qwen_image_poster.yml", {"aspect_ratio": "3:4"}, services, query="a tea shop in the rain"
     )
@@ -49,7 +47,7 @@ def test_a_poster_keeps_chinese_and_english_lettering_letter_by_letter(
     assert asked.body["parameters"]["prompt_extend"] is False
 
 
-def test_the_poster_s_answer_shows_the_image_and_its_prompt(services: Services) -> None:
+def test_the_answer_of_the_poster_app_shows_image_and_prompt(services: Services) -> None:
     run = run_workflow(WORKFLOWS / "qwen_image_poster.yml", {}, services, query="a tea shop in the rain")
     answer = str(run.outputs["answer"])
     assert answer.startswith("![](http://localhost/files/tools/")
@@ -60,9 +58,7 @@ def test_the_poster_s_answer_shows_the_image_and_its_prompt(services: Services) 
     assert (f"{image.price:.2f}", image.currency) == ("0.20", "CNY")
 
 
-def test_an_edit_answers_with_both_addresses_the_size_and_the_seed(
-    services: Services, studio: FakeModelStudio, photo: Path
-) -> None:
+def test_an_edit_returns_both_urls_size_and_seed(services: Services, studio: FakeModelStudio, photo: Path) -> None:
     run = run_workflow(
         WORKFLOWS / "edit_image_api.yml", {"image": photo, "instruction": "make the T-shirt blue --seed 42"}, services
     )
@@ -82,7 +78,7 @@ def test_an_edit_answers_with_both_addresses_the_size_and_the_seed(
     ("name", "inputs"),
     [("qwen_image_poster", {}), ("edit_image_api", {"instruction": "make the T-shirt blue"})],
 )
-def test_a_refusal_ends_the_run_with_the_sentence_and_the_next_step(
+def test_a_refusal_ends_the_run_with_message_and_next_step(
     name: str, inputs: dict[str, object], services: Services, studio: FakeModelStudio, photo: Path
 ) -> None:
     studio.fail("generate", 400, "DataInspectionFailed", "inappropriate content")
@@ -93,9 +89,7 @@ def test_a_refusal_ends_the_run_with_the_sentence_and_the_next_step(
     assert MARKER_KEY not in repr(run)
 
 
-def test_the_owner_s_policy_holds_in_the_published_app(
-    services: Services, studio: FakeModelStudio, photo: Path
-) -> None:
+def test_the_owners_limits_apply_in_the_published_app(services: Services, studio: FakeModelStudio, photo: Path) -> None:
     provider = {**services.credentials.provider, "forbidden_words": "watermark"}
     strict = replace(services, credentials=Credentials(provider))
     run = run_workflow(

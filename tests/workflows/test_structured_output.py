@@ -59,7 +59,7 @@ def test_every_property_is_there_with_its_type(services: Services, tmp_path: Pat
     assert said["image_url"] == said["images"][0]["image_url"]
 
 
-def test_properties_that_the_editor_left_as_text_come_as_text(services: Services, tmp_path: Path) -> None:
+def test_properties_typed_as_text_are_text(services: Services, tmp_path: Path) -> None:
     properties: JsonValue = dict.fromkeys(("seed", "width", "cost", "notices", "images"), TEXT)
     done = run(
         services, tmp_path / "app.yml", {"properties": properties}, "a fox --seed 7 --steps 3 --style x --details"
@@ -84,12 +84,12 @@ def test_properties_that_the_editor_left_as_text_come_as_text(services: Services
             "The node's structured output requires `revised_prompt`, which preview cannot tell",
         ),
         (
-            {"properties": {"url": TEXT, "picture": TEXT}, "additionalProperties": False},
-            "Nothing that the node's structured output names can be given: `picture`, which no image has",
+            {"properties": {"url": TEXT, "photograph": TEXT}, "additionalProperties": False},
+            "Nothing that the node's structured output names can be given: `photograph`, which no image has",
         ),
     ],
 )
-def test_a_schema_that_no_image_fulfils_is_refused_before_anything_is_paid(
+def test_an_unsatisfiable_schema_is_refused_before_anything_is_paid(
     services: Services, tmp_path: Path, schema: dict[str, JsonValue], said: str
 ) -> None:
     done = run(services, tmp_path / "app.yml", schema)
@@ -110,7 +110,7 @@ ITEMS: JsonValue = {
 }
 
 
-def test_a_list_of_addresses_and_whole_seconds_come_as_such_with_the_images(services: Services, tmp_path: Path) -> None:
+def test_a_list_of_urls_and_integer_seconds_are_returned_with_the_images(services: Services, tmp_path: Path) -> None:
     properties: JsonValue = {"images": ADDRESSES, "duration_seconds": {"type": "integer"}, "revised_prompt": NULLABLE}
     schema: dict[str, JsonValue] = {"properties": properties, "required": ["images", "revised_prompt"]}
     done = run(services, tmp_path / "app.yml", {**schema, "additionalProperties": False}, n=2)
@@ -120,6 +120,6 @@ def test_a_list_of_addresses_and_whole_seconds_come_as_such_with_the_images(serv
     assert len(done.outputs["files"]) == len(done.files) == 2
 
 
-def test_objects_hold_just_the_named_properties(services: Services, tmp_path: Path) -> None:
+def test_objects_hold_only_the_named_properties(services: Services, tmp_path: Path) -> None:
     done = run(services, tmp_path / "app.yml", {"properties": {"images": ITEMS}, "required": ["images"]})
     assert done.outputs["all"]["images"] == [{"width": "64", "seed": 7}]

@@ -26,7 +26,7 @@ SLOW = app(
 
 
 @pytest.mark.parametrize(("waiting", "polled"), [("", False), ("direct", False), ("polling", True)])
-def test_the_credentials_say_how_a_node_waits(services: Services, waiting: str, *, polled: bool) -> None:
+def test_the_credentials_define_how_a_node_waits(services: Services, waiting: str, *, polled: bool) -> None:
     chosen = replace(services, credentials=Credentials({"waiting": waiting} if waiting else {}))
     run = run_workflow(SLOW, {}, chosen)
     assert (run.status, run.error) == ("succeeded", "")

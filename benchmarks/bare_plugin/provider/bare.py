@@ -1,4 +1,4 @@
-"""A provider that takes every key."""
+"""A provider that accepts every key."""
 
 from typing import Any
 

@@ -1,8 +1,9 @@
-"""AUTOMATIC1111's WebUI and its relatives (Forge, reForge, SD.Next) over `/sdapi/v1`.
+"""AUTOMATIC1111's WebUI and its forks (Forge, reForge, SD.Next) over `/sdapi/v1`.
 
-`backend` holds the way of a request. `images` tells the input images apart and makes them ready; `names` spells every
-name as the server does, with the lists of `server_lists`; `build` makes the body, from them and the parameters of
-`parameters.yaml`; `job` sends and follows it; `results` reads the answer or the refusal.
+- `backend.py`: the class; `images.py`: the roles of the input images, outpainting and upscaling
+- `names.py`, `server_lists.py`: names as the server spells them, and its lists
+- `build.py`, `parameters.yaml`: the request body, and the parameters that only the WebUI has
+- `job.py`: one job; `results.py`, `refusals.yaml`: the images of a reply, and what errors mean
 """
 
 from models.backends.automatic1111.backend import Automatic1111

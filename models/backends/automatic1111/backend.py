@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from typing import ClassVar, override
 
 from models.backends.automatic1111.build import (
@@ -32,7 +31,7 @@ from models.backends.automatic1111.results import (
     interrupted,
     kept_settings,
 )
-from models.backends.automatic1111.server_lists import ServerLists, find
+from models.backends.automatic1111.server_lists import NO_ROUTE, ServerLists, find
 from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest
 from models.backends.http import Service
@@ -50,7 +49,7 @@ _PROBE_SECONDS = 15.0
 _MAX_IMAGES = 8
 _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 2)  # the WebUI's own range of random seeds
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
+_CHOICES: Mapping[str, tuple[str, ...]] = {  # from the server's own lists
     "checkpoint": ("checkpoints",),
     "refiner_checkpoint": ("checkpoints",),
     "sampler": ("samplers",),
@@ -59,7 +58,6 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "upscaler": ("upscalers",),
     "hires_upscaler": ("latent_upscalers", "upscalers"),
 }
-"""The parameters that a form offers as choices from the server's own lists."""
 
 
 class Automatic1111(Backend):
@@ -77,7 +75,7 @@ class Automatic1111(Backend):
 
     @override
     def rules(self) -> tuple[Rule, ...]:
-        """Those of the shipped model, under whatever name."""
+        """The shipped model's, also for models of your own."""
         card = card_for(self.name, self.name)
         return card.rules if card else ()
 
@@ -99,7 +97,7 @@ class Automatic1111(Backend):
 
     @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
-        """While the server is off the form takes any name; names are checked when an image is asked for."""
+        """If the server is unreachable the form accepts any name; names are checked again for each request."""
         lists = ServerLists(self.service, deadline)
         return tuple(self._with_choices(rule, lists) for rule in self.rules())
 
@@ -110,13 +108,13 @@ class Automatic1111(Backend):
     @property
     @override
     def address(self) -> str:
-        """Also from the address of the API or of its page of documentation."""
+        """The WebUI's address, also if that of its API or documentation was pasted."""
         base_url = super().address.partition("?")[0].rstrip("/")
         return base_url.removesuffix("/docs").removesuffix("/sdapi/v1")
 
     @override
     def headers(self) -> Mapping[str, str]:
-        # A kept connection may be one that Forge closed after an error, and a POST must not be sent twice.
+        # Forge closes a connection after an error, and a POST on a reused one must not be sent twice.
         return {"Connection": "close"}
 
     @override
@@ -134,23 +132,12 @@ class Automatic1111(Backend):
         return (f"{server_title(service, deadline)} with {len(checkpoints)} checkpoints",)
 
     def _no_api(self, service: Service, deadline: Deadline) -> BadRequest:
-        """The routes of the API are missing: a WebUI without `--api`, or something else altogether."""
-        ping = service.request(
-            "GET",
-            "/internal/ping",
-            attempt="Asking the WebUI for a sign of life",
-            deadline=deadline,
-            accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
-        )
-        if ping.ok:
-            return BadRequest("The WebUI runs without its API", next_step=self._advice(NO_API))
-        return BadRequest(
-            f"There is no Stable Diffusion WebUI at {self.model.access.words('base_url')}",
-            next_step=self._advice(OTHER_SERVICE),
-        )
-
-    def _advice(self, code: str) -> str:
-        return explained(Fault(said="", codes=(code,)), self.model.access).next_step
+        """The API is missing: a WebUI without `--api`, or another service."""
+        code, attempted = OTHER_SERVICE, f"There is no Stable Diffusion WebUI at {self.model.access.words('base_url')}"
+        attempt = "Pinging the WebUI"
+        if service.request("GET", "/internal/ping", attempt=attempt, deadline=deadline, accept=NO_ROUTE).ok:
+            code, attempted = NO_API, "The WebUI runs without its API"
+        return BadRequest(attempted, next_step=explained(Fault(said="", codes=(code,)), self.model.access).next_step)
 
     @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
@@ -176,7 +163,6 @@ class Automatic1111(Backend):
         )
 
     def _inputs(self, request: ImageRequest, options: Options) -> InputRoles:
-        """Raises BadRequest for images that are missing or do not go together."""
         if not (request.images or request.mask or options.needs_image):
             return InputRoles()
         from models.backends.automatic1111.images import assign_roles  # noqa: PLC0415 -- it needs Pillow
@@ -184,13 +170,13 @@ class Automatic1111(Backend):
         return assign_roles(request, options)
 
     def _run(self, body: Generation, names: ResolvedNames, deadline: Deadline) -> tuple[Partial, Info, tuple[str, ...]]:
-        """The images of one job, what the server says it did, and notices about settings that it keeps.
+        """The images of one job, the server's report, and notices about settings that it keeps.
 
-        What somebody interrupted or what another checkpoint made is refused. Raises ImageError.
+        Interrupted jobs and images of another checkpoint are refused. Raises ImageError.
         """
         attempt = f"Generating with {self.title}"
         jobs = WebUIJobs(self.service, attempt, self.on_progress)
-        # In the form that the servers use themselves.
+        # The format of the servers' own ids.
         named = body.model_copy(update={"force_task_id": f"task(dify-{uuid.uuid4().hex})"})
         with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
             before = jobs.settings() if body.override_settings else None
@@ -209,7 +195,7 @@ class Automatic1111(Backend):
     def _upscale(
         self, request: ImageRequest, options: Options, inputs: InputRoles, resolver: NameResolver
     ) -> ImageResult:
-        """One job per input image. What was enlarged before one fails is kept."""
+        """One job per input image. Images that were enlarged before a failure are kept."""
         from models.backends.automatic1111.images import build_upscale, upscale_notices  # noqa: PLC0415 -- as above
 
         upscaler, deadline = resolver.named("upscaler", options.upscaler, "upscalers"), resolver.lists.deadline

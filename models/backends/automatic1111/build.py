@@ -1,6 +1,6 @@
-"""A request as the body of txt2img or img2img (AUTOMATIC1111 API, sections of these names), and what it is made of. Pure.
+"""The body of txt2img and img2img (AUTOMATIC1111 API, sections of these names), built without I/O.
 
-The rules of `Options` stand in `parameters.yaml`. Bodies refuse unknown fields, because the servers ignore them.
+The rules of `Options` are in `parameters.yaml`. Bodies refuse unknown fields, because the servers ignore them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from models.backends.automatic1111.server_lists import Name
 from models.entities import ImageRequest, InputImage
 from models.parameters import Rule, load_rules
-from models.sizes import FreeSizes, Size
+from models.sizes import FreeSizes
 
-SIZES = FreeSizes(multiple=8, min_side=64, default=(512, 512))  # the servers cut other sides down without a word
+SIZES = FreeSizes(multiple=8, min_side=64, default=(512, 512))  # the servers silently round other sides down
 EXTRA_RULES: tuple[Rule, ...] = load_rules(Path(__file__).with_name("parameters.yaml"))
 
 CONTROLNET = "controlnet"
@@ -23,20 +23,17 @@ ADETAILER = "adetailer"
 _IMG2IMG_DENOISING = 0.75  # the API's own default
 _HIRES_DENOISING = 0.7  # the WebUI's default; the API's own is not documented
 _OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
-_FORGE_DISTILLED_CFG = 3.5  # Forge's own default; other servers do not know the field
+_FORGE_DISTILLED_CFG = 3.5  # Forge's own default; other servers do not have the field
 _HIRES_UPSCALER = "Latent"
 _SAME_MODULES = ("Use same choices",)  # Forge fails without the field; the others ignore it
 
-# The server's numbers for them are their places.
+# The server numbers them by position.
 _RESIZE_MODES = ("stretch", "crop", "fill", "latent")
 _INPAINT_FILLS = ("fill", "original", "latent noise", "latent nothing")
 
 
-# --- what a request is made of -----------------------------------------------------------------------------------------
-
-
 class Options(BaseModel):
-    """`request.extra`, typed. Every default means the same as a parameter that was left out: off, or the server's own."""
+    """`request.extra`, typed. Every default means the same as leaving the parameter out."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -90,16 +87,10 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class InputRoles:
-    """The images of one request by what they are for, as the servers take them.
-
-    `upscaled` is the size of the first image where it is enlarged by the default factor.
-    """
-
     images: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
     control: InputImage | None = None
     notices: tuple[str, ...] = ()
-    upscaled: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +107,6 @@ class ResolvedNames:
     controlnet_model: str | None = None
     controlnet_module: str | None = None
     adetailer_title: str | None = None
-
-
-# --- bodies ------------------------------------------------------------------------------------------------------------
 
 
 class Generation(BaseModel):
@@ -150,8 +138,8 @@ class Generation(BaseModel):
     override_settings: Mapping[str, JsonValue] | None = None
     override_settings_restore_afterwards: bool = True
     alwayson_scripts: Mapping[str, JsonValue] | None = None
-    save_images: Literal[False] = False  # true would bring grids into the answer
-    force_task_id: str | None = None  # our own name for the job, by which `/internal/progress` knows it
+    save_images: Literal[False] = False  # true would add grids to the reply
+    force_task_id: str | None = None  # our id of the job, for `/internal/progress`
 
     enable_hr: bool | None = None
     hr_scale: float | None = None
@@ -179,11 +167,8 @@ class Generation(BaseModel):
         return "/sdapi/v1/img2img" if self.init_images else "/sdapi/v1/txt2img"
 
     def body(self) -> dict[str, JsonValue]:
-        """What is sent. Fields that are None stay out, so that the server's own default holds."""
+        """The JSON to send, without None fields, so that the server's defaults apply."""
         return self.model_dump(mode="json", exclude_none=True)
-
-
-# --- building ----------------------------------------------------------------------------------------------------------
 
 
 def build(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Generation:
@@ -226,9 +211,9 @@ def _distilled_cfg(options: Options) -> float | None:
 
 
 def _overrides(options: Options, names: ResolvedNames) -> dict[str, JsonValue]:
-    """Settings of this request alone: the model, its VAE and clip skip, and nothing else.
+    """The settings for this request: checkpoint, VAE and clip skip only.
 
-    AUTOMATIC1111 restores a setting only if its config.json has it; any other one would stay changed for everybody.
+    AUTOMATIC1111 restores a setting only if its config.json has it; any other would stay changed for all users.
     """
     overrides: dict[str, JsonValue] = dict(names.vae_settings)
     if names.checkpoint:
@@ -239,8 +224,8 @@ def _overrides(options: Options, names: ResolvedNames) -> dict[str, JsonValue]:
 
 
 def _scripts(options: Options, inputs: InputRoles, names: ResolvedNames) -> dict[str, JsonValue]:
-    """The units of extensions. ControlNet's defaults differ on Forge, so the main switches are sent; ADetailer leaves out
-    a unit with one unknown key."""
+    """The units of extensions. ControlNet's defaults differ on Forge, so the main options are sent; ADetailer
+    ignores a unit with an unknown key."""
     scripts: dict[str, JsonValue] = {}
     if names.controlnet_model:
         unit: dict[str, JsonValue] = {
@@ -280,11 +265,10 @@ def _img2img(request: ImageRequest, options: Options, inputs: InputRoles) -> dic
     return {
         "init_images": tuple(image.base64 for image in inputs.images),
         "resize_mode": _RESIZE_MODES.index(options.resize_mode),
-        "denoising_strength": request.denoising_strength,
+        "denoising_strength": _either(request.denoising_strength, _OUTPAINT_DENOISING if options.outpaints else None),
         # One job takes several images at once: image k of a batch starts from input k.
         **({"batch_size": together, "n_iter": request.n} if together > 1 else {}),
         **(_inpainting(inputs.mask, options) if inputs.mask else {}),
-        **(_outpainting(request) if options.outpaints else {}),
     }
 
 
@@ -294,26 +278,18 @@ def _inpainting(mask: InputImage, options: Options) -> dict[str, object]:
         "mask": mask.base64,
         "mask_blur": options.mask_blur,
         "inpainting_fill": _INPAINT_FILLS.index(fill),
-        "inpaint_full_res": options.inpaint_only_masked,
+        # The whole image is the context for the new area.
+        "inpaint_full_res": options.inpaint_only_masked and not options.outpaints,
         "inpaint_full_res_padding": options.inpaint_padding,
         "inpainting_mask_invert": int(options.inpaint_invert and not options.outpaints),
     }
 
 
-def _outpainting(request: ImageRequest) -> dict[str, object]:
-    # The whole image is the context of what is new.
-    return {
-        "inpaint_full_res": False,
-        "denoising_strength": _either(request.denoising_strength, _OUTPAINT_DENOISING),
-    }
-
-
-def _either(given: float | None, default: float) -> float:
+def _either(given: float | None, default: float | None) -> float | None:
     return default if given is None else given
 
 
 def without_effect(request: ImageRequest, options: Options, inputs: InputRoles) -> Iterator[str]:
-    """Notices about what was asked for and has no effect beside the rest of the request."""
     plain = not inputs.images and not options.hires
     if inputs.images and options.hires:
         yield "`hires_scale` was ignored: it needs a request without an init image; `upscale_by` enlarges an image."

@@ -1,6 +1,6 @@
-"""The input images of a request: which is the init image, the mask and the ControlNet image, and the sizes they lead to.
+"""The input images of a request: which is the init image, the mask and the ControlNet image, and the resulting sizes.
 
-Imported for requests with images alone: Pillow takes long to load.
+Imported only for requests with images, because Pillow is slow to load.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,27 +12,24 @@ from models.backends.automatic1111.build import SIZES, InputRoles, Options
 from models.backends.automatic1111.server_lists import Name
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
+from models.images import in_thread
 from models.images.codec import decode, encode, flatten, plain
 from models.images.inputs import InputLimits, alpha_mask, fit, hard_edged, laid_on, looks_like_mask, size_of
-from models.images.threads import in_thread
 from models.sizes import ONE_MEGAPIXEL, FreeSizes, NoSizes, Size, SizeRule, shaped, written
 
 _DEFAULT_UPSCALING = 2.0
 _DEFAULT_UPSCALER = "Lanczos"  # needs no model file
-_OVERLAP = 8  # pixels of the image that are generated anew along a new border, so that no seam shows
+_OVERLAP = 8  # pixels along a new border that are regenerated, so that no seam shows
 
-# For requests without a size: a photo at its own size would not fit into a GPU.
+# For requests without a size: a photo at its own size may not fit into GPU memory.
 _AFFORDABLE = SIZES.model_copy(update={"default": None, "max_area": ONE_MEGAPIXEL})
-# The servers take any file size and format and scale images themselves; they ignore a photo's orientation mark and put
-# transparency on a colour of their own.
+# The servers take any file size and format and scale images themselves; they ignore the EXIF orientation and
+# fill transparency with a colour of their own.
 _LIMITS = InputLimits()
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------------
-
-
 def size_rule(first: InputImage, options: Options) -> SizeRule:
-    """The sizes for a request with images: the first gives the default, outpainting and `upscale_by` leave no choice."""
+    """The sizes for a request with images: the first gives the default, outpainting and `upscale_by` fix the size."""
     own = size_of(first)
     if options.upscale_by:
         return NoSizes(default=_enlarged(own, options.upscale_by), reason="`upscale_by` sets the size")
@@ -49,7 +46,6 @@ def _enlarged(size: Size, factor: float) -> Size:
 
 
 def _capped(size: Size) -> Size:
-    """At most one megapixel, same shape."""
     return size if size[0] * size[1] <= ONE_MEGAPIXEL else shaped(size[0] / size[1], ONE_MEGAPIXEL)
 
 
@@ -66,13 +62,10 @@ def _on_grid(size: Size) -> Size:
     return width, height
 
 
-# --- roles ------------------------------------------------------------------------------------------------------------
-
-
 def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
-    """Tell the images apart and make them ready. Outpainting puts its image on a larger canvas and makes the mask.
+    """Assign roles to the images and prepare them. Outpainting puts the image on a larger canvas and makes the mask.
 
-    Raises BadRequest for images that do not go together.
+    Raises BadRequest for an unsupported combination.
     """
     images, mask, control = _roles(request, options)
     _check(images, mask, control, options)
@@ -80,9 +73,7 @@ def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
     ready = [_fitted(image, notices) for image in images]
     steering = _fitted(control, notices) if control else None
     if options.upscales:
-        return InputRoles(
-            tuple(ready), notices=tuple(notices), upscaled=_enlarged(size_of(ready[0]), _DEFAULT_UPSCALING)
-        )
+        return InputRoles(tuple(ready), notices=tuple(notices))
     if options.outpaints:
         ready[0], mask, changes = in_thread(_outpainted, ready[0], options)
         notices.extend(changes)
@@ -101,7 +92,7 @@ def _fitted(image: InputImage, notices: list[str]) -> InputImage:
 
 
 def _resized(sizes: Sequence[Size], used: Size | None) -> Iterator[str]:
-    """What nobody asked for: another size than the image's own, or that of the first for all others."""
+    """Notices about sizes that were not requested: another than the image's own, or the first one's for all."""
     if sizes and used and used == _AFFORDABLE.nearest(sizes[0]) != sizes[0]:
         yield f"The image of {written(sizes[0])} became {written(used)}; set width and height for another size."
     if used and len(set(sizes)) > 1:
@@ -132,34 +123,31 @@ def _roles(
 
 
 def _check(images: Sequence[InputImage], mask: InputImage | None, control: InputImage | None, options: Options) -> None:
-    guide = "a second one may guide it where a `controlnet_model` is chosen"
+    guide = "a second one can guide it with a `controlnet_model`"
     hires = "for a larger image from a prompt use `hires_scale` and `hires_upscaler`"
     refusals = (
         (
             options.controlnet_model and not (control or images),
             "ControlNet needs an image",
-            "Send the control image as input image",
+            "Send the control image as an input image",
         ),
-        (mask and not images, "There is a mask and no image", "Send the image to inpaint beside the mask"),
+        (mask and not images, "A mask was sent without an image", "Send the image to inpaint with the mask"),
         (
             (mask or options.outpaints) and len(images) > 1,
             "Several images cannot share one mask",
             f"Send one image at a time; {guide}",
         ),
-        (options.outpaints and not images, "Outpainting needs an image", "Send the image to extend as input image"),
+        (options.outpaints and not images, "Outpainting needs an image", "Send the image to extend as an input image"),
         (options.outpaints and mask, "Outpainting makes its own mask", "Leave out the mask, or the borders to add"),
-        (options.upscales and not images, "Upscaling needs an image", f"Send it as input image; {hires}"),
+        (options.upscales and not images, "Upscaling needs an image", f"Send it as an input image; {hires}"),
     )
     for applies, attempted, next_step in refusals:
         if applies:
             raise BadRequest(attempted, next_step=next_step)
 
 
-# --- outpainting ------------------------------------------------------------------------------------------------------
-
-
 def _outpainted(file: InputImage, options: Options) -> tuple[InputImage, InputImage, Sequence[str]]:
-    """The image on a canvas that is larger by the borders, a mask that is white where it is new, and notices."""
+    """The image on a canvas that is larger by the borders, a mask that is white in the new area, and notices."""
     image = flatten(plain(decode(file.data)))
     notices = []
     if (small := _capped(image.size)) != image.size:
@@ -180,7 +168,7 @@ def _outpainted(file: InputImage, options: Options) -> tuple[InputImage, InputIm
 
 
 def _kept(image: Size, options: Options, canvas: Size) -> tuple[int, int, int, int]:
-    """The box of the image that stays as it is: smaller by the overlap wherever something new borders on it."""
+    """The box of the image that stays unchanged: smaller by the overlap along each new border."""
     left, up = options.outpaint_left, options.outpaint_up
     right, down = left + image[0], up + image[1]
     return (
@@ -195,24 +183,20 @@ def _file(image: Image.Image, name: str) -> InputImage:
     return InputImage(encode(image, "png"), "image/png", f"{name}.png")
 
 
-# --- upscaling --------------------------------------------------------------------------------------------------------
-
-
 def build_upscale(
     image: InputImage, request: ImageRequest, options: Options, inputs: InputRoles, upscaler: Name | None
 ) -> dict[str, JsonValue]:
-    """Enlarge by `upscale_by`; without it to the size that was asked for, else twice."""
+    """Enlarge by `upscale_by`; without it to the requested size, else twice."""
     size: dict[str, JsonValue] = {
         "resize_mode": 1,
         "upscaling_resize_w": request.width,
         "upscaling_resize_h": request.height,
     }
-    # Several images keep their own shapes where no other size was asked for.
-    if options.upscale_by or request.size == inputs.upscaled:
+    # Several images keep their own shapes unless another size is requested.
+    if options.upscale_by or request.size == _enlarged(size_of(inputs.images[0]), _DEFAULT_UPSCALING):
         size = {"resize_mode": 0, "upscaling_resize": options.upscale_by or _DEFAULT_UPSCALING}
     faces: dict[str, JsonValue] = {"gfpgan_visibility": 1.0} if options.restore_faces else {}
-    upscaler_name = upscaler.sent if upscaler else _DEFAULT_UPSCALER
-    return {"image": image.base64, "upscaler_1": upscaler_name, **size, **faces}
+    return {"image": image.base64, "upscaler_1": upscaler.sent if upscaler else _DEFAULT_UPSCALER, **size, **faces}
 
 
 def upscale_notices(request: ImageRequest, options: Options) -> Iterator[str]:

@@ -1,8 +1,7 @@
-"""One blocking POST, followed by its task id (AUTOMATIC1111 API, section "progress, queue, interrupt").
+"""One blocking POST whose progress is polled by task id (AUTOMATIC1111 API, section "progress, queue, interrupt").
 
-The server generates one image at a time and holds every waiting request open in a pool of 40 threads, in which its
-other answers wait too: so requests queue here. Only until the next job begins does the server show whether the last one
-was interrupted and what it left in the settings: so one at a time.
+Requests queue here, one at a time: waiting ones would block the server's pool of 40 threads, and only until the next
+job starts does the server report whether the last one was interrupted and which settings it changed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,19 +19,15 @@ from models.backends.http import ONCE, Service, timed_out
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-FIRST_LOOK = 2.0  # seconds after sending; most images of a warm GPU are done by then
-PACE = 5.0  # seconds between further looks
-STREAK = 8
-"""Jobs of one checkpoint in a row while requests for another one wait."""
-_ANSWER_TIME = 5.0  # seconds for the small questions, and for an interrupted job to hand out what it has
-_ORPHAN_LOOKS = 180  # looks, PACE apart, at a job that was given up in the server's queue
-
-
-# --- answers ----------------------------------------------------------------------------------------------------------
+FIRST_POLL = 2.0  # seconds after sending; most images of a warm GPU are done by then
+POLL_INTERVAL = 5.0  # seconds between further polls
+MAX_STREAK = 8  # jobs of one checkpoint in a row while requests for another one wait
+_REPLY_SECONDS = 5.0  # seconds for a status request, and for an interrupted job to return its images
+_ABANDONED_POLLS = 180  # polls of an abandoned job in the server's queue
 
 
 class TaskProgress(BaseModel):
-    """`/internal/progress`: one request followed by its task id; all false for an id that the server does not know."""
+    """Reply of `/internal/progress`: the state of one task; all false for an unknown id."""
 
     active: bool = False
     queued: bool = False
@@ -43,7 +38,7 @@ class TaskProgress(BaseModel):
 
     @property
     def words(self) -> str:
-        """For a reader: "In queue: 2/3", "40 %, about 12 s left"."""
+        """For the user: "In queue: 2/3", "40 %, about 12 s left"."""
         if self.queued:
             return self.textinfo or "in the server's queue"
         if not self.active:
@@ -59,13 +54,13 @@ class ServerState(BaseModel):
 
 
 class ServerProgress(BaseModel):
-    """`/sdapi/v1/progress`: whatever runs or ran last, whoever asked for it."""
+    """Reply of `/sdapi/v1/progress`: the current or last job, of any user."""
 
     state: ServerState = ServerState()
 
 
 class ServerSettings(BaseModel):
-    """The settings of everybody, as far as one request may override them."""
+    """The server's global settings that a request may override."""
 
     sd_model_checkpoint: JsonValue = None
     sd_vae: JsonValue = None
@@ -73,85 +68,71 @@ class ServerSettings(BaseModel):
 
 
 class EmptyReply(BaseModel):
-    """An answer that says nothing but that it came."""
-
-
-# --- the queue of one server ------------------------------------------------------------------------------------------
+    """A reply whose content is ignored."""
 
 
 class TurnQueue:
-    """Lets one request through at a time: first come, first served, but requests for the checkpoint of the last one go
-    first, up to STREAK of them, because loading a model takes longer than generating an image."""
+    """Admits one request at a time in order of arrival, but up to MAX_STREAK requests for the last checkpoint first,
+    because loading a model takes longer than generating an image."""
 
     def __init__(self) -> None:
         self.busy = False
-        self._waiting: list[_Waiter] = []
+        self._waiting: dict[Event, str] = {}  # the checkpoint of each, in the order in which they came
         self._checkpoint = ""
         self._streak = 0
 
     def enter(self, checkpoint: str, *, timeout: float) -> bool:
         """Wait for a turn; False after `timeout` seconds without one. Every turn ends with `leave`."""
-        waiter, entered = _Waiter(checkpoint), False
-        self._waiting.append(waiter)
+        admitted, entered = Event(), False
+        self._waiting[admitted] = checkpoint
         self._admit()
         try:
-            entered = waiter.admitted.wait(timeout)
+            entered = admitted.wait(timeout)
         finally:
-            if not entered:  # perhaps killed, and in the moment in which it was let in
-                self._withdraw(waiter)
+            if not entered:  # timed out or killed, possibly just when it was admitted
+                self._withdraw(admitted)
         return entered
 
     def leave(self) -> None:
         self.busy = False
         self._admit()
 
-    def _withdraw(self, waiter: "_Waiter") -> None:
-        if waiter.admitted.is_set():
+    def _withdraw(self, admitted: Event) -> None:
+        if self._waiting.pop(admitted, None) is None:
             self.leave()
-        else:
-            self._waiting.remove(waiter)
 
     def _admit(self) -> None:
         if self.busy or not self._waiting:
             return
-        waiter = self._next()
-        self._waiting.remove(waiter)
+        admitted = self._next()
+        checkpoint = self._waiting.pop(admitted)
         self.busy = True
-        self._streak = self._streak + 1 if waiter.checkpoint == self._checkpoint else 1
-        self._checkpoint = waiter.checkpoint
-        waiter.admitted.set()
+        self._streak = self._streak + 1 if checkpoint == self._checkpoint else 1
+        self._checkpoint = checkpoint
+        admitted.set()
 
-    def _next(self) -> "_Waiter":
-        same = self._streak < STREAK
-        fitting = (waiter for waiter in self._waiting if (waiter.checkpoint == self._checkpoint) is same)
-        return next(fitting, self._waiting[0])
-
-
-class _Waiter:
-    def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
-        self.admitted = Event()
+    def _next(self) -> Event:
+        same = self._streak < MAX_STREAK
+        fitting = (event for event, checkpoint in self._waiting.items() if (checkpoint == self._checkpoint) is same)
+        return next(fitting, next(iter(self._waiting)))
 
 
 _queues: WeakValueDictionary[str, TurnQueue] = WeakValueDictionary()
 
 
 def queue_of(base_url: str) -> TurnQueue:
-    """The queue of one server, kept as long as somebody uses it."""
+    """The queue of one server, kept while it is used."""
     return _queues.setdefault(base_url.rstrip("/"), TurnQueue())
-
-
-# --- jobs -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class WebUIJobs:
-    """The jobs of one account at one server. `attempt` completes the sentence "... failed"."""
+    """The jobs of one account at one server. `attempt` completes "... failed"; `on_progress` gets the state of a
+    job."""
 
     service: Service
     attempt: str
-    tell: Callable[[Running], None]
-    """Called with the state of the job while it is waited for."""
+    on_progress: Callable[[Running], None]
 
     @contextmanager
     def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
@@ -161,9 +142,9 @@ class WebUIJobs:
         """
         queue = queue_of(self.service.base_url)
         if queue.busy:
-            self.tell(Running("waiting for its turn behind other images"))
+            self.on_progress(Running("queued behind other images"))
         if not queue.enter(checkpoint, timeout=deadline.remaining):
-            raise self._late("it was still waiting for its turn behind other images for this server")
+            raise self._late("it was still queued behind other images for this server")
         try:
             yield
         finally:
@@ -172,9 +153,9 @@ class WebUIJobs:
     def run(
         self, path: str, body: Mapping[str, JsonValue], deadline: Deadline
     ) -> tuple[Reply, ConnectionFailed | None]:
-        """Send `body` and wait for the images; a job past its deadline is interrupted if it is the one running.
+        """Send `body` and wait for the images; a job past its deadline is interrupted if it is running.
 
-        With the answer comes the reason why its last batch is unfinished, if it is. A job is followed by its
+        Returns the reply, and an error if its last batch is unfinished. The job is polled by the body's
         `force_task_id`, if it has one. Raises ImageError.
         """
         task = str(body.get("force_task_id", ""))
@@ -184,19 +165,18 @@ class WebUIJobs:
             late = None if post.ready() else self._give_up(task, seen, post)
             outcome: Reply | ImageError | None = post.value
         finally:
-            post.kill(block=False)  # hanging up stops nothing at the server, it only frees our side
+            post.kill(block=False)  # closing the connection does not stop the job on the server
         if isinstance(outcome, Reply):
             return outcome, late
         raise late or outcome or timed_out(self.attempt)
 
     def settings(self) -> ServerSettings | None:
-        """The settings of everybody at this moment; None where they cannot be read."""
         return self._ask("GET", "/sdapi/v1/options", ServerSettings)
 
     def was_interrupted(self, job_timestamp: str | None) -> bool | None:
-        """Whether somebody stopped the job of that time: its answer is a 200 with unfinished images.
+        """Whether the job of that time was stopped: its reply is a 200 with unfinished images.
 
-        Ask right after it; None where the next one has begun, or where the server does not tell.
+        To be called right after the job; None if the next one has started or the server does not report it.
         """
         progress = self._ask("GET", "/sdapi/v1/progress?skip_current_image=true", ServerProgress)
         if progress is None or job_timestamp is None or progress.state.job_timestamp != job_timestamp:
@@ -205,7 +185,7 @@ class WebUIJobs:
 
     def _post(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply | ImageError:
         # An error is a value here: gevent prints what a greenlet raises.
-        patient = Deadline(deadline.clock, deadline.at + _ANSWER_TIME)
+        patient = Deadline(deadline.clock, deadline.at + _REPLY_SECONDS)
         try:
             return self.service.request(
                 "POST", path, attempt=self.attempt, deadline=patient, json=body, read_timeout=patient.remaining
@@ -214,31 +194,32 @@ class WebUIJobs:
             return error
 
     def _follow[**P, R](self, post: "gevent.Greenlet[P, R]", task: str, deadline: Deadline) -> TaskProgress | None:
-        """Wait for the answer with a look at the task now and then; the last state seen is returned."""
-        seen, pause = None, FIRST_LOOK
+        seen, pause = None, FIRST_POLL
         while True:
             post.join(timeout=min(pause, deadline.remaining))
             if post.ready() or deadline.passed:
                 return seen
-            seen, pause = self._look(task) or seen, PACE
+            seen, pause = self._poll(task) or seen, POLL_INTERVAL
             if seen is not None and seen.words:
-                self.tell(Running(seen.words))
+                self.on_progress(Running(seen.words))
 
     def _give_up[**P, R](self, task: str, seen: TaskProgress | None, post: "gevent.Greenlet[P, R]") -> ConnectionFailed:
-        """Stop the job if it is the one running, and give `post` the time to bring what is finished."""
-        now = self._look(task)
+        """Stop the job if it is running, and wait briefly for `post` to return the finished images."""
+        now = self._poll(task)
         if now is None and seen is not None:
-            return self._lost(f"{self.service.base_url} no longer answers and may still run it")
+            return self._lost(f"{self.service.base_url} no longer replies and may still run it")
         if now is None:
-            return self._late("this server does not tell whose job it runs, so it was left alone and may still run")
+            return self._late(
+                "this server does not report whose job it runs, so it was not cancelled and may still run"
+            )
         if now.active:
             self._interrupt()
-            post.join(timeout=_ANSWER_TIME)
+            post.join(timeout=_REPLY_SECONDS)
             return self._late(f"the job was interrupted at {(seen or now).words or now.words}")
         if now.queued:
             gevent.spawn(self._interrupt_later, task)
             return self._late(
-                f"the job was still waiting in the server ({now.words}); it is interrupted when it starts"
+                f"the job was still in the server's queue ({now.words}); it will be interrupted when it starts"
             )
         return self._lost(f"the job is no longer on the server at {self.service.base_url}")
 
@@ -252,10 +233,10 @@ class WebUIJobs:
         return ConnectionFailed(f"{self.attempt} failed", said, "Look at the WebUI's console before trying again")
 
     def _interrupt_later(self, task: str) -> None:
-        """Nothing takes a job out of the server's queue, so it is stopped in its first steps."""
-        for _ in range(_ORPHAN_LOOKS):
-            self.service.clock.sleep(PACE)
-            state = self._look(task)
+        """A job cannot be removed from the server's queue, so it is stopped once it starts."""
+        for _ in range(_ABANDONED_POLLS):
+            self.service.clock.sleep(POLL_INTERVAL)
+            state = self._poll(task)
             if state is not None and state.active:
                 self._interrupt()
             if state is not None and not state.queued:
@@ -264,23 +245,23 @@ class WebUIJobs:
     def _interrupt(self) -> None:
         self._ask("POST", "/sdapi/v1/interrupt", EmptyReply, {})
 
-    def _look(self, task: str) -> TaskProgress | None:
-        """The state of one task; None where the server does not tell (`--nowebui`, SD.Next) or does not answer."""
-        question: dict[str, JsonValue] = {"id_task": task, "id_live_preview": -1, "live_preview": False}
-        return self._ask("POST", "/internal/progress", TaskProgress, question) if task else None
+    def _poll(self, task: str) -> TaskProgress | None:
+        """The state of one task; None if the server does not report it (`--nowebui`, SD.Next) or does not reply."""
+        body: dict[str, JsonValue] = {"id_task": task, "id_live_preview": -1, "live_preview": False}
+        return self._ask("POST", "/internal/progress", TaskProgress, body) if task else None
 
     def _ask[M: BaseModel](
         self, method: str, path: str, model: type[M], json: Mapping[str, JsonValue] | None = None
     ) -> M | None:
-        """A small question beside the job, whose failure changes nothing for the job."""
+        """A status request; its failure does not affect the job."""
         try:
             reply = self.service.request(
                 method,
                 path,
                 attempt="Asking the WebUI about its job",
-                deadline=Deadline.after(self.service.clock, _ANSWER_TIME),
+                deadline=Deadline.after(self.service.clock, _REPLY_SECONDS),
                 json=json,
-                read_timeout=_ANSWER_TIME,
+                read_timeout=_REPLY_SECONDS,
                 retries=ONCE,
             )
             return model.model_validate_json(reply.body)

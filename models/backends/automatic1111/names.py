@@ -1,9 +1,9 @@
-"""Every name in a request as the server spells it. An unknown one is refused here, because the server would take it
+"""Every name in a request as the server spells it. An unknown name is refused here, because the server would accept it
 and use another.
 
-Where the kinds of servers differ (AUTOMATIC1111 API, section "telling the servers apart"): A1111 before 1.9 has no list
-of schedulers, samplers have joined names (`DPM++ 2M Karras`); reForge answers like AUTOMATIC1111. SD.Next and reForge
-were read, not run.
+Source: AUTOMATIC1111 API, section "telling the servers apart". AUTOMATIC1111 before 1.9 has no list of schedulers; its
+sampler names include the schedule (`DPM++ 2M Karras`). reForge replies like AUTOMATIC1111. SD.Next and reForge are
+supported from their code, without a test run.
 """
 
 import re
@@ -29,9 +29,9 @@ _PROOFS = {"Forge": "/sdapi/v1/sd-modules", "SD.Next": "/sdapi/v1/version"}  # r
 
 
 def server_title(service: Service, deadline: Deadline) -> str:
-    """Which kind of server answers; one that is neither of the others is AUTOMATIC1111."""
+    """The kind of server: AUTOMATIC1111 unless a route of another one exists."""
     for title, path in _PROOFS.items():
-        attempt = "Asking the WebUI for its kind"
+        attempt = "Detecting the kind of WebUI"
         if service.request("GET", path, attempt=attempt, deadline=deadline, accept=(HTTPStatus.NOT_FOUND,)).ok:
             return title
     return "AUTOMATIC1111"
@@ -39,12 +39,10 @@ def server_title(service: Service, deadline: Deadline) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NameResolver:
-    """The names of one request against the lists of one server."""
-
     lists: ServerLists
 
     def resolve(self, request: ImageRequest, options: Options, checkpoint: str) -> ResolvedNames:
-        """Raises BadRequest for a name or an extension that the server does not have, ImageError when it cannot be asked."""
+        """Raises BadRequest for a name or an extension that the server does not have, ImageError if it cannot be reached."""
         self._check_loras(f"{request.prompt}\n{request.negative_prompt}\n{options.adetailer_prompt}")
         sampler, scheduler = self._sampling(request.sampler or "", request.scheduler or "")
         controlnet = self._script(CONTROLNET, options.controlnet_model, "ControlNet")
@@ -63,7 +61,7 @@ class NameResolver:
         )
 
     def named(self, kind: str, asked: str, *lists: str) -> Name | None:
-        """`asked` as the first list spells it that has it; unchecked where the server has no list."""
+        """`asked` as the first list that has it spells it; unchecked if the server has no list."""
         if not asked:
             return None
         known = self._known(*lists)
@@ -74,7 +72,7 @@ class NameResolver:
     def unfit_embeddings(self, request: ImageRequest) -> Iterator[str]:
         """A notice for each word of the prompts that is an embedding for another kind of model than the loaded one."""
         words = set(_WORD.findall(f"{request.prompt} {request.negative_prompt}"))
-        # What fits changes with the loaded model, so a list that was kept is asked for again.
+        # Which embeddings fit depends on the loaded model, so a cached list is fetched again.
         if any(name.sent in words for name in self.lists.offered("unfit_embeddings")):
             for name in self.lists.offered("unfit_embeddings", fresh=True):
                 if name.sent in words:
@@ -101,7 +99,7 @@ class NameResolver:
         return self._sent("sampler", sampler, "samplers"), self._sent("scheduler", scheduler, "schedulers")
 
     def _vae(self, words: Sequence[str]) -> Mapping[str, JsonValue]:
-        """The setting for one request: Forge, which alone has modules, takes several with the text encoders."""
+        """The VAE setting for one request. Only Forge has modules: a VAE and text encoders."""
         if not words:
             return {}
         forge = self._known("modules") is not None
@@ -112,13 +110,12 @@ class NameResolver:
         return {"forge_additional_modules": [*files]} if forge else {"sd_vae": files[0]}
 
     def _styles(self, asked: str) -> tuple[str, ...]:
-        """One style by its whole name, or several separated by commas."""
         known = self._known("styles") if asked else None
         words = [asked] if known and lookup(asked, known) else _words(asked)
         return tuple(found for word in words if (found := self._sent("style", word, "styles")))
 
     def _check_loras(self, prompts: str) -> None:
-        # The prompt goes out as it is written, and the server reads its names to the letter.
+        # The prompt is sent unchanged, and the server matches its names exactly.
         for name in dict.fromkeys(_LORA.findall(prompts)):
             found = self.named("LoRA", name, "loras")
             if found and not found.means(name):

@@ -1,5 +1,5 @@
-"""The server's answer as images, what it did otherwise than asked, and what a refusal means (AUTOMATIC1111 API, sections
-txt2img "answer" and errors)."""
+"""The images of a reply, differences from the request, and what a refusal means (AUTOMATIC1111 API, sections txt2img
+"answer" and errors)."""
 
 import re
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from pydantic import BaseModel, JsonValue, ValidationError, model_validator
 from models.backends.automatic1111.build import Generation, Options, ResolvedNames
 from models.backends.automatic1111.job import ServerSettings
 from models.backends.automatic1111.names import AUTOMATIC, NO_FILE
+from models.backends.automatic1111.server_lists import NO_ROUTE
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.images import image_bytes
 from models.backends.partial import Partial
@@ -25,7 +26,7 @@ _ADETAILER = "ADetailer model"
 
 
 class Info(BaseModel):
-    """The text `info` of a generation, parsed again. Some scripts leave it empty or without keys, so all have defaults.
+    """The JSON text `info` of a generation. Some scripts leave it empty or omit keys, so all have defaults.
 
     `width` and `height` are left out on purpose: they are those of the request, not of the image.
     """
@@ -44,12 +45,12 @@ class Info(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, info: object) -> object:
-        # A null in one key must not cost the seeds and the name of the model.
+        # A null in one key must not lose the seeds and the model's name.
         return {name: value for name, value in info.items() if value is not None} if isinstance(info, dict) else info
 
     @classmethod
     def read(cls, text: str | None) -> "Info":
-        """Never raises: images are worth having without their `info`."""
+        """Never raises: images are delivered even without their `info`."""
         try:
             return cls.model_validate_json(text or "{}")
         except ValidationError:
@@ -57,8 +58,6 @@ class Info(BaseModel):
 
 
 class Generated(BaseModel):
-    """Images as base64, without saying in which format."""
-
     images: tuple[str, ...] | None = ()
     info: str | None = ""
 
@@ -76,16 +75,13 @@ class RefusalBody(BaseModel):
     message: JsonValue = None
 
 
-# --- images -----------------------------------------------------------------------------------------------------------
-
-
 def generated_images(
     generated: Generated, info: Info, body: Generation, attempt: str, *, stopped: ImageError | None = None
 ) -> Partial:
-    """The images proper with their seeds: no grid before them, no control map after them.
+    """The images with their seeds, without the grid before and the control maps after them.
 
-    Of a job that was `stopped`, or that made fewer images than asked, the last batch is unfinished and left out.
-    Raises the reason where nothing else is there, ServerUnavailable for what is no image.
+    If the job was `stopped` or made fewer images than requested, the unfinished last batch is left out. Raises the
+    reason if no image is left, ServerUnavailable for a broken image.
     """
     first = info.index_of_first_image
     proper = (generated.images or ())[first : first + body.count]
@@ -96,25 +92,18 @@ def generated_images(
         if not proper:
             raise stopped
     seeds = (*info.all_seeds, *[None] * len(proper))
-    made = (
-        GeneratedImage(image_bytes(text, attempt=attempt), seed=seed) for text, seed in zip(proper, seeds, strict=False)
-    )
-    return Partial(tuple(made), (stopped,) if stopped else ())
+    data = (image_bytes(text, attempt=attempt) for text in proper)
+    made = tuple(GeneratedImage(one, seed=seed) for one, seed in zip(data, seeds, strict=False))
+    return Partial(made, (stopped,) if stopped else ())
 
 
 def interrupted(attempt: str, said: str) -> ServerUnavailable:
-    return ServerUnavailable(
-        f"{attempt} failed",
-        f"{said}: the job was interrupted at the server",
-        "Try again; somebody stopped it in the WebUI",
-    )
-
-
-# --- what the server did otherwise ------------------------------------------------------------------------------------
+    said = f"{said}: the job was interrupted at the server"
+    return ServerUnavailable(f"{attempt} failed", said, "Try again; somebody stopped it in the WebUI")
 
 
 def check_checkpoint(info: Info, names: ResolvedNames, attempt: str) -> None:
-    """Raises ServerUnavailable for an image of another model: servers ignore an override that they do not understand."""
+    """Raises ServerUnavailable if another checkpoint was used: servers ignore overrides that they do not support."""
     asked, used = names.checkpoint, info.sd_model_name
     if asked is None or used is None:
         return
@@ -124,14 +113,14 @@ def check_checkpoint(info: Info, names: ResolvedNames, attempt: str) -> None:
     raise ServerUnavailable(
         f"{attempt} failed",
         f"the server used the checkpoint {used} instead of {asked.sent}",
-        "Look at the WebUI's console for why it did not load the checkpoint, or leave `checkpoint` empty",
+        "See the WebUI's console for why it did not load the checkpoint, or leave `checkpoint` empty",
     )
 
 
 def differences(info: Info, body: Generation, options: Options, names: ResolvedNames) -> Iterator[str]:
-    """What the server used instead of what was asked, as far as it says so."""
+    """Notices about what the server used instead of the requested values, as far as it reports that."""
     if names.checkpoint and info.sd_model_name is None:
-        yield f"The server does not say which checkpoint it used; {names.checkpoint.sent} was asked for."
+        yield f"The server does not report which checkpoint it used; {names.checkpoint.sent} was requested."
     compared = (
         ("the sampler", body.sampler_name, info.sampler_name),
         ("the scheduler", body.scheduler, _schedule(info)),
@@ -148,14 +137,14 @@ def differences(info: Info, body: Generation, options: Options, names: ResolvedN
 def kept_settings(
     before: ServerSettings, after: ServerSettings, body: Generation, names: ResolvedNames
 ) -> Iterator[str]:
-    """What a request left changed for everybody: AUTOMATIC1111 restores only settings that its config.json has."""
+    """Notices about settings left changed for all users: AUTOMATIC1111 restores only those that its config.json has."""
     for name, asked in (body.override_settings or {}).items():
         was, now = getattr(before, name, None), getattr(after, name, None)
         respelled = names.checkpoint is not None and names.checkpoint.means(str(was))
         if was != now == asked and not respelled:
             yield (
-                f"The server keeps the setting {name} at {now} for everybody (it was {was}): set it back in the WebUI "
-                "and press Apply settings; it is restored after each request then."
+                f"The server's setting {name} stays at {now} for all users (it was {was}): reset it in the WebUI and "
+                "press Apply settings; then each request restores it."
             )
 
 
@@ -165,61 +154,49 @@ def _schedule(info: Info) -> str | None:
 
 
 def infotexts(info: Info) -> tuple[str, ...]:
-    """The WebUI's parameter text of each image proper, for those who want to generate it again."""
+    """The WebUI's parameter text of each image, to reproduce it."""
     return info.infotexts[info.index_of_first_image :]
 
-
-# --- refusals ---------------------------------------------------------------------------------------------------------
 
 TABLE = RefusalTable.beside(__file__)
 
 
 def explained(refused: Reply | Fault, access: Access) -> Explanation:
-    """The reading of a refusal, with the names that the form fields have on `access`."""
-    fault = _fault(refused) if isinstance(refused, Reply) else refused
-    return TABLE.explain(fault, access, login=_login(access))
+    if isinstance(refused, Reply):
+        refused = Fault(said=_said(refused), status=refused.status, codes=_codes(refused))
+    return TABLE.explain(refused, access, login=_login(access))
 
 
 def _login(access: Access) -> str:
     if access.api_key:
-        return f"Check {access.where('api_key')}: it is sent as a Bearer token to the proxy before the WebUI"
+        return f"Check {access.where('api_key')}: it is sent as a Bearer token to the proxy in front of the WebUI"
     return (
         f"Check {access.words('username')} and {access.words('password')} {access.place}: "
         "the pair that the WebUI was started with (--api-auth user:password)"
     )
 
 
-def _fault(reply: Reply) -> Fault:
-    return Fault(said=_said(reply), status=reply.status, codes=_codes(reply))
-
-
 def _codes(reply: Reply) -> tuple[str, ...]:
     """Why a route is missing. The WebUI's own 404 is JSON; "Init image not found" is a 404 too."""
-    match reply.status, reply.json():
-        case HTTPStatus.NOT_IMPLEMENTED, _:
+    if reply.status not in {*NO_ROUTE, HTTPStatus.NOT_IMPLEMENTED}:
+        return ()
+    answer = None if reply.status == HTTPStatus.NOT_IMPLEMENTED else reply.json()
+    match answer:
+        case None:
             return (OTHER_SERVICE,)
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, None:
-            return (OTHER_SERVICE,)
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, {"detail": str(detail)} if detail not in _NO_ROUTE:
+        case {"detail": str(detail)} if detail not in {"Not Found", "Method Not Allowed"}:
             return ()
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED, _:
-            return (NO_API,)
         case _:
-            return ()
-
-
-_NO_ROUTE = ("Not Found", "Method Not Allowed")
+            return (NO_API,)
 
 
 def _said(reply: Reply) -> str:
-    """The name of the exception and its text, wherever this fork puts it."""
     try:
         refusal = RefusalBody.model_validate_json(reply.body)
     except ValidationError:
         return said_by(reply)
-    text = next(
-        (part for part in (refusal.errors, refusal.message, refusal.detail) if isinstance(part, str) and part), ""
-    )
+    parts = (refusal.errors, refusal.message, refusal.detail)
+    text = next((part for part in parts if isinstance(part, str) and part), "")
     if not refusal.error or refusal.error == "HTTPException":
         return f"HTTP {reply.status}, {text}" if text else said_by(reply)
     return f"HTTP {reply.status}, {refusal.error}" + (f": {text}" if text else "")

@@ -1,10 +1,9 @@
-"""What a server has: its lists of names, fetched when needed and kept for a minute, and the search in them.
+"""A server's lists of names, fetched when needed and cached for a minute, and the lookup in them.
 
-AUTOMATIC1111 API, section routes. A list that a server does not offer (404) is None: no list, not a broken server.
+Source: AUTOMATIC1111 API, section routes. A list that a server does not have (404) is None, which is no error.
 """
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -12,16 +11,15 @@ from gevent.lock import BoundedSemaphore
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from models.backends.cache import ServerCache
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable, names_like
 from models.backends.http import Retries, Service, timed_out
 from models.clock import Deadline
 
 type Names = tuple[Name, ...] | None
 
-_SHOWN = 12  # names in a message
 _READ_TIMEOUT = 20.0
 _RETRIES = Retries(delays=(0.2,))  # Forge closes a connection after an error; the next one works
-_NO_LIST = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 LISTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "checkpoints": ("/sdapi/v1/sd-models", ("model_name", "title", "file", "stem", "hash", "sha256", "tagged")),
@@ -43,12 +41,9 @@ the others are other spellings of it; in an object, the fields hold the names th
 that do not fit the loaded model."""
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Name:
-    """One thing on the server: how it is asked for, and every other spelling that means it."""
+    """One entry of a list: the name to send, and its other spellings."""
 
     sent: str
     known_as: tuple[str, ...] = ()
@@ -58,7 +53,7 @@ class Name:
 
 
 def find(kind: str, asked: str, names: Sequence[Name]) -> Name:
-    """The thing that `asked` means. Raises BadRequest with the nearest and the available ones."""
+    """The entry that `asked` means. Raises BadRequest with the nearest and the available names."""
     found = lookup(asked, names)
     if found is None:
         raise unknown_name(kind, asked, [name.sent for name in names])
@@ -76,24 +71,14 @@ def lookup(asked: str, names: Sequence[Name]) -> Name | None:
 
 
 def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
-    """The refusal of a name that the server does not have."""
     attempted = f"There is no {kind} {asked!r} on the server"
     if not available:
         return BadRequest(attempted, next_step=f"It has none; leave the {kind} empty")
-    near = difflib.get_close_matches(asked, available, n=3, cutoff=0.5)
-    shown = ", ".join(dict.fromkeys([*near, *available[:_SHOWN]]))
-    rest = f" ({len(available)} in all)" if len(available) > _SHOWN else ""
-    return BadRequest(
-        attempted, next_step=f"It has: {shown}{rest}; a file added just now shows after a refresh in the WebUI"
-    )
-
-
-# --- answers ----------------------------------------------------------------------------------------------------------
+    refresh = "a file added just now shows after a refresh in the WebUI"
+    return BadRequest(attempted, next_step=f"It has: {names_like(asked, available)}; {refresh}")
 
 
 class _ListEntry(BaseModel):
-    """An entry of any list, which has some of these fields."""
-
     name: str | None = None
     label: str | None = None
     alias: str | None = None
@@ -120,7 +105,7 @@ class _ListEntry(BaseModel):
 
     @property
     def short_aliases(self) -> tuple[str, ...]:
-        # The API does not understand these aliases itself; other programs use them, with and without `k_`.
+        # The API does not accept these aliases; other programs use them, with and without `k_`.
         return tuple(alias.removeprefix("k_") for alias in self.aliases or ())
 
     @property
@@ -129,28 +114,29 @@ class _ListEntry(BaseModel):
         return None if self.prompt is None and self.negative_prompt is None else self.name
 
 
-type _Answer = list[_ListEntry] | dict[str, JsonValue]
+type _ListBody = list[_ListEntry] | dict[str, JsonValue]
 type _Words = tuple[str, ...] | dict[str, JsonValue]
-_ANSWER: TypeAdapter[_Answer] = TypeAdapter(_Answer)
+_LIST_BODY: TypeAdapter[_ListBody] = TypeAdapter(_ListBody)
 _WORDS: TypeAdapter[_Words] = TypeAdapter(_Words)
 
 
 def read_list(name: str, body: bytes) -> tuple[Name, ...]:
-    """The names in a list's answer. Raises ServerUnavailable for an answer of another shape."""
+    """The names in the reply of a list. Raises ServerUnavailable for a reply of another shape."""
     _, fields = LISTS[name]
     try:
-        answer = _ANSWER.validate_json(body)
-        if isinstance(answer, list):
-            return tuple(_entry_names(answer, fields))
-        # Some preprocessors guide without a model (reference_only); that is asked for by "None".
+        listed = _LIST_BODY.validate_json(body)
+        if isinstance(listed, list):
+            return tuple(_entry_names(listed, fields))
+        # Some preprocessors need no model (reference_only), which is requested as "None".
         none = ("None",) if name == "controlnet_models" else ()
-        words = (word for field in fields for word in _WORDS.validate_python(answer[field]))
-        return tuple(_plain_names((*words, *none)))
+        words = (word for field in fields for word in _WORDS.validate_python(listed[field]))
+        # "control_v11p_sd15_canny [d14c016b]": users write the name without its hash.
+        return tuple(Name(word, (word.partition(" [")[0],)) for word in dict.fromkeys((*words, *none)))
     except (ValidationError, KeyError):
         raise ServerUnavailable(
             f"{_attempt(name)} failed",
-            "the answer was not understood",
-            "Check that the address is that of a Stable Diffusion WebUI and that no proxy answers in its place",
+            "the reply was not understood",
+            "Check that the address is that of a Stable Diffusion WebUI and that no proxy replies in its place",
         ) from None
 
 
@@ -163,51 +149,41 @@ def _entry_names(entries: Sequence[_ListEntry], fields: Sequence[str]) -> Iterat
             yield Name(sent, tuple(others))
 
 
-def _plain_names(words: Iterable[str]) -> Iterator[Name]:
-    for word in dict.fromkeys(words):
-        # "control_v11p_sd15_canny [d14c016b]": people write the name without its hash.
-        yield Name(word, (word.partition(" [")[0],))
-
-
 def _attempt(name: str) -> str:
     return f"Asking the WebUI for its {name.replace('_', ' ')}"
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-_FRESH = 60.0  # seconds for which a list is not asked for again
+_FRESH = 60.0  # seconds for which a list is not fetched again
 _KEPT: ServerCache[tuple[float, Names]] = ServerCache(seconds=24 * 3600)  # with the time at which each was read
 _UNANSWERED: ServerCache[bool] = ServerCache(seconds=10)
-_ASKING: ServerCache[BoundedSemaphore] = ServerCache(seconds=60)
+_LOCKS: ServerCache[BoundedSemaphore] = ServerCache(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLists:
-    """The lists of one server as one account sees them, for one request."""
-
     service: Service
     deadline: Deadline
 
     def get(self, name: str, *, fresh: bool = False) -> Names:
-        """The names, or None where the server has no such list. Raises ImageError when it cannot be asked.
+        """The names, or None where the server has no such list. Raises ImageError if it cannot be fetched.
 
-        `fresh` asks again even if the list is kept: somebody may just have added a file.
+        `fresh` ignores the cache: a file may just have been added.
         """
-        asking, now = self._asking(name), self.service.clock.monotonic
-        if not asking.acquire(timeout=self.deadline.remaining):
+        lock, now = self._lock(name), self.service.clock.monotonic
+        if not lock.acquire(timeout=self.deadline.remaining):
             raise timed_out(_attempt(name))
         try:
             kept = _KEPT.get(self.service, name)
             if kept is None or fresh or now() >= kept[0] + _FRESH:
-                kept = now(), self._ask(name)
+                kept = now(), self._fetch(name)
                 _KEPT.put(self.service, kept, name)
             return kept[1]
         finally:
-            asking.release()
+            lock.release()
 
     def offered(self, name: str, *, fresh: bool = False) -> tuple[Name, ...]:
-        """The names for a form, never an error: the last ones known while the server does not answer, and for ten
-        seconds after that without asking it."""
+        """The names for a form. Never raises: a server that does not answer is left alone for ten seconds, and the last
+        names known are given."""
         if not _UNANSWERED.get(self.service):
             try:
                 return self.get(name, fresh=fresh) or ()
@@ -216,15 +192,15 @@ class ServerLists:
         _, known = _KEPT.get(self.service, name) or (0, None)
         return known or ()
 
-    def _asking(self, name: str) -> BoundedSemaphore:
-        """One asks, the others wait for the answer: forty requests at once must not ask for forty lists."""
-        asking = _ASKING.get(self.service, name)
-        if asking is None:
-            asking = BoundedSemaphore(1)
-            _ASKING.put(self.service, asking, name)
-        return asking
+    def _lock(self, name: str) -> BoundedSemaphore:
+        """One lock per list, so that concurrent requests share one fetch."""
+        lock = _LOCKS.get(self.service, name)
+        if lock is None:
+            lock = BoundedSemaphore(1)
+            _LOCKS.put(self.service, lock, name)
+        return lock
 
-    def _ask(self, name: str) -> Names:
+    def _fetch(self, name: str) -> Names:
         reply = self.service.request(
             "GET",
             LISTS[name][0],
@@ -232,6 +208,6 @@ class ServerLists:
             deadline=self.deadline,
             read_timeout=_READ_TIMEOUT,
             retries=_RETRIES,
-            accept=_NO_LIST,
+            accept=NO_ROUTE,
         )
         return read_list(name, reply.body) if reply.ok else None

@@ -5,9 +5,9 @@
 - `nodes.yaml`, `parameters.yaml`: what is known about ComfyUI's nodes, and the parameters that only workflows have
 - `model_workflow.py`: from a model to its workflows, with the server's node definitions; `workflows/` holds the shipped ones
 - `client.py`: the server's REST routes and its JSON
-- `state.py`, `jobs.py`: a job as JSON, and what becomes of it on the server
+- `state.py`, `jobs.py`: a job as JSON, and how it is submitted, polled, resubmitted, fetched and cancelled
 - `events.py`: the server's WebSocket, and the wait for a job's end
-- `results.py`, `failures.py`, `refusals.yaml`: the images of a finished job, and what errors mean
+- `results.py`, `refusals.yaml`: the images of a finished job, and what errors mean
 """
 
 from models.backends.comfyui.backend import ComfyUI

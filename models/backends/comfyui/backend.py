@@ -8,10 +8,10 @@ from typing import ClassVar, override
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.events import EventStream, JobProgress, JobWait, SocketOpener, open_socket
-from models.backends.comfyui.failures import TABLE, ParameterNames
 from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
-from models.backends.comfyui.jobs import LOOK_SECONDS, JobTracker
+from models.backends.comfyui.jobs import REQUEST_SECONDS, JobTracker
 from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, ShippedWorkflows
+from models.backends.comfyui.results import TABLE, ParameterNames
 from models.backends.comfyui.state import Change, JobState, secrets_of
 from models.backends.errors import BadRequest
 from models.backends.partial import Partial
@@ -22,15 +22,13 @@ from models.images.inputs import mask_of
 from models.parameters import Rule
 from models.sizes import SeedRule, SizeRule
 
-# With QUICK_SECONDS in between, a server that hangs costs whoever saves a form nine seconds in all.
+# With QUICK_SECONDS in between, a hanging server delays the saving of a form by nine seconds in all.
 FINDINGS_SECONDS = 9.0
 PROBE_SECONDS = 6.0
 CHECK_SECONDS = 30.0
 
 
 class ComfyUI(JobBackend):
-    """One workflow at one server."""
-
     name: ClassVar[str] = "comfyui"
     title: ClassVar[str] = "ComfyUI"
     prefix: ClassVar[str] = "comfyui"
@@ -54,8 +52,8 @@ class ComfyUI(JobBackend):
         super().require_access()
         if "?" in self.address:
             raise BadRequest(
-                f"The address in {self.model.access.where('base_url')} has a query, which {self.title} would not get",
-                next_step=f"Remove what follows the question mark; a token belongs into "
+                f"The address in {self.model.access.where('base_url')} has a query, which {self.title} would not receive",
+                next_step=f"Remove what follows the question mark; a token belongs in "
                 f"{self.model.access.where('api_key')} and is sent as `Authorization: Bearer`",
             )
 
@@ -87,7 +85,7 @@ class ComfyUI(JobBackend):
     def _known_workflow(self, request: ImageRequest) -> Workflow | None:
         try:
             return self.workflow.choose(request)
-        except BadRequest:  # the request itself will report it
+        except BadRequest:  # the request itself reports it
             return None
 
     @override
@@ -119,7 +117,7 @@ class ComfyUI(JobBackend):
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job:
         job = self._planned(request, deadline).dump()
         with self._tracked(job) as tracker:
-            self._events = self._listening_to(tracker.state)
+            self._events = self._event_stream(tracker.state)
             self._events.open()  # before the job exists, so that no event of it can be missed
             try:
                 tracker.submit(deadline)
@@ -131,18 +129,18 @@ class ComfyUI(JobBackend):
     @override
     def check(self, job: Job) -> Running | ImageResult:
         with self._tracked(job) as tracker:
-            return self._seen(tracker.state, tracker.look())
+            return self._state_or_result(tracker.state, tracker.poll())
 
     @override
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
         with self._tracked(job) as tracker:
-            heard_all = self._events is not None and self._events.connected
-            events = self._events or self._listening_to(tracker.state)
+            missed_nothing = self._events is not None and self._events.connected
+            events = self._events or self._event_stream(tracker.state)
             self._events = None
             wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started), self.outage)
             try:
                 events.open()
-                return self._seen(tracker.state, wait.until(until, look_first=not heard_all))
+                return self._state_or_result(tracker.state, wait.until(until, poll_first=not missed_nothing))
             finally:
                 events.close()
 
@@ -158,18 +156,14 @@ class ComfyUI(JobBackend):
             tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        """Upload the images and fill the workflow: everything that is known before the job exists."""
-        workflow = (
-            self.workflow.ready(deadline)
-            if isinstance(self.workflow, PastedWorkflow)
-            else self.workflow.choose(request)
-        )
+        source = self.workflow
+        workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
         self._parameters = {
             (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
         }
         images = [self.client.upload(image, deadline=deadline) for image in request.images]
         mask = self.client.upload(mask_of(request.mask), deadline=deadline) if request.mask else None
-        known = self.definitions.known(workflow.needs.classes)
+        known = self.definitions.known(workflow.classes)
         workflow = workflow.known(known) if known.classes and not workflow.info else workflow
         filled = [workflow.filled(one, images=images, mask=mask) for one in _submissions(request, workflow)]
         state = JobState.of(
@@ -177,19 +171,19 @@ class ComfyUI(JobBackend):
             prompt=request.prompt,
             keep_workflow=request.extra.get("embed_workflow") is True,
         )
-        state.tell(*request.notices, *(notice for one in filled for notice in one.notices))
+        state.add_notices(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
 
-    def _seen(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
+    def _state_or_result(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
         return seen if isinstance(seen, Running) else self._result(state, seen)
 
     def _result(self, state: JobState, part: Partial) -> ImageResult:
-        told = ImageRequest(model=self.model.name, prompt=state.prompt, n=len(state.ids), notices=tuple(state.notices))
-        return self.result(told, part)
+        count, notices = len(state.ids), tuple(state.notices)
+        return self.result(ImageRequest(model=self.model.name, prompt=state.prompt, n=count, notices=notices), part)
 
     @contextmanager
     def _tracked(self, job: Job) -> Iterator[JobTracker]:
-        """Write back what becomes of the submissions: the next check must know of a repeated one."""
+        """Write the submissions back into `job`: the next check must know of resubmitted ones."""
         state = JobState.load(job)
         pasted = self.model.access.workflow
         editor = read_source(pasted).editor if pasted and state.keep_workflow else None
@@ -201,12 +195,12 @@ class ComfyUI(JobBackend):
     def _secrets(self) -> list[Change]:
         if not isinstance(self.workflow, PastedWorkflow):
             return []
-        return secrets_of(self.workflow.ready(self.within(LOOK_SECONDS)).graph.raw())
+        return secrets_of(self.workflow.ready(self.within(REQUEST_SECONDS)).graph.raw())
 
     def _choices(self, class_type: str, name: str) -> Sequence[str]:
-        return self.definitions.choices(class_type, name, self.within(LOOK_SECONDS))
+        return self.definitions.choices(class_type, name, self.within(REQUEST_SECONDS))
 
-    def _listening_to(self, state: JobState) -> EventStream:
+    def _event_stream(self, state: JobState) -> EventStream:
         titles = {node.id: node.title or node.class_type for node in Graph.of(state.graph).nodes.values()}
         progress = JobProgress(state.ids, titles, lambda words: self.on_progress(Running(words)))
         return EventStream(self.service, state.client_id, progress, self.open_socket)
@@ -214,7 +208,7 @@ class ComfyUI(JobBackend):
 
 def _submissions(request: ImageRequest, workflow: Workflow) -> Sequence[ImageRequest]:
     """One request per submission: a workflow with a batch field makes all images at once, others one at a time with
-    seeds that count up, so that each image can be made again on its own."""
+    seeds that count up, so that each image can be reproduced on its own."""
     found = workflow.slots.found
     if request.n == 1 or "n" in found or "seed" not in found:
         return (request,)
@@ -222,7 +216,7 @@ def _submissions(request: ImageRequest, workflow: Workflow) -> Sequence[ImageReq
 
 
 def with_files(graph: RawGraph) -> RawGraph:
-    """SaveImageWebsocket sends its images to the socket alone and leaves no file that a later check could fetch."""
+    """SaveImageWebsocket sends its images over the socket only and saves no file that a later check could fetch."""
     return {
         key: {**node, "class_type": "PreviewImage"} if node["class_type"] == "SaveImageWebsocket" else node
         for key, node in graph.items()

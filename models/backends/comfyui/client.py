@@ -69,8 +69,6 @@ class FaultDetails(_ServerReply):
 
 
 class ValidationFault(_ServerReply):
-    """One error of the validation, about one input or about the whole graph."""
-
     type: LooseText = ""
     message: LooseText = ""
     details: LooseText = ""
@@ -78,8 +76,6 @@ class ValidationFault(_ServerReply):
 
 
 class NodeFaults(_ServerReply):
-    """The validation errors of one node."""
-
     errors: tuple[ValidationFault, ...] = ()
     class_type: LooseText = ""
 
@@ -110,8 +106,6 @@ class FileRef(_ServerReply):
 
 
 class Uploaded(_ServerReply):
-    """Reply of `/upload/image`: the name under which the server stored the file."""
-
     name: str
     subfolder: LooseText = ""
     type: LooseText = "input"
@@ -140,12 +134,11 @@ class RunStatus(_ServerReply):
 
     @property
     def last(self) -> str:
-        """Name of the last message about the end of the job, "" when there is none."""
+        """The last message about the end of the job, "" when there is none."""
         return next((name for name, _ in reversed(self.messages) if name in _ENDS), "")
 
     @property
     def error(self) -> RunError:
-        """The data of that message."""
         data = [body for name, body in self.messages if name in _ENDS and isinstance(body, dict)]
         return RunError.model_validate(data[-1]) if data else RunError()
 
@@ -197,14 +190,12 @@ class System(_ServerReply):
 
 
 class SystemStats(_ServerReply):
-    """Reply of `/system_stats`: cheap to ask, and only ComfyUI answers like this."""
+    """Cheap, and specific to ComfyUI."""
 
     system: System
 
 
 class Cancelled(_ServerReply):
-    """Reply of `/api/jobs/{id}/cancel` (newer servers)."""
-
     cancelled: bool = False
 
 
@@ -214,7 +205,7 @@ class NodeInfo(RootModel[Mapping[str, JsonValue]]):
 
 @dataclass(frozen=True, slots=True)
 class ComfyUIClient:
-    """One ComfyUI server as one account sees it. Every method raises ImageError."""
+    """The routes of one ComfyUI server, for one account. Every method raises ImageError."""
 
     service: Service
 
@@ -230,30 +221,28 @@ class ComfyUIClient:
             read_timeout=_SUBMIT_SECONDS,
             accept=(HTTPStatus.BAD_REQUEST,),
         )
-        # A 400 of any other shape comes from a proxy and says nothing about the workflow.
-        if reply.status == HTTPStatus.BAD_REQUEST and _is_refusal(reply):
-            return parse(reply, Refused, attempt=attempt)
-        if not reply.ok:
-            raise self.service.failure(attempt, self.service.explain(reply))
-        return parse(reply, Accepted, attempt=attempt)
+        if reply.ok:
+            return parse(reply, Accepted, attempt=attempt)
+        match reply.json():
+            case {"error": {"type": str()}}:
+                return parse(reply, Refused, attempt=attempt)
+            case _:  # comes from a proxy and says nothing about the workflow
+                raise self.service.failure(attempt, self.service.explain(reply))
 
     def entry(self, prompt_id: str, *, deadline: Deadline) -> HistoryEntry | None:
-        """The finished job; None while it is unknown, waiting or running. Not retried: the caller asks again anyway."""
+        """The finished job; None while it is unknown, waiting or running."""
         path = f"history/{quote(prompt_id)}"
         history = self._get(path, History, "Asking ComfyUI for the result", deadline, read_timeout=30.0)
         return history.root.get(prompt_id)
 
     def queue(self, *, deadline: Deadline) -> Queue:
-        """The running and the waiting jobs. Not retried: the caller asks again anyway."""
         attempt = "Asking ComfyUI for its queue"
         return self._get("queue", Queue, attempt, deadline, read_timeout=30.0, max_bytes=_MAX_QUEUE_BYTES)
 
     def stats(self, *, deadline: Deadline) -> SystemStats:
-        """The server's version."""
         return self._get("system_stats", SystemStats, "Checking ComfyUI", deadline)
 
     def node(self, class_type: str, *, deadline: Deadline) -> Mapping[str, JsonValue]:
-        """`{class_type: definition}`, empty when the server has no such node."""
         path = f"object_info/{quote(class_type, safe='')}"
         return self._get(path, NodeInfo, f"Asking ComfyUI for the node {class_type}", deadline).root
 
@@ -296,11 +285,11 @@ class ComfyUIClient:
         self._cancel("queue", deadline, {"delete": list(ids)})
 
     def interrupt(self, prompt_id: str, *, deadline: Deadline) -> None:
-        """Stop this job if it is the one that runs. Never without an id: that would stop another user's job."""
+        """Stop this job if it is running. Never sent without an id, which would stop another user's job."""
         self._cancel("interrupt", deadline, {"prompt_id": prompt_id})
 
     def cancel(self, prompt_id: str, *, deadline: Deadline) -> bool:
-        """Cancel a waiting or running job in one step; False on servers that do not know the route, or the job."""
+        """Cancel a waiting or running job in one step; False on servers without the route or the job."""
         reply = self._cancel(f"api/jobs/{quote(prompt_id)}/cancel", deadline)
         return reply.ok and parse(reply, Cancelled, attempt="Cancelling the job at ComfyUI").cancelled
 
@@ -317,11 +306,3 @@ class ComfyUIClient:
             json=body,
             accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
         )
-
-
-def _is_refusal(reply: Reply) -> bool:
-    match reply.json():
-        case {"error": {"type": str()}}:
-            return True
-        case _:
-            return False

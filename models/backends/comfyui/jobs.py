@@ -1,8 +1,7 @@
-"""One job at one server: it is submitted, looked after, repeated where it was lost, collected and cancelled.
+"""One job at one server: submit, poll, resubmit if it was lost, fetch its images, cancel.
 
-A request for n images of a workflow without a batch field is n submissions, each on its own. A job can be lost between
-any two requests: the reply to the submission, the whole queue in a restart, an image's file. Each is noticed and
-repaired once; how often a graph was submitted stands in the state.
+A request for n images of a workflow without a batch field becomes n submissions. The reply to a submission, the queue
+(in a restart) or an image's file can be lost; each is detected and repaired once, and the state counts the tries.
 """
 
 import uuid
@@ -13,38 +12,40 @@ from pydantic import JsonValue
 
 from models.backends.base import Running
 from models.backends.comfyui.client import Accepted, ComfyUIClient, FileRef, HistoryEntry, PromptRequest, Refused
-from models.backends.comfyui.failures import (
+from models.backends.comfyui.results import (
     FAILED,
     Choices,
     DeletedFileError,
     ParameterNames,
+    black_images,
     dropped_outputs,
     failed_run,
+    read_outputs,
     refusal,
+    without_workflow,
 )
-from models.backends.comfyui.results import black_images, read_outputs, without_workflow
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
 from models.backends.errors import ImageError, ServerUnavailable, redact
 from models.backends.partial import Partial
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage
 
-LOOK_SECONDS = 30.0
+REQUEST_SECONDS = 30.0
 FETCH_SECONDS = 120.0
 # Together the two stay within the ten seconds that the host leaves after the longest job of one call.
 LAST_FETCH_SECONDS = 5.0
 CANCEL_SECONDS = 4.0
-GRACE = 0.5  # seconds between two looks: on its way from the queue to the history a job is in neither for a moment
-QUEUED = 5.0  # seconds between looks at the queue, which carries every waiting graph
+RECHECK_SECONDS = 0.5  # a job that moves from the queue to the history is briefly in neither
+QUEUE_SECONDS = 5.0  # seconds between polls of the queue, whose reply holds every waiting graph
 MAX_TRIES = 2
 
 
 @dataclass
 class JobTracker:
-    """Submits a job, looks after it and collects what it made; what becomes of it is noted in `state`.
+    """Submits and polls a job and fetches its images; `state` is kept up to date.
 
-    `choices` and `parameters` are for messages about a refused graph; `secrets` tells what belongs into the graph and
-    must not stand in the job's state; `workflow` is the editor's graph to write into the images, None to write none.
+    `choices` and `parameters` are for messages about a refused graph; `secrets` returns the keys that belong in the
+    graph but not in the state; `workflow` is the editor's graph to embed in the images, None for none.
     """
 
     state: JobState
@@ -54,19 +55,13 @@ class JobTracker:
     parameters: ParameterNames
     secrets: Callable[[], list[Change]]
     workflow: JsonValue
-    queue_asked: float | None = field(default=None, init=False)
-    """When the queue was looked at last, on the clock."""
-    at_work: bool = field(default=False, init=False)
-    """Whether that look found the job running."""
-    seen: Running = field(default_factory=Running, init=False)
-    """What the last look found of a job that goes on."""
-    entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)
-    """What was found in the history, by the submission's id."""
-
-    # Submitting
+    queue_polled: float | None = field(default=None, init=False)  # on the clock
+    running: bool = field(default=False, init=False)  # whether the last poll of the queue found the job running
+    seen: Running = field(default_factory=Running, init=False)  # the last known state
+    entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)  # of the history, by prompt id
 
     def submit(self, deadline: Deadline) -> None:
-        """Queue every submission. Raises ImageError; then nothing of the job is left waiting."""
+        """Queue every submission. If one fails the others are cancelled. Raises ImageError."""
         try:
             for submission in self.state.submissions:
                 self._submit(submission, deadline)
@@ -86,33 +81,30 @@ class JobTracker:
         reply = self._submitted_once(request, deadline)
         if isinstance(reply, Refused):
             raise self._redacted(refusal(reply, graph, self.choices, self.parameters))
-        self.state.tell(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
+        self.state.add_notices(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
-        """Submit; when the reply is lost, look whether the job arrived before it is sent again under the same id."""
+        """Submit; if the reply is lost, check whether the job arrived before sending it again under the same id."""
         try:
             return self.client.submit(request, deadline=deadline)
         except ImageError as error:
             if not error.transient:
                 raise
-            try:  # asked twice, because a request may outlive its connection for a moment
+            try:  # checked twice, because a request may be processed just after its connection is lost
                 place = self._place(request.prompt_id)
                 arrived = place is not None or self._later_place(request.prompt_id) is not None
             except ImageError:
                 raise error from None
         return Accepted(prompt_id=request.prompt_id) if arrived else self.client.submit(request, deadline=deadline)
 
-    # Looking
+    def poll(self) -> Running | Partial:
+        """Poll the job. The queue, which shows its place and whether a submission is lost, is polled less often.
 
-    def look(self) -> Running | Partial:
-        """See what became of the job. The queue, which tells the place and shows that a submission is lost, is asked more
-        rarely.
-
-        The first failure ends the job: what waits is cancelled, what is finished is returned with the failure.
-        Transient trouble is raised: the next look may see more.
+        The first failure ends the job: waiting submissions are cancelled, finished images are returned with the
+        failure. Transient errors are raised: the next poll may succeed.
         """
         for prompt_id in self.state.ids:
-            self._read_entry(prompt_id, self._within(LOOK_SECONDS))
+            self._read_entry(prompt_id, self._within(REQUEST_SECONDS))
         waiting = [one for one in self.state.submissions if one.prompt_id not in self.entries]
         failed = any(self.entries[name].failed for name in self.state.ids if name in self.entries)
         if failed and waiting:
@@ -136,69 +128,64 @@ class JobTracker:
 
     def _queue_due(self) -> bool:
         now = self.clock.now()
-        due = self.queue_asked is None or now - self.queue_asked >= QUEUED
-        self.queue_asked = now if due else self.queue_asked
+        due = self.queue_polled is None or now - self.queue_polled >= QUEUE_SECONDS
+        self.queue_polled = now if due else self.queue_polled
         return due
 
     def _placed(self, waiting: Sequence[Submission]) -> Running:
-        queue = self.client.queue(deadline=self._within(LOOK_SECONDS))
+        queue = self.client.queue(deadline=self._within(REQUEST_SECONDS))
         found = []
         for submission in waiting:
-            # One that is neither waiting nor finished is lost only if it is still nowhere at a second look.
+            # A submission found nowhere counts as lost only after a second check.
             place = queue.place(submission.prompt_id)
             place = self._later_place(submission.prompt_id) if place is None else place
             if place is None:
                 self._repeat_lost(submission)
             else:
                 found.append(place)
-        self.at_work = found[:1] == [0]
+        self.running = found[:1] == [0]
         return Running(queued(found[0]) if found and found[0] else "running")
 
     def _place(self, prompt_id: str) -> int | None:
         """0 for running or finished, else the place in the queue; None when the server does not know the job.
 
-        The queue is asked first: a job only ever moves from there to the history, so it cannot slip through in between.
+        The queue is read first: a job only moves from there to the history, so it cannot be missed in between.
         """
-        place = self.client.queue(deadline=self._within(LOOK_SECONDS)).place(prompt_id)
+        place = self.client.queue(deadline=self._within(REQUEST_SECONDS)).place(prompt_id)
         if place is not None:
             return place
-        return None if self.client.entry(prompt_id, deadline=self._within(LOOK_SECONDS)) is None else 0
+        return None if self.client.entry(prompt_id, deadline=self._within(REQUEST_SECONDS)) is None else 0
 
     def _later_place(self, prompt_id: str) -> int | None:
-        self.clock.sleep(GRACE)
+        self.clock.sleep(RECHECK_SECONDS)
         return self._place(prompt_id)
 
-    # Repeating
-
     def _repeat_lost(self, submission: Submission) -> None:
-        """Submit a lost graph again under its id: a process that does not know of this finds it all the same."""
+        """Resubmit a lost graph under the same id, so that other processes find it too."""
         if submission.tries >= MAX_TRIES:
             raise ServerUnavailable(
                 FAILED,
                 "the job disappeared from the server's queue twice",
-                "Look whether the server keeps restarting (its log tells why), or whether somebody clears its queue",
+                "Check in the server's log whether it keeps restarting, and whether its queue is cleared by another user",
             )
         submission.tries += 1
-        self.state.tell(
+        self.state.add_notices(
             "The job disappeared from the server's queue (restarted, or cleared by somebody) and was submitted again"
         )
         self._submit(submission, self._within(FETCH_SECONDS))
 
     def _save_again(self, submission: Submission, gone: DeletedFileError) -> None:
-        """The history names a file of an earlier, identical job that is gone: save it under another name."""
+        """Resubmit under another file name: the history names a deleted file of an earlier, identical job."""
         fresh = str(uuid.uuid5(uuid.UUID(submission.prompt_id), "saved again"))
         changes = renamed(self.state.graph_of(submission), fresh[:8])
         if submission.tries >= MAX_TRIES or not changes:
             raise gone
         submission.prompt_id, submission.tries = fresh, submission.tries + 1
         submission.changes = (*submission.changes, *changes)
-        self.state.tell(f"The server's cached image {gone.filename} was deleted there, so it was saved again")
+        self.state.add_notices(f"The cached image {gone.filename} was deleted on the server, so it was saved again")
         self._submit(submission, self._within(FETCH_SECONDS))
 
-    # Collecting
-
     def _collected(self) -> Running | Partial:
-        """The images and failures of every submission that ended. Transient trouble is raised."""
         parts = Partial()
         for submission in self.state.submissions:
             try:
@@ -214,7 +201,7 @@ class JobTracker:
         return parts
 
     def _fetched(self, submission: Submission) -> Partial | None:
-        """What one submission gave, None where a deleted image has to be saved again first."""
+        """None where a deleted image has to be saved again first."""
         try:
             return self._part(submission, self._within(FETCH_SECONDS))
         except DeletedFileError as gone:
@@ -222,7 +209,7 @@ class JobTracker:
             return None
 
     def finished(self) -> Partial:
-        """The images that exist already of a job that is given up; trouble with one costs only that one."""
+        """The finished images of an abandoned job; an error affects only its own submission."""
         deadline = self._within(LAST_FETCH_SECONDS)
         parts = Partial()
         for submission in self.state.submissions:
@@ -234,7 +221,7 @@ class JobTracker:
         return parts
 
     def _part(self, submission: Submission, deadline: Deadline) -> Partial:
-        """What one submission gave: its images, its failure, or nothing as long as it has not ended."""
+        """The images or the failure of one submission; nothing as long as it has not ended."""
         entry = self.entries.get(submission.prompt_id)
         if entry is None:
             return Partial()
@@ -244,14 +231,11 @@ class JobTracker:
         files = read_outputs(entry.outputs, graph)
         images = tuple(self._image(file, submission.seed, deadline) for file in files.images)
         if not images:
-            raise ServerUnavailable(
-                FAILED,
-                "; ".join(files.notices) or "the workflow ended without an image",
-                "Give the workflow a Save Image node that its result leads to",
-            )
-        self.state.tell(*files.notices, *black_images(images))
+            said = "; ".join(files.notices) or "the workflow ended without an image"
+            raise ServerUnavailable(FAILED, said, "Give the workflow a Save Image node that its result leads to")
+        self.state.add_notices(*files.notices, *black_images(images))
         if len(images) > 1 and files.one_batch and submission.seed is not None:
-            self.state.tell(f"The {len(images)} images come from one batch with the seed {submission.seed}")
+            self.state.add_notices(f"The {len(images)} images come from one batch with the seed {submission.seed}")
         return Partial(images)
 
     def _image(self, file: FileRef, seed: int | None, deadline: Deadline) -> GeneratedImage:
@@ -260,10 +244,8 @@ class JobTracker:
             raise DeletedFileError(file.filename)
         return GeneratedImage(data if self.state.keep_workflow else without_workflow(data), seed=seed)
 
-    # Giving up
-
     def cancel(self) -> None:
-        """Remove the job's own submissions from the queue, or stop them. Touches no other job. Raises ImageError."""
+        """Remove the job's own submissions from the queue, or stop them. Other jobs are not affected. Raises ImageError."""
         deadline = self._within(CANCEL_SECONDS)
         left = [prompt_id for prompt_id in self.state.ids if prompt_id not in self.entries]
         left = [prompt_id for prompt_id in left if not self.client.cancel(prompt_id, deadline=deadline)]
@@ -272,24 +254,24 @@ class JobTracker:
         self.client.remove_pending(left, deadline=deadline)
         queue = self.client.queue(deadline=deadline)
         for prompt_id in left:
-            # Old servers ignore the id and stop whatever runs: only asked when it is ours.
+            # Old servers ignore the id and stop the running job, so it is only sent if that is ours.
             if queue.place(prompt_id) == 0:
                 self.client.interrupt(prompt_id, deadline=deadline)
 
     def _cancel_rest(self) -> None:
-        """Cancel what may be left of a job that has failed already: its own error is the one to report."""
+        """Cancel the rest of a failed job; a failure to cancel becomes a notice."""
         if len(self.state.submissions) > 1:
             try:
                 self.cancel()
-            except ImageError as trouble:
-                self.state.tell(f"The other images of the request could not be cancelled: {trouble}")
+            except ImageError as error:
+                self.state.add_notices(f"The other images of the request could not be cancelled: {error}")
 
     def _redacted(self, error: ImageError) -> ImageError:
         error.said = self._hidden(error.said)
         return error
 
     def _hidden(self, text: str) -> str:
-        """Without the keys that the workflow itself holds: servers quote the values that they refuse."""
+        """`text` without the workflow's own keys: servers quote refused values."""
         return redact(text, [str(value) for _, _, value in self.secrets()])
 
     def _within(self, seconds: float) -> Deadline:
@@ -297,6 +279,5 @@ class JobTracker:
 
 
 def queued(place: int) -> str:
-    """The place in the queue in words: `queued 2nd`."""
     teens = place % 100 in {11, 12, 13}
     return f"queued {place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"

@@ -1,4 +1,4 @@
-"""From a model to its workflows, and what the server knows of them. Only what takes a deadline asks the server.
+"""A model's workflows, with the server's node definitions. Only methods that take a deadline send requests.
 
 A pasted workflow serves every request of its model. A card names the shipped ones (`image_generation: workflows:
 {txt2img: sdxl-txt2img.v1, ...}`): per predefined model one graph for each kind of input, in API format, of standard
@@ -25,28 +25,22 @@ from models.clock import Deadline
 from models.entities import ImageRequest
 from models.parameters import Rule
 
-QUICK_SECONDS = 3.0
-"""How long node definitions are waited for that only make a form or a reading sharper."""
+QUICK_SECONDS = 3.0  # for node definitions that only make a form or a reading sharper
 WORKFLOWS = Path(__file__).parent / "workflows"
 
 type Variant = Literal["txt2img", "img2img", "inpaint"]
 
 _VARIANTS: TypeAdapter[Mapping[Variant, str]] = TypeAdapter(Mapping[Variant, str])
-_CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)
-"""The definition of each class by its name; empty for a class that the server does not have."""
-_SILENT = ServerCache[bool](seconds=20.0)
-"""Servers that lately did not answer: forms are asked for often and must not wait each time."""
+_CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)  # empty for a class that the server does not have
+_UNANSWERED = ServerCache[bool](seconds=20.0)  # servers that recently did not reply: a form must not wait each time
 _AT_ONCE = 8
-_UNREAD = Capabilities(images=1)
-"""A workflow that cannot be read yet may well take an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeDefinitions:
-    """The node classes of one server, asked for class by class, each once in five minutes.
+    """The node classes of one server, fetched class by class and cached for five minutes.
 
-    The whole of `/object_info` is half a megabyte and makes the server scan every model folder; one class is a few
-    hundred bytes, and a form or a message needs about a dozen classes.
+    The whole of `/object_info` is half a megabyte and makes the server scan every model folder.
     """
 
     client: ComfyUIClient
@@ -59,8 +53,8 @@ class NodeDefinitions:
                 raise outcome
         return self.known(classes)
 
-    def fetched_afresh(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
-        """The definitions as the server has them now: what was missing may have been installed a moment ago."""
+    def refetched(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
+        """The server's current definitions: what was missing may have been installed a moment ago."""
         for name in classes:
             _CLASSES.drop(self.client.service, name)
         return self.fetched(classes, deadline)
@@ -70,19 +64,19 @@ class NodeDefinitions:
         found = [known for name in classes if (known := _CLASSES.get(self.client.service, name))]
         return ObjectInfo({name: node for one in found for name, node in one.classes.items()})
 
-    def at_hand(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
-        """The definitions that can be had by `deadline`; only the cached ones while the server is silent. Never raises."""
-        if _SILENT.get(self.client.service) is None:
+    def available(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
+        """The definitions that can be fetched by `deadline`, else only the cached ones. Never raises."""
+        if _UNANSWERED.get(self.client.service) is None:
             try:
                 return self.fetched(classes, deadline)
-            except ImageError:  # what really needs the server will meet the same trouble and report it
-                _SILENT.put(self.client.service, True)
+            except ImageError:  # a step that needs the server reports the error
+                _UNANSWERED.put(self.client.service, True)
         return self.known(classes)
 
     def choices(self, class_type: str, name: str, deadline: Deadline) -> Sequence[str]:
-        """What the server offers for an input at this moment, for a message; empty when it cannot be found out."""
+        """The server's current choices for an input, for a message; empty if they are unknown."""
         try:
-            spec = self.fetched_afresh([class_type], deadline).spec(class_type, name)
+            spec = self.refetched([class_type], deadline).spec(class_type, name)
         except ImageError:  # the message is about another error and is complete without the choices
             return ()
         return (spec.choices or ()) if spec else ()
@@ -94,7 +88,7 @@ class NodeDefinitions:
 
 @dataclass
 class PastedWorkflow:
-    """The user's own workflow. What a request lacks or brings too much is told when the graph is filled."""
+    """The user's own workflow. Missing or surplus inputs are reported when the graph is filled."""
 
     model: Model
     definitions: NodeDefinitions
@@ -114,12 +108,12 @@ class PastedWorkflow:
     @property
     def capabilities(self) -> Capabilities:
         workflow = self._readable()
-        if workflow is None:
-            return _UNREAD
+        if workflow is None:  # it may well take an image
+            return Capabilities(images=1)
         mask = workflow.takes_mask
         return Capabilities(
             images=workflow.images,
-            # A workflow that shall use an image of its own says so in the loader's title (`fixed: logo`).
+            # An image that belongs to the workflow is marked in the loader's title (`fixed: logo`).
             min_images=workflow.min_images,
             mask=mask,
             second_image="mask" if mask and workflow.images == 1 else "image",
@@ -142,29 +136,31 @@ class PastedWorkflow:
     def learn(self, deadline: Deadline) -> None:
         """Read the workflow with the server's node definitions. Raises ImageError.
 
-        They are needed for the editor's format and where it is unclear which text is the prompt. Elsewhere they only
-        make the reading sharper, so a server that does not answer soon costs nothing else.
+        They are required for the editor's format and if it is unclear which text is the prompt. Otherwise they only
+        improve the reading, so a slow server is not waited for.
         """
         if not self.model.access.workflow:
             return
         source = read_source(self.text)
         if source.api is None:
-            self._workflow = self._converted(source.classes, deadline)
+            try:
+                self._workflow = Workflow.load(self.text, self.definitions.fetched(source.classes, deadline))
+            except BadRequest:  # what was missing may have been installed since it was asked for
+                self._workflow = Workflow.load(self.text, self.definitions.refetched(source.classes, deadline))
             return
-        known = self.definitions.at_hand(source.classes, deadline.earlier(QUICK_SECONDS))
+        known = self.definitions.available(source.classes, deadline.earlier(QUICK_SECONDS))
         self._workflow = Workflow.load(self.text, known if known.classes else None)
         if self._workflow.unclear:
             self._workflow = self._workflow.known(self.definitions.fetched(source.classes, deadline))
 
     def ready(self, deadline: Deadline) -> Workflow:
-        """The workflow, learned now where that was not done yet and it cannot be used without. Raises ImageError."""
+        """The workflow, read with node definitions if it cannot be used without them. Raises ImageError."""
         workflow = self._readable()
         if workflow is None or workflow.unclear:
             self.learn(deadline)
         return self.read()
 
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
-        """The form with the choices that the server offers at the moment. Raises ImageError."""
         self.learn(deadline)
         self.read()
         return self.rules()
@@ -173,37 +169,28 @@ class PastedWorkflow:
         """Raises BadRequest where the server lacks what the workflow needs, or every request would be refused."""
         workflow = self.ready(deadline)
         classes = [node.class_type for node in workflow.graph.nodes.values()]
-        self._workflow = workflow = workflow.known(self.definitions.fetched_afresh(classes, deadline))
+        self._workflow = workflow = workflow.known(self.definitions.refetched(classes, deadline))
         workflow.check()
         if not workflow.output_nodes:
-            raise BadRequest(
-                "The workflow gives no image", next_step="Give it a node that saves its image, such as Save Image"
-            )
+            next_step = "Add a node that saves the image, such as Save Image"
+            raise BadRequest("The workflow has no image output", next_step=next_step)
         if lacking := workflow.lacking():
             packages = f" ({', '.join(named)})" if (named := workflow.packages()) else ""
             raise BadRequest(
                 "The workflow does not run on this ComfyUI",
                 "; ".join(lacking),
-                f"Install what is missing{packages} on the server, or choose what it has and export the workflow again",
+                f"Install what is missing{packages} on the server, or use what it has and export the workflow again",
             )
 
     def _readable(self) -> Workflow | None:
         try:
             return self.read()
-        except BadRequest:  # the request itself will report it
+        except BadRequest:  # the request itself reports it
             return None
-
-    def _converted(self, classes: Sequence[str], deadline: Deadline) -> Workflow:
-        try:
-            return Workflow.load(self.text, self.definitions.fetched(classes, deadline))
-        except BadRequest:  # what was missing may have been installed since it was asked for
-            return Workflow.load(self.text, self.definitions.fetched_afresh(classes, deadline))
 
 
 @dataclass(frozen=True)
 class ShippedWorkflows:
-    """The workflows of one predefined model."""
-
     card: Card
     definitions: NodeDefinitions
 
@@ -227,20 +214,17 @@ class ShippedWorkflows:
         return self.card.rules
 
     def choose(self, request: ImageRequest) -> Workflow:
-        """The workflow for what the request brings along: nothing, images, or an image and a mask.
+        """The workflow for the images and the mask of the request; with `controlnet` the last image is the control image.
 
-        With the parameter `controlnet` the last image is the control image. Raises BadRequest for what none of
-        the workflows takes.
+        Raises BadRequest for what none of the workflows takes.
         """
         control = bool(request.extra.get("controlnet"))
         if control and not request.images:
-            raise BadRequest(
-                "`controlnet` needs a control image and no image was sent",
-                next_step="Send the control image (edges, depth, pose) as the last image, or leave `controlnet` empty",
-            )
+            next_step = "Send the control image (edges, depth, pose) as the last image, or leave `controlnet` empty"
+            raise BadRequest("`controlnet` needs a control image and no image was sent", next_step=next_step)
         count = len(request.images) - control
         if request.mask is not None and count == 0:
-            raise BadRequest("A mask came without an image", next_step=_OPAQUE_CONTROL if control else _IMAGE_FIRST)
+            raise BadRequest("A mask was sent without an image", next_step=_OPAQUE_CONTROL if control else _IMAGE_FIRST)
         variant: Variant = "inpaint" if request.mask is not None else "img2img" if count else "txt2img"
         if variant not in self.variants:
             raise no_input_image(self.card.model)
@@ -258,10 +242,9 @@ class ShippedWorkflows:
         return unsupported(f"{count} input images", model=self.card.model, way_out=way_out)
 
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
-        """The form with the choices that the server offers at the moment."""
         workflows = self.variants.values()
-        classes = [name for one in workflows for name in one.needs.classes]
-        info = self.definitions.at_hand(classes, deadline)
+        classes = [name for one in workflows for name in one.classes]
+        info = self.definitions.available(classes, deadline)
         offered = {rule.name: rule.options for one in workflows for rule in one.known(info).rules() if rule.options}
         return tuple(
             rule if rule.options or rule.name not in offered else rule.narrowed(options=offered[rule.name])
@@ -274,7 +257,6 @@ _OPAQUE_CONTROL = "Send a control image without transparency, or the image to re
 
 
 def _plain_images(workflow: Workflow) -> int:
-    """How many input images a workflow takes besides a control image."""
     return workflow.images - ("controlnet" in workflow.slots.found)
 
 

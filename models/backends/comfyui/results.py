@@ -1,21 +1,36 @@
-"""The images of a finished job: which of its files they are, and what is done with their bytes.
+"""What a job gave: the images of a finished one, and what a refused or failed one means for the user.
 
-Reference: ComfyUI server API, "Outputs of other nodes": every node writes lists of files under keys of its own
-(`images`, `gifs`, `audio` ...); videos stand under `images` too, so the name of the file decides.
+Every node writes lists of files under keys of its own (`images`, `gifs`, `audio` ...); videos stand under `images` too,
+so the name of the file decides. Every sentence about a failure names the node (id, class, title), keeps the server's
+words and says what to do (`refusals.yaml`), without tracebacks and inputs, which show paths of the server and whole
+tensors. Reference: ComfyUI server API, "Outputs of other nodes", "POST /prompt", 400, and "Errors while running".
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pydantic import JsonValue, ValidationError
 
-from models.backends.comfyui.client import FileRef
+from models.backends.comfyui.client import (
+    INTERRUPTED,
+    Accepted,
+    FileRef,
+    NodeFaults,
+    Refused,
+    RunStatus,
+    ValidationFault,
+)
+from models.backends.comfyui.graph import Graph, Node, RawGraph, folder_of, package_of
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable, names_like
+from models.backends.refusals import Fault, RefusalTable
 from models.entities import GeneratedImage
+from models.images import in_thread
 from models.images.codec import decode
 from models.images.integrity import png_chunks, webp_chunks
 from models.images.sniff import BrokenImageError, NotAnImageError, sniff
-from models.images.threads import in_thread
+from models.settings import Access
 
 _IMAGES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _OTHERS = {
@@ -26,7 +41,7 @@ _OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The image files of a finished job, whether they are one node's, and notices about files of other kinds."""
+    """The image files of a finished job, whether they come from one node, and notices about files of other kinds."""
 
     images: tuple[FileRef, ...]
     one_batch: bool = True
@@ -39,7 +54,7 @@ _SMALL_FILE = 20_000  # bytes
 
 
 def black_images(images: Sequence[GeneratedImage]) -> Iterator[str]:
-    """A notice about images without any light, which ComfyUI makes of numbers that overflowed and calls a success."""
+    """A notice about completely black images, which ComfyUI returns as a success after a numeric overflow."""
     black = sum(_is_black(image) for image in images)
     if black:
         subject = "The image is" if len(images) == 1 else f"{black} of the {len(images)} images are"
@@ -54,7 +69,7 @@ def _is_black(image: GeneratedImage) -> bool:
         if len(image.data) > sniff(image.data).pixels / _BLACK_PIXELS_PER_BYTE + _SMALL_FILE:
             return False
         return in_thread(lambda: decode(image.data).convert("L").getextrema()[1] == 0)
-    except (NotAnImageError, BrokenImageError):  # the proof that every image is whole comes later and says it better
+    except (NotAnImageError, BrokenImageError):  # a later check reports broken images
         return False
 
 
@@ -86,7 +101,7 @@ def _files(output: JsonValue) -> Iterator[FileRef]:
                 try:
                     yield FileRef.model_validate(entry)
                 except ValidationError:
-                    continue  # an extension's own shape: not a file that `/view` could name
+                    continue  # an extension's own format: not a file for `/view`
 
 
 def _suffix(file: FileRef) -> str:
@@ -97,7 +112,7 @@ def _other_files(files: Sequence[FileRef]) -> Iterator[str]:
     for kind, suffixes in _OTHERS.items():
         names = [file.filename for file in files if _suffix(file) in suffixes]
         if names:
-            yield f"The workflow also made {kind} files, which are not handed on yet: {', '.join(names)}"
+            yield f"The workflow also made {kind} files, which are not delivered yet: {', '.join(names)}"
 
 
 def without_workflow(data: bytes) -> bytes:
@@ -111,7 +126,7 @@ def without_workflow(data: bytes) -> bytes:
                 return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
             case _:
                 return data
-    except (NotAnImageError, BrokenImageError):  # the proof that every image is whole comes later and says it better
+    except (NotAnImageError, BrokenImageError):  # a later check reports broken images
         return data
 
 
@@ -133,3 +148,121 @@ def _webp_without_exif(data: bytes) -> Iterator[bytes]:
             yield chunk[:8] + bytes([chunk[8] & ~_EXIF_FLAG]) + chunk[9:]
         elif kind != b"EXIF":
             yield chunk
+
+
+# --- failures ---
+
+REFUSED = "ComfyUI refused the workflow"
+FAILED = "Generating with ComfyUI failed"
+TABLE = RefusalTable.beside(__file__)
+_SHOWN_FAULTS = 3
+
+type Choices = Callable[[str, str], Sequence[str]]
+"""(node class, input name) → the server's choices; empty if they are unknown."""
+type ParameterNames = Mapping[tuple[str, str], str]
+"""(node id, input name) → the parameter that sets it, which users know rather than the input."""
+
+
+class DeletedFileError(ServerUnavailable):
+    """The history names a file that was deleted on the server."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        said = f"{filename} was made and then deleted on the server"
+        super().__init__(FAILED, said, "Try again with another seed")
+
+
+@dataclass(frozen=True, slots=True)
+class _LocatedFault:
+    node: Node
+    fault: ValidationFault
+    parameter: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.node.described}: {_words(self.fault)}"
+
+
+def refusal(reply: Refused, raw: RawGraph, choices: Choices, parameters: ParameterNames) -> BadRequest:
+    graph = Graph.of(raw)
+    if missing := _missing_class(reply.error, graph):
+        install = f"Install {package_of(missing.class_type) or 'the extension that brings it'}"
+        next_step = f"{install} on the ComfyUI server (ComfyUI-Manager, Install Missing Custom Nodes) and restart it"
+        return BadRequest(REFUSED, f"the server does not have {missing.described}", next_step)
+    faults = _located(reply.node_errors, graph, parameters)
+    if not faults:
+        return BadRequest(REFUSED, _words(reply.error), _table_advice(reply.error))
+    said = "; ".join(fault.sentence for fault in faults[:_SHOWN_FAULTS])
+    more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+    return BadRequest(REFUSED, said + more, _advice(faults[0], choices))
+
+
+def dropped_outputs(reply: Accepted, raw: RawGraph) -> list[str]:
+    """Notices about the parts of the graph that the server left out although it accepted the rest."""
+    faults = _located(reply.node_errors, Graph.of(raw), {})
+    return [f"The server left out a part of the workflow: {fault.sentence}" for fault in faults]
+
+
+def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
+    error = status.error
+    node = Graph.of(raw).nodes.get(error.node_id) or Node(error.node_id, error.node_type, {})
+    where = node.described if error.node_id else "the job"
+    if status.last == INTERRUPTED:
+        next_step = "Run it again unless it was stopped on purpose"
+        return ServerUnavailable(FAILED, f"interrupted on the server at {where}", next_step)
+    said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a message'}"
+    meaning = TABLE.explain(Fault(said=said, codes=(error.exception_type, "failed_run")), Access())
+    return meaning.error(FAILED, said, meaning.next_step)
+
+
+def _located(faults: Mapping[str, NodeFaults], graph: Graph, parameters: ParameterNames) -> list[_LocatedFault]:
+    return [
+        _LocatedFault(
+            node=graph.nodes.get(node_id) or Node(node_id, node.class_type, {}),
+            fault=fault,
+            parameter=parameters.get((node_id, fault.extra_info.input_name), fault.extra_info.input_name),
+        )
+        for node_id, node in faults.items()
+        for fault in node.errors
+    ]
+
+
+def _words(fault: ValidationFault) -> str:
+    return f"{fault.message}: {fault.details}" if fault.details else fault.message
+
+
+_NODE_ID = re.compile(r"#(.+?)'?$")
+
+
+def _missing_class(fault: ValidationFault, graph: Graph) -> Node | None:
+    """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`."""
+    if fault.type not in {"invalid_prompt", "missing_node_type"}:
+        return None
+    found = _NODE_ID.search(fault.details)
+    return graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
+
+
+def _advice(located: _LocatedFault, choices: Choices) -> str:
+    fault = located.fault
+    if fault.type != "value_not_in_list":
+        return _table_advice(fault, located.parameter)
+    name, asked = fault.extra_info.input_name, str(fault.extra_info.received_value)
+    folder = folder_of(located.node.class_type, name)
+    offered = _offered(fault) or choices(located.node.class_type, name)
+    if not offered:
+        return f"Put the file into `models/{folder}` on the server" if folder else _table_advice(fault)
+    choose = f"Choose one of those on the server for `{located.parameter}`: {names_like(asked, offered)}"
+    return f"{choose}; or put {asked} into its `models/{folder}`" if folder else choose
+
+
+def _table_advice(fault: ValidationFault, parameter: str = "") -> str:
+    refused = Fault(said=_words(fault), codes=(fault.type, "refused_workflow"))
+    return TABLE.explain(refused, Access(), input=fault.extra_info.input_name, parameter=parameter).next_step
+
+
+def _offered(fault: ValidationFault) -> Sequence[str]:
+    match fault.extra_info.input_config:
+        case [list(options), *_] | [str(), {"options": list(options)}, *_]:
+            return [str(option) for option in options]
+        case _:
+            return ()

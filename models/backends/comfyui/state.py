@@ -1,4 +1,4 @@
-"""The state of a job as plain JSON: all that another process needs to find, repeat and finish it."""
+"""The state of a job as plain JSON: all that another process needs to continue it."""
 
 import copy
 import re
@@ -29,8 +29,8 @@ class Submission(BaseModel):
 class JobState(BaseModel):
     """One request, without secrets and images.
 
-    All submissions share one client id, so that one socket hears them all. The graph is part of the state because a
-    server that was restarted has forgotten it; the other submissions differ from the first in few values.
+    All submissions share one client id, so that one socket receives all their events. The graph is stored because a
+    restarted server loses it; the other submissions differ from the first in few values.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,7 +45,7 @@ class JobState(BaseModel):
     @classmethod
     def of(cls, graphs: Sequence[tuple[RawGraph, int | None]], *, prompt: str, keep_workflow: bool) -> Self:
         """A job of one submission per (graph, seed), with fresh ids and without the secrets in the graphs."""
-        bare = [_without_secrets(graph) for graph, _ in graphs]
+        bare = [changed(graph, [(node, name, "") for node, name, _ in secrets_of(graph)]) for graph, _ in graphs]
         submissions = [
             Submission(prompt_id=str(uuid.uuid4()), seed=seed, changes=tuple(_changes(bare[0], graph)))
             for graph, (_, seed) in zip(bare, graphs, strict=True)
@@ -66,15 +66,13 @@ class JobState(BaseModel):
         return self.model_dump(mode="json")
 
     def graph_of(self, submission: Submission) -> RawGraph:
-        """A copy of the whole graph of one submission, without its secrets."""
         return changed(self.graph, submission.changes)
 
     @property
     def ids(self) -> list[str]:
         return [submission.prompt_id for submission in self.submissions]
 
-    def tell(self, *notices: str) -> None:
-        """Add notices, each once."""
+    def add_notices(self, *notices: str) -> None:
         self.notices.extend(notice for notice in dict.fromkeys(notices) if notice not in self.notices)
 
 
@@ -82,7 +80,7 @@ _SECRET = re.compile(r"api_?key|password|secret|(?<!max_)(?<!new_)token$", re.IG
 
 
 def secrets_of(graph: RawGraph) -> list[Change]:
-    """Keys and passwords that a workflow holds in inputs of that name, as some extensions want them."""
+    """Keys and passwords in a workflow's inputs, which some extensions need."""
     return [
         (node, name, value)
         for node in graph
@@ -107,10 +105,6 @@ def renamed(graph: RawGraph, mark: str) -> list[Change]:
         for node in graph
         if isinstance(prefix := _inputs(graph, node).get("filename_prefix"), str)
     ]
-
-
-def _without_secrets(graph: RawGraph) -> RawGraph:
-    return changed(graph, [(node, name, "") for node, name, _ in secrets_of(graph)])
 
 
 def _changes(first: RawGraph, other: RawGraph) -> list[Change]:

@@ -1,9 +1,9 @@
-"""Any server that speaks the OpenAI images API: OpenAI itself, gateways, and the servers people run on their own GPUs.
+"""Any server with the OpenAI images API: OpenAI itself, gateways, and self-hosted servers.
 
-`backend.py` is the way of a request, `detect.py` finds out which server answers at the form's address, `checks.py` is
-what saving the form asks. `dialects.yaml` says how the servers differ, `families.yaml` what is known about models, and
-`models.py` puts the two together as one served model with its form. `build.py` writes a request in a dialect's words,
-`client.py` sends it, `refusals.py` and `refusals.yaml` say what a refusal means.
+- `backend.py`: the class
+- `detect.py`: recognises the server at an address, and checks it when the form is saved
+- `dialects.yaml`, `families.yaml`, `models.py`: one model on one server, by what is known of both, and its form
+- `build.py`, `client.py`, `refusals.yaml`: the request in a dialect's keys, its call, and what errors mean
 """
 
 from models.backends.openai_images.backend import OpenAIImages

@@ -1,4 +1,4 @@
-"""The backend: any server that speaks `images/generations` and `images/edits`.
+"""The backend: any server with `images/generations` and `images/edits`.
 
 Source: OpenAI's API description and the code of the servers that copy it; `dialects.yaml` holds what differs.
 """
@@ -13,9 +13,8 @@ from models.backends.errors import BadRequest, unsupported
 from models.backends.http import Retries, Service, with_scheme
 from models.backends.images import ImageFetcher, ParsedReply
 from models.backends.openai_images.build import Wire, build, prepared, route_for
-from models.backends.openai_images.checks import AccessCheck
-from models.backends.openai_images.client import ImagesClient
-from models.backends.openai_images.detect import Address, Detector, Finding
+from models.backends.openai_images.client import ImagesClient, Refusals, as_reply
+from models.backends.openai_images.detect import AccessCheck, Address, Detector, Finding
 from models.backends.openai_images.models import (
     EXTRA_RULES,
     Dialect,
@@ -25,7 +24,6 @@ from models.backends.openai_images.models import (
     rules_for,
     rules_for_any,
 )
-from models.backends.openai_images.refusals import Refusals, as_reply
 from models.backends.partial import Partial, each
 from models.backends.reply import Explanation, Reply
 from models.clock import Clock, Deadline
@@ -34,12 +32,11 @@ from models.images.inputs import size_of
 from models.parameters import FORM_ONLY, Rule
 from models.sizes import SeedRule, SizeRule
 
-_AUTO = "auto"
 _ANY = Capabilities(images=16, mask=True)
 
 
 class OpenAIImages(Backend):
-    """OpenAI, vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp, SiliconFlow, and gateways that speak their language."""
+    """OpenAI, vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp, SiliconFlow, and compatible gateways."""
 
     name = "openai_images"
     title = "the images server"
@@ -61,7 +58,6 @@ class OpenAIImages(Backend):
 
     @cached_property
     def endpoints(self) -> Address:
-        """The form's address, else that of the chosen dialect."""
         return Address.of(with_scheme(self.model.access.base_url) or (self.chosen.home if self.chosen else ""))
 
     @property
@@ -81,7 +77,7 @@ class OpenAIImages(Backend):
     @override
     def require_access(self) -> None:
         access = self.model.access
-        choices = (_AUTO, *dialects())
+        choices = ("auto", *dialects())
         if access.dialect not in {"", *choices}:
             raise BadRequest(
                 f"There is no dialect {access.dialect!r}",
@@ -98,7 +94,7 @@ class OpenAIImages(Backend):
     def _refusals(self) -> Refusals:
         return Refusals(self.model.access, self.finding.shown if self.finding else "")
 
-    # What is known of the model: from the form, from the address, from what was learned.
+    # What is known about the model, from the form, the address and `learn`.
 
     @property
     def detector(self) -> Detector:
@@ -106,7 +102,7 @@ class OpenAIImages(Backend):
 
     @property
     def finding(self) -> Finding | None:
-        """What the server is, as far as it is known without asking."""
+        """The recognised server, if that is known without a request."""
         if self._learned:
             return self._learned
         if self.chosen and not self.chosen.worth_asking:
@@ -116,23 +112,16 @@ class OpenAIImages(Backend):
 
     @property
     def served(self) -> ServedModel | None:
-        """The bound model, as far as its server is known; a chosen dialect stands for a server that says nothing."""
+        """The bound model, if its server is known; a chosen dialect is used for a server that cannot be recognised."""
         finding = self.finding or (Finding(self.chosen) if self.chosen else None)
         return self.served_by(finding) if finding else None
 
     def served_by(self, finding: Finding) -> ServedModel:
-        """The bound model on the server of a finding."""
         remote, dialect = self.model.remote, finding.dialect
         family = family_of(finding.names_of(remote), dialect)
         if not family.name and dialect.newest and self.endpoints.host in dialect.hosts:
             family = family_of((dialect.newest,), dialect)
-        return ServedModel(
-            dialect=dialect,
-            family=family,
-            remote=remote,
-            samplers=finding.samplers,
-            schedulers=finding.schedulers,
-        )
+        return ServedModel(dialect, family, remote, finding.samplers, finding.schedulers)
 
     @property
     @override
@@ -154,24 +143,23 @@ class OpenAIImages(Backend):
         served = self.served
         return served.seeds(route_for(request, served), request.n) if served else None
 
-    # What asks the server.
+    # Methods that send requests.
 
     @override
     def learn(self, deadline: Deadline) -> None:
         if self.finding is None and self.chosen is None:
             self._learned = self.detector.ask(deadline, Retries())
         else:
-            self._glance(deadline)  # nothing depends on it: a request reports what is wrong by itself
+            self._learn_quickly(deadline)  # optional: the request itself reports errors
 
-    def _glance(self, deadline: Deadline) -> None:
-        """Learn what the server says within moments, if it is not known."""
-        found = None if self.finding else self.detector.glance(deadline)
+    def _learn_quickly(self, deadline: Deadline) -> None:
+        found = None if self.finding else self.detector.ask_quickly(deadline)
         if found:
             self._learned = replace(found, dialect=self.chosen or found.dialect)
 
     @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
-        self._glance(deadline)  # the form of a server that is off shows every parameter
+        self._learn_quickly(deadline)  # if the server is unreachable, the form shows every parameter
         return self.rules()
 
     # One request.
@@ -180,7 +168,7 @@ class OpenAIImages(Backend):
     def check_inputs(self, request: ImageRequest) -> None:
         served = self.served
         if request.mask is not None and served and not served.masks:
-            ignored = ", which would take one and ignore it" if served.dialect.ignores_masks else ""
+            ignored = ", which would ignore it" if served.dialect.ignores_masks else ""
             raise unsupported(
                 f"masks on {served.dialect.title}{ignored}",
                 model=served.remote,
@@ -209,17 +197,13 @@ class OpenAIImages(Backend):
         return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)))
 
     def _answer(self, client: ImagesClient, wire: Wire) -> ParsedReply:
-        """What the server made; the reply itself, which is as large as its images, is not kept.
-
-        Raises the error of an answer without any image, whatever its status.
-        """
+        """The parsed reply. Raises the error of a reply without any image, whatever its status."""
         reply, answer = client.answer(wire)
         if answer.images or answer.faults:
             return answer
         raise client.service.failure(client.attempt, self._refusals.explain_success(reply))
 
     def _failed(self, answer: ParsedReply, attempt: str) -> Partial:
-        """The images in whose place the server sent an error."""
         refused = (self._refusals.explain_success(as_reply(fault)) for fault in answer.faults)
         return Partial(failures=tuple(self.service.failure(attempt, meaning) for meaning in refused))
 
@@ -228,14 +212,13 @@ class OpenAIImages(Backend):
     @override
     def check_access(self) -> Sequence[str]:
         self.require_access()
-        check = AccessCheck(self.model, self.detector, self.within(PROBE_SECONDS))
-        finding = check.finding(self.chosen)
-        served = self.served_by(replace(finding, dialect=self.chosen or finding.dialect))
-        return check.sentences(self.chosen, finding, served)
+        check = AccessCheck(self.model, self.detector, self.chosen, self.within(PROBE_SECONDS))
+        finding = check.finding()
+        return check.sentences(finding, self.served_by(replace(finding, dialect=self.chosen or finding.dialect)))
 
 
 def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int | None]:
-    """The seed of each image: as the server reports it, else as it was asked for."""
+    """As the server reports them, else as they were asked for."""
     count = len(answer.images)
     if answer.seed is not None:
         return [answer.seed] * count
@@ -246,11 +229,11 @@ def _seeds(wire: Wire, request: ImageRequest, answer: ParsedReply) -> list[int |
 def _notices(images: Sequence[GeneratedImage], wire: Wire, request: ImageRequest, served: ServedModel) -> list[str]:
     notices = []
     if wire.has_seed and served.dialect.seeds == "repeated" and request.n > 1:
-        notices.append(f"{served.dialect.title} makes the same image for the same seed: all {request.n} are alike.")
+        notices.append(f"{served.dialect.title} makes the same image for the same seed: all {request.n} are identical.")
     made = {image.size for image in images} - {request.size}
     if request.size and made:
         sizes = ", ".join("{}x{}".format(*size) for size in sorted(made))
-        notices.append("The server was asked for {}x{} and made {}.".format(*request.size, sizes))
+        notices.append("The requested size was {}x{}; the server made {}.".format(*request.size, sizes))
     if served.dialect.urls_expire and any(image.url for image in images):
         notices.append(f"The public address of the image works for {served.dialect.urls_expire}.")
     return notices

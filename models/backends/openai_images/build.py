@@ -1,4 +1,4 @@
-"""From a settled ImageRequest to what is sent, for one model on one server. Pure: nothing is sent here."""
+"""Builds the request for one model on one server, without I/O."""
 
 import json
 import re
@@ -20,8 +20,7 @@ type Words = Mapping[str, Value]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """A call as it is sent. `optional` keys are the plugin's own additions, without which the call means the same;
-    `has_seed` says whether the server is given the request's seed."""
+    """A call as it is sent. `optional` keys may be left out; `has_seed`: whether the seed is sent."""
 
     route: Route
     fields: Mapping[str, Value]
@@ -40,7 +39,9 @@ class Wire:
 
     @property
     def form(self) -> list[tuple[str, FormField]]:
-        parts: list[tuple[str, FormField]] = [(key, _as_text(value)) for key, value in self.fields.items()]
+        parts: list[tuple[str, FormField]] = [
+            (key, str(value).lower() if isinstance(value, bool) else str(value)) for key, value in self.fields.items()
+        ]
         several = self.route.images_key if len(self.images) > 1 else ""
         for number, image in enumerate(self.images, 1):
             parts.append((several or self.route.image_keys[0], _file(image, f"image{number}")))
@@ -49,18 +50,12 @@ class Wire:
         return parts
 
     def without(self, *keys: str) -> "Wire":
-        """The same call without keys that the server refuses."""
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in keys})
 
 
 def _file(image: InputImage, name: str) -> FormField:
-    """A file of a form. The user's own file name is not sent; the type comes from the bytes."""
+    """A file of a form; the user's own file name is not sent."""
     return (f"{name}.{image.mime_type.rpartition('/')[2]}", image.data, image.mime_type)
-
-
-def _as_text(value: Value) -> str:
-    """A value as a form carries it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def route_for(request: ImageRequest, served: ServedModel) -> Route:
@@ -68,10 +63,7 @@ def route_for(request: ImageRequest, served: ServedModel) -> Route:
 
 
 def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
-    """The request with its images as the server takes them; what was changed is among its notices.
-
-    Raises BadRequest for an image that cannot be brought within the server's limits.
-    """
+    """The request with its images as the server takes them. Raises BadRequest for one that cannot be converted."""
     ready = fitted(request, served.dialect.inputs)
     if ready.mask and ready.images and route_for(request, served).mask_form == "alpha":
         return replace(ready, mask=as_alpha(ready.mask))
@@ -79,8 +71,7 @@ def prepared(request: ImageRequest, served: ServedModel) -> ImageRequest:
 
 
 def build(request: ImageRequest, served: ServedModel) -> Wire:
-    """The wire form of a prepared request. Raises BadRequest for a number of images or a mask that the server cannot
-    take."""
+    """The call of a prepared request. Raises BadRequest for a number of images or a mask that the server cannot take."""
     route = route_for(request, served)
     understood = served.understood(route)
     _check(request, served, understood)
@@ -120,7 +111,7 @@ def _check(request: ImageRequest, served: ServedModel, understood: frozenset[str
 
 
 def _words(request: ImageRequest, served: ServedModel, route: Route) -> Mapping[str, Value | None]:
-    """Everything that could be sent, whether or not the server understands it."""
+    """Every value that could be sent, whether or not the server supports it."""
     known = served.family if served.dialect.defaults else None
     return {
         **request.extra,
@@ -168,12 +159,12 @@ def _file_words(request: ImageRequest, served: ServedModel) -> Mapping[str, Valu
 
 
 def _optional(request: ImageRequest, route: Route) -> frozenset[str]:
-    # The format is only a saving: the plugin reads every format and delivers the one that was asked for.
+    # Not essential: the plugin reads every format and converts to the requested one.
     words = ("response_format", "output_format", *(("n",) if request.n == 1 else ()))
     return frozenset(key for word in words if (key := route.keys.get(word)))
 
 
-# What servers read inside a prompt.
+# Parameters inside the prompt.
 
 _TAG = "sd_cpp_extra_args"
 _BLOCK = re.compile(rf"<{_TAG}>.*?</{_TAG}>", re.IGNORECASE | re.DOTALL)
@@ -183,9 +174,9 @@ _SAMPLE_WORDS = {"steps": "sample_steps", "sampler": "sample_method", "scheduler
 
 
 def without_server_tag(text: str) -> str:
-    """`text` without any `<sd_cpp_extra_args>` block: whoever writes a prompt must not set server parameters."""
+    """`text` without any `<sd_cpp_extra_args>` block: a prompt must not set server parameters."""
     while (shorter := _MARK.sub("", _BLOCK.sub("", text))) != text:
-        text = shorter  # taking a block out may put the halves of another one together
+        text = shorter  # removing a block may join the halves of another one
     return text
 
 
@@ -211,14 +202,14 @@ def _controls_in_prompt(words: Words) -> str:
 _IN_PROMPT: Mapping[str, Callable[[Words], str]] = {"bar": _negative_after_bar, _TAG: _controls_in_prompt}
 
 
-# What the user is told.
+# Notices.
 
-_WORTH_TELLING = ("negative_prompt", "steps", "cfg_scale", "denoising_strength", "sampler", "scheduler", "style_preset")
+_REPORTED = ("negative_prompt", "steps", "cfg_scale", "denoising_strength", "sampler", "scheduler", "style_preset")
 
 
 def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[str]) -> list[str]:
     known = understood | ({"cfg_scale"} if "true_cfg_scale" in understood else set())
-    given = [word for word in _WORTH_TELLING if getattr(request, word) not in (None, "")]
+    given = [word for word in _REPORTED if getattr(request, word) not in (None, "")]
     names = [f"`{word}`" for word in (*given, *request.extra) if word not in known]
     return [f"{served.dialect.title} does not take {name} for {served.remote}; it was left out." for name in names]
 
@@ -226,7 +217,7 @@ def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[
 def _prompt_notices(request: ImageRequest, route: Route) -> list[str]:
     notices = []
     if without_server_tag(request.prompt) != request.prompt:
-        notices.append("Server parameters inside the prompt were taken out.")
+        notices.append("Server parameters inside the prompt were removed.")
     if route.prompt_syntax == "bar" and "|" in request.prompt + request.negative_prompt:
-        notices.append("`|` in the prompt became `/`: the server splits prompts there.")
+        notices.append("`|` in the prompt was replaced by `/`, because the server splits prompts there.")
     return notices

@@ -1,7 +1,7 @@
-"""Which dialect a server speaks, from its address and from free questions; nothing is generated, nothing is spent.
+"""Recognises a server's dialect by its address and by requests that generate and cost nothing.
 
-The signs stand in `dialects.yaml`: the host; what `GET models` below the API's path lists, which nearly every server
-answers; pages that only one kind of server has. Anything else is spoken to in the portable core of the API.
+The signs are in `dialects.yaml`: the host, the models that `GET models` lists, and pages that only one kind of server
+has. For any other server the portable core of the API is used.
 """
 
 import re
@@ -10,20 +10,20 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
+from models.backends.base import Model
 from models.backends.cache import ServerCache
-from models.backends.errors import ConnectionFailed, ImageError
-from models.backends.http import ONCE, JsonBody, Retries, Service
-from models.backends.openai_images.models import Dialect, dialects
+from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError
+from models.backends.http import NOT_THERE, ONCE, Retries, Service
+from models.backends.openai_images.models import Dialect, ServedModel, dialects
 from models.backends.refusals import Fault
 from models.backends.reply import Reply
 from models.clock import Deadline
 
-GLANCE_SECONDS = 3.0
-GOOD_FOR = 600.0
-BAD_FOR = 30.0
-_NOT_THERE = (404, 405)
+QUICK_SECONDS = 3.0
+FINDING_SECONDS = 600.0
+UNANSWERED_SECONDS = 30.0
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
 _IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
@@ -34,7 +34,7 @@ _AZURE = re.compile(r"\.azure\.(com|cn|us)$")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of the form, read the way people paste it: with and without the version, or the whole endpoint.
+    """The address of the form, as users paste it: with and without the version, or the whole endpoint.
 
     `root` is what stands before the API's version, `api` the path of the API below it (`v1`, `api/v3`), `query`
     what goes with every request (`api-version`)."""
@@ -48,7 +48,7 @@ class Address:
         """A path with a version is complete, and so is one that names an endpoint; `v1` is added to others."""
         try:
             parts = urlsplit(url)
-        except ValueError:  # no URL at all: the first request will say so
+        except ValueError:  # not a URL: the first request reports it
             return cls(url)
         path = parts.path.rstrip("/")
         above = _ENDPOINT.sub("", path)
@@ -59,7 +59,6 @@ class Address:
         return cls(root, api, dict(parse_qsl(parts.query)))
 
     def path(self, name: str) -> str:
-        """The path of an endpoint of the API, below `root`."""
         return f"{self.api}/{name}" if self.api else name
 
     @property
@@ -69,7 +68,7 @@ class Address:
 
     @property
     def host(self) -> str:
-        """The host's name; empty where the address is no URL, which the first request reports."""
+        """Empty where the address is no URL, which the first request reports."""
         try:
             return urlsplit(self.root).hostname or ""
         except ValueError:
@@ -82,7 +81,7 @@ class Address:
 
 
 class ListedModel(BaseModel):
-    """One entry of `GET models`. `root` is the path or repository behind an alias, where a server tells it."""
+    """One entry of `GET models`. `root` is the path or repository behind an alias, if the server reports it."""
 
     id: str
     owned_by: str | None = None
@@ -93,23 +92,17 @@ class ListedModels(BaseModel):
     data: tuple[ListedModel, ...] = ()
 
 
-class RunningModel(BaseModel):
-    """The model that stable-diffusion.cpp was started with."""
-
-    stem: str | None = None
-
-
 class SdcppCapabilities(BaseModel):
-    """What stable-diffusion.cpp says about itself, as far as it is read."""
+    """What stable-diffusion.cpp reports about itself, as far as it is used."""
 
-    model: RunningModel = RunningModel()
+    stem: str | None = Field(default=None, validation_alias=AliasPath("model", "stem"))
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a server turned out to be, the sign in words, and the models it lists (none: it lists nothing)."""
+    """The recognised kind of a server, the sign in words, and the models that it lists."""
 
     dialect: Dialect
     sign: str = ""
@@ -118,7 +111,6 @@ class Finding:
     schedulers: tuple[str, ...] = ()
 
     def names_of(self, remote: str) -> tuple[str, ...]:
-        """The name of a model and what the server says stands behind it."""
         one_for_all = self.dialect.model_name == "ignored"
         return (remote, *(model.root for model in self.models if model.root and (one_for_all or model.id == remote)))
 
@@ -129,136 +121,113 @@ class Finding:
         fitting = [name for name in names if _IMAGE_MODEL.search(name)] or names
         return ", ".join(fitting[:_SHOWN]) + (" …" if len(fitting) > _SHOWN else "")
 
-    def serves(self, remote: str) -> bool:
-        return any(model.id == remote for model in self.models)
 
-
-FINDINGS: ServerCache[Finding] = ServerCache(seconds=GOOD_FOR, limit=256)
-SILENT: ServerCache[bool] = ServerCache(seconds=BAD_FOR, limit=256)
-"""Servers that did not answer a moment ago: a form does not wait for them again and again."""
+FINDINGS: ServerCache[Finding] = ServerCache(seconds=FINDING_SECONDS, limit=256)
+UNANSWERED: ServerCache[bool] = ServerCache(seconds=UNANSWERED_SECONDS, limit=256)
+"""Servers that recently did not reply: a form does not wait for them each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Asks one server what it is."""
-
     service: Service
     address: Address
 
     @property
     def hosted(self) -> Finding | None:
-        """The finding for the services that have one address."""
         host = self.address.host
         known = (Finding(row, f"the address is {host}") for row in dialects().values() if host in row.hosts)
         return next(known, None)
 
     @property
     def known(self) -> Finding | None:
-        """What needs no question: a known address, or what the server said within the last minutes."""
+        """The finding without a request: by a known address, or cached."""
         return self.hosted or FINDINGS.get(self.service, self.address.api)
 
     def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
-        """Ask the server what it is, and remember it. Raises an ImageError when it cannot be reached or refuses the key;
-        failures are not remembered."""
+        """Ask the server what it is, and remember the answer. Raises ImageError."""
         attempt = "Asking the server for its models"
         path = self.address.path("models")
-        models = listed(self._reply("GET", path, attempt, deadline, accept=_NOT_THERE, retries=retries))
-        hosted = self.hosted
-        if hosted:
-            found = replace(hosted, models=models)
-        else:
-            found = (
-                _told_by(models) or self._told_by_pages(models, deadline) or Finding(dialects()["openai"], "", models)
-            )
+        models = listed(self._get(path, attempt, deadline, accept=NOT_THERE, retries=retries))
+        found = self.hosted or _told_by(models) or self._told_by_pages(models, deadline)
+        found = replace(found or Finding(dialects()["openai"]), models=models)
         if found.dialect.about:
             found = self._with_capabilities(found, deadline)
         FINDINGS.put(self.service, found, self.address.api)
         return found
 
-    def glance(self, deadline: Deadline) -> Finding | None:
-        """What the server says within moments; one that does not answer is left alone for a while."""
-        if not self.service.base_url or SILENT.get(self.service):
+    def ask_quickly(self, deadline: Deadline) -> Finding | None:
+        """The finding within a few seconds; a server that does not reply is not asked again for a while."""
+        if not self.service.base_url or UNANSWERED.get(self.service):
             return None
         try:
-            return self.ask(deadline.earlier(GLANCE_SECONDS))
+            return self.ask(deadline.earlier(QUICK_SECONDS))
         except ImageError:
-            self.note_silence()
+            self.note_unanswered()
             return None
 
-    def note_silence(self) -> None:
-        SILENT.put(self.service, True)
+    def note_unanswered(self) -> None:
+        UNANSWERED.put(self.service, True)
 
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""
-        reply = self._reply("GET", self.address.path(name), "Looking for the images API", deadline, accept=_NOT_THERE)
+        reply = self._get(self.address.path(name), "Looking for the images API", deadline, accept=NOT_THERE)
         return reply.status != HTTPStatus.NOT_FOUND
 
     def answers_posts(self, name: str, deadline: Deadline) -> bool:
-        """Whether anything takes a POST at an endpoint, for servers that list no models.
+        """Whether anything takes a POST at an endpoint. Raises AuthorizationFailed where the key is refused.
 
-        The body is an empty list: it holds neither model nor prompt, so that every server refuses it and generates
-        nothing. Raises AuthorizationFailed where the key is refused.
+        The body is an empty list, without model and prompt: every server refuses it and generates nothing.
         """
-        attempt = "Looking for the images API"
         try:
-            reply = self._reply("POST", self.address.path(name), attempt, deadline, accept=_REFUSALS, json=[])
+            reply = self.service.request(
+                "POST",
+                self.address.path(name),
+                attempt="Looking for the images API",
+                deadline=deadline,
+                params=self.address.query,
+                json=[],
+                retries=ONCE,
+                accept=_REFUSALS,
+            )
         except ConnectionFailed:  # it answered a moment ago: this says nothing about the path
             return True
         names_model = any("model" in code.lower() for code in Fault.read(reply).codes)
-        return not _is_page(reply) and (reply.status not in _NOT_THERE or names_model)
+        return not _is_page(reply) and (reply.status not in NOT_THERE or names_model)
 
     def _with_capabilities(self, found: Finding, deadline: Deadline) -> Finding:
-        """The finding with what the server says about itself; older versions say nothing. It drops unknown samplers
-        silently."""
+        """The finding with the server's model, samplers and schedulers, which older versions do not report."""
         try:
-            reply = self._reply("GET", found.dialect.about, "Asking the server", deadline)
+            reply = self._get(found.dialect.about, "Asking the server", deadline)
             able = SdcppCapabilities.model_validate_json(reply.body)
         except (ImageError, ValidationError):
             able = SdcppCapabilities()
-        models = (ListedModel(id=found.dialect.lists, root=able.model.stem),)
+        models = (ListedModel(id=found.dialect.lists, root=able.stem),)
         return replace(found, models=models, samplers=able.samplers, schedulers=able.schedulers)
 
     def _told_by_pages(self, models: tuple[ListedModel, ...], deadline: Deadline) -> Finding | None:
         if any(model.owned_by for model in models):
             return None
-        for dialect in dialects().values():
-            for page in dialect.pages:
-                if self._answers(page, deadline.earlier(GLANCE_SECONDS)):
-                    return Finding(dialect, f"it answers /{page}", models)
-        return None
+        pages = ((dialect, page) for dialect in dialects().values() for page in dialect.pages)
+        answered = (Finding(dialect, f"it answers /{page}") for dialect, page in pages if self._answers(page, deadline))
+        return next(answered, None)
 
     def _answers(self, page: str, deadline: Deadline) -> bool:
         try:
             # A web front end that answers every path with its page is another server.
-            return not _is_page(self._reply("GET", page, "Recognising the server", deadline))
+            return not _is_page(self._get(page, "Recognising the server", deadline.earlier(QUICK_SECONDS)))
         except ImageError:
             return False
 
-    def _reply(
-        self,
-        method: str,
-        path: str,
-        attempt: str,
-        deadline: Deadline,
-        *,
-        accept: tuple[int, ...] = (),
-        retries: Retries = ONCE,
-        json: JsonBody | None = None,
+    def _get(
+        self, path: str, attempt: str, deadline: Deadline, *, accept: tuple[int, ...] = (), retries: Retries = ONCE
     ) -> Reply:
+        query = self.address.query
         return self.service.request(
-            method,
-            path,
-            attempt=attempt,
-            deadline=deadline,
-            params=self.address.query,
-            json=json,
-            retries=retries,
-            accept=accept,
+            "GET", path, attempt=attempt, deadline=deadline, params=query, retries=retries, accept=accept
         )
 
 
 def listed(reply: Reply) -> tuple[ListedModel, ...]:
-    """The models of a `GET models`; none where the answer is something else."""
     try:
         return ListedModels.model_validate_json(reply.body).data if reply.ok else ()
     except ValidationError:
@@ -266,15 +235,93 @@ def listed(reply: Reply) -> tuple[ListedModel, ...]:
 
 
 def _told_by(models: Sequence[ListedModel]) -> Finding | None:
-    """The dialect that is known by a model's name or by the owner of the models."""
     names, owners = {model.id for model in models}, {model.owned_by for model in models}
     for dialect in dialects().values():
         if dialect.lists and dialect.lists in names:
-            return Finding(dialect, f"it serves the model {dialect.lists}", tuple(models))
+            return Finding(dialect, f"it serves the model {dialect.lists}")
         if owners.intersection(dialect.owners):
-            return Finding(dialect, f"its models are owned by {dialect.owners[0]}", tuple(models))
+            return Finding(dialect, f"its models are owned by {dialect.owners[0]}")
     return None
 
 
 def _is_page(reply: Reply) -> bool:
     return "html" in reply.headers.get("content-type", "")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessCheck:
+    """The check of one model's form, without generating; `deadline` is for all requests together."""
+
+    model: Model
+    detector: Detector
+    chosen: Dialect | None
+    deadline: Deadline
+
+    def finding(self) -> Finding:
+        """The recognised server. A restricted key of OpenAI may be allowed to generate but not to list models."""
+        try:
+            return self.detector.ask(self.deadline)
+        except AuthorizationFailed as error:
+            known = self.detector.hosted or (Finding(self.chosen) if self.chosen else None)
+            if known is None or "missing scopes" not in error.said.lower():
+                raise
+            return known
+
+    def sentences(self, finding: Finding, served: ServedModel) -> list[str]:
+        """Raises BadRequest where the server lacks the API or the model."""
+        return [_recognised(self.chosen, finding), *self._model(served, finding), *self._endpoints(served, finding)]
+
+    def _model(self, served: ServedModel, finding: Finding) -> list[str]:
+        listed, remote = finding.shown, served.remote
+        if served.dialect.model_name == "ignored":
+            return []
+        if listed and all(model.id != remote for model in finding.models):
+            if served.dialect.model_name == "exact":
+                raise BadRequest(
+                    f"The server has no model {remote!r}",
+                    f"it lists {listed}",
+                    f"Write one of them into {self.model.access.where('remote_model')}",
+                )
+            return [f"{remote} is not among the models that the server lists ({listed})."]
+        known = [f"{remote} is treated as {served.family.name}."] if served.family.name else []
+        return known if listed else [*known, f"No models are listed, so {remote} could not be checked."]
+
+    def _endpoints(self, served: ServedModel, finding: Finding) -> list[str]:
+        if served.dialect.fastapi:
+            return self._fastapi_endpoints(served)
+        path = served.dialect.generate.path
+        if finding.models or self.detector.hosted or self.detector.answers_posts(path, self.deadline):
+            return []
+        raise BadRequest(
+            f"No path of {self.detector.service.base_url} replies like the OpenAI images API",
+            f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} exists",
+            "Write the address with its version (…/v1, …/api/v3), or the whole endpoint, into "
+            + self.model.access.where("base_url"),
+        )
+
+    def _fastapi_endpoints(self, served: ServedModel) -> list[str]:
+        """A vLLM or SGLang server for text has the same model list, but lacks these endpoints."""
+        dialect, path = served.dialect, self.detector.address.path
+        generate, edit = dialect.generate.path, dialect.edit.path
+        if not self.detector.has_endpoint(generate, self.deadline):
+            raise BadRequest(
+                f"{self.detector.service.base_url} has no images API",
+                f"it looks like {dialect.title}, but /{path(generate)} does not exist",
+                "Start the server with an image model (vLLM: `vllm serve <model> --omni`)",
+            )
+        if served.images and not self.detector.has_endpoint(edit, self.deadline):
+            return [f"The server has no /{path(edit)}: it cannot edit images; newer versions can."]
+        return []
+
+
+def _recognised(chosen: Dialect | None, finding: Finding) -> str:
+    if chosen:
+        other = finding.dialect if finding.sign and finding.dialect is not chosen else None
+        doubt = f", although the server looks like {other.title} ({other.name}): {finding.sign}" if other else ""
+        return f"The dialect {chosen.name} ({chosen.title}) is used as chosen{doubt}."
+    if finding.sign:
+        return f"The server was recognised as {finding.dialect.title} ({finding.dialect.name}): {finding.sign}."
+    return (
+        "The server was not recognised, so only the portable core of the OpenAI images API is used; choose a dialect "
+        "for steps, seed and negative prompt."
+    )

@@ -1,5 +1,5 @@
-"""One model on one server: what is known of servers (`dialects.yaml`) and of models by their names (`families.yaml`)
-together, and the parameter form that follows from the two."""
+"""One model on one server, from what is known about servers (`dialects.yaml`) and models (`families.yaml`), and its
+parameter form."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from models.backends.base import Capabilities
+from models.entities import StrictModel
 from models.images.inputs import InputLimits
 from models.parameters import MAX_SEED, VOCABULARY, Rule, load_rules, read_yaml
 from models.sizes import FreeSizes, NoSizes, SeedRule, Size, SizeRule
@@ -18,18 +17,14 @@ from models.sizes import FreeSizes, NoSizes, SeedRule, Size, SizeRule
 _LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
 
 
-class _TableEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Route(_TableEntry):
+class Route(StrictModel):
     """One way to call a server; `path` is below the API's, `keys` has the server's key of each word that has an effect.
 
     A form carries every image under the first of `image_keys`, two and more under `images_key` if there is one. JSON
     carries image by image under `image_keys`, and all of them as a list under `images_key`; as data URLs, or as
     `bare_base64`. `mask` is the key of the mask, `mask_form` what marks the region to change: white, or transparency.
-    `input_size` sends the first image's size where nobody asks for one. `prompt_syntax` is what the server reads inside
-    a prompt.
+    `input_size`: the first image's size is sent if none is requested. `prompt_syntax` is how parameters are written
+    inside the prompt.
     """
 
     path: str
@@ -44,19 +39,17 @@ class Route(_TableEntry):
     prompt_syntax: Literal["plain", "bar", "sd_cpp_extra_args"] = "plain"
 
 
-class Dialect(_TableEntry):
-    """One kind of server.
+class Dialect(StrictModel):
+    """One kind of server. `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models,
+    `pages` are answered by it alone where models have no owner. `about` is the page that tells its model and samplers,
+    `home` its address where there is only one, `newest` the model that unknown names on `hosts` are taken for.
 
-    Signs: `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models, `pages` are
-    answered by it alone where models have no owner. `about` is the page on which it tells its model and samplers.
-    `home` is its address where there is only one; `newest` is the model that unknown names on `hosts` are taken for.
-
-    `n` and `images` are the largest numbers of images out and in, `inputs` says what an image may be like, `seed` is
-    the largest seed (None: it takes none). `seeds` says what becomes of one seed for several images: they share it,
-    count up from it, or all are the same image. `defaults` sends a known model's steps and scale, `blank_negative` a
-    blank negative prompt where true CFG depends on the key being there. `worth_asking` servers name the model behind
-    an alias. `fastapi` ones answer 405 where an endpoint is and 404 where none is; `ignores_masks` ones accept a mask
-    that most of their models never look at.
+    `n` and `images` are the largest numbers of images out and in, `inputs` the limits of input images, `seed` the
+    largest seed (None: it takes none). `seeds` is the use of one seed for several images: they share it, count up from
+    it, or are all the same image. `defaults` sends a known model's steps and scale, `blank_negative` a blank negative
+    prompt if true CFG depends on the key. `worth_asking` servers report the model behind an alias. `fastapi` ones reply
+    with 405 on an existing endpoint and 404 on any other; `ignores_masks` ones accept a mask that most of their models
+    ignore.
     """
 
     name: str
@@ -86,7 +79,6 @@ class Dialect(_TableEntry):
     urls_expire: str = ""
 
     def route(self, *, edits: bool, masked: bool) -> Route:
-        """The way to call for a request with images and with a mask."""
         if masked and self.inpaint:
             return self.inpaint
         return self.edit if edits else self.generate
@@ -96,7 +88,7 @@ class Dialect(_TableEntry):
         return bool((self.inpaint or self.edit).mask)
 
 
-class Family(_TableEntry):
+class Family(StrictModel):
     """Models of one kind. `images` None means: as many as the dialect takes.
 
     `true_cfg` models are steered by `true_cfg_scale`; `gpt` ones are OpenAI's own, which refuse `response_format`;
@@ -120,7 +112,6 @@ class Family(_TableEntry):
     qualities: tuple[str, ...] = ()
 
     def fits(self, names: Iterable[str], dialect: Dialect) -> bool:
-        """Whether one of a model's names is of this family on a server of this dialect."""
         return dialect.name in self.dialects and any(re.search(self.pattern, _plain(name)) for name in names)
 
 
@@ -147,9 +138,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_]+", "-", name.lower())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ServedModel:
-    """`remote` is the model's name at the server; `samplers` and `schedulers` are listed where the server tells them."""
+    """`remote` is the model's name at the server; `samplers` and `schedulers` are set if the server reports them."""
 
     dialect: Dialect
     family: Family
@@ -164,13 +155,11 @@ class ServedModel:
     @property
     def n(self) -> int:
         """The largest number of images of one request."""
-        if "n" in self.family.without:
-            return 1
-        return self.family.n or self.dialect.n
+        return 1 if "n" in self.family.without else self.family.n or self.dialect.n
 
     @property
     def masks(self) -> bool:
-        """Whether a mask has an effect: several servers take one and never look at it."""
+        """Whether a mask has an effect: several servers accept one and ignore it."""
         known = self.family.masks
         return self.dialect.masks and self.images > 0 and (known is None or self.dialect.name in known)
 
@@ -184,23 +173,19 @@ class ServedModel:
         )
 
     def understood(self, route: Route) -> frozenset[str]:
-        """The words that have an effect on a route."""
         return frozenset(route.keys) - self.family.without
 
     @property
     def words(self) -> frozenset[str]:
-        """The words that have an effect on any route of this model."""
         generates = [] if self.family.min_images else [self.dialect.generate]
         edits = [self.dialect.edit] if self.images else []
         return frozenset().union(*(self.understood(route) for route in generates + edits))
 
     def cfg_word(self, route: Route) -> str:
-        """Which of the two guidance scales steers this model here."""
         return "true_cfg_scale" if self.family.true_cfg and "true_cfg_scale" in route.keys else "cfg_scale"
 
     def sizes(self, route: Route, image: Size | None) -> SizeRule:
-        """The sizes of a route. An edit without a size keeps that of its first image, `image`: most servers see to
-        it themselves."""
+        """The sizes of a route; an edit without one keeps that of its first image, `image`: most servers see to it."""
         rule = self.family.sizes
         if "size" not in self.understood(route):
             return NoSizes(reason=f"{self.remote} has no size parameter here")
@@ -210,8 +195,8 @@ class ServedModel:
         return rule.model_copy(update={"default": default, "area": rule.pixels})
 
     def seeds(self, route: Route, count: int) -> SeedRule | None:
-        """The seeds of a request for `count` images. One drawn by the plugin can be reported, and SGLang makes the
-        same image again and again without one; where one seed makes equal images, the server draws."""
+        """The seeds of a request for `count` images. The plugin draws the seed to report it, and because SGLang
+        repeats the same image without one; if one seed makes equal images, the server draws."""
         if self.dialect.seed is None or "seed" not in self.understood(route):
             return None
         return SeedRule(
@@ -234,17 +219,16 @@ _ALL = (
     *(rule for rule in VOCABULARY if rule.name in _LAST),
 )
 _LARGEST_CFG = 20
-_FORM_STEPS, _FORM_CFG = 30, 5.0  # what the form starts with; left out, the server's own apply
+_FORM_STEPS, _FORM_CFG = 30, 5.0  # prefilled in the form; if unset, the server's defaults apply
 
 
 def rules_for(served: ServedModel) -> tuple[Rule, ...]:
-    """The parameters of one model on one server, in the order of the vocabulary."""
     offered, bounds = _offered(served), _bounds(served)
     return tuple(rule.narrowed(**bounds.get(rule.name, {})) for rule in _ALL if rule.name in offered)
 
 
 def rules_for_any() -> tuple[Rule, ...]:
-    """Every parameter that some server understands: for the form of a server that is not known."""
+    """Every parameter that some server supports, for the form of an unknown server."""
     starts = {"steps": _FORM_STEPS, "cfg_scale": _FORM_CFG}
     return tuple(rule.narrowed(default=starts.get(rule.name, rule.default)) for rule in _ALL)
 
@@ -259,7 +243,6 @@ def _offered(served: ServedModel) -> frozenset[str]:
 
 
 def _bounds(served: ServedModel) -> Mapping[str, Mapping[str, object]]:
-    """What one model changes of the vocabulary's rules."""
     family, dialect = served.family, served.dialect
     return {
         "steps": {"default": family.steps or _FORM_STEPS, "max": dialect.steps},

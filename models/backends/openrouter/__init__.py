@@ -1,26 +1,19 @@
 """OpenRouter: many vendors' image models behind one key and one bill.
 
-One call for each image, beside each other, by the API that serves the model; `wire.py` is what is sent and answered.
+Each image is one call, sent concurrently to the API that serves the model; `wire.py` has the request and reply bodies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import ClassVar, override
+from typing import ClassVar, Literal, override
+
+from pydantic import BaseModel, JsonValue
 
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.images import ImageFetcher, parsed
-from models.backends.openrouter.wire import (
-    MOST_IMAGES,
-    RATIOS,
-    KeyReply,
-    ModelFacts,
-    ModelRecord,
-    ModelRecords,
-    body_of,
-)
 from models.backends.partial import Partial, collected, each, together
 from models.backends.refusals import Fault, RefusalTable
 from models.backends.reply import Explanation, Reply, parse, said_by, spelled
@@ -28,11 +21,46 @@ from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, Price
 from models.parameters import RULES, Rule, load_rules
-from models.sizes import SeedRule, SizeRule
+from models.sizes import RatioSizes, SeedRule, SizeRule
 
+RATIOS = RatioSizes(ratios=("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"))
+MOST_IMAGES = 8
 AT_ONCE = 4
 _OWN_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
 _COMMON = ("aspect_ratio", "width", "height", "n", "output_format", "output_quality", "details", "timeout")
+
+type Body = Mapping[str, object]
+
+
+class ModelFacts(BaseModel):
+    """One model: its name at OpenRouter, the API that serves it, and how many input images it takes."""
+
+    model: str
+    api: Literal["images", "chat/completions"] = "images"
+    images: int = MOST_IMAGES
+
+
+class ModelRecord(BaseModel):
+    """One entry of `GET /images/models`: `supported_parameters` names the parameters that the images API accepts."""
+
+    id: str
+    supported_parameters: Mapping[str, Mapping[str, JsonValue]] = {}
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts(model=self.id, images=MOST_IMAGES if "input_references" in self.supported_parameters else 0)
+
+
+class ModelRecords(BaseModel):
+    data: tuple[ModelRecord, ...]
+
+
+class KeyReply(BaseModel):
+    """`GET /key`: limits and usage in USD; null means no limit."""
+
+    data: Mapping[str, JsonValue]
+
+
 _RECORDS: ServerCache[tuple[ModelRecord, ...]] = ServerCache(seconds=600)
 
 
@@ -79,7 +107,6 @@ class OpenRouter(Backend):
         self._rules = (*self._rules[:4], *(_own_rules(record) if record else ()), *self._rules[4:])
 
     def _records(self, deadline: Deadline) -> tuple[ModelRecord, ...]:
-        """The models that the images API serves."""
         if (known := _RECORDS.get(self.service)) is None:
             attempt = f"Asking {self.title} for its models"
             reply = self.service.request("GET", "images/models", attempt=attempt, deadline=deadline)
@@ -101,7 +128,7 @@ class OpenRouter(Backend):
         return self.result(request, collected(calls), price=Price(sum(costs, Decimal(0)), "USD") if costs else None)
 
     def _made(self, request: ImageRequest, place: int, deadline: Deadline, costs: list[Decimal]) -> Partial:
-        """The images of one call; what it cost is added to `costs`."""
+        """The images of one call; adds to `costs` what it cost."""
         service, attempt = self.service, f"Generating with {self.title}"
         seed = request.seeds[place] if request.seeds else None
         facts = self._facts or ModelFacts(model=self.model.remote)
@@ -120,10 +147,10 @@ class OpenRouter(Backend):
                 return self.explain(reply)
             case {"choices": [{"message": {"content": str(words)}}, *_]} if words:
                 step = "Change the prompt or the input images"
-                return Explanation(error=BadRequest, said=f"the model answered in words: {words}", next_step=step)
+                return Explanation(error=BadRequest, said=f"the model replied with text: {words}", next_step=step)
             case _:
-                step = "Look at OpenRouter's activity page before sending it again"
-                return Explanation(error=ServerUnavailable, said="the answer holds no image", next_step=step)
+                step = "Check OpenRouter's activity page before sending it again"
+                return Explanation(error=ServerUnavailable, said="the reply has no image", next_step=step)
 
     @override
     def explain(self, reply: Reply) -> Explanation:
@@ -146,7 +173,7 @@ def _own_rules(record: ModelRecord) -> list[Rule]:
 
 
 def _cost(reply: Reply) -> list[Decimal]:
-    """What a call cost in USD, where the answer says so."""
+    """In USD, if the reply reports it."""
     match reply.json():
         case {"usage": {"cost": int() | float() as cost}}:
             return [Decimal(str(cost))]
@@ -155,9 +182,28 @@ def _cost(reply: Reply) -> list[Decimal]:
 
 
 def _said(reply: Reply) -> str:
-    """The words of an error with those of the provider behind."""
+    """The words of an error with those of the model's provider."""
     match reply.json():
         case {"error": {"metadata": dict(metadata)}}:
             return f"{said_by(reply)} ({spelled(metadata)})"
         case _:
             return said_by(reply)
+
+
+def body_of(facts: ModelFacts, request: ImageRequest, seed: int | None) -> Body:
+    ratio = RATIOS.nearest_ratio(request.size) if request.size else None
+    images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in request.images]
+    if facts.api == "images":
+        own = {"aspect_ratio": ratio, **request.extra, "seed": seed, "input_references": images or None}
+        return {"model": facts.model, "prompt": request.prompt, **_given(own)}
+    config = _given({"aspect_ratio": ratio, "image_size": request.extra.get("resolution")})
+    return {
+        "model": facts.model,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": request.prompt}, *images]}],
+        "modalities": ["image", "text"],
+        **({"image_config": config} if config else {}),
+    }
+
+
+def _given(values: Body) -> Body:
+    return {key: value for key, value in values.items() if value is not None}

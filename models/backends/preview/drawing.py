@@ -1,7 +1,7 @@
-"""The placeholder itself: a landscape, a badge that says what it is, the input images, and the words of the request.
+"""The placeholder image: a landscape, a badge, the input images and the text of the request.
 
-Colours and hills of the landscape follow from prompt and seed, its composition from the size. The text comes last: the
-fonts travel with the plugin, and lines fit a width, in Chinese and Japanese too.
+Prompt and seed decide the colours and hills, the size the composition. The fonts are shipped with the plugin; text is
+wrapped to a width, in Chinese and Japanese too.
 """
 
 import colorsys
@@ -22,7 +22,7 @@ from models.images.codec import decode, encode, flatten, plain
 
 BADGE = "PREVIEW · 预览占位图"
 _SMALLEST_TEXT = 7
-_ROOM_FOR_BADGE = 96  # pixels of the shorter side; below, the words of the panel alone say what it is
+_ROOM_FOR_BADGE = 96  # pixels of the shorter side; below, there is no badge
 _DRAWN_TEXT = 3000  # characters; more cannot be read in any size
 _PANEL_SHARE = 0.56  # of the height, at most
 _STRIP_SHARE = 0.2  # of the height: the input images
@@ -35,9 +35,7 @@ _WAVES = 3
 
 EUROPEAN = "NotoSans-Subset.ttf"
 EAST_ASIAN = "NotoSansCJKsc-Subset.otf"
-LINE_HEIGHT = 1.35
-"""Distance of lines in multiples of the font size."""
-
+LINE_HEIGHT = 1.35  # distance of lines in multiples of the font size
 _BASELINE = 0.86  # of the font size, below the top of a line
 # One unit that a line is not broken in: a CJK character with the punctuation that may not begin a line, a word, spaces.
 _CJK = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
@@ -62,8 +60,7 @@ class PlaceholderImage:
 
 def draw(placeholder: PlaceholderImage) -> bytes:
     """The placeholder as a PNG file."""
-    dice = Dice(f"{placeholder.prompt}\0{placeholder.seed}")
-    canvas = scenery(placeholder.width, placeholder.height, dice)
+    canvas = scenery(placeholder.width, placeholder.height, f"{placeholder.prompt}\0{placeholder.seed}")
     unit = _unit(*canvas.size)
     if min(canvas.size) >= _ROOM_FOR_BADGE:
         bottom = _badge(canvas, unit, unit)
@@ -79,7 +76,7 @@ def _unit(width: int, height: int) -> int:
 
 
 def _badge(canvas: Image.Image, unit: int, margin: int) -> int:
-    """The mark in the corner; returns its lower edge."""
+    """Returns the lower edge of the badge."""
     label = shortened(BADGE, unit, canvas.width - 4 * margin)
     width, height = round(width_of(label, unit)) + 2 * unit, round(unit * 1.9)
     _glass(canvas, (margin, margin, margin + width, margin + height), height // 2)
@@ -88,7 +85,6 @@ def _badge(canvas: Image.Image, unit: int, margin: int) -> int:
 
 
 def _strip(canvas: Image.Image, thumbnails: Sequence[tuple[str, bytes]], unit: int, top: int) -> None:
-    """The input images in a row, each with a white border and its caption."""
     if not thumbnails:
         return
     gap = max(2, unit // 2)
@@ -114,7 +110,6 @@ def _caption(canvas: Image.Image, caption: str, left: int, top: int, unit: int, 
 
 
 def _panel(canvas: Image.Image, placeholder: PlaceholderImage, unit: int, margin: int) -> None:
-    """The words at the foot of the image, as large as they fit."""
     inner = canvas.width - 4 * margin
     facts = _facts(placeholder, unit, inner)
     room = canvas.height * _PANEL_SHARE - len(facts) * unit * LINE_HEIGHT - 2.5 * unit
@@ -163,24 +158,18 @@ def _glass(canvas: Image.Image, box: tuple[int, int, int, int], radius: int) -> 
     canvas.paste(_DARK, (left, top), mask)
 
 
-@dataclass(frozen=True, slots=True)
-class Dice:
-    """Numbers between 0 and 1 that depend on nothing but a text, on every machine."""
-
-    source: str
-
-    def roll(self, name: str) -> float:
-        digest = hashlib.sha256(f"{self.source}\0{name}".encode("utf-8", "replace")).digest()
-        return int.from_bytes(digest[:6]) / 2**48
+def _roll(source: str, name: str) -> float:
+    """A number between 0 and 1 that depends on nothing but the two texts."""
+    digest = hashlib.sha256(f"{source}\0{name}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:6]) / 2**48
 
 
-def scenery(width: int, height: int, dice: Dice) -> Image.Image:
-    """The landscape of `dice` in width × height pixels."""
+def scenery(width: int, height: int, source: str) -> Image.Image:
     scale = min(_FINER, _FINER * _LARGEST_DRAWN / max(width, height))
-    canvas = _sky(max(1, round(width * scale)), max(1, round(height * scale)), dice)
-    _sun(canvas, dice)
+    canvas = _sky(max(1, round(width * scale)), max(1, round(height * scale)), source)
+    _sun(canvas, source)
     for number in range(_HILLS):
-        _hill(canvas, number, dice)
+        _hill(canvas, number, source)
     return canvas.resize((width, height), Image.Resampling.LANCZOS)
 
 
@@ -189,13 +178,9 @@ def _colour(hue: float, saturation: float, lightness: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _hue(dice: Dice) -> float:
-    return dice.roll("hue")
-
-
-def _sky(width: int, height: int, dice: Dice) -> Image.Image:
-    hue = _hue(dice)
-    turn = 0.08 + 0.1 * dice.roll("turn")
+def _sky(width: int, height: int, source: str) -> Image.Image:
+    hue = _roll(source, "hue")
+    turn = 0.08 + 0.1 * _roll(source, "turn")
     grey = Image.linear_gradient("L").resize((width, height), Image.Resampling.BICUBIC)
     return ImageOps.colorize(
         grey,
@@ -205,10 +190,10 @@ def _sky(width: int, height: int, dice: Dice) -> Image.Image:
     )
 
 
-def _sun(canvas: Image.Image, dice: Dice) -> None:
+def _sun(canvas: Image.Image, source: str) -> None:
     """A disc with rings of light; where it stands depends on the shape of the image."""
-    across, down = 0.2 + 0.6 * dice.roll("across"), 0.2 + 0.22 * dice.roll("down")
-    radius = min(canvas.size) * (0.09 + 0.07 * dice.roll("radius"))
+    across, down = 0.2 + 0.6 * _roll(source, "across"), 0.2 + 0.22 * _roll(source, "down")
+    radius = min(canvas.size) * (0.09 + 0.07 * _roll(source, "radius"))
     centre = canvas.width * across, canvas.height * down
     for ring, strength in ((3.2, 18), (2.2, 26), (1.5, 40), (1.0, 215)):
         _disc(canvas, centre, radius * ring, strength)
@@ -221,23 +206,23 @@ def _disc(canvas: Image.Image, centre: tuple[float, float], radius: float, stren
     canvas.paste((255, 250, 240), (box[0], box[1]), mask)
 
 
-def _hill(canvas: Image.Image, number: int, dice: Dice) -> None:
+def _hill(canvas: Image.Image, number: int, source: str) -> None:
     """One ridge; the nearer (the higher its number) the lower, darker and steeper."""
     nearness = number / (_HILLS - 1)
-    hue = _hue(dice) + 0.05 * nearness + 0.02
+    hue = _roll(source, "hue") + 0.05 * nearness + 0.02
     colour = _colour(hue, 0.34 + 0.12 * nearness, 0.62 - 0.44 * nearness)
     top = canvas.height * (0.46 + 0.34 * nearness)
     height = min(canvas.size) * (0.05 + 0.05 * nearness)
     step = max(1, canvas.width // 400)
-    wave = _wave(number, dice)
+    wave = _wave(number, source)
     ridge = [(x, top - height * wave(x / canvas.width)) for x in range(0, canvas.width + step, step)]
     ImageDraw.Draw(canvas).polygon([*ridge, (canvas.width + step, canvas.height), (0, canvas.height)], fill=colour)
 
 
-def _wave(number: int, dice: Dice) -> Callable[[float], float]:
-    """A sum of sines, each of a shorter length and a smaller height than the one before."""
+def _wave(number: int, source: str) -> Callable[[float], float]:
     sines = [
-        (n + 1, n + 0.6 + dice.roll(f"length {number} {n}"), dice.roll(f"phase {number} {n}")) for n in range(_WAVES)
+        (n + 1, n + 0.6 + _roll(source, f"length {number} {n}"), _roll(source, f"phase {number} {n}"))
+        for n in range(_WAVES)
     ]
     return lambda across: sum(math.sin(math.tau * (across * often + phase)) / flat for flat, often, phase in sines)
 
@@ -250,10 +235,7 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def runs(text: str, before: str = EUROPEAN) -> list[tuple[str, str]]:
-    """The text in pieces of one font each, with the font's name.
-
-    Quotes and dashes follow the character before them; `before` is the font of what precedes the text on its line.
-    """
+    """The font and text of each piece; quotes and dashes take the font before them, at the beginning `before`."""
     names = []
     for char in text:
         before = _font_name(char, before)
@@ -270,17 +252,12 @@ def _font_name(char: str, before: str) -> str:
 
 @lru_cache(maxsize=4096)
 def width_of(text: str, size: int, before: str = EUROPEAN) -> float:
-    """Width of a piece of text on one line, in pixels."""
+    """In pixels."""
     return sum(font(name, size).getlength(run) for name, run in runs(text, before))
 
 
 def write(
-    pen: ImageDraw.ImageDraw,
-    at: tuple[float, float],
-    line: str,
-    size: int,
-    fill: Colour,
-    **outline: object,
+    pen: ImageDraw.ImageDraw, at: tuple[float, float], line: str, size: int, fill: Colour, **outline: object
 ) -> None:
     """Draw one line of text with its upper left corner at `at`; `outline` as `ImageDraw.text` takes it."""
     x, y = at

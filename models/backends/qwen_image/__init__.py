@@ -1,11 +1,8 @@
 """Qwen-Image at Alibaba Cloud Model Studio, and Wan 2.1 for masks and outpainting.
 
-- `backend.py`: the class; a request becomes one or several calls or tasks
-- `models.py`: what each model takes, read from its card, also for models without a card
-- `build.py`: from a request to the bodies, without I/O, with the editing functions of Wan
-- `client.py`: the calls of one account, and the download of results; `wire.py`: what travels
-- `account.py`: region, address and kind of key, and what a refusal means for it (`refusals.yaml`: the error codes)
-- `parameters.yaml`: the parameters that only this service has
+`backend.py` is the class, `models.py` what each model takes, read from its card, `wire.py` goes from a request to the
+bodies, with the editing functions of Wan, and reads what comes back. `client.py` holds the calls of one account,
+`account.py` its region, address and kind of key, and what a refusal means for it.
 """
 
 from models.backends.qwen_image.backend import QwenImage

@@ -1,6 +1,6 @@
-"""Where an account lives (region, base URL, kind of key), and what a refusal means for it.
+"""The region, base URL and kind of key of an account, and what a refusal means for it.
 
-Source: Model Studio, pages on regions, base URLs and Token Plan. `refusals.yaml` knows the error codes.
+Source: Model Studio, pages on regions, base URLs and Token Plan. `refusals.yaml` has the error codes.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ TOKEN_PLAN_URLS = (
 )
 _REFUSALS = RefusalTable.beside(__file__)
 _PER_MINUTE_WAIT = 15.0  # seconds; for models whose limit counts by the minute
-_FAST = 60  # requests a minute from which on a slot is a matter of the caller's own short waits
+_FAST = 60  # requests a minute; from here on the caller's own delays are long enough
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """`code` is the part of a workspace's own host name that tells its region."""
+    """`code` is the part of a workspace's host name that names its region."""
 
     title: str
     base_url: str
@@ -39,12 +39,11 @@ REGIONS: Mapping[str, Region] = {
     "singapore": Region("Singapore", "https://dashscope-intl.aliyuncs.com/api/v1", ".ap-southeast-1."),
     "us": Region("US (Virginia)", "https://dashscope-us.aliyuncs.com/api/v1", ".us-east-1."),
 }
-DEFAULT_REGION = "beijing"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`region` is a key of REGIONS, None where the address does not tell (a gateway, another region)."""
+    """`region` is a key of REGIONS, None if the address does not show it (a gateway, another region)."""
 
     access: Access
     base_url: str
@@ -70,16 +69,16 @@ class Account:
 
 
 def compatible_base(base_url: str) -> str:
-    """The OpenAI-compatible base beside a native one; here it only lists models."""
+    """The OpenAI-compatible base URL of a native one; only used to list models."""
     return base_url.removesuffix(API_PATH) + COMPATIBLE_PATH
 
 
 def read_account(access: Access) -> Account:
-    """The account of a credential form. Raises BadRequest for a region that does not exist."""
+    """Raises BadRequest for a region that does not exist."""
     if access.base_url:
         base_url = _native(with_scheme(access.base_url))
         return Account(access, base_url, _region_of(base_url))
-    region = access.region or DEFAULT_REGION
+    region = access.region or "beijing"
     if region not in REGIONS:
         raise BadRequest(
             f"There is no region {region!r}",
@@ -106,47 +105,41 @@ def _region_of(base_url: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class RefusalContext:
-    """Who asked for what: the words that an advice needs."""
-
     account: Account
     model: str
     regions: tuple[str, ...]
     requests_per_minute: int
 
 
-def explain(asked: RefusalContext, reply: Reply) -> Explanation:
-    """The reading of any refusal, whatever a gateway in between made of it."""
+def explain(context: RefusalContext, reply: Reply) -> Explanation:
+    """What a refusal means, also one rewritten by a gateway."""
     failure = StudioFailure.read(reply.json())
-    return explain_failure(asked, failure, reply.status) if failure.code else _explained(asked, Fault.read(reply))
+    return explain_failure(context, failure, reply.status) if failure.code else _explained(context, Fault.read(reply))
 
 
 def explain_failure(asked: RefusalContext, failure: StudioFailure, status: int) -> Explanation:
-    """The reading of a code, from an answer's envelope or from inside a task."""
     return _explained(asked, Fault(said=failure.words, status=status, codes=(failure.code,)))
 
 
-def _explained(asked: RefusalContext, fault: Fault) -> Explanation:
-    account = asked.account
+def _explained(context: RefusalContext, fault: Fault) -> Explanation:
+    account = context.account
     meaning = _REFUSALS.explain(
         fault,
         account.access,
         key_advice=key_advice(account),
-        model_advice=model_advice(asked),
+        model_advice=model_advice(context),
         region=account.place,
     )
     if meaning.error is RateLimited and meaning.retry_after is not None:
-        return replace(meaning, retry_after=max(meaning.retry_after, _slot(asked.requests_per_minute)))
+        return replace(meaning, retry_after=max(meaning.retry_after, _slot(context.requests_per_minute)))
     return meaning
 
 
 def _slot(requests_per_minute: int) -> float:
-    if requests_per_minute >= _FAST:
-        return 0.0
-    return max(_PER_MINUTE_WAIT, 60 / requests_per_minute)
+    return max(_PER_MINUTE_WAIT, 60 / requests_per_minute) if requests_per_minute < _FAST else 0.0
 
 
 def key_advice(account: Account) -> str:
-    """What to do about a key that was not accepted."""
     access = account.access
     key, region, base = (access.words(name) for name in ("api_key", "region", "base_url"))
     if account.token_plan_key and not account.host.startswith("token-plan."):
@@ -166,10 +159,9 @@ def key_advice(account: Account) -> str:
     )
 
 
-def model_advice(asked: RefusalContext) -> str:
-    """What to do about a model that the service does not know."""
-    where = " and ".join(REGIONS[name].title for name in asked.regions)
+def model_advice(context: RefusalContext) -> str:
+    where = " and ".join(REGIONS[name].title for name in context.regions)
     return (
-        f"Check the model's name ({asked.model}); models like it are offered in {where}, and this account asks "
-        f"{asked.account.place}"
+        f"Check the model's name ({context.model}); models like it are offered in {where}, and this account uses "
+        f"{context.account.place}"
     )

@@ -1,7 +1,7 @@
 """Qwen-Image at Alibaba Cloud Model Studio: text-to-image, editing by instruction, masks and outpainting.
 
-Models with an asynchronous API are asked there, so that a long job outlives a lost connection; the others answer at
-once. A request for more images than one call makes becomes several calls or tasks, beside each other at the model's rate.
+Models with an asynchronous API use it, so that a long job survives a lost connection; the others reply at once. A
+request for more images than one call makes becomes several calls or tasks, run concurrently at the model's rate.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,9 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
-from models.backends.qwen_image.build import plan
-from models.backends.qwen_image.client import GENERATE, LAST_SECONDS, LOOK_SECONDS, ModelStudio
+from models.backends.qwen_image.client import GENERATE, LAST_SECONDS, POLL_SECONDS, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
-from models.backends.qwen_image.wire import Output, StudioBody
+from models.backends.qwen_image.wire import Output, StudioBody, plan
 from models.backends.reply import Explanation, Reply
 from models.catalog import card_for
 from models.clock import Clock, Deadline
@@ -30,7 +29,7 @@ from models.sizes import SeedRule, SizeRule
 
 EXPIRY = "The address in `image_url` is public and expires 24 hours after the image was made."
 _FETCH_SECONDS = 120.0
-_LOOKS_AT_ONCE = 5  # all jobs of an account share 20 looks a second
+_POLLS_AT_ONCE = 5  # all jobs of an account share 20 polls a second
 _UNFINISHED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 
 
@@ -40,10 +39,7 @@ class QwenTask(BaseModel):
 
 
 class QwenJob(BaseModel):
-    """A job between two looks: the service's tasks and what the result will need.
-
-    `n` is what the user asked for, `input_images` went along with each task.
-    """
+    """The service's tasks and what the result will need; `input_images` went along with each task."""
 
     tasks: tuple[QwenTask, ...]
     prompt: str
@@ -75,7 +71,6 @@ class QwenImage(JobBackend):
 
     @override
     def rules(self) -> tuple[Rule, ...]:
-        """A model of the user's own is given the parameters of the known model that it resembles."""
         card = self.model.card or card_for(self.name, family_of(self.model.remote))
         return card.rules if card else ()
 
@@ -94,18 +89,17 @@ class QwenImage(JobBackend):
 
     @override
     def explain(self, reply: Reply) -> Explanation:
-        return explain(self._asked, reply)
+        return explain(self._context, reply)
 
     @override
     def check_access(self) -> Sequence[str]:
         self._studio.check_key(self.within(PROBE_SECONDS))
         if is_known(self.model.remote):
             return ()
-        return (f"{self.model.remote} is not a model of this plugin; it is asked like {family_of(self.model.remote)}.",)
+        return (f"{self.model.remote} is not a known model; it is treated like {family_of(self.model.remote)}.",)
 
     @override
     def interval(self, elapsed: float) -> float:
-        """Two seconds for a young job, five for an old one: all jobs of an account share 20 looks a second."""
         return min(5.0, 2.0 + elapsed / 20)
 
     @override
@@ -119,13 +113,13 @@ class QwenImage(JobBackend):
         request = request.with_notices(*planned.notices)
         if planned.jobs:
             return self._start(planned.jobs, planned.calls, request, deadline)
-        # The service makes no job of it, so that a polled request ends within one call as well.
+        # The service has no job here, so a polled request ends within one call too.
         return self._answered(planned.calls, request.lowered(SYNC_LIMIT, "Dify waits no longer"), deadline)
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = QwenJob.model_validate(job)
-        seen = self._look(state.tasks, LOOK_SECONDS)
+        seen = self._poll(state.tasks, POLL_SECONDS)
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
@@ -135,25 +129,25 @@ class QwenImage(JobBackend):
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
         state = QwenJob.model_validate(job)
-        seen = self._look(state.tasks, LAST_SECONDS)
+        seen = self._poll(state.tasks, LAST_SECONDS)
         ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
-        if not any(isinstance(one, Output) and one.task_status == "SUCCEEDED" for _, one in ended):
+        if not any(_succeeded(one) for _, one in ended):
             return None
         made = state.model_copy(update={"tasks": [task for task, _ in ended]})
         return self._made(made, [one for _, one in ended], LAST_SECONDS)
 
     @override
     def cancel(self, job: Job) -> None:
-        """Take the tasks that still wait out of the queue; the service finishes and bills the running ones."""
-        studio, troubles = self._studio, []
+        """Cancel the queued tasks; the service finishes and bills the running ones."""
+        studio, failures = self._studio, []
         for task in QwenJob.model_validate(job).tasks:
             try:
-                if _unfinished(studio.look(task.id, LAST_SECONDS)):
+                if _unfinished(studio.poll(task.id, LAST_SECONDS)):
                     studio.cancel(task.id)
             except ImageError as error:
-                troubles.append(error)
-        if troubles:
-            raise troubles[0]
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _answered(self, calls: Sequence[StudioBody], request: ImageRequest, deadline: Deadline) -> ImageResult:
         studio = self._studio
@@ -188,7 +182,7 @@ class QwenImage(JobBackend):
     def _at_rate[T](
         self, send: Callable[[StudioBody], T], calls: Sequence[StudioBody], deadline: Deadline
     ) -> list[T | ImageError]:
-        """Send the calls at the model's rate, beside each other. A call whose turn comes after the deadline fails."""
+        """Send the calls concurrently at the model's rate. A call that is due after the deadline fails."""
         start, interval = self.clock.now(), 60 / self._facts.requests_per_minute
 
         def wait(place: int) -> None:
@@ -200,22 +194,21 @@ class QwenImage(JobBackend):
 
         return together(send, calls, at_once=len(calls), wait=wait)
 
-    def _look(self, tasks: Sequence[QwenTask], seconds: float) -> list[Output | ImageError]:
-        """The state of each task, or why it cannot be seen."""
+    def _poll(self, tasks: Sequence[QwenTask], seconds: float) -> list[Output | ImageError]:
         studio = self._studio
 
         def seen(task: QwenTask) -> Output | ImageError:
             try:
-                return studio.look(task.id, seconds)
+                return studio.poll(task.id, seconds)
             except ImageError as error:
                 return error
 
-        return together(seen, tasks, at_once=_LOOKS_AT_ONCE)
+        return together(seen, tasks, at_once=_POLLS_AT_ONCE)
 
     def _made(self, job: QwenJob, seen: Sequence[Output | ImageError], seconds: float) -> ImageResult:
         deadline = self.within(seconds)
         made = collected(self._finished(one, task.seed, deadline) for task, one in zip(job.tasks, seen, strict=True))
-        succeeded = sum(isinstance(one, Output) and one.task_status == "SUCCEEDED" for one in seen)
+        succeeded = sum(map(_succeeded, seen))
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
         return self._priced(request, made, job.input_images * succeeded)
 
@@ -227,10 +220,17 @@ class QwenImage(JobBackend):
                 return self._studio.images(output, seed, deadline=deadline)
             case "FAILED":
                 error = self._studio.failure(output)
-                error.transient = False  # whatever the reason, the task has ended
+                error.transient = False  # the task has ended, whatever the reason
                 return error
+            case "CANCELED":
+                return ServerUnavailable(f"{GENERATE} failed", "the job was cancelled at the service", "Start it again")
             case status:
-                return _lost(status, self._account)
+                return ServerUnavailable(
+                    f"{GENERATE} failed",
+                    f"the job was not found at the service ({status})",
+                    "Start it again; jobs are kept for 24 hours, for keys of the same account in "
+                    f"{self._account.place} only",
+                )
 
     def _priced(self, request: ImageRequest, made: Partial, input_images: int) -> ImageResult:
         prices = self._facts.prices.get(self._account.region or "")
@@ -239,16 +239,15 @@ class QwenImage(JobBackend):
 
     @property
     def _account(self) -> Account:
-        """Raises BadRequest for a region that does not exist."""
         return read_account(self.model.access)
 
     @property
-    def _asked(self) -> RefusalContext:
+    def _context(self) -> RefusalContext:
         return RefusalContext(self._account, self.model.remote, self._facts.regions, self._facts.requests_per_minute)
 
     @property
     def _studio(self) -> ModelStudio:
-        return ModelStudio(self.service, self._asked)
+        return ModelStudio(self.service, self._context)
 
     def _require_region(self) -> None:
         account = self._account
@@ -256,7 +255,7 @@ class QwenImage(JobBackend):
             offered = " and ".join(REGIONS[name].title for name in self._facts.regions)
             raise BadRequest(
                 f"{self.model.name} is offered in {offered}, not in {account.place}",
-                next_step=f"Choose another model, or use a key of that region and say so in "
+                next_step=f"Choose another model, or use a key of that region and choose it in "
                 f"{account.access.where('region')}",
             )
 
@@ -265,16 +264,10 @@ def _unfinished(seen: Output | ImageError) -> TypeGuard[Output]:
     return isinstance(seen, Output) and seen.task_status in _UNFINISHED
 
 
+def _succeeded(seen: Output | ImageError) -> bool:
+    return isinstance(seen, Output) and seen.task_status == "SUCCEEDED"
+
+
 def _progress(waiting: Sequence[str], tasks: int) -> str:
     word = "queued" if all(status == "PENDING" for status in waiting) else "running"
     return word if tasks == 1 else f"{word}, {tasks - len(waiting)} of {tasks} finished"
-
-
-def _lost(status: str, account: Account) -> ServerUnavailable:
-    if status == "CANCELED":
-        return ServerUnavailable(f"{GENERATE} failed", "the job was cancelled at the service", "Start it again")
-    return ServerUnavailable(
-        f"{GENERATE} failed",
-        f"the service no longer knows the job ({status})",
-        f"Start it again; jobs are kept for 24 hours, for keys of the same account in {account.place} only",
-    )

@@ -1,4 +1,4 @@
-"""Model Studio as one account sees it: one method per call, typed answers, and the download of results.
+"""The Model Studio API for one account: one method per route, typed replies, and the download of results.
 
 Source: Model Studio, multimodal generation API, task API, model list.
 """
@@ -10,7 +10,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import ONCE, Retries, Service
+from models.backends.http import NOT_THERE, ONCE, Retries, Service
 from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
 from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
@@ -38,7 +38,7 @@ _DOWNLOAD = "Downloading the image from Model Studio"
 
 _SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
 _SUBMIT_SECONDS = 60.0
-LOOK_SECONDS = 10.0  # a look is repeated anyway
+POLL_SECONDS = 10.0  # polls are repeated anyway
 LAST_SECONDS = (
     4.0  # for each question about a job that is given up: the host waits ten seconds longer than the longest job
 )
@@ -50,47 +50,45 @@ class ModelStudio:
     """The calls of one account about one model. Every method raises ImageError, explained for the account."""
 
     service: Service
-    asked: RefusalContext
+    context: RefusalContext
 
     def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
-        """Make images while the connection waits."""
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
         return self._output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
 
     def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
-        """Hand a task in and return its id."""
         reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_SUBMIT_SECONDS)
         if task_id := self._output(reply, GENERATE).task_id:
             return task_id
         raise ServerUnavailable(
             f"{GENERATE} failed",
-            "the service accepted the job without naming it",
-            "It may be billed: look at the Model Studio console before sending it again",
+            "the service accepted the job without returning its id",
+            "It may have been billed: check the Model Studio console before sending it again",
         )
 
-    def look(self, task_id: str, seconds: float) -> Output:
-        """The state of a task, and what it made. Not retried: the caller asks again anyway."""
-        deadline = self._within(seconds)
+    def poll(self, task_id: str, seconds: float) -> Output:
+        """The state of a task. Not retried: the caller polls again anyway."""
+        deadline = Deadline.after(self.service.clock, seconds)
         reply = self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline, retries=ONCE)
         return self._output(reply, _LOOK)
 
     def cancel(self, task_id: str) -> None:
-        """Take a task out of the queue; the service refuses that for a running one."""
-        deadline = self._within(LAST_SECONDS)
+        """Cancel a queued task; the service refuses that for a running one."""
+        deadline = Deadline.after(self.service.clock, LAST_SECONDS)
         self.service.request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
 
     def check_key(self, deadline: Deadline) -> None:
         """List one model. Token Plans and some gateways have only the OpenAI-compatible list."""
-        if self.asked.account.token_plan or not self._has_native_list(deadline):
+        if self.context.account.token_plan or not self._has_native_list(deadline):
             compatible = replace(self.service, base_url=compatible_base(self.service.base_url))
             reply = compatible.request("GET", "models", attempt=_CHECK_KEY, deadline=deadline, retries=ONCE)
             parse(reply, ModelList, attempt=_CHECK_KEY)
 
     def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
-        """Every image of a finished output that can be had, and the failures of the rest. Raises nothing of its own."""
+        """The images of a finished output, and the failures of those that cannot be fetched. Does not raise."""
         if output.text and not output.images:
-            advice = "Change what it objects to in the prompt or the input images, and say plainly what the image shows"
-            return Partial(failures=(BadRequest("The model answered without an image", output.text, advice),))
+            advice = "Change the prompt or the input images as it asks, and describe plainly what the image shows"
+            return Partial(failures=(BadRequest("The model replied without an image", output.text, advice),))
         refused = tuple(self.failure(entry) for entry in output.images if not entry.url)
         named = [entry for entry in output.images if entry.url]
 
@@ -100,26 +98,22 @@ class ModelStudio:
         return Partial(failures=refused) + collected(together(fetched, named, at_once=_DOWNLOADS_AT_ONCE))
 
     def failure(self, failure: StudioFailure, attempt: str = GENERATE) -> ImageError:
-        """The error for a failure that came inside a successful answer."""
-        meaning = explain_failure(self.asked, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
+        meaning = explain_failure(self.context, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
         return self.service.failure(attempt, meaning, transient=meaning.retry_after is not None)
 
     def _output(self, reply: Reply, attempt: str) -> Output:
-        """The output of a 200. Raises what a refusal means that came with the status of a success."""
-        told = reply.json()
-        failure = StudioFailure.read(told)
-        if not (isinstance(told, dict) and told.get("output")) and (failure.code or failure.message):
+        """The output of a 200; raises the failure that it may hold in place of one."""
+        body = reply.json()
+        failure = StudioFailure.read(body)
+        if not (isinstance(body, dict) and body.get("output")) and (failure.code or failure.message):
             raise self.failure(failure, attempt)
         return parse(reply, StudioReply, attempt=attempt).output
 
     def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline) -> GeneratedImage:
-        """The image at once: its address dies after 24 hours.
-
-        A service on the public internet is asked over https, at public addresses only; one on a private address (a
-        gateway, a test double) may name what it likes.
-        """
+        """A service on the public internet is asked over https, at public addresses only; one on a private address (a
+        gateway, a test double) may name what it likes."""
         private = not is_public(urlsplit(self.service.base_url).hostname or "")
-        # The signature of an address does not cover its scheme, and a paid image is not given up for it.
+        # The URL's signature does not cover its scheme, so http can be replaced by https.
         url = entry.url if private else re.sub("^http:", "https:", entry.url)
         data = download_result(
             url,
@@ -140,7 +134,7 @@ class ModelStudio:
             deadline=deadline,
             params={"page_no": 1, "page_size": 1},
             retries=ONCE,
-            accept=(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED),
+            accept=NOT_THERE,
         )
         return reply.ok and bool(parse(reply, ModelList, attempt=_CHECK_KEY))
 
@@ -164,11 +158,8 @@ class ModelStudio:
             retries=_retries(),
         )
 
-    def _within(self, seconds: float) -> Deadline:
-        return Deadline.after(self.service.clock, seconds)
-
 
 def _retries() -> Retries:
-    """The service names no waits: one or two seconds, then four to eight, spread so that callers do not meet again."""
+    """The service sends no Retry-After: one to two seconds, then four to eight, randomised per call."""
     draw = random.SystemRandom().uniform
     return Retries(delays=(draw(1, 2), draw(4, 8)))

@@ -1,4 +1,4 @@
-"""What the models take: the block `image_generation` of their cards, and the way from any id to such a block."""
+"""What the models take: the block `image_generation` of their cards, and the lookup from any id."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,29 +6,25 @@ from decimal import Decimal
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.catalog import cards
-from models.entities import GeneratedImage, Price
+from models.entities import GeneratedImage, Price, StrictModel
 from models.images.inputs import InputLimits
 from models.sizes import NoSizes, SeedRule, Size, SizeRule, shaped
 
 BACKEND = "qwen_image"
-DEFAULT_FAMILY = "qwen-image-2.0"
 SEEDS = SeedRule(highest=2**31 - 1)
 NEGATIVE_PROMPT_CHARACTERS = 500
 LARGEST_1K = 2_250_000  # pixels; a larger image is billed as 2K
-MAX_DATA_URL = 10_485_760  # characters, the head included
-MAX_BYTES = (MAX_DATA_URL - 64) * 3 // 4  # of an input image; head and padding take less than 64 characters
+MAX_BYTES = (10_485_760 - 64) * 3 // 4  # of an input image; as a data URL its head and padding take at most 64
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 type JobApi = Literal["text2image", "image-generation", "image2image"]
 
 
-class Prices(BaseModel):
+class Prices(StrictModel):
     """In CNY. `image_2k` applies to images larger than LARGEST_1K, `input_image` to every image sent along."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: Decimal
     image_2k: Decimal | None = None
@@ -42,15 +38,11 @@ class Prices(BaseModel):
         return self.image_2k if self.image_2k is not None and width * height > LARGEST_1K else self.image
 
 
-class QwenModel(BaseModel):
-    """How one model is asked.
-
-    `sync` says whether it answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
+class QwenModel(StrictModel):
+    """`sync` says whether the model answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
     edit is brought to sides (pixels) within `min_input_side` and `max_input_side`. `prompt_characters` is where the
     asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does (None: nowhere that is known).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sync: bool = True
     jobs: JobApi | None = None
@@ -76,7 +68,7 @@ class QwenModel(BaseModel):
         return InputLimits(max_bytes=MAX_BYTES, min_side=self.min_input_side, max_side=self.max_input_side)
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
-        """The sizes for a request whose last input image has that size: an edit keeps its shape unless told."""
+        """The sizes for a request whose last input image has that size: an edit keeps its shape by default."""
         if image is None or isinstance(self.sizes, NoSizes):
             return self.sizes
         like = self.sizes.nearest(shaped(image[0] / image[1], self.sizes.pixels))
@@ -84,31 +76,26 @@ class QwenModel(BaseModel):
 
 
 def model_for(remote: str) -> QwenModel:
-    """What is known about a model id, known or not.
-
-    A dated snapshot is its family. Alibaba adds ids every few months, so that an unknown one is asked like the most
-    similar known one, synchronously where that is possible, and without a price.
-    """
+    """A dated snapshot is its family. An unknown id is asked like the most similar known one, synchronously where that is
+    possible, and without a price."""
     known = _known()
     if remote in known:
         return known[remote]
     if (family := known.get(_SNAPSHOT.sub("", remote))) is not None:
-        return _plainest(family)
-    return _plainest(known[family_of(remote)]).model_copy(update={"prices": {}})
+        return _synchronous(family)
+    return _synchronous(known[family_of(remote)]).model_copy(update={"prices": {}})
 
 
 def is_known(remote: str) -> bool:
-    """Whether `remote` is a documented model, or a dated snapshot of one."""
     return remote in _known() or _SNAPSHOT.sub("", remote) in _known()
 
 
 def family_of(remote: str) -> str:
-    """The known id that `remote` is asked like."""
     similar = [known for known in _known() if remote.startswith(known) and known != "qwen-image"]
-    return max(similar, key=len, default=DEFAULT_FAMILY)
+    return max(similar, key=len, default="qwen-image-2.0")
 
 
-def _plainest(model: QwenModel) -> QwenModel:
+def _synchronous(model: QwenModel) -> QwenModel:
     return model.model_copy(update={"jobs": None}) if model.sync else model
 
 

@@ -1,15 +1,19 @@
-"""What travels to Model Studio and back: request bodies are strict, replies tolerant.
+"""Builds the request bodies, one per call, without I/O.
 
-Source: Model Studio, Qwen-Image API (multimodal generation; text2image and image-generation tasks), Wan image editing
-API (image2image tasks), task API. A field that a model does not take stays None and is not sent.
+Source: Model Studio, Qwen-Image API and Wan image editing API. The service silently truncates longer prompts; tasks
+count characters, the synchronous endpoint counts tokens. Wan's function `remove_watermark` is left out on purpose.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, Field, ValidationError
 
+from models.backends.errors import BadRequest
+from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
 from models.backends.reply import spelled
+from models.entities import ImageRequest, ParameterValue, StrictModel
 
 SYNC_PATH = "services/aigc/multimodal-generation/generation"
 JOB_PATHS: Mapping[str, str] = {
@@ -19,38 +23,62 @@ JOB_PATHS: Mapping[str, str] = {
 }
 ASYNC_HEADER = {"X-DashScope-Async": "enable"}
 
+_WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
+# The usual rule for Qwen's tokenizer, on the low side: a prompt that fits must not be reported as too long.
+_WIDE_PER_TOKEN = 1.8
+_NARROW_PER_TOKEN = 4.5
 
-class _Sent(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_PLAIN = "description_edit"
+_MASKED = "description_edit_with_mask"
+_SCALES = ("top_scale", "bottom_scale", "left_scale", "right_scale")
+_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
+    _PLAIN: ("denoising_strength",),
+    _MASKED: (),
+    "expand": _SCALES,
+    "stylization_all": ("denoising_strength",),
+    "stylization_local": (),
+    "super_resolution": ("upscale_factor",),
+    "colorization": (),
+    "doodle": ("is_sketch",),
+    "control_cartoon_feature": (),
+}
+"""The editing functions of Wan, each with the parameters that it alone reads."""
+_DEFAULTS: Mapping[str, ParameterValue] = {
+    "denoising_strength": 0.5,
+    **dict.fromkeys(_SCALES, 1),
+    "upscale_factor": 1,
+    "is_sketch": False,
+}
+"""The service's defaults. A node sends every default of its form, so such a value counts as unset."""
 
 
 class Content(BaseModel):
-    """One part of a message, sent or received: an image (an address or a data URL) or a text."""
+    """One part of a message, sent or received; `image` is an address or a data URL."""
 
     image: str | None = None
     text: str | None = None
 
 
-class Message(_Sent):
+class Message(StrictModel):
     """Images in their order, then exactly one text."""
 
     role: Literal["user"] = "user"
     content: tuple[Content, ...]
 
 
-class MessagesInput(_Sent):
+class MessagesInput(StrictModel):
     messages: tuple[Message]
 
 
-class PromptInput(_Sent):
-    """The older shape, of text2image tasks."""
+class PromptInput(StrictModel):
+    """Of text2image tasks."""
 
     prompt: str
     negative_prompt: str | None = None
 
 
-class FunctionInput(_Sent):
-    """The shape of image2image tasks. White parts of the mask are changed."""
+class FunctionInput(StrictModel):
+    """Of image2image tasks. White parts of the mask are changed."""
 
     function: str
     prompt: str
@@ -58,7 +86,7 @@ class FunctionInput(_Sent):
     mask_image_url: str | None = None
 
 
-class Parameters(_Sent):
+class Parameters(StrictModel):
     """`size` is `W*H` with an asterisk. The last eight belong to image2image tasks."""
 
     size: str | None = None
@@ -78,25 +106,154 @@ class Parameters(_Sent):
     is_sketch: bool | None = None
 
 
-class StudioBody(_Sent):
+class StudioBody(StrictModel):
     model: str
     input: MessagesInput | PromptInput | FunctionInput
     parameters: Parameters
 
     def repeated(self, *, n: int, seed: int) -> Self:
-        """The same request with another number and seed; the images in it are shared, not copied."""
         return self.model_copy(update={"parameters": self.parameters.model_copy(update={"n": n, "seed": seed})})
 
     def json_body(self) -> dict[str, object]:
         return self.model_dump(mode="json", exclude_none=True)
 
 
-# Fields that some answers leave out and others fill with null or a number.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The bodies of the calls that make one request, on the asynchronous API `jobs` or, if that is None, synchronously."""
+
+    jobs: JobApi | None
+    calls: tuple[StudioBody, ...]
+    notices: tuple[str, ...]
+
+
+def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
+    """The calls of a request. Raises BadRequest for what the model or the account does not support."""
+    if not (asynchronous or model.sync):
+        raise BadRequest(
+            f"{remote} works with jobs only, which a Token Plan does not support",
+            next_step="Use a pay-as-you-go key for it",
+        )
+    jobs = model.jobs if asynchronous and (not model.sync or _fits_jobs(request, model)) else None
+    common, notices = _common(request, model, jobs)
+    body = StudioBody(model=remote, input=_input(request, jobs), parameters=common)
+    starts = range(0, request.n, model.images_per_call)
+    calls = (
+        body.repeated(n=min(model.images_per_call, request.n - start), seed=seed)
+        for start, seed in zip(starts, request.seeds[:: model.images_per_call], strict=True)
+    )
+    return Plan(jobs, tuple(calls), (*notices, *_cut_notices(request, model, jobs)))
+
+
+def estimated_tokens(text: str) -> int:
+    wide = sum(char >= _WIDE for char in text)
+    return int(wide / _WIDE_PER_TOKEN + (len(text) - wide) / _NARROW_PER_TOKEN)
+
+
+def _fits_jobs(request: ImageRequest, model: QwenModel) -> bool:
+    """Whether a task reads the whole prompt; the synchronous endpoint reads longer ones."""
+    return model.prompt_characters is None or len(request.prompt) <= model.prompt_characters
+
+
+def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> Iterator[str]:
+    if jobs and not _fits_jobs(request, model):
+        yield f"The prompt has {len(request.prompt)} characters; the model reads the first {model.prompt_characters}."
+    tokens = estimated_tokens(request.prompt)
+    if jobs is None and model.prompt_tokens and tokens > model.prompt_tokens:
+        yield (
+            f"The prompt has about {tokens} tokens; the model reads the first {model.prompt_tokens}, so its end may "
+            "have no effect."
+        )
+    if len(request.negative_prompt) > NEGATIVE_PROMPT_CHARACTERS:
+        yield (
+            f"The negative prompt has {len(request.negative_prompt)} characters; "
+            f"the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
+        )
+
+
+def _common(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> tuple[Parameters, tuple[str, ...]]:
+    """The parameters of every call but `n` and `seed`, and what could not be honoured."""
+    fields: dict[str, object] = {"n": 1, "seed": 0, "watermark": bool(request.watermark)}
+    if jobs == "image2image":
+        own, notices = _function_parameters(request)
+    else:
+        own, notices = _thinking(request)
+        fields["size"] = f"{request.width}*{request.height}" if request.size else None
+        if jobs != "text2image":  # its tasks take the negative prompt beside the prompt
+            fields["negative_prompt"] = request.negative_prompt or None
+        if model.prompt_extend:
+            fields["prompt_extend"] = request.prompt_extend is not False
+    return Parameters.model_validate({**fields, **own}), notices
+
+
+def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    own = {name: request.extra[name] for name in ("prompt_extend_mode", "enable_thinking") if name in request.extra}
+    if request.images and own.get("prompt_extend_mode") == "agent":
+        notice = "The prompt mode `agent` works without input images only; `direct` was used."
+        return {**own, "prompt_extend_mode": "direct"}, (notice,)
+    return own, ()
+
+
+def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | PromptInput | FunctionInput:
+    match jobs:
+        case "text2image":
+            return PromptInput(prompt=request.prompt, negative_prompt=request.negative_prompt or None)
+        case "image2image":
+            function = _function(request)
+            return FunctionInput(
+                function=function,
+                prompt=request.prompt,
+                base_image_url=request.images[0].data_url,
+                mask_image_url=request.mask.data_url if request.mask and function == _MASKED else None,
+            )
+        case _:
+            images = [Content(image=image.data_url) for image in request.images]
+            return MessagesInput(messages=(Message(content=(*images, Content(text=request.prompt))),))
+
+
+def _function(request: ImageRequest) -> str:
+    """The function asked for; if unset, a mask means inpainting. Raises BadRequest."""
+    function = str(request.extra.get("edit_function") or (_MASKED if request.mask else _PLAIN))
+    if function == _MASKED and request.mask is None:
+        raise BadRequest(
+            f"`{_MASKED}` needs a mask, and none was sent",
+            next_step="Send a second image of the same size whose file name contains `mask`, white where the "
+            "image may change",
+        )
+    return function
+
+
+def _function_parameters(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    """The function's own parameters, and notices about those that it does not read."""
+    function = _function(request)
+    values = {"denoising_strength": request.denoising_strength, **request.extra}
+    given = {name: values[name] for name in _DEFAULTS if values.get(name) is not None}
+    # Every scale is 1 where none is named: the image would be paid for and come back as it was.
+    if function == "expand" and all(given.get(name, 1) == 1 for name in _SCALES):
+        raise BadRequest(
+            "`expand` needs a direction",
+            next_step=f"Give at least one of {', '.join(f'`{name}`' for name in _SCALES)}, above 1 and up to 2",
+        )
+    read = {name: value for name, value in given.items() if name in _FUNCTIONS[function]}
+    return read, tuple(_unread(request, function, given))
+
+
+def _unread(request: ImageRequest, function: str, given: Mapping[str, object]) -> Iterator[str]:
+    # Transparency counts as a mask even if it was not meant as one, so this is not refused.
+    if request.mask is not None and function != _MASKED:
+        yield f"The mask was not used: `{function}` does not read one, `{_MASKED}` would."
+    for name, value in given.items():
+        if name not in _FUNCTIONS[function] and value != _DEFAULTS[name]:
+            readers = " and ".join(f"`{reader}`" for reader, own in _FUNCTIONS.items() if name in own)
+            yield f"`{name}` was not used: `{function}` does not read it, {readers} would."
+
+
+# Fields that some replies leave out and others fill with null or a number.
 type _Words = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else spelled(value))]
 
 
 class StudioFailure(BaseModel):
-    """The envelope of a refusal, at the top of an answer or inside a task or one of its results."""
+    """The envelope of a refusal, at the top of a reply or inside a task or one of its results."""
 
     code: _Words = ""
     message: _Words = ""
@@ -104,13 +261,12 @@ class StudioFailure(BaseModel):
 
     @property
     def words(self) -> str:
-        """The service's words, with what its support asks for."""
-        told = ", ".join(part for part in (self.code, self.request_id and f"request {self.request_id}") if part)
-        return f"{self.message} ({told})" if self.message else told
+        ids = ", ".join(part for part in (self.code, self.request_id and f"request {self.request_id}") if part)
+        return f"{self.message} ({ids})" if self.message else ids
 
     @classmethod
     def read(cls, parsed: object) -> Self:
-        """The envelope of any JSON, empty where there is none; OpenAI-compatible answers wrap it in `error`."""
+        """The envelope of any JSON, empty where there is none; OpenAI-compatible replies wrap it in `error`."""
         try:
             match parsed:
                 case {"error": dict(inner)}:
@@ -143,7 +299,7 @@ class ResultEntry(StudioFailure):
 
 
 class Output(StudioFailure):
-    """The output of an answer or of a task, failed or not. Old tasks list `results`, everything newer `choices`."""
+    """The output of a reply or of a task, failed or not. Old tasks list `results`, newer ones `choices`."""
 
     task_id: str = ""
     task_status: str = ""
@@ -152,12 +308,10 @@ class Output(StudioFailure):
 
     @property
     def images(self) -> tuple[ResultEntry, ...]:
-        """Every image of every choice, and every result, failed ones included."""
         return (*(ResultEntry(url=item.image) for item in self._contents if item.image), *self.results)
 
     @property
     def text(self) -> str:
-        """What the model said beside its images, or in place of them."""
         return " ".join(item.text for item in self._contents if item.text)
 
     @property
@@ -166,12 +320,10 @@ class Output(StudioFailure):
 
 
 class StudioReply(BaseModel):
-    """Any 200 answer of the generation and task APIs that is no refusal."""
-
     output: Output
 
 
 class ModelList(BaseModel):
-    """The list of models, OpenAI's or the native one; only that it is one counts."""
+    """The list of models, OpenAI's or the native one; only its shape is checked."""
 
     data: list[object] = Field(validation_alias=AliasChoices("data", AliasPath("output", "models")))

@@ -1,6 +1,6 @@
-"""The backend: one v1 call, or `n` v2beta calls beside each other, and the check of the key.
+"""The backend: one v1 call or `n` concurrent v2beta calls, and the check of the key.
 
-Source: Stability REST API; `models.py` holds what the vendor's documentation leaves open.
+Source: Stability REST API; `models.py` holds the assumptions about what it does not document.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,37 +9,31 @@ from typing import ClassVar, override
 from pydantic import BaseModel
 
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Retries
+from models.backends.errors import BadRequest, ConnectionFailed, RateLimited, ServerUnavailable
+from models.backends.http import CLIENT_NAME, CLIENT_VERSION
 from models.backends.partial import Partial, collected, together
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Reply, parse
-from models.backends.stability.build import StabilityCall, v1_call, v1_price, v2beta_calls
 from models.backends.stability.models import (
     AT_ONCE,
-    BACK_OFF,
     BASE_URL,
     INPUT_LIMITS,
-    LOCKOUT,
     LOW_BALANCE,
     READ_TIMEOUT,
+    RETRIES,
     V1Model,
     V2BetaModel,
     read_model,
 )
-from models.backends.stability.wire import ATTEMPT, read_v1, read_v2beta
+from models.backends.stability.wire import ATTEMPT, StabilityCall, read_v1, read_v2beta, v1_call, v1_price, v2beta_calls
 from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.images.inputs import cover, fit, size_of
 from models.sizes import SeedRule, Size, SizeRule
 
-_RETRIES = Retries(delays=BACK_OFF, longest=LOCKOUT)
-
 
 class Balance(BaseModel):
-    """GET /v1/user/balance."""
-
     credits: float
 
 
@@ -85,16 +79,18 @@ class Stability(Backend):
             raise self._unknown_model()
         attempt = "Checking the Stability AI key"
         try:
-            reply = self.service.request(
-                "GET", "/v1/user/balance", attempt=attempt, deadline=self.within(PROBE_SECONDS)
-            )
+            deadline = self.within(PROBE_SECONDS)
+            reply = self.service.request("GET", "/v1/user/balance", attempt=attempt, deadline=deadline)
             credits_left = parse(reply, Balance, attempt=attempt).credits
         except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
-            raise _could_not_tell(error) from None
+            attempt = "Whether the Stability AI key is valid could not be told"
+            step = f"Nothing says that the key is wrong. {error.next_step}"
+            raise type(error)(attempt, error.said, step, transient=error.transient) from None
         except BadRequest as error:
             field = self.model.access.where("base_url")
             raise BadRequest(error.attempted, error.said, f"Check {field}, or empty it to use {BASE_URL}") from None
-        return [_low_balance(credits_left)] if credits_left < LOW_BALANCE else []
+        low = f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs."
+        return [low] if credits_left < LOW_BALANCE else []
 
     @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
@@ -138,36 +134,22 @@ class Stability(Backend):
             json=call.json,
             form=call.form,
             read_timeout=READ_TIMEOUT,
-            retries=_RETRIES,
+            retries=RETRIES,
         )
 
 
 def _cut_to(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]:
-    """The image in exactly `size`: scaled to cover it and cut around the middle, with a notice. Raises BadRequest."""
+    """The image in exactly `size`: scaled to cover it and cropped to the centre, with a notice. Raises BadRequest."""
     before = size_of(image)
     if before == size:
         return fit(image, INPUT_LIMITS)
-    notice = f"The input image was cut and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
+    notice = f"The input image was cropped and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
     return cover(image, size), (notice,)
 
 
 def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Sequence[str]:
-    """A notice where the service did not make the shape that it was asked for."""
     if not (request.size and made.images):
         return ()
     width, height = made.images[0].size
     asked, came = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio((width, height))
     return () if asked == came else (f"The aspect ratio {asked} was asked for; the image came as {width}×{height}.",)
-
-
-def _could_not_tell(error: ImageError) -> ImageError:
-    return type(error)(
-        "Whether the Stability AI key is valid could not be told",
-        error.said,
-        f"Nothing says that the key is wrong. {error.next_step}",
-        transient=error.transient,
-    )
-
-
-def _low_balance(credits_left: float) -> str:
-    return f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs."

@@ -1,4 +1,4 @@
-"""What Stability's models take: the `image_generation` blocks of the cards, and the facts of the whole API.
+"""What Stability's models take: the `image_generation` blocks of the cards, and the constants of the API.
 
 Source: Stability REST API, v2beta stable-image/generate and v1 generation.
 """
@@ -6,8 +6,10 @@ Source: Stability REST API, v2beta stable-image/generate and v1 generation.
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from models.backends.http import Retries
+from models.entities import StrictModel
 from models.images.inputs import InputLimits
 from models.sizes import ListedSizes, NoSizes, RatioSizes, SeedRule, Size, SizeRule
 
@@ -17,10 +19,9 @@ MAX_REQUEST_BYTES = 10 * 1024 * 1024
 REQUEST_OVERHEAD_BYTES = 256 * 1024  # room for the prompts and the multipart framing beside the image
 AT_ONCE = 4  # calls of one request; the service allows 150 in ten seconds for all of an account
 
-# Not settled by the vendor's documentation; everything that rests on it reads these names.
+# Assumptions: the vendor does not document these.
 READ_TIMEOUT = 120.0  # no latency is published
-LOCKOUT = 60.0  # seconds of silence after too many requests
-BACK_OFF = (2.0, 8.0)  # seconds
+RETRIES = Retries(delays=(2.0, 8.0), longest=60.0)  # too many requests lock an account out for a minute
 DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
 
 INPUT_LIMITS = InputLimits(
@@ -33,14 +34,12 @@ INPUT_LIMITS = InputLimits(
 KEEPS_SHAPE = NoSizes(reason="beside an input image the model keeps that image's shape")
 
 
-class V2BetaModel(BaseModel):
+class V2BetaModel(StrictModel):
     """A model of v2beta: multipart, one image per call, ratios instead of sizes.
 
     `image_to_image` is how the endpoint takes an input image: `strength` beside it, or `mode` as well, or not at all.
-    `area` is about the number of pixels of its images.
+    `area` is the approximate number of pixels of its images.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     api: Literal["v2beta"]
     path: str
@@ -55,23 +54,20 @@ class V2BetaModel(BaseModel):
 
     @property
     def images(self) -> int:
-        """The number of input images that it takes."""
         return 0 if self.image_to_image == "no" else 1
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
-        """The sizes beside an input image of that size; without a wish the endpoint `strength` keeps its shape."""
+        """The sizes with an input image of that size; by default the endpoint `strength` keeps its shape."""
         if image and self.image_to_image == "mode":
             return KEEPS_SHAPE
         return self.ratios.model_copy(update={"area": self.area, "default": image})
 
 
-class V1Model(BaseModel):
+class V1Model(StrictModel):
     """An engine of v1: JSON, exact sizes out of a closed list, several images per call.
 
     The price of the card holds up to `steps_in_price` steps and grows in proportion beyond them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     api: Literal["v1"]
     engine: str
@@ -82,7 +78,7 @@ class V1Model(BaseModel):
     images: ClassVar[int] = 1
 
     def sizes_beside(self, image: Size | None) -> SizeRule:
-        """The sizes of the engine; without a wish the one that an input image needs the least cutting for."""
+        """Without a wish the size that an input image needs the least cutting for."""
         return self.sizes.model_copy(update={"default": self.sizes.nearest(image)}) if image else self.sizes
 
 
@@ -92,5 +88,5 @@ _MODEL: TypeAdapter[StabilityModel] = TypeAdapter(Annotated[V2BetaModel | V1Mode
 
 
 def read_model(block: Mapping[str, object]) -> StabilityModel:
-    """The `image_generation` block of a card. Raises pydantic's ValidationError for a card with a mistake."""
+    """The `image_generation` block of a card. Raises ValidationError."""
     return _MODEL.validate_python(dict(block))

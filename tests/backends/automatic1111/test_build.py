@@ -22,7 +22,7 @@ from models.catalog import cards
 from models.entities import ImageRequest, InputImage
 from models.images.inputs import alpha_mask
 from tests.asking import asked, bound
-from tests.fakes import picture
+from tests.fakes import image_file
 
 NOTHING = ResolvedNames()
 
@@ -47,11 +47,11 @@ def built(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> tuple[G
 
 
 def shown(width: int = 64, height: int = 64, name: str = "fox.png", **make: Any) -> InputImage:
-    return InputImage(picture(width, height, **make), "image/png", name)
+    return InputImage(image_file(width, height, **make), "image/png", name)
 
 
 def black_and_white(name: str = "second.png") -> InputImage:
-    return InputImage(picture(64, 64, mode="L", colour=255), "image/png", name)
+    return InputImage(image_file(64, 64, mode="L", colour=255), "image/png", name)
 
 
 def body(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def opened(text: str) -> Image.Image:
 # --- txt2img ---
 
 
-def test_a_bare_wish_leaves_everything_to_the_server_but_size_and_seed() -> None:
+def test_a_request_without_parameters_sets_only_size_and_seed() -> None:
     assert body(wish(seed=5)) == {
         "prompt": "a fox",
         "negative_prompt": "",
@@ -80,7 +80,7 @@ def test_a_bare_wish_leaves_everything_to_the_server_but_size_and_seed() -> None
     }
 
 
-def test_a_full_wish_names_everything_as_the_api_does() -> None:
+def test_every_parameter_is_sent_under_its_api_name() -> None:
     names = ResolvedNames(
         sampler="DPM++ 2M",
         scheduler="Karras",
@@ -138,14 +138,14 @@ def test_a_full_wish_names_everything_as_the_api_does() -> None:
     }
 
 
-def test_a_denoising_strength_without_an_image_is_kept_out() -> None:
+def test_a_denoising_strength_without_an_image_is_not_sent() -> None:
     assert "denoising_strength" not in body(wish(denoising_strength=0.3))
 
 
 @pytest.mark.parametrize(
     ("n", "most", "sent"), [(1, 1, (1, 1)), (4, 1, (1, 4)), (4, 8, (4, 1)), (6, 4, (3, 2)), (7, 4, (1, 7))]
 )
-def test_batches_make_exactly_the_images_asked_for(n: int, most: int, sent: tuple[int, int]) -> None:
+def test_batches_generate_exactly_n_images(n: int, most: int, sent: tuple[int, int]) -> None:
     made = body(wish(n=n), batch_size=most)
     assert (made["batch_size"], made["n_iter"]) == sent
 
@@ -161,7 +161,7 @@ def test_batches_make_exactly_the_images_asked_for(n: int, most: int, sent: tupl
         ({"aspect_ratio": "1:1", "width": 640, "height": 480}, (640, 480)),
     ],
 )
-def test_sizes_are_ones_that_the_server_generates(fields: dict[str, Any], size: tuple[int, int]) -> None:
+def test_sizes_are_rounded_to_the_servers_grid(fields: dict[str, Any], size: tuple[int, int]) -> None:
     made = body(wish(**fields))
     assert (made["width"], made["height"]) == size
 
@@ -169,33 +169,33 @@ def test_sizes_are_ones_that_the_server_generates(fields: dict[str, Any], size: 
 # --- img2img ---
 
 
-def test_an_image_without_size_keeps_its_own() -> None:
+def test_img2img_defaults_to_the_size_of_the_image() -> None:
     made = body(wish(images=(shown(200, 120),)))
     assert (made["width"], made["height"], made["resize_mode"]) == (200, 120, 1)
     assert opened(made["init_images"][0]).size == (200, 120)
 
 
-def test_a_large_image_is_changed_at_one_megapixel_and_told() -> None:
+def test_a_large_image_is_scaled_to_one_megapixel_with_a_notice() -> None:
     made, notices = built(wish(images=(shown(2000, 1000),)))
     assert (made.width, made.height) == (1448, 720)
     assert notices == ("The image of 2000×1000 became 1448×720; set width and height for another size.",)
 
 
-def test_an_image_off_the_grid_is_told() -> None:
+def test_an_image_off_the_grid_gives_a_notice() -> None:
     made, notices = built(wish(images=(shown(135, 97),)))
     assert (made.width, made.height) == (136, 96)
     assert notices == ("The image of 135×97 became 136×96; set width and height for another size.",)
 
 
-def test_images_of_other_shapes_than_the_first_are_told() -> None:
+def test_images_of_other_shapes_than_the_first_give_a_notice() -> None:
     _, notices = built(wish(images=(shown(64, 64), shown(64, 64), shown(128, 64))))
     assert notices == ("All images became 64×64, as `resize_mode` says; send them one at a time to keep their shapes.",)
 
 
-def test_a_photo_is_turned_upright() -> None:
+def test_a_photo_is_rotated_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo = InputImage(picture(160, 80, kind="JPEG", exif=exif), "image/jpeg")
+    photo = InputImage(image_file(160, 80, kind="JPEG", exif=exif), "image/jpeg")
     made = body(wish(images=(photo,)))
     assert (made["width"], made["height"]) == opened(made["init_images"][0]).size == (80, 160)
 
@@ -205,7 +205,7 @@ def test_several_images_are_one_batch_and_n_repeats_it() -> None:
     assert (len(made["init_images"]), made["batch_size"], made["n_iter"]) == (3, 3, 2)
 
 
-def test_a_mask_starts_from_what_is_there_unless_told_otherwise() -> None:
+def test_inpainting_starts_from_the_original_pixels_by_default() -> None:
     made = body(wish(images=(shown(),), mask=black_and_white("mask.png")))
     told = body(wish(images=(shown(),), mask=black_and_white("mask.png")), inpaint_fill="latent nothing")
     assert (made["inpainting_fill"], made["inpaint_full_res"], told["inpainting_fill"]) == (1, False, 3)
@@ -224,9 +224,9 @@ def test_a_mask_of_another_size_covers_the_same_part_of_the_image(size: tuple[in
     assert [mask.getpixel(at) for at in ((0, 0), (90, 119), (110, 0), (199, 119))] == [255, 255, 0, 0]
 
 
-def test_a_mask_of_another_shape_is_told() -> None:
+def test_a_mask_of_another_shape_gives_a_notice() -> None:
     def told(width: int, height: int) -> tuple[str, ...]:
-        drawn = InputImage(picture(width, height, mode="L", colour=255), "image/png", "mask.png")
+        drawn = InputImage(image_file(width, height, mode="L", colour=255), "image/png", "mask.png")
         return built(wish(images=(shown(200, 120),), mask=drawn))[1]
 
     assert told(100, 300) == ("The mask of 100×300 was stretched over the image of 200×120.",)
@@ -235,12 +235,12 @@ def test_a_mask_of_another_shape_is_told() -> None:
 
 @pytest.mark.parametrize(("grey", "sent"), [(250, 255), (129, 255), (120, 0), (6, 0)])
 def test_a_mask_is_sent_in_black_and_white(grey: int, sent: int) -> None:
-    drawn = InputImage(picture(64, 64, kind="JPEG", mode="L", colour=grey), "image/jpeg", "mask.jpg")
+    drawn = InputImage(image_file(64, 64, kind="JPEG", mode="L", colour=grey), "image/jpeg", "mask.jpg")
     made = body(wish(images=(shown(),), mask=drawn))
     assert opened(made["mask"]).getextrema() == (sent, sent)
 
 
-def test_erased_parts_become_white_in_the_mask_and_in_the_image() -> None:
+def test_transparent_parts_become_white_in_the_mask_and_in_the_image() -> None:
     erased = Image.new("RGBA", (64, 64), (200, 30, 30, 255))
     erased.paste((0, 0, 0, 0), (0, 0, 32, 64))
     out = io.BytesIO()
@@ -252,13 +252,13 @@ def test_erased_parts_become_white_in_the_mask_and_in_the_image() -> None:
     assert [image_sent.getpixel(at) for at in ((10, 30), (50, 30))] == [(255, 255, 255), (200, 30, 30)]
 
 
-def test_outpainting_keeps_the_image_and_tells_what_the_grid_adds() -> None:
+def test_outpainting_keeps_the_image_and_reports_what_the_grid_adds() -> None:
     made, notices = built(wish(images=(shown(1024, 1024),)), outpaint_right=255)
     assert (made.width, made.height) == (1280, 1024)
     assert notices == ("The canvas of 1279×1024 became 1280×1024: sides are multiples of 8.",)
 
 
-def test_a_photo_too_large_for_a_gpu_is_made_smaller_before_it_is_extended() -> None:
+def test_a_large_photo_is_scaled_down_before_outpainting() -> None:
     made, notices = built(wish(images=(shown(2048, 2048),)), outpaint_up=64)
     assert (made.width, made.height) == (1024, 1088)
     assert notices == ("The image of 2048×2048 became 1024×1024 before it was extended.",)
@@ -301,7 +301,7 @@ def test_controlnet_and_adetailer_units_are_switched_on_without_extra_images() -
     assert "init_images" not in made
 
 
-def test_a_control_image_gives_the_new_one_its_shape() -> None:
+def test_the_control_image_sets_the_shape() -> None:
     made = body(wish(images=(shown(640, 320),)), ResolvedNames(controlnet_model="canny"), controlnet_model="canny")
     assert (made["width"], made["height"]) == (640, 320)
 
@@ -322,7 +322,9 @@ def test_a_control_image_gives_the_new_one_its_shape() -> None:
         ({}, {"adetailer_prompt": "a smile"}, "`adetailer_prompt` was ignored"),
     ],
 )
-def test_what_has_no_effect_is_told(fields: dict[str, Any], extra: dict[str, Any], told: str | None) -> None:
+def test_a_parameter_without_effect_gives_a_notice(
+    fields: dict[str, Any], extra: dict[str, Any], told: str | None
+) -> None:
     notices = (*settled(fields, extra).notices, *built(fields, **extra)[1])
     assert [notice.split(": ")[0] for notice in notices] == ([told] if told else [])
 
@@ -346,19 +348,19 @@ def parts(fields: Wish, **extra: Any) -> tuple[int, bool, bool]:
         (black_and_white("mask.png"), True, (1, True, False)),
     ],
 )
-def test_a_second_image_is_mask_image_or_control(
+def test_a_second_image_is_a_mask_an_image_or_a_control_image(
     mask: InputImage, control: bool, expected: tuple[int, bool, bool]
 ) -> None:
     assert parts(wish(images=(shown(),), mask=mask), controlnet_model="canny" if control else "") == expected
 
 
-def test_an_image_s_own_transparency_stays_its_mask_beside_controlnet() -> None:
+def test_the_transparency_of_an_image_stays_its_mask_with_controlnet() -> None:
     erased = shown(mode="RGBA", colour=(200, 30, 30, 0))
     request = wish(images=(erased,), mask=alpha_mask(erased))
     assert parts(request, controlnet_model="inpaint") == (1, True, False)
 
 
-def test_upscaling_and_outpainting_take_no_mask_for_what_is_an_image() -> None:
+def test_upscaling_and_outpainting_treat_a_second_image_as_an_image() -> None:
     erased = shown(mode="RGBA", colour=(200, 30, 30, 0))
     transparent = wish(images=(erased,), mask=alpha_mask(erased))
     assert parts(transparent, outpaint_up=64) == (1, True, False)
@@ -366,7 +368,7 @@ def test_upscaling_and_outpainting_take_no_mask_for_what_is_an_image() -> None:
     assert parts(wish(images=(shown(),), mask=black_and_white()), upscale_by=2.0) == (2, False, False)
 
 
-def test_the_last_of_several_images_controls() -> None:
+def test_the_last_of_several_images_is_the_control_image() -> None:
     assert parts(wish(images=(shown(), shown(), shown())), controlnet_model="canny") == (2, False, True)
     assert parts(wish(images=(shown(),)), controlnet_model="canny") == (0, False, True)
     assert parts(wish(images=(shown(),)), controlnet_model="inpaint", outpaint_up=64) == (1, True, False)
@@ -379,12 +381,12 @@ def test_the_last_of_several_images_controls() -> None:
         ({}, {"controlnet_model": "canny"}, "ControlNet needs an image"),
         ({}, {"outpaint_left": 64}, "Outpainting needs an image"),
         ({}, {"upscale_by": 2.0}, "Upscaling needs an image"),
-        ({"mask": black_and_white("mask.png")}, {}, "There is a mask and no image"),
+        ({"mask": black_and_white("mask.png")}, {}, "A mask was sent without an image"),
         ({"images": (shown(), shown()), "mask": black_and_white("mask.png")}, {}, "cannot share one mask"),
         ({"images": (shown(),), "mask": black_and_white("mask.png")}, {"outpaint_up": 8}, "makes its own mask"),
     ],
 )
-def test_images_that_do_not_go_together_are_refused(
+def test_an_unsupported_combination_of_images_is_refused(
     request_fields: dict[str, Any], extra: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(BadRequest, match=said):
@@ -417,7 +419,7 @@ def test_images_that_do_not_go_together_are_refused(
         ),
     ],
 )
-def test_upscaling_goes_by_factor_or_to_a_size(
+def test_upscaling_takes_a_factor_or_a_size(
     fields: dict[str, Any], extra: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     options, request = Options(**extra), settled({"images": (shown(),), **fields}, extra)
@@ -428,12 +430,12 @@ def test_upscaling_goes_by_factor_or_to_a_size(
     assert bool([*upscale_notices(request, options)]) == (not options.upscaler)
 
 
-def test_upscaling_tells_that_it_makes_one_image_of_each() -> None:
+def test_upscaling_with_n_gives_a_notice() -> None:
     told = [*upscale_notices(settled(wish(n=3), {}), Options(upscaler="ESRGAN"))]
     assert told == ["`n` was ignored: upscaling makes one image of each input image."]
 
 
-def test_an_upscaled_image_keeps_its_shape_where_one_side_is_named() -> None:
+def test_an_upscaled_image_keeps_its_shape_if_one_side_is_given() -> None:
     request = settled(wish(images=(shown(80, 40),), width=400), {"upscaler": "ESRGAN"})
     assert request.size == (400, 200)
 
@@ -445,7 +447,7 @@ def test_every_extra_rule_is_an_option_and_every_option_has_a_rule() -> None:
     assert {rule.name for rule in EXTRA_RULES} == set(Options.model_fields)
 
 
-def test_the_rules_say_the_defaults_that_apply() -> None:
+def test_the_rules_name_the_effective_defaults() -> None:
     defaults = {rule.name: rule.default for rule in EXTRA_RULES if rule.default is not None}
     assert defaults == {name: getattr(Options(), name) for name in defaults}
 

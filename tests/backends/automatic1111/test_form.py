@@ -14,7 +14,7 @@ from models.parameters import Rule
 from models.request.build import build_request
 from models.request.conversation import Conversation, ImagePart
 from tests.asking import bound
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.automatic1111 import FakeWebUI
 
 RULES = cards()["automatic1111"].rules
@@ -61,9 +61,9 @@ def test_every_number_has_a_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "images"), [("/sdapi/v1/txt2img", ()), ("/sdapi/v1/img2img", (picture(512, 512),))], ids=["txt", "img"]
+    ("path", "images"), [("/sdapi/v1/txt2img", ()), ("/sdapi/v1/img2img", (image_file(512, 512),))], ids=["txt", "img"]
 )
-def test_switching_everything_on_asks_for_the_same_image(
+def test_switching_on_all_parameters_sends_the_same_request(
     webui: FakeWebUI, path: str, images: tuple[bytes, ...]
 ) -> None:
     left_out = body_of(webui, path, {}, *images)
@@ -88,7 +88,7 @@ def test_one_side_alone_keeps_the_default_shape(webui: FakeWebUI) -> None:
 @pytest.mark.parametrize("parameters", [{"upscale_by": 2}, {"upscaler": "Lanczos"}])
 def test_upscaling_needs_no_prompt(webui: FakeWebUI, parameters: dict[str, object]) -> None:
     backend = bound("automatic1111", {"automatic1111_base_url": webui.url})
-    request, result = requested(backend, parameters, picture(40, 30), prompt="")
+    request, result = requested(backend, parameters, image_file(40, 30), prompt="")
     assert [image.size for image in result.images] == [(80, 60)]
     assert (request.size, request.seeds) == ((80, 60), ())
 
@@ -96,4 +96,4 @@ def test_upscaling_needs_no_prompt(webui: FakeWebUI, parameters: dict[str, objec
 @pytest.mark.parametrize("parameters", [{}, {"upscale_by": 0, "upscaler": ""}])
 def test_everything_else_needs_a_prompt(webui: FakeWebUI, parameters: dict[str, object]) -> None:
     with pytest.raises(BadRequest, match="There is no prompt"):
-        requested(bound("automatic1111", {"automatic1111_base_url": webui.url}), parameters, picture(), prompt="")
+        requested(bound("automatic1111", {"automatic1111_base_url": webui.url}), parameters, image_file(), prompt="")

@@ -56,7 +56,7 @@ def recorded(*paths: str, ok: bool = True) -> list[Any]:
     return [pytest.param(e, id=str(e)) for e in RECORDED if e.path in paths and e.reply.ok is ok]
 
 
-def test_the_recordings_are_of_both_servers_and_all_answers_have_a_reader() -> None:
+def test_the_recordings_cover_both_servers_and_every_reply_is_parsed() -> None:
     generations = {"/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"}
     others = {"/sdapi/v1/progress", "/internal/progress", "/internal/ping", "/sdapi/v1/interrupt", "/sdapi/v1/options"}
     read = {*generations, *LISTS, *others, *NEVER_ASKED}
@@ -76,7 +76,7 @@ def asked_for(**fields: Any) -> Generation:
 
 
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/txt2img", "/sdapi/v1/img2img"))
-def test_every_recorded_generation_is_read(exchange: Exchange) -> None:
+def test_every_recorded_generation_is_parsed(exchange: Exchange) -> None:
     generated = parse(exchange.reply, Generated, attempt="Generating")
     info = Info.read(generated.info)
     asked = exchange.asked
@@ -120,24 +120,24 @@ def test_a_recorded_jpeg_is_recognised_by_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/extra-single-image"))
-def test_every_recorded_upscaling_is_read(exchange: Exchange) -> None:
+def test_every_recorded_upscaling_is_parsed(exchange: Exchange) -> None:
     upscaled = parse(exchange.reply, Upscaled, attempt="Upscaling")
     assert image_bytes(upscaled.image, attempt="Upscaling").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("text", ["", "%%%", base64.b64encode(b"no image").decode()])
-def test_a_broken_image_is_the_servers_trouble(text: str) -> None:
+def test_a_broken_image_is_a_server_error(text: str) -> None:
     with pytest.raises(ServerUnavailable, match="broken image"):
         image_bytes(text, attempt="Generating")
 
 
 @pytest.mark.parametrize("text", [None, "", "no json", "[]", '{"all_seeds": "many"}'])
-def test_an_unreadable_info_costs_the_seed_and_not_the_image(text: str | None) -> None:
+def test_an_unreadable_info_loses_only_the_seed(text: str | None) -> None:
     (made,) = images(Generated(images=(STAND_IN,), info=text), Info.read(text))
     assert made.seed is None
 
 
-def test_a_null_in_the_info_costs_nothing_else() -> None:
+def test_a_null_in_the_info_is_ignored() -> None:
     info = Info.read('{"all_seeds": [5], "index_of_first_image": null, "infotexts": null, "sd_model_name": "beta"}')
     (made,) = images(Generated(images=(STAND_IN,)), info)
     assert (made.seed, info.sd_model_name) == (5, "beta")
@@ -146,10 +146,10 @@ def test_a_null_in_the_info_costs_nothing_else() -> None:
 # --- what the server did otherwise ---
 
 
-def test_a_server_that_does_not_name_its_checkpoint_is_told() -> None:
+def test_a_reply_without_a_checkpoint_gives_a_notice() -> None:
     body = asked_for()
     assert list(differences(Info.read(""), body, Options(), ResolvedNames(checkpoint=Name("beta")))) == [
-        "The server does not say which checkpoint it used; beta was asked for."
+        "The server does not report which checkpoint it used; beta was requested."
     ]
 
 
@@ -164,7 +164,7 @@ def test_a_server_that_does_not_name_its_checkpoint_is_told() -> None:
         ("unknown scheduler", ["The server used the scheduler Automatic instead of No Such Scheduler."]),
     ],
 )
-def test_silent_replacements_are_told(scenario: str, step: str, told: list[str]) -> None:
+def test_silent_replacements_give_a_notice(scenario: str, step: str, told: list[str]) -> None:
     exchange = one(scenario, step)
     info = Info.read(parse(exchange.reply, Generated, attempt="Generating").info)
     fields = {name: exchange.asked[name] for name in ("sampler_name", "scheduler") if name in exchange.asked}
@@ -173,7 +173,7 @@ def test_silent_replacements_are_told(scenario: str, step: str, told: list[str])
 
 
 @pytest.mark.parametrize("scenario", ["override-settings", "forge-override-settings"])
-def test_an_ignored_checkpoint_is_an_error_and_an_honoured_one_is_not(scenario: str) -> None:
+def test_only_an_ignored_checkpoint_is_an_error(scenario: str) -> None:
     ignored = parse(one(scenario, "override model that does not exist").reply, Generated, attempt="Generating")
     with pytest.raises(ServerUnavailable, match="used the checkpoint tiny-random-sd15 instead of no-such-model"):
         check_checkpoint(Info.read(ignored.info), ResolvedNames(checkpoint=Name("no-such-model")), "Generating")
@@ -190,13 +190,13 @@ def test_an_ignored_checkpoint_is_an_error_and_an_honoured_one_is_not(scenario: 
 
 
 @pytest.mark.parametrize("exchange", recorded(*LISTS))
-def test_every_recorded_list_is_read(exchange: Exchange) -> None:
+def test_every_recorded_list_is_parsed(exchange: Exchange) -> None:
     names = read_list(LISTS[exchange.path], exchange.reply.body)
     assert bool(names) == (exchange.reply.body not in (b"[]", b'{"loaded": {}, "skipped": {}}'))
 
 
 @pytest.mark.parametrize("scenario", ["info", "forge-info"])
-def test_recorded_names_go_by_all_their_spellings(scenario: str) -> None:
+def test_recorded_names_are_found_in_every_spelling(scenario: str) -> None:
     models = read_list("checkpoints", one(scenario, "get sd-models").reply.body)
     spellings = (
         "tiny-random-sd15",
@@ -222,12 +222,12 @@ def test_recorded_names_go_by_all_their_spellings(scenario: str) -> None:
     } == {"SGM Uniform"}
 
 
-def test_the_headings_in_forges_styles_are_no_styles() -> None:
+def test_the_headings_in_forges_styles_are_not_styles() -> None:
     names = read_list("styles", one("forge-info", "get prompt-styles").reply.body)
     assert [name.sent for name in names] == ["Kamph_Default_Negative (NO)"]
 
 
-def test_a_list_of_another_shape_is_not_understood() -> None:
+def test_a_list_of_another_shape_is_an_error() -> None:
     with pytest.raises(ServerUnavailable, match="Asking the WebUI for its checkpoints failed"):
         read_list("checkpoints", b'{"models": []}')
 
@@ -236,7 +236,7 @@ def test_a_list_of_another_shape_is_not_understood() -> None:
 
 
 @pytest.mark.parametrize("exchange", recorded("/internal/progress"))
-def test_every_recorded_task_state_is_read(exchange: Exchange) -> None:
+def test_every_recorded_task_state_is_parsed(exchange: Exchange) -> None:
     state = TaskProgress.model_validate_json(exchange.reply.body)
     words = {
         "internal progress running": "7 %, about 90 s left",
@@ -247,13 +247,13 @@ def test_every_recorded_task_state_is_read(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("exchange", recorded("/sdapi/v1/progress"))
-def test_every_recorded_progress_is_read(exchange: Exchange) -> None:
+def test_every_recorded_progress_is_parsed(exchange: Exchange) -> None:
     state = ServerProgress.model_validate_json(exchange.reply.body).state
     assert state.job_timestamp
     assert state.interrupted == (exchange.scenario == "interrupt-n-iter")
 
 
-def test_the_interrupted_job_is_known_by_its_time() -> None:
+def test_the_interrupted_job_is_found_by_its_timestamp() -> None:
     """What `WebUIJobs.was_interrupted` rests on: the mark in the progress carries the time that `info` has."""
     job = Info.read(
         parse(one("interrupt-n-iter", "n_iter 3 interrupted in the first").reply, Generated, attempt="").info
@@ -263,7 +263,7 @@ def test_the_interrupted_job_is_known_by_its_time() -> None:
 
 
 @pytest.mark.parametrize("scenario", ["info", "forge-info"])
-def test_recorded_settings_are_read(scenario: str) -> None:
+def test_recorded_settings_are_parsed(scenario: str) -> None:
     settings = ServerSettings.model_validate_json(one(scenario, "get options").reply.body)
     named = "tiny-random-sd15.safetensors" + (" [5582ce9b8e]" if scenario == "info" else "")
     assert settings == ServerSettings(sd_model_checkpoint=named, sd_vae="Automatic", CLIP_stop_at_last_layers=1)
@@ -294,7 +294,7 @@ _TOLD: Mapping[str, tuple[type[ImageError], str]] = {
 
 
 @pytest.mark.parametrize("exchange", [pytest.param(e, id=str(e)) for e in RECORDED if not e.reply.ok])
-def test_every_recorded_refusal_has_its_class_and_the_servers_words(exchange: Exchange) -> None:
+def test_every_recorded_refusal_has_its_class_and_the_servers_message(exchange: Exchange) -> None:
     meaning = explained(exchange.reply, ACCESS)
     error, said = _TOLD.get(exchange.step, (meaning.error, ""))
     assert meaning.error is error
@@ -323,9 +323,7 @@ def test_every_recorded_refusal_has_its_class_and_the_servers_words(exchange: Ex
     ],
 )
 @pytest.mark.parametrize("place", ["errors", "message"])
-def test_files_that_do_not_fit_each_other_are_the_requests_fault(
-    place: str, error: str, words: str, advice: str
-) -> None:
+def test_incompatible_model_files_are_a_bad_request(place: str, error: str, words: str, advice: str) -> None:
     reply = Reply(500, {}, json.dumps({"error": error, "detail": "", "body": "", place: words}).encode())
     meaning = explained(reply, ACCESS)
     assert meaning.error is BadRequest
@@ -341,7 +339,7 @@ def test_files_that_do_not_fit_each_other_are_the_requests_fault(
         Reply(405, {"content-type": "text/html"}, b"<html>Method Not Allowed</html>"),
     ],
 )
-def test_a_server_that_is_no_webui_points_to_the_address(reply: Reply) -> None:
+def test_a_server_that_is_not_a_webui_names_the_address_field(reply: Reply) -> None:
     meaning = explained(reply, ACCESS)
     assert meaning.error is BadRequest
     assert meaning.next_step.startswith(
@@ -350,16 +348,16 @@ def test_a_server_that_is_no_webui_points_to_the_address(reply: Reply) -> None:
 
 
 @pytest.mark.parametrize("step", ["sd-models", "txt2img"])
-def test_a_server_without_api_is_told_how_to_start(step: str) -> None:
+def test_a_server_without_api_gives_the_start_option(step: str) -> None:
     assert "--api" in explained(one("no-api-flag", step).reply, ACCESS).next_step
 
 
 @pytest.mark.parametrize("scenario", ["img2img", "forge-img2img"])
-def test_a_missing_image_is_not_taken_for_a_missing_api(scenario: str) -> None:
+def test_a_404_for_an_image_is_not_a_missing_api(scenario: str) -> None:
     assert "--api" not in explained(one(scenario, "init_images missing").reply, ACCESS).next_step
 
 
-def test_a_proxy_that_gives_up_is_told_apart() -> None:
+def test_a_proxy_timeout_has_its_own_message() -> None:
     cut = Reply(504, {"content-type": "text/html"}, b"<html>504 Gateway Time-out</html>")
     meaning = explained(cut, ACCESS)
     assert (meaning.error, meaning.said) == (ServerUnavailable, "HTTP 504")

@@ -23,7 +23,7 @@ from models.backends.errors import (
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.parameters import Rule
 from tests.asking import asked, bound
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
 from tests.servers.broken import broken_server
 
@@ -40,8 +40,8 @@ def webui() -> Iterator[FakeWebUI]:
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "FIRST_LOOK", 0.02)
-    monkeypatch.setattr(job, "PACE", 0.02)
+    monkeypatch.setattr(job, "FIRST_POLL", 0.02)
+    monkeypatch.setattr(job, "POLL_INTERVAL", 0.02)
 
 
 def backend(fake: FakeWebUI, **fields: str) -> Backend:
@@ -64,11 +64,11 @@ def wish(asked_backend: Backend, **fields: Any) -> ImageRequest:
 
 
 def shown(**make: Any) -> InputImage:
-    return InputImage(picture(**make), "image/png", "fox.png")
+    return InputImage(image_file(**make), "image/png", "fox.png")
 
 
 def mask() -> InputImage:
-    return InputImage(picture(64, 64, mode="L", colour=255), "image/png", "mask.png")
+    return InputImage(image_file(64, 64, mode="L", colour=255), "image/png", "mask.png")
 
 
 # --- generating ---
@@ -85,7 +85,7 @@ def test_every_kind_of_server_generates_an_image_with_its_seed(kind: Kind) -> No
 
 
 @pytest.mark.parametrize("path", ["/", "/sdapi/v1", "/sdapi/v1/"])
-def test_the_address_may_be_that_of_the_api(webui: FakeWebUI, path: str) -> None:
+def test_the_address_may_include_the_api_path(webui: FakeWebUI, path: str) -> None:
     model = bound("automatic1111", {"automatic1111_base_url": f"{webui.url}{path}"})
     assert invoked(model).images
 
@@ -97,7 +97,7 @@ def test_a_random_seed_is_drawn_and_reported(webui: FakeWebUI) -> None:
     assert drawn[0] != drawn[1]
 
 
-def test_several_images_count_their_seeds_up_and_bring_no_grid(webui: FakeWebUI) -> None:
+def test_several_images_have_consecutive_seeds_and_no_grid(webui: FakeWebUI) -> None:
     result = generated(webui, n=6, seed=10, extra={"batch_size": 4})
     assert [image.seed for image in result.images] == [10, 11, 12, 13, 14, 15]
     assert [read_image(image.data)[1] for image in result.images] == [10, 11, 12, 13, 14, 15]
@@ -105,26 +105,26 @@ def test_several_images_count_their_seeds_up_and_bring_no_grid(webui: FakeWebUI)
     assert (body["batch_size"], body["n_iter"], body["save_images"]) == (3, 2, False)
 
 
-def test_a_size_off_the_grid_is_told(webui: FakeWebUI) -> None:
+def test_a_size_off_the_grid_gives_a_notice(webui: FakeWebUI) -> None:
     result = generated(webui, width=65, height=70)
     assert result.images[0].size == (64, 72)
     assert result.notices == ("The size 65×70 became 64×72, the nearest that automatic1111 makes.",)
 
 
 @pytest.mark.parametrize("kind", ["a1111", "forge"])
-def test_hires_fix_works_on_both(kind: Kind) -> None:
+def test_hires_fix_works_on_automatic1111_and_forge(kind: Kind) -> None:
     with FakeWebUI(kind).run() as fake:
         result = generated(fake, extra={"hires_scale": 2.0, "hires_upscaler": "latent"})
     assert result.images[0].size == (128, 128)
 
 
-def test_the_second_pass_of_forge_is_guided_like_the_first() -> None:
+def test_the_second_pass_of_forge_has_the_same_cfg_scale() -> None:
     with FakeWebUI("forge").run() as fake:
         result = generated(fake, cfg_scale=6.5, extra={"hires_scale": 2.0, "infotext": True})
     assert "Hires CFG Scale: 6.5" in result.notices[0]
 
 
-def test_the_parameter_text_comes_on_request(webui: FakeWebUI) -> None:
+def test_the_infotext_is_returned_on_request(webui: FakeWebUI) -> None:
     result = generated(webui, sampler="Euler", extra={"infotext": True})
     assert result.notices == ("a fox\nSteps: 2, Sampler: Euler, Schedule type: Automatic",)
 
@@ -136,7 +136,7 @@ def test_the_parameter_text_comes_on_request(webui: FakeWebUI) -> None:
     "asked",
     ["beta", "BETA", "beta.safetensors", "beta [6265746100]", "beta.safetensors [6265746100]", "6265746100"],
 )
-def test_a_checkpoint_is_found_by_every_name_it_has(webui: FakeWebUI, asked: str) -> None:
+def test_a_checkpoint_is_found_by_each_of_its_names(webui: FakeWebUI, asked: str) -> None:
     (image,) = generated(webui, checkpoint=asked).images
     assert read_image(image.data)[0] == "beta"
     assert webui.bodies("/sdapi/v1/txt2img")[0]["override_settings"] == {"sd_model_checkpoint": "beta"}
@@ -169,7 +169,7 @@ def test_a_checkpoint_is_found_by_every_name_it_has(webui: FakeWebUI, asked: str
         ),
     ],
 )
-def test_an_unknown_name_is_refused_with_those_there_are(
+def test_an_unknown_name_is_refused_with_the_available_names(
     webui: FakeWebUI, fields: dict[str, object], said: str
 ) -> None:
     with pytest.raises(BadRequest) as refused:
@@ -178,26 +178,26 @@ def test_an_unknown_name_is_refused_with_those_there_are(
     assert webui.jobs == 0
 
 
-def test_a_file_added_a_moment_ago_is_found(webui: FakeWebUI) -> None:
+def test_a_recently_added_file_is_found(webui: FakeWebUI) -> None:
     generated(webui, checkpoint="alpha")
     webui.checkpoints = (*webui.checkpoints, "gamma")
     (image,) = generated(webui, checkpoint="gamma").images
     assert read_image(image.data)[0] == "gamma"
 
 
-def test_who_waits_for_another_ones_list_still_ends_in_time() -> None:
+def test_waiting_for_a_shared_list_respects_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         form = {"automatic1111_base_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
         asking, waiting = (bound("automatic1111", form) for _ in range(2))
         first = gevent.spawn(_outcome, asking, sampler="Euler", timeout=60)
         gevent.sleep(0)
-        with pytest.raises(ConnectionFailed, match="the time for the whole job is over"):
+        with pytest.raises(ConnectionFailed, match="the time limit of the job has passed"):
             invoked(waiting, sampler="Euler", timeout=0.1)
         assert not first.ready()
         first.kill()
 
 
-def test_lists_are_remembered(webui: FakeWebUI) -> None:
+def test_lists_are_cached(webui: FakeWebUI) -> None:
     for _ in range(3):
         generated(webui, checkpoint="beta", sampler="Euler")
     assert (webui.asked("/sdapi/v1/sd-models"), webui.asked("/sdapi/v1/samplers")) == (1, 1)
@@ -213,7 +213,7 @@ def test_lists_are_remembered(webui: FakeWebUI) -> None:
         (None, "Karras", (None, "Karras")),
     ],
 )
-def test_samplers_and_schedulers_go_by_their_usual_spellings(
+def test_samplers_and_schedulers_are_found_in_common_spellings(
     webui: FakeWebUI, sampler: str | None, scheduler: str | None, sent: tuple[str | None, str | None]
 ) -> None:
     generated(webui, sampler=sampler, scheduler=scheduler)
@@ -230,13 +230,13 @@ def test_an_old_server_gets_joined_sampler_names() -> None:
     assert sent == [("DPM++ 2M Karras", None), ("DPM++ 2M Karras", None), ("Euler", None)]
 
 
-def test_styles_may_have_commas_in_their_names(webui: FakeWebUI) -> None:
+def test_a_style_name_may_contain_commas(webui: FakeWebUI) -> None:
     generated(webui, style_preset="ink, wash")
     generated(webui, style_preset="cinematic, Cinematic")
     assert [body["styles"] for body in webui.bodies("/sdapi/v1/txt2img")] == [["ink, wash"], ["cinematic", "cinematic"]]
 
 
-def test_a_vae_is_asked_for_as_each_server_wants_it(webui: FakeWebUI) -> None:
+def test_a_vae_is_sent_in_the_format_of_each_server(webui: FakeWebUI) -> None:
     generated(webui, extra={"vae": "vae-ft-mse", "clip_skip": 2})
     with FakeWebUI("forge", vaes=("ae.safetensors", "clip_l.safetensors")).run() as forge:
         generated(forge, extra={"vae": "ae, clip_l"})
@@ -252,30 +252,30 @@ def test_a_vae_is_asked_for_as_each_server_wants_it(webui: FakeWebUI) -> None:
 @pytest.mark.parametrize(
     ("asked", "sent"), [("automatic", {"sd_vae": "Automatic"}), ("None", {"sd_vae": "None"}), (",", None)]
 )
-def test_a_vae_may_be_left_to_the_model(webui: FakeWebUI, asked: str, sent: object) -> None:
+def test_an_automatic_vae_is_accepted(webui: FakeWebUI, asked: str, sent: object) -> None:
     generated(webui, extra={"vae": asked})
     assert webui.bodies("/sdapi/v1/txt2img")[0].get("override_settings") == sent
 
 
-def test_a_setting_that_the_server_does_not_put_back_is_told(webui: FakeWebUI) -> None:
+def test_a_setting_that_the_server_does_not_restore_gives_a_notice(webui: FakeWebUI) -> None:
     told = generated(webui, extra={"clip_skip": 2}).notices
     assert told == (
-        "The server keeps the setting CLIP_stop_at_last_layers at 2 for everybody (it was 1): set it back in the WebUI "
-        "and press Apply settings; it is restored after each request then.",
+        "The server's setting CLIP_stop_at_last_layers stays at 2 for all users (it was 1): reset it in the WebUI and "
+        "press Apply settings; then each request restores it.",
     )
     webui.saved_settings |= {"CLIP_stop_at_last_layers"}
     assert generated(webui, extra={"clip_skip": 3}).notices == ()
 
 
-def test_a_checkpoint_that_the_server_keeps_is_told(webui: FakeWebUI) -> None:
+def test_a_checkpoint_that_the_server_keeps_gives_a_notice(webui: FakeWebUI) -> None:
     webui.saved_settings.clear()
     (told,) = generated(webui, checkpoint="beta").notices
-    assert told.startswith("The server keeps the setting sd_model_checkpoint at beta for everybody (it was alpha)")
+    assert told.startswith("The server's setting sd_model_checkpoint stays at beta for all users (it was alpha)")
     webui.options["sd_model_checkpoint"] = "beta.safetensors [6265746100]"
     assert generated(webui, checkpoint="beta").notices == ()
 
 
-def test_a_model_that_somebody_else_sets_meanwhile_is_no_success(webui: FakeWebUI) -> None:
+def test_a_checkpoint_changed_during_the_job_is_an_error(webui: FakeWebUI) -> None:
     webui.load_seconds = 0.1
     generating = gevent.spawn(_outcome, backend(webui), checkpoint="beta")
     _until(lambda: webui.options["sd_model_checkpoint"] == "beta")
@@ -285,7 +285,7 @@ def test_a_model_that_somebody_else_sets_meanwhile_is_no_success(webui: FakeWebU
     assert "used the checkpoint alpha instead of beta" in str(error)
 
 
-def test_an_embedding_for_another_kind_of_model_is_told(webui: FakeWebUI) -> None:
+def test_an_embedding_for_another_model_family_gives_a_notice(webui: FakeWebUI) -> None:
     webui.unfit_embeddings = ("easynegative", "xl-hands")
     assert generated(webui, negative_prompt="(easynegative:1.2), blurry").notices == (
         "The embedding easynegative does not fit the loaded model and had no effect.",
@@ -294,19 +294,19 @@ def test_an_embedding_for_another_kind_of_model_is_told(webui: FakeWebUI) -> Non
     assert generated(webui, negative_prompt="easynegative").notices == ()
 
 
-def test_a_server_that_ignores_the_checkpoint_is_reported(webui: FakeWebUI) -> None:
+def test_a_server_that_ignores_the_checkpoint_is_an_error(webui: FakeWebUI) -> None:
     webui.ignores_overrides = True
     with pytest.raises(ServerUnavailable, match="used the checkpoint alpha instead of beta"):
         generated(webui, checkpoint="beta")
 
 
-def test_an_extension_that_is_not_there_is_named(webui: FakeWebUI) -> None:
+def test_a_missing_extension_is_named(webui: FakeWebUI) -> None:
     webui.scripts = ("refiner",)
     with pytest.raises(BadRequest, match="does not have the extension ADetailer"):
         generated(webui, extra={"adetailer_model": "face_yolov8n.pt"})
 
 
-def test_adetailer_gets_its_unit(webui: FakeWebUI) -> None:
+def test_adetailer_parameters_are_sent(webui: FakeWebUI) -> None:
     result = generated(webui, extra={"adetailer_model": "face_yolov8n.pt", "adetailer_prompt": "a smile"})
     (body,) = webui.bodies("/sdapi/v1/txt2img")
     assert body["alwayson_scripts"] == {
@@ -318,7 +318,7 @@ def test_adetailer_gets_its_unit(webui: FakeWebUI) -> None:
 # --- images in ---
 
 
-def test_one_image_is_changed_at_its_own_size(webui: FakeWebUI) -> None:
+def test_img2img_keeps_the_size_of_the_image(webui: FakeWebUI) -> None:
     photo = shown(width=136, height=96)
     (image,) = generated(webui, images=(photo,), width=None, height=None, denoising_strength=0.4).images
     (body,) = webui.bodies("/sdapi/v1/img2img")
@@ -326,7 +326,7 @@ def test_one_image_is_changed_at_its_own_size(webui: FakeWebUI) -> None:
     assert (body["denoising_strength"], body["resize_mode"], "mask" in body) == (0.4, 1, False)
 
 
-def test_a_mask_makes_it_inpainting(webui: FakeWebUI) -> None:
+def test_an_image_with_a_mask_is_inpainted(webui: FakeWebUI) -> None:
     options = {
         "mask_blur": 8,
         "inpaint_fill": "latent noise",
@@ -346,7 +346,7 @@ def test_a_mask_makes_it_inpainting(webui: FakeWebUI) -> None:
     }
 
 
-def test_three_images_are_changed_in_one_job(webui: FakeWebUI) -> None:
+def test_three_images_are_one_img2img_job(webui: FakeWebUI) -> None:
     result = generated(webui, images=(shown(), shown(), shown()), n=2, seed=1)
     assert len(result.images) == 6
     assert webui.jobs == 1
@@ -364,7 +364,7 @@ def test_upscaling_generates_nothing(webui: FakeWebUI) -> None:
     assert webui.jobs == 0
 
 
-def test_images_that_were_enlarged_before_one_failed_are_kept(webui: FakeWebUI) -> None:
+def test_upscaled_images_are_kept_when_a_later_one_fails(webui: FakeWebUI) -> None:
     webui.upscalings_left = 2
     photos = tuple(shown(width=side, height=20) for side in (40, 30, 20, 10))
     result = generated(webui, images=photos, width=None, height=None, extra={"upscale_by": 2.0})
@@ -374,8 +374,8 @@ def test_images_that_were_enlarged_before_one_failed_are_kept(webui: FakeWebUI) 
     assert any("out of memory" in notice for notice in result.notices)
 
 
-def test_the_second_image_controls_when_controlnet_is_on(webui: FakeWebUI) -> None:
-    line_art = InputImage(picture(64, 64, colour=(255, 255, 255)), "image/png", "lines.png")
+def test_the_second_image_is_the_control_image_with_controlnet(webui: FakeWebUI) -> None:
+    line_art = InputImage(image_file(64, 64, colour=(255, 255, 255)), "image/png", "lines.png")
     options = {"controlnet_model": "control_v11p_sd15_canny", "controlnet_module": "canny", "controlnet_weight": 0.7}
     result = generated(webui, images=(shown(),), mask=line_art, extra=options)
     (body,) = webui.bodies("/sdapi/v1/img2img")
@@ -392,14 +392,14 @@ def test_the_second_image_controls_when_controlnet_is_on(webui: FakeWebUI) -> No
     assert (len(result.images), "mask" in body) == (1, False)
 
 
-def test_a_preprocessor_may_guide_without_a_model(webui: FakeWebUI) -> None:
+def test_a_preprocessor_works_without_a_model(webui: FakeWebUI) -> None:
     options = {"controlnet_model": "none", "controlnet_module": "canny"}
     generated(webui, images=(shown(),), extra=options)
     (unit,) = webui.bodies("/sdapi/v1/txt2img")[0]["alwayson_scripts"]["controlnet"]["args"]
     assert (unit["model"], unit["module"]) == ("None", "canny")
 
 
-def test_the_only_image_controls_a_new_one(webui: FakeWebUI) -> None:
+def test_a_single_image_is_the_control_image_with_controlnet(webui: FakeWebUI) -> None:
     generated(webui, images=(shown(),), extra={"controlnet_model": "control_v11p_sd15_canny"})
     assert len(webui.bodies("/sdapi/v1/txt2img")) == 1
 
@@ -408,28 +408,28 @@ def test_the_only_image_controls_a_new_one(webui: FakeWebUI) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a1111", "forge", "sdnext"])
-def test_out_of_memory_says_what_to_make_smaller(kind: Kind) -> None:
+def test_an_out_of_memory_error_says_what_to_reduce(kind: Kind) -> None:
     with FakeWebUI(kind, memory_pixels=64 * 64).run() as fake, pytest.raises(ServerUnavailable) as failed:
         generated(fake, width=128, height=128)
     assert "OutOfMemoryError: CUDA out of memory" in str(failed.value)
     assert "smaller size" in str(failed.value)
 
 
-def test_a_server_without_api_says_how_to_start_it() -> None:
+def test_a_server_without_api_gives_the_start_option() -> None:
     with FakeWebUI(api=False).run() as fake, pytest.raises(BadRequest, match="--api"):
         generated(fake)
 
 
 @pytest.mark.parametrize("kind", ["a1111", "forge"])
 @pytest.mark.parametrize("login", [{}, {"username": "dify", "password": MARKER_KEY}])
-def test_a_wrong_login_names_its_fields_and_never_its_words(kind: Kind, login: dict[str, str]) -> None:
+def test_a_wrong_login_names_the_fields_and_hides_the_values(kind: Kind, login: dict[str, str]) -> None:
     with FakeWebUI(kind, auth=("dify", "secret")).run() as fake, pytest.raises(AuthorizationFailed) as refused:
         invoked(backend(fake, **login))
     assert "(automatic1111_username) and “AUTOMATIC1111 password” (automatic1111_password)" in str(refused.value)
     assert MARKER_KEY not in repr(refused.value)
 
 
-def test_the_right_login_is_sent_unasked() -> None:
+def test_the_login_is_sent_with_the_first_request() -> None:
     with FakeWebUI(auth=("dify", "秘密")).run() as fake:
         assert invoked(backend(fake, username="dify", password="秘密"), checkpoint="beta").images
         inside = fake.url.replace("http://", "http://dify:%E7%A7%98%E5%AF%86@")
@@ -437,7 +437,7 @@ def test_the_right_login_is_sent_unasked() -> None:
         assert invoked(model).images
 
 
-def test_a_server_that_dies_while_generating_is_a_lost_connection(webui: FakeWebUI) -> None:
+def test_a_server_crash_while_generating_is_a_connection_error(webui: FakeWebUI) -> None:
     webui.drops_next = True
     with pytest.raises(ConnectionFailed, match="was lost"):
         generated(webui)
@@ -451,7 +451,7 @@ def test_a_server_that_is_off_is_unreachable(clock: FakeClock) -> None:
         invoked(model)
 
 
-def test_another_server_at_the_address_is_told_at_run_time() -> None:
+def test_another_server_at_the_address_is_reported_at_run_time() -> None:
     with broken_server() as server:
         server.says(501, "<html>Unsupported method ('POST')</html>", "text/html")
         with pytest.raises(BadRequest, match=r"Check the address in .*\(automatic1111_base_url\)") as refused:
@@ -462,14 +462,14 @@ def test_another_server_at_the_address_is_told_at_run_time() -> None:
 # --- waiting ---
 
 
-def test_a_job_past_its_deadline_is_interrupted(webui: FakeWebUI, quick_looks: None) -> None:
+def test_a_job_is_interrupted_on_timeout(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     with pytest.raises(ConnectionFailed, match=r"the job was interrupted at [0-9]+ %"):
         generated(webui, steps=500, timeout=0.5)
     assert webui.asked("/sdapi/v1/interrupt") == 1
 
 
-def test_images_that_are_finished_at_the_deadline_are_kept(webui: FakeWebUI, quick_looks: None) -> None:
+def test_finished_images_are_kept_on_timeout(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     result = generated(webui, steps=10, n=50, seed=1, timeout=1)
     assert 0 < len(result.images) < 10
@@ -478,11 +478,11 @@ def test_images_that_are_finished_at_the_deadline_are_kept(webui: FakeWebUI, qui
     assert any("the job was interrupted at" in notice for notice in result.notices)
 
 
-def test_a_job_past_its_deadline_in_the_queue_leaves_the_running_one_alone(webui: FakeWebUI, quick_looks: None) -> None:
+def test_a_timeout_in_the_queue_does_not_interrupt_the_running_job(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     other = gevent.spawn(foreign, webui, prompt="other", steps=40, seed=1)
     _until(lambda: webui.jobs == 1)
-    with pytest.raises(ConnectionFailed, match=r"waiting in the server \(In queue: 1/1\)"):
+    with pytest.raises(ConnectionFailed, match=r"in the server's queue \(In queue: 1/1\)"):
         generated(webui, prompt="late", steps=500, timeout=0.2)
     (image,) = other.get()
     assert read_image(image) == ("alpha", 1, "other")
@@ -490,26 +490,26 @@ def test_a_job_past_its_deadline_in_the_queue_leaves_the_running_one_alone(webui
     _until(lambda: len(webui._finished) == 2)
 
 
-def test_a_job_past_its_deadline_before_its_turn_never_reaches_the_server(webui: FakeWebUI, quick_looks: None) -> None:
+def test_a_job_that_times_out_in_the_queue_is_not_sent(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     other = gevent.spawn(generated, webui, prompt="other", steps=40, seed=1)
     _until(lambda: webui.jobs == 1)
-    with pytest.raises(ConnectionFailed, match="still waiting for its turn behind other images"):
+    with pytest.raises(ConnectionFailed, match="still queued behind other images"):
         generated(webui, prompt="late", timeout=0.2)
     (image,) = other.get().images
     assert read_image(image.data) == ("alpha", 1, "other")
     assert (webui.jobs, webui.asked("/sdapi/v1/interrupt")) == (1, 0)
 
 
-def test_nothing_is_interrupted_where_the_server_does_not_tell_whose_job_runs(quick_looks: None) -> None:
+def test_nothing_is_interrupted_if_the_running_job_is_unknown(quick_looks: None) -> None:
     with FakeWebUI(internal=False, step_seconds=0.02).run() as fake:
-        with pytest.raises(ConnectionFailed, match="was left alone"):
+        with pytest.raises(ConnectionFailed, match="was not cancelled"):
             generated(fake, steps=40, timeout=0.2)
         assert fake.asked("/sdapi/v1/interrupt") == 0
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) -> None:
+def test_an_interrupted_job_is_an_error(webui: FakeWebUI, n: int) -> None:
     webui.step_seconds = 0.01
     generating = gevent.spawn(_outcome, backend(webui), steps=200, n=n, extra={"batch_size": 1})
     _until(lambda: webui.jobs == 1)
@@ -521,7 +521,7 @@ def test_a_job_that_somebody_interrupts_is_no_success(webui: FakeWebUI, n: int) 
     assert "interrupted at the server" in str(error)
 
 
-def test_images_that_were_finished_before_an_interruption_are_kept(webui: FakeWebUI) -> None:
+def test_images_finished_before_an_interruption_are_kept(webui: FakeWebUI) -> None:
     webui.step_seconds = 0.01
     generating = gevent.spawn(generated, webui, steps=20, n=4, seed=1)
     _until(lambda: webui._progress > 0.6)  # in the third of four images
@@ -566,7 +566,7 @@ def _until(true: object) -> None:
         gevent.sleep(0.01)
 
 
-def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_looks: None) -> None:
+def test_queue_and_progress_are_reported_in_a_stream(webui: FakeWebUI, quick_looks: None) -> None:
     webui.step_seconds = 0.02
     told: list[str] = []
     own = gevent.spawn(generated, webui, steps=20)
@@ -580,7 +580,7 @@ def test_queue_and_progress_are_told_to_who_listens(webui: FakeWebUI, quick_look
     listened.on_progress = lambda running: told.append(running.progress)
     invoked(listened, steps=20)
     gevent.joinall(others)
-    assert told[0] == "waiting for its turn behind other images"
+    assert told[0] == "queued behind other images"
     assert "In queue: 1/1" in told
     assert any(re.fullmatch(r"\d+ %, about 9 s left", words) for words in told)
 
@@ -598,7 +598,7 @@ def test_the_credential_check_recognises_the_server_and_generates_nothing(kind: 
     assert fake.jobs == 0
 
 
-def test_the_credential_check_tells_a_closed_api_from_another_service(webui: FakeWebUI) -> None:
+def test_the_credential_check_distinguishes_a_disabled_api_from_another_service(webui: FakeWebUI) -> None:
     webui.api = False
     with pytest.raises(BadRequest, match="runs without its API"):
         backend(webui).check_access()
@@ -622,7 +622,7 @@ def form(model: Backend) -> tuple[Rule, ...]:
     return model.live_form(model.within(3))
 
 
-def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -> None:
+def test_the_form_of_a_customizable_model_lists_the_servers_options(webui: FakeWebUI) -> None:
     options = {rule.name: rule.options for rule in form(own_model(webui))}
     assert options["checkpoint"] == options["refiner_checkpoint"] == ("alpha", "beta")
     assert options["sampler"] == ("DPM++ 2M", "DPM++ SDE", "Euler a", "Euler", "DDIM")
@@ -632,16 +632,16 @@ def test_the_form_of_an_own_model_offers_what_the_server_has(webui: FakeWebUI) -
     assert options["vae"] == ()
 
 
-def test_an_own_model_may_have_the_name_of_the_shipped_one(webui: FakeWebUI) -> None:
+def test_a_customizable_model_may_have_the_name_of_the_predefined_one(webui: FakeWebUI) -> None:
     model = bound("automatic1111", {"backend": "automatic1111", "base_url": webui.url})
     assert {rule.name: rule.options for rule in form(model)}["checkpoint"] == ("alpha", "beta")
 
 
-def test_the_shipped_model_has_the_choices_of_its_server_too(webui: FakeWebUI) -> None:
+def test_the_form_of_the_predefined_model_lists_the_servers_options(webui: FakeWebUI) -> None:
     assert {rule.name: rule.options for rule in form(backend(webui))}["checkpoint"] == ("alpha", "beta")
 
 
-def test_the_form_works_with_the_server_off_and_asks_it_once() -> None:
+def test_the_form_works_with_the_server_offline_and_requests_it_once() -> None:
     with FakeWebUI().run() as fake:
         model = own_model(fake)
     rules = form(model)
@@ -649,13 +649,13 @@ def test_the_form_works_with_the_server_off_and_asks_it_once() -> None:
     assert [rule.name for rule in form(model)] == [rule.name for rule in rules]
 
 
-def test_saving_an_own_model_checks_its_checkpoint(webui: FakeWebUI) -> None:
+def test_saving_a_customizable_model_checks_its_checkpoint(webui: FakeWebUI) -> None:
     assert own_model(webui, checkpoint="beta.safetensors").check_access()
     with pytest.raises(BadRequest, match=r"checkpoint 'betta' on the server\. It has: beta, alpha"):
         own_model(webui, checkpoint="betta").check_access()
 
 
-def test_the_form_keeps_its_choices_while_the_server_is_off(clock: FakeClock) -> None:
+def test_the_form_keeps_its_options_while_the_server_is_offline(clock: FakeClock) -> None:
     with FakeWebUI().run() as fake:
         model = bound("my-webui", {"backend": "automatic1111", "base_url": fake.url}, clock)
         shown_before = form(model)
@@ -683,7 +683,7 @@ def test_a_key_for_the_proxy_is_sent_as_bearer(webui: FakeWebUI) -> None:
     assert MARKER_KEY not in repr(refused.value)
 
 
-def test_the_checkpoint_of_an_own_model_applies_unless_the_node_names_one(webui: FakeWebUI) -> None:
+def test_the_checkpoint_of_a_customizable_model_is_the_nodes_default(webui: FakeWebUI) -> None:
     model = own_model(webui, checkpoint="beta")
     assert [read_image(invoked(model, checkpoint=name).images[0].data)[0] for name in (None, "alpha")] == [
         "beta",

@@ -3,7 +3,7 @@
 import gevent
 import pytest
 
-from models.backends.automatic1111.job import STREAK, TurnQueue, queue_of
+from models.backends.automatic1111.job import MAX_STREAK, TurnQueue, queue_of
 
 
 def order(queue: TurnQueue, checkpoints: list[str]) -> list[int]:
@@ -33,12 +33,12 @@ def test_requests_for_the_loaded_checkpoint_go_first() -> None:
     assert order(TurnQueue(), ["b", "a", "b", "a", "b"]) == [1, 3, 0, 2, 4]
 
 
-def test_others_do_not_wait_for_ever() -> None:
+def test_other_checkpoints_run_after_eight_requests() -> None:
     entered = order(TurnQueue(), ["b", *["a"] * 20])
-    assert entered.index(0) == STREAK - 1
+    assert entered.index(0) == MAX_STREAK - 1
 
 
-def test_who_waits_too_long_leaves_and_blocks_nobody() -> None:
+def test_a_request_that_times_out_in_the_queue_does_not_block_others() -> None:
     queue = TurnQueue()
     assert queue.enter("a", timeout=0)
     assert not queue.enter("b", timeout=0.01)
@@ -47,7 +47,7 @@ def test_who_waits_too_long_leaves_and_blocks_nobody() -> None:
 
 
 @pytest.mark.parametrize("let_in", [True, False])
-def test_who_is_killed_while_waiting_blocks_nobody(let_in: bool) -> None:
+def test_a_request_killed_in_the_queue_does_not_block_others(let_in: bool) -> None:
     queue = TurnQueue()
     assert queue.enter("a", timeout=0)
     waiting = gevent.spawn(queue.enter, "b", timeout=5)
@@ -58,7 +58,7 @@ def test_who_is_killed_while_waiting_blocks_nobody(let_in: bool) -> None:
     assert queue.enter("c", timeout=0)
 
 
-def test_a_server_has_one_queue_while_somebody_uses_it() -> None:
+def test_a_server_has_one_queue_while_it_is_in_use() -> None:
     queue = queue_of("http://127.0.0.1:7860/")
     assert queue_of("http://127.0.0.1:7860") is queue
     assert queue_of("http://127.0.0.1:7861") is not queue

@@ -28,7 +28,7 @@ def form(backend: ComfyUI) -> tuple[Rule, ...]:
     return backend.live_form(backend.within(3))
 
 
-def test_the_check_costs_a_version_and_one_question_per_node_class(server: ComfyUIServer) -> None:
+def test_the_check_requests_the_version_and_each_node_class_once(server: ComfyUIServer) -> None:
     assert backend_for(server, sampled()).check_access()[0] == "ComfyUI 0.10.0"
     assert server.count("GET /system_stats") == 1
     assert sorted(server.requests[1:]) == sorted(
@@ -48,7 +48,7 @@ def test_missing_nodes_and_files_of_the_workflow_are_named_at_once(server: Comfy
     assert "tiny-random-sd15.safetensors" in str(caught.value)
 
 
-def test_what_was_installed_since_the_last_check_is_seen_at_once(server: ComfyUIServer) -> None:
+def test_newly_installed_nodes_are_found_by_the_next_check(server: ComfyUIServer) -> None:
     files = server.engine.object_info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"][0]
     latent = server.engine.object_info.pop("EmptyLatentImage")
     backend = backend_for(server, sampled(ckpt_name="new.safetensors"))
@@ -61,12 +61,12 @@ def test_what_was_installed_since_the_last_check_is_seen_at_once(server: ComfyUI
     backend.check_access()
 
 
-def test_an_own_model_without_a_workflow_is_not_saved(server: ComfyUIServer) -> None:
+def test_a_customizable_model_without_a_workflow_is_refused(server: ComfyUIServer) -> None:
     with pytest.raises(BadRequest, match=r"paste it into .*\(workflow\)"):
         comfyui("foxes", {"backend": "comfyui", "base_url": server.url}).check_access()
 
 
-def test_what_was_found_and_what_not_is_told_without_asking_the_server() -> None:
+def test_found_and_missing_slots_are_reported_without_a_request() -> None:
     graph = sampled(ckpt_name="nobody-has-this.safetensors")
     graph["7"]["class_type"], graph["7"]["inputs"] = "ConditioningZeroOut", {"conditioning": ["6", 0]}
     found = backend_for("http://127.0.0.1:9", graph).findings()
@@ -93,7 +93,7 @@ def test_the_provider_form_is_checked_without_any_workflow(server: ComfyUIServer
         (502, "<html>", ServerUnavailable, ""),
     ],
 )
-def test_what_is_no_comfyui_or_asks_for_a_login_is_told_with_the_field_to_mend(
+def test_a_wrong_server_or_login_names_the_field_to_correct(
     status: int, body: str, error: type[Exception], advice: str, clock: FakeClock
 ) -> None:
     responses.get("http://gpu:8188/system_stats", status=status, body=body)
@@ -106,37 +106,37 @@ def test_what_is_no_comfyui_or_asks_for_a_login_is_told_with_the_field_to_mend(
 
 @pytest.mark.parametrize("status", [404, 405, 501])
 @responses.activate
-def test_another_server_at_the_address_is_told_as_such_by_a_run(status: int, clock: FakeClock) -> None:
+def test_another_server_at_the_address_is_reported_by_a_run(status: int, clock: FakeClock) -> None:
     responses.get("http://gpu:8188/object_info/KSampler", status=status)
     responses.post("http://gpu:8188/prompt", status=status, body="<html>Unsupported method ('POST')</html>")
-    with pytest.raises(BadRequest, match="no ComfyUI answers at this address") as caught:
+    with pytest.raises(BadRequest, match="No ComfyUI was found at this address") as caught:
         invoked(backend_for("http://gpu:8188", sampled(), clock))
     assert "(base_url) in the model's settings" in str(caught.value)
     assert "Try again" not in str(caught.value)
 
 
 @pytest.mark.parametrize("written", ["#", "#/workflows", "/#tab"])
-def test_what_follows_a_hash_in_the_address_is_dropped(server: ComfyUIServer, written: str) -> None:
+def test_the_fragment_of_the_address_is_dropped(server: ComfyUIServer, written: str) -> None:
     backend = backend_for(server.url + written, sampled())
     assert backend.check_access()[0] == "ComfyUI 0.10.0"
     assert invoked(backend).images
 
 
 @pytest.mark.parametrize("address", ["http://gpu:8188/?token=secret-token", "gpu:8188?token=secret-token#x"])
-def test_a_token_in_the_address_belongs_into_the_key_field(address: str, clock: FakeClock) -> None:
+def test_a_token_in_the_address_is_refused_with_the_key_field(address: str, clock: FakeClock) -> None:
     for attempt in (lambda one: list(one.probe()), invoked):
-        with pytest.raises(BadRequest, match=r"a token belongs into .*\(api_key\)") as caught:
+        with pytest.raises(BadRequest, match=r"a token belongs in .*\(api_key\)") as caught:
             attempt(backend_for(address, sampled(), clock))
         assert "secret-token" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["gpu:8188", "gpu:8188/", "192.168.1.20:8188/comfy", "localhost:8188"])
-def test_an_address_without_a_scheme_is_http_in_a_local_network(address: str, clock: FakeClock) -> None:
+def test_a_local_address_without_a_scheme_is_http(address: str, clock: FakeClock) -> None:
     assert backend_for(address, sampled(), clock).service.base_url == f"http://{address}"
 
 
 @pytest.mark.parametrize("workflow", [True, False])
-def test_a_server_that_hangs_costs_whoever_saves_at_most_nine_seconds(
+def test_saving_with_a_hanging_server_takes_at_most_nine_seconds(
     workflow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert max(model_workflow.QUICK_SECONDS + backend_module.PROBE_SECONDS, backend_module.FINDINGS_SECONDS) <= 9
@@ -157,7 +157,7 @@ def test_an_unreachable_server_names_the_field(server: ComfyUIServer) -> None:
         backend_for(server, sampled()).check_access()
 
 
-def test_the_form_offers_what_the_server_has(server: ComfyUIServer) -> None:
+def test_the_form_lists_the_servers_options(server: ComfyUIServer) -> None:
     rules = {rule.name: rule for rule in form(backend_for(server, sampled()))}
     assert rules["checkpoint"].options == ("tiny-random-sd15.safetensors",)
     assert "dpmpp_2m" in rules["sampler"].options
@@ -165,14 +165,14 @@ def test_the_form_offers_what_the_server_has(server: ComfyUIServer) -> None:
     assert {"embed_workflow", "draft", "details", "timeout"} <= rules.keys()
 
 
-def test_the_form_is_remembered_and_asked_for_once(server: ComfyUIServer) -> None:
+def test_the_form_is_cached_and_requested_once(server: ComfyUIServer) -> None:
     form(backend_for(server, sampled()))
     asked_for = len(server.requests)
     form(backend_for(server, sampled()))
     assert len(server.requests) == asked_for
 
 
-def test_the_form_works_with_the_server_off_and_asks_it_once_only(server: ComfyUIServer) -> None:
+def test_the_form_works_with_the_server_offline_and_requests_it_once(server: ComfyUIServer) -> None:
     server.faults["GET /object_info/KSampler"] = ["bad_gateway"]
     assert options(backend_for(server, sampled()), "checkpoint") in {(), ("tiny-random-sd15.safetensors",)}
     before = len(server.requests)
@@ -180,14 +180,14 @@ def test_the_form_works_with_the_server_off_and_asks_it_once_only(server: ComfyU
     assert len(server.requests) == before
 
 
-def test_another_login_at_the_same_address_has_a_memory_of_its_own(server: ComfyUIServer) -> None:
+def test_another_login_at_the_same_address_has_its_own_cache(server: ComfyUIServer) -> None:
     form(backend_for(server, sampled()))
     before = len(server.requests)
     form(backend_for(server, sampled(), api_key="other"))
     assert len(server.requests) > before
 
 
-def test_the_form_of_a_shipped_model_offers_what_the_server_has(server: ComfyUIServer) -> None:
+def test_the_form_of_a_predefined_model_lists_the_servers_options(server: ComfyUIServer) -> None:
     server.install_models()
     backend = comfyui("comfyui-sdxl", {"comfyui_base_url": server.url})
     rules = {rule.name: rule for rule in form(backend)}
@@ -197,7 +197,7 @@ def test_the_form_of_a_shipped_model_offers_what_the_server_has(server: ComfyUIS
     assert [rule.name for rule in form(backend)] == [rule.name for rule in backend.rules()]
 
 
-def test_what_a_model_takes_is_told_without_asking_the_server(server: ComfyUIServer) -> None:
+def test_capabilities_need_no_request(server: ComfyUIServer) -> None:
     editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
     shipped = comfyui("comfyui-sdxl", {"comfyui_base_url": server.url})
     for backend in (backend_for(server, sampled()), backend_for(server, editor), shipped):
@@ -208,7 +208,7 @@ def test_what_a_model_takes_is_told_without_asking_the_server(server: ComfyUISer
     assert server.requests == []
 
 
-def test_an_editor_workflow_has_the_common_parameters_until_the_server_was_asked(server: ComfyUIServer) -> None:
+def test_an_editor_workflow_has_the_common_parameters_before_its_conversion(server: ComfyUIServer) -> None:
     editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
     backend = backend_for(server, editor)
     assert backend.rules() == COMMON_RULES
@@ -218,7 +218,7 @@ def test_an_editor_workflow_has_the_common_parameters_until_the_server_was_asked
     assert backend.seeds(asked(backend))
 
 
-def test_definitions_are_asked_for_once_when_several_requests_are_read(server: ComfyUIServer) -> None:
+def test_concurrent_requests_fetch_the_definitions_once(server: ComfyUIServer) -> None:
     editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
     for graph in (editor, sampled()):
         backend_for(server, graph).learn(backend_for(server, graph).within(30))
@@ -227,7 +227,7 @@ def test_definitions_are_asked_for_once_when_several_requests_are_read(server: C
         assert len(server.requests) == before
 
 
-def test_an_extension_that_was_just_installed_is_seen_by_the_next_request(server: ComfyUIServer) -> None:
+def test_a_new_extension_is_found_by_the_next_request(server: ComfyUIServer) -> None:
     editor: Graph = json.loads((WORKFLOWS / "ui" / "node_titles.ui.json").read_text("utf-8"))
     sampler = server.engine.object_info.pop("KSampler")
     backend = backend_for(server, editor)
@@ -257,7 +257,7 @@ def test_an_editor_workflow_is_converted_with_the_servers_definitions(server: Co
     assert b'"nodes": [' in kept.images[0].data
 
 
-def test_an_editor_workflow_that_cannot_be_converted_names_what_the_server_lacks(server: ComfyUIServer) -> None:
+def test_an_unconvertible_editor_workflow_names_the_missing_nodes(server: ComfyUIServer) -> None:
     made = {"id": 1, "type": "Mystery", "inputs": [], "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]}
     saved = {"id": 2, "type": "PreviewImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 1}], "outputs": []}
     editor = {"nodes": [made, saved], "links": [[1, 1, 0, 2, 0, "IMAGE"]], "version": 0.4}
@@ -265,16 +265,16 @@ def test_an_editor_workflow_that_cannot_be_converted_names_what_the_server_lacks
         backend_for(server, editor).check_access()  # type: ignore[arg-type]
 
 
-def test_a_workflow_without_an_output_is_not_saved(server: ComfyUIServer) -> None:
+def test_a_workflow_without_an_output_is_refused(server: ComfyUIServer) -> None:
     label = {"nodes": [{"id": 1, "type": "Note", "inputs": [], "outputs": []}], "links": [], "version": 0.4}
     loader: Graph = {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}}
     server.install_models()
     for workflow in (label, loader):
-        with pytest.raises(BadRequest, match="The workflow gives no image"):
+        with pytest.raises(BadRequest, match="The workflow has no image output"):
             backend_for(server, workflow).check_access()  # type: ignore[arg-type]
 
 
-def test_node_types_inside_subgraphs_are_asked_for_too() -> None:
+def test_node_types_inside_subgraphs_are_requested_too() -> None:
     editor = {
         "nodes": [{"type": "KSampler"}, {"type": "uuid-of-subgraph"}],
         "definitions": {"subgraphs": [{"nodes": [{"type": "VAEDecode"}, {"type": "KSampler"}]}]},

@@ -15,28 +15,28 @@ def test_the_place_in_the_queue_is_an_ordinal(place: int, words: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"data": {}}', '{"type": "progress", "data": {"value": "x"}}'])
-def test_a_message_in_a_shape_of_its_own_is_no_event(text: str) -> None:
+def test_a_message_of_unknown_shape_is_ignored(text: str) -> None:
     assert read_event(text) == UNKNOWN
 
 
 def test_a_warning_that_looks_like_an_error_does_not_end_a_job() -> None:
     progress = JobProgress(["a"])
-    progress.hear(
+    progress.record(
         read_event('{"type": "execution_error", "data": {"prompt_id": "a", "exception_type": "ExecutionBlocked"}}')
     )
     assert not progress.over
 
 
-def test_of_several_runs_the_words_say_which_one_is_meant() -> None:
+def test_progress_of_several_runs_names_the_run() -> None:
     progress = JobProgress(["a", "b"])
-    progress.hear(read_event('{"type": "progress", "data": {"prompt_id": "b", "value": 3, "max": 20}}'))
+    progress.record(read_event('{"type": "progress", "data": {"prompt_id": "b", "value": 3, "max": 20}}'))
     assert progress.words == "image 2 of 2, step 3/20"
 
 
-def test_the_job_is_over_with_all_runs_or_the_first_that_failed() -> None:
+def test_the_job_ends_with_all_runs_or_the_first_failure() -> None:
     progress = JobProgress(["a", "b"])
     end = '{"type": "executing", "data": {"prompt_id": "%s", "node": null}}'
-    progress.hear(read_event(end % "a"))
+    progress.record(read_event(end % "a"))
     assert not progress.over
-    progress.hear(read_event('{"type": "execution_interrupted", "data": {"prompt_id": "a"}}'))
+    progress.record(read_event('{"type": "execution_interrupted", "data": {"prompt_id": "a"}}'))
     assert progress.over

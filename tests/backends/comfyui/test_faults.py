@@ -13,7 +13,7 @@ from models.backends.errors import ConnectionFailed, ImageError, ServerUnavailab
 from models.clock import Deadline
 from models.entities import ImageResult, InputImage
 from tests.backends.comfyui.jobs import Graph, HurriedClock, backend_for, hurried, invoked, sampled, slow, submitted
-from tests.fakes import picture
+from tests.fakes import image_file
 from tests.servers.comfyui import ComfyUIServer, Fault, SocketMode, wait_until
 
 AGAIN = "was submitted again"
@@ -35,7 +35,7 @@ def finished(backend: ComfyUI, job: Job, seconds: float = 60.0) -> ImageResult:
 
 
 @pytest.mark.parametrize("sockets", ["forbidden", "stuck", "redirected", "silent", "mute", "dropping"])
-def test_a_socket_that_fails_in_any_way_loses_no_job(
+def test_no_websocket_failure_loses_a_job(
     server: ComfyUIServer, sockets: SocketMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.backends.comfyui.events.OPEN_TIMEOUT", 0.3)
@@ -45,7 +45,7 @@ def test_a_socket_that_fails_in_any_way_loses_no_job(
     assert server.count("POST /prompt") == 1
 
 
-def test_a_forbidden_socket_is_not_asked_for_with_every_image(server: ComfyUIServer) -> None:
+def test_a_refused_websocket_is_not_retried_for_every_image(server: ComfyUIServer) -> None:
     server.sockets = "forbidden"
     clock = HurriedClock()
     for seed in range(3):
@@ -53,7 +53,7 @@ def test_a_forbidden_socket_is_not_asked_for_with_every_image(server: ComfyUISer
     assert server.count("GET /ws") == 1
 
 
-def test_a_socket_that_drops_is_opened_again_and_heard(server: ComfyUIServer) -> None:
+def test_a_dropped_websocket_is_reconnected(server: ComfyUIServer) -> None:
     server.sockets = "dropping"
     server.engine.gate.clear()
     backend = hurried(server, slow(0.6, steps=2))
@@ -76,7 +76,7 @@ def test_a_socket_that_drops_is_opened_again_and_heard(server: ComfyUIServer) ->
 
 
 @pytest.mark.parametrize("fault", ["lost_answer", "lost_request", "bad_gateway"])
-def test_a_submission_whose_answer_is_lost_runs_exactly_once(server: ComfyUIServer, fault: Fault) -> None:
+def test_a_submission_with_a_lost_reply_runs_exactly_once(server: ComfyUIServer, fault: Fault) -> None:
     server.faults["POST /prompt"] = [fault]
     result = invoked(hurried(server, slow()))
     assert len(result.images) == 1
@@ -84,21 +84,21 @@ def test_a_submission_whose_answer_is_lost_runs_exactly_once(server: ComfyUIServ
 
 
 @pytest.mark.parametrize("fault", ["lost_answer", "lost_request", "bad_gateway"])
-def test_an_upload_whose_answer_is_lost_is_sent_again_as_the_same_file(server: ComfyUIServer, fault: Fault) -> None:
+def test_an_upload_with_a_lost_reply_is_retried_as_the_same_file(server: ComfyUIServer, fault: Fault) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     server.faults["POST /upload/image"] = [fault]
-    invoked(hurried(server, graph), images=(InputImage(picture(), "image/png"),))
+    invoked(hurried(server, graph), images=(InputImage(image_file(), "image/png"),))
     assert len([key for key in server.engine.files if key[0] == "input"]) == 1
 
 
-def test_a_submission_is_given_up_when_the_server_stays_away(server: ComfyUIServer) -> None:
+def test_a_submission_fails_if_the_server_stays_offline(server: ComfyUIServer) -> None:
     server.stop()
     with pytest.raises(ConnectionFailed, match=r"\(base_url\) in the model's settings"):
         invoked(hurried(server, slow()))
 
 
-def test_a_restart_with_the_job_queued_submits_it_again_and_says_so(server: ComfyUIServer) -> None:
+def test_a_queued_job_is_resubmitted_after_a_restart_with_a_notice(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     other = submitted(hurried(server, slow(prefix="other")))
     backend = hurried(server, slow())
@@ -112,7 +112,7 @@ def test_a_restart_with_the_job_queued_submits_it_again_and_says_so(server: Comf
     assert server.count("POST /prompt") == 3
 
 
-def test_a_restart_while_the_job_runs_submits_it_again_in_another_process(server: ComfyUIServer) -> None:
+def test_a_running_job_is_resubmitted_after_a_restart_by_another_process(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     job = submitted(hurried(server, slow()))
     wait_until(lambda: server.engine.running)
@@ -125,7 +125,7 @@ def test_a_restart_while_the_job_runs_submits_it_again_in_another_process(server
     assert sum(AGAIN in notice for notice in result.notices) == 1
 
 
-def test_a_job_that_is_lost_again_and_again_is_given_up(server: ComfyUIServer) -> None:
+def test_a_job_that_is_lost_twice_fails(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     backend = hurried(server, slow())
     job = submitted(backend)
@@ -144,7 +144,7 @@ def test_a_check_in_another_process_finds_the_finished_job(server: ComfyUIServer
     assert server.count("POST /prompt") == 1
 
 
-def test_a_check_while_the_server_is_away_is_passing_trouble(server: ComfyUIServer) -> None:
+def test_a_check_with_the_server_offline_is_a_transient_error(server: ComfyUIServer) -> None:
     backend = hurried(server, slow())
     job = submitted(backend)
     server.stop()
@@ -153,25 +153,25 @@ def test_a_check_while_the_server_is_away_is_passing_trouble(server: ComfyUIServ
     assert caught.value.transient
 
 
-def test_a_cached_image_that_was_deleted_is_saved_again_under_another_name(server: ComfyUIServer) -> None:
+def test_a_deleted_cached_image_is_saved_again_under_another_name(server: ComfyUIServer) -> None:
     invoked(hurried(server, sampled()), seed=5)
     server.engine.files.clear()
     result = invoked(hurried(server, sampled()), seed=5)
     assert len(result.images) == 1
-    assert any("deleted there, so it was saved again" in notice for notice in result.notices)
+    assert any("deleted on the server, so it was saved again" in notice for notice in result.notices)
     graphs = [entry["prompt"][2] for entry in server.engine.history.values()]
     assert graphs[-1]["9"]["inputs"]["filename_prefix"].startswith("fox-")
     assert graphs[-1]["3"] == graphs[0]["3"]
 
 
-def test_a_cached_image_that_is_still_there_is_just_fetched(server: ComfyUIServer) -> None:
+def test_an_existing_cached_image_is_downloaded(server: ComfyUIServer) -> None:
     first = invoked(hurried(server, sampled()), seed=5)
     second = invoked(hurried(server, sampled()), seed=5)
     assert [image.data for image in first.images] == [image.data for image in second.images]
     assert len([key for key in server.engine.files if key[0] == "output"]) == 1
 
 
-def test_an_interrupted_job_is_told_as_such(server: ComfyUIServer) -> None:
+def test_an_interrupted_job_is_reported(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     backend = hurried(server, slow())
     job = submitted(backend)
@@ -181,7 +181,7 @@ def test_an_interrupted_job_is_told_as_such(server: ComfyUIServer) -> None:
         watched(backend, job)
 
 
-def test_progress_is_told_in_words(server: ComfyUIServer) -> None:
+def test_progress_is_reported_as_text(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     submitted(hurried(server, slow(prefix="first")))
     submitted(hurried(server, slow(prefix="second")))
@@ -196,7 +196,7 @@ def test_progress_is_told_in_words(server: ComfyUIServer) -> None:
     assert [word for word in words if word.startswith("step")] == ["step 1/3", "step 2/3", "step 3/3"]
 
 
-def test_one_of_several_images_that_fails_ends_the_others(server: ComfyUIServer) -> None:
+def test_a_failed_image_cancels_the_remaining_ones(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     graph = slow(prefix="one-of-three")
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
@@ -229,7 +229,7 @@ class HeldAfter(threading.Event):
         return super().is_set() or len(self.server.engine.history) < self.jobs
 
 
-def test_of_several_images_the_finished_ones_are_delivered_when_one_fails(server: ComfyUIServer) -> None:
+def test_finished_images_are_returned_when_one_fails(server: ComfyUIServer) -> None:
     server.engine.gate = HeldAfter(server, 1)
     graph = three_images(server)
     job = submitted(hurried(server, graph), n=3, seed=5)
@@ -242,17 +242,17 @@ def test_of_several_images_the_finished_ones_are_delivered_when_one_fails(server
     assert not server.engine.pending
 
 
-def test_of_several_images_the_finished_ones_are_delivered_at_the_deadline(server: ComfyUIServer) -> None:
+def test_finished_images_are_returned_on_timeout(server: ComfyUIServer) -> None:
     server.engine.gate = HeldAfter(server, 2)
     result = invoked(hurried(server, three_images(server)), n=3, seed=5, timeout=12)
     assert [image.seed for image in result.images] == [5, 6]
     assert "2 of 3 images came back." in result.notices
-    assert any("the time for the whole job is over" in notice for notice in result.notices)
+    assert any("the time limit of the job has passed" in notice for notice in result.notices)
     wait_until(lambda: server.engine.running is None)
     assert not server.engine.pending
 
 
-def test_of_several_images_the_ones_whose_file_can_be_had_are_delivered(server: ComfyUIServer) -> None:
+def test_downloadable_images_are_returned_when_one_download_fails(server: ComfyUIServer) -> None:
     graph = three_images(server)
     backend = hurried(server, graph)
     job = submitted(backend, n=3, seed=5)
@@ -264,7 +264,7 @@ def test_of_several_images_the_ones_whose_file_can_be_had_are_delivered(server: 
     assert any("ended without an image" in notice for notice in result.notices)
 
 
-def test_of_several_images_the_finished_ones_are_delivered_when_another_is_lost_for_good(server: ComfyUIServer) -> None:
+def test_finished_images_are_returned_when_another_job_is_lost(server: ComfyUIServer) -> None:
     server.engine.gate = HeldAfter(server, 1)
     backend = hurried(server, three_images(server))
     job = submitted(backend, n=3, seed=5)
@@ -296,21 +296,21 @@ def test_cancelling_stops_our_own_job_only(version: str) -> None:
         assert finished(hurried(server, slow()), others)
 
 
-def test_a_job_past_its_deadline_is_cancelled_and_its_state_told(server: ComfyUIServer) -> None:
+def test_the_last_known_state_is_reported_on_timeout(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
-    with pytest.raises(ConnectionFailed, match="last seen: running Slow"):
+    with pytest.raises(ConnectionFailed, match="last known state: running Slow"):
         invoked(hurried(server, slow()), timeout=8)
     wait_until(lambda: server.engine.running is None)
     assert not server.engine.pending
 
 
-def test_passing_trouble_while_fetching_does_not_lose_the_image(server: ComfyUIServer) -> None:
+def test_a_transient_download_error_does_not_lose_the_image(server: ComfyUIServer) -> None:
     server.faults["GET /view"] = ["bad_gateway", "lost_request"]
     server.faults["GET /history/"] = ["bad_gateway"]
     assert len(invoked(hurried(server, slow())).images) == 1
 
 
-def test_thirty_jobs_at_once_wait_side_by_side(server: ComfyUIServer) -> None:
+def test_thirty_jobs_run_concurrently(server: ComfyUIServer) -> None:
     """Each waits in a greenlet of its own: receiving must never block the process."""
     jobs = [gevent.spawn(invoked, hurried(server, slow()), seed=number, timeout=600) for number in range(30)]
     gevent.joinall(jobs, timeout=30)

@@ -15,7 +15,7 @@ from models.images.sniff import sniff
 from models.request.build import build_request
 from models.request.conversation import Conversation, ImagePart
 from tests.backends.comfyui.jobs import backend_for, comfyui, failing, invoked, sampled, slow, submitted
-from tests.fakes import MARKER_KEY, picture
+from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
 from tests.servers.comfyui_engine import FAILURES
 
@@ -27,7 +27,7 @@ def sent(server: ComfyUIServer, number: int = -1) -> dict[str, dict[str, Any]]:
     return graph
 
 
-def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: ComfyUIServer) -> None:
+def test_an_image_takes_four_requests_for_any_history(server: ComfyUIServer) -> None:
     server.fill_history(500)
     result = invoked(backend_for(server, sampled()))
     assert [line.split("/")[1].split("?")[0] for line in server.requests] == ["ws", "prompt", "history", "view"]
@@ -36,7 +36,7 @@ def test_a_warm_image_costs_four_requests_whatever_the_history_holds(server: Com
 
 
 @pytest.mark.parametrize("version", ["0.3.64", "0.10.0", "0.38.1"])
-def test_every_known_version_makes_the_image(version: str) -> None:
+def test_every_known_version_generates_the_image(version: str) -> None:
     with ComfyUIServer(version=version) as server:
         assert len(invoked(backend_for(server, sampled())).images) == 1
         graph = sampled()
@@ -45,13 +45,13 @@ def test_every_known_version_makes_the_image(version: str) -> None:
             invoked(backend_for(server, graph))
 
 
-def test_a_job_that_takes_its_time_costs_no_more_requests(server: ComfyUIServer) -> None:
+def test_a_slow_job_takes_no_more_requests(server: ComfyUIServer) -> None:
     """The socket tells when it is over: nobody asks in between."""
     invoked(backend_for(server, slow(1.5, steps=3)))
     assert [line.split("/")[1] for line in server.requests] == ["ws", "prompt", "history", "view"]
 
 
-def test_the_request_stands_in_the_graph_and_its_seed_in_the_result(server: ComfyUIServer) -> None:
+def test_the_graph_holds_the_request_and_the_result_its_seed(server: ComfyUIServer) -> None:
     result = invoked(
         backend_for(server, sampled()),
         '"quotes" and\nlines',
@@ -76,29 +76,29 @@ def test_a_random_seed_is_drawn_and_reported(server: ComfyUIServer) -> None:
     assert seeds[0] != seeds[1]
 
 
-def test_a_workflow_with_a_batch_field_makes_all_images_in_one_run(server: ComfyUIServer) -> None:
+def test_a_workflow_with_a_batch_size_generates_all_images_in_one_run(server: ComfyUIServer) -> None:
     result = invoked(backend_for(server, sampled()), n=3, seed=5)
     assert len(result.images) == 3
     assert server.count("POST /prompt") == 1
     assert "The 3 images come from one batch with the seed 5" in result.notices
 
 
-def test_a_workflow_without_a_batch_field_is_submitted_several_times_with_seeds_that_count_up(
+def test_a_workflow_without_a_batch_size_runs_several_times_with_consecutive_seeds(
     server: ComfyUIServer,
 ) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
-    server.engine.files["input", "", "own.png"] = picture()
+    server.engine.files["input", "", "own.png"] = image_file()
     result = invoked(backend_for(server, graph), n=3, seed=5)
     assert [image.seed for image in result.images] == [5, 6, 7]
     assert [sent(server, n)["2"]["inputs"]["seed"] for n in range(3)] == [5, 6, 7]
     assert server.count("GET /ws") == 1
 
 
-def test_input_images_are_uploaded_under_names_that_cannot_collide(server: ComfyUIServer) -> None:
+def test_input_images_are_uploaded_under_unique_names(server: ComfyUIServer) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
-    image = InputImage(picture(), "image/png", "../../me.png")
+    image = InputImage(image_file(), "image/png", "../../me.png")
     invoked(backend_for(server, graph), images=(image,))
     invoked(backend_for(server, graph), images=(image,))
     names = [name for kind, folder, name in server.engine.files if (kind, folder) == ("input", "dify")]
@@ -107,7 +107,7 @@ def test_input_images_are_uploaded_under_names_that_cannot_collide(server: Comfy
     assert server.engine.files["input", "dify", names[0]] == image.data
 
 
-def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: ComfyUIServer) -> None:
+def test_a_mask_is_uploaded_with_white_repaint_areas_for_both_conventions(server: ComfyUIServer) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     graph["4"] = {"class_type": "LoadImageMask", "inputs": {"image": "mask.png", "channel": "alpha"}}
@@ -117,8 +117,8 @@ def test_a_mask_arrives_white_where_to_repaint_in_either_convention(server: Comf
     server.engine.object_info["VAELoader"]["input"]["required"]["vae_name"] = [["x"], {}]
     graph["8"] = {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["7", 0]}}
     graph["9"] = {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "x"}}
-    cut_out = InputImage(picture(8, 8, mode="RGBA", colour=(0, 0, 0, 0)), "image/png", "mask.png")
-    image = InputImage(picture(8, 8), "image/png")
+    cut_out = InputImage(image_file(8, 8, mode="RGBA", colour=(0, 0, 0, 0)), "image/png", "mask.png")
+    image = InputImage(image_file(8, 8), "image/png")
     backend = backend_for(server, graph)
     assert backend.capabilities.mask
     invoked(backend, images=(image,), mask=cut_out)
@@ -136,7 +136,7 @@ def test_the_transparent_part_of_an_image_is_its_mask_for_a_shipped_model(server
     half.paste((0, 0, 0, 0), (0, 0, 128, 128))
     file = io.BytesIO()
     half.save(file, "PNG")
-    for data, repainted in ((file.getvalue(), True), (picture(256, 128), False)):
+    for data, repainted in ((file.getvalue(), True), (image_file(256, 128), False)):
         backend = comfyui(model, {"comfyui_base_url": server.url})
         part = ImagePart(base64.b64encode(data).decode(), "", "fox.png")
         backend.invoke(build_request(backend, Conversation("in winter", (part,)), {}, timeout=30))
@@ -148,7 +148,7 @@ def test_the_transparent_part_of_an_image_is_its_mask_for_a_shipped_model(server
                 assert [mask.convert("L").getpixel((x, 64)) for x in (20, 230)] == [255, 0]
 
 
-def test_the_workflow_is_kept_in_the_image_only_when_asked_for(server: ComfyUIServer) -> None:
+def test_the_workflow_is_kept_in_the_image_only_on_request(server: ComfyUIServer) -> None:
     plain = invoked(backend_for(server, sampled()), "a secret recipe").images[0].data
     kept = invoked(backend_for(server, sampled()), "a secret recipe", extra={"embed_workflow": True}).images[0].data
     assert b"a secret recipe" not in plain
@@ -156,7 +156,7 @@ def test_the_workflow_is_kept_in_the_image_only_when_asked_for(server: ComfyUISe
     assert sniff(plain) == sniff(kept)
 
 
-def test_a_saved_image_goes_before_a_preview(server: ComfyUIServer) -> None:
+def test_saved_images_take_precedence_over_previews(server: ComfyUIServer) -> None:
     graph = slow()
     graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
     result = invoked(backend_for(server, graph))
@@ -164,19 +164,19 @@ def test_a_saved_image_goes_before_a_preview(server: ComfyUIServer) -> None:
     assert server.count("GET /view") == 1
 
 
-def test_a_workflow_that_only_previews_gives_its_preview(server: ComfyUIServer) -> None:
+def test_a_workflow_with_only_previews_returns_them(server: ComfyUIServer) -> None:
     graph = slow()
     graph["3"] = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
     assert len(invoked(backend_for(server, graph)).images) == 1
 
 
-def test_images_that_would_go_to_the_socket_alone_are_fetched_as_previews(server: ComfyUIServer) -> None:
+def test_websocket_only_images_are_downloaded_as_previews(server: ComfyUIServer) -> None:
     graph = slow()
     graph["3"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["2", 0]}}
     assert len(invoked(backend_for(server, graph)).images) == 1
 
 
-def test_a_missing_checkpoint_is_named_with_those_that_exist(server: ComfyUIServer) -> None:
+def test_a_missing_checkpoint_is_named_with_the_available_ones(server: ComfyUIServer) -> None:
     with pytest.raises(BadRequest) as caught:
         invoked(backend_for(server, sampled(ckpt_name="sd_xl_base_1.0.safetensors")))
     said = str(caught.value)
@@ -193,7 +193,7 @@ def test_a_long_list_of_choices_is_fetched_for_the_message(server: ComfyUIServer
     assert "GET /object_info/KSampler" in server.requests
 
 
-def test_a_missing_extension_is_named_with_the_package_that_brings_the_node(server: ComfyUIServer) -> None:
+def test_a_missing_node_is_named_with_its_extension(server: ComfyUIServer) -> None:
     graph = slow()
     graph["2"] = {
         "class_type": "UltimateSDUpscale",
@@ -214,7 +214,7 @@ def test_a_missing_extension_is_named_with_the_package_that_brings_the_node(serv
         ("value_error", ServerUnavailable, "look at the server's log"),
     ],
 )
-def test_a_failed_node_is_told_with_its_title_the_servers_words_and_advice(
+def test_a_failed_node_is_reported_with_title_message_and_next_step(
     server: ComfyUIServer, kind: str, error: type[Exception], advice: str
 ) -> None:
     with pytest.raises(error) as caught:
@@ -226,7 +226,7 @@ def test_a_failed_node_is_told_with_its_title_the_servers_words_and_advice(
     assert "tensor" not in said
 
 
-def test_outputs_that_the_server_drops_are_told(server: ComfyUIServer) -> None:
+def test_dropped_outputs_give_a_notice(server: ComfyUIServer) -> None:
     graph = slow()
     graph["4"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}
     result = invoked(backend_for(server, graph))
@@ -250,7 +250,7 @@ def test_an_animation_is_an_image(server: ComfyUIServer) -> None:
         (basic("me", MARKER_KEY), {"username": "me", "password": MARKER_KEY}),
     ],
 )
-def test_the_login_opens_http_and_socket_alike_below_a_path(login: str, form: dict[str, str]) -> None:
+def test_http_and_websocket_use_the_login_and_the_path_prefix(login: str, form: dict[str, str]) -> None:
     with ComfyUIServer(login=login, prefix="/comfy") as server:
         invoked(backend_for(server, sampled(), None, **form))
         assert server.requests == ["GET /ws", "POST /prompt", *server.requests[2:]]
@@ -265,18 +265,18 @@ def test_a_wrong_login_names_the_field_and_hides_the_key() -> None:
     assert MARKER_KEY not in str(caught.value)
 
 
-def test_nothing_secret_and_no_image_stands_in_the_job(server: ComfyUIServer) -> None:
+def test_the_job_state_holds_no_secret_and_no_image(server: ComfyUIServer) -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     backend = backend_for(server, graph, api_key=MARKER_KEY)
-    job = submitted(backend, images=(InputImage(picture(200, 200), "image/png"),))
+    job = submitted(backend, images=(InputImage(image_file(200, 200), "image/png"),))
     text = json.dumps(job)
     assert MARKER_KEY not in text
     assert len(text) < 2_000
     backend.cancel(job)
 
 
-def test_a_key_that_a_workflow_holds_reaches_the_server_and_not_the_job(server: ComfyUIServer) -> None:
+def test_a_key_in_a_workflow_reaches_the_server_but_not_the_job_state(server: ComfyUIServer) -> None:
     graph = slow()
     graph["2"]["inputs"]["api_key"] = MARKER_KEY
     backend = backend_for(server, graph)
@@ -290,9 +290,7 @@ def test_a_key_that_a_workflow_holds_reaches_the_server_and_not_the_job(server: 
     assert sent(server)["2"]["inputs"]["api_key"] == MARKER_KEY
 
 
-def test_a_key_that_a_node_quotes_in_its_failure_is_hidden(
-    server: ComfyUIServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_quoted_by_a_failed_node_is_hidden(server: ComfyUIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAILURES, "value_error", ("ValueError", f"Invalid API key {MARKER_KEY}"))
     graph = failing("value_error")
     graph["2"]["inputs"]["api_key"] = MARKER_KEY
@@ -301,7 +299,7 @@ def test_a_key_that_a_node_quotes_in_its_failure_is_hidden(
     assert MARKER_KEY not in str(caught.value)
 
 
-def test_a_key_that_the_server_quotes_when_it_drops_a_node_is_hidden(server: ComfyUIServer) -> None:
+def test_a_key_quoted_for_a_dropped_node_is_hidden(server: ComfyUIServer) -> None:
     graph = slow()
     graph["4"] = {"class_type": "DevFail", "inputs": {"image": ["1", 0], "kind": MARKER_KEY}}
     graph["5"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["4", 0]}}
@@ -312,16 +310,16 @@ def test_a_key_that_the_server_quotes_when_it_drops_a_node_is_hidden(server: Com
     assert not any(MARKER_KEY in notice for notice in result.notices)
 
 
-def test_an_address_without_a_scheme_is_meant_as_http(server: ComfyUIServer) -> None:
+def test_an_address_without_a_scheme_is_http(server: ComfyUIServer) -> None:
     backend = backend_for(server.url.removeprefix("http://"), sampled())
     assert isinstance(invoked(backend), ImageResult)
 
 
-def test_a_too_large_upload_says_which_limit_to_raise() -> None:
+def test_an_upload_that_is_too_large_names_the_limit() -> None:
     graph = slow()
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
     with ComfyUIServer(max_upload=2_000) as server, pytest.raises(BadRequest, match="--max-upload-size"):
-        invoked(backend_for(server, graph), images=(InputImage(picture(300, 300) + bytes(4_000), "image/png"),))
+        invoked(backend_for(server, graph), images=(InputImage(image_file(300, 300) + bytes(4_000), "image/png"),))
 
 
 def test_a_model_without_a_workflow_says_where_to_paste_one(server: ComfyUIServer) -> None:

@@ -19,11 +19,11 @@ from models.parameters import FORM_ONLY, read_values
 from models.sizes import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import FIXTURES
 from tests.backends.comfyui.jobs import comfyui
-from tests.fakes import picture
+from tests.fakes import image_file
 
 FILES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 CARDS = {name: card for name, card in cards().items() if card.backend == "comfyui"}
-PHOTO = InputImage(picture(), "image/png")
+PHOTO = InputImage(image_file(), "image/png")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_every_node_and_input_is_as_recorded(name: str, recorded: ObjectInfo) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_says_its_version_and_is_plain_api_format(name: str) -> None:
+def test_a_file_has_a_version_and_is_plain_api_format(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9-]+\.v\d+", name)
     raw = json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
     assert load_shipped(name).graph.raw() == raw
@@ -119,7 +119,7 @@ def test_every_shipped_file_belongs_to_a_card() -> None:
 
 
 @pytest.mark.parametrize("model", sorted(CARDS))
-def test_a_card_offers_what_its_workflows_take_and_says_their_own_values(model: str) -> None:
+def test_a_card_lists_the_parameters_and_defaults_of_its_workflows(model: str) -> None:
     common = {
         "aspect_ratio",
         "n",
@@ -141,7 +141,7 @@ def test_a_card_offers_what_its_workflows_take_and_says_their_own_values(model: 
 
 
 @pytest.mark.parametrize("model", sorted(CARDS))
-def test_every_rule_of_a_card_is_the_vocabularys_or_the_backends(model: str) -> None:
+def test_every_rule_of_a_card_is_a_common_or_backend_rule(model: str) -> None:
     own = {rule.name: rule for rule in extra_rules()}
     for rule in CARDS[model].rules:
         if rule.name in own:
@@ -172,7 +172,7 @@ def filled(model: str, request: ImageRequest) -> Any:
 
 @pytest.mark.parametrize("asked", sorted(REQUESTS))
 @pytest.mark.parametrize("model", ["comfyui-flux", "comfyui-qwen-image", "comfyui-sdxl"])
-def test_what_goes_to_the_server_is_valid_for_every_kind_of_input(model: str, asked: str, recorded: ObjectInfo) -> None:
+def test_the_submitted_graph_is_valid_for_every_kind_of_input(model: str, asked: str, recorded: ObjectInfo) -> None:
     graph = filled(model, card_request(model, **REQUESTS[asked])).graph
     assert_valid(graph, recorded)
     text = json.dumps(graph)
@@ -183,17 +183,17 @@ def test_what_goes_to_the_server_is_valid_for_every_kind_of_input(model: str, as
     assert text.count('"LoraLoader') == sum("lora" in name for name in REQUESTS[asked].get("extra", {}))
 
 
-@pytest.mark.parametrize("pictures", [1, 2, 3])
+@pytest.mark.parametrize("image_count", [1, 2, 3])
 @pytest.mark.parametrize("masked", [False, True])
-def test_an_edit_takes_one_to_three_images(pictures: int, masked: bool, recorded: ObjectInfo) -> None:
+def test_an_edit_takes_one_to_three_images(image_count: int, masked: bool, recorded: ObjectInfo) -> None:
     request = card_request(
-        "comfyui-qwen-image-edit", images=(PHOTO,) * pictures, mask=PHOTO if masked else None, negative_prompt="blur"
+        "comfyui-qwen-image-edit", images=(PHOTO,) * image_count, mask=PHOTO if masked else None, negative_prompt="blur"
     )
     graph = filled("comfyui-qwen-image-edit", request).graph
     assert_valid(graph, recorded)
     encoder = graph["6"]["inputs"]
     assert [name for name in ("image1", "image2", "image3") if name in encoder] == [
-        f"image{number}" for number in range(1, pictures + 1)
+        f"image{number}" for number in range(1, image_count + 1)
     ]
     assert ("SetLatentNoiseMask" in json.dumps(graph)) == masked
     assert graph["7"]["inputs"]["prompt"] == "blur"
@@ -217,8 +217,8 @@ def test_a_size_with_an_image_scales_the_image_to_it() -> None:
 @pytest.mark.parametrize(
     ("model", "asked", "said"),
     [
-        ("comfyui-qwen-image-edit", {}, "edits images and got none"),
-        ("comfyui-sdxl", {"mask": PHOTO}, "A mask came without an image"),
+        ("comfyui-qwen-image-edit", {}, "edits images, and no image was sent"),
+        ("comfyui-sdxl", {"mask": PHOTO}, "A mask was sent without an image"),
         ("comfyui-sdxl", {"extra": {"controlnet": "c"}}, "needs a control image"),
         ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "does not support 2 input images. Send at most 1 and a mask"),
         ("comfyui-sdxl", {"images": (PHOTO, PHOTO)}, "set `controlnet` to send a control image"),
@@ -226,7 +226,9 @@ def test_a_size_with_an_image_scales_the_image_to_it() -> None:
         ("comfyui-qwen-image-edit", {"images": (PHOTO,) * 4}, "Send at most 3 and a mask"),
     ],
 )
-def test_what_no_variant_takes_is_refused_with_the_way_out(model: str, asked: dict[str, Any], said: str) -> None:
+def test_inputs_that_no_variant_supports_are_refused_with_the_next_step(
+    model: str, asked: dict[str, Any], said: str
+) -> None:
     with pytest.raises(BadRequest, match=said):
         filled(model, card_request(model, **asked))
 

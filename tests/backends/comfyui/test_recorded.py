@@ -4,8 +4,7 @@ import pytest
 
 from models.backends.comfyui.client import Accepted, History, HistoryEntry, Queue, Refused, SystemStats, Uploaded
 from models.backends.comfyui.events import JobProgress, read_event
-from models.backends.comfyui.failures import dropped_outputs, failed_run, refusal
-from models.backends.comfyui.results import read_outputs
+from models.backends.comfyui.results import dropped_outputs, failed_run, read_outputs, refusal
 from models.backends.errors import BadRequest, ImageError
 from models.backends.reply import parse
 from tests.backends.comfyui.recordings import Exchange, exchange, exchanges, messages
@@ -39,13 +38,13 @@ def refused_words(one: Exchange) -> BadRequest:
 @pytest.mark.parametrize(
     "one", [one for one in ALL if one.path == "/prompt" and one.method == "POST" and one.reply.ok], ids=str
 )
-def test_every_accepted_submission_is_read(one: Exchange) -> None:
+def test_every_accepted_submission_is_parsed(one: Exchange) -> None:
     accepted = parse(one.reply, Accepted, attempt="Submitting")
     assert bool(dropped_outputs(accepted, one.body["prompt"])) == ("bad output" in one.step)
 
 
 @pytest.mark.parametrize("one", REFUSALS, ids=str)
-def test_every_refusal_has_words_and_advice_and_shows_no_path_of_the_server(one: Exchange) -> None:
+def test_every_refusal_has_a_message_and_a_next_step_without_server_paths(one: Exchange) -> None:
     error = refused_words(one)
     assert error.said
     assert error.next_step
@@ -55,7 +54,7 @@ def test_every_refusal_has_words_and_advice_and_shows_no_path_of_the_server(one:
         assert f"node {node} (" in error.said
 
 
-def test_a_missing_checkpoint_names_those_that_exist() -> None:
+def test_a_missing_checkpoint_lists_the_available_ones() -> None:
     said = str(refused_words(exchange("validation-errors", "checkpoint not installed")))
     assert said == (
         'ComfyUI refused the workflow: node 4 (CheckpointLoaderSimple "Load Checkpoint"): Value not in list: ckpt_name: '
@@ -92,7 +91,7 @@ def test_every_finished_job_is_judged_by_its_last_message(one: Exchange) -> None
         ("ksampler-interrupt", "history", "node 3 (KSampler"),
     ],
 )
-def test_every_kind_of_failure_is_told_with_its_node(scenario: str, step: str, words: str) -> None:
+def test_every_kind_of_failure_names_its_node(scenario: str, step: str, words: str) -> None:
     one = exchange(scenario, step)
     (raw,) = one.reply.json().values()  # type: ignore[attr-defined]
     status = entry_of(one).status
@@ -103,7 +102,7 @@ def test_every_kind_of_failure_is_told_with_its_node(scenario: str, step: str, w
     assert "tensor(" not in str(error)
 
 
-def test_saved_images_come_in_batch_order_and_go_before_previews() -> None:
+def test_saved_images_are_in_batch_order_and_precede_previews() -> None:
     assert images("batch3", "history") == ["batch_00001_.png", "batch_00002_.png", "batch_00003_.png"]
     assert images("upload", "history src.png") == ["ComfyUI_temp_svqgr_00001_.png"]
 
@@ -122,11 +121,11 @@ def test_animations_are_images_and_videos_and_sounds_are_named() -> None:
 
 
 @pytest.mark.parametrize("step", ["PreviewAny text", "SaveLatent", "SaveImageWebsocket"])
-def test_text_and_latents_are_no_images(step: str) -> None:
+def test_text_and_latents_are_not_images(step: str) -> None:
     assert images("other-outputs", f"history {step}") == []
 
 
-def test_the_queue_is_a_heap_and_its_places_are_told_in_order() -> None:
+def test_places_in_the_queue_follow_the_servers_order() -> None:
     queue = parse(exchange("queue", "queue").reply, Queue, attempt="Asking")
     ids = [name for _, name in (*queue.queue_running, *queue.queue_pending)]
     places = {name: queue.place(name) for name in ids}
@@ -138,11 +137,11 @@ def test_the_queue_is_a_heap_and_its_places_are_told_in_order() -> None:
 @pytest.mark.parametrize(
     "one", [one for one in ALL if one.path == "/queue" and one.method == "GET" and one.reply.ok], ids=str
 )
-def test_every_queue_is_read(one: Exchange) -> None:
+def test_every_recorded_queue_is_parsed(one: Exchange) -> None:
     parse(one.reply, Queue, attempt="Asking")
 
 
-def test_the_name_that_the_server_chose_is_the_one_to_load() -> None:
+def test_the_file_name_chosen_by_the_server_is_loaded() -> None:
     names = {one.step: parse(one.reply, Uploaded, attempt="Sending").as_input
              for one in ALL if one.path.endswith("/upload/image") and one.reply.ok}  # fmt: skip
     assert names["same name, other bytes"] == "src (1).png"
@@ -152,16 +151,16 @@ def test_the_name_that_the_server_chose_is_the_one_to_load() -> None:
 
 
 @pytest.mark.parametrize(("scenario", "version"), [("info", "0.10.0"), ("v0.3.64-info", "0.3.64")])
-def test_the_version_is_read(scenario: str, version: str) -> None:
+def test_the_version_is_parsed(scenario: str, version: str) -> None:
     stats = parse(exchange(scenario, "get /system_stats").reply, SystemStats, attempt="Checking")
     assert stats.system.comfyui_version == version
 
 
 def heard(scenario: str, prompt_id: str, label: str = "main") -> tuple[JobProgress, list[str]]:
     words: list[str] = []
-    progress = JobProgress([prompt_id], say=words.append)
+    progress = JobProgress([prompt_id], report=words.append)
     for message in messages(scenario, label):
-        progress.hear(read_event(message))
+        progress.record(read_event(message))
     return progress, words
 
 
@@ -171,32 +170,32 @@ def ids_of(scenario: str) -> list[str]:
 
 
 @pytest.mark.parametrize("scenario", ["txt2img-free", "batch3", "cached", "ksampler", "interrupt", "other-outputs"])
-def test_the_end_of_every_job_is_heard(scenario: str) -> None:
+def test_the_end_of_every_job_is_received(scenario: str) -> None:
     ended = [heard(scenario, prompt_id)[0].over for prompt_id in ids_of(scenario)]
     assert ended
     assert all(ended)
 
 
-def test_steps_are_told_and_an_interrupted_job_counts_as_failed() -> None:
+def test_steps_are_reported_and_an_interrupted_job_is_a_failure() -> None:
     _, words = heard("ksampler", ids_of("ksampler")[0])
     assert [word for word in words if word.startswith("step")] == [f"step {n}/4" for n in range(1, 5)]
     progress, _ = heard("interrupt", ids_of("interrupt")[0])
     assert progress.failed
 
 
-def test_a_bystander_hears_nothing_of_other_peoples_jobs() -> None:
+def test_events_of_other_jobs_are_ignored() -> None:
     progress, words = heard("queue", "11111111-1111-4111-8111-111111111111", "bystander")
     assert not progress.over
     assert words == []
 
 
-def test_a_socket_that_is_opened_in_the_middle_hears_the_rest() -> None:
+def test_a_websocket_opened_during_a_job_receives_the_rest() -> None:
     progress, words = heard("ws-reconnect", ids_of("ws-reconnect")[0], "second-same-clientId")
     assert progress.over
     assert words[0] == "step 2/4"
 
 
-def test_a_server_that_ends_says_no_goodbye_so_the_job_is_not_taken_for_over() -> None:
+def test_a_closed_connection_does_not_end_the_job() -> None:
     _, running, waiting = ids_of("restart")
     assert not heard("restart", running, "before")[0].over
     assert not heard("restart", waiting, "before")[0].started

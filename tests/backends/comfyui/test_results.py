@@ -1,4 +1,4 @@
-"""Which files are images, and the images without their workflow."""
+"""Which files are images, the images without their workflow, and what errors of a run mean."""
 
 import io
 import json
@@ -8,11 +8,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import JsonValue
 
-from models.backends.comfyui.client import FileRef
-from models.backends.comfyui.results import black_images, read_outputs, without_workflow
+from models.backends.comfyui.client import FileRef, RunStatus
+from models.backends.comfyui.graph import folder_of, package_of
+from models.backends.comfyui.results import black_images, failed_run, read_outputs, without_workflow
+from models.backends.errors import BadRequest
 from models.entities import GeneratedImage
 from tests.backends.comfyui.jobs import TXT2IMG
-from tests.fakes import noise, picture
+from tests.fakes import image_file, noise
 
 
 def test_a_png_loses_its_workflow_and_nothing_else() -> None:
@@ -44,8 +46,10 @@ def test_a_webp_loses_its_workflow_and_stays_readable(animated: bool) -> None:
         image.load()
 
 
-@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", picture()[:40], b"RIFF1234WEBP", picture(kind="JPEG")])
-def test_a_broken_or_other_file_is_left_to_those_who_judge_it(data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data", [b"", b"\x89PNG\r\n\x1a\n", image_file()[:40], b"RIFF1234WEBP", image_file(kind="JPEG")]
+)
+def test_a_broken_file_is_passed_to_the_integrity_check(data: bytes) -> None:
     assert len(without_workflow(data)) <= len(data)
     if data.startswith(b"\xff\xd8"):
         assert without_workflow(data) == data
@@ -56,7 +60,7 @@ def test_an_image_cut_off_in_the_middle_of_a_chunk_stays_cut_off() -> None:
     assert without_workflow(cut) == cut
 
 
-def test_files_in_an_extensions_own_shape_are_no_outputs() -> None:
+def test_files_of_unknown_shape_are_not_outputs() -> None:
     outputs = {
         "1": {"images": [{"filename": 3}, "x.png", {"filename": "a.png", "subfolder": None, "type": None}]},
         "2": "?",
@@ -70,17 +74,62 @@ def test_images_of_several_nodes_come_in_the_order_of_the_graph() -> None:
 
 
 @pytest.mark.parametrize(("width", "kind"), [(64, "PNG"), (1024, "PNG"), (1024, "WEBP"), (1024, "JPEG")])
-def test_a_black_image_is_told_and_a_dark_one_is_not(width: int, kind: str) -> None:
-    black = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 0)))
-    dark = GeneratedImage(picture(width, width, kind=kind, colour=(0, 0, 40)))
+def test_only_a_black_image_gives_a_notice(width: int, kind: str) -> None:
+    black = GeneratedImage(image_file(width, width, kind=kind, colour=(0, 0, 0)))
+    dark = GeneratedImage(image_file(width, width, kind=kind, colour=(0, 0, 40)))
     (notice,) = black_images([black])
     assert "completely black" in notice
     assert "--fp32-vae" in notice
-    assert list(black_images([dark, GeneratedImage(noise(300, 300)), GeneratedImage(picture()[:40])])) == []
+    assert list(black_images([dark, GeneratedImage(noise(300, 300)), GeneratedImage(image_file()[:40])])) == []
     assert next(black_images([dark, black])).startswith("1 of the 2 images are")
 
 
-def test_images_of_two_nodes_are_not_one_batch() -> None:
+def test_images_of_two_nodes_are_separate_batches() -> None:
     files: JsonValue = {"images": [{"filename": "a.png"}]}
     assert not read_outputs({"1": files, "2": files}, ["1", "2"]).one_batch
     assert read_outputs({"1": {"images": [{"filename": "a.png"}, {"filename": "b.png"}]}}, ["1"]).one_batch
+
+
+@pytest.mark.parametrize(
+    ("node", "package"),
+    [("VHS_VideoCombine", "ComfyUI-VideoHelperSuite"), ("UnetLoaderGGUF", "ComfyUI-GGUF"), ("Seed (rgthree)", "rgthree-comfy"), ("Nothing", "")],
+)  # fmt: skip
+def test_known_extensions_are_named(node: str, package: str) -> None:
+    assert package_of(node) == package
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        # The first four are quoted from reports of users, the others from the server's source.
+        ("RuntimeError", "Given groups=1, weight of size [4, 4, 1, 1], expected input[1, 16, 144, 112] to have 4 channels, but got 16 channels instead"),
+        ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied (77x768 and 2048x640)"),
+        ("RuntimeError", "Error(s) in loading state_dict for ControlNet: size mismatch for x: copying a param"),
+        ("RuntimeError", "The size of tensor a (64) must match the size of tensor b (32) at non-singleton dimension 3"),
+        ("RuntimeError", "ERROR: Could not detect model type of: /models/x.safetensors"),
+        ("RuntimeError", "ERROR: clip input is invalid: None"),
+        ("RuntimeError", "ERROR: controlnet file is invalid and does not contain a valid controlnet model."),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_work_together_are_the_requests_fault(kind: str, message: str) -> None:
+    data = {"node_id": "8", "node_type": "VAEDecode", "exception_type": kind, "exception_message": message}
+    status = RunStatus(status_str="error", messages=(("execution_error", data),))
+    error = failed_run(status, TXT2IMG)
+    assert isinstance(error, BadRequest)
+    assert "node 8 (VAEDecode)" in error.said
+    assert "made for" in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "folder"),
+    [
+        ("CheckpointLoaderSimple", "ckpt_name", "checkpoints"),
+        ("DualCLIPLoader", "clip_name2", "text_encoders"),
+        ("UNETLoader", "unet_name", "diffusion_models"),
+        ("UpscaleModelLoader", "model_name", "upscale_models"),
+        ("CLIPVisionLoader", "clip_name", "clip_vision"),
+        ("KSampler", "sampler_name", ""),
+    ],
+)
+def test_the_folder_of_a_missing_file_is_known(node: str, name: str, folder: str) -> None:
+    assert folder_of(node, name) == folder

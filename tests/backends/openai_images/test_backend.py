@@ -16,7 +16,7 @@ from models.backends.openai_images import OpenAIImages
 from models.backends.openai_images.detect import Address
 from models.entities import ImageResult, InputImage
 from tests import asking
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
 EDITORS = {
@@ -71,7 +71,7 @@ def generate(backend: OpenAIImages, **parts: object) -> ImageResult:
 
 
 def image(width: int = 320, height: int = 240, name: str = "photo.png") -> InputImage:
-    return InputImage(picture(width, height), "image/png", name)
+    return InputImage(image_file(width, height), "image/png", name)
 
 
 # ---- every dialect
@@ -123,7 +123,7 @@ def test_two_and_three_images_reach_qwen_image_edit_in_order(servers: Servers) -
 
 def test_qwen_image_edit_without_an_image_is_refused_before_anything_is_sent(servers: Servers) -> None:
     server = servers.start("vllm_omni", models=(EDITORS["vllm_omni"],))
-    with pytest.raises(BadRequest, match="edits images and got none"):
+    with pytest.raises(BadRequest, match="edits images, and no image was sent"):
         generate(bound(server.url, EDITORS["vllm_omni"]))
     assert server.posts == []
 
@@ -137,7 +137,7 @@ def test_qwen_image_on_its_own_server_gets_its_defaults(servers: Servers) -> Non
         assert (generated.width, generated.height) == (1328, 1328)
 
 
-def test_an_alias_is_looked_through_where_the_server_names_what_stands_behind_it(servers: Servers) -> None:
+def test_an_alias_is_resolved_if_the_server_names_the_model(servers: Servers) -> None:
     server = servers.start("vllm_omni", models=("painter",), root="/models/Qwen/Qwen-Image-Edit-2509")
     backend = bound(server.url, "painter")
     generate(backend, images=(image(),))
@@ -145,14 +145,14 @@ def test_an_alias_is_looked_through_where_the_server_names_what_stands_behind_it
     assert server.generated[0].steps == 40
 
 
-def test_a_seed_is_drawn_here_told_and_never_repeated(servers: Servers) -> None:
+def test_a_random_seed_is_sent_reported_and_never_repeated(servers: Servers) -> None:
     server = servers.start("sglang")
     seeds = {generate(bound(server.url, "Qwen/Qwen-Image")).images[0].seed for _ in range(3)}
     assert len(seeds) == 3
     assert seeds == {generated.seed for generated in server.generated}
 
 
-def test_several_images_say_their_seeds(servers: Servers) -> None:
+def test_several_images_report_their_seeds(servers: Servers) -> None:
     counted = servers.start("sdcpp")
     result = generate(bound(counted.url, "sd"), n=3, seed=7)
     assert [made.seed for made in result.images] == [7, 8, 9]
@@ -161,16 +161,16 @@ def test_several_images_say_their_seeds(servers: Servers) -> None:
     assert [made.seed for made in result.images] == [7, 7]
 
 
-def test_localai_is_left_to_draw_its_own_seeds_for_several_images(servers: Servers) -> None:
+def test_localai_chooses_the_seeds_of_several_images(servers: Servers) -> None:
     server = servers.start("localai")
     result = generate(bound(server.url, "stablediffusion"), n=2)
     assert server.generated[0].seed is None
     assert [made.seed for made in result.images] == [None, None]
     alike = generate(bound(server.url, "stablediffusion"), n=2, seed=5)
-    assert any("alike" in notice for notice in alike.notices)
+    assert any("identical" in notice for notice in alike.notices)
 
 
-def test_sdcpp_understands_every_control(servers: Servers) -> None:
+def test_sdcpp_accepts_every_parameter(servers: Servers) -> None:
     server = servers.start("sdcpp")
     generate(bound(server.url, "sd"), negative_prompt='say "no"', steps=12, cfg_scale=6.5, seed=3)
     generated = server.generated[0]
@@ -194,7 +194,7 @@ def test_openai_gets_a_mask_with_alpha(servers: Servers) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["vllm_omni", "sglang"])
-def test_a_mask_that_the_server_would_ignore_is_refused_by_name_with_a_way_out(servers: Servers, dialect: str) -> None:
+def test_a_mask_that_the_server_ignores_is_refused_with_the_next_step(servers: Servers, dialect: str) -> None:
     server = servers.start(dialect, models=(EDITORS[dialect],))
     with pytest.raises(BadRequest) as caught:
         generate(bound(server.url, EDITORS[dialect]), images=(image(),), mask=image())
@@ -210,7 +210,7 @@ def test_base_urls_work_with_and_without_v1(servers: Servers, tail: str) -> None
     assert generate(bound(server.url + tail, "Qwen/Qwen-Image")).images
 
 
-def test_the_address_before_v1_keeps_its_prefix() -> None:
+def test_the_path_prefix_before_v1_is_kept() -> None:
     assert Address.of("https://gate.test/llm/v1/").root == "https://gate.test/llm"
 
 
@@ -225,11 +225,11 @@ def test_the_address_before_v1_keeps_its_prefix() -> None:
         ("http://gpu:1/sg", "https://cdn.test/7.png?a=%2F", "https://cdn.test/7.png?a=%2F"),
     ],
 )
-def test_a_path_in_an_answer_is_below_the_address(base: str, address: str, url: str) -> None:
+def test_a_relative_path_in_a_reply_is_resolved_against_the_address(base: str, address: str, url: str) -> None:
     assert resolved(base, address) == url
 
 
-def test_the_services_with_one_address_need_none() -> None:
+def test_hosted_services_need_no_address() -> None:
     backend = asking.bound("gpt-image-1", {"backend": "openai_images", "api_key": "k", "dialect": "openai"})
     backend.require_access()
     assert isinstance(backend, OpenAIImages)
@@ -267,7 +267,7 @@ def test_a_server_that_does_not_answer_is_given_up_at_the_deadline(servers: Serv
         generate(bound(server.url, "Qwen/Qwen-Image"), timeout=0.3)
 
 
-def test_throttling_is_waited_out_as_the_server_asks(servers: Servers, clock: FakeClock) -> None:
+def test_a_rate_limit_is_retried_after_the_servers_delay(servers: Servers, clock: FakeClock) -> None:
     server = servers.start("openai")
     body = {"error": {"message": "Slow down.", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
     server.faults += [Fault(status=429, body=body, headers={"Retry-After": "7"}), Fault(status=429, body=body)]
@@ -276,7 +276,7 @@ def test_throttling_is_waited_out_as_the_server_asks(servers: Servers, clock: Fa
     assert clock.pauses == [7.0, 4.0]
 
 
-def test_an_empty_account_is_not_asked_again(servers: Servers, clock: FakeClock) -> None:
+def test_an_account_without_credit_is_not_retried(servers: Servers, clock: FakeClock) -> None:
     server = servers.start("openai")
     error = {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
     server.faults.append(Fault(status=429, body={"error": error}))
@@ -286,7 +286,7 @@ def test_an_empty_account_is_not_asked_again(servers: Servers, clock: FakeClock)
     assert len(server.posts) == 1
 
 
-def test_a_loading_model_is_waited_for_when_the_server_says_how_long(servers: Servers, clock: FakeClock) -> None:
+def test_a_loading_model_is_retried_after_the_servers_delay(servers: Servers, clock: FakeClock) -> None:
     server = servers.start("localai")
     body = {"error": {"code": 503, "message": "model is loading", "type": ""}}
     server.faults.append(Fault(status=503, body=body, headers={"Retry-After": "3"}))
@@ -307,7 +307,7 @@ def test_a_wrong_key_names_the_field_and_never_shows_the_key(servers: Servers, d
         assert MARKER_KEY not in str(caught.value)
 
 
-def test_a_server_that_is_off_gives_a_full_form_and_a_clear_error(clock: FakeClock) -> None:
+def test_an_offline_server_gives_a_full_form_and_a_clear_error(clock: FakeClock) -> None:
     backend = bound("http://127.0.0.1:9", "x", clock=clock)
     assert "steps" in [rule.name for rule in backend.rules()]
     assert backend.capabilities.images > 0
@@ -318,7 +318,7 @@ def test_a_server_that_is_off_gives_a_full_form_and_a_clear_error(clock: FakeClo
 @pytest.mark.parametrize(
     "address", ["gpu:8091", "http://", "http://[", "ftp://x", "http://gpu:99999", "http://x y/", "://"]
 )
-def test_what_is_no_address_is_said_where_it_is_used(address: str) -> None:
+def test_an_invalid_address_is_reported_on_use(address: str) -> None:
     backend = bound(address, "x")
     assert backend.rules()
     assert backend.capabilities.images
@@ -347,7 +347,7 @@ def generic() -> OpenAIImages:
     return bound(HOME, "some-model", "openai")
 
 
-PIC = picture(64, 48)
+PIC = image_file(64, 48)
 B64 = base64.b64encode(PIC).decode()
 
 
@@ -363,7 +363,7 @@ B64 = base64.b64encode(PIC).decode()
         PIC,
     ],
 )
-def test_every_shape_of_an_image_is_understood(generic: OpenAIImages, body: object) -> None:
+def test_every_format_of_an_image_reply_is_parsed(generic: OpenAIImages, body: object) -> None:
     answer(body)
     result = generate(generic)
     assert [made.data for made in result.images] == [PIC]
@@ -375,7 +375,7 @@ def test_a_zip_of_images_is_unpacked(generic: OpenAIImages) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("1.png", PIC)
-        archive.writestr("2.jpg", picture(32, 32, kind="JPEG"))
+        archive.writestr("2.jpg", image_file(32, 32, kind="JPEG"))
     answer(out.getvalue(), content_type="application/zip")
     result = generate(generic, n=2)
     assert [made.mime_type for made in result.images] == ["image/png", "image/jpeg"]
@@ -393,7 +393,7 @@ def test_a_zip_bomb_is_not_unpacked(generic: OpenAIImages) -> None:
 
 @responses.activate
 def test_the_type_comes_from_the_bytes(generic: OpenAIImages) -> None:
-    answer({"data": [{"b64_json": base64.b64encode(picture(kind="JPEG")).decode()}], "output_format": "png"})
+    answer({"data": [{"b64_json": base64.b64encode(image_file(kind="JPEG")).decode()}], "output_format": "png"})
     assert generate(generic).images[0].mime_type == "image/jpeg"
 
 
@@ -417,7 +417,7 @@ def test_a_success_without_an_image_is_a_failure(generic: OpenAIImages, body: ob
 
 
 @responses.activate
-def test_an_error_with_status_200_is_an_error(generic: OpenAIImages) -> None:
+def test_an_error_body_with_status_200_is_an_error(generic: OpenAIImages) -> None:
     answer({"error": {"message": "blocked by our safety system", "code": "moderation_blocked"}})
     with pytest.raises(BadRequest, match="content filter"):
         generate(generic)
@@ -458,7 +458,7 @@ def test_a_public_address_is_fetched_without_the_login_and_kept(
         "ftp://files.test/x.png",
     ],
 )
-def test_no_server_makes_us_fetch_a_private_address(generic: OpenAIImages, address: str) -> None:
+def test_a_private_address_in_a_reply_is_not_fetched(generic: OpenAIImages, address: str) -> None:
     answer({"data": [{"url": address}]})
     with pytest.raises(ServerUnavailable, match="address"):
         generate(generic)
@@ -466,7 +466,7 @@ def test_no_server_makes_us_fetch_a_private_address(generic: OpenAIImages, addre
 
 
 @responses.activate
-def test_an_expired_address_is_the_services_fault_and_says_how_long_it_was_good(
+def test_an_expired_url_is_a_server_error_that_names_its_lifetime(
     generic: OpenAIImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
@@ -479,7 +479,7 @@ def test_an_expired_address_is_the_services_fault_and_says_how_long_it_was_good(
 
 @responses.activate
 @pytest.mark.parametrize("broken", [{"b64_json": "%%%"}, {"b64_json": "PGh0bWw+"}, {"url": "http://10.0.0.7/x.png"}])
-def test_a_broken_image_among_several_costs_only_itself(generic: OpenAIImages, broken: object) -> None:
+def test_one_broken_image_does_not_affect_the_others(generic: OpenAIImages, broken: object) -> None:
     answer({"data": [{"b64_json": B64}, broken]})
     result = generate(generic, n=2)
     assert [made.data for made in result.images] == [PIC]
@@ -499,9 +499,9 @@ def test_the_users_own_host_may_serve_its_images_from_another_port(servers: Serv
 
 
 @responses.activate
-def test_fewer_or_other_images_than_asked_are_told(generic: OpenAIImages) -> None:
+def test_fewer_or_different_images_give_a_notice(generic: OpenAIImages) -> None:
     answer({"data": [{"b64_json": B64, "revised_prompt": "a red bicycle in snow"}]})
     result = generate(generic, n=3, width=512, height=512)
     assert result.images[0].revised_prompt == "a red bicycle in snow"
-    assert "The server was asked for 512x512 and made 64x48." in result.notices
+    assert "The requested size was 512x512; the server made 64x48." in result.notices
     assert "1 of 3 images came back." in result.notices

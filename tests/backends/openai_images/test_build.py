@@ -17,9 +17,9 @@ from models.entities import ImageRequest, InputImage
 from models.images.sniff import sniff
 from models.sizes import FreeSizes, ListedSizes, SizeRule, ratio_of
 from tests import asking
-from tests.fakes import picture
+from tests.fakes import image_file
 
-PNG = picture(640, 480)
+PNG = image_file(640, 480)
 
 
 def server(dialect: str, remote: str = "some-model") -> ServedModel:
@@ -69,7 +69,7 @@ def test_gpt_image_gets_openais_keys_and_no_response_format() -> None:
     }
 
 
-def test_gpt_image_without_a_shape_chooses_its_own() -> None:
+def test_gpt_image_without_a_size_sends_auto() -> None:
     assert wired("openai", "gpt-image-1").json_body["size"] == "auto"
     assert wired("openai", "gpt-image-1", images=(image(),)).fields["size"] == "auto"
 
@@ -78,7 +78,7 @@ def test_compression_is_not_sent_for_png() -> None:
     assert "output_compression" not in wired("openai", "gpt-image-1", output_quality=80).fields
 
 
-def test_dall_e_gets_base64_by_request() -> None:
+def test_dall_e_is_asked_for_base64() -> None:
     wire = wired("openai", "dall-e-3", style_preset="natural", extra={"quality": "hd"})
     assert wire.json_body == {
         "model": "dall-e-3",
@@ -90,7 +90,7 @@ def test_dall_e_gets_base64_by_request() -> None:
     }
 
 
-def test_unknown_server_gets_the_portable_core_only() -> None:
+def test_an_unknown_server_gets_only_the_common_parameters() -> None:
     wire = wired("openai", "flux", width=768, height=512, seed=7, steps=30, negative_prompt="text")
     assert wire.json_body == {
         "model": "flux",
@@ -132,13 +132,13 @@ def test_qwen_image_on_vllm_omni_always_has_the_negative_prompt_key() -> None:
         ("21:9", "2032x864"),
     ],
 )
-def test_qwen_image_is_asked_for_its_recommended_sizes(ratio: str, size: str) -> None:
+def test_qwen_image_uses_its_recommended_sizes(ratio: str, size: str) -> None:
     wire = wired("vllm_omni", "Qwen/Qwen-Image", aspect_ratio=ratio)
     assert wire.json_body["size"] == size
     assert notices("vllm_omni", "Qwen/Qwen-Image", aspect_ratio=ratio) == ()
 
 
-def test_sides_are_rounded_to_what_the_model_makes_with_a_notice() -> None:
+def test_sides_are_rounded_to_the_models_grid_with_a_notice() -> None:
     wire = wired("vllm_omni", "Qwen/Qwen-Image-2512", width=1000, height=700)
     assert wire.json_body["size"] == "1008x704"
     told = notices("vllm_omni", "Qwen/Qwen-Image-2512", width=1000, height=700)
@@ -159,7 +159,7 @@ def test_other_models_on_vllm_omni_keep_the_servers_defaults() -> None:
 
 
 def test_qwen_image_edit_2509_takes_forty_steps_and_the_images_in_order() -> None:
-    first, second = image(), image(picture(32, 32, kind="JPEG"))
+    first, second = image(), image(image_file(32, 32, kind="JPEG"))
     wire = wired("vllm_omni", "Qwen/Qwen-Image-Edit-2509", images=(first, second), seed=5)
     assert wire.route.path == "images/edits"
     assert wire.form == [
@@ -177,14 +177,14 @@ def test_qwen_image_edit_2509_takes_forty_steps_and_the_images_in_order() -> Non
     ]
 
 
-def test_openai_wants_a_list_of_images_under_another_name() -> None:
+def test_openai_takes_a_list_of_images_under_another_name() -> None:
     one = wired("openai", "gpt-image-1", images=(image(),))
     two = wired("openai", "gpt-image-1", images=(image(), image()))
     assert [name for name, value in one.form if not isinstance(value, str)] == ["image"]
     assert [name for name, value in two.form if not isinstance(value, str)] == ["image[]", "image[]"]
 
 
-def test_localai_carries_the_negative_prompt_behind_a_bar_and_protects_the_users_own() -> None:
+def test_localai_appends_the_negative_prompt_after_a_bar_and_escapes_bars_of_the_user() -> None:
     wire = wired("localai", "sd-1.5", prompt="day | night", negative_prompt="text|blur", seed=3, steps=20)
     assert wire.json_body == {
         "model": "sd-1.5",
@@ -212,7 +212,7 @@ def test_localai_edits_at_the_size_of_the_image_with_raw_base64() -> None:
     }
 
 
-def test_sdcpp_carries_its_controls_inside_the_prompt() -> None:
+def test_sdcpp_parameters_are_sent_inside_the_prompt() -> None:
     wire = wired("sdcpp", negative_prompt="text", steps=28, cfg_scale=5.5, seed=9, sampler="euler", scheduler="karras", width=512,
               height=768)  # fmt: skip
     assert wire.json_body == {
@@ -261,17 +261,17 @@ def test_kolors_takes_a_batch_and_guidance_scale() -> None:
         "a cat </sd_cpp_extra_args><sd_cpp_extra_args",
     ],
 )
-def test_nobody_sets_server_parameters_through_the_prompt(dialect: str, prompt: str) -> None:
+def test_a_prompt_cannot_set_server_parameters(dialect: str, prompt: str) -> None:
     wire = wired(dialect, prompt=prompt, negative_prompt=prompt)
     sent = str(wire.json_body["prompt"])
     users = sent.partition("<sd_cpp_extra_args>")[0] if dialect == "sdcpp" else sent
     assert "extra_args" not in users.lower()
     assert sent.count("<sd_cpp_extra_args>") <= 1
     assert sent.count("</sd_cpp_extra_args>") <= 1
-    assert any("taken out" in notice for notice in wire.notices)
+    assert any("were removed" in notice for notice in wire.notices)
 
 
-def test_no_control_ends_the_tag_that_carries_it() -> None:
+def test_no_parameter_value_can_close_its_tag() -> None:
     evil = 'x"}}</sd_cpp_extra_args><sd_cpp_extra_args>{"seed": 1}'
     sent = str(wired("sdcpp", sampler=evil, negative_prompt="a < b", seed=9).json_body["prompt"])
     assert sent.count("sd_cpp_extra_args>") == 4  # two are letters of a JSON string
@@ -281,7 +281,7 @@ def test_no_control_ends_the_tag_that_carries_it() -> None:
     assert (native["seed"], native["negative_prompt"], native["sample_params"]["sample_method"]) == (9, "a < b", evil)
 
 
-def test_a_prompt_of_nothing_but_server_parameters_is_no_prompt() -> None:
+def test_a_prompt_with_only_server_parameters_is_refused() -> None:
     with pytest.raises(BadRequest, match="no prompt"):
         wired("sdcpp", prompt="<sd_cpp_extra_args>{}</sd_cpp_extra_args>")
 
@@ -296,23 +296,23 @@ def test_a_plain_prompt_stays_as_it_is() -> None:
     ("dialect", "model", "n"),
     [("siliconflow", "Qwen/Qwen-Image", 2), ("openai", "dall-e-3", 2), ("vllm_omni", "x", 11)],
 )
-def test_more_images_than_the_server_makes_are_refused_by_number(dialect: str, model: str, n: int) -> None:
+def test_more_images_than_the_server_supports_are_refused(dialect: str, model: str, n: int) -> None:
     with pytest.raises(BadRequest, match=f"{n} images at once"):
         wired(dialect, model, n=n)
 
 
-def test_a_seed_beyond_the_server_is_refused() -> None:
+def test_a_seed_out_of_the_servers_range_is_refused() -> None:
     with pytest.raises(BadRequest, match="`seed` cannot be '2147483648'"):
         wired("localai", seed=2**31)
 
 
-def test_openai_has_no_seed_and_says_so() -> None:
+def test_a_seed_for_openai_gives_a_notice() -> None:
     wire = wired("openai", "gpt-image-2", seed=7)
     assert "seed" not in wire.fields
     assert "seed 7 was not used" in notices("openai", "gpt-image-2", seed=7)[0]
 
 
-def test_every_word_of_the_dialects_is_one_that_a_request_can_set() -> None:
+def test_every_word_in_the_dialects_is_a_request_parameter() -> None:
     own = {"model", "prompt", "size", "true_cfg_scale", "response_format"}
     known = own | {rule.name for rule in rules_for_any()}
     for dialect in dialects().values():
@@ -359,7 +359,7 @@ def test_gpt_image_2_takes_any_size_within_its_limits(
     assert 655_360 <= width * height <= 8_294_400
 
 
-def test_presets_have_their_portrait_twins() -> None:
+def test_every_landscape_preset_has_a_portrait_preset() -> None:
     assert wired("vllm_omni", "Qwen/Qwen-Image", aspect_ratio="3:4").fields["size"] == "1104x1472"
     assert wired("vllm_omni", "Qwen/Qwen-Image-2.1", aspect_ratio="9:16").fields["size"] == "1536x2752"
     assert wired("openai", "dall-e-3", aspect_ratio="21:9").fields["size"] == "1792x1024"
@@ -405,13 +405,13 @@ def test_a_mask_for_the_other_servers_is_grey_in_the_size_of_the_image() -> None
     assert (grey.getpixel((10, 10)), grey.getpixel((600, 10))) == (255, 0)
 
 
-def test_images_are_brought_into_a_format_that_the_engine_reads() -> None:
-    webp = image(picture(64, 64, kind="WEBP"))
+def test_images_are_converted_to_a_supported_format() -> None:
+    webp = image(image_file(64, 64, kind="WEBP"))
     assert ready("sdcpp", images=(webp,)).images[0].mime_type in {"image/png", "image/jpeg"}
     assert ready("openai", "gpt-image-1", images=(webp,)).images[0] is webp
 
 
-def test_a_seed_is_drawn_only_where_the_server_takes_one() -> None:
+def test_a_random_seed_is_sent_only_if_the_server_supports_seeds() -> None:
     assert asked("openai", "gpt-image-1").seed is None
     assert asked("localai", n=2).seed is None
     assert asked("sglang", seed=5).seed == 5
@@ -429,7 +429,7 @@ def test_a_seed_is_drawn_only_where_the_server_takes_one() -> None:
         ("openai", "gpt-image-2", "images/edits", "mask"),
     ],
 )
-def test_each_server_has_its_own_name_and_place_for_a_mask(dialect: str, model: str, path: str, key: str) -> None:
+def test_each_server_gets_the_mask_in_its_own_field(dialect: str, model: str, path: str, key: str) -> None:
     wire = wired(dialect, model, images=(image(),), mask=image(half_white()))
     assert wire.route.path == path
     assert wire.form[-1][0] == key
@@ -445,11 +445,11 @@ def test_each_server_has_its_own_name_and_place_for_a_mask(dialect: str, model: 
         ("openai", "dall-e-3"),
     ],
 )
-def test_masks_without_effect_are_not_among_the_capabilities(dialect: str, model: str) -> None:
+def test_masks_without_effect_are_not_a_capability(dialect: str, model: str) -> None:
     assert server(dialect, model).capabilities.mask is False
 
 
-def test_a_mask_needs_its_image() -> None:
+def test_a_mask_without_an_image_is_refused() -> None:
     with pytest.raises(BadRequest, match="mask without an image"):
         wired("openai", "gpt-image-1", mask=image(half_white()))
 
@@ -482,7 +482,7 @@ def test_the_form_of_gpt_image_has_no_diffusion_controls() -> None:
     ("model", "offered"),
     [("gpt-image-1", True), ("gpt-image-1.5", True), ("gpt-image-1-mini", False), ("gpt-image-2-2026-04-21", False)],
 )
-def test_input_fidelity_is_for_the_models_that_take_it(model: str, *, offered: bool) -> None:
+def test_input_fidelity_is_offered_only_for_supporting_models(model: str, *, offered: bool) -> None:
     assert ("input_fidelity" in names("openai", model)) is offered
 
 
@@ -531,7 +531,7 @@ FREE = [family.sizes for family in families() if isinstance(family.sizes, FreeSi
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FREE), st.integers(16, 16384), st.integers(16, 16384))
-def test_every_asked_size_becomes_a_legal_one(legal: FreeSizes, width: int, height: int) -> None:
+def test_every_requested_size_becomes_a_supported_one(legal: FreeSizes, width: int, height: int) -> None:
     size = legal.nearest((width, height))
     assert all(side % legal.multiple == 0 and 0 < side <= legal.max_side for side in size)
     assert legal.min_area <= size[0] * size[1] <= legal.max_area
@@ -540,7 +540,7 @@ def test_every_asked_size_becomes_a_legal_one(legal: FreeSizes, width: int, heig
 
 
 @pytest.mark.parametrize("legal", FREE)
-def test_every_preset_is_a_legal_size(legal: FreeSizes) -> None:
+def test_every_preset_is_a_supported_size(legal: FreeSizes) -> None:
     for ratio, size in legal.presets.items():
         assert legal.nearest(size) == size, ratio
         assert legal.for_ratio(ratio_of(ratio), legal.pixels) == size
@@ -552,7 +552,7 @@ def test_every_preset_is_a_legal_size(legal: FreeSizes) -> None:
         st.sampled_from(["<", ">", "/", "sd_cpp_", "extra_args", "<sd_cpp_extra_args>", "</sd_cpp_extra_args>", "x"])
     )
 )
-def test_no_text_keeps_a_tag_of_the_server(pieces: list[str]) -> None:
+def test_server_tags_are_removed_from_any_text(pieces: list[str]) -> None:
     clean = without_server_tag("".join(pieces))
     assert "<sd_cpp_extra_args" not in clean
     assert "</sd_cpp_extra_args" not in clean

@@ -53,7 +53,7 @@ def models(*cards: object) -> None:
         ("sdcpp", "anything", "sd-cpp-local"),
     ],
 )
-def test_the_check_says_what_auto_took_and_why(dialect: str, model: str, tell: str) -> None:
+def test_the_check_reports_the_detected_dialect_and_the_reason(dialect: str, model: str, tell: str) -> None:
     with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
         said = bound(server.url, model).check_access()
         assert f"({dialect})" in said[0]
@@ -62,7 +62,7 @@ def test_the_check_says_what_auto_took_and_why(dialect: str, model: str, tell: s
         assert MARKER_KEY not in " ".join(said)
 
 
-def test_sdcpp_tells_its_model_and_the_names_that_it_would_otherwise_drop() -> None:
+def test_sdcpp_reports_its_model_samplers_and_schedulers() -> None:
     for way in ("auto", "sdcpp"):
         with FakeOpenAIImages("sdcpp", key=MARKER_KEY, root="Qwen_Image_Edit-2509-Q4_K_M") as server:
             backend = bound(server.url, "m", way)
@@ -72,7 +72,7 @@ def test_sdcpp_tells_its_model_and_the_names_that_it_would_otherwise_drop() -> N
             assert (backend.capabilities.min_images, backend.capabilities.images) == (1, 3)
 
 
-def test_an_older_sdcpp_is_recognised_all_the_same() -> None:
+def test_an_older_sdcpp_is_detected() -> None:
     with FakeOpenAIImages("sdcpp", key=MARKER_KEY) as server:
         server.lacks = {"/sdcpp/v1/capabilities"}
         backend = bound(server.url, "m")
@@ -82,7 +82,7 @@ def test_an_older_sdcpp_is_recognised_all_the_same() -> None:
 
 @responses.activate
 @pytest.mark.parametrize("host", ["https://api.openai.com", "https://api.openai.com/v1"])
-def test_openai_is_known_by_its_address_and_not_asked_for_a_form(host: str) -> None:
+def test_openai_is_detected_by_its_address_without_a_request(host: str) -> None:
     backend = bound(host, "gpt-image-1.5")
     assert "quality" in [rule.name for rule in backend.rules()]
     assert backend.capabilities.images == 16
@@ -91,14 +91,14 @@ def test_openai_is_known_by_its_address_and_not_asked_for_a_form(host: str) -> N
 
 @responses.activate
 @pytest.mark.parametrize("host", ["api.siliconflow.cn", "api.siliconflow.com"])
-def test_siliconflow_is_known_by_its_address(host: str) -> None:
+def test_siliconflow_is_detected_by_its_address(host: str) -> None:
     responses.get(f"https://{host}/v1/models", json={"data": [{"id": "Qwen/Qwen-Image"}]})
     said = bound(f"https://{host}/v1", "Qwen/Qwen-Image").check_access()
     assert "(siliconflow)" in said[0]
 
 
 @responses.activate
-def test_a_model_of_openai_that_is_newer_than_this_table_is_taken_for_the_newest() -> None:
+def test_an_unknown_newer_openai_model_is_treated_as_the_newest() -> None:
     backend = bound("https://api.openai.com", "brand-new-image-model")
     responses.post(
         "https://api.openai.com/v1/images/generations", status=400, json={"error": {"message": "x", "code": "y"}}
@@ -111,7 +111,7 @@ def test_a_model_of_openai_that_is_newer_than_this_table_is_taken_for_the_newest
 
 
 @responses.activate
-def test_an_older_localai_is_known_by_its_readiness_page() -> None:
+def test_an_older_localai_is_detected_by_its_readiness_page() -> None:
     models({"id": "sd", "object": "model"})
     responses.get(f"{HOME}/.well-known/localai.json", status=404)
     responses.get(f"{HOME}/readyz", body=b"")
@@ -119,7 +119,7 @@ def test_an_older_localai_is_known_by_its_readiness_page() -> None:
 
 
 @responses.activate
-def test_a_web_page_for_every_path_is_no_localai() -> None:
+def test_a_web_page_for_every_path_is_not_localai() -> None:
     models({"id": "sd", "object": "model"})
     for page in (".well-known/localai.json", "readyz"):
         responses.get(f"{HOME}/{page}", body="<html></html>", content_type="text/html")
@@ -128,7 +128,7 @@ def test_a_web_page_for_every_path_is_no_localai() -> None:
 
 @responses.activate
 @pytest.mark.parametrize("owner", ["library", "openai", "me"])
-def test_other_servers_get_the_portable_core_and_it_is_said(owner: str) -> None:
+def test_unknown_servers_get_the_common_parameters_with_a_note(owner: str) -> None:
     models({"id": "flux", "object": "model", "owned_by": owner})
     assert "choose a dialect" in bound(HOME, "flux").check_access()[0]
     assert len(responses.calls) == 1
@@ -144,26 +144,28 @@ def test_a_server_without_a_model_list_is_not_refused() -> None:
 
 @responses.activate
 @pytest.mark.parametrize("body", ["[]", "null", '{"data": null}', '{"data": [{"name": 1}]}', "<html>"])
-def test_a_strange_model_list_is_survived(body: str) -> None:
+def test_an_invalid_model_list_is_ignored(body: str) -> None:
     responses.get(f"{HOME}/v1/models", body=body)
     for page in (".well-known/localai.json", "readyz"):
         responses.get(f"{HOME}/{page}", status=404)
     assert bound(HOME, "flux").check_access()
 
 
-def test_the_form_asks_once_and_remembers(clock: FakeClock) -> None:
+def test_the_form_sends_one_request_and_caches_it(clock: FakeClock) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server:
         for _ in range(3):
             backend = bound(server.url, "Qwen/Qwen-Image", clock=clock)
             assert live(backend)
             assert backend.capabilities.images == 0
         assert len(server.seen) == 1
-        clock.time += detect.GOOD_FOR + 1
+        clock.time += detect.FINDING_SECONDS + 1
         live(bound(server.url, "Qwen/Qwen-Image", clock=clock))
         assert len(server.seen) == 2
 
 
-def test_a_server_that_is_off_is_left_alone_for_a_while(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offline_server_is_not_requested_again_for_a_while(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def refuse(detector: object, *_: object) -> None:
@@ -174,19 +176,19 @@ def test_a_server_that_is_off_is_left_alone_for_a_while(clock: FakeClock, monkey
     for _ in range(3):
         assert "steps" in live(bound(HOME, "x", clock=clock))
     assert len(asked) == 1
-    clock.time += detect.BAD_FOR + 1
+    clock.time += detect.UNANSWERED_SECONDS + 1
     live(bound(HOME, "x", clock=clock))
     assert len(asked) == 2
 
 
-def test_a_failure_is_never_remembered_for_a_request(clock: FakeClock) -> None:
+def test_a_request_does_not_use_a_cached_failure(clock: FakeClock) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         backend = bound(server.url, "x", clock=clock)
-        backend.detector.note_silence()  # it was off a second ago
+        backend.detector.note_unanswered()  # it was off a second ago
         assert generate(backend, seed=4).images[0].seed == 4
 
 
-def test_no_account_sees_what_another_ones_key_may_list(clock: FakeClock) -> None:
+def test_accounts_do_not_share_cached_model_lists(clock: FakeClock) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=("secret-painter",)) as server:
         backend = bound(server.url, "x", clock=clock)
         live(backend)
@@ -197,13 +199,13 @@ def test_no_account_sees_what_another_ones_key_may_list(clock: FakeClock) -> Non
         assert listed(another) == []
 
 
-def test_a_chosen_dialect_is_used_and_a_doubt_is_told() -> None:
+def test_a_selected_dialect_is_used_and_a_mismatch_is_reported() -> None:
     with FakeOpenAIImages("sglang", key=MARKER_KEY) as server:
         said = bound(server.url, "Qwen/Qwen-Image", "vllm_omni").check_access()
     assert "vllm_omni (vLLM-Omni) is used as chosen, although the server looks like SGLang" in said[0]
 
 
-def test_a_model_that_vllm_does_not_serve_is_refused_with_the_one_it_does() -> None:
+def test_a_model_that_vllm_does_not_serve_is_refused_with_the_served_one() -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server, pytest.raises(BadRequest) as caught:
         bound(server.url, "my-painter").check_access()
     assert "Qwen/Qwen-Image" in caught.value.said
@@ -218,15 +220,15 @@ def test_a_model_that_another_server_does_not_list_is_only_mentioned() -> None:
 
 @responses.activate
 @pytest.mark.parametrize(("host", "dialect"), [("https://api.openai.com", "auto"), ("https://gate.test", "openai")])
-def test_a_restricted_key_that_may_not_list_models_is_no_wrong_key(host: str, dialect: str) -> None:
+def test_a_restricted_key_that_cannot_list_models_is_accepted(host: str, dialect: str) -> None:
     message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
     responses.get(f"{host}/v1/models", status=401, json={"error": {"message": message}})
     said = bound(host, "gpt-image-1", dialect).check_access()
-    assert "could not be looked up" in said[-1]
+    assert "could not be checked" in said[-1]
 
 
 @responses.activate
-def test_a_restricted_key_tells_nothing_about_a_server_that_nobody_knows() -> None:
+def test_a_restricted_key_does_not_identify_an_unknown_server() -> None:
     message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
     responses.get(f"{HOME}/v1/models", status=401, json={"error": {"message": message}})
     with pytest.raises(AuthorizationFailed, match="restricted key"):
@@ -234,14 +236,14 @@ def test_a_restricted_key_tells_nothing_about_a_server_that_nobody_knows() -> No
 
 
 @responses.activate
-def test_a_long_list_is_cut_to_the_image_models() -> None:
+def test_a_long_list_is_reduced_to_the_image_models() -> None:
     names = ["gpt-4", "whisper-1", *(f"gpt-5-{number}" for number in range(90)), "gpt-image-1", "dall-e-3"]
     responses.get("https://api.openai.com/v1/models", json={"data": [{"id": name} for name in names]})
     said = bound("https://api.openai.com", "gpt-image-9").check_access()
     assert "(gpt-image-1, dall-e-3)" in said[1]
 
 
-def test_known_models_are_the_listed_ones() -> None:
+def test_the_known_models_are_the_listed_ones() -> None:
     with FakeOpenAIImages("localai", key=MARKER_KEY) as server:
         backend = bound(server.url, "x")
         live(backend)
@@ -249,7 +251,7 @@ def test_known_models_are_the_listed_ones() -> None:
 
 
 @pytest.mark.parametrize("dialect", ["vllm_omni", "sglang"])
-def test_a_server_for_text_is_refused_although_its_model_list_looks_right(dialect: str) -> None:
+def test_a_text_server_is_refused_despite_its_model_list(dialect: str) -> None:
     with FakeOpenAIImages(dialect, key=MARKER_KEY) as server:
         server.lacks = {"/v1/images/generations", "/v1/images/edits"}
         with pytest.raises(BadRequest) as caught:
@@ -258,8 +260,8 @@ def test_a_server_for_text_is_refused_although_its_model_list_looks_right(dialec
     assert "--omni" in caught.value.next_step
 
 
-def test_a_version_that_does_not_edit_is_told() -> None:
+def test_a_server_version_without_editing_is_reported() -> None:
     model = "Qwen/Qwen-Image-Edit"
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY, models=(model,)) as server:
         server.lacks = {"/v1/images/edits"}
-        assert "does not edit" in bound(server.url, model).check_access()[-1]
+        assert "cannot edit images" in bound(server.url, model).check_access()[-1]

@@ -21,14 +21,14 @@ from models.backends.openai_images import OpenAIImages
 from models.backends.openai_images.detect import Address
 from models.entities import ImageResult, InputImage
 from tests import asking
-from tests.fakes import MARKER_KEY, FakeClock, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 
 HOST = "https://gate.test"
 ANYTHING = re.compile(r"https://gate\.test/.*")
-PNG = picture(96, 64)
+PNG = image_file(96, 64)
 B64 = b64encode(PNG).decode()
 IMAGE = {"data": [{"b64_json": B64}]}
-PHOTO = InputImage(picture(64, 48), "image/png", "photo.png")
+PHOTO = InputImage(image_file(64, 48), "image/png", "photo.png")
 
 
 def bound(
@@ -91,7 +91,7 @@ def failure(backend: OpenAIImages | None = None, **parts: object) -> ImageError:
         ("https://r.openai.azure.com/openai/v1/", "https://r.openai.azure.com/openai", "v1/images/edits"),
     ],
 )
-def test_an_address_is_read_the_way_people_paste_it(pasted: str, root: str, path: str) -> None:
+def test_an_address_is_accepted_in_every_pasted_form(pasted: str, root: str, path: str) -> None:
     address = Address.of(pasted)
     assert (address.root, address.path("images/edits")) == (root, path)
     assert address.query == {}
@@ -100,7 +100,7 @@ def test_an_address_is_read_the_way_people_paste_it(pasted: str, root: str, path
 @responses.activate
 @pytest.mark.parametrize("version", ["/api/v3", "/api/paas/v4", "/v1beta/openai", "/v1", "/openai/v1"])
 @pytest.mark.parametrize("tail", ["", "/", "/images/generations"])
-def test_other_versions_of_the_path_are_used_as_they_are(version: str, tail: str) -> None:
+def test_other_api_versions_in_the_path_are_kept(version: str, tail: str) -> None:
     answers(IMAGE, url=f"{HOST}{version}/images/generations")
     assert generate(bound(f"{HOST}{version}{tail}")).images
 
@@ -146,20 +146,20 @@ def test_a_key_pasted_with_its_scheme_is_sent_once() -> None:
 @responses.activate
 @pytest.mark.parametrize("base_url", [f"{HOST}/api/v3", HOST, f"{DEPLOYMENT}/images/generations?{VERSIONED}"])
 @pytest.mark.parametrize("dialect", ["auto", "openai"])
-def test_a_form_without_a_path_that_answers_is_refused_with_what_was_tried(base_url: str, dialect: str) -> None:
+def test_an_address_without_an_images_api_is_refused_with_the_tried_paths(base_url: str, dialect: str) -> None:
     responses.get(url=ANYTHING, status=404)
     responses.post(url=ANYTHING, status=404, json={})
-    with pytest.raises(BadRequest, match="answers like the OpenAI images API") as caught:
+    with pytest.raises(BadRequest, match="replies like the OpenAI images API") as caught:
         bound(base_url, dialect=dialect).check_access()
-    assert "/images/generations is there" in caught.value.said
+    assert "/images/generations exists" in caught.value.said
     assert "(base_url) in the model's settings" in caught.value.next_step
 
 
 @responses.activate
-def test_a_web_page_for_every_path_is_no_images_api() -> None:
+def test_a_web_page_for_every_path_is_not_an_images_api() -> None:
     responses.get(url=ANYTHING, body="<html></html>", content_type="text/html")
     responses.post(url=ANYTHING, body="<html></html>", content_type="text/html")
-    with pytest.raises(BadRequest, match="answers like the OpenAI images API"):
+    with pytest.raises(BadRequest, match="replies like the OpenAI images API"):
         bound().check_access()
 
 
@@ -173,12 +173,12 @@ def test_a_web_page_for_every_path_is_no_images_api() -> None:
         (404, {"error": {"message": "no model", "code": "model_not_found"}}),
     ],
 )
-def test_a_service_that_lists_no_models_is_known_by_its_endpoint_and_generates_nothing(
+def test_a_service_without_a_model_list_is_checked_by_its_endpoint_without_generating(
     status: int, body: object
 ) -> None:
     responses.get(url=ANYTHING, status=404)
     answers(body, status, f"{HOST}/api/v3/images/generations")
-    assert "could not be looked up" in bound(f"{HOST}/api/v3").check_access()[-1]
+    assert "could not be checked" in bound(f"{HOST}/api/v3").check_access()[-1]
     assert json.loads(responses.calls[-1].request.body or b"") == []
 
 
@@ -210,7 +210,7 @@ UNKNOWN = {
         {"message": "Unrecognized request argument supplied: response_format", "param": None},
     ],
 )
-def test_a_key_that_an_alias_refuses_is_left_out_once_and_remembered(error: Mapping[str, object]) -> None:
+def test_a_parameter_refused_by_an_alias_is_omitted_and_cached(error: Mapping[str, object]) -> None:
     clock = FakeClock()
     answers({"error": error}, 400)
     answers(IMAGE)
@@ -222,7 +222,7 @@ def test_a_key_that_an_alias_refuses_is_left_out_once_and_remembered(error: Mapp
 
 
 @responses.activate
-def test_all_refused_keys_are_left_out_together_and_the_call_is_repeated_only_once() -> None:
+def test_all_refused_parameters_are_omitted_in_one_retry() -> None:
     error = {"message": "Parameters ['response_format', 'n'] are not supported for model kettle", "code": "400"}
     answers({"error": error}, 400)
     answers({"error": UNKNOWN}, 400)
@@ -232,14 +232,14 @@ def test_all_refused_keys_are_left_out_together_and_the_call_is_repeated_only_on
 
 
 @responses.activate
-def test_a_key_that_was_not_sent_is_no_reason_to_send_the_call_again() -> None:
+def test_a_refused_parameter_that_was_not_sent_causes_no_retry() -> None:
     answers({"error": UNKNOWN}, 400)
     failure(bound(model="gpt-image-1.5"))
     assert len(responses.calls) == 1
 
 
 @responses.activate
-def test_an_edit_is_repeated_without_the_refused_key() -> None:
+def test_an_edit_is_retried_without_the_refused_parameter() -> None:
     url = f"{HOST}/v1/images/edits"
     answers({"error": UNKNOWN}, 400, url)
     answers(IMAGE, url=url)
@@ -252,7 +252,7 @@ def test_an_edit_is_repeated_without_the_refused_key() -> None:
     ("status", "message"),
     [(400, "Invalid size '96x64'"), (400, "n must be 1"), (500, "'response_format' crashed"), (403, "response_format")],
 )
-def test_no_other_refusal_is_sent_again(status: int, message: str) -> None:
+def test_no_other_refusal_is_retried(status: int, message: str) -> None:
     answers({"error": {"message": message}}, status)
     failure(n=2)
     assert len(responses.calls) == 1
@@ -282,7 +282,7 @@ NO_CREDIT = [
 
 @responses.activate
 @pytest.mark.parametrize(("status", "error"), NO_CREDIT)
-def test_an_empty_account_is_told_as_one(status: int, error: Mapping[str, object]) -> None:
+def test_an_account_without_credit_is_reported(status: int, error: Mapping[str, object]) -> None:
     answers({"error": error}, status)
     refused = failure()
     assert isinstance(refused, RateLimited)
@@ -294,7 +294,7 @@ def test_an_empty_account_is_told_as_one(status: int, error: Mapping[str, object
 
 @responses.activate
 @pytest.mark.parametrize("status", [403, 429, 503])
-def test_too_many_requests_are_waited_out_whatever_the_status(status: int) -> None:
+def test_a_rate_limit_is_retried_for_any_status(status: int) -> None:
     answers({"error": {"message": "Rate limit reached for this group", "code": "rate_limit_exceeded"}}, status)
     answers(IMAGE)
     assert generate(bound()).images
@@ -312,9 +312,7 @@ def test_too_many_requests_are_waited_out_whatever_the_status(status: int) -> No
         (200, {"message": "no such model", "code": "model_not_found"}),
     ],
 )
-def test_a_model_that_the_gateway_has_no_channel_for_is_about_its_name(
-    status: int, error: Mapping[str, object]
-) -> None:
+def test_a_model_without_a_channel_names_the_model_field(status: int, error: Mapping[str, object]) -> None:
     answers({"error": error}, status)
     refused = failure()
     assert isinstance(refused, BadRequest)
@@ -324,7 +322,7 @@ def test_a_model_that_the_gateway_has_no_channel_for_is_about_its_name(
 
 
 @responses.activate
-def test_a_key_that_may_not_use_the_model_is_told_so() -> None:
+def test_a_key_without_access_to_the_model_is_reported() -> None:
     answers({"error": {"message": "该令牌无权访问模型 gpt-image-9", "type": "new_api_error"}}, 403)
     refused = failure()
     assert isinstance(refused, AuthorizationFailed)
@@ -343,8 +341,8 @@ def test_a_key_that_may_not_use_the_model_is_told_so() -> None:
             RateLimited,
             "Wait",
         ),
-        ({"error": {"message": "upstream error", "code": 500}}, ServerUnavailable, "may be billed"),
-        ({"error": {"message": "upstream request timeout"}}, ServerUnavailable, "may be billed"),
+        ({"error": {"message": "upstream error", "code": 500}}, ServerUnavailable, "may have been billed"),
+        ({"error": {"message": "upstream request timeout"}}, ServerUnavailable, "may have been billed"),
         ({"error": "Not authenticated"}, AuthorizationFailed, "(api_key)"),
         ({"error": {"message": "blocked", "code": "moderation_blocked"}}, BadRequest, "content filter"),
         ({"code": 401, "message": "无效的令牌", "data": None}, AuthorizationFailed, "(api_key)"),
@@ -354,7 +352,7 @@ def test_a_key_that_may_not_use_the_model_is_told_so() -> None:
         ({"created": 1, "data": [], "content_filter_results": {"hate": "flagged"}}, BadRequest, "content filter"),
     ],
 )
-def test_an_error_inside_200_has_the_class_of_its_words_and_claims_no_other_status(
+def test_an_error_with_status_200_is_classified_by_its_message(
     body: object, error: type[ImageError], advice: str
 ) -> None:
     answers(body)
@@ -375,7 +373,7 @@ def test_an_error_inside_200_has_the_class_of_its_words_and_claims_no_other_stat
         {"choices": [{"message": {"content": "I would rather not."}}]},
     ],
 )
-def test_a_success_without_an_image_keeps_the_services_words_and_is_not_to_be_repeated_blindly(body: object) -> None:
+def test_a_success_without_an_image_quotes_the_service_and_warns_about_billing(body: object) -> None:
     answers(body)
     refused = failure()
     assert isinstance(refused, ServerUnavailable)
@@ -394,7 +392,7 @@ REFUSED_ITEM = {
 
 @responses.activate
 @pytest.mark.parametrize("item", [REFUSED_ITEM, REFUSED_ITEM["error"]])
-def test_an_item_with_an_error_costs_only_itself_and_its_words_are_told(item: object) -> None:
+def test_an_item_with_an_error_gives_a_notice_and_keeps_the_others(item: object) -> None:
     answers({"data": [{"b64_json": B64}, item]})
     result = generate(bound(), n=2)
     assert [image.data for image in result.images] == [PNG]
@@ -403,7 +401,7 @@ def test_an_item_with_an_error_costs_only_itself_and_its_words_are_told(item: ob
 
 
 @responses.activate
-def test_items_that_are_all_errors_are_a_refusal() -> None:
+def test_a_reply_with_only_errors_is_a_refusal() -> None:
     answers({"data": [REFUSED_ITEM, REFUSED_ITEM]})
     refused = failure(n=2)
     assert isinstance(refused, BadRequest)
@@ -434,7 +432,7 @@ def done(*urls: str) -> dict[str, object]:
         ({"id": "7", "status": "starting", "urls": {"get": f"{HOST}/v1/jobs/7"}}, f"{HOST}/v1/jobs/7"),
     ],
 )
-def test_a_task_is_followed_to_its_images(submitted: object, address: str) -> None:
+def test_a_task_is_polled_until_its_images_are_ready(submitted: object, address: str) -> None:
     clock = FakeClock()
     answers(submitted)
     responses.get(address, json={"data": {"status": "in progress", "progress": "30%"}})
@@ -457,7 +455,7 @@ def test_a_task_is_followed_to_its_images(submitted: object, address: str) -> No
         ({"status": "succeeded", "note": "kettle exploded"}, ServerUnavailable),
     ],
 )
-def test_a_task_that_fails_is_told_in_its_words(end: object, error: type[ImageError]) -> None:
+def test_a_failed_task_is_reported_with_its_message(end: object, error: type[ImageError]) -> None:
     answers(SUBMITTED)
     responses.get(TASK, json=end)
     refused = failure()
@@ -477,7 +475,7 @@ def test_a_task_that_fails_is_told_in_its_words(end: object, error: type[ImageEr
         lambda: responses.get(TASK, json={"data": {"status": "processing"}}),
     ],
 )
-def test_a_task_that_cannot_be_followed_is_named_and_never_to_be_sent_again_blindly(
+def test_a_task_that_cannot_be_polled_is_named_with_a_billing_warning(
     prepare: Callable[[], object],
 ) -> None:
     answers(SUBMITTED)
@@ -489,16 +487,16 @@ def test_a_task_that_cannot_be_followed_is_named_and_never_to_be_sent_again_blin
 
 
 @responses.activate
-def test_a_gateway_without_the_tasks_page_is_said_to_work_by_jobs() -> None:
+def test_a_gateway_without_a_task_endpoint_is_reported() -> None:
     answers(SUBMITTED)
     responses.get(TASK, status=404)
     refused = failure()
     assert isinstance(refused, BadRequest)
-    assert "works by jobs" in refused.said
+    assert "replied with the task" in refused.said
 
 
 @responses.activate
-def test_no_gateway_makes_us_send_the_key_to_another_host() -> None:
+def test_the_key_is_never_sent_to_another_host() -> None:
     answers({"task_id": "7", "status": "queued", "poll_url": "https://elsewhere.test/7"})
     refused = failure()
     assert "elsewhere.test" in refused.said
@@ -506,13 +504,13 @@ def test_no_gateway_makes_us_send_the_key_to_another_host() -> None:
 
 
 @responses.activate
-def test_a_task_past_the_deadline_is_named_with_its_last_state() -> None:
+def test_a_task_is_named_with_its_last_known_state_on_timeout() -> None:
     clock = FakeClock()
     answers(SUBMITTED)
     responses.get(TASK, json={"data": {"status": "processing"}})
     refused = failure(bound(clock=clock), timeout=20.0)
     assert isinstance(refused, ConnectionFailed)
-    assert "last seen: processing" in refused.said
+    assert "last known state: processing" in refused.said
     assert sum(clock.pauses) == pytest.approx(20.0)
 
 
@@ -520,9 +518,9 @@ def test_a_task_past_the_deadline_is_named_with_its_last_state() -> None:
 
 
 @responses.activate
-def test_a_lost_connection_may_have_been_billed() -> None:
+def test_a_lost_connection_gives_a_billing_warning() -> None:
     responses.post(f"{HOST}/v1/images/generations", body=requests.ConnectionError("reset"))
     refused = failure()
     assert isinstance(refused, ConnectionFailed)
-    assert "may still have been carried out" in refused.said
+    assert "may still have been processed" in refused.said
     assert "before trying again" in refused.next_step

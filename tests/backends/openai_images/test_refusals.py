@@ -12,7 +12,7 @@ from models.backends.errors import (
     RateLimited,
     ServerUnavailable,
 )
-from models.backends.openai_images.refusals import TABLE, Refusals
+from models.backends.openai_images.client import TABLE, Refusals
 from models.backends.reply import Explanation, Reply
 from models.settings import Access
 
@@ -106,25 +106,25 @@ def test_a_refusal_has_its_class_and_its_next_step(
     assert "<html" not in meaning.said
 
 
-def test_the_services_own_words_are_kept() -> None:
+def test_the_services_message_is_kept() -> None:
     assert "unreadable" in read(400, {"detail": "Failed to process image: unreadable"}).said
     assert "body.size: bad" in read(422, {"detail": [{"loc": ["body", "size"], "msg": "bad"}]}).said
     assert "Invalid token" in read(401, "Invalid token").said
 
 
-def test_without_a_key_the_advice_is_to_fill_one() -> None:
+def test_without_a_key_the_next_step_is_to_fill_it_in() -> None:
     nobody = Access(base_url="http://gpu")
     assert "fill “API key” (api_key)" in read(401, {"error": "Unauthorized"}, access=nobody).next_step
     proxied = Access(base_url="http://gpu", username="me", password="p")
     assert "(username)" in read(401, b"", access=proxied).next_step
 
 
-def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_model_lists_the_known_ones() -> None:
     meaning = read(404, openai("no", code="model_not_found"), models="Qwen/Qwen-Image, sdxl")
     assert "it has Qwen/Qwen-Image, sdxl" in meaning.next_step
 
 
-def test_only_what_promises_that_nothing_happened_is_repeated() -> None:
+def test_only_requests_that_were_not_executed_are_retried() -> None:
     assert read(429, openai("slow down", code="rate_limit_exceeded")).retry_after == 0
     assert read(503, b"", retry_after="5").retry_after == 0
     for status, body in [
@@ -138,5 +138,5 @@ def test_only_what_promises_that_nothing_happened_is_repeated() -> None:
         assert read(status, body).retry_after is None
 
 
-def test_every_row_of_the_table_has_advice() -> None:
+def test_every_row_of_the_table_has_a_next_step() -> None:
     assert all(row.next_step for row in TABLE.rows)

@@ -22,7 +22,7 @@ def access(*, region: str = "", base_url: str = "") -> Access:
         ("us", "https://dashscope-us.aliyuncs.com/api/v1"),
     ],
 )
-def test_a_region_has_its_own_address(region: str, base_url: str) -> None:
+def test_every_region_has_its_own_address(region: str, base_url: str) -> None:
     account = read_account(access(region=region))
     assert (account.base_url, account.region) == (base_url, region or "beijing")
 
@@ -50,12 +50,12 @@ def test_a_region_has_its_own_address(region: str, base_url: str) -> None:
         ("http://gateway.lan:8080/qwen/api/v1", "http://gateway.lan:8080/qwen/api/v1", None),
     ],
 )
-def test_an_address_overrides_the_region_and_tells_its_own(given: str, base_url: str, region: str | None) -> None:
+def test_an_address_overrides_the_region_and_determines_it(given: str, base_url: str, region: str | None) -> None:
     account = read_account(access(base_url=given, region="us"))
     assert (account.base_url, account.region) == (base_url, region)
 
 
-def test_a_login_in_the_address_never_travels_in_messages() -> None:
+def test_a_login_in_the_address_never_appears_in_messages() -> None:
     form = {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": "https://me:secret@gateway.lan/api/v1"}
     service = bound("qwen-image-2.0", form).service
     account = read_account(access(base_url=form["dashscope_base_url"]))
@@ -75,7 +75,7 @@ def test_an_address_needs_no_scheme(given: str, base_url: str) -> None:
     assert read_account(access(base_url=given)).base_url == base_url
 
 
-def test_the_compatible_list_stands_beside_the_native_base() -> None:
+def test_the_compatible_api_is_derived_from_the_native_address() -> None:
     account = read_account(access(region="singapore"))
     assert compatible_base(account.base_url) == "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"
 
@@ -88,18 +88,18 @@ def test_the_compatible_list_stands_beside_the_native_base() -> None:
         ("sk-1", "https://token-plan.cn-beijing.maas.aliyuncs.com/api/v1", True),
     ],
 )
-def test_a_token_plan_is_known_by_its_key_or_its_address(key: str, base_url: str, token_plan: bool) -> None:
+def test_a_token_plan_is_detected_by_key_or_address(key: str, base_url: str, token_plan: bool) -> None:
     assert read_account(Access(api_key=key, base_url=base_url)).token_plan == token_plan
 
 
-def test_advice_names_the_fields_of_the_form_in_use() -> None:
+def test_the_next_step_names_the_fields_of_the_form() -> None:
     assert "choose that in “Model Studio region” (dashscope_region)" in key_advice(read_account(access(region="us")))
     assert "check “API key” (api_key) and “Base URL” (base_url) in the model's settings" in key_advice(
         read_account(Access(api_key="sk-1", base_url="https://gateway.lan/api/v1"))
     )
 
 
-def test_a_refused_key_without_a_code_is_advised_alike() -> None:
+def test_a_refused_key_without_a_code_has_the_same_next_step() -> None:
     account = read_account(access())
     asked = RefusalContext(account, "qwen-image-2.0", ("beijing",), 120)
     reply = Reply(401, {"content-type": "application/json"}, b'{"message": "Unauthorized"}')

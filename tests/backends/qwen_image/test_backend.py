@@ -29,7 +29,7 @@ from models.backends.qwen_image.wire import Output, ResultEntry
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult, InputImage, Price
 from tests.asking import asked, bound
-from tests.fakes import MARKER_KEY, FakeClock, noise, picture
+from tests.fakes import MARKER_KEY, FakeClock, image_file, noise
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
 TEXT_MODELS = ("qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-3.0", "qwen-image-3.0-pro")
@@ -38,7 +38,7 @@ EDIT_MODELS = ("qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit",
 JOB_MODELS = ("qwen-image-3.0", "qwen-image-3.0-pro", "qwen-image-plus", "wanx2.1-imageedit")
 
 PROMPT = "a tea shop, 晨光茶舍"
-PHOTO = InputImage(picture(1200, 800, kind="JPEG"), "image/jpeg", "photo.jpg")
+PHOTO = InputImage(image_file(1200, 800, kind="JPEG"), "image/jpeg", "photo.jpg")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2
 
 
 @pytest.mark.parametrize("model", [*TEXT_MODELS, *FIXED_MODELS, *EDIT_MODELS])
-def test_every_model_makes_an_image_of_the_size_it_said_with_the_seed_it_reports(
+def test_every_model_generates_the_reported_size_and_seed(
     model: str, studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     result = generated(studio, clock, model, seed=7)
@@ -118,8 +118,8 @@ def test_every_model_makes_an_image_of_the_size_it_said_with_the_seed_it_reports
 
 
 @pytest.mark.parametrize("model", [*TEXT_MODELS, "qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit"])
-def test_three_images_are_edited_in_their_order(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
-    images = tuple(InputImage(picture(600, 400, colour=(c, c, c)), "image/png") for c in (10, 20, 30))
+def test_three_images_are_sent_in_order(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+    images = tuple(InputImage(image_file(600, 400, colour=(c, c, c)), "image/png") for c in (10, 20, 30))
     generated(studio, clock, model, images=images)
     content = studio.requests[0].body["input"]["messages"][0]["content"]
     assert [list(item) for item in content] == [["image"], ["image"], ["image"], ["text"]]
@@ -127,7 +127,7 @@ def test_three_images_are_edited_in_their_order(model: str, studio: FakeModelStu
 
 
 @pytest.mark.parametrize("model", JOB_MODELS)
-def test_jobs_are_watched_through_all_their_states(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_job_is_polled_through_all_states(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["PENDING", "SUSPENDED", "RUNNING", "SUCCEEDED"]
     found = backend(studio, clock, model)
     job = submitted(found, seed=7)
@@ -140,12 +140,14 @@ def test_jobs_are_watched_through_all_their_states(model: str, studio: FakeModel
 
 
 @pytest.mark.parametrize("model", ["qwen-image-2.0", "qwen-image-max", "qwen-image-edit"])
-def test_models_without_jobs_answer_a_submit_at_once(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_models_without_tasks_return_the_result_on_submit(
+    model: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
     found = backend(studio, clock, model)
     assert isinstance(found.submit(ask(found)), ImageResult)
 
 
-def test_the_looks_at_a_job_start_at_two_seconds_and_grow_to_five(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_the_polling_interval_grows_from_two_to_five_seconds(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["PENDING"] * 30 + ["SUCCEEDED"]
     generated(studio, clock, "qwen-image-3.0")
     assert clock.pauses[0] == 2.0
@@ -159,17 +161,17 @@ def test_a_random_seed_is_drawn_within_the_service_and_reported(studio: FakeMode
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_every_image_of_every_choice_is_delivered(apart: bool, studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_every_image_of_every_choice_is_returned(apart: bool, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.choices_apart = apart
     assert len(generated(studio, clock, n=3).images) == 3
 
 
-def test_an_extended_prompt_is_reported_where_the_service_tells_it(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_rewritten_prompt_is_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
     (image,) = generated(studio, clock, "qwen-image-plus").images
     assert image.revised_prompt == f"{PROMPT}, in fine detail"
 
 
-def test_results_are_fetched_without_the_key_and_with_the_query_byte_for_byte(
+def test_results_are_downloaded_without_the_key_and_with_the_exact_query(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     generated(studio, clock)
@@ -178,7 +180,7 @@ def test_results_are_fetched_without_the_key_and_with_the_query_byte_for_byte(
     assert fetched.path.endswith(f".png?{SIGNATURE}")
 
 
-def test_a_dated_snapshot_can_be_a_model_of_ones_own(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_dated_snapshot_can_be_a_customizable_model(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = own(studio, clock, "poster", "qwen-image-2.0-pro-2026-06-22")
     assert found.rules() == backend(studio, clock, "qwen-image-2.0-pro").rules()
     assert found.invoke(ask(found)).model == "poster"
@@ -204,7 +206,7 @@ class AnsweringClock(FakeClock):
             gevent.sleep(0.05)  # the caller reads the answers
 
 
-def test_calls_of_one_request_run_beside_each_other(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_calls_of_one_request_run_in_parallel(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.delay("generate", 0.1, times=4)
     result = generated(studio, clock, "qwen-image-edit", n=4, seed=5)
     assert [image.seed for image in result.images] == [5, 6, 7, 8]
@@ -212,16 +214,14 @@ def test_calls_of_one_request_run_beside_each_other(studio: FakeModelStudio, clo
     assert clock.pauses == [0.5, 0.5, 0.5]  # 120 requests a minute
 
 
-def test_a_model_that_makes_one_image_per_call_is_asked_again_at_its_rate(
-    studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_a_model_with_one_image_per_call_is_called_within_its_rate(studio: FakeModelStudio, clock: FakeClock) -> None:
     """qwen-image-max takes two requests a minute."""
     result = generated(studio, clock, "qwen-image-max", n=3, seed=5)
     assert [image.seed for image in result.images] == [5, 6, 7]
     assert clock.pauses == [30.0, 30.0]
 
 
-def test_several_tasks_are_one_job(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_several_tasks_form_one_job(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["RUNNING", "SUCCEEDED"]
     found = backend(studio, clock, "qwen-image-plus")
     job = submitted(found, n=3, seed=5)
@@ -231,7 +231,7 @@ def test_several_tasks_are_one_job(studio: FakeModelStudio, clock: FakeClock) ->
     assert [image.seed for image in result.images] == [5, 6, 7]
 
 
-def test_the_images_of_finished_tasks_are_fetched_once(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_the_images_of_finished_tasks_are_downloaded_once(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, "qwen-image-plus")
     studio.per_task = ["SUCCEEDED", "RUNNING"]
     job = submitted(found, n=2)
@@ -242,7 +242,7 @@ def test_the_images_of_finished_tasks_are_fetched_once(studio: FakeModelStudio, 
     assert len(studio.of_kind("download")) == 2
 
 
-def test_a_task_that_failed_costs_only_itself(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_failed_task_does_not_affect_the_others(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, "qwen-image-plus")
     studio.per_task = ["SUCCEEDED", "FAILED", "UNKNOWN"]
     job = submitted(found, n=3)
@@ -254,7 +254,7 @@ def test_a_task_that_failed_costs_only_itself(studio: FakeModelStudio, clock: Fa
     assert "no longer knows the job" in result.notices[3]
 
 
-def test_a_task_that_cannot_be_seen_costs_only_itself(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_task_that_cannot_be_polled_does_not_affect_the_others(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, "qwen-image-plus")
     job = submitted(found, n=2)
     studio.fail("poll", 400, "InvalidParameter")
@@ -263,24 +263,24 @@ def test_a_task_that_cannot_be_seen_costs_only_itself(studio: FakeModelStudio, c
     assert len(result.images) == 1
 
 
-def test_finished_tasks_are_delivered_at_the_deadline_and_the_others_cancelled(
+def test_finished_tasks_are_returned_on_timeout_and_the_others_cancelled(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     studio.per_task = ["SUCCEEDED", "PENDING", "RUNNING"]
     result = generated(studio, clock, "qwen-image-plus", n=3, seed=5, timeout=20)
     assert [image.seed for image in result.images] == [5]
     assert "1 of 3 images came back." in result.notices
-    assert "the time for the whole job is over" in result.notices[-1]
+    assert "the time limit of the job has passed" in result.notices[-1]
     assert len(studio.of_kind("cancel")) == 2
 
 
-def test_an_input_image_is_paid_only_for_tasks_that_succeeded(beijing: FakeModelStudio, clock: FakeClock) -> None:
+def test_input_images_are_charged_only_for_successful_tasks(beijing: FakeModelStudio, clock: FakeClock) -> None:
     beijing.per_task = ["SUCCEEDED", "FAILED"]
     found = backend(beijing, clock, "qwen-image-3.0", dashscope_base_url="")
     assert found.invoke(ask(found, images=(PHOTO,), n=8)).price == Price(Decimal("1.10"), "CNY")
 
 
-def test_images_that_were_made_are_delivered_when_a_later_call_fails(studio: FakeModelStudio) -> None:
+def test_paid_images_are_kept_when_a_later_call_fails(studio: FakeModelStudio) -> None:
     clock = AnsweringClock(studio)
     studio.fail("generate", 400, "DataInspectionFailed", after=1, times=9)
     result = generated(studio, clock, "qwen-image-max", n=3)
@@ -290,23 +290,21 @@ def test_images_that_were_made_are_delivered_when_a_later_call_fails(studio: Fak
     assert len(studio.of_kind("generate")) == 2
 
 
-def test_tasks_that_were_accepted_go_on_when_a_later_one_is_refused(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_accepted_tasks_continue_when_a_later_one_is_refused(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.fail("submit", 400, "Arrearage", after=1)
     result = generated(studio, clock, "qwen-image-plus", n=2)
     assert len(result.images) == 1
     assert any("owes money" in notice for notice in result.notices)
 
 
-def test_a_wait_for_the_next_call_that_outlasts_the_timeout_is_not_begun(
-    studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_a_call_is_not_started_if_its_wait_exceeds_the_timeout(studio: FakeModelStudio, clock: FakeClock) -> None:
     result = generated(studio, clock, "qwen-image-max", n=3, timeout=45)
     assert len(result.images) == 2
     assert clock.pauses == [30.0]
-    assert "time for the whole job is over" in result.notices[2]
+    assert "time limit of the job has passed" in result.notices[2]
 
 
-def test_a_partly_failed_task_delivers_the_rest(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_partly_failed_task_returns_the_rest(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, "wanx2.1-imageedit")
     made = FakeModelStudio._results(studio, {"input": {"prompt": "x"}, "parameters": {}}, studio._draw(1, (64, 64)))
     studio.final = {"results": [*made["results"], {"code": "DataInspectionFailed", "message": "blocked"}]}  # type: ignore[misc]
@@ -316,7 +314,7 @@ def test_a_partly_failed_task_delivers_the_rest(studio: FakeModelStudio, clock: 
     assert any("blocked (DataInspectionFailed)" in notice for notice in result.notices)
 
 
-def test_a_model_without_jobs_says_that_it_cannot_wait_for_hours(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_model_without_tasks_reports_its_shorter_timeout(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock)
     result = found.submit(ask(found, timeout=7200))
     assert isinstance(result, ImageResult)
@@ -349,7 +347,7 @@ def test_singapore_has_its_own_prices(beijing: FakeModelStudio, clock: FakeClock
     assert found.invoke(ask(found)).price == Price(Decimal("0.256873"), "CNY")
 
 
-def test_an_address_of_no_known_region_leaves_the_price_to_the_card(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_unknown_region_uses_the_price_of_the_card(studio: FakeModelStudio, clock: FakeClock) -> None:
     assert generated(studio, clock).price is None
 
 
@@ -361,11 +359,13 @@ def test_the_key_check_generates_nothing(studio: FakeModelStudio, clock: FakeClo
     assert [request.path for request in studio.requests] == ["/api/v1/models?page_no=1&page_size=1"]
 
 
-def test_the_key_check_says_how_an_unknown_model_will_be_asked(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_the_key_check_reports_the_request_format_of_an_unknown_model(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
     assert backend(studio, clock).check_access() == ()
     assert own(studio, clock, "qwen-image-2.0-2026-03-03").check_access() == ()
     assert own(studio, clock, "qwen-image-4.0").check_access() == (
-        "qwen-image-4.0 is not a model of this plugin; it is asked like qwen-image-2.0.",
+        "qwen-image-4.0 is not a known model; it is treated like qwen-image-2.0.",
     )
 
 
@@ -381,13 +381,13 @@ def test_a_bad_key_fails_the_check(studio: FakeModelStudio, clock: FakeClock) ->
         backend(studio, clock).check_access()
 
 
-def test_something_else_at_the_address_is_told_from_a_bad_key(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_another_service_at_the_address_is_not_a_bad_key(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("models", 200, "<html>a router's login page</html>", "text/html")
-    with pytest.raises(ServerUnavailable, match="the answer was not understood"):
+    with pytest.raises(ServerUnavailable, match="the reply was not understood"):
         backend(studio, clock).check_access()
 
 
-def test_a_key_of_another_region_is_explained_as_such(beijing: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_key_of_another_region_is_explained(beijing: FakeModelStudio, clock: FakeClock) -> None:
     beijing.key = "sk-of-singapore"
     with pytest.raises(AuthorizationFailed) as caught:
         backend(beijing, clock, dashscope_base_url="").check_access()
@@ -399,7 +399,7 @@ def test_a_key_of_another_region_is_explained_as_such(beijing: FakeModelStudio, 
     )
 
 
-def test_a_token_plan_key_is_asked_synchronously_and_listed_the_compatible_way(clock: FakeClock) -> None:
+def test_a_token_plan_key_uses_synchronous_calls_and_the_compatible_list(clock: FakeClock) -> None:
     key = f"sk-sp-{MARKER_KEY}"
     with model_studio(key=key) as server:
         found = backend(server, clock, "qwen-image-3.0", dashscope_api_key=key)
@@ -408,9 +408,7 @@ def test_a_token_plan_key_is_asked_synchronously_and_listed_the_compatible_way(c
     assert [request.kind for request in server.requests] == ["compatible", "generate", "download"]
 
 
-def test_a_token_plan_key_at_an_ordinary_host_is_told_its_own_address(
-    beijing: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_a_token_plan_key_at_another_host_gives_the_right_address(beijing: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(beijing, clock, dashscope_base_url="", dashscope_api_key="sk-sp-xyzxyzxyz")
     with pytest.raises(AuthorizationFailed, match=r"token-plan\.cn-beijing\.maas\.aliyuncs\.com/api/v1"):
         found.check_access()
@@ -467,12 +465,12 @@ def test_a_model_that_the_region_does_not_offer_is_refused_with_the_regions_that
         (429, "Throttling.AllocationQuota", RateLimited, "quota is used up"),
         (429, "insufficient_quota", RateLimited, "quota is used up"),
         (429, "PostpaidBillOverdue", RateLimited, "owes money"),
-        (500, "RequestTimeOut", ServerUnavailable, "gave up after its own time limit"),
-        (500, "InternalError.Timeout", ServerUnavailable, "gave up after its own time limit"),
+        (500, "RequestTimeOut", ServerUnavailable, "own time limit has passed"),
+        (500, "InternalError.Timeout", ServerUnavailable, "own time limit has passed"),
         (418, "SomethingNew", BadRequest, "Change the request"),
     ],
 )
-def test_a_refusal_that_lasts_is_told_once_with_the_next_step(
+def test_a_persistent_refusal_is_reported_once_with_the_next_step(
     status: int, code: str, kind: type[ImageError], words: str, studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     studio.fail("generate", status, code, f"no, {MARKER_KEY}", times=9)
@@ -493,7 +491,7 @@ def test_a_refusal_that_lasts_is_told_once_with_the_next_step(
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 403])
-def test_an_account_without_credit_is_no_login_problem_whatever_a_gateway_made_of_the_answer(
+def test_an_account_without_credit_is_not_an_authorization_error(
     status: int, body: dict[str, object], studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     studio.answer("generate", status, json.dumps(body))
@@ -522,7 +520,7 @@ def test_an_account_without_credit_is_no_login_problem_whatever_a_gateway_made_o
     ],
 )
 @pytest.mark.parametrize(("request_kind", "model"), [("generate", "qwen-image-2.0"), ("submit", "qwen-image-plus")])
-def test_a_refusal_inside_a_success_keeps_its_class_and_words(
+def test_a_refusal_with_status_200_keeps_its_class_and_message(
     request_kind: str,
     model: str,
     body: dict[str, object],
@@ -541,9 +539,7 @@ def test_a_refusal_inside_a_success_keeps_its_class_and_words(
 
 
 @pytest.mark.parametrize("content", [[{"text": "I cannot paint this."}], "I cannot paint this."])
-def test_an_answer_in_words_is_the_refusal_of_the_model(
-    content: object, studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_a_text_reply_is_a_refusal(content: object, studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("generate", 200, json.dumps({"output": {"choices": [{"message": {"content": content}}]}}))
     error = failed(studio, clock)
     assert type(error) is BadRequest
@@ -551,20 +547,20 @@ def test_an_answer_in_words_is_the_refusal_of_the_model(
     assert "try again" not in str(error).lower()
 
 
-def test_a_task_that_ended_in_words_is_a_refusal_too(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_task_with_a_text_result_is_a_refusal(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.final = {"choices": [{"message": {"content": [{"text": "I cannot paint this."}]}}]}
     error = failed(studio, clock, "qwen-image-3.0")
     assert (type(error), error.said) == (BadRequest, "I cannot paint this.")
 
 
-def test_words_beside_an_image_are_no_refusal(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_text_with_an_image_is_not_a_refusal(studio: FakeModelStudio, clock: FakeClock) -> None:
     (url,) = studio._draw(1, (64, 64))
     content = [{"text": "Here it is."}, {"image": url}]
     studio.answer("generate", 200, json.dumps({"output": {"choices": [{"message": {"content": content}}]}}))
     assert len(generated(studio, clock).images) == 1
 
 
-def test_a_look_that_is_throttled_inside_a_success_keeps_the_job(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_throttled_check_keeps_the_job(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("poll", 200, json.dumps({"code": "Throttling.RateQuota", "message": "slow down"}))
     assert generated(studio, clock, "qwen-image-3.0").images
 
@@ -581,7 +577,7 @@ def test_a_look_that_is_throttled_inside_a_success_keeps_the_job(studio: FakeMod
         (503, "ModelUnavailable", ServerUnavailable),
     ],
 )
-def test_trouble_that_passes_is_waited_out_and_told_after_the_third_attempt(
+def test_transient_errors_are_retried_and_reported_after_three_attempts(
     status: int, code: str, kind: type[ImageError], studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     studio.fail("generate", status, code, times=2)
@@ -590,36 +586,36 @@ def test_trouble_that_passes_is_waited_out_and_told_after_the_third_attempt(
     assert type(failed(studio, clock)) is kind
 
 
-def test_models_with_a_limit_by_the_minute_wait_for_their_next_slot(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_models_with_a_limit_per_minute_wait_for_the_next_slot(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.throttle("generate")
     generated(studio, clock, "qwen-image-max")
     assert clock.pauses == [30.0]
 
 
-def test_the_service_s_own_wait_goes_first(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_the_services_retry_after_takes_precedence(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.fail("generate", 429, "Throttling.RateQuota", headers={"Retry-After": "3"})
     generated(studio, clock)
     assert clock.pauses == [3.0]
 
 
-def test_a_request_whose_answer_was_lost_is_not_sent_again(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_request_with_a_lost_reply_is_not_retried(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.drop("generate")
     assert isinstance(failed(studio, clock), ConnectionFailed)
     assert len(studio.of_kind("generate")) == 1
 
 
-def test_an_answer_that_takes_too_long_is_not_asked_for_again(
+def test_a_request_that_times_out_is_not_retried(
     studio: FakeModelStudio, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.backends.qwen_image.client._SYNC_SECONDS", 0.1)
     studio.delay("generate", 0.5)
     error = failed(studio, clock)
     assert type(error) is ConnectionFailed
-    assert "it may still have been carried out" in error.said
+    assert "it may still have been processed" in error.said
     assert len(studio.of_kind("generate")) == 1
 
 
-def test_nothing_sent_is_sent_again(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_unsent_request_is_retried(studio: FakeModelStudio, clock: FakeClock) -> None:
     """A refused connection carried no request: the next attempt cannot pay twice."""
     found = backend(studio, clock)
     studio.stop()
@@ -628,7 +624,7 @@ def test_nothing_sent_is_sent_again(studio: FakeModelStudio, clock: FakeClock) -
     assert len(clock.pauses) == 2
 
 
-def test_an_address_where_nothing_is_names_its_field(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_unreachable_address_names_its_field(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("generate", 404, "Not Found", "text/plain")
     error = failed(studio, clock)
     assert error.next_step == (
@@ -643,16 +639,14 @@ def test_html_of_a_gateway_is_never_the_message(studio: FakeModelStudio, clock: 
     assert error.said == "HTTP 502"
 
 
-def test_a_call_of_the_wrong_kind_is_a_bad_request_not_a_login_problem(
-    studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_an_unsupported_call_is_a_bad_request(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.fail("generate", 403, "AccessDenied", "current user api does not support synchronous calls")
     error = failed(studio, clock)
     assert type(error) is BadRequest
-    assert "does not take calls of this kind" in error.next_step
+    assert "does not support this kind of call" in error.next_step
 
 
-def test_an_unknown_model_of_ones_own_is_told_by_name(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_unknown_customizable_model_is_named(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = own(studio, clock, "qwen-image-99")
     with pytest.raises(BadRequest, match=r"Check the model's name \(qwen-image-99\)"):
         found.invoke(ask(found))
@@ -666,12 +660,12 @@ def test_success_without_an_image_is_an_error(body: str, studio: FakeModelStudio
     assert "without an image" in error.said
 
 
-def test_a_job_without_a_name_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_task_without_an_id_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("submit", 200, '{"output":{"task_status":"PENDING"}}')
-    assert "without naming it" in failed(studio, clock, "qwen-image-plus").said
+    assert "without returning its id" in failed(studio, clock, "qwen-image-plus").said
 
 
-def test_an_answer_that_is_none_is_told(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_invalid_reply_is_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("generate", 200, '{"request_id":"req-1"}')
     assert "was not understood (output" in failed(studio, clock).said
 
@@ -679,7 +673,7 @@ def test_an_answer_that_is_none_is_told(studio: FakeModelStudio, clock: FakeCloc
 # Results
 
 
-def test_an_expired_address_is_told_as_such(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_expired_url_is_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, "qwen-image-plus")
     job = submitted(found)
     studio.forget_images()
@@ -689,12 +683,12 @@ def test_an_expired_address_is_told_as_such(studio: FakeModelStudio, clock: Fake
     assert not caught.value.transient
 
 
-def test_a_lost_connection_while_downloading_is_tried_again(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_lost_connection_while_downloading_is_retried(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.drop("download", times=2)
     assert generated(studio, clock).images
 
 
-def test_an_image_that_cannot_be_had_for_now_keeps_the_job_alive(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_transient_download_error_keeps_the_job(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("download", 503, "busy", times=3)
     found = backend(studio, clock, "qwen-image-plus")
     job = submitted(found)
@@ -704,12 +698,12 @@ def test_an_image_that_cannot_be_had_for_now_keeps_the_job_alive(studio: FakeMod
     assert isinstance(found.check(job), ImageResult)
 
 
-def test_a_download_that_is_no_image_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_download_that_is_not_an_image_is_an_error(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("download", 200, "<html>login</html>", "text/html")
     assert "HTML page" in failed(studio, clock).said
 
 
-def test_one_broken_download_of_two_delivers_the_other(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_one_broken_download_does_not_affect_the_other(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.answer("download", 200, "", "image/png")
     result = generated(studio, clock, n=2)
     assert len(result.images) == 1
@@ -724,7 +718,7 @@ def fetched(base_url: str, entry: ResultEntry, clock: FakeClock) -> Partial:
 
 
 @responses.activate
-def test_a_public_service_is_asked_over_https_whatever_it_names(
+def test_result_urls_of_a_public_service_are_fetched_over_https(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.216.34", 0))])
@@ -737,7 +731,7 @@ def test_a_public_service_is_asked_over_https_whatever_it_names(
 @pytest.mark.parametrize(
     "url", ["http://203.0.113.7/1.png", "https://127.0.0.1/1.png", "https://10.0.0.8/1.png", "ftp://8.8.8.8/1.png"]
 )
-def test_a_public_service_may_not_name_private_or_strange_addresses(url: str, clock: FakeClock) -> None:
+def test_a_public_service_cannot_name_private_addresses(url: str, clock: FakeClock) -> None:
     made = fetched("https://8.8.8.8/api/v1", ResultEntry(url=url), clock)
     assert made.images == ()
     assert re.search("not a public address|not an http", str(made.failures[0]))
@@ -747,7 +741,7 @@ def test_a_public_service_may_not_name_private_or_strange_addresses(url: str, cl
 # Tasks
 
 
-def test_a_failed_task_is_told_with_its_inner_code(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_failed_task_is_reported_with_its_code(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["RUNNING", "FAILED"]
     studio.final = {"code": "DataInspectionFailed", "message": "blocked"}
     error = failed(studio, clock, "qwen-image-3.0")
@@ -755,9 +749,7 @@ def test_a_failed_task_is_told_with_its_inner_code(studio: FakeModelStudio, cloc
     assert error.said == "blocked (DataInspectionFailed)"
 
 
-def test_a_task_that_failed_inside_the_service_is_the_service_s_fault(
-    studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_a_task_with_an_internal_error_is_a_server_error(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["FAILED"]
     assert type(failed(studio, clock, "qwen-image-plus")) is ServerUnavailable
     assert len(studio.of_kind("poll")) == 1
@@ -788,36 +780,38 @@ def test_a_lost_or_cancelled_task_ends_the_job(
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "ModelUnavailable"), (504, ""), (429, "Throttling.RateQuota")])
-def test_trouble_while_looking_keeps_the_job(status: int, code: str, studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_error_during_a_check_keeps_the_job(
+    status: int, code: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
     studio.fail("poll", status, code, times=7)
     assert generated(studio, clock, "qwen-image-3.0").images
 
 
-def test_a_job_past_its_time_is_taken_out_of_the_queue(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_queued_task_is_cancelled_on_timeout(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["PENDING"]
     error = failed(studio, clock, "qwen-image-plus", timeout=20)
     assert isinstance(error, ConnectionFailed)
-    assert "last seen: queued" in error.said
+    assert "last known state: queued" in error.said
     assert len(studio.of_kind("cancel")) == 1
 
 
-def test_a_running_job_cannot_be_cancelled_and_that_is_said(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_a_running_task_cannot_be_cancelled_and_is_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["RUNNING"]
     error = failed(studio, clock, "qwen-image-plus", timeout=20)
     assert "could not be cancelled (task is not pending (UnsupportedOperation" in error.said
 
 
-def test_every_task_of_a_job_is_cancelled_even_when_one_cannot_be(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_every_task_is_cancelled_even_if_one_cancellation_fails(studio: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(studio, clock, "qwen-image-plus")
     studio.statuses = ["PENDING"]
     job = submitted(found, n=3)
     studio.fail("cancel", 400, "UnsupportedOperation")
-    with pytest.raises(BadRequest, match="only be cancelled while it waits"):
+    with pytest.raises(BadRequest, match="only be cancelled while it is queued"):
         found.cancel(job)
     assert len(studio.of_kind("cancel")) == 3
 
 
-def test_another_process_with_only_the_state_finishes_the_job(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_another_process_finishes_the_job_from_its_state(studio: FakeModelStudio, clock: FakeClock) -> None:
     job = submitted(backend(studio, clock, "qwen-image-plus"), seed=9)
     travelled = json.loads(json.dumps(job))
     result = backend(studio, FakeClock(), "qwen-image-plus").check(travelled)
@@ -832,30 +826,28 @@ def phone_photo() -> InputImage:
     """Twelve megapixels, held upright: the camera stores them lying and says so in EXIF."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    return InputImage(picture(4032, 3024, kind="JPEG", exif=exif), "image/jpeg", "IMG_0001.jpg")
+    return InputImage(image_file(4032, 3024, kind="JPEG", exif=exif), "image/jpeg", "IMG_0001.jpg")
 
 
 @pytest.mark.parametrize("model", ["qwen-image-edit-plus", "qwen-image-3.0", "wanx2.1-imageedit"])
-def test_a_phone_photo_is_edited_upright_without_the_user_doing_anything(
-    model: str, studio: FakeModelStudio, clock: FakeClock
-) -> None:
+def test_a_phone_photo_is_edited_upright(model: str, studio: FakeModelStudio, clock: FakeClock) -> None:
     (image,) = generated(studio, clock, model, images=(phone_photo(),)).images
     width, height = image.size
     assert 0.73 < width / height < 0.77
 
 
-def test_an_image_too_large_for_a_data_url_is_squeezed_with_a_notice(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_an_image_too_large_for_a_data_url_is_compressed_with_a_notice(
+    studio: FakeModelStudio, clock: FakeClock
+) -> None:
     large = InputImage(noise(2400, 1600), "image/png", "noise.png")
     assert len(large.data) > 8_000_000
     result = generated(studio, clock, images=(large,))
     assert any(notice.startswith("noise.png was") for notice in result.notices)
 
 
-def test_a_small_image_is_enlarged_for_the_model_that_needs_512_pixels(
-    studio: FakeModelStudio, clock: FakeClock
-) -> None:
-    small = InputImage(picture(300, 200), "image/png", "small.png")
-    mask = InputImage(picture(300, 200, mode="L", colour=120), "image/png", "mask.png")
+def test_a_small_image_is_upscaled_to_512_pixels_for_wan(studio: FakeModelStudio, clock: FakeClock) -> None:
+    small = InputImage(image_file(300, 200), "image/png", "small.png")
+    mask = InputImage(image_file(300, 200, mode="L", colour=120), "image/png", "mask.png")
     result = generated(studio, clock, "wanx2.1-imageedit", images=(small,), mask=mask)
     assert any("small.png was scaled from 300×200" in notice for notice in result.notices)
 
@@ -863,7 +855,7 @@ def test_a_small_image_is_enlarged_for_the_model_that_needs_512_pixels(
 # Masks
 
 
-def test_a_mask_repaints_its_white_part(studio: FakeModelStudio, clock: FakeClock) -> None:
+def test_the_white_part_of_a_mask_is_repainted(studio: FakeModelStudio, clock: FakeClock) -> None:
     drawn = Image.new("L", (1200, 800), 0)
     drawn.paste(255, (100, 100, 300, 300))
     out = io.BytesIO()
@@ -873,11 +865,11 @@ def test_a_mask_repaints_its_white_part(studio: FakeModelStudio, clock: FakeCloc
     assert studio.requests[0].body["input"]["function"] == "description_edit_with_mask"
 
 
-def test_a_nearly_white_mask_of_another_shape_becomes_black_and_white_and_its_shape_is_told(
+def test_a_mask_becomes_black_and_white_and_another_shape_gives_a_notice(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
     """The stand-in refuses any grey and any other size."""
-    mask = InputImage(picture(500, 500, mode="L", colour=250, kind="JPEG"), "image/jpeg", "mask.jpg")
+    mask = InputImage(image_file(500, 500, mode="L", colour=250, kind="JPEG"), "image/jpeg", "mask.jpg")
     result = generated(studio, clock, "wanx2.1-imageedit", mask=mask)
     assert "The mask of 500×500 was stretched over the image of 1200×800." in result.notices
 

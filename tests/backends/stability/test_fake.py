@@ -8,14 +8,14 @@ from models.backends.http import FormField, Service, bearer_auth
 from models.backends.reply import Reply
 from models.backends.stability.wire import read_v2beta
 from models.clock import Deadline
-from tests.fakes import FakeClock, picture
+from tests.fakes import FakeClock, image_file
 from tests.servers.stability import KEY, REFUSALS, FakeStability
 
 CORE = "/v2beta/stable-image/generate/core"
 SD3 = "/v2beta/stable-image/generate/sd3"
 ULTRA = "/v2beta/stable-image/generate/ultra"
 CLIENT = {"stability-client-id": "test", "stability-client-version": "1"}
-IMAGE: FormField = ("image", picture(100, 100), "image/png")
+IMAGE: FormField = ("image", image_file(100, 100), "image/png")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def post(
         (ULTRA, {"prompt": "a fox", "image": IMAGE}, 400, "strength"),
         (ULTRA, {"prompt": "a fox", "strength": "0.5"}, 400, "strength"),
         (ULTRA, {"prompt": "a", "image": IMAGE, "strength": "1.5"}, 400, "strength"),
-        (ULTRA, {"prompt": "a", "image": ("i", picture(32, 32), "image/png"), "strength": "1"}, 400, "64"),
+        (ULTRA, {"prompt": "a", "image": ("i", image_file(32, 32), "image/png"), "strength": "1"}, 400, "64"),
         (ULTRA, {"prompt": "a", "image": ("i", b"GIF89a", "image/png"), "strength": "1"}, 400, "image"),
         (ULTRA, {"prompt": "a", "image": ("i", bytes(11 * 1024**2), "image/png"), "strength": "1"}, 413, "10MiB"),
         ("/v2beta/stable-image/generate/nano", {"prompt": "a fox"}, 404, "not_found"),
@@ -117,20 +117,20 @@ def test_the_byte_form_of_an_answer_carries_seed_and_reason_in_its_headers(fake:
     assert (made.seed, made.mime_type) == (9, "image/webp")
 
 
-def test_the_json_form_of_an_answer_names_the_type_beside_its_own(fake: FakeStability) -> None:
+def test_the_json_reply_contains_the_image_type(fake: FakeStability) -> None:
     reply = post(fake, CORE, form={"prompt": "a fox", "output_format": "jpeg"}, Accept="application/json")
     assert reply.headers["content-type"] == "application/json; type=image/jpeg"
     assert "seed" not in reply.headers
     assert [image.mime_type for image in read_v2beta(reply, sent_seed=1).images] == ["image/jpeg"]
 
 
-def test_too_many_calls_lock_the_key_out(fake: FakeStability) -> None:
+def test_too_many_calls_block_the_key(fake: FakeStability) -> None:
     fake.throttle = 3
     statuses = [post(fake, CORE, form={"prompt": "a fox"}, Accept="application/json").status for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
 
 
-def test_every_image_costs_its_credits(fake: FakeStability) -> None:
+def test_every_image_is_charged(fake: FakeStability) -> None:
     fake.balance = 10.0
     assert post(fake, ULTRA, form={"prompt": "a fox"}).ok
     assert fake.balance == 2.0

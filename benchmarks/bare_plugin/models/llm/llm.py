@@ -1,4 +1,4 @@
-"""One call to Stability AI, its image handed on as base64: no checks, no options, no limits."""
+"""One call to Stability AI; the image is passed on as base64, without checks, options or limits."""
 
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -57,7 +57,7 @@ class BareModel(LargeLanguageModel):
 
 
 def _generated(model: str, credentials: Mapping[str, Any], prompt: str) -> str:
-    """The image in base64, as the service sends it."""
+    """The image as base64, as returned by the service."""
     form = {
         "prompt": prompt,
         "model": model,

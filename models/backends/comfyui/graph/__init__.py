@@ -2,17 +2,14 @@
 
 | module | what it does |
 | --- | --- |
-| `workflow` | a workflow as the backend uses it; what it needs on a server |
+| `workflow` | a workflow as the backend uses it: its form, what it needs on a server |
 | `source` | what people paste: API format, editor format, request bodies, images made by ComfyUI |
 | `editor` | a file of the editor converted to API format: links |
-| `editor_file`, `editor_values`, `editor_groups` | its parts: the file as it lies on disk, values by name, group nodes |
-| `graph` | nodes and links in API format, and changes to them |
+| `editor_file`, `editor_values` | the file as it lies on disk with its group nodes; its nameless values |
+| `graph` | nodes and links in API format, following links to the place of a value, changes |
 | `nodes` | what is known about node classes: `../nodes.yaml`, `../parameters.yaml`, the server's definitions |
-| `trace` | following links to the place of a value |
 | `samplers`, `prompts`, `sizes`, `images` | finding settings and model files, texts, sizes, input images and masks |
-| `marks` | what the author marked: placeholders and titles |
-| `slots` | everything that was found, by parameter |
-| `form` | the parameter form |
+| `slots` | everything that was found, by parameter, and what the author marked: placeholders and titles |
 | `fill` | a request put into the graph |
 
 Nothing here knows the transport; the modules beside this folder use the names below alone.

@@ -1,6 +1,6 @@
 """Editor ("UI") format to API format, as the editor itself does it (ComfyUI server API, "Converting UI to API").
 
-Two things hide in the editor's file: values lie in a list without names (`editor_values`), and links run through things
+Two things hide in the editor's file: values lie in a list without names (`read_values`), and links run through things
 that do not execute: reroutes, primitives, set and get nodes, muted and bypassed nodes, subgraphs, group nodes.
 """
 
@@ -10,10 +10,20 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, ValidationError
 
-from models.backends.comfyui.graph.editor_file import Canvas, EditorFile, EditorNode, EditorPort, Subgraph
-from models.backends.comfyui.graph.editor_groups import INPUT_SIDE, OUTPUT_SIDE, group_name, unfolded
-from models.backends.comfyui.graph.editor_values import first_choices, read_values
-from models.backends.comfyui.graph.graph import RawGraph, inputs_of
+from models.backends.comfyui.graph.editor_file import (
+    INPUT_SIDE,
+    OUTPUT_SIDE,
+    Canvas,
+    EditorFile,
+    EditorNode,
+    EditorPort,
+    Subgraph,
+    first_choices,
+    group_name,
+    read_values,
+    unfolded,
+)
+from models.backends.comfyui.graph.graph import Link, RawGraph, inputs_of
 from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of, package_of
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
@@ -23,6 +33,8 @@ _LONGEST = 200  # steps of one link
 _DEEPEST = 20  # subgraphs within subgraphs; a definition that holds itself would never end
 
 type _Seen = frozenset[tuple[str, str, int]]
+type _Came = Link | _Value | None
+"""The output, or the value, that a link really comes from; None where nothing is left of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +43,6 @@ class Converted:
 
     graph: RawGraph
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """The output that a link really comes from."""
-
-    node: str
-    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,10 @@ class _Scope:
         return self._inside[node.id]
 
     def _definition(self, node: EditorNode) -> Subgraph | None:
-        group = self.file.extra.groupNodes.get(group_name(node.type) or "")
+        group = self.file.groups.get(group_name(node.type) or "")
         if group:
             return unfolded(node, group, self.info)
-        return next((one for one in self.file.definitions.subgraphs if one.id == node.type), None)
+        return next((one for one in self.file.subgraphs if one.id == node.type), None)
 
     def described(self, node: EditorNode) -> str:
         return f"node {self.prefix}{node.id} ({node.type})"
@@ -152,7 +156,7 @@ def _package(node: EditorNode) -> str:
 
 def _check_broadcasts(file: EditorFile) -> None:
     senders = [node for node in file.nodes if meaning_of(node.type).editor == "broadcasts" and node.mode != _MUTED]
-    if senders and not file.extra.ue_links:
+    if senders and not file.broadcasts:
         named = ", ".join(f"node {node.id} ({node.type})" for node in senders)
         raise _refused(f"{named} makes links that the file does not hold")
 
@@ -167,7 +171,7 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
     linked: set[str] = set()
     for slot, port in enumerate(node.inputs):
         came = _follow(scope, node, slot, port)
-        if isinstance(came, _Origin):
+        if isinstance(came, Link):
             inputs[port.name] = [came.node, came.slot]
         elif isinstance(came, _Value):
             inputs[port.name] = _wrapped(came.value)
@@ -201,11 +205,9 @@ _TOKEN = re.compile(r"%([^%.]+)\.([^%.]+)%")
 
 def _name_nodes_in_tokens(graph: RawGraph, running: list[tuple[_Scope, EditorNode]]) -> None:
     """`%KSampler.seed%` names a node by its name for search and replace, or its title: the id says it for good."""
-    ids: dict[str, str] = {}
-    for scope, node in running:
-        ids.setdefault(str(node.properties.get("Node name for S&R")), f"{scope.prefix}{node.id}")
-    for scope, node in running:
-        ids.setdefault(node.title or node.type, f"{scope.prefix}{node.id}")
+    searched = [(str(node.properties.get("Node name for S&R")), scope, node) for scope, node in running]
+    titled = [(node.title or node.type, scope, node) for scope, node in running]
+    ids = {name: f"{scope.prefix}{node.id}" for name, scope, node in reversed([*searched, *titled])}  # the first counts
     for node_id in graph:
         for name, value in inputs_of(graph, node_id).items():
             if "prefix" in name and isinstance(value, str):
@@ -221,23 +223,21 @@ def _by_id(graph: RawGraph, ids: Mapping[str, str], found: re.Match[str]) -> str
 # Links through things that do not execute
 
 
-def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Origin | _Value | None:
-    """Where an input's link really comes from; None where nothing is left of it."""
-    link = scope.links.get(port.link) if port.link is not None else None
-    if link:
-        return _from_output(scope, link.origin_id, link.origin_slot, port.type, frozenset())
-    for sent in scope.canvas.extra.ue_links:
+def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Came:
+    if port.link in scope.links:
+        return _from_input(scope, port, port.type, frozenset())
+    for sent in scope.canvas.broadcasts:
         if (sent.downstream, sent.downstream_slot) == (node.id, slot) and _agree(sent.type, port.type):
             return _from_output(scope, sent.upstream, sent.upstream_slot, port.type, frozenset())
     return None
 
 
-def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) -> _Came:
     link = scope.links.get(port.link) if port and port.link is not None else None
     return _from_output(scope, link.origin_id, link.origin_slot, kind, seen) if link else None
 
 
-def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Came:
     """Where an output really comes from, for an input of the type `kind`."""
     step = (scope.prefix, node_id, slot)
     if step in seen:
@@ -255,39 +255,44 @@ def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen)
     if node.mode == _MUTED:
         return None
     inside = scope.inside(node)
-    return _from_inside(inside, slot, kind, seen) if inside else _Origin(f"{scope.prefix}{node_id}", slot)
+    return _from_inside(inside, slot, kind, seen) if inside else Link(f"{scope.prefix}{node_id}", slot)
 
 
-def _through(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _through(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Came:
     """Past a node that lives in the editor only; the editor follows these whatever their mode."""
     match meaning_of(node.type).editor:
         case "value":
-            values = node.widgets_values
-            return _Value(values[0]) if isinstance(values, list) and values else None
+            value = _first_value(node)
+            return None if value is None else _Value(value)
         case "passes" | "sets":
             return _from_input(scope, next(iter(node.inputs[slot : slot + 1]), None), kind, seen)
         case "gets":
-            return _from_setter(scope, _name_of(node), kind, seen)
+            return _from_setter(scope, _set_name(node), kind, seen)
         case _:
             return None
 
 
-def _name_of(node: EditorNode) -> JsonValue:
-    return node.widgets_values[0] if isinstance(node.widgets_values, list) and node.widgets_values else node.title
+def _first_value(node: EditorNode) -> JsonValue:
+    return node.widgets_values[0] if isinstance(node.widgets_values, list) and node.widgets_values else None
 
 
-def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _set_name(node: EditorNode) -> JsonValue:
+    """The name under which a set node keeps a link and a get node takes it."""
+    return _first_value(node) or node.title
+
+
+def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Came:
     """What the set node of this name takes, in this canvas or one around it."""
     around: _Scope | None = scope
     while around is not None:
         for node in around.canvas.nodes:
-            if meaning_of(node.type).editor == "sets" and _name_of(node) == name:
+            if meaning_of(node.type).editor == "sets" and _set_name(node) == name:
                 return _from_input(around, next(iter(node.inputs), None), kind, seen)
         around = around.parent
     return None
 
 
-def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Came:
     """Past a bypassed node: to its input of the same type, that of its own slot number first."""
     given = node.outputs[slot].type if 0 <= slot < len(node.outputs) else kind
     same = [port for port in node.inputs if _agree(port.type, given) and _agree(port.type, kind)]
@@ -303,7 +308,7 @@ def _agree(one: str, other: str) -> bool:
     return bool(ones & others) or not {"*", "", "0"}.isdisjoint(ones | others)
 
 
-def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
     """A subgraph's own input: what is connected, or was typed, at the node that stands for it outside."""
     if scope.parent is None or scope.outer is None or not isinstance(scope.canvas, Subgraph):
         return None
@@ -319,7 +324,7 @@ def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin |
     return _Value(promoted) if promoted is not None else None
 
 
-def _from_inside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Origin | _Value | None:
+def _from_inside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
     """A subgraph's output: the link inside that ends at it."""
     assert isinstance(scope.canvas, Subgraph)  # noqa: S101 -- `inside` made it one
     outputs = scope.canvas.outputs

@@ -1,13 +1,42 @@
-"""A file of ComfyUI's editor ("UI format"), as it lies on disk: nodes with nameless values, links, subgraphs."""
+"""A file of ComfyUI's editor ("UI format"), as it lies on disk: nodes with nameless values, links, subgraphs.
 
-from collections.abc import Mapping
-from typing import Any
+Older files have group nodes ("workflow>Name"), which are turned into the subgraphs that newer files have in their place.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
+
+from models.backends.comfyui.graph.editor_values import ABSENT, Reading, aligned, is_empty
+from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, ObjectInfo, meaning_of
+
+INPUT_SIDE, OUTPUT_SIDE = "-10", "-20"  # the two ends of a subgraph, as its links name them
+
+_NESTED = 8  # choices within choices in a prompt
+
+type LinkType = Annotated[str, BeforeValidator(str)]
+"""Old saves write -1 or a list of choices here."""
 
 
 class EditorPart(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {key: part for key, part in value.items() if part is not None} if isinstance(value, dict) else value
 
 
 class EditorLink(EditorPart):
@@ -16,7 +45,7 @@ class EditorLink(EditorPart):
     origin_slot: int
     target_id: str
     target_slot: int
-    type: str = "*"
+    type: LinkType = "*"
 
     @model_validator(mode="before")
     @classmethod
@@ -25,22 +54,12 @@ class EditorLink(EditorPart):
         names = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
         return dict(zip(names, value, strict=False)) if isinstance(value, list) else value
 
-    @field_validator("type", mode="before")
-    @classmethod
-    def _type(cls, value: Any) -> str:
-        return str(value)
-
 
 class EditorPort(EditorPart):
     name: str = ""
-    type: str = "*"
+    type: LinkType = "*"
     link: int | None = None
     widget: Mapping[str, JsonValue] | None = None
-
-    @field_validator("type", mode="before")
-    @classmethod
-    def _type(cls, value: Any) -> str:
-        return str(value)  # old saves write -1 or a list of choices here
 
 
 class EditorNode(EditorPart):
@@ -53,18 +72,11 @@ class EditorNode(EditorPart):
     widgets_values: list[JsonValue] | dict[str, JsonValue] = Field(default_factory=list)
     properties: dict[str, JsonValue] = Field(default_factory=dict)
 
-    @field_validator("inputs", "outputs", "widgets_values", "properties", mode="before")
-    @classmethod
-    def _absent(cls, value: Any, info: Any) -> Any:
-        empty: Any = {} if info.field_name == "properties" else []
-        return empty if value is None else value
-
     def input(self, name: str) -> EditorPort | None:
         return next((port for port in self.inputs if port.name == name), None)
 
 
 class SubgraphOutput(EditorPart):
-    name: str = ""
     linkIds: list[int] = Field(default_factory=list)  # noqa: N815 -- the file's name
 
 
@@ -78,19 +90,10 @@ class BroadcastLink(EditorPart):
     type: str = "*"
 
 
-class CanvasExtra(EditorPart):
-    ue_links: list[BroadcastLink] = Field(default_factory=list)
-
-
 class Canvas(EditorPart):
     nodes: list[EditorNode]
     links: list[EditorLink] = Field(default_factory=list)
-    extra: CanvasExtra = Field(default_factory=CanvasExtra)
-
-    @field_validator("extra", mode="before")
-    @classmethod
-    def _no_extra(cls, value: Any) -> Any:
-        return {} if value is None else value
+    broadcasts: list[BroadcastLink] = Field(default_factory=list, validation_alias=AliasPath("extra", "ue_links"))
 
     @field_validator("links", mode="before")
     @classmethod
@@ -103,10 +106,6 @@ class Subgraph(Canvas):
     name: str = ""
     inputs: list[EditorPort] = Field(default_factory=list)
     outputs: list[SubgraphOutput] = Field(default_factory=list)
-
-
-class Definitions(EditorPart):
-    subgraphs: list[Subgraph] = Field(default_factory=list)
 
 
 class GroupNode(EditorPart):
@@ -131,15 +130,155 @@ class GroupNode(EditorPart):
         return found if isinstance(found, bool) else None
 
 
-class FileExtra(CanvasExtra):
-    groupNodes: dict[str, GroupNode] = Field(default_factory=dict)  # noqa: N815 -- the file's name
-
-
 class EditorFile(Canvas):
-    definitions: Definitions = Field(default_factory=Definitions)
-    extra: FileExtra = Field(default_factory=FileExtra)
+    subgraphs: list[Subgraph] = Field(default_factory=list, validation_alias=AliasPath("definitions", "subgraphs"))
+    groups: dict[str, GroupNode] = Field(default_factory=dict, validation_alias=AliasPath("extra", "groupNodes"))
 
-    @field_validator("definitions", mode="before")
-    @classmethod
-    def _no_definitions(cls, value: Any) -> Any:
-        return {} if value is None else value
+
+# Values by name
+
+
+def read_values(node: EditorNode, known: NodeClass) -> Reading:
+    """The values of a node for the inputs of its class."""
+    values = node.widgets_values
+    if isinstance(values, dict):
+        return Reading(named=dict(_by_name(values, known)))
+    rows, values = _rows(node.type, values)
+    best = aligned([spec for spec in known.inputs.values() if spec.is_widget], values)
+    shown = [known.inputs.get(port.name) or _unknown(port) for port in node.inputs if port.widget]
+    if best.cost >= ABSENT and shown:  # a node saved with other fields than its class has now: the file names them
+        best = min(best, aligned(shown, values), key=lambda reading: reading.cost)
+    left = tuple(value for value in best.left if not is_empty(value))
+    return replace(best, named={**best.named, **rows}, left=left)
+
+
+def _by_name(values: dict[str, JsonValue], known: NodeClass) -> Iterator[tuple[str, JsonValue]]:
+    for spec in known.inputs.values():
+        if spec.is_widget:
+            yield spec.name, values.get(spec.name, spec.default)
+    for name, value in values.items():  # fields that an extension adds by what was chosen in another one
+        if name not in known.inputs and isinstance(value, (str, int, float, bool)):
+            yield name, value
+
+
+def _rows(class_type: str, values: list[JsonValue]) -> tuple[dict[str, JsonValue], list[JsonValue]]:
+    """The rows of a node whose script lets users add some, as inputs `lora_1`, `lora_2` ..., and the other values."""
+    key = meaning_of(class_type).rows
+    rows = [value for value in values if key and isinstance(value, dict) and key in value]
+    named: dict[str, JsonValue] = {
+        f"{key}_{number}": {name: part for name, part in row.items() if part is not None}
+        for number, row in enumerate(rows, start=1)
+        if isinstance(row, dict)
+    }
+    return named, [value for value in values if value not in rows]
+
+
+def _unknown(port: EditorPort) -> InputSpec:
+    return InputSpec(port.name, port.type, required=False)
+
+
+_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+_CHOICES = re.compile(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}")
+
+
+def first_choices(text: str) -> str:
+    """A prompt as the editor sends it: without comments, and with one of the choices in `{day|night}`.
+
+    The editor chooses at random for each run. Here it is always the first, so that a model stays what it is.
+    """
+    text = _COMMENT.sub("", text)
+    for _ in range(_NESTED):
+        text = _CHOICES.sub(lambda found: re.split(r"(?<!\\)\|", found[1])[0], text)
+    return re.sub(r"\\([{}|])", r"\1", text)
+
+
+# Group nodes. The editor numbers the outer inputs and outputs by rules of its own: first what is open on the nodes
+# inside, in their order, then fields that were converted to inputs; outputs that are used inside alone are hidden. The
+# outer values are those of the fields inside, in the same order.
+
+type End = tuple[int, int]
+"""A node's place in the group and one of its inputs or outputs."""
+
+
+def group_name(class_type: str) -> str | None:
+    """The name of the group that a node stands for."""
+    prefix = next((prefix for prefix in ("workflow>", "workflow/") if class_type.startswith(prefix)), None)
+    return class_type.removeprefix(prefix) if prefix else None
+
+
+def unfolded(node: EditorNode, group: GroupNode, info: ObjectInfo) -> Subgraph:
+    """The subgraph that a group node stands for where it is used, with the values that are written on it."""
+    inner = [link[:4] for link in group.links if len(link) > 3 and _are_numbers(link[:4])]  # noqa: PLR2004
+    opened = enumerate(_open_inputs(group, {(target, slot) for _, _, target, slot in inner}))
+    shown = enumerate(_open_outputs(group, {(source, slot) for source, slot, _, _ in inner}))
+    ends: list[list[Any]] = [
+        *inner,
+        *([INPUT_SIDE, slot, *end] for slot, end in opened),
+        *([*end, OUTPUT_SIDE, slot] for slot, end in shown),
+    ]
+    links = [EditorLink.model_validate([number, *end]) for number, end in enumerate(ends, start=1)]
+    return Subgraph(
+        id=node.type,
+        name=group_name(node.type) or node.type,
+        nodes=[_connected(member, links) for member in _with_values(node, group, info)],
+        links=links,
+        inputs=[EditorPort(name=port.name) for port in node.inputs],
+    )
+
+
+def _are_numbers(values: list[JsonValue]) -> bool:
+    return all(isinstance(value, int) for value in values)
+
+
+def _open_inputs(group: GroupNode, linked: set[Any]) -> Iterator[End]:
+    """The inputs that the group node shows, in its order."""
+    for converted in (False, True):
+        for place, member in enumerate(group.nodes):
+            for slot, port in enumerate(member.inputs):
+                hidden = group.shows(place, "input", port.name) is False
+                if bool(port.widget) == converted and (place, slot) not in linked and not hidden:
+                    yield place, slot
+
+
+def _open_outputs(group: GroupNode, used: set[Any]) -> Iterator[End]:
+    outside = {(end[0], end[1]) for end in group.external if len(end) > 1 and _are_numbers(end[:2])}
+    for place, member in enumerate(group.nodes):
+        for slot in range(len(member.outputs)):
+            chosen = group.shows(place, "output", str(slot))
+            usual = (place, slot) not in used or (place, slot) in outside
+            if usual if chosen is None else chosen:
+                yield place, slot
+
+
+def _connected(member: EditorNode, links: list[EditorLink]) -> EditorNode:
+    by_slot = {link.target_slot: link.id for link in links if link.target_id == member.id}
+    ports = [port.model_copy(update={"link": by_slot.get(slot)}) for slot, port in enumerate(member.inputs)]
+    return member.model_copy(update={"inputs": ports})
+
+
+def _with_values(node: EditorNode, group: GroupNode, info: ObjectInfo) -> list[EditorNode]:
+    """The nodes inside with the values that stand on the group node."""
+    outer = node.widgets_values
+    if not outer or isinstance(outer, dict):
+        return group.nodes
+    fields = [field for place, member in enumerate(group.nodes) for field in _fields(place, member, info)]
+    named: dict[str, JsonValue] = dict(aligned(fields, outer).named)
+    return [_written(member, f"{place} ", named) for place, member in enumerate(group.nodes)]
+
+
+def _fields(place: int, member: EditorNode, info: ObjectInfo) -> Iterator[InputSpec]:
+    converted = {port.name for port in member.inputs if port.widget}
+    known = info.classes.get(member.type)
+    own = [InputSpec("value", "*", required=True)] if member.type == "PrimitiveNode" else []
+    for spec in known.inputs.values() if known else own:
+        if (spec.is_widget or not known) and spec.name not in converted:
+            options: Mapping[str, JsonValue] = {**spec.options, "control_after_generate": spec.controls_seed}
+            yield replace(spec, name=f"{place} {spec.name}", options=options)
+
+
+def _written(member: EditorNode, prefix: str, named: Mapping[str, JsonValue]) -> EditorNode:
+    own = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+    if not own:
+        return member
+    values: list[JsonValue] | dict[str, JsonValue] = [own["value"]] if member.type == "PrimitiveNode" else own
+    return member.model_copy(update={"widgets_values": values})

@@ -6,27 +6,38 @@ break the graph or reach beyond its own input.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph.graph import Graph, RawGraph, Target, inputs_of, insert_after
+from models.backends.comfyui.graph.graph import (
+    Graph,
+    Link,
+    Node,
+    RawGraph,
+    Target,
+    as_link,
+    inputs_of,
+    insert_after,
+    links,
+    rewire,
+)
 from models.backends.comfyui.graph.images import fill_images, fill_mask
-from models.backends.comfyui.graph.marks import leave_out, replaced
 from models.backends.comfyui.graph.nodes import node_knowledge
-from models.backends.comfyui.graph.slots import Slots, typed
+from models.backends.comfyui.graph.slots import PLACEHOLDER, Slots, parameter_name, read_placeholder, typed
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
 from models.parameters import RULES
 
 type Values = Mapping[str, ParameterValue]
+type LookUp = Callable[[str, str | None], ParameterValue | None]
 
 MARK_IT = "Write {{%s}} where it belongs, or give the node the title `input:%s`"
 
-_SETTLED = ("seed", "width", "height", "n", "negative_prompt")  # what a request leaves open has another meaning here
+_OPTIONAL_TITLE = re.compile(r"\s*optional\s*:\s*(?P<name>.+?)\s*", re.IGNORECASE)
 _DRAFT_SIDE = math.sqrt(0.5)  # half the pixels
 
 
@@ -46,14 +57,9 @@ def fill(
     *,
     images: Sequence[str] = (),
     mask: str | None = None,
-    filename_prefix: str | None = None,
     now: datetime | None = None,
 ) -> Filled:
-    """The workflow with the request in it.
-
-    `images` and `mask` are the names that the server gave to the uploaded images, in the request's order. Raises
-    BadRequest when the workflow cannot take the request, naming the node and the way out.
-    """
+    """For `Workflow.filled`, which says what it takes and gives."""
     require_clear_prompt(slots)
     raw = graph.raw()
     values = _values(slots, request)
@@ -65,10 +71,7 @@ def fill(
     notices += fill_images(raw, graph, slots.images, images)
     fill_mask(raw, slots.inputs, request.images, images, mask)
     notices += _repeat(raw, slots, request.n)
-    if filename_prefix is not None:
-        _rename(raw, filename_prefix)
-    else:
-        _fill_tokens(raw, graph, now or datetime.now().astimezone())
+    _fill_tokens(raw, graph, now or datetime.now().astimezone())
     _complete(raw, graph)
     return Filled(raw, request.seed if "seed" in slots.found else None, tuple(notices))
 
@@ -88,18 +91,13 @@ def require_clear_prompt(slots: Slots) -> None:
 
 def _values(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
     """Everything that the request asks for, by parameter name; what it leaves open keeps the workflow's own value."""
-    common = {name: getattr(request, name, None) for name in RULES if name not in _SETTLED}
+    asked = {name: getattr(request, name, None) for name in RULES if name not in ("width", "height")}
     values: dict[str, ParameterValue] = {
         **request.extra,
-        **{name: value for name, value in common.items() if value is not None},
+        **{name: value for name, value in asked.items() if value not in (None, "")},
         "prompt": request.prompt,
-        "n": request.n,
         **_size(slots, request),
     }
-    if request.negative_prompt:
-        values["negative_prompt"] = request.negative_prompt
-    if request.seed is not None:
-        values["seed"] = request.seed
     if _is_draft(request) and isinstance(steps := values.get("steps", slots.own("steps")), int):
         values["steps"] = max(1, steps // 2)
     return {name: _own_spelling(slots.own(name), value) for name, value in values.items()}
@@ -174,7 +172,7 @@ def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
     missing: dict[str, None] = {}
 
     def look_up(name: str, default: str | None) -> ParameterValue | None:
-        slot = slots.get(name)
+        slot = slots.found.get(name)
         if slot is None:  # an image's file name, which its own slot fills
             return None
         value = values.get(name)
@@ -191,12 +189,44 @@ def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
     for node in raw:
         inputs = inputs_of(raw, node)
         for name, value in inputs.items():
-            inputs[name] = replaced(value, look_up)
+            inputs[name] = _replaced(value, look_up)
     if missing:
         named = ", ".join(f"`{name}`" for name in missing)
         raise BadRequest(
             f"The workflow asks for {named}", "no value was given", "Set the parameter, or write {{name|default}}"
         )
+
+
+def _replaced(value: JsonValue, look_up: LookUp) -> JsonValue:
+    """`value` with every placeholder filled by `look_up(name, default)`; where that returns None it stays as it is.
+
+    A string that is exactly one placeholder becomes the typed value. What is put in is never searched again, so that
+    no prompt can smuggle a placeholder in.
+    """
+    match value:
+        case str():
+            return _replaced_text(value, look_up)
+        case list():
+            return [_replaced(item, look_up) for item in value]
+        case dict():
+            return {key: _replaced(item, look_up) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _replaced_text(text: str, look_up: LookUp) -> JsonValue:
+    whole = PLACEHOLDER.fullmatch(text.strip())
+    if whole:
+        value = look_up(*read_placeholder(whole))
+        return text if value is None else value
+
+    def as_text(found: re.Match[str]) -> str:
+        value = look_up(*read_placeholder(found))
+        if value is None:
+            return found[0]
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return PLACEHOLDER.sub(as_text, text)
 
 
 def _fill_places(raw: RawGraph, graph: Graph, slots: Slots, values: Values) -> None:
@@ -229,6 +259,56 @@ def _scaled(slots: Slots, place: Target, value: ParameterValue) -> ParameterValu
     return _snapped(value * place.scale, slots.sizes.multiple)
 
 
+# Optional nodes
+
+
+def leave_out(raw: RawGraph, graph: Graph, given: Callable[[str], bool]) -> None:
+    """Bypass every optional node whose parameter `given` denies, as the editor does it: its users take what it took
+    itself, and what only it needed (a ControlNet's loader and image) goes too.
+
+    Raises BadRequest for a node that nothing can replace.
+    """
+    for node in graph.nodes.values():
+        found = _OPTIONAL_TITLE.fullmatch(node.title)
+        if found and not given(parameter_name(found["name"])):
+            _bypass(raw, graph, node)
+
+
+def _bypass(raw: RawGraph, graph: Graph, node: Node) -> None:
+    passes = node.meaning.passes or _by_type(graph, node)
+    used = {link.slot for _, _, link in links(raw) if link.node == node.id}
+    for slot in used:
+        # What the node takes now counts: its source may have been bypassed meanwhile.
+        source = as_link(inputs_of(raw, node.id).get(passes[slot])) if 0 <= slot < len(passes) else None
+        if source is None:
+            raise BadRequest(
+                f"The workflow's {node.described} is optional and cannot be left out",
+                f"nothing of what it takes can stand for its output {slot}",
+                "Take the title `optional:` off the node",
+            )
+        rewire(raw, Link(node.id, slot), source)
+    _drop(raw, node.id)
+
+
+def _by_type(graph: Graph, node: Node) -> tuple[str, ...]:
+    """For each output the first linked input of its type."""
+    known = graph.definition(node)
+    if known is None:
+        return ()
+    linked = [spec for spec in known.inputs.values() if node.link(spec.name)]
+    return tuple(next((spec.name for spec in linked if spec.kind == kind), "") for kind in known.outputs)
+
+
+def _drop(raw: RawGraph, node: str) -> None:
+    """Remove a node, and what it alone had used."""
+    waiting = [node]
+    for gone in waiting:  # the list grows while it is walked
+        sources = {link.node for user, _, link in links(raw) if user == gone}
+        raw.pop(gone, None)
+        used = {link.node for _, _, link in links(raw)}
+        waiting.extend(source for source in sorted(sources) if source in raw and source not in used)
+
+
 # Number of images, and what a newer server wants
 
 
@@ -242,12 +322,6 @@ def _repeat(raw: RawGraph, slots: Slots, count: int) -> Iterator[str]:
         return
     inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": count}
     insert_after(raw, latent, "RepeatLatentBatch", "Number of images", inputs)
-
-
-def _rename(raw: RawGraph, prefix: str) -> None:
-    for node in raw:
-        if "filename_prefix" in inputs_of(raw, node):
-            inputs_of(raw, node)["filename_prefix"] = prefix
 
 
 # Tokens of the editor in file names: %date:yyyy-MM-dd%, %KSampler.seed%

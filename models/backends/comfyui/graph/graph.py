@@ -6,13 +6,23 @@ API format: an object from node id to `{"class_type", "inputs", "_meta": {"title
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeGuard
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, NodeMeaning, ObjectInfo, Side, meaning_of, side_in
+from models.backends.comfyui.graph.nodes import (
+    InputSpec,
+    NodeClass,
+    NodeMeaning,
+    ObjectInfo,
+    Side,
+    meaning_of,
+    node_knowledge,
+    side_in,
+)
+from models.entities import ParameterValue
 
 type RawGraph = dict[str, dict[str, JsonValue]]
 """The graph as plain JSON, ready for `POST /prompt`."""
@@ -71,6 +81,33 @@ class Target:
     scale: float = 1.0
 
 
+type Places = Sequence[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What following the links found, by parameter name, before placeholders and titles have their say.
+
+    `missing` and `ambiguous` explain what was not found. `kept` says what becomes of further values of the same kind,
+    unless placeholders or titles name them.
+    """
+
+    places: Mapping[str, Places] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    ambiguous: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    kept: Mapping[Target, str] = field(default_factory=dict)
+
+    def __or__(self, other: Self) -> "Findings":
+        return Findings(
+            {**self.places, **other.places},
+            {**self.missing, **other.missing},
+            {**self.ambiguous, **other.ambiguous},
+            (*self.notes, *other.notes),
+            {**self.kept, **other.kept},
+        )
+
+
 @dataclass(frozen=True)
 class Graph:
     """A whole workflow. Links to nodes that do not exist are kept as they are: the server names them well.
@@ -116,12 +153,9 @@ class Graph:
     def side_of(self, link: Link) -> Side | None:
         """Which side of the conditioning an output gives, where nodes.yaml or the server's definition says so."""
         node = self.nodes.get(link.node)
-        if node is None:
-            return None
-        if node.meaning.outputs:
-            return side_in(node.meaning.outputs[link.slot]) if 0 <= link.slot < len(node.meaning.outputs) else None
-        known = self.definition(node)
-        return known.side_of(link.slot) if known else None
+        known = self.definition(node) if node else None
+        names = (node.meaning.outputs if node else ()) or (known.output_names if known else ())
+        return side_in(names[link.slot]) if 0 <= link.slot < len(names) else None
 
     def described(self, node: str) -> str:
         """How messages name a node."""
@@ -185,6 +219,90 @@ def _raw(node: Node) -> dict[str, JsonValue]:
     return made
 
 
+# Following links to the place of a value
+
+
+def is_number(value: JsonValue | None) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def settle(graph: Graph, node: Node, name: str, *, text: bool = False) -> Target | None:
+    """The place of the literal (number, or text) behind `node.name`; None where it is computed or not there."""
+    wanted = name
+    seen: set[str] = set()
+    while (link := node.link(name)) is not None:
+        source = graph.source(link)
+        if source is None or source.id in seen:
+            return None
+        seen.add(source.id)
+        held = graph.passed_on(source, link.slot) or _held(source, wanted, text=text)
+        if held is None:
+            return None
+        node, name = source, held
+    value = node.inputs.get(name)
+    # A placeholder may stand where a number belongs; its place is known all the same.
+    return Target(node.id, name) if _fits(value, text=text) else None
+
+
+def _fits(value: JsonValue | None, *, text: bool) -> bool:
+    return has_placeholder(value) or (isinstance(value, str) if text else is_number(value))
+
+
+_SIZES = frozenset({"width", "height", "batch_size"})
+
+
+def _held(source: Node, wanted: str, *, text: bool) -> str | None:
+    """The input of a value node that holds the value or passes it on, if there is exactly one candidate."""
+    if source.meaning.joins_text:
+        return None
+    known = node_knowledge().inputs
+    for names in known.settings.values():
+        if wanted in names and (own := source.first(names)):
+            return own  # a bundle of settings, or a node that sets one of a bundle
+    literals = [name for name, value in source.inputs.items() if _fits(value, text=text)]
+    if source.links():
+        return _passed_on(source, literals)
+    if wanted in literals and set(literals) <= _SIZES:
+        return wanted
+    named = [name for name in known.value if name in literals]
+    return named[0] if named else (literals[0] if len(literals) == 1 else None)
+
+
+_OLD_OUTPUT = re.compile(r"_\d+$")  # what a node showed last time, saved beside the input: text, text_0
+
+
+def _passed_on(source: Node, literals: Sequence[str]) -> str | None:
+    """The input that a node with links passes on; None where it computes something out of several."""
+    links = source.links()
+    if piped := next((name for name in node_knowledge().inputs.pipe if name in links), None):
+        return piped
+    rest = [name for name in literals if _OLD_OUTPUT.sub("", name) not in links]
+    return next(iter(links)) if len(links) == 1 and not rest else None
+
+
+def value_at(graph: Graph, target: Target) -> ParameterValue | None:
+    """The workflow's own value at a place; None for links and for what is no plain value."""
+    node = graph.nodes.get(target.node)
+    value = node.inputs.get(target.input) if node else None
+    return value if isinstance(value, (str, int, float, bool)) else None
+
+
+def number_at(graph: Graph, target: Target | None) -> float | None:
+    """The workflow's own number at a place."""
+    value = value_at(graph, target) if target else None
+    return value if is_number(value) else None
+
+
+def has_placeholder(value: JsonValue | None) -> bool:
+    return isinstance(value, str) and "{{" in value and "}}" in value
+
+
+def alike(graph: Graph, places: Places) -> list[Target]:
+    """The first place, and those further ones whose own value is the same: they are set together."""
+    own = value_at(graph, places[0]) if places else None
+    return list(dict.fromkeys(place for place in places if value_at(graph, place) == own))
+
+
 # Changes to a graph in JSON form. All of them change the graph that they are given.
 
 
@@ -213,14 +331,11 @@ def add_node(raw: RawGraph, class_type: str, title: str, inputs: dict[str, JsonV
     return node
 
 
-def rewire(raw: RawGraph, old: Link, new: Link | None, *, keep: str = "") -> None:
-    """Let every user of `old` take `new`, or nothing; the node `keep` stays connected as it is."""
-    for node, name, link in list(links(raw)):
+def rewire(raw: RawGraph, old: Link, new: Link, *, keep: str = "") -> None:
+    """Let every user of `old` take `new`; the node `keep` stays connected as it is."""
+    for node, name, link in links(raw):
         if link == old and node != keep:
-            if new is None:
-                del inputs_of(raw, node)[name]
-            else:
-                inputs_of(raw, node)[name] = [new.node, new.slot]
+            inputs_of(raw, node)[name] = [new.node, new.slot]
 
 
 def insert_after(raw: RawGraph, source: Link, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
@@ -228,9 +343,3 @@ def insert_after(raw: RawGraph, source: Link, class_type: str, title: str, input
     node = add_node(raw, class_type, title, inputs)
     rewire(raw, source, Link(node, 0), keep=node)
     return node
-
-
-def prune(raw: RawGraph, node: str) -> None:
-    """Remove a node that nobody uses any more."""
-    if not any(link.node == node for _, _, link in links(raw)):
-        raw.pop(node, None)

@@ -6,7 +6,7 @@ ComfyUI server API, section "Input images".
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from PIL import Image
@@ -18,14 +18,13 @@ from models.backends.comfyui.graph.graph import (
     RawGraph,
     Target,
     add_node,
+    has_placeholder,
     inputs_of,
     insert_after,
     links,
     natural,
-    prune,
     rewire,
 )
-from models.backends.comfyui.graph.trace import has_placeholder
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 
@@ -37,13 +36,13 @@ class MaskSlot:
     """Where the mask comes in.
 
     `file`: a LoadImageMask node reads it from a channel of its own file. `image`: a LoadImage whose colours become
-    the mask (`converter` is the ImageToMask node). `alpha`: the mask output of a LoadImage, 1 where the file is
-    transparent; `node` may be an image's own loader. `inverted`: the workflow inverts the mask on its way.
+    the mask in an ImageToMask node. `alpha`: the mask output of a LoadImage, 1 where the file is transparent; `node`
+    may be an image's own loader. The mask comes out of `output`. `inverted`: the workflow inverts it on its way.
     """
 
     kind: Literal["file", "image", "alpha"]
     node: str
-    converter: str = ""
+    output: Link
     inverted: bool = False
 
 
@@ -88,7 +87,7 @@ def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
             continue
         mask = _mask(graph, node, live)
         if mask:
-            masks.append(mask)
+            masks.append(replace(mask, inverted=_inverted(graph, mask.output, live)))
         if not mask or (mask.kind == "alpha" and _users(graph, node, _IMAGE, live)):
             images.append(place)
     notes += [f"{graph.described(mask.node)} keeps its own mask" for mask in masks[1:]]
@@ -112,13 +111,12 @@ def _upload(graph: Graph, node: Node) -> Target | None:
 def _mask(graph: Graph, node: Node, live: set[str]) -> MaskSlot | None:
     """The mask that a loader gives, if it gives one."""
     if node.meaning.mask:
-        return MaskSlot("file", node.id, inverted=_inverted(graph, node.id, 0, live))
+        return MaskSlot("file", node.id, Link(node.id, 0))
     if _users(graph, node, _MASK, live):
-        return MaskSlot("alpha", node.id, inverted=_inverted(graph, node.id, _MASK, live))
+        return MaskSlot("alpha", node.id, Link(node.id, _MASK))
     converters = _users(graph, node, _IMAGE, live)
     if converters and all(user.meaning.makes_mask for user in converters):
-        converter = converters[0].id
-        return MaskSlot("image", node.id, converter, inverted=_inverted(graph, converter, 0, live))
+        return MaskSlot("image", node.id, Link(converters[0].id, 0))
     return None
 
 
@@ -126,18 +124,22 @@ def _users(graph: Graph, node: Node, slot: int, live: set[str]) -> list[Node]:
     return [user for user, _ in graph.users(node.id, slot) if user.id in live]
 
 
-def _inverted(graph: Graph, node: str, slot: int, live: set[str]) -> bool:
+def _inverted(graph: Graph, output: Link, live: set[str]) -> bool:
     """Whether the mask passes an odd number of inverting nodes on its way through mask nodes."""
     seen: set[str] = set()
     inverted = False
-    while node not in seen:
-        seen.add(node)
-        users = [user for user, name in graph.users(node, slot) if user.id in live and name in ("mask", "masks")]
+    while output.node not in seen:
+        seen.add(output.node)
+        users = [
+            user
+            for user, name in graph.users(output.node, output.slot)
+            if user.id in live and name in ("mask", "masks")
+        ]
         passing = next((user for user in users if "mask" in user.class_type.lower()), None)
         if passing is None or "samples" in passing.inputs:
             break
         inverted ^= passing.meaning.inverts_mask
-        node, slot = passing.id, 0
+        output = Link(passing.id, 0)
     return inverted
 
 
@@ -175,7 +177,7 @@ def _without(raw: RawGraph, graph: Graph, place: Target) -> Iterator[str]:
     if users and all(_is_optional(graph, node, name) for node, name in users):
         for node, name in users:
             del inputs_of(raw, node)[name]
-        prune(raw, place.node)
+        del raw[place.node]
         return
     own = inputs_of(raw, place.node)[place.input]
     if has_placeholder(own) or not own:
@@ -218,11 +220,10 @@ def fill_mask(
 def _set_mask(raw: RawGraph, slot: MaskSlot, name: str, channel: str) -> None:
     if slot.kind == "file":
         inputs_of(raw, slot.node).update(image=name, channel=channel)
-        loaded = Link(slot.node, 0)
+        loaded = slot.output
     else:
-        former = Link(slot.node, _MASK) if slot.kind == "alpha" else Link(slot.converter, 0)
         loaded = Link(add_node(raw, "LoadImageMask", "Mask", {"image": name, "channel": channel}), 0)
-        rewire(raw, former, loaded)
+        rewire(raw, slot.output, loaded)
     if slot.inverted:  # the workflow expects black where to repaint
         insert_after(raw, loaded, "InvertMask", "Mask as the workflow expects it", {"mask": [loaded.node, loaded.slot]})
 

@@ -22,10 +22,12 @@ type Side = Literal["positive", "negative"]
 type Names = tuple[str, ...]
 
 
-class NodeMeaning(BaseModel):
-    """An entry of `classes` in nodes.yaml, where each field is explained."""
-
+class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeMeaning(_Entry):
+    """An entry of `classes` in nodes.yaml, where each field is explained."""
 
     text: Names = ()
     no_text: bool = False
@@ -52,10 +54,8 @@ class NodeMeaning(BaseModel):
     shows: bool = False
 
 
-class InputMeanings(BaseModel):
+class InputMeanings(_Entry):
     """The block `inputs` of nodes.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     settings: Mapping[str, Names]
     conditioning: Mapping[Side, Names]
@@ -71,10 +71,8 @@ class InputMeanings(BaseModel):
     files: Mapping[str, str]
 
 
-class NodeKnowledge(BaseModel):
+class NodeKnowledge(_Entry):
     """The whole of nodes.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: InputMeanings
     classes: Mapping[str, NodeMeaning]
@@ -222,10 +220,6 @@ class NodeClass:
     is_output: bool
     is_partner: bool
     """Whether it calls a partner's service, which is paid from a Comfy account."""
-
-    def side_of(self, slot: int) -> Side | None:
-        """Which side an output belongs to, where its name says so (`positive`, `CONDITIONING-`)."""
-        return side_in(self.output_names[slot]) if 0 <= slot < len(self.output_names) else None
 
 
 def side_in(name: str) -> Side | None:

@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder, settle, value_at
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
 from models.backends.comfyui.graph.samplers import Sampler
-from models.backends.comfyui.graph.trace import Findings, has_placeholder, origin, settle, value_at
 
 _SHOWN = 6  # candidates in one explanation
 _LONGEST = 300  # nodes between a sampler and its text; people have a dozen
@@ -25,15 +24,11 @@ class Texts:
 
 def find_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
     """Prompt and negative prompt of a workflow with samplers; `first` are those that make the image."""
-    positive = _texts(graph, (sampler.positive for sampler in samplers), "positive")
-    negative = _texts(graph, (sampler.negative for sampler in samplers), "negative")
-    own_negative = tuple(place for place in negative.places if place not in positive.places)
+    positive, negative = _texts(graph, samplers, "positive"), _texts(graph, samplers, "negative")
+    own = replace(negative, places=tuple(place for place in negative.places if place not in positive.places))
     shared = [place for place in negative.places if place in positive.places]
-    prompt = _side(graph, "prompt", positive, _rivals(graph, [sampler.positive for sampler in first], "positive"))
-    rivals = _rivals(graph, [sampler.negative for sampler in first], "negative")
-    other = _side(
-        graph, "negative_prompt", Texts(own_negative, negative.zeroed, negative.unclear, negative.notes), rivals
-    )
+    prompt = _side(graph, "prompt", positive, _rivals(graph, first, "positive"))
+    other = _side(graph, "negative_prompt", own, _rivals(graph, first, "negative"))
     if "negative_prompt" not in other.places:
         other = _explained(graph, samplers, negative, shared) or other
     return prompt | other
@@ -51,9 +46,9 @@ def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Fi
     return Findings(missing={name: "no text leads to a sampler on this side"}, kept=kept)
 
 
-def _rivals(graph: Graph, links: Iterable[Link | None], side: Side) -> list[Target]:
+def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
     """Texts of images that are made side by side, where they differ: none of them stands for the others."""
-    places = [texts.places[0] for link in links if (texts := _texts(graph, [link], side)).places]
+    places = [texts.places[0] for sampler in first if (texts := _texts(graph, [sampler], side)).places]
     different = {value_at(graph, place) for place in places}
     return list(dict.fromkeys(places)) if len(different) > 1 else []
 
@@ -64,7 +59,7 @@ def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, share
         why = f"{graph.described(shared[0].node)} gives both sides, so its text is the prompt"
     elif negative.zeroed and not negative.unclear:
         why = f"the negative side is switched off by {negative.zeroed[0]}"
-    elif not any(sampler.negative for sampler in samplers):
+    elif not any("negative" in sampler.sides for sampler in samplers):
         why = "no sampler of this workflow has a negative side"
     else:
         return None
@@ -84,9 +79,10 @@ def _replaced(graph: Graph, places: Sequence[Target], title: str) -> dict[Target
 # From a link to the texts behind it
 
 
-def _texts(graph: Graph, links: Iterable[Link | None], side: Side) -> Texts:
+def _texts(graph: Graph, samplers: Iterable[Sampler], side: Side) -> Texts:
     """The text inputs of one side, over all samplers."""
-    return _joined([_trace(graph, link, side, frozenset()) for link in links if link is not None])
+    links = (sampler.sides.get(side) for sampler in samplers)
+    return _joined(_trace(graph, link, side, frozenset()) for link in links if link)
 
 
 def _joined(parts: Iterable[Texts]) -> Texts:
@@ -102,7 +98,7 @@ def _joined(parts: Iterable[Texts]) -> Texts:
 def _trace(graph: Graph, link: Link, side: Side, seen: frozenset[str]) -> Texts:
     node = graph.source(link)
     if node is None or node.id in seen or len(seen) > _LONGEST:
-        return Texts(unclear=(f"the {side} side leads to {origin(graph, link)}",))
+        return Texts(unclear=(f"the {side} side leads to {graph.described(link.node)}",))
     seen |= {node.id}
     if node.meaning.no_text:
         return Texts(zeroed=(node.described,))
@@ -147,7 +143,7 @@ def _parts(graph: Graph, link: Link | None) -> str:
     behind = graph.upstream([link.node] if link else [])
     worded = [node for node in behind if any(isinstance(v, str) and len(v) > 1 for v in node.inputs.values())]
     listed = ", ".join(node.described for node in worded[:_SHOWN])
-    return f"by {origin(graph, link)}" + (f" out of the texts of {listed}" if listed else "")
+    return f"by {graph.described(link.node if link else '')}" + (f" out of the texts of {listed}" if listed else "")
 
 
 def _mixes_sides(graph: Graph, node: Node, link: Link) -> bool:

@@ -3,12 +3,22 @@
 ComfyUI server API, sections "Samplers" and "Models".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import (
+    Findings,
+    Graph,
+    Link,
+    Node,
+    Target,
+    alike,
+    is_number,
+    number_at,
+    settle,
+    value_at,
+)
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
-from models.backends.comfyui.graph.trace import Findings, alike, is_number, number_at, settle, value_at
 
 _TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
 
@@ -24,8 +34,7 @@ class Sampler:
     node: Node
     settings: Mapping[str, Target]
     why: Mapping[str, str]
-    positive: Link | None
-    negative: Link | None
+    sides: Mapping[Side, Link]
     latent: Link | None
     window: tuple[Target, ...] = ()
 
@@ -91,8 +100,7 @@ def _read(graph: Graph, node: Node) -> Sampler:
         node=node,
         settings=settings,
         why=why,
-        positive=_conditioning(guider, "positive"),
-        negative=_conditioning(guider, "negative"),
+        sides=dict(_sides(guider)),
         latent=links[start] if start else None,
         window=_window(graph, node, settings.get("steps")),
     )
@@ -112,11 +120,14 @@ def _with_input(graph: Graph, link: Link | None, name: str) -> Node | None:
     return next((node for node in graph.upstream([link.node] if link else []) if name in node.inputs), None)
 
 
-def _conditioning(node: Node, side: Side) -> Link | None:
+def _sides(node: Node) -> Iterator[tuple[Side, Link]]:
+    """The links through which the conditioning of each side comes."""
     links = node.links()
     known = node_knowledge().inputs
-    names = known.conditioning[side] if "positive" in links else (*known.conditioning[side], *known.pipe)
-    return next((links[name] for name in names if name in links), None)
+    for side, usual in known.conditioning.items():
+        names = usual if "positive" in links else (*usual, *known.pipe)
+        if name := next((name for name in names if name in links), None):
+            yield side, links[name]
 
 
 def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...]:
@@ -137,22 +148,27 @@ def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...
 
 def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
     """Steps, CFG, sampler, scheduler, seed and strength; `samplers` has the first ones in front."""
-    findings = Findings(notes=_side_by_side(first))
-    for name in ("steps", "cfg_scale", "sampler", "scheduler"):
-        every = [sampler.settings[name] for sampler in samplers if name in sampler.settings]
-        places = alike(graph, every)
-        if name == "steps":
-            others = [place for place in dict.fromkeys(every) if place not in places]
-            findings |= Findings(kept={place: _keeps(graph, place, name) for place in others})
-            places.extend(place for s in samplers if s.settings.get("steps") in places for place in s.window)
-        findings |= _found(name, places, samplers)
-    seeds = [sampler.settings["seed"] for sampler in samplers if "seed" in sampler.settings]
-    findings |= _found("seed", list(dict.fromkeys(seeds)), samplers)
+    findings = Findings(notes=_side_by_side(first)) | _find_steps(graph, samplers)
+    for name in ("cfg_scale", "sampler", "scheduler"):
+        findings |= _found(name, alike(graph, _every(samplers, name)), samplers)
+    findings |= _found("seed", _every(samplers, "seed"), samplers)
     return findings | _find_strength(graph, samplers)
 
 
+def _every(samplers: Iterable[Sampler], name: str) -> list[Target]:
+    return list(dict.fromkeys(sampler.settings[name] for sampler in samplers if name in sampler.settings))
+
+
+def _find_steps(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
+    every = _every(samplers, "steps")
+    places = alike(graph, every)
+    kept = {place: _keeps(graph, place, "`steps`") for place in every if place not in places}
+    windows = [place for s in samplers if s.settings.get("steps") in places for place in s.window]
+    return Findings(kept=kept) | _found("steps", [*places, *windows], samplers)
+
+
 def _keeps(graph: Graph, place: Target, name: str) -> str:
-    return f"{graph.described(place.node)} keeps its own `{name}` {value_at(graph, place)}"
+    return f"{graph.described(place.node)} keeps its own {name} {value_at(graph, place)}"
 
 
 def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
@@ -171,71 +187,61 @@ def _found(name: str, places: Sequence[Target], samplers: Sequence[Sampler]) -> 
 
 def _find_strength(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
     """Of the first sampler that repaints what it was given, which has a strength below 1; else of the first one."""
-    name = "denoising_strength"
-    places = [sampler.settings[name] for sampler in samplers if name in sampler.settings]
-    below = [place for place in places if (own := number_at(graph, place)) is not None and own < 1]
-    chosen = list(dict.fromkeys(below)) or places[:1]
-    kept = {p: f"{graph.described(p.node)} keeps its own strength {value_at(graph, p)}" for p in chosen[1:]}
-    return _found(name, chosen[:1], samplers) | Findings(kept=kept)
+    places = _every(samplers, "denoising_strength")
+    chosen = [place for place in places if (own := number_at(graph, place)) is not None and own < 1] or places[:1]
+    kept = {place: _keeps(graph, place, "strength") for place in chosen[1:]}
+    return _found("denoising_strength", chosen[:1], samplers) | Findings(kept=kept)
 
 
 # Model files and strengths
 
 
-@dataclass(slots=True)
-class _Files:
-    """Places by parameter name while they are collected; names are given in order of discovery."""
-
-    found: dict[str, list[Target]] = field(default_factory=dict)
-
-    def add(self, node: Node, name: str, parameter: str, place: Target) -> None:
-        if any(place in places for places in self.found.values()):
-            return
-        if companion := self._moves_with(node, name):
-            companion.append(Target(node.id, name))
-        else:
-            self.found[self._free_name(parameter, node)] = [place]
-
-    def _moves_with(self, node: Node, name: str) -> list[Target] | None:
-        """A LoRA's strength on the text encoder follows its strength on the model where the workflow has them equal."""
-        own = node.inputs.get("strength_model")
-        if name != "strength_clip" or not is_number(own) or node.inputs.get(name) != own:
-            return None
-        return next((p for p in self.found.values() if p[0] == Target(node.id, "strength_model")), None)
-
-    def _free_name(self, parameter: str, node: Node) -> str:
-        """The parameter's name, numbered from the second on; a LoRA's strengths have the number of their LoRA."""
-        named = next((n for n, places in self.found.items() if places[0] == Target(node.id, "lora_name")), None)
-        if named and parameter != "lora":
-            return parameter + named.removeprefix("lora")
-        numbers = (f"_{number}" if number > 1 else "" for number in range(1, len(self.found) + 2))
-        return next(parameter + number for number in numbers if parameter + number not in self.found)
+type _Files = dict[str, list[Target]]
+"""Places by parameter name, in the order of discovery."""
 
 
 def find_files(graph: Graph, outputs: Iterable[str], first: Sequence[Sampler]) -> Findings:
     """Places by parameter name, the first sampler's own files first; a second LoRA is `lora_2`."""
-    files = _Files()
-    for node in _nearest_first(graph, outputs, [sampler.node.id for sampler in first]):
-        for name, parameter in file_parameters(node).items():
-            place = settle(graph, node, name, text=is_file(name))
-            if place:
-                files.add(node, name, parameter, place)
-    return Findings(places=files.found)
+    files: _Files = {}
+    near = graph.upstream(sampler.node.id for sampler in first)
+    for node in dict.fromkeys(node.id for node in (*near, *graph.upstream(outputs))):
+        for name, parameter in _file_parameters(graph.nodes[node]).items():
+            place = settle(graph, graph.nodes[node], name, text=_is_file(name))
+            if place and not any(place in places for places in files.values()):
+                _add_file(files, graph.nodes[node], name, parameter, place)
+    return Findings(places=files)
 
 
-def file_parameters(node: Node) -> dict[str, str]:
+def _file_parameters(node: Node) -> dict[str, str]:
     """Input name → parameter, of the model files and strengths that this node has."""
-    own = node.meaning.parameters
-    known = node_knowledge().inputs.files
-    return {name: own.get(name) or known[name] for name in node.inputs if name in own or name in known}
+    known = {**node_knowledge().inputs.files, **node.meaning.parameters}
+    return {name: known[name] for name in node.inputs if name in known}
 
 
-def is_file(name: str) -> bool:
-    """Whether an input of this name names a model file."""
+def _is_file(name: str) -> bool:
     return name in node_knowledge().inputs.files or name == "model_name"
 
 
-def _nearest_first(graph: Graph, outputs: Iterable[str], starts: Iterable[str]) -> list[Node]:
-    near = graph.upstream(starts)
-    known = {node.id for node in near}
-    return [*near, *(node for node in graph.upstream(outputs) if node.id not in known)]
+def _add_file(files: _Files, node: Node, name: str, parameter: str, place: Target) -> None:
+    """Add a place under a free name; a LoRA's strength on the text encoder follows an equal one on the model."""
+    own = node.inputs.get("strength_model")
+    follows = name == "strength_clip" and is_number(own) and node.inputs.get(name) == own
+    leader = _at(files, node, "strength_model") if follows else None
+    if leader:
+        files[leader].append(Target(node.id, name))
+    else:
+        files[_free_name(files, parameter, node)] = [place]
+
+
+def _at(files: _Files, node: Node, name: str) -> str | None:
+    """The parameter that was found at an input."""
+    return next((parameter for parameter, places in files.items() if places[0] == Target(node.id, name)), None)
+
+
+def _free_name(files: _Files, parameter: str, node: Node) -> str:
+    """The parameter's name, numbered from the second on; a LoRA's strengths have the number of their LoRA."""
+    lora = _at(files, node, "lora_name")
+    if lora and parameter != "lora":
+        return parameter + lora.removeprefix("lora")
+    names = (f"{parameter}_{number}" if number > 1 else parameter for number in range(1, len(files) + 2))
+    return next(name for name in names if name not in files)

@@ -5,12 +5,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import Graph, Link, Node, Target
+from models.backends.comfyui.graph.graph import (
+    Findings,
+    Graph,
+    Link,
+    Node,
+    Places,
+    Target,
+    is_number,
+    number_at,
+    settle,
+)
 from models.backends.comfyui.graph.nodes import node_knowledge
-from models.backends.comfyui.graph.trace import Findings, Places, is_number, number_at, settle
-from models.sizes import FreeSizes, NoSizes, SizeRule
 
 type Dimension = Literal["width", "height"]
+type _Holders = Sequence[tuple[Node | None, str | None]]
 
 _USUAL_MULTIPLE, _LATENT_MULTIPLE = 8, 16  # newer models (SD3, FLUX, Qwen-Image) take multiples of 16
 
@@ -82,9 +91,9 @@ def _start(steps: list[Node]) -> _Start:
     )
 
 
-def _input(node: Node, side: Dimension) -> str | None:
+def _input(node: Node | None, side: Dimension) -> str | None:
     known = node_knowledge().inputs
-    return node.first(known.width if side == "width" else known.height)
+    return node.first(known.width if side == "width" else known.height) if node else None
 
 
 def _multiple(sized: Node | None) -> int:
@@ -98,16 +107,18 @@ def _multiple(sized: Node | None) -> int:
 
 def _side(graph: Graph, starts: Sequence[_Start], side: Dimension, ways: Iterable[Sequence[Node]]) -> Places | str:
     """The places of width or height, base first, or what stands in the way."""
-    places: list[Target] = []
-    why = "no node of this workflow sets it"
-    for start in starts:
-        place = _place(graph, start, start.sized, _input(start.sized, side) if start.sized else None)
-        if isinstance(place, str):
-            why = place
-        elif place not in places:
-            places.append(_share(graph, place, places[0]) if places else place)
-    places.extend(_followers(graph, side, places, [node for way in ways for node in way]))
-    return places or why
+    places = _direct(graph, starts, [(start.sized, _input(start.sized, side)) for start in starts])
+    if isinstance(places, str):
+        return places
+    shared = [places[0], *(_share(graph, place, places[0]) for place in places[1:])]
+    return [*shared, *_followers(graph, side, shared, [node for way in ways for node in way])]
+
+
+def _direct(graph: Graph, starts: Sequence[_Start], holders: _Holders) -> list[Target] | str:
+    """The places in the nodes that hold a number for each start, or what stands in the way."""
+    found = [_place(graph, start, *holder) for start, holder in zip(starts, holders, strict=True)]
+    places = list(dict.fromkeys(place for place in found if isinstance(place, Target)))
+    return places or str(next(iter(reversed(found)), "no node of this workflow sets it"))
 
 
 def _place(graph: Graph, start: _Start, node: Node | None, name: str | None) -> Target | str:
@@ -157,31 +168,8 @@ def _as_findings(graph: Graph, width: Places | str, height: Places | str, *, squ
 
 
 def _count(graph: Graph, starts: Sequence[_Start]) -> Findings:
-    why = "no node of this workflow sets it"
-    places: list[Target] = []
-    for start in starts:
-        node = start.counted
-        name = (node.first(node_knowledge().inputs.count) or node.meaning.count) if node else None
-        place = _place(graph, start, node, name)
-        if isinstance(place, str):
-            why = place
-        elif place not in places:
-            places.append(place)
-    return Findings(places={"n": places}) if places else Findings(missing={"n": why})
-
-
-# The sizes that a workflow takes
-
-
-def size_rule(sizes: Sizes, own: tuple[object, object], missing: str) -> SizeRule:
-    """The sizes of a workflow whose own width and height are `own`; `missing` says why it sets none.
-
-    A width and height of 0 leave the size to the input image until somebody asks for one.
-    """
-    width, height = (own[0], own[0]) if sizes.square else own
-    if missing and not sizes.square:
-        return NoSizes(reason=missing)
-    stated = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
-    default = (width, height) if stated else None
-    ratio = {"max_ratio": 1.0} if sizes.square else {}
-    return FreeSizes(multiple=sizes.multiple, min_side=sizes.multiple, default=default, **ratio)
+    usual = node_knowledge().inputs.count
+    nodes = [start.counted for start in starts]
+    names = [(node.first(usual) or node.meaning.count) if node else None for node in nodes]
+    places = _direct(graph, starts, list(zip(nodes, names, strict=True)))
+    return Findings(missing={"n": places}) if isinstance(places, str) else Findings(places={"n": places})

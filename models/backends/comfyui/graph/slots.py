@@ -1,25 +1,37 @@
 """The slots of a workflow: which input takes the prompt, the seed, the size ... and what could not be found.
 
-Three ways lead to a slot, the first that names it wins: placeholders in the JSON (`{{prompt}}`), titles on nodes
-(`input:style`), and following the links from the output nodes upwards. Nothing is guessed: what cannot be decided is
-reported in `missing` or `ambiguous` with the node that stands in the way.
+Three ways lead to a slot, the first that names it wins: placeholders in the JSON (`{{prompt}}`, `{{style|anime}}`),
+titles on nodes (`input:style`; where a node has several values, `input:strength.strength_model`), and following the
+links from the output nodes upwards. Nothing is guessed: what cannot be decided is reported in `missing` or `ambiguous`
+with the node that stands in the way.
 """
 
-import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import Graph, Node, Target, natural
+from pydantic import JsonValue
+
+from models.backends.comfyui.graph.graph import (
+    Findings,
+    Graph,
+    Node,
+    Target,
+    alike,
+    has_placeholder,
+    natural,
+    settle,
+    value_at,
+)
 from models.backends.comfyui.graph.images import ImageSlots, MaskSlot, find_images, loads_image
-from models.backends.comfyui.graph.marks import Placeholder, find_placeholders, find_titled
 from models.backends.comfyui.graph.nodes import node_knowledge, workflow_rule
 from models.backends.comfyui.graph.prompts import find_prompts
 from models.backends.comfyui.graph.samplers import find_files, find_samplers, find_settings, first_samplers
 from models.backends.comfyui.graph.sizes import Sizes, find_sizes
-from models.backends.comfyui.graph.trace import Findings, alike, has_placeholder, settle, value_at
+from models.backends.errors import BadRequest
 from models.entities import ParameterValue
-from models.parameters import RULES, RuleType
+from models.parameters import RULES, Rule, RuleType, Text, read_value
 
 type FoundBy = Literal["placeholder", "title", "trace"]
 
@@ -78,9 +90,6 @@ class Slots:
     def mask(self) -> MaskSlot | None:
         return self.inputs.mask
 
-    def get(self, name: str) -> Slot | None:
-        return self.found.get(name)
-
     def own(self, name: str) -> ParameterValue | None:
         """The workflow's own value of a parameter."""
         slot = self.found.get(name)
@@ -112,7 +121,7 @@ def find_slots(graph: Graph) -> Slots:
     free = {name: [place for place in places if is_free(place)] for name, places in traced.places.items()}
     found = {
         **named,
-        **{n: slot_at(graph, n, places, "trace") for n, places in free.items() if places and n not in named},
+        **{n: _slot_at(graph, n, places, "trace") for n, places in free.items() if places and n not in named},
     }
     taken = {
         name: f"{graph.described(traced.places[name][0].node)} is filled by other placeholders or titles"
@@ -208,21 +217,80 @@ def _prompt_input(node: Node) -> str | None:
 # What the author named
 
 
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """One placeholder where it stands. `whole`: the string is nothing else, so that it takes a typed value."""
+
+    name: str
+    default: str | None
+    place: Target
+    whole: bool
+
+
+PLACEHOLDER = re.compile(r"\{\{\s*(?P<name>\w[\w-]*)\s*(?:\|(?P<default>[^{}]*))?\}\}")
+_INPUT_TITLE = re.compile(r"\s*input\s*:\s*(?P<name>[^.:]+?)\s*(?:\.\s*(?P<input>\S+)\s*)?", re.IGNORECASE)
+
+
+def parameter_name(word: str) -> str:
+    """A placeholder's or title's word as a parameter name."""
+    plain = word.strip().lower().replace("-", "_").replace(" ", "_")
+    return node_knowledge().parameter_names.get(plain, plain)
+
+
+def read_placeholder(found: re.Match[str]) -> tuple[str, str | None]:
+    """Name and default of a match of PLACEHOLDER."""
+    default = found["default"]
+    return parameter_name(found["name"]), default.strip() if default is not None else None
+
+
 def _named(graph: Graph) -> tuple[dict[str, Slot], list[str]]:
     """The slots that the author of the workflow named, and remarks on titles that name no single value."""
     by_name: dict[str, list[Placeholder]] = {}
-    for placeholder in find_placeholders(graph):
+    for placeholder in _placeholders(graph):
         by_name.setdefault(placeholder.name, []).append(placeholder)
     slots = {name: _placeholder_slot(graph, name, group) for name, group in by_name.items()}
     titled: dict[str, list[Target]] = {}
     unclear: list[str] = []
-    for one in find_titled(graph):
-        if one.place is None:
-            unclear.append(f"the title of {one.node.described} does not say which of its values is meant")
-        elif one.name not in slots and not has_placeholder(value_at(graph, one.place)):
-            titled.setdefault(one.name, []).append(one.place)
-    slots.update({name: slot_at(graph, name, places, "title") for name, places in titled.items()})
+    for node in graph.nodes.values():
+        found = _INPUT_TITLE.fullmatch(node.title)
+        if found is None or loads_image(node):  # images come from the messages, in order
+            continue
+        name = parameter_name(found["name"])
+        place = _titled_place(node, found["input"], name)
+        if place is None:
+            unclear.append(f"the title of {node.described} does not say which of its values is meant")
+        elif name not in slots and not has_placeholder(value_at(graph, place)):
+            titled.setdefault(name, []).append(place)
+    slots.update({name: _slot_at(graph, name, places, "title") for name, places in titled.items()})
     return {name: slot for name, slot in slots.items() if not _is_image_file(graph, slot)}, unclear
+
+
+def _placeholders(graph: Graph) -> Iterator[Placeholder]:
+    for node in graph.nodes.values():
+        for name, value in node.inputs.items():
+            for text in _strings(value):
+                for found in PLACEHOLDER.finditer(text):
+                    whole = found[0] == text.strip()
+                    yield Placeholder(*read_placeholder(found), Target(node.id, name), whole)
+
+
+def _strings(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+def _titled_place(node: Node, named: str | None, name: str) -> Target | None:
+    if named:
+        return Target(node.id, named) if named in node.inputs else None
+    literals = [key for key, value in node.inputs.items() if isinstance(value, (str, int, float, bool))]
+    usual = [key for key in node_knowledge().inputs.value if key in literals]
+    meant = [key for key in literals if parameter_name(key) == name] or usual
+    if meant or len(literals) == 1:
+        return Target(node.id, (meant or literals)[0])
+    return None
 
 
 def _is_image_file(graph: Graph, slot: Slot) -> bool:
@@ -244,10 +312,19 @@ def _placeholder_slot(graph: Graph, name: str, group: Sequence[Placeholder]) -> 
 
 # The type of a parameter
 
-_KINDS: Mapping[str, RuleType] = {"INT": "int", "FLOAT": "float", "BOOLEAN": "boolean", "COMBO": "string"}
+_KINDS: Mapping[str | type, RuleType] = {
+    "INT": "int",
+    "FLOAT": "float",
+    "BOOLEAN": "boolean",
+    "COMBO": "string",
+    int: "int",
+    float: "float",
+    bool: "boolean",
+}
+"""By the type of an input's definition, or of the value that stands there."""
 
 
-def slot_at(graph: Graph, name: str, places: Sequence[Target], by: FoundBy) -> Slot:
+def _slot_at(graph: Graph, name: str, places: Sequence[Target], by: FoundBy) -> Slot:
     """The slot of values that stand in the workflow; the first place decides type and default."""
     kind = _kind(graph, name, places[0])
     return Slot(name, kind, _as_kind(value_at(graph, places[0]), kind), tuple(places), by)
@@ -261,32 +338,17 @@ def _kind(graph: Graph, name: str, place: Target | None) -> RuleType:
     if name == "prompt" or place is None:
         return "text"
     spec = graph.spec(place)
-    return _KINDS.get(spec.kind, "text") if spec else _kind_of(value_at(graph, place))
-
-
-def _kind_of(value: object) -> RuleType:
-    match value:
-        case bool():
-            return "boolean"
-        case int():
-            return "int"
-        case float():
-            return "float"
-        case _:
-            return "text"
+    return _KINDS.get(spec.kind if spec else type(value_at(graph, place)), "text")
 
 
 def typed(text: str, kind: RuleType) -> ParameterValue | None:
     """A placeholder's default as the parameter's type; None where it is no such value."""
-    if kind == "boolean":
-        return text.lower() in ("true", "1", "yes", "on")
-    if kind not in ("int", "float"):
+    if kind in ("text", "string"):
         return text
     try:
-        number = int(text) if kind == "int" else float(text)
-    except ValueError:
+        return read_value(Rule(name="default", type=kind, label=Text(en_US="default")), text)
+    except BadRequest:
         return None
-    return number if math.isfinite(number) else None
 
 
 def _as_kind(own: ParameterValue | None, kind: RuleType) -> ParameterValue | None:

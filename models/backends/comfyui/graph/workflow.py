@@ -16,45 +16,28 @@ from functools import cached_property
 from typing import Self
 
 from models.backends.comfyui.graph.editor import convert
-from models.backends.comfyui.graph.fill import Filled, fill, require_clear_prompt
-from models.backends.comfyui.graph.form import make_form
-from models.backends.comfyui.graph.graph import Graph, Node
-from models.backends.comfyui.graph.marks import leave_out
-from models.backends.comfyui.graph.nodes import ObjectInfo, package_of
-from models.backends.comfyui.graph.samplers import is_file
-from models.backends.comfyui.graph.sizes import size_rule
-from models.backends.comfyui.graph.slots import Slots, find_slots, output_nodes
+from models.backends.comfyui.graph.fill import Filled, fill, leave_out, require_clear_prompt
+from models.backends.comfyui.graph.graph import Graph, Node, Target, has_placeholder, is_number
+from models.backends.comfyui.graph.nodes import InputSpec, ObjectInfo, package_of, workflow_rule, workflow_rules
+from models.backends.comfyui.graph.slots import Slot, Slots, find_slots, output_nodes
 from models.backends.comfyui.graph.source import EXPORT, FILE_NAME, read_source
-from models.backends.comfyui.graph.trace import has_placeholder
 from models.backends.errors import BadRequest
-from models.entities import ImageRequest
-from models.parameters import MAX_SEED, Rule
-from models.sizes import SeedRule, SizeRule
+from models.entities import ImageRequest, ParameterValue
+from models.parameters import MAX_SEED, RULES, Rule, Text
+from models.sizes import FreeSizes, NoSizes, SeedRule, SizeRule
 
 _DRAWN_SEEDS = 2**31 - 1  # every node takes these, those of partners and extensions too
 _SHOWN_CHOICES = 8
+_DELIVERY = ("output_format", "output_quality", "details", "timeout")
+_ORDER = (
+    *("negative_prompt", "width", "height", "aspect_ratio", "n", "seed", "steps", "cfg_scale", "sampler", "scheduler"),
+    *("denoising_strength", "checkpoint"),
+)
 _STRANGE_PLACEHOLDER = re.compile(r"%\w+%")
 
 
 class NeedsObjectInfoError(BadRequest):
     """The workflow is in editor format: load it again with the server's definitions."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileNeed:
-    """One model file that a node names."""
-
-    node: Node
-    input: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """Node classes and model files that the output nodes depend on."""
-
-    classes: tuple[str, ...]
-    files: tuple[FileNeed, ...]
 
 
 @dataclass(frozen=True)
@@ -130,9 +113,16 @@ class Workflow:
     @property
     def sizes(self) -> SizeRule:
         """The sizes that it makes; the default is its own."""
-        slots = self.slots
+        slots, found = self.slots, self.slots.sizes
         missing = dict.fromkeys(slots.why_not(side) for side in ("width", "height") if side not in slots.found)
-        return size_rule(slots.sizes, (slots.own("width"), slots.own("height")), "; ".join(missing))
+        if missing and not found.square:
+            return NoSizes(reason="; ".join(missing))
+        width, height = slots.own("width"), slots.own("width" if found.square else "height")
+        # A width and height of 0 leave the size to the input image until somebody asks for one.
+        stated = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
+        default = (width, height) if stated else None
+        ratio = {"max_ratio": 1.0} if found.square else {}
+        return FreeSizes(multiple=found.multiple, min_side=found.multiple, default=default, **ratio)
 
     @property
     def seeds(self) -> SeedRule:
@@ -140,7 +130,7 @@ class Workflow:
 
         Without a place for a seed none is drawn, and one that is asked for is told as unused.
         """
-        slot = self.slots.get("seed")
+        slot = self.slots.found.get("seed")
         specs = [self.graph.spec(place) for place in slot.places] if slot else []
         bounds = [int(most) for spec in specs if spec and (most := spec.number("max"))]
         highest = min([MAX_SEED, *bounds])
@@ -148,8 +138,9 @@ class Workflow:
         return SeedRule(highest=highest, drawn=min(highest, _DRAWN_SEEDS), draw=slot is not None, step=step)
 
     def rules(self) -> tuple[Rule, ...]:
-        """The parameter form; with bounds and choices of the server when its definitions are at hand. Never raises."""
-        return make_form(self.graph, self.slots)
+        """The parameter form: each slot with its type, the workflow's own value as default, and the server's bounds and
+        choices where its definitions are at hand. Never raises."""
+        return _form(self.graph, self.slots)
 
     def filled(
         self,
@@ -157,17 +148,15 @@ class Workflow:
         *,
         images: Sequence[str] = (),
         mask: str | None = None,
-        filename_prefix: str | None = None,
         now: datetime | None = None,
     ) -> Filled:
         """The graph for one request, on a deep copy, with the seed used and notices.
 
         `images` and `mask` are the server's names of the uploaded images, in the order of `request.images`;
-        `request.n` images are made in one run with the first seed. `filename_prefix` overrides the workflow's
-        (another prefix makes a server save a cached image again); `now` is for dates in file names.
+        `request.n` images are made in one run with the first seed; `now` is for dates in file names.
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """
-        return fill(self.graph, self.slots, request, images=images, mask=mask, filename_prefix=filename_prefix, now=now)
+        return fill(self.graph, self.slots, request, images=images, mask=mask, now=now)
 
     # For whoever saves a model
 
@@ -176,7 +165,7 @@ class Workflow:
         require_clear_prompt(self.slots)
         strange = [
             f"{node.described}: `{name}` is {value!r}"
-            for node in self.graph.upstream(self.output_nodes)
+            for node in self.used
             for name, value in node.inputs.items()
             if isinstance(value, str) and _STRANGE_PLACEHOLDER.fullmatch(value) and not FILE_NAME.search(name)
         ]
@@ -188,49 +177,42 @@ class Workflow:
             )
 
     @cached_property
-    def needs(self) -> Needs:
-        """Node classes and model files that the workflow uses."""
-        nodes = self.graph.upstream(self.output_nodes)
-        files = [
-            FileNeed(node, name, value)
-            for node in nodes
-            for name, value in node.inputs.items()
-            if is_file(name) and isinstance(value, str) and value and not has_placeholder(value)
-        ]
-        return Needs(tuple(dict.fromkeys(node.class_type for node in nodes)), tuple(files))
+    def used(self) -> list[Node]:
+        """The nodes that run: those that the output nodes depend on."""
+        return self.graph.upstream(self.output_nodes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The node classes that it needs on a server."""
+        return tuple(dict.fromkeys(node.class_type for node in self.used))
 
     def lacking(self) -> tuple[str, ...]:
         """A sentence for every node class, file and choice that the server lacks; empty when it has all, or is not
         known."""
-        return tuple(dict.fromkeys(self._lacking())) if self.info else ()
+        if self.info is None:
+            return ()
+        unknown = (
+            f"{node.described}: the server has no node class `{node.class_type}`; install the extension that brings it"
+            for node in self.used
+            if self.graph.definition(node) is None
+        )
+        values = ((node, name, value) for node in self.used for name, value in node.inputs.items())
+        choices = (self._unknown_choice(node, name, value) for node, name, value in values if isinstance(value, str))
+        return tuple(dict.fromkeys((*unknown, *filter(None, choices))))
 
-    def _lacking(self) -> Iterator[str]:
-        nodes = self.graph.upstream(self.output_nodes)
-        for node in nodes:
-            if self.graph.definition(node) is None:
-                yield (
-                    f"{node.described}: the server has no node class `{node.class_type}`; "
-                    f"install the extension that brings it"
-                )
-        for node in nodes:
-            for name, value in node.inputs.items():
-                if isinstance(value, str):
-                    yield from self._unknown_choice(node, name, value)
-
-    def _unknown_choice(self, node: Node, name: str, value: str) -> Iterator[str]:
-        spec = self.info.spec(node.class_type, name) if self.info else None
+    def _unknown_choice(self, node: Node, name: str, value: str) -> str:
+        spec = self.graph.spec(Target(node.id, name))
         if spec is None or spec.choices is None or spec.is_upload or not value or has_placeholder(value):
-            return
+            return ""
         if spec.spelled(value) in spec.choices:
-            return
-        shown = ", ".join(spec.choices[:_SHOWN_CHOICES])
-        more = f" and {len(spec.choices) - _SHOWN_CHOICES} more" if len(spec.choices) > _SHOWN_CHOICES else ""
-        there = f"it has {shown}{more}" if spec.choices else "it has none"
-        yield f"{node.described}: `{name}` is {value!r}, which the server does not have ({there})"
+            return ""
+        more = f" and {rest} more" if (rest := len(spec.choices) - _SHOWN_CHOICES) > 0 else ""
+        there = f"it has {', '.join(spec.choices[:_SHOWN_CHOICES])}{more}" if spec.choices else "it has none"
+        return f"{node.described}: `{name}` is {value!r}, which the server does not have ({there})"
 
     def packages(self) -> tuple[str, ...]:
         """The extensions that bring the node classes which the server lacks, as far as they are known."""
-        missing = [name for name in self.needs.classes if self.info and name not in self.info.classes]
+        missing = [node.class_type for node in self.used if self.info and self.graph.definition(node) is None]
         return tuple(sorted({package for name in missing if (package := package_of(name))}))
 
     def explained(self) -> tuple[str, ...]:
@@ -252,14 +234,83 @@ class Workflow:
             yield f"`{name}` was not found: {why}"
         yield from slots.notes
         yield from self.notes
-        partners = [node.described for node in graph.upstream(self.output_nodes) if _is_partner(graph, node)]
-        if partners:
+        known = [(node, graph.definition(node)) for node in self.used]
+        if partners := [node.described for node, definition in known if definition and definition.is_partner]:
             yield (
                 f"{', '.join(partners)}: partner nodes, which are paid from a Comfy account; "
                 "the server must be logged in, or the key of an account given"
             )
 
 
-def _is_partner(graph: Graph, node: Node) -> bool:
-    known = graph.definition(node)
-    return known is not None and known.is_partner
+# The parameter form
+
+
+def _form(graph: Graph, slots: Slots) -> tuple[Rule, ...]:
+    """Every parameter that the workflow takes, in the vocabulary's order, its own ones after the common ones.
+
+    The prompt is not among them: it comes from the messages.
+    """
+    rules = {name: _rule(graph, slot) for name, slot in slots.found.items() if _is_offered(slots, slot)}
+    if "width" in rules and "height" in rules:
+        rules["aspect_ratio"] = RULES["aspect_ratio"]
+    if "n" not in rules and slots.sizes.latent is not None:
+        rules["n"] = RULES["n"]
+    if "width" in rules or "steps" in rules:
+        rules["draft"] = workflow_rules()["draft"]
+    common = [rules.pop(name) for name in _ORDER if name in rules]
+    own = [rule for name, rule in rules.items() if name not in _DELIVERY]
+    return (*common, *own, *(RULES[name] for name in _DELIVERY))
+
+
+def _is_offered(slots: Slots, slot: Slot) -> bool:
+    if slot.name == "denoising_strength" and slot.by == "trace":
+        # On an empty latent a strength below 1 leaves noise in the image, so it is offered only where something is repainted.
+        return slots.sizes.from_image or (isinstance(slot.default, (int, float)) and slot.default < 1)
+    return slot.name != "prompt"
+
+
+def _rule(graph: Graph, slot: Slot) -> Rule:
+    spec = _spec(graph, slot)
+    base = RULES.get(slot.name) or workflow_rule(slot.name) or _fresh_rule(slot)
+    if slot.name == "seed":
+        return base
+    changes: dict[str, object] = {}
+    if slot.default not in (None, ""):
+        changes["default"] = slot.default
+    elif slot.default is None and base.default is None and slot.name != "negative_prompt":
+        changes["required"] = True
+    changes.update(_bounds(base, slot, spec))
+    if base.type == "string" and spec and spec.choices:
+        changes["options"] = _options(spec.choices, slot.default)
+    return base.narrowed(**changes)
+
+
+def _fresh_rule(slot: Slot) -> Rule:
+    """A parameter that the workflow's author made up: its name is its label."""
+    label = Text(en_US=slot.name)
+    return Rule(name=slot.name, type=slot.kind, label=label, precision=2 if slot.kind == "float" else None)
+
+
+def _spec(graph: Graph, slot: Slot) -> InputSpec | None:
+    specs = (graph.spec(place) for place in slot.places)
+    return next((spec for spec in specs if spec is not None), None)
+
+
+def _bounds(base: Rule, slot: Slot, spec: InputSpec | None) -> dict[str, object]:
+    """The node class's bounds within the plugin's, wide enough for the workflow's own value."""
+    if base.type not in ("int", "float"):
+        return {}
+    # What counts for the number of images is the plugin's bound: memory grows with a batch.
+    low, high = (spec.number("min"), spec.number("max")) if spec and slot.name != "n" else (None, None)
+    if high is not None and high > MAX_SEED:
+        low, high = None, None  # a value node without bounds of its own
+    low, high = base.min if low is None else low, base.max if high is None else high
+    own = slot.default
+    if is_number(own):
+        low, high = None if low is None else min(low, own), None if high is None else max(high, own)
+    return {"min": low, "max": high}
+
+
+def _options(choices: tuple[str, ...], own: ParameterValue | None) -> tuple[str, ...]:
+    # The workflow's own file stays choosable when the server lacks it: the server then names it in its refusal.
+    return choices if own in (None, "") or own in choices else (str(own), *choices)

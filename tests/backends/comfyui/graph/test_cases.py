@@ -10,14 +10,14 @@ from models.backends.comfyui.graph import ObjectInfo, Workflow
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import case, case_info, case_text
-from tests.fakes import picture
+from tests.fakes import image_file
 
 INFO = case_info()
-PHOTO = InputImage(picture(), "image/png")
+PHOTO = InputImage(image_file(), "image/png")
 
 
 def places(found: Workflow, name: str) -> list[str]:
-    slot = found.slots.get(name)
+    slot = found.slots.found.get(name)
     return [f"{place.node}.{place.input}" for place in slot.places] if slot else []
 
 
@@ -40,7 +40,7 @@ def raw(name: str) -> Any:
 
 @pytest.mark.parametrize("info", [None, INFO], ids=["unknown", "known"])
 @pytest.mark.parametrize("name", ["01-positive-at-output-one", "01-positive-at-output-one-2"])
-def test_the_prompt_never_goes_into_the_negative_text(name: str, info: ObjectInfo | None) -> None:
+def test_the_prompt_is_never_written_to_the_negative_text(name: str, info: ObjectInfo | None) -> None:
     found = case(name, info)
     assert places(found, "prompt") == ["2.text"]
     assert places(found, "negative_prompt") == ["3.text"]
@@ -67,17 +67,17 @@ def adapter(outputs: list[str], *, positive: int, negative: int) -> tuple[Workfl
         (["MODEL", "pos", "neg"], 1, 2),
     ],
 )
-def test_a_side_is_told_by_output_names(outputs: list[str], positive: int, negative: int) -> None:
+def test_output_names_distinguish_positive_and_negative(outputs: list[str], positive: int, negative: int) -> None:
     found = adapter(outputs, positive=positive, negative=negative)[1]
     assert (places(found, "prompt"), places(found, "negative_prompt")) == (["2.text"], ["3.text"])
 
 
-def test_outputs_that_cross_the_sides_are_followed_where_their_names_are_known() -> None:
+def test_swapped_outputs_are_traced_by_their_names() -> None:
     found = adapter(["MODEL", "positive", "negative"], positive=2, negative=1)[1]
     assert (places(found, "prompt"), places(found, "negative_prompt")) == (["3.text"], ["2.text"])
 
 
-def test_outputs_in_an_order_that_contradicts_their_use_are_not_guessed() -> None:
+def test_outputs_with_contradicting_order_and_use_are_not_guessed() -> None:
     found = adapter(["MODEL", "positive", "negative"], positive=2, negative=1)[0]
     assert "SomebodysAdapter" in found.slots.ambiguous["prompt"]
     assert found.unclear
@@ -88,7 +88,7 @@ def test_outputs_in_an_order_that_contradicts_their_use_are_not_guessed() -> Non
 # Values of editor files
 
 
-def test_an_old_boolean_behind_the_seed_is_no_value_of_the_next_field() -> None:
+def test_an_old_boolean_after_the_seed_is_not_assigned_to_the_next_field() -> None:
     found = case("02", INFO)
     expected = {"seed": 7, "steps": 23, "cfg": 6.5, "sampler_name": "euler", "scheduler": "karras", "denoise": 1}
     assert inputs(found, "5").items() >= expected.items()
@@ -96,7 +96,7 @@ def test_an_old_boolean_behind_the_seed_is_no_value_of_the_next_field() -> None:
     assert found.notes == ()
 
 
-def test_a_null_where_an_extension_has_a_button_shifts_nothing() -> None:
+def test_a_null_for_an_extensions_button_shifts_no_value() -> None:
     assert inputs(case("03", INFO), "2").items() >= {
         "seed": 7,
         "steps": 23,
@@ -109,7 +109,7 @@ def test_a_null_where_an_extension_has_a_button_shifts_nothing() -> None:
     }.items()  # fmt: skip
 
 
-def test_rows_that_users_added_arrive_by_their_number() -> None:
+def test_user_added_rows_are_converted_by_number() -> None:
     found = case("04", INFO)
     assert inputs(found, "8") == {
         "lora_1": {"on": True, "lora": "ink.safetensors", "strength": 0.7},
@@ -120,7 +120,7 @@ def test_rows_that_users_added_arrive_by_their_number() -> None:
     assert found.notes == ()
 
 
-def test_rows_of_a_node_that_is_not_known_are_told() -> None:
+def test_rows_of_an_unknown_node_are_reported() -> None:
     graph = raw("04")
     next(node for node in graph["nodes"] if node["id"] == 8)["type"] = "Other Lora Stack"
     info = ObjectInfo({**INFO.classes, "Other Lora Stack": INFO.classes["Power Lora Loader (rgthree)"]})
@@ -128,7 +128,7 @@ def test_rows_of_a_node_that_is_not_known_are_told() -> None:
     assert any("node 8 (Other Lora Stack)" in note and "ink.safetensors" in note for note in found.explained())
 
 
-def test_what_a_node_showed_last_time_is_not_told_and_other_values_are() -> None:
+def test_displayed_values_are_dropped_silently_and_other_extra_values_are_reported() -> None:
     graph = raw("02")
     shown = {"id": 30, "type": "ShowText|pysssss", "widgets_values": ["old", "older"]}
     lora = {"id": 31, "type": "LoraLoader", "widgets_values": ["a.safetensors", 1, 1, "a field of an extension"]}
@@ -156,14 +156,14 @@ def sampler_values(values: list[Any]) -> dict[str, Any]:
         [7, "randomize", 23, 6.5, "euler", "karras", 1, "a field of an extension"],
     ],
 )
-def test_values_stay_with_their_fields_whatever_stands_between(values: list[Any]) -> None:
+def test_values_stay_with_their_fields(values: list[Any]) -> None:
     read = sampler_values(values)
     assert [read[name] for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")] == [
         *(7, 23, 6.5, "euler", "karras", 1)
     ]
 
 
-def test_values_that_fit_nowhere_are_refused_when_the_model_is_saved() -> None:
+def test_values_that_fit_no_field_are_refused_on_saving() -> None:
     with pytest.raises(BadRequest, match=r"values of node 5 \(KSampler\) do not fit.*`cfg` would be"):
         sampler_values([7, "randomize", 23, ["?"], "euler", "karras", 1])
 
@@ -178,7 +178,7 @@ def test_values_that_fit_nowhere_are_refused_when_the_model_is_saved() -> None:
         ("{", "{"),
     ],
 )  # fmt: skip
-def test_choices_in_a_prompt_are_made_as_the_editor_makes_them(text: str, sent: str) -> None:
+def test_choices_in_a_prompt_are_resolved_as_in_the_editor(text: str, sent: str) -> None:
     """All but the double braces, which are placeholders here."""
     graph = raw("02")
     next(node for node in graph["nodes"] if node["id"] == 3)["widgets_values"] = [text]
@@ -190,7 +190,7 @@ def test_choices_in_a_prompt_are_made_as_the_editor_makes_them(text: str, sent: 
 # Nodes that live in the editor only
 
 
-def test_a_link_by_name_leads_to_what_was_set() -> None:
+def test_a_get_node_is_linked_to_its_set_node() -> None:
     found = case("05", INFO)
     assert inputs(found, "5")["model"] == ["1", 0]
     assert not {"8", "9"} & set(found.graph.nodes)
@@ -198,7 +198,7 @@ def test_a_link_by_name_leads_to_what_was_set() -> None:
 
 @pytest.mark.parametrize("name", ["07", "09"])
 @pytest.mark.parametrize("mode", [0, 2, 4])
-def test_reroutes_are_followed_whatever_their_mode(name: str, mode: int) -> None:
+def test_reroutes_are_followed_in_every_mode(name: str, mode: int) -> None:
     graph = raw(name)
     next(node for node in graph["nodes"] if node["id"] == 8)["mode"] = mode
     assert inputs(Workflow.load(json.dumps(graph), INFO), "6")["vae"] == ["1", 2]
@@ -214,26 +214,26 @@ def test_a_muted_primitive_still_gives_its_value() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Label (rgthree)", "Fast Groups Bypasser (rgthree)", "Somebody's Label"])
-def test_labels_and_switches_of_the_editor_are_left_out(kind: str) -> None:
+def test_display_only_nodes_are_dropped(kind: str) -> None:
     graph = raw("02")
     graph["nodes"].append({"id": 30, "type": kind, "widgets_values": ["x"]})
     assert "30" not in Workflow.load(json.dumps(graph), INFO).graph.nodes
 
 
-def test_a_group_node_becomes_the_nodes_inside() -> None:
+def test_a_group_node_is_expanded() -> None:
     found = case("08", INFO)
     assert "8" not in found.graph.nodes
     assert inputs(found, "8:0") == {"samples": ["5", 0], "vae": ["1", 2]}
     assert inputs(found, "8:1") == {"images": ["8:0", 0], "filename_prefix": "lake"}
 
 
-def test_the_values_on_a_group_node_win_over_those_inside() -> None:
+def test_the_values_of_a_group_node_override_the_inner_values() -> None:
     graph = raw("08")
     next(node for node in graph["nodes"] if node["id"] == 8)["widgets_values"] = ["pond"]
     assert inputs(Workflow.load(json.dumps(graph), INFO), "8:1")["filename_prefix"] == "pond"
 
 
-def test_an_output_of_a_group_node_is_that_of_the_node_inside() -> None:
+def test_an_output_of_a_group_node_is_that_of_the_inner_node() -> None:
     graph = raw("02")
     decode = next(node for node in graph["nodes"] if node["id"] == 6)
     graph["nodes"].remove(decode)
@@ -243,14 +243,14 @@ def test_an_output_of_a_group_node_is_that_of_the_node_inside() -> None:
     assert inputs(Workflow.load(json.dumps(graph), INFO), "7")["images"] == ["6:0", 0]
 
 
-def test_a_group_node_without_its_parts_is_named_as_one() -> None:
+def test_a_group_node_without_a_definition_is_named() -> None:
     graph = raw("08")
     graph["extra"] = {}
     with pytest.raises(BadRequest, match=r"node 8 .* is a group node"):
         Workflow.load(json.dumps(graph), INFO)
 
 
-def test_links_that_are_sent_everywhere_are_those_that_the_file_keeps() -> None:
+def test_anything_everywhere_links_are_read_from_the_file() -> None:
     graph = raw("02")
     decode = next(node for node in graph["nodes"] if node["id"] == 6)
     decode["inputs"][1]["link"] = None
@@ -264,7 +264,7 @@ def test_links_that_are_sent_everywhere_are_those_that_the_file_keeps() -> None:
     assert inputs(Workflow.load(json.dumps(graph), INFO), "6")["vae"] == ["1", 2]
 
 
-def test_a_bypassed_lora_passes_on_what_it_takes() -> None:
+def test_a_bypassed_lora_passes_its_inputs_on() -> None:
     found = case("P5", INFO)
     assert inputs(found, "5")["model"] == ["1", 0]
     assert inputs(found, "2")["clip"] == ["1", 1]
@@ -273,14 +273,14 @@ def test_a_bypassed_lora_passes_on_what_it_takes() -> None:
 # Texts
 
 
-def test_what_a_node_showed_last_time_is_no_text() -> None:
+def test_a_displayed_value_is_not_a_text() -> None:
     assert places(case("11"), "prompt") == ["9.text"]
     graph = raw("11")
     graph["8"]["class_type"] = "Show Text of Somebody"
     assert places(Workflow.load(json.dumps(graph)), "prompt") == ["9.text"]
 
 
-def test_placeholders_of_other_programs_are_taken() -> None:
+def test_placeholders_of_other_programs_are_supported() -> None:
     found = case("13")
     assert {name: places(found, name) for name in ("prompt", "negative_prompt", "steps", "cfg_scale", "width")} == {
         "prompt": ["2.text"],
@@ -304,7 +304,7 @@ def test_placeholders_of_other_programs_are_taken() -> None:
     assert (graph["4"]["inputs"]["width"], graph["1"]["inputs"]["ckpt_name"]) == (512, "x")
 
 
-def test_a_placeholder_of_another_program_that_is_not_known_is_refused_with_our_form() -> None:
+def test_an_unknown_placeholder_of_another_program_is_refused_with_the_right_syntax() -> None:
     graph = raw("13")
     graph["4"]["inputs"]["batch_size"] = "%char_count%"
     with pytest.raises(BadRequest, match=r"%char_count%.*\{\{name\|default\}\}"):
@@ -328,7 +328,7 @@ def prefix(found: Workflow, **more: Any) -> Any:
     return found.filled(request, now=NOON).graph["7"]["inputs"]["filename_prefix"]  # type: ignore[index, call-overload]
 
 
-def test_tokens_in_a_file_name_are_filled_as_the_editor_fills_them() -> None:
+def test_tokens_in_a_file_name_are_filled_as_in_the_editor() -> None:
     assert prefix(case("10", INFO)) == "2026-03-04/lake_77"
 
 
@@ -341,13 +341,13 @@ def test_tokens_in_a_file_name_are_filled_as_the_editor_fills_them() -> None:
         ("%Nobody.seed%_%width%_%KSampler.model%", "%Nobody.seed%_%width%_%KSampler.model%"),
     ],
 )
-def test_every_kind_of_token(text: str, expected: str) -> None:
+def test_every_kind_of_token_is_filled(text: str, expected: str) -> None:
     graph = raw("10")
     next(node for node in graph["nodes"] if node["id"] == 7)["widgets_values"] = [text]
     assert prefix(Workflow.load(json.dumps(graph), INFO)) == expected
 
 
-def test_a_prefix_of_the_request_reads_nothing_of_the_workflow() -> None:
+def test_a_prefix_from_the_request_cannot_read_the_workflow() -> None:
     asked = prefix(case("10", INFO), extra={"filename_prefix": "%date:yyyy%_%CheckpointLoaderSimple.ckpt_name%"})
     assert asked == "2026_%CheckpointLoaderSimple.ckpt_name%"
 
@@ -372,7 +372,7 @@ def test_settings_in_a_pipe_are_found(info: ObjectInfo | None) -> None:
 
 
 @pytest.mark.parametrize("info", [None, INFO], ids=["unknown", "known"])
-def test_an_image_that_is_written_as_base64_is_taken_from_the_request(info: ObjectInfo | None) -> None:
+def test_a_base64_image_node_gets_the_image_of_the_request(info: ObjectInfo | None) -> None:
     found = case("17", info)
     assert (found.images, found.min_images) == (1, 1)
     assert "input image 1 goes to node 8 (easy loadImageBase64) `base64_data`" in found.explained()
@@ -381,7 +381,7 @@ def test_an_image_that_is_written_as_base64_is_taken_from_the_request(info: Obje
         filled(found)
 
 
-def test_a_base64_node_that_is_not_known_is_one_by_its_name() -> None:
+def test_an_unknown_base64_node_is_recognized_by_its_name() -> None:
     graph = raw("17")
     graph["8"] = {"class_type": "SomebodysBase64ToImage", "inputs": {"base64_string": "", "resize": False}}
     assert filled(Workflow.load(json.dumps(graph)), images=(PHOTO,))["8"]["inputs"] == {"image": "0.png"}
@@ -389,7 +389,7 @@ def test_a_base64_node_that_is_not_known_is_one_by_its_name() -> None:
     assert Workflow.load(json.dumps(graph)).images == 0
 
 
-def test_a_base64_node_whose_mask_is_used_says_that_it_keeps_its_image() -> None:
+def test_a_base64_node_with_a_used_mask_keeps_its_image_with_a_notice() -> None:
     graph = raw("17")
     graph["40"] = {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["9", 0], "mask": ["8", 1]}}
     graph["5"]["inputs"]["latent_image"] = ["40", 0]
@@ -410,26 +410,26 @@ def test_a_base64_node_whose_mask_is_used_says_that_it_keeps_its_image() -> None
         lambda graph: {"8f0c": {"prompt": [3, "8f0c", graph, {"client_id": "x"}, ["7"]], "outputs": {}}},
     ],
 )
-def test_a_graph_is_read_whatever_request_is_around_it(wrap: Any) -> None:
+def test_a_graph_is_extracted_from_any_request_body(wrap: Any) -> None:
     graph = raw("19")["input"]["workflow"]
     assert Workflow.load(json.dumps(wrap(graph))).graph.raw() == Workflow.load(json.dumps(graph)).graph.raw()
     assert places(case("19"), "prompt") == ["2.text"]
 
 
-def test_partner_nodes_are_told_when_the_model_is_saved() -> None:
+def test_partner_nodes_are_reported_on_saving() -> None:
     partner = ObjectInfo.parse({"KSampler": {"input": {}, "output": ["LATENT"], "api_node": True}})
     found = case("P4").known(ObjectInfo({**INFO.classes, **partner.classes}))
     assert any("Comfy account" in sentence for sentence in found.explained())
     assert not any("Comfy account" in sentence for sentence in case("P4", INFO).explained())
 
 
-def test_what_passed_before_still_passes() -> None:
+def test_earlier_cases_still_pass() -> None:
     assert any("res_2s" in sentence for sentence in case("P1", INFO).lacking())
     assert places(case("P4"), "prompt")
 
 
 @pytest.mark.parametrize(("on", "node"), [(True, "2"), (False, "20"), (["22", 0], "2")])
-def test_a_switch_is_followed_to_the_side_that_it_takes(on: Any, node: str) -> None:
+def test_a_switch_is_followed_to_its_selected_input(on: Any, node: str) -> None:
     graph = raw("01-positive-at-output-one")
     graph["20"] = json.loads(json.dumps(graph["2"]))
     graph["20"]["inputs"]["text"] = "another text"
@@ -440,7 +440,7 @@ def test_a_switch_is_followed_to_the_side_that_it_takes(on: Any, node: str) -> N
     assert places(Workflow.load(json.dumps(graph)), "prompt") == [f"{node}.text"]
 
 
-def test_settings_in_a_node_of_their_own_are_found_by_their_names() -> None:
+def test_settings_in_a_separate_node_are_found_by_name() -> None:
     graph = raw("01-positive-at-output-one")
     config = {"steps_total": 30, "refiner_step": 24, "cfg": 5.5, "sampler_name": "ddim", "scheduler": "normal"}
     graph["30"] = {"class_type": "KSampler Config (rgthree)", "inputs": config}
@@ -473,7 +473,7 @@ def test_everything_is_found_through_a_context() -> None:
     assert places(found, "width") == ["4.width"]
 
 
-def test_inputs_that_name_the_other_side_are_not_followed() -> None:
+def test_inputs_named_after_the_other_side_are_not_followed() -> None:
     graph = raw("01-positive-at-output-one")
     merged = {"cond_neg": ["3", 0], "cond_pos": ["2", 0]}
     graph["30"] = {"class_type": "SomebodysMerge", "inputs": merged}

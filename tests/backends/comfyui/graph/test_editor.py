@@ -24,7 +24,7 @@ def editor(name: str) -> dict[str, Any]:
     return graph
 
 
-def test_all_nine_recorded_pairs_are_there() -> None:
+def test_there_are_nine_recorded_pairs() -> None:
     assert len(PAIRS) == 9
 
 
@@ -34,7 +34,7 @@ def test_a_recorded_graph_converts_exactly_as_the_editor_converts_it(name: str) 
     assert convert(editor(name), recorded_info()) == api
 
 
-def test_a_node_class_the_server_does_not_know_is_named_with_the_way_out() -> None:
+def test_an_unknown_node_class_is_named_with_the_next_step() -> None:
     graph = editor("plain_sd15_txt2img")
     graph["nodes"][0]["type"] = "FancySampler"
     with pytest.raises(BadRequest) as refusal:
@@ -51,14 +51,14 @@ def test_a_node_class_the_server_does_not_know_is_named_with_the_way_out() -> No
         ({}, "extensions"),
     ],
 )
-def test_the_extension_that_a_file_names_is_told(properties: dict[str, Any], named: str) -> None:
+def test_the_extension_named_in_the_file_is_reported(properties: dict[str, Any], named: str) -> None:
     graph = editor("plain_sd15_txt2img")
     graph["nodes"][0].update(type="FancySampler", properties=properties)
     with pytest.raises(BadRequest, match=named):
         convert(graph, recorded_info())
 
 
-def test_editor_format_without_definitions_asks_for_them() -> None:
+def test_editor_format_without_definitions_is_refused() -> None:
     with pytest.raises(NeedsObjectInfoError, match="node definitions"):
         Workflow.load(json.dumps(editor("plain_sd15_txt2img")))
 
@@ -75,13 +75,13 @@ SAVE: dict[str, Any] = {
 }
 
 
-def test_values_may_stand_under_their_names() -> None:
+def test_values_may_be_stored_by_name() -> None:
     graph = small([{"id": 1, "type": "EmptyImage", "widgets_values": {"width": 64, "height": 32}}], [])
     inputs = convert(graph, recorded_info())["1"]["inputs"]
     assert inputs == {"width": 64, "height": 32, "batch_size": 1, "color": 0}
 
 
-def test_values_that_an_older_save_lacks_are_the_defaults() -> None:
+def test_values_missing_in_an_old_file_get_the_defaults() -> None:
     graph = small([{"id": 1, "type": "ImageScaleToTotalPixels", "widgets_values": ["lanczos", 1.0]}], [])
     assert convert(graph, recorded_info())["1"]["inputs"] == {
         "upscale_method": "lanczos",
@@ -90,12 +90,12 @@ def test_values_that_an_older_save_lacks_are_the_defaults() -> None:
     }
 
 
-def test_a_list_that_is_a_value_is_wrapped_so_that_it_is_no_link() -> None:
+def test_a_list_value_is_wrapped_and_not_read_as_a_link() -> None:
     graph = small([{"id": 1, "type": "PrimitiveString", "widgets_values": [["a", 0]]}], [])
     assert convert(graph, recorded_info())["1"]["inputs"] == {"value": {"__value__": ["a", 0]}}
 
 
-def test_the_choice_of_a_dynamic_combo_brings_its_own_values() -> None:
+def test_the_choice_of_a_dynamic_combo_adds_its_values() -> None:
     info = ObjectInfo.parse(
         {
             "Resize": {
@@ -128,7 +128,7 @@ def test_the_choice_of_a_dynamic_combo_brings_its_own_values() -> None:
     }
 
 
-def test_values_promoted_to_the_outside_of_a_subgraph_win_and_null_keeps_the_inner_one() -> None:
+def test_promoted_values_of_a_subgraph_override_inner_values_except_null() -> None:
     inner = {
         "id": "sub",
         "name": "Make",
@@ -194,23 +194,23 @@ def promoting(values: list[Any], shown: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("shown", [["height"], []])
-def test_a_newer_editor_writes_the_values_of_every_field_inside_whatever_it_shows(shown: list[str]) -> None:
+def test_a_newer_editor_stores_the_values_of_all_inner_fields(shown: list[str]) -> None:
     """Seen in the templates of editors after 1.37: no `proxyWidgets`, and one value per promoted field."""
     inputs = convert(promoting([128, 96], shown), recorded_info())["3:1"]["inputs"]
     assert (inputs["width"], inputs["height"]) == (128, 96)
 
 
-def test_fewer_values_belong_to_what_is_shown_outside() -> None:
+def test_fewer_values_belong_to_the_promoted_fields() -> None:
     inputs = convert(promoting([96], ["height"]), recorded_info())["3:1"]["inputs"]
     assert (inputs["width"], inputs["height"]) == (64, 96)
 
 
-def test_values_that_fit_no_reading_are_refused_rather_than_guessed() -> None:
+def test_ambiguous_values_are_refused() -> None:
     with pytest.raises(BadRequest, match="values of the subgraph 'Make'"):
         convert(promoting([1, 2, 3], ["height"]), recorded_info())
 
 
-def test_links_into_a_subgraph_and_subgraphs_within_subgraphs_are_followed() -> None:
+def test_links_into_nested_subgraphs_are_followed() -> None:
     deepest = {
         "id": "turn",
         "nodes": [{"id": 2, "type": "ImageInvert", "inputs": [{"name": "image", "type": "IMAGE", "link": 1}]}],
@@ -245,7 +245,7 @@ def test_links_into_a_subgraph_and_subgraphs_within_subgraphs_are_followed() -> 
     assert converted["9"]["inputs"]["images"] == ["5:7:2", 0]
 
 
-def test_a_bypassed_node_passes_on_the_input_of_its_own_slot_first() -> None:
+def test_a_bypassed_node_prefers_the_input_of_the_same_slot() -> None:
     graph = small(
         [
             {"id": 1, "type": "EmptyImage", "widgets_values": [64, 64, 1, 0]},
@@ -267,7 +267,7 @@ def test_a_bypassed_node_passes_on_the_input_of_its_own_slot_first() -> None:
     assert convert(graph, recorded_info())["9"]["inputs"]["images"] == ["1", 0]
 
 
-def test_reroutes_in_a_ring_and_a_subgraph_in_itself_end() -> None:
+def test_cyclic_reroutes_and_recursive_subgraphs_end() -> None:
     ring = small(
         [
             {"id": 1, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 2}]},

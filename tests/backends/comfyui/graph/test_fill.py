@@ -14,10 +14,10 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.sizes import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import recorded_info, text_of, workflow
-from tests.fakes import picture
+from tests.fakes import image_file
 
-OPAQUE = InputImage(picture(), "image/png")
-CLEAR = InputImage(picture(mode="RGBA", colour=(1, 2, 3, 0)), "image/png")
+OPAQUE = InputImage(image_file(), "image/png")
+CLEAR = InputImage(image_file(mode="RGBA", colour=(1, 2, 3, 0)), "image/png")
 
 
 def request(**more: Any) -> ImageRequest:
@@ -45,11 +45,11 @@ def changed(name: str, asked: ImageRequest, **more: Any) -> dict[str, Any]:
     return {key: flat[1].get(key) for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)}
 
 
-def test_only_prompt_and_seed_change_when_nothing_else_was_asked() -> None:
+def test_without_parameters_only_prompt_and_seed_change() -> None:
     assert changed("sd15_txt2img", request()) == {"6.text": "a fox", "3.seed": 5}
 
 
-def test_every_common_parameter_lands_in_its_place_with_its_type() -> None:
+def test_every_common_parameter_is_set_with_its_type() -> None:
     asked = request(
         negative_prompt="dark",
         width=768,
@@ -81,7 +81,7 @@ def test_every_common_parameter_lands_in_its_place_with_its_type() -> None:
     }
 
 
-def test_sizes_and_steps_that_follow_keep_their_share() -> None:
+def test_dependent_sizes_and_steps_keep_their_proportion() -> None:
     assert changed("sd15_hires_fix", request(width=768, height=512)) | {"5.height": 512} == {
         "6.text": "a fox",
         "3.seed": 5,
@@ -99,13 +99,13 @@ def test_sizes_and_steps_that_follow_keep_their_share() -> None:
     assert "11.end_at_step" not in refined  # 10000 means: to the end
 
 
-def test_steps_that_a_second_sampler_keeps_are_told() -> None:
+def test_steps_kept_by_a_second_sampler_give_a_notice() -> None:
     told = "node 31 (KSampler) keeps its own `steps` 14"
     assert told in workflow("sd15_hires_fix").filled(request(steps=30)).notices
     assert told not in workflow("sd15_hires_fix").filled(request()).notices
 
 
-def test_a_seed_is_drawn_and_told_where_none_was_given() -> None:
+def test_a_random_seed_is_used_and_reported_without_a_seed() -> None:
     first, second = (workflow("sd15_txt2img").filled(settled("sd15_txt2img")[0]).seed for _ in range(2))
     assert first is not None
     assert second is not None
@@ -113,7 +113,7 @@ def test_a_seed_is_drawn_and_told_where_none_was_given() -> None:
     assert first != second
 
 
-def test_a_seed_stays_within_what_the_node_takes() -> None:
+def test_a_seed_stays_within_the_range_of_the_node() -> None:
     spec = ["INT", {"min": 0, "max": 65535}]
     info = ObjectInfo.parse({"KSampler": {"input": {"required": {"seed": spec}}}})  # type: ignore[dict-item]
     rule = workflow("sd15_txt2img", info).seeds
@@ -121,11 +121,14 @@ def test_a_seed_stays_within_what_the_node_takes() -> None:
     assert workflow("sd15_txt2img").seeds.highest == 2**53 - 1
 
 
-def test_a_seed_without_a_place_is_not_claimed() -> None:
+def test_a_seed_is_not_reported_without_a_seed_input() -> None:
     assert settled("no_noise_manual_sigmas")[0].seeds == ()
     filled = workflow("no_noise_manual_sigmas").filled(settled("no_noise_manual_sigmas", seed=3)[0])
     assert filled.seed is None
     assert "`seed` was not used: node 8 (DisableNoise) has none" in filled.notices
+
+
+LOADED = {name: workflow(name) for name in ("sd15_txt2img", "placeholders")}
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,8 +136,9 @@ def test_a_seed_without_a_place_is_not_claimed() -> None:
 def test_no_prompt_can_break_the_graph(prompt: str) -> None:
     """Quotes, newlines, braces and placeholders of a prompt stay text in exactly one input."""
     for name, place in (("sd15_txt2img", "6"), ("placeholders", "6")):
-        graph: dict[str, Any] = workflow(name).filled(request(prompt=prompt, seed=1)).graph
-        plain: dict[str, Any] = workflow(name).filled(request(prompt="", seed=1)).graph
+        found = LOADED[name]
+        graph: dict[str, Any] = found.filled(request(prompt=prompt, seed=1)).graph
+        plain: dict[str, Any] = found.filled(request(prompt="", seed=1)).graph
         assert graph[place]["inputs"]["text"] == plain[place]["inputs"]["text"] + prompt
         graph[place]["inputs"]["text"] = plain[place]["inputs"]["text"] = ""
         assert graph == plain
@@ -154,13 +158,13 @@ def test_placeholders_take_typed_values_and_defaults() -> None:
     assert isinstance(values["3.cfg"], float)
 
 
-def test_a_placeholder_without_value_and_default_is_asked_for_by_name() -> None:
+def test_a_placeholder_without_value_and_default_is_refused_by_name() -> None:
     text = text_of("placeholders.api.json").replace("{{style|anime}}", "{{style}}")
     with pytest.raises(BadRequest, match="asks for `style`"):
         Workflow.load(text).filled(request())
 
 
-def test_titles_win_over_tracing() -> None:
+def test_titles_override_tracing() -> None:
     assert changed("titles_name_prompt_and_quality", request(prompt="a hare", extra={"quality": "rough, "})) == {
         "11.value": "a hare",
         "10.string_a": "rough, ",
@@ -168,12 +172,12 @@ def test_titles_win_over_tracing() -> None:
     }
 
 
-def test_a_default_that_came_back_trimmed_keeps_its_authors_spaces() -> None:
+def test_a_trimmed_default_keeps_the_spaces_of_the_workflow() -> None:
     values = changed("titles_name_prompt_and_quality", request(extra={"quality": "masterpiece,"}))
     assert values == {"3.seed": 5}
 
 
-def test_a_prompt_without_a_clear_place_is_refused_with_the_node_and_the_way_out() -> None:
+def test_an_ambiguous_prompt_input_is_refused_with_the_node_and_the_next_step() -> None:
     with pytest.raises(BadRequest) as refusal:
         workflow("prompt_concatenated").filled(request())
     assert "node 6 (CLIPTextEncode) is put together by node 10 (StringConcatenate)" in str(refusal.value)
@@ -184,7 +188,7 @@ def test_a_prompt_without_a_clear_place_is_refused_with_the_node_and_the_way_out
         workflow("prompt_concatenated").check()  # said as early as the model is saved
 
 
-def test_a_workflow_without_a_prompt_runs_and_says_so() -> None:
+def test_a_workflow_without_a_prompt_runs_with_a_notice() -> None:
     filled = workflow("upscale_with_model").filled(request(images=(OPAQUE,)), images=["up.png"])
     assert filled.graph["1"]["inputs"] == {"image": "up.png"}
     assert any("takes no prompt" in notice for notice in filled.notices)
@@ -204,7 +208,7 @@ def test_a_workflow_without_a_prompt_runs_and_says_so() -> None:
         ),
     ],
 )
-def test_what_could_not_be_honoured_is_said(name: str, asked: dict[str, Any], said: str) -> None:
+def test_an_ignored_parameter_gives_a_notice(name: str, asked: dict[str, Any], said: str) -> None:
     found = workflow(name)
     names = [f"{number}.png" for number in range(found.images)]
     assert any(said in notice for notice in found.filled(request(**asked), images=names).notices)
@@ -218,12 +222,12 @@ def test_what_could_not_be_honoured_is_said(name: str, asked: dict[str, Any], sa
         ("square_from_one_number", {"width": 512, "height": 768}, "512×768 became 624×624"),
     ],
 )
-def test_a_size_that_the_workflow_does_not_make_is_told(name: str, asked: dict[str, Any], said: str) -> None:
+def test_a_size_that_the_workflow_ignores_gives_a_notice(name: str, asked: dict[str, Any], said: str) -> None:
     assert any(said in notice for notice in settled(name, **asked)[1])
 
 
 @pytest.mark.parametrize("own", [(1000, 700), (1001, 333)])
-def test_the_workflows_own_size_stays_as_its_author_wrote_it(own: tuple[int, int]) -> None:
+def test_the_workflows_own_size_is_not_changed(own: tuple[int, int]) -> None:
     graph = text_of("sd15_hires_fix.api.json").replace('"width": 512', f'"width": {own[0]}')
     found = Workflow.load(graph.replace('"height": 512', f'"height": {own[1]}'))
     assert found.sizes.default == own
@@ -234,13 +238,13 @@ def test_the_workflows_own_size_stays_as_its_author_wrote_it(own: tuple[int, int
         assert filled.graph["30"] == found.graph.raw()["30"]
 
 
-def test_the_workflows_own_negative_prompt_needs_no_notice() -> None:
+def test_the_workflows_own_negative_prompt_gives_no_notice() -> None:
     found = workflow("sd15_txt2img")
     asked = request(negative_prompt="low quality, watermark", cfg_scale=1.0)
     assert found.filled(asked).notices == ()
 
 
-def test_a_zeroed_negative_side_never_overwrites_the_prompt() -> None:
+def test_a_zeroed_negative_never_overwrites_the_prompt() -> None:
     values = changed("flux1_schnell_checkpoint_zeroed_negative", request(negative_prompt="ugly"))
     assert values == {"6.text": "a fox", "31.seed": 5}
 
@@ -265,7 +269,7 @@ def test_linked_sizes_are_set_at_their_source() -> None:
     }
 
 
-def test_one_number_for_both_sides_makes_a_square_and_says_so() -> None:
+def test_one_number_for_both_sides_gives_a_square_and_a_notice() -> None:
     asked = request(width=512, height=768)
     sizes = {place: value for place, value in changed("square_from_one_number", asked).items() if "text" not in place}
     assert sizes == {
@@ -277,7 +281,7 @@ def test_one_number_for_both_sides_makes_a_square_and_says_so() -> None:
     assert notices == ("`height` was not used: node 70 (PrimitiveInt) sets both sides, so it follows `width`",)
 
 
-def test_regions_keep_their_share_of_the_image() -> None:
+def test_regions_keep_their_proportion_of_the_image() -> None:
     values = changed("regions_by_area", request(width=768, height=512))
     assert (values["32.width"], values["33.width"], values["33.x"]) == (384, 384, 384)
     assert (values["32.height"], values["33.height"]) == (512, 512)
@@ -286,13 +290,13 @@ def test_regions_keep_their_share_of_the_image() -> None:
 # Images and masks
 
 
-def test_images_fill_the_loaders_in_the_order_of_their_titles() -> None:
+def test_images_are_assigned_to_loaders_in_the_order_of_their_titles() -> None:
     values = changed("images_ordered_by_title", request(images=(OPAQUE, OPAQUE)), images=["a.png", "b.png"])
     assert (values["20.image"], values["10.image"]) == ("a.png", "b.png")
     assert "22.image" not in values  # titled `fixed:`
 
 
-def test_an_image_that_was_not_given_is_cut_off_where_its_users_do_without() -> None:
+def test_a_missing_optional_image_is_disconnected() -> None:
     name = "qwen_image_edit_2509_lightning_primitive_prompt"
     filled = workflow(name).filled(request(images=(OPAQUE,)), images=["a.png"])
     assert "106" not in filled.graph
@@ -300,7 +304,7 @@ def test_an_image_that_was_not_given_is_cut_off_where_its_users_do_without() -> 
     assert not any("106" in notice for notice in filled.notices)
 
 
-def test_an_image_that_was_not_given_and_is_needed_stays_the_workflows_own_with_a_notice() -> None:
+def test_a_missing_required_image_keeps_the_workflows_own_with_a_notice() -> None:
     filled = workflow("three_loras_two_controlnets").filled(request(images=(OPAQUE,)), images=["a.png"])
     assert filled.graph["28"]["inputs"] == {"image": "d.png"}
     assert any("node 28" in notice and "d.png" in notice for notice in filled.notices)
@@ -311,7 +315,7 @@ def test_more_images_than_loaders_are_refused() -> None:
         workflow("sd15_img2img").filled(request(), images=["a", "b"])
 
 
-def test_a_placeholder_for_an_image_is_filled_by_place_and_never_sent_as_text() -> None:
+def test_an_image_placeholder_is_filled_with_the_uploaded_file() -> None:
     text = text_of("sd15_img2img.api.json").replace("example.png", "{{image}}")
     graph = Workflow.load(text).filled(request(), images=["a.png"]).graph
     assert graph["10"]["inputs"] == {"image": "a.png"}
@@ -341,7 +345,7 @@ def test_a_placeholder_for_an_image_is_filled_by_place_and_never_sent_as_text() 
         ),
     ],
 )
-def test_white_is_repainted_whatever_way_the_workflow_takes_its_mask(name: str, expected: dict[str, Any]) -> None:
+def test_white_is_repainted_for_every_kind_of_mask_input(name: str, expected: dict[str, Any]) -> None:
     asked = request(images=(OPAQUE,), mask=OPAQUE)
     values = changed(name, asked, images=["a.png"], mask="m.png")
     assert values == {"6.text": "a fox", "3.seed": 5, "10.image": "a.png", **expected}
@@ -355,7 +359,7 @@ def test_without_a_mask_the_transparent_part_is_repainted() -> None:
     assert own == {"6.text": "a fox", "3.seed": 5, "10.image": "a.png"}
 
 
-def test_without_a_mask_and_transparency_nothing_would_be_repainted_so_it_is_refused() -> None:
+def test_inpainting_without_a_mask_and_transparency_is_refused() -> None:
     with pytest.raises(BadRequest, match="masked area and got no mask"):
         workflow("sd15_inpaint_vaeencodeforinpaint").filled(request(images=(OPAQUE,)), images=["a.png"])
 
@@ -365,7 +369,7 @@ def test_a_mask_for_a_workflow_without_one_is_refused() -> None:
         workflow("sd15_img2img").filled(request(), images=["a.png"], mask="m.png")
 
 
-def test_several_images_of_an_image_repeat_its_latent() -> None:
+def test_several_images_in_img2img_repeat_the_latent() -> None:
     values = changed("sd15_img2img", request(n=3), images=["a.png"])
     assert values["3.latent_image"] == ["added:1", 0]
     assert (values["added:1.samples"], values["added:1.amount"]) == (["11", 0], 3)
@@ -388,7 +392,7 @@ def test_an_optional_node_without_its_parameter_is_bypassed() -> None:
     }
 
 
-def test_an_optional_node_that_nothing_can_stand_for_is_named() -> None:
+def test_an_optional_node_that_cannot_be_bypassed_is_named() -> None:
     graph = json.loads(text_of("sd15_txt2img.api.json"))
     graph["5"]["_meta"] = {"title": "optional:size"}
     with pytest.raises(BadRequest, match=r"node 5 .* cannot be left out"):
@@ -405,13 +409,8 @@ def test_values_that_a_newer_server_requires_are_added() -> None:
     assert filled.graph["93"]["inputs"]["resolution_steps"] == 1  # type: ignore[index, call-overload]
 
 
-def test_a_folder_is_written_as_the_server_writes_it() -> None:
+def test_a_subfolder_is_written_in_the_servers_spelling() -> None:
     spec = ["COMBO", {"options": ["sdxl\\a.safetensors"]}]
     info = ObjectInfo.parse({"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": spec}}}})  # type: ignore[dict-item]
     graph: dict[str, Any] = workflow("sd15_txt2img", info).filled(request(checkpoint="sdxl/a.safetensors")).graph
     assert graph["4"]["inputs"]["ckpt_name"] == "sdxl\\a.safetensors"
-
-
-def test_another_prefix_goes_to_every_saver() -> None:
-    values = changed("two_images_of_one_prompt", request(), filename_prefix="again")
-    assert (values["9.filename_prefix"], values["19.filename_prefix"]) == ("again", "again")

@@ -46,7 +46,7 @@ def test_the_parameters_come_in_the_vocabularys_order_with_the_workflows_own_val
     }
 
 
-def test_bounds_and_choices_are_the_servers() -> None:
+def test_bounds_and_options_are_the_servers() -> None:
     rules = form("sd15_txt2img", recorded_info())
     assert (rules["steps"].min, rules["steps"].max) == (1, 10000)
     assert (rules["cfg_scale"].min, rules["cfg_scale"].max) == (0, 100)
@@ -56,7 +56,7 @@ def test_bounds_and_choices_are_the_servers() -> None:
     assert rules["checkpoint"].options == ("v1-5-pruned-emaonly-fp16.safetensors", "tiny-random-sd15.safetensors")
 
 
-def test_choices_in_the_newer_spelling_are_read_as_well() -> None:
+def test_options_in_the_newer_format_are_read() -> None:
     rules = form("flux1_dev_samplercustomadvanced", recorded_info())
     assert len(rules["sampler"].options) == 44
     assert "karras" in rules["scheduler"].options
@@ -88,22 +88,22 @@ def test_a_seed_stays_random_by_default() -> None:
         ("flux_kontext_reference_latent", True),
     ],
 )
-def test_a_strength_is_offered_only_where_something_is_repainted(name: str, offered: bool) -> None:
+def test_denoising_strength_is_offered_only_for_img2img(name: str, offered: bool) -> None:
     assert ("denoising_strength" in form(name)) == offered
 
 
-def test_what_the_workflow_does_not_have_is_not_offered() -> None:
+def test_parameters_missing_in_the_workflow_are_not_offered() -> None:
     rules = form("flux1_schnell_checkpoint_zeroed_negative")
     assert "negative_prompt" not in rules
     assert not {"width", "height", "aspect_ratio"} & set(form("sd15_img2img"))
 
 
-def test_several_images_can_be_asked_for_without_a_batch_field() -> None:
+def test_n_is_offered_without_a_batch_size() -> None:
     assert form("sd15_img2img")["n"] == RULES["n"]
     assert "n" not in form("upscale_with_model")
 
 
-def test_the_authors_own_names_become_parameters_with_their_types() -> None:
+def test_titles_and_placeholders_become_typed_parameters() -> None:
     rules = form("placeholders", recorded_info())
     assert (rules["style"].type, rules["style"].default, rules["style"].label.en_US) == ("text", "anime", "style")
     assert (rules["width"].type, rules["width"].default) == ("int", 768)
@@ -136,13 +136,13 @@ def test_a_placeholder_without_a_default_is_required() -> None:
     assert not rules["seed"].required
 
 
-def test_a_value_outside_the_usual_bounds_stays_possible() -> None:
+def test_a_default_outside_the_usual_bounds_is_accepted() -> None:
     graph = text_of("sd15_txt2img.api.json").replace('"steps": 20', '"steps": 500')
     rules = {rule.name: rule for rule in Workflow.load(graph).rules()}
     assert (rules["steps"].default, rules["steps"].max) == (500, 500)
 
 
-def test_second_files_are_numbered_in_both_languages() -> None:
+def test_second_files_have_numbered_labels_in_both_languages() -> None:
     label = form("three_loras_two_controlnets")["lora_2"].label
     assert (label.en_US, label.zh_Hans) == ("LoRA 2", "LoRA 2")
 
@@ -150,17 +150,12 @@ def test_second_files_are_numbered_in_both_languages() -> None:
 # What a server lacks
 
 
-def test_needs_name_classes_and_files() -> None:
-    needs = workflow("sd15_lora_controlnet").needs
-    assert set(needs.classes) >= {"KSampler", "LoraLoader", "ControlNetApplyAdvanced", "Canny"}
-    assert {(file.node.id, file.input, file.name) for file in needs.files} == {
-        ("4", "ckpt_name", "v1-5-pruned-emaonly-fp16.safetensors"),
-        ("20", "lora_name", "example_lora.safetensors"),
-        ("21", "control_net_name", "control_v11p_sd15_canny_fp16.safetensors"),
-    }
+def test_the_classes_that_a_workflow_needs_are_known() -> None:
+    classes = workflow("sd15_lora_controlnet").classes
+    assert set(classes) >= {"KSampler", "LoraLoader", "ControlNetApplyAdvanced", "Canny"}
 
 
-def test_everything_that_is_lacking_is_said_at_once() -> None:
+def test_everything_missing_is_reported_at_once() -> None:
     lacking = workflow("face_detailer_extension", recorded_info()).lacking()
     assert len(lacking) == 3
     assert any("`FaceDetailer`" in sentence for sentence in lacking)
@@ -175,7 +170,7 @@ def test_everything_that_is_lacking_is_said_at_once() -> None:
         ('"sampler_name": "euler"', '"sampler_name": "{{sampler}}"', ""),
     ],
 )
-def test_any_choice_that_the_server_lacks_is_named(before: str, after: str, said: str) -> None:
+def test_any_option_missing_on_the_server_is_named(before: str, after: str, said: str) -> None:
     graph = text_of("sd15_txt2img.api.json").replace("v1-5-pruned-emaonly-fp16", "tiny-random-sd15")
     assert graph.replace(before, after) != graph
     lacking = Workflow.load(graph.replace(before, after), recorded_info()).lacking()
@@ -183,13 +178,13 @@ def test_any_choice_that_the_server_lacks_is_named(before: str, after: str, said
 
 
 def test_a_dead_branch_needs_nothing() -> None:
-    assert "KSampler" in workflow("dead_branch_beside").needs.classes
+    assert "KSampler" in workflow("dead_branch_beside").classes
     raw: Any = workflow("dead_branch_beside").graph.raw()
     raw["33"]["class_type"] = "Unknown"
     assert not any("Unknown" in sentence for sentence in Workflow.load(json.dumps(raw), recorded_info()).lacking())
 
 
-def test_a_chain_of_thousands_of_nodes_is_read_like_any_other() -> None:
+def test_a_chain_of_thousands_of_nodes_is_traced() -> None:
     """A pasted graph is a stranger's file: it must not bring the form down."""
     raw: Any = workflow("sd15_txt2img").graph.raw()
     for number in range(3000):

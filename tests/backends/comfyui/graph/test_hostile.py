@@ -13,9 +13,9 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from tests.backends.comfyui.graph.test_slots import NAMES
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
-from tests.fakes import picture
+from tests.fakes import image_file
 
-PHOTO = InputImage(picture(), "image/png")
+PHOTO = InputImage(image_file(), "image/png")
 GRAPHS = {name: json.loads(text_of(f"{name}.api.json")) for name in NAMES}
 EDITORS = [json.loads(path.read_text("utf-8")) for path in sorted((WORKFLOWS / "ui").glob("*.ui.json"))]
 
@@ -53,7 +53,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=100, deadline=None)
 @given(graph=damaged(), known=st.booleans())
-def test_a_damaged_graph_is_served_or_refused_with_a_sentence(graph: dict[str, Any], known: bool) -> None:
+def test_a_damaged_graph_runs_or_is_refused_with_a_sentence(graph: dict[str, Any], known: bool) -> None:
     workflow = Workflow.load(json.dumps(graph), recorded_info() if known else None)
     rules = workflow.rules()
     assert len({rule.name for rule in rules}) == len(rules)
@@ -85,13 +85,13 @@ def test_a_damaged_editor_file_is_converted_or_refused(data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 400])
-def test_a_number_that_no_server_takes_is_refused(number: str) -> None:
+def test_a_number_that_no_server_accepts_is_refused(number: str) -> None:
     text = text_of("sd15_txt2img.api.json").replace('"steps": 20', f'"steps": {number}')
     with pytest.raises(BadRequest, match="too large"):
         Workflow.load(text)
 
 
-def test_a_size_of_almost_nothing_is_no_measure_for_the_others() -> None:
+def test_a_tiny_size_does_not_scale_the_others() -> None:
     """Found by the test above: what follows would have been infinite."""
     text = text_of("sd15_hires_fix.api.json").replace('"width": 512', '"width": 1e-307')
     request = ImageRequest(model="m", prompt="a fox", width=640)

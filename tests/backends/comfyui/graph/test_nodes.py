@@ -38,7 +38,7 @@ def named_inputs(meaning: NodeMeaning) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name in RECORDED])
-def test_every_class_that_is_recorded_has_the_inputs_named(name: str) -> None:
+def test_every_recorded_class_has_the_named_inputs(name: str) -> None:
     recorded, meaning = RECORDED[name], meaning_of(name)
     assert set(named_inputs(meaning)) <= set(recorded.inputs)
     assert len(meaning.passes) <= len(recorded.outputs)
@@ -51,7 +51,7 @@ def test_every_class_that_is_recorded_has_the_inputs_named(name: str) -> None:
     assert set(meaning.optional) <= optional
 
 
-def test_most_of_what_is_named_is_recorded() -> None:
+def test_most_named_classes_are_recorded() -> None:
     """Otherwise the test above would prove little."""
     servers = [name for name in CLASSES if not meaning_of(name).editor]
     assert sum(name in RECORDED for name in servers) >= len(servers) / 2
@@ -66,7 +66,7 @@ def test_every_usual_input_name_occurs_in_a_recorded_class() -> None:
     assert "positive" in known.conditioning["positive"]
 
 
-def test_parameters_are_the_vocabularys_or_have_a_rule() -> None:
+def test_every_parameter_has_a_rule() -> None:
     known = node_knowledge()
     named = {*known.inputs.files.values(), *(p for m in known.classes.values() for p in m.parameters.values())}
     assert [name for name in named if name not in RULES and workflow_rule(name) is None] == []
@@ -79,11 +79,11 @@ def test_the_header_explains_every_field() -> None:
     assert [field for field in NodeMeaning.model_fields if f" {field}" not in header] == []
 
 
-def test_a_class_that_is_not_named_has_no_meaning() -> None:
+def test_an_unlisted_class_has_no_role() -> None:
     assert meaning_of("NeverHeardOf") == NodeMeaning()
 
 
-def test_parameters_of_workflows_have_names_of_their_own() -> None:
+def test_workflow_parameters_have_distinct_names() -> None:
     names = [rule.name for rule in extra_rules()]
     assert len(names) == len(set(names))
     assert not set(names) & set(RULES)

@@ -58,7 +58,7 @@ def test_the_slots_are_the_expected_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_servers_definitions_change_no_place(name: str) -> None:
+def test_the_servers_definitions_change_no_slot(name: str) -> None:
     """Slots are found with the server off; definitions sharpen types only."""
     with_info, without = workflow(name, recorded_info()).slots, workflow(name).slots
     assert {n: slot.places for n, slot in with_info.found.items()} == {n: s.places for n, s in without.found.items()}
@@ -74,7 +74,7 @@ def test_every_common_parameter_is_found_or_explained(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_place_belongs_to_two_slots_and_none_is_a_link(name: str) -> None:
+def test_no_input_belongs_to_two_slots_and_none_is_a_link(name: str) -> None:
     found = workflow(name)
     places = [(p.node, p.input) for slot in found.slots.found.values() if slot.by == "trace" for p in slot.places]
     assert len(places) == len(set(places))

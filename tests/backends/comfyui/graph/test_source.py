@@ -16,7 +16,7 @@ from models.backends.comfyui.graph.source import read_source
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
-from tests.fakes import picture
+from tests.fakes import image_file
 
 API = text_of("sd15_txt2img.api.json")
 UI = (WORKFLOWS / "ui" / "plain_sd15_txt2img.ui.json").read_text("utf-8")
@@ -78,15 +78,15 @@ def test_the_editors_format_is_converted_with_the_servers_definitions(pasted: st
         ("[1, 2]", "not a JSON object"),
         ("{}", "no node with a `class_type`"),
         ('{"prompt": {}}', "no node with a `class_type`"),
-        (picture(), "carries no workflow"),
-        (data_uri(picture()), "carries no workflow"),
+        (image_file(), "carries no workflow"),
+        (data_uri(image_file()), "carries no workflow"),
         ("iVBORw0KGgo!", "not complete"),
         ("iVBORw0KGgoAAAA=", "cannot be read"),
         (b"\xff\xfe\x00", "neither text nor an image"),
         ("[" * 100_000, "it is not JSON"),
     ],
 )
-def test_what_is_no_workflow_is_refused_with_the_way_to_one(pasted: str | bytes, said: str) -> None:
+def test_input_that_is_not_a_workflow_is_refused_with_the_next_step(pasted: str | bytes, said: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         Workflow.load(pasted)
     assert said in str(refusal.value)
@@ -95,14 +95,14 @@ def test_what_is_no_workflow_is_refused_with_the_way_to_one(pasted: str | bytes,
 
 @settings(max_examples=60, deadline=None)
 @given(st.text() | st.binary())
-def test_no_text_and_no_bytes_bring_the_reader_down(pasted: str | bytes) -> None:
+def test_any_text_and_any_bytes_are_read_or_refused(pasted: str | bytes) -> None:
     try:
         Workflow.load(pasted)
     except BadRequest as refusal:
         assert str(refusal)  # noqa: PT017 -- either outcome is fine, a crash is not
 
 
-def test_metadata_that_the_server_adds_does_not_travel_back() -> None:
+def test_metadata_added_by_the_server_is_not_sent_back() -> None:
     """An image's own graph holds `is_changed` with NaN, which is no JSON that the server takes."""
     text = '{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "is_changed": [NaN]}}'
     assert Workflow.load(text).graph.raw() == {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
@@ -126,7 +126,7 @@ def test_only_a_node_id_and_a_slot_are_a_link(value: Any) -> None:
     assert as_link(value) is None
 
 
-def test_the_copy_for_one_request_leaves_the_graph_alone() -> None:
+def test_the_copy_for_one_request_does_not_change_the_graph() -> None:
     graph = Graph.of(GRAPH)
     raw: dict[str, Any] = graph.raw()
     raw["6"]["inputs"]["text"] = "changed"
@@ -134,7 +134,7 @@ def test_the_copy_for_one_request_leaves_the_graph_alone() -> None:
     assert graph == Graph.of(json.loads(API))
 
 
-def test_upstream_is_nearest_first_and_ends_in_a_ring() -> None:
+def test_upstream_nodes_are_nearest_first_and_cycles_end() -> None:
     ring = {
         "1": {"class_type": "A", "inputs": {"x": ["2", 0]}},
         "2": {"class_type": "B", "inputs": {"x": ["3", 0], "y": ["gone", 0]}},
@@ -143,5 +143,5 @@ def test_upstream_is_nearest_first_and_ends_in_a_ring() -> None:
     assert [node.id for node in Graph.of(ring).upstream(["1"])] == ["1", "2", "3"]  # type: ignore[arg-type]
 
 
-def test_ids_sort_as_people_count() -> None:
+def test_ids_are_sorted_numerically() -> None:
     assert sorted(["65:10", "9", "65:9", "10", "a"], key=natural) == ["9", "10", "65:9", "65:10", "a"]

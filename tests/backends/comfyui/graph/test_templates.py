@@ -13,8 +13,7 @@ from itertools import chain
 from typing import Any
 
 from models.backends.comfyui.graph.editor import convert
-from models.backends.comfyui.graph.editor_file import EditorFile, EditorNode
-from models.backends.comfyui.graph.editor_values import read_values
+from models.backends.comfyui.graph.editor_file import EditorFile, EditorNode, read_values
 from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, ObjectInfo, meaning_of
 from tests.backends.comfyui.graphs import recorded_info
 
@@ -35,8 +34,8 @@ def templates() -> Mapping[str, Any]:
 def nodes_of(name: str) -> Iterator[EditorNode]:
     """The nodes of a template that a server runs."""
     file = EditorFile.model_validate(templates()[name])
-    subgraphs = {subgraph.id for subgraph in file.definitions.subgraphs}
-    for node in chain(file.nodes, *(subgraph.nodes for subgraph in file.definitions.subgraphs)):
+    subgraphs = {subgraph.id for subgraph in file.subgraphs}
+    for node in chain(file.nodes, *(subgraph.nodes for subgraph in file.subgraphs)):
         if node.type not in subgraphs and not meaning_of(node.type).editor:
             yield node
 

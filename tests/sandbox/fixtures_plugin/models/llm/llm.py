@@ -30,7 +30,7 @@ from dify_plugin.errors.model import InvokeBadRequestError, InvokeError
 from PIL import Image
 
 
-def _picture(text: str) -> bytes:
+def _drawn(text: str) -> bytes:
     shade = sum(text.encode()) % 256
     buffer = BytesIO()
     Image.new("RGB", (8, 8), (shade, 128, 255 - shade)).save(buffer, "PNG")
@@ -74,7 +74,7 @@ class MisbehavingModel(LargeLanguageModel):
                 return self._stream(model, prompt)
             case str(act) if act in MISDEEDS:
                 return self._result(model, MISDEEDS[act](amount))
-        return self._result(model, prompt, _image(_picture(prompt)))
+        return self._result(model, prompt, _image(_drawn(prompt)))
 
     @override
     def _start_polling(
@@ -109,7 +109,7 @@ class MisbehavingModel(LargeLanguageModel):
             return LLMPollingResult(status=LLMPollingStatus.RUNNING, plugin_state=state, next_check_after_seconds=1)
         if state["fails"]:
             return LLMPollingResult(status=LLMPollingStatus.FAILED, error=f"refused: {state['prompt']}")
-        result = self._result(model, f"painted by {state['pids']}\n", _image(_picture(state["prompt"])))
+        result = self._result(model, f"painted by {state['pids']}\n", _image(_drawn(state["prompt"])))
         if state["structured"]:
             structured = {"seed": state["seed"], "prompt": state["prompt"]}
             result = LLMResultWithStructuredOutput(**result.model_dump(), structured_output=structured)
@@ -142,7 +142,7 @@ class MisbehavingModel(LargeLanguageModel):
     def _structured(self, model: str, prompt: str, schema: dict[str, Any]) -> Generator[LLMResultChunk, None, None]:
         """The JSON object and a blank line, then an image: what Dify takes in a stream."""
         text = prompt if prompt == "not JSON" else json.dumps(dict.fromkeys(schema["properties"], prompt)) + "\n\n"
-        for index, content in enumerate((TextPromptMessageContent(data=text), _image(_picture(prompt)))):
+        for index, content in enumerate((TextPromptMessageContent(data=text), _image(_drawn(prompt)))):
             message = AssistantPromptMessage(content=[content])
             yield LLMResultChunk(model=model, delta=LLMResultChunkDelta(index=index, message=message))
 
@@ -152,9 +152,7 @@ class MisbehavingModel(LargeLanguageModel):
 
     def _stream(self, model: str, prompt: str) -> Generator[LLMResultChunk, None, None]:
         for index, word in enumerate(prompt.split()):
-            message = AssistantPromptMessage(
-                content=[TextPromptMessageContent(data=f"{word} "), _image(_picture(word))]
-            )
+            message = AssistantPromptMessage(content=[TextPromptMessageContent(data=f"{word} "), _image(_drawn(word))])
             yield LLMResultChunk(model=model, delta=LLMResultChunkDelta(index=index, message=message))
 
 

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image.build import Plan, plan
 from models.backends.qwen_image.models import QwenModel, family_of, model_for
+from models.backends.qwen_image.wire import Plan, plan
 from models.entities import ImageRequest, InputImage
 from models.sizes import FreeSizes
 from tests.asking import asked, bound
-from tests.fakes import picture
+from tests.fakes import image_file
 
-TALL = InputImage(picture(600, 1200), "image/png")
-WIDE = InputImage(picture(1600, 800, kind="JPEG"), "image/jpeg")
+TALL = InputImage(image_file(600, 1200), "image/png")
+WIDE = InputImage(image_file(1600, 800, kind="JPEG"), "image/jpeg")
 
 
 def settled(model: str, prompt: str = "paper-cut fox", **wishes: Any) -> ImageRequest:
@@ -55,7 +55,7 @@ def test_text_to_image_always_sends_size_number_watermark_and_extension() -> Non
     assert made.notices == ()
 
 
-def test_older_tasks_take_the_negative_prompt_beside_the_prompt() -> None:
+def test_older_tasks_send_the_negative_prompt_next_to_the_prompt() -> None:
     made = planned("qwen-image-plus", negative_prompt="text", prompt_extend=False, watermark=True)
     assert made.jobs == "text2image"
     assert sent(made) == {
@@ -92,14 +92,14 @@ def test_the_base_edit_model_takes_neither_size_nor_extension() -> None:
     }
 
 
-def test_thinking_and_the_mode_of_extension_are_sent_where_they_were_asked_for() -> None:
+def test_thinking_and_prompt_extend_mode_are_sent_on_request() -> None:
     extra = {"prompt_extend_mode": "agent", "enable_thinking": False}
     parameters = sent(planned("qwen-image-3.0", extra=extra))["parameters"]
     assert parameters["prompt_extend_mode"] == "agent"
     assert parameters["enable_thinking"] is False
 
 
-def test_agent_mode_with_an_image_becomes_direct_and_says_so() -> None:
+def test_agent_mode_with_an_image_becomes_direct_with_a_notice() -> None:
     made = planned("qwen-image-3.0", images=(WIDE,), extra={"prompt_extend_mode": "agent"})
     assert made.calls[0].parameters.prompt_extend_mode == "direct"
     assert made.notices == ("The prompt mode `agent` works without input images only; `direct` was used.",)
@@ -114,7 +114,7 @@ def test_agent_mode_with_an_image_becomes_direct_and_says_so() -> None:
         ("wanx2.1-imageedit", 4, [4]),
     ],
 )
-def test_more_images_than_one_call_makes_are_several_calls_with_seeds_that_count_up(
+def test_more_images_than_one_call_supports_are_several_calls_with_consecutive_seeds(
     model: str, n: int, counts: list[int]
 ) -> None:
     images = (WIDE,) if model.startswith("wanx") else ()
@@ -124,7 +124,7 @@ def test_more_images_than_one_call_makes_are_several_calls_with_seeds_that_count
     assert [call.parameters.seed for call in made.calls] == [(2**31 - 2 + first) % 2**31 for first in firsts]
 
 
-def test_long_prompts_go_where_they_are_read_to_the_end() -> None:
+def test_long_prompts_are_sent_in_the_field_with_the_larger_limit() -> None:
     """Tasks of qwen-image-plus stop at 800 characters, the synchronous endpoint counts tokens."""
     assert planned("qwen-image-plus", prompt="x" * 800).jobs == "text2image"
     made = planned("qwen-image-plus", prompt="x" * 801)
@@ -132,7 +132,7 @@ def test_long_prompts_go_where_they_are_read_to_the_end() -> None:
     assert made.notices == ()
 
 
-def test_what_the_service_would_cut_silently_is_said() -> None:
+def test_text_that_the_service_cuts_gives_a_notice() -> None:
     assert planned("wanx2.1-imageedit", images=(WIDE,), prompt="x" * 900).notices == (
         "The prompt has 900 characters; the model reads the first 800.",
     )
@@ -149,9 +149,9 @@ def test_what_the_service_would_cut_silently_is_said() -> None:
         ("qwen-image-plus", "茶" * 1500, 833, 800),
     ],
 )
-def test_a_prompt_of_too_many_tokens_is_said_to_be_cut(model: str, prompt: str, tokens: int, read: int) -> None:
+def test_a_prompt_with_too_many_tokens_gives_a_notice(model: str, prompt: str, tokens: int, read: int) -> None:
     assert planned(model, prompt=prompt).notices == (
-        f"The prompt has about {tokens} tokens; the model reads the first {read}, so its end may be without effect.",
+        f"The prompt has about {tokens} tokens; the model reads the first {read}, so its end may have no effect.",
     )
 
 
@@ -159,12 +159,12 @@ def test_a_prompt_of_too_many_tokens_is_said_to_be_cut(model: str, prompt: str, 
     ("model", "prompt"),
     [("qwen-image-max", "x" * 3600), ("qwen-image-2.0", "茶" * 2300), ("qwen-image-3.0", "茶" * 20_000)],
 )
-def test_a_prompt_that_may_be_read_to_its_end_is_not_called_too_long(model: str, prompt: str) -> None:
+def test_a_prompt_within_the_limit_gives_no_notice(model: str, prompt: str) -> None:
     """For the 3.0 models 4500 tokens are a recommendation."""
     assert planned(model, prompt=prompt).notices == ()
 
 
-def test_an_account_without_tasks_is_asked_synchronously() -> None:
+def test_an_account_without_tasks_uses_synchronous_calls() -> None:
     assert planned("qwen-image-3.0", asynchronous=False).jobs is None
 
 
@@ -176,7 +176,7 @@ def wan(**wishes: Any) -> dict[str, Any]:
 
 
 def test_a_mask_means_inpainting() -> None:
-    mask = InputImage(picture(1600, 800, mode="L", colour=255), "image/png")
+    mask = InputImage(image_file(1600, 800, mode="L", colour=255), "image/png")
     assert wan(mask=mask) == {
         "model": "wanx2.1-imageedit",
         "input": {
@@ -189,7 +189,7 @@ def test_a_mask_means_inpainting() -> None:
     }
 
 
-def test_without_a_mask_the_instruction_edits_the_whole_image_by_strength() -> None:
+def test_without_a_mask_the_whole_image_is_edited_by_strength() -> None:
     body = wan(denoising_strength=0.3)
     assert body["input"]["function"] == "description_edit"
     assert body["parameters"] == {"n": 1, "watermark": False, "seed": 42, "strength": 0.3}
@@ -202,24 +202,24 @@ def test_outpainting_takes_its_four_scales() -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"left_scale": 1.0, "right_scale": 1}])
 def test_outpainting_without_a_direction_is_refused_before_it_is_paid(extra: dict[str, float]) -> None:
-    with pytest.raises(BadRequest, match="`expand` was not told in which direction") as caught:
+    with pytest.raises(BadRequest, match="`expand` needs a direction") as caught:
         wan(extra={"edit_function": "expand", **extra})
     assert "`left_scale`" in caught.value.next_step
 
 
-def test_the_defaults_that_a_form_sends_for_other_functions_are_passed_over_in_silence() -> None:
+def test_defaults_of_other_functions_give_no_notice() -> None:
     """Dify sends the default of every parameter that is switched on in the node."""
     form = {"edit_function": "colorization", "upscale_factor": 1, "is_sketch": False, "left_scale": 1.0}
     assert planned("wanx2.1-imageedit", images=(WIDE,), denoising_strength=0.5, extra=form).notices == ()
 
 
-def test_a_parameter_of_another_function_is_not_sent_and_the_notice_names_who_reads_it() -> None:
+def test_a_parameter_of_another_function_is_not_sent_and_gives_a_notice() -> None:
     made = planned("wanx2.1-imageedit", images=(WIDE,), extra={"edit_function": "doodle", "upscale_factor": 2})
     assert made.calls[0].parameters.upscale_factor is None
     assert made.notices == ("`upscale_factor` was not used: `doodle` does not read it, `super_resolution` would.",)
 
 
-def test_a_mask_that_the_function_does_not_read_is_not_sent_and_that_is_said() -> None:
+def test_a_mask_that_the_function_ignores_is_not_sent_and_gives_a_notice() -> None:
     """An image with transparency brings a mask along that nobody may have meant."""
     made = planned("wanx2.1-imageedit", images=(WIDE,), mask=WIDE, extra={"edit_function": "expand", "top_scale": 1.5})
     assert "mask_image_url" not in sent(made)["input"]
@@ -227,11 +227,11 @@ def test_a_mask_that_the_function_does_not_read_is_not_sent_and_that_is_said() -
 
 
 def test_inpainting_without_a_mask_is_refused() -> None:
-    with pytest.raises(BadRequest, match="needs a mask and got none"):
+    with pytest.raises(BadRequest, match="needs a mask, and none was sent"):
         wan(extra={"edit_function": "description_edit_with_mask"})
 
 
-def test_a_token_plan_is_told_that_it_cannot_edit_by_mask() -> None:
+def test_a_token_plan_refuses_a_mask() -> None:
     with pytest.raises(BadRequest, match="works with jobs only"):
         planned("wanx2.1-imageedit", images=(WIDE,), asynchronous=False)
 
@@ -255,7 +255,7 @@ def test_a_token_plan_is_told_that_it_cannot_edit_by_mask() -> None:
         ("qwen-image-2.0", {"height": 512, "aspect_ratio": "2:1"}, "1024*512", ""),
     ],
 )
-def test_the_nearest_legal_size_is_used_and_a_change_names_both(
+def test_the_nearest_supported_size_is_used_and_a_change_names_both(
     model: str, wishes: dict[str, Any], size: str, notice: str
 ) -> None:
     request = settled(model, **wishes)
@@ -265,7 +265,7 @@ def test_the_nearest_legal_size_is_used_and_a_change_names_both(
 
 
 @pytest.mark.parametrize("model", ["qwen-image-edit", "wanx2.1-imageedit"])
-def test_a_model_that_keeps_the_shape_of_its_image_says_so(model: str) -> None:
+def test_a_model_that_keeps_the_shape_of_its_image_gives_a_notice(model: str) -> None:
     request = settled(model, images=(WIDE,), aspect_ratio="1:1")
     assert request.notices == ("The aspect ratio 1:1 was not used: the model keeps the shape of the input image.",)
     assert planned(model, images=(WIDE,), aspect_ratio="1:1").calls[0].parameters.size is None
@@ -282,7 +282,7 @@ sides = st.integers(min_value=16, max_value=16384)
 
 
 @given(sides, sides)
-def test_every_wish_has_a_legal_size_of_the_same_shape_where_the_shape_is_legal(width: int, height: int) -> None:
+def test_every_supported_shape_keeps_its_ratio(width: int, height: int) -> None:
     got_width, got_height = AREA.nearest((width, height))
     assert got_width % 16 == got_height % 16 == 0
     assert 262_144 <= got_width * got_height <= 4_194_304
@@ -298,13 +298,13 @@ def test_sides_are_always_within_their_bounds(width: int, height: int) -> None:
 
 
 @given(st.integers(32, 128), st.integers(32, 128))
-def test_a_legal_size_is_left_alone(columns: int, rows: int) -> None:
+def test_a_supported_size_is_not_changed(columns: int, rows: int) -> None:
     size = (columns * 16, rows * 16)
     assert AREA.nearest(size) == size
     assert SIDE.nearest(size) == size
 
 
-def test_the_ratio_of_the_node_wins_over_the_shape_of_the_image() -> None:
+def test_the_ratio_of_the_node_overrides_the_shape_of_the_image() -> None:
     request = settled("qwen-image-edit-plus", images=(WIDE,), aspect_ratio="1:1")
     assert (request.size, request.notices) == ((1024, 1024), ())
 
@@ -312,7 +312,7 @@ def test_the_ratio_of_the_node_wins_over_the_shape_of_the_image() -> None:
 # Models that have no card
 
 
-def test_a_dated_snapshot_is_asked_like_its_family_and_costs_the_same() -> None:
+def test_a_dated_snapshot_has_the_format_and_price_of_its_family() -> None:
     snapshot, family = model_for("qwen-image-edit-plus-2025-12-15"), model_for("qwen-image-edit-plus")
     assert snapshot == family
     # Whether tasks take snapshots is not documented; every model but Wan's answers synchronously.
@@ -320,7 +320,7 @@ def test_a_dated_snapshot_is_asked_like_its_family_and_costs_the_same() -> None:
     assert model_for("wanx2.1-imageedit-2026-01-01").jobs == "image2image"
 
 
-def test_the_base_model_is_asked_like_plus_without_its_price() -> None:
+def test_the_base_model_has_the_format_of_plus_without_its_price() -> None:
     assert model_for("qwen-image").jobs == "text2image"
     assert model_for("qwen-image").prices == {}
 
@@ -334,14 +334,14 @@ def test_the_base_model_is_asked_like_plus_without_its_price() -> None:
         ("something", "qwen-image-2.0"),
     ],
 )
-def test_an_unknown_model_is_asked_like_the_most_similar_known_one(unknown: str, family: str) -> None:
+def test_an_unknown_model_uses_the_format_of_the_most_similar_one(unknown: str, family: str) -> None:
     assert family_of(unknown) == family
     facts = model_for(unknown)
     assert facts.sizes == model_for(family).sizes
     assert (facts.jobs, facts.prices) == (None, {})
 
 
-def test_facts_are_strict_about_misspelt_cards() -> None:
+def test_a_misspelt_fact_in_a_card_is_an_error() -> None:
     with pytest.raises(ValueError, match="images_per_cal"):
         QwenModel.model_validate(
             {
@@ -354,6 +354,6 @@ def test_facts_are_strict_about_misspelt_cards() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
-def test_a_seed_beyond_the_service_is_refused(seed: int) -> None:
+def test_a_seed_out_of_range_is_refused(seed: int) -> None:
     with pytest.raises(BadRequest, match="from 0 to 2147483647"):
         settled("qwen-image-2.0", seed=seed)

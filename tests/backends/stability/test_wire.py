@@ -13,7 +13,6 @@ from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.partial import Partial
 from models.backends.reply import Reply
 from models.backends.stability.backend import _cut_to
-from models.backends.stability.build import StabilityCall, v1_call, v1_price, v2beta_calls
 from models.backends.stability.models import (
     DEFAULT_STRENGTH,
     INPUT_LIMITS,
@@ -22,15 +21,15 @@ from models.backends.stability.models import (
     V2BetaModel,
     read_model,
 )
-from models.backends.stability.wire import read_v1, read_v2beta
+from models.backends.stability.wire import StabilityCall, read_v1, read_v2beta, v1_call, v1_price, v2beta_calls
 from models.catalog import Card, cards
 from models.entities import ImageRequest, InputImage, Price
 from models.images.inputs import fit
 from models.images.sniff import sniff
 from tests.asking import asked, bound
-from tests.fakes import picture
+from tests.fakes import image_file
 
-WIDE = InputImage(picture(1600, 900), "image/png")
+WIDE = InputImage(image_file(1600, 900), "image/png")
 
 
 def facts(model: str) -> V2BetaModel | V1Model:
@@ -97,11 +96,11 @@ def test_the_nearest_of_the_nine_sdxl_sizes_keeps_the_shape(asked: tuple[int, in
     assert known.sizes.nearest(asked) == size
 
 
-def test_a_plain_text_call_sends_only_what_was_said() -> None:
+def test_a_txt2img_call_sends_only_the_given_parameters() -> None:
     assert v2_form("stable-image-core") == {"prompt": "a red bicycle", "seed": "7", "output_format": "png"}
 
 
-def test_every_parameter_of_a_text_call_has_its_part() -> None:
+def test_every_parameter_of_a_txt2img_call_is_sent() -> None:
     form = v2_form(
         "sd3.5-medium",
         negative_prompt="blurry",
@@ -124,7 +123,7 @@ def test_every_parameter_of_a_text_call_has_its_part() -> None:
     }
 
 
-def test_sd3_beside_an_image_says_the_mode_and_no_aspect_ratio() -> None:
+def test_sd3_with_an_image_sends_the_mode_and_no_aspect_ratio() -> None:
     assert v2_form("sd3.5-medium", images=(WIDE,), denoising_strength=0.25, aspect_ratio="1:1") == {
         "prompt": "a red bicycle",
         "model": "sd3.5-medium",
@@ -136,12 +135,12 @@ def test_sd3_beside_an_image_says_the_mode_and_no_aspect_ratio() -> None:
     }
 
 
-def test_ultra_beside_an_image_keeps_the_shape_of_the_image() -> None:
+def test_ultra_with_an_image_keeps_its_shape() -> None:
     form = v2_form("stable-image-ultra", images=(WIDE,))
     assert (form.get("mode"), form["strength"], form["aspect_ratio"]) == (None, "0.6", "16:9")
 
 
-def test_ultra_beside_an_image_takes_the_asked_shape() -> None:
+def test_ultra_with_an_image_uses_a_requested_shape() -> None:
     assert v2_form("stable-image-ultra", images=(WIDE,), aspect_ratio="1:1")["aspect_ratio"] == "1:1"
 
 
@@ -149,7 +148,7 @@ def test_an_aspect_ratio_the_service_lacks_becomes_the_nearest() -> None:
     assert v2_form("stable-image-core", aspect_ratio="4:3")["aspect_ratio"] == "5:4"
 
 
-def test_with_a_quality_asked_for_the_service_sends_png_so_that_one_lossy_step_is_enough() -> None:
+def test_a_requested_quality_fetches_png_for_a_single_lossy_step() -> None:
     assert v2_form("stable-image-core", output_format="jpeg", output_quality=80)["output_format"] == "png"
 
 
@@ -163,20 +162,20 @@ def test_with_a_quality_asked_for_the_service_sends_png_so_that_one_lossy_step_i
         ({"aspect_ratio": "4:3"}, ("4:3", "5:4")),
     ],
 )
-def test_a_changed_shape_is_told_with_both_names(wishes: dict[str, object], told: tuple[str, ...] | None) -> None:
+def test_a_changed_shape_gives_a_notice_naming_both(wishes: dict[str, object], told: tuple[str, ...] | None) -> None:
     _, request = asking("sd3.5-medium", **wishes)
     assert len(request.notices) == (told is not None)
     assert all(word in request.notices[0] for word in told or ())
 
 
-def test_an_asked_size_beside_an_image_that_decides_the_shape_is_told() -> None:
+def test_an_ignored_size_with_an_image_gives_a_notice() -> None:
     _, request = asking("sd3.5-medium", images=(WIDE,), width=512, height=512)
     assert request.notices == (
         "The size 512×512 was not used: beside an input image the model keeps that image's shape.",
     )
 
 
-def test_v1_asks_with_exact_size_steps_and_a_negative_weight() -> None:
+def test_v1_sends_exact_size_steps_and_a_negative_weight() -> None:
     call = sdxl(
         negative_prompt="blurry", width=1344, height=768, steps=40, cfg_scale=7.0, n=2, sampler="K_EULER",
         style_preset="anime", seed=9,
@@ -244,7 +243,7 @@ def json_reply(content: object, **headers: str) -> Reply:
     return Reply(200, {"content-type": "application/json; type=image/png", **headers}, json.dumps(content).encode())
 
 
-PNG = picture()
+PNG = image_file()
 BASE64 = base64.b64encode(PNG).decode()
 
 
@@ -280,7 +279,7 @@ def test_the_byte_form_of_the_answer_is_read_from_its_headers() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"image": None}, {"id": "job"}, [], {"image": "not base64!"}])
-def test_an_answer_without_an_image_is_never_a_success(content: object) -> None:
+def test_a_reply_without_an_image_is_an_error(content: object) -> None:
     with pytest.raises(ServerUnavailable):
         read_v2beta(json_reply(content), sent_seed=7).notices(1)
 
@@ -303,7 +302,7 @@ def test_a_filtered_image_is_a_failure() -> None:
         artifacts("CONTENT_FILTERED").notices(1)
 
 
-def test_good_images_are_kept_beside_a_filtered_one() -> None:
+def test_good_images_are_kept_with_a_filtered_one() -> None:
     made = artifacts("SUCCESS", "CONTENT_FILTERED")
     assert [image.seed for image in made.images] == [1]
     count, reason = made.notices(2)
@@ -312,64 +311,64 @@ def test_good_images_are_kept_beside_a_filtered_one() -> None:
 
 
 @pytest.mark.parametrize("reason", ["ERROR", "SOMETHING_NEW"])
-def test_an_unknown_finish_reason_is_a_failure_of_the_service(reason: str) -> None:
+def test_an_unknown_finish_reason_is_a_server_error(reason: str) -> None:
     with pytest.raises(ServerUnavailable, match=reason):
         artifacts(reason).notices(1)
 
 
-def test_bytes_that_are_no_image_are_a_failure_of_the_service() -> None:
+def test_bytes_that_are_not_an_image_are_a_server_error() -> None:
     with pytest.raises(ServerUnavailable, match="HTML"):
         artifacts("SUCCESS", data=b"<html>").notices(1)
 
 
-def test_fewer_images_than_asked_for_are_told() -> None:
+def test_fewer_images_than_requested_give_a_notice() -> None:
     assert artifacts("SUCCESS").notices(3) == ["1 of 3 images came back."]
 
 
-def test_an_image_the_service_takes_is_sent_untouched() -> None:
+def test_a_supported_image_is_sent_unchanged() -> None:
     assert fit(WIDE, INPUT_LIMITS) == (WIDE, ())
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF"])
-def test_a_format_the_service_lacks_is_re_encoded(kind: str) -> None:
-    given = InputImage(picture(64, 64, kind=kind), f"image/{kind.lower()}")
+def test_an_unsupported_format_is_re_encoded(kind: str) -> None:
+    given = InputImage(image_file(64, 64, kind=kind), f"image/{kind.lower()}")
     sent, _ = fit(given, INPUT_LIMITS)
     assert sent.mime_type == sniff(sent.data).mime_type
     assert sent.mime_type in {"image/png", "image/jpeg", "image/webp"}
 
 
-def test_an_image_beyond_the_request_limit_is_made_to_fit_and_told() -> None:
-    given = InputImage(picture(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
+def test_an_image_over_the_request_limit_is_compressed_with_a_notice() -> None:
+    given = InputImage(image_file(900, 700) + bytes(MAX_REQUEST_BYTES), "image/png")
     sent, notices = fit(given, INPUT_LIMITS)
     assert len(sent.data) < MAX_REQUEST_BYTES
     assert sniff(sent.data).mime_type == sent.mime_type
     assert notices
 
 
-def test_an_image_on_its_side_is_judged_as_a_viewer_shows_it() -> None:
+def test_a_rotated_image_is_measured_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    given = InputImage(picture(1600, 900, kind="JPEG", exif=exif), "image/jpeg")
+    given = InputImage(image_file(1600, 900, kind="JPEG", exif=exif), "image/jpeg")
     assert v2_form("stable-image-ultra", images=(given,))["aspect_ratio"] == "9:16"
     sent, _ = _cut_to(given, (768, 1344))
     assert (sniff(sent.data).width, sniff(sent.data).height) == (768, 1344)
 
 
-def test_an_image_for_sdxl_is_cut_to_one_of_its_sizes_and_told() -> None:
+def test_an_image_for_sdxl_is_cropped_to_a_supported_size_with_a_notice() -> None:
     sent, notices = _cut_to(WIDE, (1344, 768))
     header = sniff(sent.data)
     assert (header.width, header.height) == (1344, 768)
-    assert notices == ("The input image was cut and scaled from 1600×900 to 1344×768.",)
+    assert notices == ("The input image was cropped and scaled from 1600×900 to 1344×768.",)
 
 
 def test_the_transparency_of_an_input_image_is_kept() -> None:
-    clear = InputImage(picture(1600, 900, mode="RGBA", colour=(200, 30, 30, 0)), "image/png")
+    clear = InputImage(image_file(1600, 900, mode="RGBA", colour=(200, 30, 30, 0)), "image/png")
     for sent in (fit(clear, INPUT_LIMITS)[0], _cut_to(clear, (1024, 1024))[0]):
         assert Image.open(io.BytesIO(sent.data)).convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
 def test_an_image_that_does_not_decode_is_refused() -> None:
-    broken = InputImage(picture(64, 64)[:60], "image/png")
+    broken = InputImage(image_file(64, 64)[:60], "image/png")
     with pytest.raises(BadRequest, match="cannot be used"):
         _cut_to(broken, (1024, 1024))
 
