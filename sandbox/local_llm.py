@@ -35,7 +35,7 @@ from pydantic import JsonValue
 type Answer = str | Mapping[str, JsonValue]
 type Script = Mapping[str, Answer]
 
-LABEL = "local stand-in"
+LABEL = "local model"
 
 
 @dataclass

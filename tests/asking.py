@@ -1,4 +1,4 @@
-"""Requests as a backend gets them: read by the real resolver, without the host's messages."""
+"""Requests for backend tests, resolved like in the plugin, without the host's messages."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def bound(model: str, credentials: Mapping[str, object], clock: Clock | None = N
 
 
 def asked(backend: Backend, prompt: str = "a red fox in the snow", **parts: object) -> ImageRequest:
-    """The settled request of `parts`: fields of ImageRequest, and width, height, aspect_ratio and seed as wishes."""
+    """The resolved request of `parts`: fields of ImageRequest, and width, height, aspect_ratio and seed as requested."""
     wish = Wish(**{name: parts.pop(name) for name in _WISH if name in parts})  # type: ignore[arg-type]
     request = ImageRequest(model=backend.model.name, prompt=prompt, **parts)  # type: ignore[arg-type]
     return settle(request, wish, backend)

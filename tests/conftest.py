@@ -1,4 +1,4 @@
-"""`dify_plugin` comes first: importing it patches the sockets that everything else uses."""
+"""`dify_plugin` is imported first: it patches the sockets for gevent."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +20,12 @@ def clock() -> FakeClock:
 
 @pytest.fixture(autouse=True)
 def _forget_servers() -> None:
-    """A port may belong to another fake server in the next test."""
+    """Another fake server may reuse a port in the next test."""
     cache.clear_all()
 
 
 @pytest.fixture(scope="session")
 def plugin() -> Iterator[Host]:
-    """The plugin as the host runs it: two processes that share the calls, so that start and check meet different ones."""
+    """The plugin in two processes that share the calls, so that start and check use different ones."""
     with Host(plugin_dir=ROOT, processes=2) as host:
         yield host

@@ -1,4 +1,4 @@
-"""What the contract suite must know of each backend: credentials for an address, and a fake of its service.
+"""The cases of the contract suite: for each backend, credentials for an address and a fake server.
 
 A new backend adds one entry; a test fails for a registered backend without one.
 """

@@ -1,4 +1,4 @@
-"""Stand-ins that tests hand in: a clock that never waits, images made on the spot."""
+"""Test doubles: a clock that never waits, and generated images."""
 
 import io
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ MARKER_KEY = "sk-MARKER-7f3a9c51d2e84b06"
 
 @dataclass(eq=False)
 class FakeClock:
-    """Time that passes only while somebody sleeps; the pauses are kept."""
+    """A clock that advances only by `sleep`; the pauses are recorded."""
 
     time: float = 1_790_000_000.0
     pauses: list[float] = field(default_factory=list)

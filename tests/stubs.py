@@ -1,4 +1,4 @@
-"""Backends made for tests: one that answers at once, one that works with jobs."""
+"""Backend stubs: one returns its result at once, one uses jobs."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ STUB_RULES = tuple(
 
 
 class StubBackend(Backend):
-    """Answers every request with one red image and keeps what it was asked."""
+    """Returns one red image for every request and records the requests."""
 
     name = "stub"
     title = "Stub"
@@ -63,7 +63,7 @@ class StubBackend(Backend):
 
 
 class StubJobs(JobBackend):
-    """A service whose job takes `takes` seconds on the clock; `troubles` are raised by the next checks, in order.
+    """A service whose job takes `takes` seconds on the clock; the next checks raise `troubles` in order.
 
     `part` is what a job that is given up has made.
     """

@@ -1,4 +1,4 @@
-"""The model cards: they say what the vocabulary says, and switching everything on in a node gives a sane request."""
+"""The model cards match the common rules, and all parameters switched on give a valid request."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What every backend promises, checked for every backend in the registry."""
+"""The contract of a backend, checked for every backend in the registry."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def healthy(name: str, model: str | None = None) -> Iterator[Backend]:
 
 
 def at(name: str, url: str) -> Backend:
-    """The backend of a case bound to any address; its clock never really waits."""
+    """The backend of a case bound to any address, with a clock that does not wait."""
     case = CASES[name]
     assert case.credentials
     return bound(case.model, case.credentials(url), FakeClock())
@@ -135,7 +135,7 @@ def test_a_refusal_has_its_class_and_does_not_quote_the_key(
 
 
 def assert_clean(error: BaseException | None) -> None:
-    """No secret in an error or in anything it was raised from; a sentence that ends as one."""
+    """No secret in the error or its causes, and a complete sentence."""
     assert str(error).endswith(".")
     while error is not None:
         assert MARKER_KEY not in f"{error} {error!r}"

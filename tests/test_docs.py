@@ -1,4 +1,4 @@
-"""The documents keep their promises: links lead somewhere, and nothing of the plugin goes without a word."""
+"""The documents have valid links and name every model, field, parameter and app."""
 
 import re
 from collections.abc import Iterator
@@ -40,13 +40,13 @@ def links(text: str) -> Iterator[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """The headings as GitHub names them: lower case, without punctuation, a hyphen for each space."""
+    """The anchors that GitHub gives the headings: lower case, without punctuation, a hyphen for each space."""
     headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def broken(path: Path) -> list[str]:
-    """The relative links of a page that lead to no file, or to no heading of it."""
+    """The relative links of a page without a target file or heading."""
     found = []
     for link in links(path.read_text("utf-8")):
         place, _, heading = link.partition("#")
@@ -59,7 +59,7 @@ def broken(path: Path) -> list[str]:
 
 
 def names_code(text: str, name: str) -> bool:
-    """The name stands in the text as code of its own, not as a part of a longer one."""
+    """Whether the text contains the name as a separate code span."""
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) is not None
 
 

@@ -1,4 +1,4 @@
-"""The grammar of `limits`: what is read, what is refused, and in which words."""
+"""The grammar of `limits`: accepted and refused entries, and the error messages."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Parameters: values arrive typed in every possible way and leave as the type of their rule, or with a sentence."""
+"""Parameters: values of any type are converted to the type of their rule or refused."""
 
 from contextlib import suppress
 

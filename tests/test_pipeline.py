@@ -1,4 +1,4 @@
-"""The way of a request: one call or many, the same result; all state travels; nothing is lost, nothing waits for ever."""
+"""The pipeline: the same result by call and by polling, complete state, no lost result, no endless wait."""
 
 import json
 from collections.abc import Generator
@@ -35,21 +35,21 @@ def asked(prompt: str = "a fox", json_schema: object = None, **parameters: objec
 
 @pytest.fixture(autouse=True)
 def _no_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stages have tests of their own; here an image of any kind passes."""
+    """The stages have separate tests; here any image passes."""
     monkeypatch.setattr(stages, "after_service", lambda *_: [])
     monkeypatch.setattr(stages, "before_service", lambda *_: [])
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
-    """What the observers are told."""
+    """The events passed to the observers."""
     receipts: list[Receipt] = []
     monkeypatch.setattr(stages, "observers", lambda _: [receipts.append])
     return receipts
 
 
 def polled(backend: StubJobs, timeout: float) -> tuple[Finished | ImageError, int, list[float]]:
-    """The outcome of a job as the host polls it, the number of checks, and the seconds of each call."""
+    """The outcome of a polled job, the number of checks, and the seconds of each call."""
     calls: list[float] = []
     checks = 0
     try:
@@ -221,7 +221,7 @@ def test_the_state_survives_the_hosts_number_types(clock: FakeClock) -> None:
 
 
 def whole_numbers(value: Any) -> Any:
-    """What the host's float64 makes of numbers."""
+    """Numbers after the host's float64 conversion."""
     match value:
         case dict():
             return {name: whole_numbers(inner) for name, inner in value.items()}

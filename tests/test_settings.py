@@ -1,4 +1,4 @@
-"""One reader of settings: the form's value, else the environment's, else the default; and which of them are secret."""
+"""Settings: the form's value, else the environment's, else the default; and the secret fields."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Size and seed rules: what is asked of a service is always legal, and a legal wish is not changed."""
+"""Size and seed rules: the result is always supported, and a supported value is not changed."""
 
 import math
 from itertools import pairwise

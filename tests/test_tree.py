@@ -1,4 +1,4 @@
-"""The rules of the tree that no linter knows: one name for one thing, small files, and who may import whom."""
+"""Rules of the source tree that no linter checks: unique names, small files, and imports between folders."""
 
 import ast
 from collections import Counter
@@ -19,7 +19,7 @@ FORBIDDEN = {
     "stages": ("llm", "request", "pipeline"),
     "images": ("llm", "request", "output", "stages", "pipeline"),
 }
-"""Room by room, the rooms of `models/` that it knows nothing of."""
+"""For each folder, the folders of `models/` that it must not import."""
 
 
 def classes() -> Iterator[tuple[Path, ast.ClassDef]]:

@@ -1,4 +1,4 @@
-"""Width, height, ratio and seed: what a request means by them, and what its model makes of them."""
+"""The resolver of width, height, ratio and seed."""
 
 import pytest
 from hypothesis import given

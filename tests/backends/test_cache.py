@@ -1,4 +1,4 @@
-"""What servers said is kept for a while, per address and account, and never grows without bound."""
+"""Cached values expire, are separated by address and account, and are limited in number."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Failures as sentences, and the hiding of secrets."""
+"""Error messages and the redaction of secrets."""
 
 import re
 import string

@@ -1,4 +1,4 @@
-"""The last door out: one of the five classes, a sentence, no secret, no cause."""
+"""Errors for the host: one of the five classes, a sentence, no secret, no cause."""
 
 import logging
 

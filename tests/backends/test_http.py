@@ -1,4 +1,4 @@
-"""What the one door to HTTP promises: timeouts, retries, caps, and that a key goes to its own service and nowhere else."""
+"""The HTTP client: timeouts, retries, size limits, and that a key is sent only to its own service."""
 
 import gzip
 import re
@@ -72,11 +72,11 @@ def failed(asked: Service, method: str = "POST", **more: object) -> ImageError:
 
 
 def unbilled(reply: Reply) -> Explanation:
-    """The reading of a service that promises that a refusal cost nothing."""
+    """The explanation of a service that guarantees that a refusal is not billed."""
     return Explanation(error=RateLimited, said=reply.text, next_step="Wait", retry_after=5.0)
 
 
-# What is repeated, and what never
+# Retries
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_broken_gzip_is_a_connection_error(server: Script, clock: FakeClock) -> 
     assert isinstance(failed(service(server.url, clock)), ConnectionFailed)
 
 
-# Whose key goes where
+# Credentials
 
 
 def test_a_redirect_is_reported_and_not_followed(server: Script, clock: FakeClock) -> None:
@@ -396,7 +396,7 @@ def test_the_path_prefix_is_sent(server: Script, clock: FakeClock) -> None:
     assert server.seen[0].path in {"/mounted/here/paint?q=a+b", "/mounted/here/paint?q=a%20b"}
 
 
-# Mistakes in the form
+# Invalid form values
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Fetching from addresses that somebody else named: no credentials, no private places unless allowed, no endless chain."""
+"""Downloads from untrusted URLs: no credentials, no private addresses unless allowed, no redirect loops."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""OpenRouter against a fake over real HTTP: both APIs, both forms, what it costs, and what its refusals mean."""
+"""OpenRouter with a fake server over HTTP: both APIs, both forms, costs and refusals."""
 
 from collections.abc import Iterator
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Several calls that make one result: what was made is delivered, what was not is told."""
+"""Several calls for one result: successful images are returned, failures give a notice."""
 
 import gevent
 import pytest

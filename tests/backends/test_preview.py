@@ -1,4 +1,4 @@
-"""The model without a service: readable placeholders, the same for the same request, and jobs that any process can check."""
+"""The preview model: readable, deterministic placeholders, and jobs that any process can check."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 def differs(one: bytes, other: bytes) -> tuple[int, int, int, int] | None:
-    """The box in which two images of one size differ."""
+    """The bounding box of the difference of two images of one size."""
     return ImageChops.difference(opened(one), opened(other)).getbbox()
 
 
@@ -79,7 +79,7 @@ def test_model_and_negative_prompt_are_written_into_the_panel(words: dict[str, s
 
 
 def test_the_badge_marks_a_placeholder() -> None:
-    """The upper left corner is dark glass with white letters, whatever the scenery."""
+    """The upper left corner has a dark badge with white letters on every background."""
     corner = opened(draw(FOX)).crop((11, 11, 140, 30)).convert("L")
     lowest, highest = corner.getextrema()
     assert isinstance(lowest, int)
@@ -186,7 +186,7 @@ def test_without_a_simulated_duration_the_result_is_immediate(clock: FakeClock) 
 
 
 def test_a_simulated_job_is_finished_by_another_process(clock: FakeClock) -> None:
-    """The state crosses the host as JSON with float64 numbers; the largest seed keeps its digits."""
+    """The host stores the state as JSON with float64 numbers; the largest seed keeps its digits."""
     job = backend(clock).submit(slow(10, seed=MAX_SEED, width=64, height=64, notices=("Told before.",)))
     assert isinstance(job, dict)
     travelled: dict[str, JsonValue] = json.loads(json.dumps(job), parse_int=float)

@@ -1,4 +1,4 @@
-"""The check of a form: what it says must be of use where there is a form and no job."""
+"""The credential check: its messages must fit a form, not a job."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from tests.stubs import StubBackend
 
 
 class Silent(StubBackend):
-    """A service that accepts the connection and says nothing."""
+    """A service that accepts the connection and sends nothing."""
 
     def check_access(self) -> Sequence[str]:
         raise timed_out("Checking Stub")
@@ -27,7 +27,7 @@ def test_an_unresponsive_service_names_its_address_field(clock: FakeClock) -> No
 
 
 class Explaining(Silent):
-    """A service whose form says something that is understood without it."""
+    """A service with findings in its form that need no request."""
 
     def findings(self) -> Sequence[str]:
         return ("the workflow takes a prompt",)

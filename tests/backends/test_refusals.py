@@ -1,4 +1,4 @@
-"""A service's refusals are read by a table: the first row that fits, in the service's words, with the form's fields."""
+"""The refusal table: the first matching row, with the service's message and the fields of the form."""
 
 import json
 import time
@@ -17,7 +17,7 @@ TABLES = sorted(Path("models/backends").glob("*/refusals.yaml"))
 ACCESS = Access(prefix="stability", api_key="k")
 OWN_WORDS = {"automatic1111": {"login"}, "comfyui": {"input", "parameter"}, "openai_images": {"login", "models"},
              "qwen_image": {"key_advice", "model_advice", "region"}}  # fmt: skip
-"""What a service fills into its advice beside the fields of the form."""
+"""Values that a service adds to its next steps besides the fields of the form."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Reading answers: the words of a refusal in every shape in use, and JSON into typed models."""
+"""Parsing replies: error messages in every known format, and JSON into typed models."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The example of docs/edit_image_api.py against a small stand-in for Dify's API."""
+"""The example docs/edit_image_api.py with a small fake of Dify's API."""
 
 import importlib.util
 import sys
@@ -78,7 +78,7 @@ def test_a_run_is_retried_while_the_service_is_too_busy(
 def test_a_run_that_may_have_started_is_not_retried(
     script: ModuleType, dify: FakeDify, photo: Path, trouble: int
 ) -> None:
-    """0 is a connection that closes without an answer."""
+    """0 is a connection that closes without a reply."""
     dify.busy[RUN] = [trouble]
     with pytest.raises(script.EditError):
         api(script, dify).edit(photo, "x")

@@ -19,7 +19,7 @@ def saved(image: Image.Image, kind: str, **save: object) -> bytes:
 
 
 def test_other_greenlets_run_while_an_image_is_encoded() -> None:
-    """Heartbeats must go on; a big image takes a second."""
+    """Heartbeats must continue; encoding a large image takes a second."""
     image = decode(noise(900, 900))
     beats = 0
 
@@ -72,7 +72,7 @@ def test_a_huge_colour_profile_is_dropped() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_is_applied(orientation: int) -> None:
-    """The corner that a viewer shows at the top left stays there."""
+    """The top left corner in a viewer stays the top left corner."""
     upright = Image.new("RGB", (40, 20))
     upright.paste("red", (0, 0, 10, 10))
     stored = upright

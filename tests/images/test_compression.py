@@ -1,4 +1,4 @@
-"""As little loss as possible for a number of bytes."""
+"""Compression to a number of bytes with the least possible loss."""
 
 import io
 

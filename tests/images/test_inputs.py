@@ -1,4 +1,4 @@
-"""Images from users: broken ones are refused by name, all others arrive as the service takes them."""
+"""Input images: broken files are refused by name, all others are converted for the service."""
 
 import io
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_the_type_comes_from_the_bytes(kind: str) -> None:
 
 
 def test_a_heic_photo_is_read() -> None:
-    """64×48 as the phone stored it, to be turned; the bar at the stored top is then on the right."""
+    """64×48 as stored by a phone, with an EXIF rotation that moves the bar from the top to the right."""
     photo = read_input((FIXTURES / "phone.heic").read_bytes(), "IMG_0002.HEIC")
     assert photo.mime_type == "image/heic"
     fitted, notices = fit(photo, ANY)
@@ -120,7 +120,7 @@ def test_a_supported_file_keeps_its_bytes() -> None:
 
 
 def test_a_phone_photo_is_rotated_upright_and_fits() -> None:
-    """12 megapixels, lying on its side with an EXIF note: nothing for the user to do."""
+    """12 megapixels, stored sideways with an EXIF orientation."""
     photo = Image.radial_gradient("L").resize((4032, 3024)).convert("RGB")
     photo.paste("red", (0, 0, 4032, 100))
     exif = Image.Exif()

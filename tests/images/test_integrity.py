@@ -1,4 +1,4 @@
-"""Proof that a file is whole: nothing that is cut off or damaged passes, whatever its kind."""
+"""The integrity check: truncated and damaged files of every kind are refused."""
 
 import io
 import zlib
@@ -191,7 +191,7 @@ def test_an_animation_without_a_frame_is_refused(lost: bytes, monkeypatch: pytes
 
 
 def test_wrong_checksums_of_metadata_are_ignored() -> None:
-    """A decoder shows such an image; so it is decoded."""
+    """Decoders accept such a file, so it is decoded."""
     whole = png(*chunks(SAMPLES["PNG"]))
     text = b"\0\0\0\4teXta\0bcWRNG"
     check_whole(whole[:-12] + text + whole[-12:])

@@ -1,4 +1,4 @@
-"""What a file is, from its first bytes."""
+"""Type and size of a file from its first bytes."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Work outside the hub's thread."""
+"""Work in another thread than the gevent hub."""
 
 import threading
 import time

@@ -39,7 +39,7 @@ own_server = pytest.mark.skipif(not COMMAND, reason="no COMFYUI_COMMAND")
 
 
 def painted(count: int = 1) -> Graph:
-    """One coloured image, never the same."""
+    """A unique image of one colour."""
     colour = secrets.randbelow(2**24)
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": count, "color": colour}},
@@ -151,7 +151,7 @@ def test_cancelling_removes_a_waiting_job_and_stops_a_running_one() -> None:
 
 
 def test_a_deleted_cached_image_is_generated_again() -> None:
-    """The server has no route to delete a file, so the history is made to name one that is not there."""
+    """The server has no API to delete a file, so the history is changed to name a missing one."""
     graph = painted()
     backend = backend_for(URL, graph)
     job = submitted(backend)
@@ -163,7 +163,7 @@ def test_a_deleted_cached_image_is_generated_again() -> None:
 
 
 class _Forgetful(ComfyUIClient):
-    """The real server, but for the first file that it is asked for."""
+    """The real server, except for the first requested file."""
 
     asked: ClassVar[set[str]] = set()
 
@@ -183,7 +183,7 @@ def test_a_refused_websocket_loses_no_image() -> None:
 
 
 class _NoSockets(BaseHTTPRequestHandler):
-    """A reverse proxy that lets no WebSocket through."""
+    """A reverse proxy that blocks WebSockets."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/ws"):
@@ -204,7 +204,7 @@ class _NoSockets(BaseHTTPRequestHandler):
 
 
 class Own:
-    """A server process of this test's own, to be killed."""
+    """A server process for this test, which kills it."""
 
     def __init__(self) -> None:
         with socket.socket() as probe:
@@ -218,7 +218,7 @@ class Own:
 
     def start(self) -> None:
         command = shlex.split(COMMAND.format(port=self.port))
-        # The command is the tester's own.
+        # The command is set by the tester.
         self.process = subprocess.Popen(  # noqa: S603
             command, cwd=FOLDER, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -1,4 +1,4 @@
-"""What the host gets: the images as they are when they fit, and never a line that is too long."""
+"""The result for the host: unchanged images if they fit, and no line over the limit."""
 
 import base64
 import io
@@ -56,7 +56,7 @@ def behind_the_stages(result: ImageResult, options: OutputOptions) -> ImageResul
 
 
 def line(delivered: Delivered) -> bytes:
-    """The line as the SDK writes it."""
+    """The line as written by the SDK."""
     answer = LLMResultWithStructuredOutput(
         model="preview",
         message=AssistantPromptMessage(content=list(delivered.contents)),
@@ -110,7 +110,7 @@ def test_images_that_fit_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_image_that_cannot_be_compressed_does_not_affect_the_others() -> None:
-    """Its container is whole, and no decoder knows what is in it."""
+    """The container is intact, but no decoder can read its content."""
     broken = noise(1400, 1400, kind="JPEG", quality=100).replace(b"\xff\xc4\x00", b"\xff\xc4\x00\x13\xff\xff\xff", 1)
     options = OutputOptions(details=True)
     with patch.object(delivery, "MAX_LINE", 400_000):
@@ -353,7 +353,7 @@ POOL = {(size, kind): noise(*size, kind=kind) for size in SHAPES for kind in ("P
 def test_no_line_is_ever_too_long_and_every_image_decodes(
     images: list[GeneratedImage], notices: tuple[str, ...], options: OutputOptions
 ) -> None:
-    """A lower limit makes small images meet it, which is the same arithmetic in less time."""
+    """A lower limit gives the same calculation with small images in less time."""
     result = behind_the_stages(result_of(*images, notices=notices), options)
     with patch.object(delivery, "MAX_LINE", 400_000):
         whole = deliver_whole(result, options, duration=1)

@@ -1,4 +1,4 @@
-"""Structured output: what a schema asks for comes in its types, or the request is refused before it costs anything."""
+"""Structured output: values have the types of the schema, or the request is refused before it costs anything."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The audit line as the host gets it: a line of the plugin's log for every request, whatever the mode."""
+"""The audit log through the plugin process: one line per request in every mode."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.fakes import MARKER_KEY
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    """A process of its own, so that its log holds the lines of one test alone."""
+    """A separate process, so that its log contains only the lines of one test."""
     with Host(plugin_dir=ROOT) as host:
         yield host
 

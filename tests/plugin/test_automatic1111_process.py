@@ -1,4 +1,4 @@
-"""The WebUI through the real plugin process, called and polled, against the fake server."""
+"""The WebUI backend through the plugin process, by call and by polling, with the fake server."""
 
 import io
 import json

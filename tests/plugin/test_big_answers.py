@@ -1,4 +1,4 @@
-"""The plugin's process under the largest answers that it takes: all of it is delivered, and memory stays bounded."""
+"""The plugin process with the largest results: all images are returned, and memory stays bounded."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ MANY = 10
 
 
 def png_of_noise() -> bytes:
-    """4 megapixels that no codec can make small."""
+    """4 megapixels of noise."""
     out = io.BytesIO()
     noise = Random(4).randbytes(SIDE * SIDE * 3)  # noqa: S311
     Image.frombytes("RGB", (SIDE, SIDE), noise).save(out, "PNG", compress_level=0)
@@ -27,7 +27,7 @@ def png_of_noise() -> bytes:
 
 
 def peak_memory(pid: int) -> int:
-    """Resident memory at the most, in MiB."""
+    """Peak resident memory in MiB."""
     status = Path(f"/proc/{pid}/status").read_text("utf-8")
     return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 

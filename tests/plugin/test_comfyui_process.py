@@ -1,4 +1,4 @@
-"""ComfyUI through the real plugin process: called, streamed and polled, with servers and processes that go away."""
+"""ComfyUI through the plugin process: by call, stream and polling, with servers and processes that end."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def form(comfy: ComfyUIServer) -> dict[str, JsonValue]:
 
 
 def own(comfy: ComfyUIServer, graph: Graph) -> dict[str, JsonValue]:
-    """A customizable model made of a pasted workflow."""
+    """A customizable model with a pasted workflow."""
     return {"backend": "comfyui", "base_url": comfy.url, "api_key": MARKER_KEY, "workflow": json.dumps(graph)}
 
 
@@ -114,7 +114,7 @@ def test_a_failed_node_is_reported_in_a_polling_reply(plugin: Host, comfy: Comfy
 
 
 def test_a_killed_plugin_and_a_restarted_server_give_one_image(comfy: ComfyUIServer) -> None:
-    """The job's state alone brings it to its end: neither the plugin's process nor the server's queue survives."""
+    """The job finishes from its state alone: neither the plugin process nor the server's queue survives."""
     credentials = own(comfy, slow())
     comfy.engine.gate.clear()
     with Host(plugin_dir=ROOT, environment=IMPATIENT) as host:

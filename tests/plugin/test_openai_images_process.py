@@ -1,4 +1,4 @@
-"""Servers with the OpenAI images API through the plugin's own process, as Dify drives it: a customizable model's form."""
+"""Servers with the OpenAI images API through the plugin process, as customizable models."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ GREY = image_file(64, 48, colour=(90, 90, 90))
 def host() -> Iterator[Host]:
     with Host() as host:
         yield host
-        # Whatever a process wrote down in this module, no key is in it.
+        # No log line of this module contains a key.
         process = host.process(0)
         assert MARKER_KEY not in "\n".join(process.log_messages) + process.stderr_tail
 

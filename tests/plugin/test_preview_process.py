@@ -1,4 +1,4 @@
-"""The preview through the plugin's real process: jobs survive processes, editing shows what it got."""
+"""The preview model through the plugin process: jobs survive processes, input images are shown."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from tests.fakes import FakeClock, image_file
 
 
 def test_a_job_survives_the_process_that_started_it(plugin: Host) -> None:
-    """This process starts the job half a minute ago on its own clock and is asked no more: the state brings the image, byte for byte."""
+    """This process starts the job half a minute in the past; the plugin's process finishes it from the state, byte for byte."""
     parameters = {"seed": 7, "width": 256, "height": 192, "details": True, "simulate_seconds": 26}
     call = Call.of("preview", {}, "a user", FakeClock(time.time() - 30))
     started = call.start(Asked(Conversation("a red fox"), parameters))

@@ -1,4 +1,4 @@
-"""The plugin as a whole, through its real process: what the host and its users may rely on whatever the model."""
+"""The plugin as a whole, through its process: guarantees for the host and users with any model."""
 
 import io
 import itertools
@@ -54,7 +54,7 @@ def decoded(image: protocol.Image) -> Image.Image:
 
 
 def png_of(megabytes: float, *, noise: bool = False) -> bytes:
-    """An uncompressed PNG: of noise, which nothing makes smaller without loss, or of one colour."""
+    """An uncompressed PNG of noise, which cannot be compressed without loss, or of one colour."""
     side = int((megabytes * 1e6 / 3) ** 0.5)
     pixels = os.urandom(side * side * 3) if noise else bytes(side * side * 3)
     out = io.BytesIO()
@@ -143,7 +143,7 @@ def test_a_form_with_only_blanks_is_empty(plugin: Host) -> None:
 
 
 def test_invalid_limits_are_refused_on_saving(plugin: Host) -> None:
-    """Saved, they would fail every request afterwards."""
+    """If they were saved, every later request would fail."""
     sentence = r"“input lots” in “Limits” \(limits\) in the (provider|model)'s settings cannot be read"
     with pytest.raises(PluginError, match=sentence):
         plugin.validate_provider_credentials({"limits": "images 4, input lots"})
@@ -306,7 +306,7 @@ def test_an_input_image_reaches_the_service(plugin: Host, stability: FakeStabili
 
 
 def test_a_job_survives_a_kill_between_start_and_check() -> None:
-    """All that is known of a job travels in its state: a new process finishes it, byte by byte the same."""
+    """A new process finishes a job from its state with the same bytes."""
     fox = [user("一只红狐狸 --seed 42")]
     with Host(plugin_dir=ROOT) as host:
         started = host.start_polling("preview", {}, fox, {"simulate_seconds": 2})

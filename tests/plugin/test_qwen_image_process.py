@@ -1,4 +1,4 @@
-"""Every Qwen-Image model through the real plugin process, called and polled, against the strict stand-in."""
+"""Every Qwen-Image model through the plugin process, by call and by polling, with the strict fake server."""
 
 import io
 import json
@@ -67,7 +67,7 @@ def photo(width: int = 1200, height: int = 800) -> dict[str, JsonValue]:
 def assert_complete(
     reply: InvokeReply | PollingReply, size: tuple[int, int], price: str, details: dict[str, JsonValue]
 ) -> None:
-    """The image, the size really used, the seed, the price, and no key anywhere."""
+    """Image, size, seed and price, and no key in any line."""
     (image,) = reply.images
     assert Image.open(io.BytesIO(image.data)).size == size
     assert (details["seed"], details["width"], details["height"]) == (42, *size)

@@ -1,4 +1,4 @@
-"""Every Stability AI model through the real plugin process, called, streamed and polled, against the strict stand-in."""
+"""Every Stability AI model through the plugin process, by call, stream and polling, with the strict fake server."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from tests.backends.stability.refusals import FINAL, REPEATED
 from tests.fakes import MARKER_KEY, image_file
 from tests.servers.stability import FakeStability
 
-# At 16:9; the service does not publish the pixels of its aspect ratios, these are the stand-in's.
+# At 16:9. The service does not publish the pixels of its aspect ratios; these are the fake server's.
 MAKERS = {
     "stable-image-core": ((1664, 960), "0.03"),
     "stable-image-ultra": ((1344, 768), "0.08"),
@@ -50,7 +50,7 @@ def fake() -> Iterator[FakeStability]:
 
 @pytest.fixture(autouse=True)
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    """Everything that the plugin writes to the host during a test; no key may be in any of it."""
+    """Everything that the plugin writes to the host during a test; none of it may contain a key."""
     seen: list[bytes] = []
     parse = protocol.parse_line
 
@@ -61,7 +61,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     monkeypatch.setattr(protocol, "parse_line", recording)
     yield seen
     assert seen
-    # The host's own protocol hands a form that may be saved back to the host, keys included.
+    # By the protocol, a valid form is returned to the host, including keys.
     for line in [line for line in seen if b'"data":{"result":true,"credentials":' not in line]:
         assert MARKER_KEY.encode() not in line
         assert MARKER_KEY[3:15].encode() not in line
@@ -76,7 +76,7 @@ def photo() -> dict[str, JsonValue]:
 
 
 class Answer:
-    """What came back by any of the three ways."""
+    """The result of any of the three ways."""
 
     def __init__(
         self, plugin: Host, way: Way, model: str, form: dict[str, JsonValue], *parts: str | dict[str, JsonValue],

@@ -1,4 +1,4 @@
-"""The provider's check: every filled service is probed, beside the others, within ten seconds, naming what to mend."""
+"""The provider's check: every configured service is probed in parallel within ten seconds; errors name the field."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from tests.stubs import StubBackend
 
 
 class Stability(StubBackend):
-    """A stand-in with the fields of a hosted service. `probed` collects the keys of the probes."""
+    """A backend stub with the fields of a hosted service. `probed` collects the keys of the probes."""
 
     name, title, prefix = "stability", "Stability AI", "stability"
     required = ("api_key",)
@@ -58,7 +58,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(monkeypatch: pytest.MonkeyPatch, credentials: Mapping[str, str], *backends: type[Backend]) -> str:
-    """What the check of a form says; empty where it passes."""
+    """The message of the check of a form; empty if it passes."""
     monkeypatch.setattr(image_generation, "BACKENDS", {backend.name: backend for backend in backends})
     try:
         ImageGenerationProvider.validate_provider_credentials(

@@ -1,4 +1,4 @@
-"""Intake: one checked request out of messages, node parameters and directives."""
+"""Builds one checked request from messages, node parameters and directives."""
 
 import base64
 
@@ -292,7 +292,7 @@ def test_a_data_uri_is_read_like_base64() -> None:
 
 
 def test_a_mask_stays_a_mask_for_a_model_that_takes_none() -> None:
-    """The backend refuses it by name; painted from like an image it would spoil the result without a word."""
+    """The backend refuses it by name; used as an image it would silently spoil the result."""
     request = build("fill", part("mask.png", GREY), part("photo.png"), able=Capabilities(images=3))
     assert request.mask is not None
     assert len(request.images) == 1

@@ -1,4 +1,4 @@
-"""Messages: whose words are the prompt, and which images belong to it."""
+"""The prompt and the input images of a conversation."""
 
 import pytest
 from dify_plugin.entities.model.message import (
@@ -74,7 +74,7 @@ def test_markdown_images_never_enter_the_prompt(link: str) -> None:
 
 @pytest.mark.parametrize("start", ["![", "![](", "![](("])
 def test_many_broken_markdown_images_stay_text_in_linear_time(start: str) -> None:
-    """Quadratic reading of this would hold up everybody's requests for minutes."""
+    """Quadratic parsing would block all requests for minutes."""
     broken = start * 250_000
     assert read(UserPromptMessage(content=broken)).prompt == broken
 

@@ -1,4 +1,4 @@
-"""Directives: only whole ones at the end of the prompt count; everything else stays as written."""
+"""Directives: only complete ones at the end of the prompt are read; other text is unchanged."""
 
 import re
 import time
@@ -63,7 +63,7 @@ def test_directives_are_removed_from_the_end(prompt: str, left: str, values: dic
 @pytest.mark.parametrize(
     ("prompt", "left", "values"),
     [
-        # a sentence, emphasis or code around them
+        # inside a sentence, emphasis or code
         *(
             (f"a fox --ar 16:9{mark}", "a fox", {"aspect_ratio": "16:9"})
             for mark in (*".,;:。，；！", "`", "**", '"', "”", ")")
@@ -79,13 +79,13 @@ def test_directives_are_removed_from_the_end(prompt: str, left: str, values: dic
         ("a fox --ar: 16:9 --seed=3", "a fox", {"aspect_ratio": "16:9", "seed": "3"}),
         ("a fox --details.", "a fox", {"details": True}),
         ('a fox --sampler "DPM++ 2M".', "a fox", {"sampler": "DPM++ 2M"}),
-        # dashes and digits of phones and Chinese keyboards
+        # dashes and digits from phones and Chinese keyboards
         ("a fox —ar 16:9", "a fox", {"aspect_ratio": "16:9"}),
         ("a fox ——ar 16:9", "a fox", {"aspect_ratio": "16:9"}),
         ("a fox –seed 3 —ar 16:9", "a fox", {"seed": "3", "aspect_ratio": "16:9"}),
         ("一只狐狸－－ar １６：９", "一只狐狸", {"aspect_ratio": "16:9"}),
         ("“晨光茶舍”--ar 3:4", "“晨光茶舍”", {"aspect_ratio": "3:4"}),
-        # lists that a language model wrapped
+        # lists with line breaks from a language model
         (
             "a fox --no text,\nwatermark\nblur\n--ar 16:9",
             "a fox",
@@ -93,7 +93,7 @@ def test_directives_are_removed_from_the_end(prompt: str, left: str, values: dic
         ),
         ("a fox --no text,\nwatermark", "a fox", {"negative_prompt": "text, watermark"}),
         ("狐狸 --no 文字、\n水印。", "狐狸", {"negative_prompt": "文字、 水印"}),
-        # inches and apostrophes are no quotation marks
+        # inches and apostrophes are not quotation marks
         ('a 5" fox --ar 16:9 --no "text"', 'a 5" fox', {"aspect_ratio": "16:9", "negative_prompt": "text"}),
         (
             "the '90s fox's den --ar 16:9 --no 'text'",

@@ -1,4 +1,4 @@
-"""Prompts as people and language models really wrote them, read for the models that they were meant for."""
+"""Published prompts of people and language models, read for their models."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Small Dify apps written in a few lines: nodes by name, edges as `source -> target` or `source[handle] -> target`."""
+"""A builder for small Dify apps: nodes by name, edges as `source -> target` or `source[handle] -> target`."""
 
 import re
 from typing import Literal

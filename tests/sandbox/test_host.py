@@ -1,4 +1,4 @@
-"""The stand-in host against a real plugin that misbehaves on request, and against a bare process where it dies."""
+"""The host with a test plugin that fails on request, and with a bare process that is killed."""
 
 import json
 import threading
@@ -154,7 +154,7 @@ def test_tokens_are_counted_by_the_plugin(host: Host) -> None:
 
 
 def test_many_calls_run_concurrently(host: Host) -> None:
-    """Twenty waits of 0.5 s one after another would pass the limit."""
+    """Twenty sequential waits of 0.5 s would exceed the limit."""
     deadline = time.monotonic() + 8
     with ThreadPoolExecutor(20) as pool:
         replies = list(

@@ -1,4 +1,4 @@
-"""Apps run on the real engine, with the plugin's process behind their LLM nodes."""
+"""Apps on Dify's engine, with the plugin process for their LLM nodes."""
 
 import json
 from pathlib import Path
@@ -319,7 +319,7 @@ def test_another_providers_node_uses_the_labelled_local_model(services: Services
     )
     run = run_workflow(dsl, {"prompt": "a cat"}, services)
     assert run.outputs["text"].startswith("a cat\n")
-    assert run.node("enhance").model == "gpt-4o (local stand-in)"
+    assert run.node("enhance").model == "gpt-4o (local model)"
     assert run.node("llm").model == "painter"
 
 

@@ -1,10 +1,10 @@
-"""A stand-in for A1111, Forge and SD.Next (`python -m tests.servers.automatic1111 --port 7860`).
+"""A fake server for A1111, Forge and SD.Next (`python -m tests.servers.automatic1111 --port 7860`).
 
-It behaves as recorded: it forgives every name in silence, runs one job at a time behind a queue, keeps its settings
-for everybody and answers errors in the shapes of its kind.
+It behaves as recorded: it accepts unknown names silently, runs one job at a time with a queue, shares its settings
+between clients, and returns errors in the formats of each server.
 
-Each image carries the checkpoint, seed and prompt that it was generated with (`read_image`). SD.Next was read, not
-run: what is marked so rests on its source.
+Each image contains its checkpoint, seed and prompt (`read_image`). SD.Next was not recorded: the marked parts are based
+on its source code.
 """
 
 import argparse
@@ -29,7 +29,7 @@ type Kind = Literal["a1111", "forge", "sdnext", "old"]
 VERSIONS: Mapping[Kind, str] = {"a1111": "1.10.1", "forge": "f2.0.1v1.10.1", "sdnext": "sdnext", "old": "1.6.0"}
 SAMPLERS = ("DPM++ 2M", "DPM++ SDE", "Euler a", "Euler", "DDIM")
 OLD_SAMPLERS = ("DPM++ 2M Karras", "DPM++ SDE Karras", "Euler a", "Euler", "DDIM")
-DEFAULT_SCHEDULES = {"DPM++ 2M": "Karras", "DPM++ SDE": "Karras"}  # what "Automatic" means to them
+DEFAULT_SCHEDULES = {"DPM++ 2M": "Karras", "DPM++ SDE": "Karras"}  # the meaning of "Automatic"
 SELECTABLE_SCRIPTS = ("x/y/z plot", "loopback")
 SCHEDULERS = (("automatic", "Automatic"), ("karras", "Karras"), ("sgm_uniform", "SGM Uniform"))
 UPSCALERS = ("None", "Lanczos", "Nearest", "R-ESRGAN 4x+")
@@ -63,7 +63,7 @@ _EMPTY_LIST = {
 
 
 class _RefusedError(Exception):
-    """An answer that is no 200: status and the name and text of the exception."""
+    """An error reply: status, name and text of the exception."""
 
     def __init__(self, status: int, error: str, text: str) -> None:
         super().__init__(text)
@@ -72,7 +72,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class FakeWebUI:
-    """One server. Change the attributes to make it slow, short of memory, locked, or to let it lose its connections."""
+    """One server. Its attributes make it slow, out of memory, protected by a login, or drop connections."""
 
     kind: Kind = "a1111"
     checkpoints: tuple[str, ...] = ("alpha", "beta")
@@ -88,9 +88,9 @@ class FakeWebUI:
     load_seconds: float = 0.0
     memory_pixels: int = 4096 * 4096
     ignores_overrides: bool = False
-    refused_prompts: tuple[str, ...] = ()  # words at which generating fails
+    refused_prompts: tuple[str, ...] = ()  # prompts for which generation fails
     saved_settings: set[str] = field(default_factory=lambda: {"sd_model_checkpoint"})
-    starting: bool = False  # extensions are not there yet
+    starting: bool = False  # extensions are not loaded yet
     upscalings_left: int = 1000  # before the memory is full
     drops_next: bool = False  # the process is killed in the middle of the next job
 
@@ -119,7 +119,7 @@ class FakeWebUI:
         self._progress = 0.0
         self.url = ""
 
-    # --- what tests ask ---
+    # --- inspection ---
 
     def bodies(self, path: str) -> list[Any]:
         """The JSON bodies that were posted to `path`, in order."""
@@ -404,7 +404,7 @@ class FakeWebUI:
         }
 
     def _sampling(self, body: dict[str, Any]) -> tuple[str, str]:
-        """Unknown names become the first of the list, in silence; a schedule at the end of a sampler is split off."""
+        """Unknown names silently become the first of the list; a scheduler at the end of a sampler name is split off."""
         asked = body.get("sampler_name") or body.get("sampler_index") or "Euler"
         if self.kind == "old":
             return (asked if asked in OLD_SAMPLERS else OLD_SAMPLERS[0]), "Automatic"
@@ -429,19 +429,19 @@ class FakeWebUI:
         try:
             yield
         finally:
-            # Only what config.json holds is put back (A1111); Forge puts everything back.
+            # A1111 restores only settings in config.json; Forge restores all.
             kept = {k: v for k, v in before.items() if self.kind == "forge" or k in self.saved_settings}
             self.options.update(kept)
 
     def _load(self) -> None:
-        """The model of the settings of this moment: whoever changes them meanwhile changes the image."""
+        """The checkpoint in the current settings: a concurrent change affects the image."""
         time.sleep(self.load_seconds if self.options["sd_model_checkpoint"] != self.loaded else 0)
         if self.options["sd_model_checkpoint"] != self.loaded:
             self.loaded = self.options["sd_model_checkpoint"]
             self.loads += 1
 
     def _steps(self, steps: int, series: int) -> int:
-        """Paint; the number of finished images per place in the batch (fewer after an interrupt)."""
+        """Generate; returns the finished images per place in the batch (fewer after an interrupt)."""
         for number in range(series):
             for step in range(steps):
                 if self.drops_next:
@@ -467,7 +467,7 @@ class FakeWebUI:
             large = image.convert("RGB").resize(to_size if body.get("resize_mode") else by_factor)
         return {"image": base64.b64encode(_png(large)).decode(), "html_info": "<p>Postprocess upscaler</p>"}
 
-    # --- the shapes of errors ---
+    # --- error formats ---
 
     def refusal(self, refused: _RefusedError) -> Any:
         if refused.error == "schema":
@@ -486,7 +486,7 @@ class FakeWebUI:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """A request that is held open; the pool of 40 threads serves all of them."""
+        """A pending request; a pool of 40 threads serves all requests."""
         self._open += 1
         self.most_open = max(self.most_open, self._open)
         try:
@@ -538,7 +538,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer = self._answered(method, raw)
             self._send(status, answer)
         except OSError:
-            self.close_connection = True  # the fake was told to die, or the client hung up
+            self.close_connection = True  # the fake server was killed, or the client disconnected
 
     def _answered(self, method: str, raw: bytes) -> tuple[int, Any]:
         try:

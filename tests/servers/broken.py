@@ -1,4 +1,4 @@
-"""A server that misbehaves in one chosen way, whatever it is asked: what every backend must survive."""
+"""A server with one selected fault for every request, which every backend must handle."""
 
 import json
 import threading

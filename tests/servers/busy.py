@@ -1,4 +1,4 @@
-"""The HTTP server under the fakes: many callers may arrive in the same moment."""
+"""The HTTP server of the fakes, for many simultaneous requests."""
 
 from http.server import ThreadingHTTPServer
 

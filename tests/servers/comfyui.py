@@ -1,4 +1,4 @@
-"""A stand-in ComfyUI over real HTTP and WebSocket, with the faults of real life on demand."""
+"""A fake ComfyUI over HTTP and WebSocket, with faults on request."""
 
 import base64
 import json
@@ -86,7 +86,7 @@ class ComfyUIServer:
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
-            assert not self._http.broken, "the stand-in itself failed, see its traceback"
+            assert not self._http.broken, "the fake server itself failed, see its traceback"
         self.drop_sockets()
         self.engine.forget()
 
@@ -113,7 +113,7 @@ class ComfyUIServer:
                     one.abort()
 
     def fill_history(self, count: int) -> None:
-        """Old jobs of other people."""
+        """Add finished jobs of other clients."""
         item = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x" * 200}}}
         for number in range(count):
             key = f"00000000-0000-4000-8000-{number:012}"
@@ -122,12 +122,12 @@ class ComfyUIServer:
             self.engine.history[key] = {"prompt": [0, key, item, {}, ["1"]], "outputs": outputs, "status": status}
 
     def install_models(self) -> None:
-        """Put every file on the server that the shipped workflows name."""
+        """Add every model file of the shipped workflows."""
         for class_type, name, files in SHIPPED_FILES:
             self.engine.object_info[class_type]["input"]["required"][name] = [[*files], {}]
 
     def count(self, line: str) -> int:
-        """How many requests began like `line`, "GET /history"."""
+        """The number of requests that start with `line`, such as "GET /history"."""
         return sum(request.startswith(line) for request in self.requests)
 
 
@@ -152,7 +152,7 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients go away in the middle of things, that is what the tests are about; the rest is the stand-in's fault."""
+        """Disconnecting clients are part of the tests; any other error is a fault of the fake server."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
             self.broken = True
@@ -181,7 +181,7 @@ class _Socket:
                 self._flush()
 
     def serve(self) -> None:
-        """Read until the client goes."""
+        """Read until the client disconnects."""
         with suppress(OSError):
             while data := self.connection.recv(4096):
                 with self.lock:
@@ -384,7 +384,7 @@ def basic(username: str, password: str) -> str:
 
 
 def wait_until(true: Any, seconds: float = 5.0) -> None:
-    """Let the other side get somewhere; fails the test when it does not."""
+    """Wait for a condition; fails the test on timeout."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it never happened"

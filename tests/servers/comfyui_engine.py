@@ -1,6 +1,6 @@
-"""What happens behind the routes of the stand-in ComfyUI: validation, queue, execution, cache, files.
+"""The engine of the fake ComfyUI: validation, queue, execution, cache, files.
 
-It behaves as the recorded servers do (0.3.64 and 0.10.0) and as 0.38.1's source says, as far as a client can see it.
+For a client it behaves like the recorded servers (0.3.64 and 0.10.0) and the source code of 0.38.1.
 Nodes are the recorded definitions and the recordings' two test nodes: `DevSleep` takes `seconds` in `steps` and obeys
 interrupts, `DevFail` raises what `kind` names.
 """
@@ -99,7 +99,7 @@ class Engine:
         self.forget()
 
     def forget(self) -> None:
-        """What a restart forgets: queue, history, cache and temporary files."""
+        """The state lost in a restart: queue, history, cache and temporary files."""
         with self.lock:
             self.pending: list[Task] = []
             self.running: Task | None = None
@@ -359,7 +359,7 @@ class Engine:
         return {"images": images}
 
     def _shape(self, graph: Json, key: str) -> tuple[int, int, int]:
-        """Width, height and number of the images that a saving node gets: those of the nearest node that has them."""
+        """Width, height and number of the images of a save node: those of the nearest upstream node with a size."""
         count = 1
         waiting = [key]
         for name in waiting:  # the list grows while it is walked
@@ -378,7 +378,7 @@ class Engine:
         }
         return json.dumps([node["class_type"], inputs], sort_keys=True)
 
-    # Telling
+    # Events
 
     def _tell(self, task: Task, kind: str, **data: Json) -> None:
         client = task.extra.get("client_id")

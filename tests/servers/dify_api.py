@@ -1,4 +1,4 @@
-"""A stand-in for the service API of a Dify workflow app: upload, run as a stream, look at a run.
+"""A fake of the service API of a Dify workflow app: upload, streamed run, status of a run.
 
 Source: Dify, workflow app API. Strict about keys, fields and the order of calls; can be busy, fail and lose streams.
 """
@@ -14,7 +14,7 @@ KEY = "app-test-key"
 
 
 class FakeDify:
-    """`outputs` is what the app returns, `error` why it fails; `busy` counts answers by path that are refused first."""
+    """`outputs` is the app's result, `error` its failure; `busy` is the number of busy replies by path."""
 
     def __init__(self, outputs: Mapping[str, object]) -> None:
         self.outputs = dict(outputs)

@@ -1,7 +1,7 @@
-"""A stand-in for servers with the OpenAI images API, strict or lenient exactly where the real one is.
+"""Fake servers with the OpenAI images API, strict or lenient like the real ones.
 
-`FakeOpenAIImages(dialect)` behaves as its dialect: OpenAI refuses unknown keys, the others drop them, and what they
-dropped is kept in `ignored` for a test to look at. `faults` are played one per image request: a status with a body, a
+`FakeOpenAIImages(dialect)` behaves like its dialect: OpenAI refuses unknown keys, the others drop them and record them
+in `ignored`. `faults` are applied one per image request: a status with a body, a
 delay, a dropped connection. Standalone: `python -m tests.servers.openai_images --dialect vllm_omni --port 8091`.
 """
 
@@ -33,7 +33,7 @@ _KINDS = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP"}
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one image request instead of an image. `delay` (seconds) comes first; `drop` ends without an
+    """The fault of one image request. `delay` (seconds) comes first; `drop` ends without an
     answer, in the middle of one when a status is given."""
 
     status: int = 0
@@ -45,7 +45,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Seen:
-    """One request as it arrived. `fields` are the JSON body or the form's text parts, `files` its file parts."""
+    """One received request. `fields` are the JSON body or the form's text parts, `files` its file parts."""
 
     method: str
     path: str
@@ -59,7 +59,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Generated:
-    """What the server understood of a request: the words of the plugin, whatever the dialect calls them."""
+    """The parameters that the server read, under the plugin's names for every dialect."""
 
     prompt: str
     width: int
@@ -85,13 +85,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that gives up while we write is what some tests are about."""
+        """Disconnecting clients are part of some tests."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class FakeOpenAIImages:
-    """A server on 127.0.0.1; a context manager. `key` guards what the real server guards."""
+    """A server on 127.0.0.1; a context manager. `key` protects the same routes as on the real server."""
 
     def __init__(
         self, dialect: str, *, key: str = "", models: tuple[str, ...] = (), root: str = "", port: int = 0
@@ -131,7 +131,7 @@ class FakeOpenAIImages:
         self._http.server_close()
 
     def serve_forever(self) -> None:
-        """Serve until interrupted, for trying things out."""
+        """Serve until interrupted, for manual tests."""
         self._http.serve_forever()
 
     @property
@@ -140,10 +140,10 @@ class FakeOpenAIImages:
 
     @property
     def paths(self) -> dict[str, str]:
-        """The POST endpoints; a test may take some away, as older versions lack them."""
+        """The POST endpoints; a test may remove some, as in older versions."""
         return {path: body for path, body in _PATHS[self.dialect].items() if path not in self.lacks}
 
-    # What a GET is answered.
+    # Replies to GET
 
     def get(self, path: str) -> tuple[int, object]:
         if path == "/v1/models":
@@ -173,7 +173,7 @@ class FakeOpenAIImages:
             case _:
                 return card
 
-    # What an image request is answered.
+    # Replies to image requests
 
     def generate(self, seen: Seen) -> dict[str, object]:
         order = _ORDERS[self.dialect](self, seen)
@@ -212,7 +212,7 @@ class FakeOpenAIImages:
         self.ignored += sorted({name for name, _, _ in seen.files} - known)
 
 
-# ---- one reader per dialect: what it checks, what it reads, what it makes of the rest
+# ---- one parser per dialect: checks, parameters, handling of unknown keys
 
 
 def _shaped(message: str, status: int = 400, param: str | None = None) -> Refusal:
@@ -570,7 +570,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Tests are quiet."""
+        """No log output."""
 
     def do_GET(self) -> None:
         self.fake.seen.append(Seen("GET", self.path, dict(self.headers), {}))
@@ -604,7 +604,7 @@ class _Handler(BaseHTTPRequestHandler):
         return not (self.fake.key and guarded) or self.headers.get("Authorization") == f"Bearer {self.fake.key}"
 
     def _failed(self, fault: Fault) -> bool:
-        """Play a fault; False when it was a mere delay."""
+        """Apply a fault; False if it was only a delay."""
         self.fake.stopping.wait(fault.delay)
         if fault.drop:
             if fault.status:

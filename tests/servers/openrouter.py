@@ -1,6 +1,6 @@
-"""A stand-in for OpenRouter: the images API, chat completions with images, the list of models and the key's state.
+"""A fake of OpenRouter: the images API, chat completions with images, the model list and the key endpoint.
 
-Strict where the service is: an unknown key of a body is refused. `faults` are played one per request for an image.
+It is as strict as the service: an unknown key of a body is refused. `faults` are applied one per image request.
 """
 
 import base64
@@ -30,7 +30,7 @@ SHAPES = {None: (1024, 1024), "1:1": (1024, 1024), "16:9": (1344, 768), "21:9": 
 
 @dataclass
 class FakeOpenRouter:
-    """What was asked for, and what shall happen next: `faults` are (status, body) pairs."""
+    """The received requests, and the next replies: `faults` are (status, body) pairs."""
 
     key: str = ""
     url: str = ""

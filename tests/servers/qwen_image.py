@@ -1,8 +1,8 @@
-"""A stand-in for Alibaba Cloud Model Studio's image API, as strict as the service: `python -m tests.servers.qwen_image`.
+"""A fake of Alibaba Cloud Model Studio's image API, as strict as the service: `python -m tests.servers.qwen_image`.
 
-It accepts what the documentation names and nothing else, keeps every request for the test to look at, draws real
-images of the asked size, and can be told to fail, to wait, to drop connections and to lose tasks. It shares no code
-with the plugin, so that a misunderstanding cannot be on both sides.
+It accepts only documented requests, records every request, returns real images of the requested size, and can fail,
+delay, drop connections and lose tasks on request. It shares no code with the plugin, so that both cannot contain the
+same misunderstanding.
 """
 
 import argparse
@@ -35,7 +35,7 @@ EVERYWHERE = BOTH | {"us"}
 
 @dataclass(frozen=True)
 class Kind:
-    """What the service takes for one model: the size rule, the number of images in and out, where it is offered."""
+    """The limits of one model: size rule, number of input and output images, regions."""
 
     size: str
     most: int = 1
@@ -96,7 +96,7 @@ TYPES: Mapping[str, type] = {
 
 
 class Refusal(Exception):
-    """An answer that ends a request: status and code of the service's error table."""
+    """An error reply: status and code of the service's error table."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         self.status, self.code, self.message = status, code, message
@@ -114,7 +114,7 @@ def need(truth: object, message: str) -> None:
 
 @dataclass
 class Received:
-    """One request as it came in; header names are lower case."""
+    """One received request; header names are lower case."""
 
     kind: str
     method: str
@@ -125,7 +125,7 @@ class Received:
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests of one kind instead of, or before, the ordinary answer."""
+    """A fault of the next `times` requests of one kind, instead of or before the normal reply."""
 
     kind: str
     times: int
@@ -147,14 +147,14 @@ class Task:
 
 
 class FakeModelStudio:
-    """Start it, give its `url` as base URL, look at `requests`."""
+    """The fake service: use its `url` as base URL and inspect `requests`."""
 
     def __init__(self, *, region: str = "beijing", key: str = GOOD_KEY) -> None:
         self.region = region
         self.key = key
         self.requests: list[Received] = []
         self.statuses: list[str] = ["SUCCEEDED"]
-        """What the following tasks answer, look by look; the last one stays."""
+        """The statuses of the next tasks, one per poll; the last one stays."""
         self.per_task: list[str] = []
         """The one status of each of the following tasks, before `statuses` counts."""
         self.final: dict[str, object] = {}
@@ -163,7 +163,7 @@ class FakeModelStudio:
         self.choices_apart = False
         self.in_work = 0
         self.most_at_once = 0
-        """The number of requests that wait for their answer: now, and at most."""
+        """The number of pending requests: now, and at most."""
         self._faults: list[Fault] = []
         self._tasks: dict[str, Task] = {}
         self._images: dict[str, bytes] = {}
@@ -194,7 +194,7 @@ class FakeModelStudio:
     def url(self) -> str:
         return f"{self.origin}/api/v1"
 
-    # Being told what to do. `kind`: models, compatible, generate, submit, poll, cancel, download.
+    # Configuration of faults. `kind`: models, compatible, generate, submit, poll, cancel, download.
 
     def fail(
         self,
@@ -207,7 +207,7 @@ class FakeModelStudio:
         after: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Answer with an error of the service's envelope, after letting `after` requests pass."""
+        """Reply with an error in the service's format, after `after` normal requests."""
         body = json.dumps({"code": code, "message": message, "request_id": "e20"})
         self._faults.append(Fault(kind, times, status, body, dict(headers or {}), after=after))
 
@@ -221,7 +221,7 @@ class FakeModelStudio:
         self._faults.append(Fault(kind, times, delay=seconds))
 
     def drop(self, kind: str, times: int = 1) -> None:
-        """Read the request, then close the connection without a word."""
+        """Read the request, then close the connection without a reply."""
         self._faults.append(Fault(kind, times, drop=True))
 
     def finish_tasks(self) -> None:
@@ -229,7 +229,7 @@ class FakeModelStudio:
             task.statuses = ["SUCCEEDED"]
 
     def forget_images(self) -> None:
-        """As if 24 hours had passed."""
+        """Expire tasks and images, as after 24 hours."""
         self._images.clear()
 
     def of_kind(self, kind: str) -> list[Received]:
@@ -377,7 +377,7 @@ class FakeModelStudio:
             need(set(mask.convert("L").get_flattened_data()) <= {0, 255}, "a mask is pure black and white")
         return _like(base)
 
-    # Making
+    # Generating
 
     def _draw(self, n: int, size: tuple[int, int]) -> list[str]:
         return [self._publish(size) for _ in range(n)]
@@ -412,7 +412,7 @@ class FakeModelStudio:
 
 @contextmanager
 def model_studio(*, region: str = "beijing", key: str = GOOD_KEY) -> Iterator[FakeModelStudio]:
-    """A running stand-in, stopped at the end."""
+    """A running fake server, stopped at the end."""
     server = FakeModelStudio(region=region, key=key).start()
     try:
         yield server

@@ -1,4 +1,4 @@
-"""A server that answers each request with the next act of a script, on the level of bytes where a test needs that."""
+"""A server that replies to each request with the next step of a script, as raw bytes if needed."""
 
 import socket
 import threading
@@ -17,19 +17,19 @@ type Act = Callable[[BaseHTTPRequestHandler], None]
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it arrived; header names are lower case."""
+    """A received request; header names are lower case."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
     peer: int = 0
-    """The client's port: the same one means the same connection."""
+    """The client's port identifies the connection."""
 
 
 @dataclass
 class Script:
-    """The acts to come and what was seen. Without an act left, the answer is 200 `{}`."""
+    """The next steps and the received requests. Without steps left, the reply is 200 `{}`."""
 
     url: str = ""
     acts: deque[Act] = field(default_factory=deque)
@@ -41,7 +41,7 @@ class Script:
 
 
 def say(status: int = 200, body: bytes | str = b"{}", **headers: str) -> Act:
-    """A complete answer. Header names are given with underscores."""
+    """A complete reply. Header names are given with underscores."""
     content = body.encode() if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -56,14 +56,14 @@ def say(status: int = 200, body: bytes | str = b"{}", **headers: str) -> Act:
 
 
 def raw(*pieces: bytes, pause: float = 0.0) -> Act:
-    """Bytes as they are, `pause` seconds apart, then the connection closes."""
+    """Raw bytes, `pause` seconds apart, then the connection closes."""
 
     def act(handler: BaseHTTPRequestHandler) -> None:
         handler.close_connection = True
         for piece in pieces:
             try:
                 handler.wfile.write(piece)
-            except OSError:  # the client went away, which is what such a test is about
+            except OSError:  # the client disconnected, as intended by the test
                 return
             time.sleep(pause)
 
@@ -71,12 +71,12 @@ def raw(*pieces: bytes, pause: float = 0.0) -> Act:
 
 
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
-    """Close without a word."""
+    """Close without a reply."""
     handler.close_connection = True
 
 
 def silence(handler: BaseHTTPRequestHandler) -> None:
-    """Say nothing until the client goes away."""
+    """Send nothing until the client disconnects."""
     handler.close_connection = True
     handler.connection.settimeout(5.0)
     try:

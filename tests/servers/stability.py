@@ -1,7 +1,7 @@
-"""A stand-in for api.stability.ai that is as strict as the real one: `python -m tests.servers.stability --port 9100`.
+"""A fake of api.stability.ai, as strict as the real service: `python -m tests.servers.stability --port 9100`.
 
-It checks method, headers, form and ranges, draws an image for every accepted call, and can be told to fail in every
-documented way. Shapes and refusals: Stability REST API, v2beta stable-image/generate, v1 generation, v1 user.
+It checks method, headers, form and ranges, returns an image for every accepted call, and can return every documented
+error. Shapes and refusals: Stability REST API, v2beta stable-image/generate, v1 generation, v1 user.
 """
 
 import argparse
@@ -81,7 +81,7 @@ type Draw = Callable[[int, int, str, int], bytes]
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error answer. `v1` picks the envelope: `message` instead of `errors`."""
+    """An error reply. `v1` selects the format: `message` instead of `errors`."""
 
     status: int
     name: str
@@ -102,7 +102,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """Carries a Refusal to the place where answers are sent."""
+    """Raised with a Refusal, which is sent as the reply."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.name)
@@ -158,7 +158,7 @@ REFUSALS: Mapping[str, Refusal] = {
     ),
     "server_error": Refusal(500, "server_error", "An unexpected server error has occurred", v1=True),
 }
-"""Every documented refusal by a name of its own, for `fail_next`."""
+"""Every documented refusal by name, for `fail_next`."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request as it arrived. Header names are lower case."""
+    """One received request. Header names are lower case."""
 
     method: str
     path: str
@@ -245,21 +245,21 @@ class FakeStability:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def fail_next(self, refusal: str | Refusal, times: int = 1, **headers: str) -> None:
-        """Answer the next `times` calls with a refusal of REFUSALS (by its name) or one of your own."""
+        """Reply to the next `times` calls with a refusal of REFUSALS (by name) or a given one."""
         plan = REFUSALS[refusal] if isinstance(refusal, str) else refusal
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._plans.extend([Refusal(plan.status, plan.name, plan.text, plan.v1, named, plan.html)] * times)
 
     def filter_next(self, times: int = 1) -> None:
-        """Answer the next calls with 200 and a blurred image that is marked CONTENT_FILTERED."""
+        """Reply to the next calls with 200 and a blurred image marked CONTENT_FILTERED."""
         self._plans.extend(["filter"] * times)
 
     def pass_next(self, times: int = 1) -> None:
-        """Let the next calls through, before further plans."""
+        """Accept the next calls before further faults."""
         self._plans.extend(["pass"] * times)
 
     def drop_next(self, when: str = "before", times: int = 1) -> None:
-        """Hang up on the next calls: "before" an answer, or in the "middle" of its body."""
+        """Close the connection of the next calls: "before" the reply, or in the "middle" of its body."""
         self._plans.extend([f"drop-{when}"] * times)
 
     def take_plan(self) -> Refusal | str:
@@ -271,7 +271,7 @@ class FakeStability:
             self.requests.append(request)
 
     def check_rate(self) -> None:
-        """Raises the 429 of a key that asked too often."""
+        """Raises the 429 of a blocked key."""
         now = time.monotonic()
         with self._lock:
             while self._arrivals and self._arrivals[0] < now - 10:
@@ -358,7 +358,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _post(self, request: Recorded, plan: str) -> None:
         for name in ("stability-client-id", "stability-client-version"):
             if not request.headers.get(name):
-                raise Refused(Refusal(400, "bad_request", f"{name}: this stand-in insists on the header"))
+                raise Refused(Refusal(400, "bad_request", f"{name}: this fake server requires the header"))
         self.fake.work()
         if request.path.startswith("/v2beta/stable-image/generate/"):
             self._v2beta(request, plan)
@@ -427,7 +427,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @lru_cache(maxsize=64)
 def plain_image(width: int, height: int, kind: str, seed: int) -> bytes:
-    """One colour, picked by the seed: small and quick to make."""
+    """A small image in a colour derived from the seed."""
     out = io.BytesIO()
     colour = (seed % 251, seed // 251 % 251, 120)
     Image.new("RGB", (width, height), colour).save(out, kind.upper())
@@ -469,7 +469,7 @@ _FIELDS = {
 
 
 def check_v2beta(endpoint: str, form: Mapping[str, Part]) -> V2Call:
-    """The call that a form asks for. Raises the Refusal that its first fault earns."""
+    """The call of a form. Raises the Refusal of its first error."""
     if endpoint not in _FIELDS:
         raise Refused(REFUSALS["not_found"])
     for name, part in form.items():
@@ -586,14 +586,14 @@ def _v1_call(texts: Mapping[str, str], prompts: list[tuple[str, float]], size: t
 
 
 def check_prompt(text: str, longest: int, *, v1: bool = False) -> None:
-    """A prompt must be there, short enough, and in English: anything in another script is refused."""
+    """A prompt is required, limited in length, and in English: other scripts are refused."""
     require(0 < len(text) <= longest, f"prompt: must have 1 to {longest} characters", v1=v1)
     if any(char.isalpha() and ord(char) > 0x24F for char in text):
         raise Refused(Refusal(422, "invalid_language", REFUSALS["invalid_language"].text, v1=v1))
 
 
 def image_size(part: Part, name: str, *, v1: bool = False) -> tuple[int, int]:
-    """Width and height of an uploaded image, decoded for real."""
+    """Width and height of an uploaded image after decoding."""
     try:
         with Image.open(io.BytesIO(part.value), formats=["PNG", "JPEG", "WEBP"]) as image:
             image.load()

@@ -1,4 +1,4 @@
-"""The fake WebUI answers the recorded requests as the real A1111 and the real Forge did."""
+"""The fake WebUI replies to the recorded requests like the real A1111 and Forge."""
 
 import base64
 import io
@@ -28,11 +28,11 @@ LISTS = {
     "/sdapi/v1/scripts",
     "/sdapi/v1/nope",
 }
-# What the plugin never sends, and the fake does not know.
+# Requests that the plugin never sends and the fake server does not support.
 FOREIGN = {"infotext"}
-# Scenarios in which the order of events in time decides.
+# Scenarios that depend on timing.
 TIMED = {"progress-interrupt", "interrupt-n-iter"}
-# Formats follow a setting there that the plugin never touches.
+# The format depends on a setting that the plugin does not change.
 FORMATS = {"override-settings", "forge-override-settings"}
 
 COMPARED = [
@@ -80,7 +80,7 @@ def test_the_fake_server_replies_as_recorded(exchange: Exchange) -> None:
 
 
 def essence(answer: Any) -> Any:
-    """What a client can rely on: error names and texts, counts, names and seeds; not the pixels, times and hashes."""
+    """The reply without values that vary: error names and texts, counts, names and seeds, but no pixels, times and hashes."""
     match answer:
         case {"images": list(images), "info": str(info)}:
             return len(images), _essence_of_info(json.loads(info))

@@ -1,4 +1,4 @@
-"""The audit line: one per request with the contract's fields, whatever became of it, and never a key in it."""
+"""The audit log: one line per request with the contract's fields for every outcome, and never a key."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ FOX = Conversation("a red fox")
 
 @pytest.fixture(autouse=True)
 def _heard(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """The plugin's logger does not hand its lines on; a test listens all the same."""
+    """Captures the plugin's logger, which does not propagate."""
     logger = logging.getLogger("image_generation")
     caplog.set_level(logging.INFO, "image_generation")
     logger.addHandler(caplog.handler)
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_bound_is_logged(
 
 
 class Failing(StubBackend):
-    """A service that answers every request with `error`."""
+    """A service that raises `error` for every request."""
 
     error: Exception = ServerUnavailable("Painting failed", "out of memory")
 

@@ -1,4 +1,4 @@
-"""The stages behind a service: broken files are left out, the others have the asked format."""
+"""The stages after a service: broken files are dropped, the others have the requested format."""
 
 import io
 import time
@@ -26,7 +26,7 @@ def result_of(*images: bytes, **changes: object) -> ImageResult:
 
 
 def passed(options: OutputOptions, *images: bytes) -> ImageResult:
-    """The result of a service with these images, behind all stages."""
+    """The result of a service with these images after all stages."""
     result = result_of(*images)
     for stage in after_service(options):
         result = stage(result)
@@ -160,7 +160,7 @@ def test_a_broken_image_does_not_affect_the_others() -> None:
 
 
 def test_an_unconvertible_image_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its container is whole, and no decoder knows what is in it."""
+    """The container is intact, but no decoder can read its content."""
     broken = noise(64, 64, kind="JPEG").replace(b"\xff\xc4\x00", b"\xff\xc4\x00\x13\xff\xff\xff", 1)
     monkeypatch.setattr(integrity, "_PROOFS", {"image/jpeg": lambda _: True})
     result = passed(OutputOptions(output_format="png"), broken, image_file())
@@ -181,7 +181,7 @@ def test_a_decompression_bomb_is_refused_by_its_size() -> None:
 
 
 def test_other_greenlets_run_during_the_integrity_check() -> None:
-    """64 MB of each kind that is proven from the container, and a file of a million chunks."""
+    """64 MB of each kind that is checked by its container, and a file with a million chunks."""
     big = Image.new("RGB", (2, 2))
     out = io.BytesIO()
     big.save(out, "PNG")

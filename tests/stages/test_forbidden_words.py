@@ -1,4 +1,4 @@
-"""The owner's forbidden words: how they are found, and what they do not find."""
+"""The matching of the owner's forbidden words."""
 
 import pytest
 

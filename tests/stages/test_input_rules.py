@@ -1,4 +1,4 @@
-"""What the owner's rules for editing let through, and the words of each refusal."""
+"""The owner's limits for input images, and their error messages."""
 
 import pytest
 

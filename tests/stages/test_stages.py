@@ -1,4 +1,4 @@
-"""The lists of stages: what is configured is there, and nothing else is imported."""
+"""The list of stages: only configured stages are listed and imported."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The package check: what the host's decoder would stumble over is a sentence, and what must stay out stays out."""
+"""The package check: faults are reported as sentences, and development files are not packed."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from tools.package import ROOT, faults, glob_like_the_daemon, packed_files, untr
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of what the package would hold."""
+    """A copy of the package's files."""
     for path in packed_files(ROOT):
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def test_development_files_are_not_packed() -> None:
         (lambda root: (root / "big.bin").write_bytes(bytes(16 * 1024 * 1024)), "the package unpacks to"),
         (
             lambda root: (root / "requirements.txt").write_text("requests\n"),
-            "requirements.txt is not what the lock says",
+            "requirements.txt does not match the lock file",
         ),
     ],
 )
@@ -94,13 +94,13 @@ def test_the_same_tree_gives_the_same_package(tmp_path: Path) -> None:
 
 
 def test_an_untracked_file_is_a_fault(tmp_path: Path) -> None:
-    """It may be somebody's keys."""
+    """It may contain keys."""
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)  # noqa: S607 -- the developer's git
     (tmp_path / "main.py").touch()
     (tmp_path / "keys.json").touch()
     subprocess.run(["git", "add", "main.py"], cwd=tmp_path, check=True)  # noqa: S607 -- the developer's git
     found = list(untracked_faults(tmp_path, [Path("keys.json"), Path("main.py")]))
-    assert found == ["keys.json is not under version control: add it or remove it"]
+    assert found == ["keys.json is not under version control: add or remove it"]
 
 
 def test_outside_a_repository_untracked_files_are_ignored(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_outside_a_repository_untracked_files_are_ignored(tmp_path: Path) -> Non
 
 
 def test_the_packed_plugin_runs(tmp_path: Path) -> None:
-    """Nothing that the process reads was left out of the package."""
+    """The package contains every file that the process reads."""
     write_package(ROOT, tmp_path / "plugin.difypkg")
     with zipfile.ZipFile(tmp_path / "plugin.difypkg") as package:
         package.extractall(tmp_path / "plugin")

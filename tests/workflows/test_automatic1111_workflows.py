@@ -1,4 +1,4 @@
-"""The two WebUI apps as a user imports them, on Dify's engine, with the plugin process behind their image nodes."""
+"""The two WebUI apps on Dify's engine, with the plugin process for their image nodes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,7 +61,7 @@ def test_a_csv_of_products_becomes_posters_with_captions(services: Services, web
     ]
     files = [services.store.path_of_link(poster["image_url"]) for poster in made]
     assert set(files) == set(run.files)
-    # The stand-in for the language model repeats what it was asked: product, scene and look reach the prompt.
+    # The local language model repeats its input: product, scene and style reach the prompt.
     prompts = [read_image(Path(str(file)).read_bytes())[2] for file in files]
     assert [prompt.split("\n")[0] for prompt in prompts] == ["桂花乌龙茶", "Trail bottle", "Rug"]
     assert all("Look of the whole series: ink wash" in prompt for prompt in prompts)

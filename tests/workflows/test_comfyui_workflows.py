@@ -1,4 +1,4 @@
-"""The two ComfyUI apps as a user imports them, on Dify's engine, against a stand-in server over real HTTP."""
+"""The two ComfyUI apps on Dify's engine, with a fake server over HTTP."""
 
 from collections.abc import Iterator
 from dataclasses import replace

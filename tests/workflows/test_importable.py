@@ -1,4 +1,4 @@
-"""Every shipped app has the shape that Dify's editor accepts."""
+"""Every shipped app is valid for Dify's editor."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The two Qwen-Image apps as a user imports them, on Dify's engine, with the plugin process behind their nodes."""
+"""The two Qwen-Image apps on Dify's engine, with the plugin process for their image nodes."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A node with structured output on, as Dify's engine runs it: its schema, its fields, streaming and polled."""
+"""A node with structured output on Dify's engine: schema and fields, by stream and by polling."""
 
 from dataclasses import replace
 from pathlib import Path

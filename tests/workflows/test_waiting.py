@@ -1,4 +1,4 @@
-"""How the engine waits for an image: one streaming call, or a job that it checks, as the credentials say."""
+"""The engine waits by a streaming call or by polling, as set in the credentials."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Requests as bodies, and the images' parts: pure."""
+"""Request bodies and the roles of input images, without a server."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ def settled(fields: Wish, extra: Wish) -> ImageRequest:
 
 
 def built(fields: Wish, names: ResolvedNames = NOTHING, **extra: Any) -> tuple[Generation, tuple[str, ...]]:
-    """The body, and what the user is told about it."""
+    """The body and the notices."""
     request, options = settled(fields, extra), Options(**extra)
     inputs = assign_roles(request, options)
     return build(request, options, inputs, names), (*inputs.notices, *without_effect(request, options, inputs))

@@ -1,4 +1,4 @@
-"""What a node's form sends: parameters that were switched on and left alone, and the empty prompt of an upscaling."""
+"""Parameters that a node sends: switched on with their default, and the empty prompt of upscaling."""
 
 import base64
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def webui() -> Iterator[FakeWebUI]:
 
 
 def switched_on(rule: Rule) -> object:
-    """What Dify sends for a parameter that was switched on and left alone."""
+    """The value that Dify sends for a parameter that is switched on but not changed."""
     match rule.type:
         case "int" | "float":
             return rule.min or 0 if rule.default is None else rule.default
@@ -48,7 +48,7 @@ def requested(
 
 
 def body_of(webui: FakeWebUI, path: str, parameters: dict[str, object], *images: bytes) -> dict[str, Any]:
-    """The body that was sent, without what differs from request to request."""
+    """The body that was sent, without values that differ between requests."""
     backend = bound("automatic1111", {"automatic1111_base_url": webui.url})
     _, result = requested(backend, parameters, *images)
     assert result.notices == ()
@@ -68,7 +68,7 @@ def test_switching_on_all_parameters_sends_the_same_request(
 ) -> None:
     left_out = body_of(webui, path, {}, *images)
     all_on = body_of(webui, path, {rule.name: switched_on(rule) for rule in RULES}, *images)
-    # A boolean that is on says no, where the server's setting might say yes; img2img's own default is written out.
+    # A boolean is sent as false, where the server's setting could be true; the default of img2img is sent explicitly.
     explicit = {"restore_faces": False, "tiling": False, **({"denoising_strength": 0.75} if images else {})}
     assert all_on == {**left_out, **explicit}
     assert (all_on["width"], all_on["height"], all_on["steps"]) == (512, 512, 20)

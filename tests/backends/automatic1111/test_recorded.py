@@ -1,4 +1,4 @@
-"""Every recorded exchange of a real A1111 1.10.1 and a real Forge goes through the parsers."""
+"""Parses every recorded exchange with a real A1111 1.10.1 and a real Forge."""
 
 import base64
 import json
@@ -143,7 +143,7 @@ def test_a_null_in_the_info_is_ignored() -> None:
     assert (made.seed, info.sd_model_name) == (5, "beta")
 
 
-# --- what the server did otherwise ---
+# --- differences between request and reply ---
 
 
 def test_a_reply_without_a_checkpoint_gives_a_notice() -> None:
@@ -254,7 +254,7 @@ def test_every_recorded_progress_is_parsed(exchange: Exchange) -> None:
 
 
 def test_the_interrupted_job_is_found_by_its_timestamp() -> None:
-    """What `WebUIJobs.was_interrupted` rests on: the mark in the progress carries the time that `info` has."""
+    """`WebUIJobs.was_interrupted` requires that the progress and `info` have the same timestamp."""
     job = Info.read(
         parse(one("interrupt-n-iter", "n_iter 3 interrupted in the first").reply, Generated, attempt="").info
     )

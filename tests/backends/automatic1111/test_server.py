@@ -1,4 +1,4 @@
-"""The whole backend against a fake server over real HTTP."""
+"""The complete backend with a fake server over HTTP."""
 
 import base64
 import re
@@ -546,7 +546,7 @@ def test_forty_requests_of_two_tenants_get_their_own_images(webui: FakeWebUI, qu
 
 
 def foreign(fake: FakeWebUI, **body: Any) -> list[bytes]:
-    """Images that another client asks for, past the plugin."""
+    """Images requested by another client, without the plugin."""
     answer = requests.post(f"{fake.url}/sdapi/v1/txt2img", json={"width": 64, "height": 64, **body}, timeout=30).json()
     return [base64.b64decode(image) for image in answer["images"]]
 

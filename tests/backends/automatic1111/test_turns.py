@@ -1,4 +1,4 @@
-"""The order in which requests reach one server."""
+"""The order of queued requests to one server."""
 
 import gevent
 import pytest
@@ -7,7 +7,7 @@ from models.backends.automatic1111.job import MAX_STREAK, TurnQueue, queue_of
 
 
 def order(queue: TurnQueue, checkpoints: list[str]) -> list[int]:
-    """Who gets in, in order, when all come at once behind a busy queue and each stays for a moment."""
+    """The order in which simultaneous requests leave a busy queue."""
     entered: list[int] = []
 
     def visit(number: int, checkpoint: str) -> None:

@@ -7,6 +7,6 @@ from tests.servers.comfyui import ComfyUIServer
 
 @pytest.fixture
 def server() -> Iterator[ComfyUIServer]:
-    """A stand-in ComfyUI 0.10.0, to be changed by the test before or while it runs."""
+    """A fake ComfyUI 0.10.0 that a test can change before or while it runs."""
     with ComfyUIServer() as running:
         yield running

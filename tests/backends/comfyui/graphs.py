@@ -1,4 +1,4 @@
-"""The recorded graphs and node definitions, for the tests of the pure half."""
+"""The recorded graphs and node definitions, for tests without a server."""
 
 import json
 from functools import cache
@@ -17,7 +17,7 @@ def text_of(name: str) -> str:
 
 @cache
 def recorded_info() -> ObjectInfo:
-    """67 classes of a real server 0.10.0, and a few read in its source (marked so in the file)."""
+    """67 classes of a real server 0.10.0, and a few from its source code (marked in the file)."""
     recorded = json.loads((FIXTURES / "object_info_selected.json").read_text("utf-8"))
     read = json.loads((FIXTURES / "object_info_from_source.json").read_text("utf-8"))
     return ObjectInfo.parse({**recorded, **read["classes"]})
@@ -25,17 +25,17 @@ def recorded_info() -> ObjectInfo:
 
 @cache
 def case_info() -> ObjectInfo:
-    """The classes that the cases use, extensions among them."""
+    """The classes used by the cases, including extensions."""
     return ObjectInfo.parse(json.loads((FIXTURES / "cases" / "object_info.json").read_text("utf-8")))
 
 
 def case(name: str, info: ObjectInfo | None = None) -> Workflow:
-    """A workflow of `cases`: what people published and what went wrong with it, as small as possible."""
+    """A workflow of `cases`: a published workflow that failed, reduced to the minimum."""
     return Workflow.load(case_text(name), info)
 
 
 def case_text(name: str) -> str:
-    """The file of a case, by its name or the number that it begins with."""
+    """The file of a case, by its name or leading number."""
     exact = FIXTURES / "cases" / f"{name}.json"
     [path] = [exact] if exact.exists() else (FIXTURES / "cases").glob(f"{name}*.json")
     return path.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Workflows of the kind that the recorded servers ran, and a backend for them."""
+"""Workflows like those of the recorded servers, and a backend for them."""
 
 import json
 import time
@@ -60,7 +60,7 @@ def sampled(**changes: Any) -> Graph:
 
 
 def slow(seconds: float = 0.0, *, steps: int = 4, prefix: str = "slow", colour: int = 1) -> Graph:
-    """An image without a model that takes a while; `{{seed}}` sits where a sampler would have it."""
+    """A slow workflow without a model; `{{seed}}` replaces the seed of a sampler."""
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": colour}},
         "2": {
@@ -100,7 +100,7 @@ def invoked(backend: ComfyUI, prompt: str = "a red fox", **parts: Any) -> ImageR
 
 
 def submitted(backend: ComfyUI, prompt: str = "a red fox", **parts: Any) -> Job:
-    """The job of a request, as the host brings it back: as JSON text."""
+    """The job of a request after a round trip through JSON text."""
     job = backend.submit(asked(backend, prompt, **{"timeout": 30.0, **parts}))
     assert isinstance(job, dict)
     again: Job = json.loads(json.dumps(job))
@@ -109,7 +109,7 @@ def submitted(backend: ComfyUI, prompt: str = "a red fox", **parts: Any) -> Job:
 
 @dataclass(eq=False)
 class HurriedClock:
-    """The real clock at many times its speed: what a user waits for in seconds takes a test some milliseconds."""
+    """The real clock at many times its speed: seconds become milliseconds."""
 
     speed: float = 10.0
     started: float = field(default_factory=time.time)
@@ -125,7 +125,7 @@ class HurriedClock:
 
 
 class HurriedSocket(EventSocket):
-    """A socket whose timeouts are measured on that clock, but for the greeting: a busy machine may be slow with it."""
+    """A WebSocket with timeouts on that clock, except for the handshake, which may be slow on a busy machine."""
 
     def __init__(self, opened: EventSocket, speed: float) -> None:
         super().__init__(opened._socket)
@@ -136,7 +136,7 @@ class HurriedSocket(EventSocket):
 
 
 def hurried(server: ComfyUIServer | str, graph: Graph, speed: float = 10.0) -> ComfyUI:
-    """`backend_for`, on a clock at many times the real speed."""
+    """`backend_for` with a clock at many times the real speed."""
     backend = backend_for(server, graph, HurriedClock(speed))
 
     def opener(service: Service, client_id: str) -> EventSocket:

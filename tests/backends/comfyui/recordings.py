@@ -1,4 +1,4 @@
-"""What real servers said (tests/fixtures/comfyui/recorded), as replies and messages."""
+"""The recorded replies and messages of real servers (tests/fixtures/comfyui/recorded)."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ RECORDED = FIXTURES / "recorded"
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and its answer. `body` is the JSON that was sent."""
+    """One request and its reply. `body` is the JSON that was sent."""
 
     scenario: str
     step: str
@@ -42,7 +42,7 @@ def exchange(scenario: str, step: str) -> Exchange:
 
 
 def messages(scenario: str, label: str = "main") -> list[str]:
-    """The text messages of one socket, as they came."""
+    """The text messages of one WebSocket, in order."""
     lines = (RECORDED / scenario / f"ws-{label}.jsonl").read_text("utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     return [json.dumps(one["text"]) for one in entries if one["dir"] == "recv" and "text" in one]

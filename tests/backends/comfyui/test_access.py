@@ -1,4 +1,4 @@
-"""The credential check and the form, against the stand-in server."""
+"""The credential check and the form, with the fake server."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The server's JSON, also in the shapes of odd versions."""
+"""The server's JSON, including the formats of unusual versions."""
 
 from models.backends.comfyui.client import Queue, Refused, RunStatus
 

@@ -1,4 +1,4 @@
-"""The messages of the socket, and the words that they become."""
+"""The messages of the WebSocket and the progress text."""
 
 import pytest
 

@@ -1,5 +1,4 @@
-"""What goes wrong on the way, against the stand-in server over real HTTP: nothing hangs, nothing runs twice unseen,
-nothing finished is lost."""
+"""Faults with the fake server over HTTP: nothing hangs, no job runs twice without a notice, no finished image is lost."""
 
 import threading
 
@@ -211,7 +210,7 @@ def test_a_failed_image_cancels_the_remaining_ones(server: ComfyUIServer) -> Non
 
 
 def three_images(server: ComfyUIServer) -> Graph:
-    """A workflow without a batch field, so that three images are three submissions."""
+    """A workflow without a batch size: three images are three submissions."""
     server.engine.files["input", "", "own.png"] = b"x"
     graph = slow(prefix="one-of-three")
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "own.png"}, "_meta": {"title": "fixed: own"}}
@@ -219,7 +218,7 @@ def three_images(server: ComfyUIServer) -> Graph:
 
 
 class HeldAfter(threading.Event):
-    """A gate that closes when so many jobs have ended."""
+    """A gate that closes after a number of jobs."""
 
     def __init__(self, server: ComfyUIServer, jobs: int) -> None:
         super().__init__()
@@ -311,7 +310,7 @@ def test_a_transient_download_error_does_not_lose_the_image(server: ComfyUIServe
 
 
 def test_thirty_jobs_run_concurrently(server: ComfyUIServer) -> None:
-    """Each waits in a greenlet of its own: receiving must never block the process."""
+    """Each job waits in its own greenlet: receiving must never block the process."""
     jobs = [gevent.spawn(invoked, hurried(server, slow()), seed=number, timeout=600) for number in range(30)]
     gevent.joinall(jobs, timeout=30)
     assert {result.images[0].seed for job in jobs if (result := job.value)} == set(range(30))

@@ -1,4 +1,4 @@
-"""From a request to images, over real HTTP and WebSocket against the stand-in server."""
+"""From a request to images, over HTTP and WebSocket with the fake server."""
 
 import base64
 import io
@@ -46,7 +46,7 @@ def test_every_known_version_generates_the_image(version: str) -> None:
 
 
 def test_a_slow_job_takes_no_more_requests(server: ComfyUIServer) -> None:
-    """The socket tells when it is over: nobody asks in between."""
+    """The WebSocket reports the end: there is no polling."""
     invoked(backend_for(server, slow(1.5, steps=3)))
     assert [line.split("/")[1] for line in server.requests] == ["ws", "prompt", "history", "view"]
 

@@ -1,4 +1,4 @@
-"""The shipped workflows hold against recorded node definitions, and each request gets the variant it needs."""
+"""The shipped workflows match the recorded node definitions, and each request uses the right variant."""
 
 import json
 import re
@@ -28,12 +28,12 @@ PHOTO = InputImage(image_file(), "image/png")
 
 @pytest.fixture(scope="module")
 def recorded() -> ObjectInfo:
-    """Only what was recorded from a real server: the shipped workflows use no class beyond it."""
+    """Only recorded definitions of a real server: the shipped workflows use no other class."""
     return ObjectInfo.parse(json.loads((FIXTURES / "object_info_selected.json").read_text("utf-8")))
 
 
 def card_request(model: str, **more: Any) -> ImageRequest:
-    """A request as intake makes it: the card's defaults, and what is asked."""
+    """A request with the card's defaults and the given values."""
     values = read_values(CARDS[model].rules, {})
     common = {key: value for key, value in values.items() if key in ImageRequest.__dataclass_fields__}
     extra = {key: value for key, value in values.items() if key not in common} | more.pop("extra", {})
@@ -57,7 +57,7 @@ def shipped(model: str) -> ShippedWorkflows:
 
 
 def assert_valid(graph: Any, info: ObjectInfo) -> None:
-    """What the server checks on submission: classes, required inputs, values, and the types of links."""
+    """The server's checks on submission: classes, required inputs, values, and link types."""
     for node_id, node in graph.items():
         known = info.classes.get(node["class_type"])
         assert known, f"{node['class_type']} is not recorded"
@@ -79,7 +79,7 @@ def assert_input(graph: Any, where: str, value: Any, spec: InputSpec, info: Obje
         return
     assert spec.is_widget, f"{where} wants a link"
     if spec.choices is not None:
-        # Files are the user's; the recording server had none of them.
+        # The recording server had no model files.
         assert isinstance(value, str), where
         assert (_FILE.search(spec.name) and spec.name != "sampler_name") or value in spec.choices, where
         return

@@ -1,4 +1,4 @@
-"""Everything that the recorded servers said is understood: answers, refusals, failures, events."""
+"""Parses everything that the recorded servers sent: replies, refusals, failures, events."""
 
 import pytest
 

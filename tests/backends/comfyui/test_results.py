@@ -1,4 +1,4 @@
-"""Which files are images, the images without their workflow, and what errors of a run mean."""
+"""Output files of a job, the removal of the workflow from images, and the classification of run errors."""
 
 import io
 import json
@@ -101,7 +101,7 @@ def test_known_extensions_are_named(node: str, package: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        # The first four are quoted from reports of users, the others from the server's source.
+        # The first four are from user reports, the others from the server's source.
         ("RuntimeError", "Given groups=1, weight of size [4, 4, 1, 1], expected input[1, 16, 144, 112] to have 4 channels, but got 16 channels instead"),
         ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied (77x768 and 2048x640)"),
         ("RuntimeError", "Error(s) in loading state_dict for ControlNet: size mismatch for x: copying a param"),

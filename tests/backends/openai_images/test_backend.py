@@ -1,4 +1,4 @@
-"""The backend against servers over real HTTP: every dialect generates and edits, waits, fails and recovers."""
+"""The backend with fake servers over HTTP: every dialect generates, edits, waits, fails and recovers."""
 
 import base64
 import io
@@ -39,7 +39,7 @@ HOME = "http://images.test"
 
 
 class Servers:
-    """Starts fakes for one test and binds backends to them."""
+    """Starts fake servers for one test and binds backends to them."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.stack = stack
@@ -64,7 +64,7 @@ def bound(
 
 
 def generate(backend: OpenAIImages, **parts: object) -> ImageResult:
-    """One request, on the way that the pipeline goes."""
+    """One request, processed as in the pipeline."""
     backend.require_access()
     backend.learn(backend.within(5.0))
     return backend.invoke(asking.asked(backend, "a red bicycle", **{"timeout": 60.0, **parts}))
@@ -78,7 +78,7 @@ def image(width: int = 320, height: int = 240, name: str = "photo.png") -> Input
 
 
 def chosen_or_auto(dialect: str) -> list[str]:
-    # OpenAI and SiliconFlow are known by their addresses, which a fake does not have.
+    # OpenAI and SiliconFlow are detected by their addresses, which a fake server does not have.
     return [dialect] if dialect in {"openai", "siliconflow"} else [dialect, "auto"]
 
 
@@ -247,7 +247,7 @@ def test_a_login_in_the_address_is_used_and_never_shown() -> None:
     assert MARKER_KEY not in backend.service.base_url
 
 
-# ---- trouble
+# ---- faults
 
 
 def test_a_dropped_connection_is_a_connection_error_and_nothing_is_generated_twice(servers: Servers) -> None:
@@ -334,7 +334,7 @@ def test_an_unknown_dialect_is_refused_with_the_list() -> None:
         generate(backend)
 
 
-# ---- answers
+# ---- replies
 
 
 def answer(body: object, *, status: int = 200, content_type: str = "application/json") -> None:

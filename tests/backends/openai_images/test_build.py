@@ -1,4 +1,4 @@
-"""What goes over the wire, per dialect and model: whole bodies by plain equality, no server."""
+"""Request bodies per dialect and model, compared completely, without a server."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ def server(dialect: str, remote: str = "some-model") -> ServedModel:
 
 
 def asked(dialect: str, remote: str = "some-model", /, **parts: object) -> ImageRequest:
-    """A request as the resolver hands it to a model of a server that speaks a dialect."""
+    """A resolved request for a model on a server with a dialect."""
     form = {"backend": "openai_images", "base_url": "http://images.test", "dialect": dialect}
     backend = asking.bound(remote, form)
     assert isinstance(backend, OpenAIImages)
@@ -36,12 +36,12 @@ def asked(dialect: str, remote: str = "some-model", /, **parts: object) -> Image
 
 
 def wired(dialect: str, remote: str = "some-model", /, **parts: object) -> Wire:
-    """What is sent for a request."""
+    """The wire request."""
     return build(asked(dialect, remote, **parts), server(dialect, remote))
 
 
 def notices(dialect: str, remote: str = "some-model", /, **parts: object) -> tuple[str, ...]:
-    """Everything that is told about a request before it is sent."""
+    """All notices of a request before it is sent."""
     return (*asked(dialect, remote, **parts).notices, *wired(dialect, remote, **parts).notices)
 
 
@@ -369,7 +369,7 @@ def test_every_landscape_preset_has_a_portrait_preset() -> None:
 
 
 def ready(dialect: str, remote: str = "some-model", /, **parts: object) -> ImageRequest:
-    """A request whose images are as the server takes them."""
+    """A request with images fitted to the server."""
     return prepared(asked(dialect, remote, **parts), server(dialect, remote))
 
 
@@ -524,7 +524,7 @@ def test_every_number_of_a_form_has_a_default_because_dify_sends_the_minimum_oth
         assert [rule.name for rule in rules if rule.type in {"int", "float"} and rule.default is None] == []
 
 
-# ---- promises for every input
+# ---- properties for every input
 
 FREE = [family.sizes for family in families() if isinstance(family.sizes, FreeSizes)]
 

@@ -1,4 +1,4 @@
-"""How `auto` finds the dialect: free questions only, few of them, remembered, and told in the credential check."""
+"""The detection of the dialect: a few free requests, cached, and reported in the credential check."""
 
 import json
 
@@ -25,12 +25,12 @@ def bound(address: str, model: str, dialect: str = "auto", clock: FakeClock | No
 
 
 def live(backend: OpenAIImages) -> dict[str, Rule]:
-    """The form of a model, as Dify asks for it."""
+    """The form of a model, as requested by Dify."""
     return {rule.name: rule for rule in backend.live_form(backend.within(3.0))}
 
 
 def listed(backend: Backend) -> list[str]:
-    """The models that the server is known to list."""
+    """The listed models of the server."""
     assert isinstance(backend, OpenAIImages)
     return [model.id for model in backend.finding.models] if backend.finding else []
 

@@ -1,4 +1,4 @@
-"""Gateways and company set-ups: addresses of every form, aliases, errors in other clothes, answers that are a task."""
+"""Gateways: addresses of every form, aliases, errors with unusual statuses, replies that return a task."""
 
 import json
 import re
@@ -190,7 +190,7 @@ def test_a_key_that_the_endpoint_refuses_is_a_wrong_key() -> None:
         bound().check_access()
 
 
-# ---- keys that an alias refuses
+# ---- parameters that an alias refuses
 
 UNKNOWN = {
     "message": "Unknown parameter: 'response_format'.",
@@ -258,7 +258,7 @@ def test_no_other_refusal_is_retried(status: int, message: str) -> None:
     assert len(responses.calls) == 1
 
 
-# ---- no credit, too many requests, no such model: in any clothes
+# ---- no credit, rate limit, unknown model: with any status
 
 NO_CREDIT = [
     (403, {"message": "用户额度不足，剩余额度：0", "type": "new_api_error", "code": "insufficient_user_quota"}),
@@ -329,7 +329,7 @@ def test_a_key_without_access_to_the_model_is_reported() -> None:
     assert "(remote_model)" in refused.next_step
 
 
-# ---- errors inside 200
+# ---- errors with status 200
 
 
 @responses.activate
@@ -409,7 +409,7 @@ def test_a_reply_with_only_errors_is_a_refusal() -> None:
     assert "content filter" in refused.next_step
 
 
-# ---- answers that are a task
+# ---- replies that return a task
 
 SUBMITTED = {"code": 200, "data": [{"status": "submitted", "task_id": "task_7"}]}
 TASK = f"{HOST}/v1/tasks/task_7"

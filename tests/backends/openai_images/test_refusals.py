@@ -1,4 +1,4 @@
-"""Every error shape of these servers ends as one of five classes, in the server's words, with a next step."""
+"""Every error format of these servers becomes one of five classes, with the server's message and a next step."""
 
 import json
 

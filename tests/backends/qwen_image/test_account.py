@@ -1,4 +1,4 @@
-"""Where an account lives, and what it is told when the key does not fit."""
+"""The address of an account, and the errors for a key that does not match."""
 
 import pytest
 

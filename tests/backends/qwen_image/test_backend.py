@@ -1,4 +1,4 @@
-"""Qwen-Image against a strict stand-in for Model Studio, over real HTTP."""
+"""Qwen-Image with a strict fake of Model Studio over HTTP."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def studio() -> Iterator[FakeModelStudio]:
 
 @pytest.fixture
 def beijing(studio: FakeModelStudio, monkeypatch: pytest.MonkeyPatch) -> FakeModelStudio:
-    """The stand-in as the shared host of a region, so that the price list and the advice of the region apply."""
+    """The fake server as the host of a region, so that the region's prices and messages apply."""
     from models.backends.qwen_image import account  # noqa: PLC0415 -- only its table is replaced
 
     regions = {name: replace(region, base_url=studio.url) for name, region in account.REGIONS.items()}
@@ -92,7 +92,7 @@ def submitted(found: QwenImage, **more: object) -> Job:
 
 
 def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2.0", **more: object) -> ImageError:
-    """The error of a request, which never carries the key."""
+    """The error of a request; it never contains the key."""
     with pytest.raises(ImageError) as caught:
         generated(studio, clock, model, **more)
     assert MARKER_KEY not in f"{caught.value!r} {caught.value} {vars(caught.value)}"
@@ -191,7 +191,7 @@ def test_a_dated_snapshot_can_be_a_customizable_model(studio: FakeModelStudio, c
 
 
 class AnsweringClock(FakeClock):
-    """Time in which every request that is under way gets its answer before a pause is over."""
+    """A clock on which pending requests get their reply before a pause ends."""
 
     def __init__(self, studio: FakeModelStudio) -> None:
         super().__init__()
@@ -616,7 +616,7 @@ def test_a_request_that_times_out_is_not_retried(
 
 
 def test_an_unsent_request_is_retried(studio: FakeModelStudio, clock: FakeClock) -> None:
-    """A refused connection carried no request: the next attempt cannot pay twice."""
+    """A refused connection sent no request, so a retry cannot be billed twice."""
     found = backend(studio, clock)
     studio.stop()
     with pytest.raises(ConnectionFailed, match="could not be reached"):
@@ -711,7 +711,7 @@ def test_one_broken_download_does_not_affect_the_other(studio: FakeModelStudio, 
 
 
 def fetched(base_url: str, entry: ResultEntry, clock: FakeClock) -> Partial:
-    """What a service at that address delivers for one entry of a result."""
+    """The image that a service at that address returns for one entry of a result."""
     account = qwen("qwen-image-2.0", {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": base_url}, clock)
     output = Output(results=(entry,))
     return account._studio.images(output, 1, deadline=Deadline.after(clock, 1))
@@ -823,7 +823,7 @@ def test_another_process_finishes_the_job_from_its_state(studio: FakeModelStudio
 
 
 def phone_photo() -> InputImage:
-    """Twelve megapixels, held upright: the camera stores them lying and says so in EXIF."""
+    """Twelve megapixels in portrait orientation, stored in landscape with an EXIF rotation."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return InputImage(image_file(4032, 3024, kind="JPEG", exif=exif), "image/jpeg", "IMG_0001.jpg")
@@ -868,7 +868,7 @@ def test_the_white_part_of_a_mask_is_repainted(studio: FakeModelStudio, clock: F
 def test_a_mask_becomes_black_and_white_and_another_shape_gives_a_notice(
     studio: FakeModelStudio, clock: FakeClock
 ) -> None:
-    """The stand-in refuses any grey and any other size."""
+    """The fake server refuses grey values and other sizes."""
     mask = InputImage(image_file(500, 500, mode="L", colour=250, kind="JPEG"), "image/jpeg", "mask.jpg")
     result = generated(studio, clock, "wanx2.1-imageedit", mask=mask)
     assert "The mask of 500×500 was stretched over the image of 1200×800." in result.notices

@@ -1,4 +1,4 @@
-"""What is sent to Model Studio, compared as a whole; sizes, seeds and the splitting into calls are pure."""
+"""Request bodies for Model Studio, compared completely; sizes, seeds and the split into calls."""
 
 import base64
 from typing import Any
@@ -125,7 +125,7 @@ def test_more_images_than_one_call_supports_are_several_calls_with_consecutive_s
 
 
 def test_long_prompts_are_sent_in_the_field_with_the_larger_limit() -> None:
-    """Tasks of qwen-image-plus stop at 800 characters, the synchronous endpoint counts tokens."""
+    """Tasks of qwen-image-plus read 800 characters; the synchronous endpoint counts tokens."""
     assert planned("qwen-image-plus", prompt="x" * 800).jobs == "text2image"
     made = planned("qwen-image-plus", prompt="x" * 801)
     assert made.jobs is None
@@ -220,7 +220,7 @@ def test_a_parameter_of_another_function_is_not_sent_and_gives_a_notice() -> Non
 
 
 def test_a_mask_that_the_function_ignores_is_not_sent_and_gives_a_notice() -> None:
-    """An image with transparency brings a mask along that nobody may have meant."""
+    """An image with transparency has a mask that may be unintended."""
     made = planned("wanx2.1-imageedit", images=(WIDE,), mask=WIDE, extra={"edit_function": "expand", "top_scale": 1.5})
     assert "mask_image_url" not in sent(made)["input"]
     assert made.notices == ("The mask was not used: `expand` does not read one, `description_edit_with_mask` would.",)
@@ -315,7 +315,7 @@ def test_the_ratio_of_the_node_overrides_the_shape_of_the_image() -> None:
 def test_a_dated_snapshot_has_the_format_and_price_of_its_family() -> None:
     snapshot, family = model_for("qwen-image-edit-plus-2025-12-15"), model_for("qwen-image-edit-plus")
     assert snapshot == family
-    # Whether tasks take snapshots is not documented; every model but Wan's answers synchronously.
+    # It is not documented whether tasks support snapshots; all models except Wan support synchronous calls.
     assert model_for("qwen-image-plus-2026-01-09").jobs is None
     assert model_for("wanx2.1-imageedit-2026-01-01").jobs == "image2image"
 

@@ -1,4 +1,4 @@
-"""What every documented refusal of Stability AI becomes: its class, and words of the advice that a user gets."""
+"""Every documented refusal of Stability AI, with its error class and a part of the next step."""
 
 from collections.abc import Mapping
 
@@ -40,4 +40,4 @@ REPEATED: Mapping[str, tuple[type[ImageError], str]] = {
     "html_502": (ServerUnavailable, "Try again in a few minutes"),
     "html_503": (ServerUnavailable, "Try again in a few minutes"),
 }
-"""Refusals that are tried again first, because nothing was carried out and nothing billed."""
+"""Refusals that are retried first, because nothing was executed or billed."""

@@ -1,4 +1,4 @@
-"""The Stability backend against a server as strict as the real one."""
+"""The Stability backend with a fake server as strict as the real one."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ def fake() -> Iterator[FakeStability]:
 
 @pytest.fixture
 def drawing() -> Iterator[FakeStability]:
-    """A server that draws images of the true size."""
+    """A fake server that returns images of the requested size."""
     with FakeStability(key=MARKER_KEY, balance=1000.0) as server:
         yield server
 
@@ -356,7 +356,7 @@ def test_another_service_at_the_address_names_the_address_field(fake: FakeStabil
         backend_at(fake, clock).check_access()
 
 
-# A model's own form
+# Customizable models
 
 
 def painter(server: FakeStability, clock: FakeClock, remote_model: str) -> Backend:

@@ -1,4 +1,4 @@
-"""The stand-in for Stability AI refuses what the real service refuses; else it would prove nothing."""
+"""The fake of Stability AI refuses the same requests as the real service."""
 
 from collections.abc import Iterator
 

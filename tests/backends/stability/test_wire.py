@@ -1,4 +1,4 @@
-"""What Stability AI is sent and what its answers mean, without a server."""
+"""Requests to and replies from Stability AI, without a server."""
 
 import base64
 import io
@@ -253,7 +253,7 @@ def seeds_and_bytes(made: Partial) -> list[tuple[int | None, bytes]]:
 
 
 def artifacts(*reasons: str, data: bytes = PNG) -> Partial:
-    """What is made of a v1 answer whose images have these finish reasons and the seeds 1, 2 ..."""
+    """The result of a v1 reply whose images have these finish reasons and the seeds 1, 2 ..."""
     content = [
         {"base64": base64.b64encode(data).decode(), "seed": seed, "finishReason": reason}
         for seed, reason in enumerate(reasons, 1)

@@ -1,4 +1,4 @@
-"""Workflows as people publish them, each with something that once went wrong: the right value, or a sentence."""
+"""Published workflows that once failed: each gives the right values, or a clear message."""
 
 import json
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ def test_the_prompt_is_never_written_to_the_negative_text(name: str, info: Objec
 
 
 def adapter(outputs: list[str], *, positive: int, negative: int) -> tuple[Workflow, Workflow]:
-    """An adapter whose class is not in nodes.yaml, between the texts and the sampler; without and with definitions."""
+    """A node class missing in nodes.yaml between the texts and the sampler, with and without definitions."""
     graph = raw("01-positive-at-output-one")
     graph["8"]["class_type"] = "SomebodysAdapter"
     graph["5"]["inputs"].update(positive=["8", positive], negative=["8", negative])
@@ -179,7 +179,7 @@ def test_values_that_fit_no_field_are_refused_on_saving() -> None:
     ],
 )  # fmt: skip
 def test_choices_in_a_prompt_are_resolved_as_in_the_editor(text: str, sent: str) -> None:
-    """All but the double braces, which are placeholders here."""
+    """Everything except double braces, which are placeholders."""
     graph = raw("02")
     next(node for node in graph["nodes"] if node["id"] == 3)["widgets_values"] = [text]
     found = Workflow.load(json.dumps(graph), INFO)
@@ -187,7 +187,7 @@ def test_choices_in_a_prompt_are_resolved_as_in_the_editor(text: str, sent: str)
     assert ("the first of each" in str(found.notes)) == ("|" in text and "{{" not in text)
 
 
-# Nodes that live in the editor only
+# Nodes that exist only in the editor
 
 
 def test_a_get_node_is_linked_to_its_set_node() -> None:
@@ -398,7 +398,7 @@ def test_a_base64_node_with_a_used_mask_keeps_its_image_with_a_notice() -> None:
     assert any("put a LoadImage node in its place" in sentence for sentence in found.explained())
 
 
-# What is around a graph
+# Request bodies around a graph
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Editor format becomes what the editor itself would send."""
+"""The conversion of the editor format gives the same graph as the editor."""
 
 import json
 from pathlib import Path
@@ -195,7 +195,7 @@ def promoting(values: list[Any], shown: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("shown", [["height"], []])
 def test_a_newer_editor_stores_the_values_of_all_inner_fields(shown: list[str]) -> None:
-    """Seen in the templates of editors after 1.37: no `proxyWidgets`, and one value per promoted field."""
+    """Templates of editors after 1.37: no `proxyWidgets`, and one value per promoted field."""
     inputs = convert(promoting([128, 96], shown), recorded_info())["3:1"]["inputs"]
     assert (inputs["width"], inputs["height"]) == (128, 96)
 

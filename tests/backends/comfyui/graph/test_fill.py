@@ -1,4 +1,4 @@
-"""A request goes into the graph as typed values in the right places, and nowhere else."""
+"""The values of a request are set with their type in the right inputs, and nowhere else."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def request(**more: Any) -> ImageRequest:
 
 
 def settled(name: str, *, seed: int | None = None, **wish: Any) -> tuple[ImageRequest, tuple[str, ...]]:
-    """A request as the resolver settles it for this workflow, and the resolver's notices."""
+    """A resolved request for this workflow, and the resolver's notices."""
     found = workflow(name)
     size, told = settle_size(Wish(**wish), found.sizes, "m")
     seeds, more = settle_seeds(seed, found.seeds, 1, "ComfyUI")
@@ -35,7 +35,7 @@ def settled(name: str, *, seed: int | None = None, **wish: Any) -> tuple[ImageRe
 
 
 def changed(name: str, asked: ImageRequest, **more: Any) -> dict[str, Any]:
-    """What filling changed: `6.text` → new value; `None` for an input or node that went."""
+    """The changes: `6.text` → new value; `None` for a removed input or node."""
     before: dict[str, Any] = json.loads(text_of(f"{name}.api.json"))
     seeded = asked if asked.seeds else replace(asked, seeds=(5,))
     after: dict[str, Any] = dict(workflow(name).filled(seeded, **more).graph)

@@ -1,4 +1,4 @@
-"""The form of a workflow: its own values as defaults, the server's bounds and choices, the vocabulary's words."""
+"""The form of a workflow: its values as defaults, the server's bounds and options, the common labels."""
 
 import json
 from typing import Any
@@ -147,7 +147,7 @@ def test_second_files_have_numbered_labels_in_both_languages() -> None:
     assert (label.en_US, label.zh_Hans) == ("LoRA 2", "LoRA 2")
 
 
-# What a server lacks
+# Missing nodes and files
 
 
 def test_the_classes_that_a_workflow_needs_are_known() -> None:
@@ -185,7 +185,7 @@ def test_a_dead_branch_needs_nothing() -> None:
 
 
 def test_a_chain_of_thousands_of_nodes_is_traced() -> None:
-    """A pasted graph is a stranger's file: it must not bring the form down."""
+    """A pasted graph is untrusted: the form must not fail."""
     raw: Any = workflow("sd15_txt2img").graph.raw()
     for number in range(3000):
         source = ["6", 0] if number == 0 else [f"c{number - 1}", 0]

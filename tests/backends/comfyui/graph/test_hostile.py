@@ -1,4 +1,4 @@
-"""Whatever a stranger's graph holds: it is served, or refused with a sentence."""
+"""Any untrusted graph runs or is refused with a message."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ odd = st.sampled_from(["{{prompt}}", "{{x|1e999}}", "{{width|wide}}", "{{seed}}"
 
 @st.composite
 def damaged(draw: st.DrawFn) -> dict[str, Any]:
-    """A fixture workflow with a few inputs, titles and classes replaced by anything, or by links to anywhere."""
+    """A fixture workflow with some inputs, titles and classes replaced by random values or links."""
     graph: dict[str, Any] = json.loads(json.dumps(GRAPHS[draw(st.sampled_from(NAMES))]))
     ids = sorted(graph)
     links = st.tuples(st.sampled_from([*ids, "gone"]), st.integers(-1, 3)).map(list)
@@ -92,7 +92,7 @@ def test_a_number_that_no_server_accepts_is_refused(number: str) -> None:
 
 
 def test_a_tiny_size_does_not_scale_the_others() -> None:
-    """Found by the test above: what follows would have been infinite."""
+    """Found by the test above: dependent sizes would have become infinite."""
     text = text_of("sd15_hires_fix.api.json").replace('"width": 512', '"width": 1e-307')
     request = ImageRequest(model="m", prompt="a fox", width=640)
     graph: dict[str, Any] = Workflow.load(text).filled(request).graph

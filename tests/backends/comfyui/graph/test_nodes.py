@@ -1,4 +1,4 @@
-"""nodes.yaml holds against the recorded node definitions, and says what its header promises."""
+"""nodes.yaml matches the recorded node definitions and its own header."""
 
 from collections.abc import Iterator
 
@@ -52,7 +52,7 @@ def test_every_recorded_class_has_the_named_inputs(name: str) -> None:
 
 
 def test_most_named_classes_are_recorded() -> None:
-    """Otherwise the test above would prove little."""
+    """Otherwise the test above would check too few classes."""
     servers = [name for name in CLASSES if not meaning_of(name).editor]
     assert sum(name in RECORDED for name in servers) >= len(servers) / 2
 

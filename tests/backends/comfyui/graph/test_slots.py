@@ -1,4 +1,4 @@
-"""Slots: every fixture workflow has its expected slots beside it, and what is not found is said."""
+"""Slots: every fixture workflow has a file with its expected slots and missing slots."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def place(target: Target) -> str:
 
 
 def summary(found: Workflow) -> dict[str, Any]:
-    """The slots as the expectation files write them: `6.text`, `30.width x2`."""
+    """The slots in the notation of the expectation files: `6.text`, `30.width x2`."""
     slots = found.slots
     mask = slots.mask
     said: dict[str, Any] = {
@@ -59,7 +59,7 @@ def test_the_slots_are_the_expected_ones(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_servers_definitions_change_no_slot(name: str) -> None:
-    """Slots are found with the server off; definitions sharpen types only."""
+    """Slots are found with the server offline; definitions only refine types."""
     with_info, without = workflow(name, recorded_info()).slots, workflow(name).slots
     assert {n: slot.places for n, slot in with_info.found.items()} == {n: s.places for n, s in without.found.items()}
     assert (with_info.images, with_info.mask) == (without.images, without.mask)
@@ -83,7 +83,7 @@ def test_no_input_belongs_to_two_slots_and_none_is_a_link(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_renumbered_nodes_in_another_order_have_the_same_slots(name: str) -> None:
-    """Neither file order nor the form of the ids decides anything but the order of equals."""
+    """File order and ids affect only the order of equivalent nodes."""
     raw = json.loads(text_of(f"{name}.api.json"))
     renamed = {f"65:{key}": node for key, node in reversed(raw.items())}
     for node in renamed.values():

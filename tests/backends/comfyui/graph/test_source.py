@@ -1,4 +1,4 @@
-"""What people paste becomes one graph, and nothing about it is guessed."""
+"""Every pasted format gives the same graph, without guessing."""
 
 import base64
 import io
@@ -103,7 +103,7 @@ def test_any_text_and_any_bytes_are_read_or_refused(pasted: str | bytes) -> None
 
 
 def test_metadata_added_by_the_server_is_not_sent_back() -> None:
-    """An image's own graph holds `is_changed` with NaN, which is no JSON that the server takes."""
+    """The graph in an image contains `is_changed` with NaN, which the server refuses as JSON."""
     text = '{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "is_changed": [NaN]}}'
     assert Workflow.load(text).graph.raw() == {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
 

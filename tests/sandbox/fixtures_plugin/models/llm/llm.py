@@ -1,4 +1,4 @@
-"""A model that does what its parameter `act` says: the faults a host must survive, beside plain images."""
+"""A model controlled by its parameter `act`: images, and the faults that a host must handle."""
 
 import base64
 import json
@@ -140,7 +140,7 @@ class MisbehavingModel(LargeLanguageModel):
         return known | {name: value for name, value in model_parameters.items() if name == "json_schema"}
 
     def _structured(self, model: str, prompt: str, schema: dict[str, Any]) -> Generator[LLMResultChunk, None, None]:
-        """The JSON object and a blank line, then an image: what Dify takes in a stream."""
+        """The JSON object and a blank line, then an image, as Dify expects in a stream."""
         text = prompt if prompt == "not JSON" else json.dumps(dict.fromkeys(schema["properties"], prompt)) + "\n\n"
         for index, content in enumerate((TextPromptMessageContent(data=text), _image(_drawn(prompt)))):
             message = AssistantPromptMessage(content=[content])
