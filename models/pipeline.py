@@ -258,7 +258,8 @@ class Call:
         try:
             return self.backend.invoke(request)
         except TimedOutError as late:
-            late.next_step = self.backend.more_time or late.next_step
+            if not late.transient:  # a server that answers no question is not helped by more time
+                late.next_step = self.backend.more_time or late.next_step
             raise
 
     def _way_to_more_time(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from models import stages
 from models.backends.base import Backend
-from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.output.structured import OutputOptions
 from models.pipeline import HOLD, Asked, Call, Finished, Waiting
@@ -178,6 +178,39 @@ def test_a_job_is_cancelled_and_reported_on_timeout(clock: FakeClock) -> None:
         "Generating with Stub service failed: the time limit of the job has passed; last known state: step 12/30. "
         "Raise `timeout`, or request fewer or smaller images."
     )
+
+
+def test_an_outage_is_told_after_a_minute_and_no_longer_timeout_is_advised(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=5, troubles=[LOST] * 500)
+    began = clock.now()
+    with pytest.raises(ConnectionFailed, match=r"the state of the job could not be read \(connection lost\)") as told:
+        call(backend).generate(asked(timeout=300))
+    assert clock.now() - began == pytest.approx(60, abs=2)
+    assert "stub_base_url" in str(told.value)
+    assert "`timeout`" not in str(told.value)
+    assert len(backend.cancelled) == 1
+
+
+def test_a_server_that_returns_within_a_minute_costs_nothing(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=5, troubles=[LOST] * 40)
+    assert call(backend).generate(asked(timeout=300)).result.images
+
+
+def test_a_server_that_has_too_much_to_do_is_waited_for(clock: FakeClock) -> None:
+    busy = RateLimited("Asking failed", "too many requests", transient=True)
+    assert call(StubJobs(clock, takes=5, troubles=[busy] * 150)).generate(asked(timeout=300)).result.images
+
+
+def test_a_polled_job_outlives_an_outage_of_its_server(clock: FakeClock) -> None:
+    outcome, _, _ = polled(StubJobs(clock, takes=5, troubles=[LOST] * 150), 600)
+    assert isinstance(outcome, Finished)
+
+
+def test_a_polled_job_whose_server_never_returns_tells_the_trouble(clock: FakeClock) -> None:
+    outcome, _, _ = polled(StubJobs(clock, takes=5, troubles=[LOST] * 5000), 300)
+    assert isinstance(outcome, ConnectionFailed)
+    assert "connection lost" in str(outcome)
+    assert "`timeout`" not in str(outcome)
 
 
 def test_the_state_survives_the_hosts_number_types(clock: FakeClock) -> None:

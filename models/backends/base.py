@@ -20,6 +20,7 @@ from models.backends.errors import (
     unsupported,
 )
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
+from models.backends.outage import Outage
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Explanation, Reply
@@ -298,6 +299,10 @@ class JobBackend(Backend):
 
     tells_progress = True
 
+    def __init__(self, model: Model, clock: Clock) -> None:
+        super().__init__(model, clock)
+        self.outage = Outage(clock)
+
     @abstractmethod
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         """Start the job of a checked request; an ImageResult if the service replies with it. Raises ImageError."""
@@ -325,22 +330,23 @@ class JobBackend(Backend):
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
         """Poll a job until it ends or `until` passes; returns the last known state.
 
-        `started` is the job's start on the clock. Transient errors are ignored.
+        `started` is the job's start on the clock. Transient errors are ignored until they last as long as an outage.
         """
         state = Running()
         while True:
+            began = self.clock.now()
             try:
                 seen = self.check(job)
+                self.outage.end()
             except ImageError as error:
-                if not error.transient:
-                    raise
+                self.outage.met(error, began)
                 seen = state
             if isinstance(seen, ImageResult):
                 return seen
             state = seen
             self.on_progress(state)
             pause = min(self.interval(self.clock.now() - started), until.remaining)
-            if pause <= 0:
+            if pause <= 0 or self.outage.lasting:
                 return state
             self.clock.sleep(pause)
 
@@ -353,12 +359,11 @@ class JobBackend(Backend):
         return seen if isinstance(seen, ImageResult) else self.give_up(outcome, seen)
 
     def give_up(self, job: Job, seen: Running) -> ImageResult:
-        """End a job past its deadline: return the finished images with a notice, cancel the rest.
+        """End a job past its deadline or in an outage: return the finished images with a notice, cancel the rest.
 
-        Raises ConnectionFailed if no image is finished.
+        Raises ConnectionFailed if no image is finished, in an outage the error of its class.
         """
-        error = timed_out(f"Generating with {self.title}")
-        error.next_step = self.more_time or error.next_step
+        error = self._reason()
         if seen.progress:
             error.said = f"{error.said}; last known state: {seen.progress}"
         try:
@@ -372,3 +377,14 @@ class JobBackend(Backend):
         if part is None:
             raise error
         return replace(part, notices=(*part.notices, str(error)))
+
+    def _reason(self) -> ImageError:
+        """Why a job is given up; a longer `timeout` does not help against an outage."""
+        trouble, attempt = self.outage.error, f"Generating with {self.title}"
+        if trouble is None:
+            error = timed_out(attempt)
+            error.next_step = self.more_time or error.next_step
+            return error
+        where = self.model.access.where("base_url")
+        advice = f"Check {self.title} at the address in {where} before trying again: the job may still be processed"
+        return type(trouble)(f"{attempt} failed", f"the state of the job could not be read ({trouble.said})", advice)

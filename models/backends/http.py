@@ -36,6 +36,7 @@ CLIENT_VERSION = "0.1.0"
 MIB = 1024 * 1024
 MAX_REPLY_BYTES = 192 * MIB  # ten images of 4 megapixels as base64 take 170
 CONNECT_TIMEOUT = 10.0
+_IDEMPOTENT = frozenset({"GET", "HEAD"})
 _READABLE = 20_000  # characters of a reply that are searched for secrets; messages are much shorter
 
 type JsonBody = Mapping[str, object] | Sequence[object]
@@ -56,7 +57,7 @@ ONCE = Retries(delays=())
 
 
 class TimedOutError(ConnectionFailed):
-    """The caller's own deadline has passed."""
+    """The caller's own deadline has passed. `transient`: the question may be repeated."""
 
 
 class TooLargeError(ServerUnavailable):
@@ -105,14 +106,17 @@ class Service:
         """
         url, files = join_url(self.base_url, path), None if form is None else _multipart(form)
         send = self._prepared(requests.Request(method, url, headers, files, params=params, json=json), attempt)
-        idempotent = method in {"GET", "HEAD"}
-        waits = iter(retries.delays)
+        idempotent = method in _IDEMPOTENT
+        failure: ImageError | None
+        waits, failure = iter(retries.delays), None
         while True:
             try:
                 reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
+            except TimedOutError as late:
+                raise failure or late from None  # an earlier failure tells the cause
             except _NETWORK_TROUBLE as error:
                 may_repeat = not _hopeless(error) and (idempotent or _refused(error))
-                failure: ImageError = self._network_failure(attempt, error, billable=not idempotent)
+                failure = self._network_failure(attempt, error, billable=not idempotent)
                 asked = None
             else:
                 if reply.ok or reply.status in accept:
@@ -120,7 +124,7 @@ class Service:
                 meaning = self._meaning(reply)
                 may_repeat = meaning.retry_after is not None or (idempotent and _passing(reply.status))
                 failure = self.failure(attempt, meaning, transient=_passing(reply.status))
-                asked = reply.retry_after if reply.retry_after is not None else meaning.retry_after
+                asked = reply.retry_after or meaning.retry_after
             pause = self._pause(waits, asked, retries, deadline) if may_repeat else None
             if pause is None:
                 raise failure from None  # causes carry raw replies and headers
@@ -166,11 +170,13 @@ class Service:
         if deadline.passed:
             raise timed_out(attempt)
         session = _session()
-        timeout = (min(CONNECT_TIMEOUT, deadline.remaining), max(0.1, min(read_timeout, deadline.remaining)))
+        left = deadline.remaining
+        # A connection that is not accepted is reported as such; for a late reply, the deadline comes first.
+        timeout = (min(CONNECT_TIMEOUT, 0.9 * left), max(0.1, min(read_timeout, left + 1.0)))
         url = send.url or ""
         settings: Any = session.merge_environment_settings(url, {}, True, None, None)
         # A socket timeout restarts with every byte; this one limits the reply as a whole.
-        over = gevent.Timeout(deadline.remaining)
+        over = gevent.Timeout(left)
         try:
             # Not `session.send`: it reads the target and the whole body of a redirect, without any limit.
             with over, closing(session.get_adapter(url).send(send, timeout=timeout, **settings)) as response:
@@ -179,7 +185,22 @@ class Service:
         except gevent.Timeout as passed:
             if passed is not over:  # set by a caller, not here
                 raise
-            raise timed_out(attempt) from None
+            raise self._late(attempt, idempotent=send.method in _IDEMPOTENT) from None
+
+    def _late(self, attempt: str, *, idempotent: bool) -> TimedOutError:
+        """The error for a reply that did not come before the deadline."""
+        said, advice = _silence(_host(self.base_url), billable=not idempotent)
+        if not idempotent:
+            said, advice = (
+                f"the time limit of the job has passed: {said}",
+                "Raise `timeout`, or check {name} before trying again",
+            )
+        return TimedOutError(
+            f"{attempt} failed",
+            redact(said, self._hidden),
+            advice.format(settings=self.settings, name=self.name),
+            transient=idempotent,
+        )
 
     def _network_failure(self, attempt: str, error: Exception, *, billable: bool = False) -> ConnectionFailed:
         said, advice = _network_words(error, self.base_url, billable=billable)
@@ -254,10 +275,7 @@ def _network_words(error: Exception, base_url: str, *, billable: bool) -> tuple[
         case requests.exceptions.ConnectTimeout():
             return f"{host} did not accept a connection in time", "Check the address in {settings} and the firewall"
         case _ if _unanswered(error):
-            return (
-                f"{host} accepted the request and did not reply in time; it may still have been processed",
-                "Raise `timeout`, or check {name} before trying again",
-            )
+            return _silence(host, billable=billable)
         case _ if _refused(error):
             return (
                 f"{host} could not be reached",
@@ -271,6 +289,15 @@ def _network_words(error: Exception, base_url: str, *, billable: bool) -> tuple[
             )
         case _:
             return f"the connection to {host} was lost", "Try again; if it persists, check {name}'s log"
+
+
+def _silence(host: str, *, billable: bool) -> tuple[str, str]:
+    if billable:
+        return (
+            f"{host} accepted the request and did not reply in time; it may still have been processed",
+            "Check {name} before trying again",
+        )
+    return f"{host} did not reply in time", "Check that {name} is running at the address in {settings}"
 
 
 def timed_out(attempt: str) -> TimedOutError:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, Self
 
@@ -125,6 +126,10 @@ class RefusalRow(BaseModel):
             return None if fault.retry_after is None else 0.0
         return None if self.retry == "never" else self.retry
 
+    @property
+    def is_no_credit(self) -> bool:
+        return self.error == "rate_limit" and self.retry == "never"
+
 
 def _plain(code: str) -> str:
     return re.sub(r"[^a-z0-9.]", "", code.lower())
@@ -132,6 +137,21 @@ def _plain(code: str) -> str:
 
 def _found(patterns: Iterable[str], text: str) -> bool:
     return not patterns or any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+
+NO_CREDIT = RefusalRow(
+    error="rate_limit",
+    next_step="There is no credit left on the account or the key: add some at the service; waiting does not help",
+    words=(
+        r"billing_hard_limit_reached|billing_not_active|insufficient_(quota|balance|credits?|funds)",
+        r"(insufficient|not enough|out of|run out of|exhausted your) (\w+ )?(quota|balance|credits?|funds)\b(?! metric)",
+        r"\b(quota|balance|credits?|funds) ((is|are|has been|have been) )?(insufficient|exhausted|used up|depleted|too low)",
+        r"exceeded your current quota",
+        r"account.?overdue|arrear",
+        r"(余额|额度|配额|点数|积分)(已|不足|不够|用尽|耗尽)|欠费|请充值",
+    ),
+)
+"""What services, and gateways in front of any server, say in place of an image when an account is empty."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +170,15 @@ class RefusalTable:
         return tuple(RefusalRow.model_validate(row) for row in read_yaml(self.path)) if self.path else ()
 
     def explain(self, refused: Reply | Fault, access: Access, **words: str) -> Explanation:
-        """What a refusal means; `words` fill further placeholders. Without a matching row the status decides."""
+        """What a refusal means; `words` fill further placeholders. Without a matching row the status decides.
+
+        An account without credit is reported as such for every service.
+        """
         fault = Fault.read(refused) if isinstance(refused, Reply) else refused
-        row = next((row for row in self.rows if row.fits(fault)), None)
+        rows = [row for row in self.rows if row.fits(fault)]
+        if fault.status == HTTPStatus.PAYMENT_REQUIRED or NO_CREDIT.fits(fault):
+            rows = [*(row for row in rows if row.is_no_credit), NO_CREDIT]
+        row = next(iter(rows), None)
         if row:
             labels = {field.name: access.words(field.name) for field in fields(access)}
             return row.explanation(fault, {**labels, "place": access.place, **words})

@@ -4,6 +4,8 @@ import json as jsonlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from math import isfinite
 
@@ -43,12 +45,23 @@ class Reply:
 
     @property
     def retry_after(self) -> float | None:
-        """The header `Retry-After` in seconds (these services do not use dates)."""
+        """The header `Retry-After` in seconds; a date counts from the server's own `Date`, whose clock may be wrong."""
+        asked = self.headers.get("retry-after", "")
         try:
-            seconds = float(self.headers.get("retry-after", ""))
+            seconds = float(asked)
         except ValueError:
-            return None
+            return _seconds_between(self.headers.get("date", ""), asked)
         return max(0.0, seconds) if isfinite(seconds) else None
+
+
+def _seconds_between(now: str, then: str) -> float | None:
+    """Seconds from one HTTP date to another, at least 0; None where either is none."""
+    try:
+        start, end = parsedate_to_datetime(now), parsedate_to_datetime(then)
+    except ValueError:
+        return None
+    # A date without a zone counts as UTC, which is the only zone of HTTP.
+    return max(0.0, (end.replace(tzinfo=end.tzinfo or UTC) - start.replace(tzinfo=start.tzinfo or UTC)).total_seconds())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

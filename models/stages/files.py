@@ -52,7 +52,9 @@ def _each(result: ImageResult, work: Callable[[GeneratedImage], _Changed]) -> Im
 
 
 def _proven(image: GeneratedImage) -> _Changed:
-    in_thread(check_whole, image.data)
+    header = in_thread(check_whole, image.data)
+    if header.width == header.height == 1:
+        raise BrokenImageError("it is a placeholder of one pixel")
     return image, ()
 
 

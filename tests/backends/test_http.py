@@ -22,6 +22,7 @@ from models.backends.http import (
     ONCE,
     Retries,
     Service,
+    TimedOutError,
     basic_auth,
     bearer_auth,
     join_url,
@@ -206,6 +207,43 @@ def test_a_slow_response_body_ends_at_the_deadline(server: Script, clock: FakeCl
     error = failed(service(server.url, clock), seconds=0.3)
     assert isinstance(error, ConnectionFailed)
     assert "time limit of the job has passed" in error.said
+
+
+def test_a_question_that_is_not_answered_names_the_address_and_no_longer_timeout(
+    server: Script, clock: FakeClock
+) -> None:
+    server.then(silence)
+    error = failed(service(server.url, clock), "GET", seconds=0.3)
+    assert isinstance(error, TimedOutError)
+    assert error.transient
+    assert f"{server.url.removeprefix('http://')} did not reply in time" in error.said
+    assert "`painter_base_url`" in error.next_step
+    assert "`timeout`" not in str(error)
+
+
+def test_a_job_that_is_not_answered_before_the_deadline_may_have_been_carried_out(
+    server: Script, clock: FakeClock
+) -> None:
+    server.then(silence)
+    error = failed(service(server.url, clock), seconds=0.3)
+    assert isinstance(error, TimedOutError)
+    assert not error.transient
+    assert f"{server.url.removeprefix('http://')} accepted the request" in error.said
+    assert "may still have been processed" in error.said
+    assert "Raise `timeout`" in error.next_step
+
+
+def test_an_answer_that_is_late_before_the_deadline_is_not_helped_by_more_time(
+    server: Script, clock: FakeClock
+) -> None:
+    server.then(silence)
+    assert "`timeout`" not in str(failed(service(server.url, clock), read_timeout=0.1))
+
+
+def test_the_trouble_before_the_deadline_is_told(server: Script, clock: FakeClock) -> None:
+    server.then(hang_up, silence)
+    error = failed(service(server.url, clock), "GET", seconds=1.3)
+    assert "was lost" in error.said
 
 
 def test_an_aborted_connection_is_not_reused(server: Script, clock: FakeClock) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
 from models.backends.refusals import Fault, RefusalTable
+from models.backends.registry import BACKENDS
 from models.backends.reply import Explanation, Reply
 from models.settings import Access
 
@@ -101,6 +102,35 @@ def test_a_row_defines_whether_the_request_is_retried(
 def test_without_a_row_the_status_defines_the_class(table: RefusalTable, status: int, error: type[ImageError]) -> None:
     assert explained(table, status=status) == Explanation(error=error, said="no")
     assert RefusalTable().explain(Fault(said="no", status=400), ACCESS).error is BadRequest
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code"),
+    [
+        (402, "pay", ""),
+        (400, "Insufficient account balance, please recharge", ""),
+        (403, "Your credit balance is too low", ""),
+        (429, "You exceeded your current quota", "insufficient_quota"),
+        (0, "余额不足", ""),
+    ],
+)
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_an_account_without_credit_is_told_as_such_by_every_backend(
+    backend: str, status: int, said: str, code: str
+) -> None:
+    path = Path(f"models/backends/{backend}/refusals.yaml")
+    table = RefusalTable(path if path.exists() else None)
+    meaning = table.explain(Fault(said=said, status=status, codes=(code,)), ACCESS, region="here", models="")
+    assert meaning.error is RateLimited
+    assert meaning.retry_after is None
+    assert "Wait" not in meaning.next_step
+
+
+@pytest.mark.parametrize(
+    "said", ["CUDA out of memory", "no background credits file", "Quota metric requests per minute"]
+)
+def test_other_troubles_are_not_taken_for_an_empty_account(said: str) -> None:
+    assert RefusalTable().explain(Fault(said=said, status=500), ACCESS).error is ServerUnavailable
 
 
 def test_a_table_is_read_once_on_the_first_refusal(tmp_path: Path, table: RefusalTable) -> None:

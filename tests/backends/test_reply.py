@@ -49,6 +49,21 @@ def test_retry_after_is_read_in_seconds(value: str, seconds: float | None) -> No
     assert reply({}, retry_after=value).retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("date", "value", "seconds"),
+    [
+        ("Fri, 27 Nov 2026 01:00:00 GMT", "Fri, 27 Nov 2026 01:00:07 GMT", 7.0),
+        ("Sun, 13 Sep 2020 12:26:40 GMT", "Sun, 13 Sep 2020 12:26:47 GMT", 7.0),  # a server six years behind
+        ("Fri, 27 Nov 2026 01:00:09 GMT", "Fri, 27 Nov 2026 01:00:07 GMT", 0.0),
+        ("Fri, 27 Nov 2026 01:00:00 -0000", "Fri, 27 Nov 2026 01:00:07 GMT", 7.0),
+        ("", "Fri, 27 Nov 2026 01:00:07 GMT", None),
+        ("Fri, 27 Nov 2026 01:00:00 GMT", "Fri, 99 Nov 2026 01:00:07 GMT", None),
+    ],
+)
+def test_retry_after_as_a_date_counts_from_the_servers_clock(date: str, value: str, seconds: float | None) -> None:
+    assert reply({}, date=date, retry_after=value).retry_after == seconds
+
+
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_an_invalid_retry_after_is_ignored(value: str) -> None:
     assert reply({}, retry_after=value).retry_after is None

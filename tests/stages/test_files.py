@@ -182,7 +182,7 @@ def test_a_decompression_bomb_is_refused_by_its_size() -> None:
 
 def test_other_greenlets_run_during_the_integrity_check() -> None:
     """64 MB of each kind that is checked by its container, and a file with a million chunks."""
-    big = Image.new("RGB", (1, 1))
+    big = Image.new("RGB", (2, 2))
     out = io.BytesIO()
     big.save(out, "PNG")
     whole = out.getvalue()
@@ -216,3 +216,9 @@ def test_other_greenlets_run_during_the_integrity_check() -> None:
     finally:
         heart.kill()
     assert longest < 0.2, longest
+
+
+def test_a_placeholder_of_one_pixel_is_no_image() -> None:
+    with pytest.raises(ServerUnavailable, match="placeholder of one pixel"):
+        passed(PLAIN, image_file(1, 1))
+    assert data_of(passed(PLAIN, image_file(1, 1), image_file(2, 1))) == [image_file(2, 1)]

@@ -206,6 +206,8 @@ class WebUIJobs:
     def _give_up[**P, R](self, task: str, seen: TaskProgress | None, post: "gevent.Greenlet[P, R]") -> ConnectionFailed:
         """Stop the job if it is running, and wait briefly for `post` to return the finished images."""
         now = self._poll(task)
+        if now is None and seen is not None:
+            return self._lost(f"{self.service.base_url} no longer replies and may still run it")
         if now is None:
             return self._late(
                 "this server does not report whose job it runs, so it was not cancelled and may still run"
@@ -219,12 +221,16 @@ class WebUIJobs:
             return self._late(
                 f"the job was still in the server's queue ({now.words}); it will be interrupted when it starts"
             )
-        return self._late("the job is no longer on the server")
+        return self._lost(f"the job is no longer on the server at {self.service.base_url}")
 
     def _late(self, said: str) -> ConnectionFailed:
         error = timed_out(self.attempt)
         error.said = f"{error.said}; {said}"
         return error
+
+    def _lost(self, said: str) -> ConnectionFailed:
+        """The error for a job that more time would not have helped."""
+        return ConnectionFailed(f"{self.attempt} failed", said, "Look at the WebUI's console before trying again")
 
     def _interrupt_later(self, task: str) -> None:
         """A job cannot be removed from the server's queue, so it is stopped once it starts."""

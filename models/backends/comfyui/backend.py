@@ -137,7 +137,7 @@ class ComfyUI(JobBackend):
             missed_nothing = self._events is not None and self._events.connected
             events = self._events or self._event_stream(tracker.state)
             self._events = None
-            wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started))
+            wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started), self.outage)
             try:
                 events.open()
                 return self._state_or_result(tracker.state, wait.until(until, poll_first=not missed_nothing))

@@ -23,6 +23,7 @@ from models.clock import Deadline
 from models.entities import InputImage
 
 UPLOAD_FOLDER = "dify"
+_SUBMIT_SECONDS = 30.0  # the server validates the graph and answers
 _MAX_IMAGE_BYTES = 128 * MIB
 _MAX_QUEUE_BYTES = 64 * MIB  # the queue carries every waiting graph
 _SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp"}
@@ -217,6 +218,7 @@ class ComfyUIClient:
             attempt=attempt,
             deadline=deadline,
             json=request.model_dump(mode="json"),
+            read_timeout=_SUBMIT_SECONDS,
             accept=(HTTPStatus.BAD_REQUEST,),
         )
         if reply.ok:

@@ -27,6 +27,7 @@ from models.backends.cache import ServerCache
 from models.backends.comfyui.jobs import QUEUE_SECONDS, JobTracker
 from models.backends.errors import ImageError
 from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Service, join_url
+from models.backends.outage import Outage
 from models.backends.partial import Partial
 from models.clock import Deadline
 
@@ -242,29 +243,32 @@ class JobWait:
     tracker: JobTracker
     events: EventStream
     pause: Callable[[], float]
+    outage: Outage
 
     def until(self, end: Deadline, *, poll_first: bool) -> Running | Partial:
         """Wait for the job's end or `end`. `poll_first`: events may have been missed before the socket was opened.
 
-        Transient errors are ignored; raises ImageError for a job that failed.
+        Transient errors are ignored until they last as long as an outage; raises ImageError for a job that failed.
         """
         due = poll_first
         while True:
             if due and (ended := self._poll()):
                 return ended
-            if end.passed:
+            if end.passed or self.outage.lasting:
                 return Running(self.events.progress.words or self.tracker.seen.progress)
+            if self.events.progress.over:  # and its images cannot be had at the moment
+                self.tracker.clock.sleep(min(self.pause(), end.remaining))
             self.events.open()
             self.events.listen(self._max_silence, end)
             due = self.events.progress.over or not end.passed
 
     def _poll(self) -> Partial | None:
-        progress = self.events.progress
+        progress, began = self.events.progress, self.tracker.clock.now()
         try:
             seen = self.tracker.poll()
+            self.outage.end()
         except ImageError as error:
-            if not error.transient:
-                raise
+            self.outage.met(error, began)
             return None
         finally:
             # A resubmission may have a new id, and an end known only from events counts for one poll.

@@ -16,7 +16,7 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
 from models.backends.partial import Partial, collected, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
-from models.backends.qwen_image.client import GENERATE, ModelStudio
+from models.backends.qwen_image.client import GENERATE, LAST_SECONDS, POLL_SECONDS, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.wire import Output, StudioBody, plan
 from models.backends.reply import Explanation, Reply
@@ -119,21 +119,22 @@ class QwenImage(JobBackend):
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = QwenJob.model_validate(job)
-        seen = self._poll(state.tasks)
+        seen = self._poll(state.tasks, POLL_SECONDS)
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
         # Finished images are fetched once, when all tasks have ended.
-        return Running(_progress(waiting, len(seen))) if waiting else self._made(state, seen)
+        return Running(_progress(waiting, len(seen))) if waiting else self._made(state, seen, _FETCH_SECONDS)
 
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
         state = QwenJob.model_validate(job)
-        seen = self._poll(state.tasks)
+        seen = self._poll(state.tasks, LAST_SECONDS)
         ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
         if not any(_succeeded(one) for _, one in ended):
             return None
-        return self._made(state.model_copy(update={"tasks": [task for task, _ in ended]}), [one for _, one in ended])
+        made = state.model_copy(update={"tasks": [task for task, _ in ended]})
+        return self._made(made, [one for _, one in ended], LAST_SECONDS)
 
     @override
     def cancel(self, job: Job) -> None:
@@ -141,7 +142,7 @@ class QwenImage(JobBackend):
         studio, failures = self._studio, []
         for task in QwenJob.model_validate(job).tasks:
             try:
-                if _unfinished(studio.poll(task.id)):
+                if _unfinished(studio.poll(task.id, LAST_SECONDS)):
                     studio.cancel(task.id)
             except ImageError as error:
                 failures.append(error)
@@ -193,31 +194,34 @@ class QwenImage(JobBackend):
 
         return together(send, calls, at_once=len(calls), wait=wait)
 
-    def _poll(self, tasks: Sequence[QwenTask]) -> list[Output | ImageError]:
+    def _poll(self, tasks: Sequence[QwenTask], seconds: float) -> list[Output | ImageError]:
         studio = self._studio
 
         def seen(task: QwenTask) -> Output | ImageError:
             try:
-                return studio.poll(task.id)
+                return studio.poll(task.id, seconds)
             except ImageError as error:
                 return error
 
         return together(seen, tasks, at_once=_POLLS_AT_ONCE)
 
-    def _made(self, job: QwenJob, seen: Sequence[Output | ImageError]) -> ImageResult:
-        made = collected(self._finished(one, task.seed) for task, one in zip(job.tasks, seen, strict=True))
+    def _made(self, job: QwenJob, seen: Sequence[Output | ImageError], seconds: float) -> ImageResult:
+        deadline = self.within(seconds)
+        made = collected(self._finished(one, task.seed, deadline) for task, one in zip(job.tasks, seen, strict=True))
         succeeded = sum(map(_succeeded, seen))
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
         return self._priced(request, made, job.input_images * succeeded)
 
-    def _finished(self, output: Output | ImageError, seed: int) -> Partial | ImageError:
+    def _finished(self, output: Output | ImageError, seed: int, deadline: Deadline) -> Partial | ImageError:
         if isinstance(output, ImageError):
             return output
         match output.task_status:
             case "SUCCEEDED":
-                return self._studio.images(output, seed, deadline=self.within(_FETCH_SECONDS))
+                return self._studio.images(output, seed, deadline=deadline)
             case "FAILED":
-                return self._studio.failure(output)
+                error = self._studio.failure(output)
+                error.transient = False  # the task has ended, whatever the reason
+                return error
             case "CANCELED":
                 return ServerUnavailable(f"{GENERATE} failed", "the job was cancelled at the service", "Start it again")
             case status:

@@ -37,7 +37,11 @@ _CHECK_KEY = "Checking the key with Model Studio"
 _DOWNLOAD = "Downloading the image from Model Studio"
 
 _SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
-_TASK_SECONDS = 60.0
+_SUBMIT_SECONDS = 60.0
+POLL_SECONDS = 10.0  # polls are repeated anyway
+LAST_SECONDS = (
+    4.0  # for each question about a job that is given up: the host waits ten seconds longer than the longest job
+)
 _DOWNLOADS_AT_ONCE = 4
 
 
@@ -53,7 +57,7 @@ class ModelStudio:
         return self._output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
 
     def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
-        reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_TASK_SECONDS)
+        reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_SUBMIT_SECONDS)
         if task_id := self._output(reply, GENERATE).task_id:
             return task_id
         raise ServerUnavailable(
@@ -62,13 +66,15 @@ class ModelStudio:
             "It may have been billed: check the Model Studio console before sending it again",
         )
 
-    def poll(self, task_id: str) -> Output:
-        deadline = Deadline.after(self.service.clock, _TASK_SECONDS)
-        return self._output(self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline), _LOOK)
+    def poll(self, task_id: str, seconds: float) -> Output:
+        """The state of a task. Not retried: the caller polls again anyway."""
+        deadline = Deadline.after(self.service.clock, seconds)
+        reply = self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline, retries=ONCE)
+        return self._output(reply, _LOOK)
 
     def cancel(self, task_id: str) -> None:
         """Cancel a queued task; the service refuses that for a running one."""
-        deadline = Deadline.after(self.service.clock, _TASK_SECONDS)
+        deadline = Deadline.after(self.service.clock, LAST_SECONDS)
         self.service.request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
 
     def check_key(self, deadline: Deadline) -> None:

@@ -752,6 +752,16 @@ def test_a_failed_task_is_reported_with_its_code(studio: FakeModelStudio, clock:
 def test_a_task_with_an_internal_error_is_a_server_error(studio: FakeModelStudio, clock: FakeClock) -> None:
     studio.statuses = ["FAILED"]
     assert type(failed(studio, clock, "qwen-image-plus")) is ServerUnavailable
+    assert len(studio.of_kind("poll")) == 1
+
+
+@pytest.mark.parametrize("code", ["InternalError.Algo", "Throttling.RateQuota"])
+def test_a_task_that_has_failed_is_not_looked_at_again_whatever_the_reason(
+    code: str, studio: FakeModelStudio, clock: FakeClock
+) -> None:
+    studio.statuses, studio.final = ["FAILED"], {"code": code}
+    failed(studio, clock, "qwen-image-plus")
+    assert len(studio.of_kind("poll")) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,396 @@
+"""The fault matrix as data: the services, the faults, and what a user must be told in each cell.
+
+A cell is a service, a stage of its job, a fault and a way to wait (`direct`: one call; `polling`: start and checks).
+Seconds are those of the plugin's clock, which runs faster than the wall's.
+"""
+
+import base64
+import gzip
+import io
+import json
+import re
+import struct
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+from functools import cache, reduce
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.contract_cases import CASES, Case
+from tests.fakes import MARKER_KEY, image_file
+from tests.servers.faulty import die, dripping, huge, reset, reset_inside_body, restart, silent
+from tests.servers.scripted import Act, hang_up, say
+
+SPEED = 20.0
+"""Seconds of the plugin's clock for one of the wall's."""
+TIMEOUT = 120
+"""The parameter `timeout` of every request."""
+
+# --- services ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A service: its stages as regular expressions for "METHOD /path", and its answer with one image where that comes in the
+    answer to `submit`; else it is fetched."""
+
+    name: str
+    case: Case
+    stages: Mapping[str, str]
+    answer: Callable[[str], object] | None = None
+    polled: bool = False
+    failed: Callable[[str], object] | None = None
+    """The answer about a job that failed, to a request for a path."""
+    vanished: Callable[[str], object] | None = None
+    """The answer about a job that is not known, to a request for a path."""
+    filtered: tuple[str, int, object] | None = None
+    """The stage, status and answer by which the service withholds an image."""
+
+
+def _data(encoded: str) -> object:
+    return {"created": 1, "data": [{"b64_json": encoded}]}
+
+
+def _webui(encoded: str) -> object:
+    return {"images": [encoded], "parameters": {}, "info": "{}"}
+
+
+def _stability(encoded: str) -> object:
+    return {"image": encoded, "finish_reason": "SUCCESS", "seed": 1}
+
+
+def _history(path: str, status: Mapping[str, object] | None) -> object:
+    if path.startswith("/queue"):
+        return {"queue_running": [], "queue_pending": []}
+    return {path.rpartition("/")[2]: {"outputs": {}, "status": status}} if status else {}
+
+
+_NODE_FAILED = {
+    "status_str": "error",
+    "messages": [["execution_error", {"node_id": "3", "node_type": "KSampler", "exception_message": "it broke"}]],
+}
+
+
+def _task(status: str, **more: str) -> object:
+    return {"output": {"task_id": "t", "task_status": status, **more}, "request_id": "r"}
+
+
+TARGETS: Sequence[Target] = (
+    Target(
+        name="automatic1111",
+        case=CASES["automatic1111"],
+        stages={"submit": "POST /sdapi/v1/txt2img", "lists": "GET /sdapi/v1/"},
+        answer=_webui,
+    ),
+    Target(
+        name="comfyui",
+        case=CASES["comfyui"],
+        stages={"submit": "POST /prompt", "look": "GET /(history|queue)", "fetch": "GET /view"},
+        polled=True,
+        failed=lambda path: _history(path, _NODE_FAILED),
+        vanished=lambda path: _history(path, None),
+    ),
+    Target(
+        name="openai_images",
+        case=CASES["openai_images"],
+        stages={"submit": "POST /v1/images/"},
+        answer=_data,
+        filtered=("submit", 400, {"error": {"code": "moderation_blocked", "message": "rejected by the safety system"}}),
+    ),
+    Target(
+        name="openrouter",
+        case=CASES["openrouter"],
+        stages={"submit": "POST /api/v1/(images|chat)"},
+        answer=_data,
+        filtered=("submit", 403, {"error": {"code": 403, "message": "the input was flagged"}}),
+    ),
+    Target(
+        name="qwen_image",
+        case=CASES["qwen_image"],
+        stages={
+            "submit": "POST .*/(generation|image-synthesis)$",
+            "look": "GET .*/tasks/",
+            "fetch": "GET /results/",
+        },
+        polled=True,
+        failed=lambda _: _task("FAILED", code="InternalError.Algo", message="it broke"),
+        vanished=lambda _: _task("UNKNOWN"),
+        filtered=("look", 200, _task("FAILED", code="DataInspectionFailed", message="inappropriate content")),
+    ),
+    Target(
+        name="stability",
+        case=CASES["stability"],
+        stages={"submit": "POST /v2beta/"},
+        answer=_stability,
+        filtered=(
+            "submit",
+            200,
+            {"image": base64.b64encode(image_file()).decode(), "finish_reason": "CONTENT_FILTERED"},
+        ),
+    ),
+)
+
+# --- expectations -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """`outcome`: names of error classes without `Invoke` and `Error`, or `image`. `says`: what the sentence must match.
+    `within`: seconds until it is told, `polled` the same where checks wait for it; `least`: not sooner.
+    `submitted`: requests for a job, at most; more than one only where the others surely did not run.
+    `more_time`: whether the sentence may advise a longer `timeout`.
+    """
+
+    outcome: str
+    says: str = ""
+    within: float = 45.0
+    polled: float | None = None
+    least: float = 0.0
+    submitted: int = 1
+    more_time: bool = False
+
+
+NEVER: Sequence[str] = (
+    MARKER_KEY,
+    MARKER_KEY[8:20],
+    base64.b64encode(f"dify:{MARKER_KEY}".encode()).decode(),
+    "<html",
+    "Traceback",
+    '{"',
+    "Error(",
+    "None",
+)
+"""What no sentence may hold."""
+MORE_TIME = "aise `timeout`"
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def quoting(status: int, message: str = "refused", code: str = "", **headers: str) -> Act:
+    """A refusal that quotes the credentials of the request, as some services do."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        said = f"{message} for {handler.headers.get('Authorization', '')}"
+        error: dict[str, object] = {"message": said, **({"code": code} if code else {})}
+        say(status, json.dumps({"error": error, **error}), **headers)(handler)
+
+    return act
+
+
+def page(status: int) -> Act:
+    return say(status, "<html><body>Bad <b>Gateway</b> Traceback</body></html>", Content_Type="text/html")
+
+
+def retry_at(seconds: float, *, server_time: float | None = None) -> Act:
+    """A 429 with a date `seconds` after the server's own clock."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        now = int(server_time or time.time())
+        handler.date_time_string = lambda *_: formatdate(now, usegmt=True)  # type: ignore[method-assign]
+        then = formatdate(now + seconds, usegmt=True)
+        quoting(429, "too many requests", "Throttling.RateQuota", Retry_After=then)(handler)
+
+    return act
+
+
+@cache
+def bomb() -> bytes:
+    """A PNG of 900 megapixels in 110 KB."""
+    side = 30_000
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 1)
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b""))
+    chunks = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@cache
+def gzip_bomb() -> bytes:
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1) as file:
+        for _ in range(300):
+            file.write(bytes(2**20))
+    return out.getvalue()
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What goes wrong. `address`: on the way to the service; `act`: the answer to the requests of a stage; `image` and
+    `encoded`: the file, or its base64 where a service answers with it; `special`: the Target's own answer.
+
+    `expected`: by stage; `submit` stands for the whole service where the address is wrong. `carried_out`: the service
+    got the request. `alone`: it takes so much memory that no other cell may run beside it. `fast`: the tests run it.
+    """
+
+    name: str
+    expected: Mapping[str, Expected]
+    act: Callable[[], Act] | None = None
+    image: Callable[[], bytes] | None = None
+    encoded: Callable[[], str] | None = None
+    address: str = ""
+    special: str = ""
+    only: str = ""
+    carried_out: bool = False
+    times: int = 1_000_000
+    alone: bool = False
+    fast: bool = False
+
+
+CONNECTION, SERVER, BAD = "Connection", "ServerUnavailable", "BadRequest"
+LOGIN, LIMIT, IMAGE = "Authorization", "RateLimit", "image"
+_HOST = r"127\.0\.0\.1:\d+"
+_UNREACHED = Expected(outcome=CONNECTION, says="base_url")
+_LOST = Expected(outcome=CONNECTION, says=f"{_HOST}.*was lost.*may still have been processed")
+_OUTAGE = Expected(
+    outcome=CONNECTION,
+    says=f"the state of the job could not be read.*{_HOST}.*base_url",
+    within=95,
+    polled=TIMEOUT + 40,
+)
+_SLOW = replace(_OUTAGE, within=TIMEOUT + 40)
+_DOWN = replace(
+    _OUTAGE,
+    outcome=SERVER,
+    says="the state of the job could not be read.*HTTP 5|the state of the job could not be read.*base_url",
+)
+_BUSY = Expected(outcome=f"{LIMIT}|{SERVER}", says="base_url", within=TIMEOUT + 60)
+_BROKEN = Expected(outcome=SERVER)
+_TOO_LARGE = Expected(outcome=SERVER, says="larger than", within=120)  # the transfer takes the wall's time
+_NO_CREDIT = Expected(outcome=LIMIT, says="credit|balance|quota|top it up")
+_AGAIN = Expected(outcome=IMAGE, within=60, least=6.5, submitted=2)
+_LATER = Expected(outcome=IMAGE, within=60)
+
+
+def _image(data: Callable[[], bytes], name: str, says: str, *, fast: bool = False) -> Fault:
+    return Fault(name=name, image=data, expected=_stages(replace(_BROKEN, says=says)), fast=fast)
+
+
+def _stages(submit: Expected, look: Expected | None = None, fetch: Expected | None = None) -> Mapping[str, Expected]:
+    look = look or submit
+    return {"submit": submit, "look": look, "fetch": fetch or look}
+
+
+def _status(name: str, act: Callable[[], Act], expected: Mapping[str, Expected], **more: Any) -> Fault:
+    return Fault(name=name, act=act, expected=expected, **more)
+
+
+def _too_many(**headers: str) -> Callable[[], Act]:
+    return lambda: quoting(429, "too many requests", "Throttling.RateQuota", **headers)
+
+
+_WRONG_TYPES = json.dumps(
+    dict.fromkeys(("image", "images", "data", "info", "output", "choices", "prompt_id", "queue_running"), 7)
+)
+_EMPTY = '{"images": [], "data": [], "artifacts": [], "choices": []}'
+_POOR = (
+    ("402", lambda: quoting(402)),
+    ("400 no credit", lambda: quoting(400, "Insufficient account balance, please recharge")),
+    ("403 no credit", lambda: quoting(403, "Your credit balance is insufficient")),
+)
+_REFUSED = _stages(Expected(outcome=BAD))
+_PASSING = _stages(Expected(outcome=SERVER), _DOWN)
+
+FAULTS: Sequence[Fault] = (
+    Fault(name="none", expected={"submit": Expected(outcome=IMAGE, within=TIMEOUT)}, fast=True),
+    Fault(name="refused", address="refused", expected={"submit": _UNREACHED}, fast=True),
+    Fault(name="DNS failure", address="dns", expected={"submit": _UNREACHED}),
+    Fault(name="TLS failure", address="tls", expected={"submit": replace(_UNREACHED, says="secure.*base_url")}, fast=True),
+    Fault(name="connect timeout", address="full",
+          expected={"submit": replace(_UNREACHED, says="in time.*base_url", within=75)}),
+    Fault(name="silent", act=lambda: silent,
+          expected=_stages(Expected(outcome=CONNECTION, says=_HOST, within=TIMEOUT + 10, more_time=True), _OUTAGE, _SLOW)),
+    Fault(name="one byte a second", act=lambda: dripping(1 / SPEED),
+          expected=_stages(Expected(outcome=CONNECTION, says=_HOST, within=TIMEOUT + 10, more_time=True), _OUTAGE, _SLOW)),
+    Fault(name="reset before the answer", act=lambda: reset, expected=_stages(_LOST, _OUTAGE), carried_out=True, fast=True),
+    Fault(name="closed before the answer", act=lambda: hang_up, expected=_stages(_LOST, _OUTAGE), carried_out=True),
+    Fault(name="reset inside the body", act=lambda: reset_inside_body, expected=_stages(_LOST, _OUTAGE), carried_out=True),
+    Fault(name="request lost", act=lambda: reset, expected={"submit": _LOST}),
+    Fault(name="died", act=lambda: die, expected=_stages(_LOST, replace(_OUTAGE, says=f"{_HOST} could not be reached"))),
+    Fault(name="back after three resets", act=lambda: reset, times=3, expected={"look": _LATER, "fetch": _LATER}, fast=True),
+    Fault(name="restarted", act=lambda: restart, times=1, only="comfyui", fast=True,
+          expected={"look": Expected(outcome=IMAGE, says="submitted again", submitted=2)}),
+    Fault(name="job failed", special="failed", expected={"look": replace(_BROKEN, says="it broke")}, fast=True),
+    Fault(name="job vanished", special="vanished", fast=True,
+          expected={"look": replace(_BROKEN, says="disappeared|not found at the service")}),
+    Fault(name="filtered", special="filtered", expected=_stages(Expected(outcome=BAD)), fast=True),
+    # The answer.
+    _status("empty body", lambda: say(200, b""), _stages(replace(_BROKEN, says="empty|without an image")), fast=True),
+    _status("HTML instead of JSON", lambda: page(200), _stages(replace(_BROKEN, says="web page|HTML page")), fast=True),
+    _status("a list", lambda: say(200, "[]"), _stages(_BROKEN)),
+    _status("wrong types", lambda: say(200, _WRONG_TYPES), _stages(_BROKEN), fast=True),
+    Fault(name="empty image list", act=lambda: say(200, _EMPTY), expected={"submit": _BROKEN}, fast=True),
+    Fault(name="truncated base64", encoded=lambda: base64.b64encode(image_file(512, 512)).decode()[:-333],
+          expected={"submit": replace(_BROKEN, says="broken base64")}, fast=True),
+    _image(lambda: image_file(512, 512)[:-100], "truncated image", "ends in the middle", fast=True),
+    _image(lambda: b"", "zero-byte image", "empty|without an image|holds no image"),
+    _image(lambda: image_file(1, 1), "1x1 image", "one pixel", fast=True),
+    _image(bomb, "decompression bomb", "30000×30000"),
+    Fault(name="gzip bomb", act=lambda: say(200, gzip_bomb(), Content_Encoding="gzip"), alone=True,
+          expected={"submit": _TOO_LARGE, "fetch": _TOO_LARGE}),
+    Fault(name="300 MB answer", act=lambda: huge(300 * 2**20), alone=True,
+          expected={"submit": _TOO_LARGE, "fetch": _TOO_LARGE}),
+    # Refusals.
+    _status("401", lambda: quoting(401), _stages(Expected(outcome=LOGIN, says="_?key|username|login")), fast=True),
+    _status("403", lambda: quoting(403), _stages(Expected(outcome=LOGIN))),
+    *(_status(name, act, _stages(_NO_CREDIT), fast=True) for name, act in _POOR),
+    _status("429 no credit", lambda: quoting(429, "You exceeded your current quota", "insufficient_quota"),
+            _stages(_NO_CREDIT, _BUSY), fast=True),
+    _status("404", lambda: quoting(404), _REFUSED),
+    _status("413", lambda: quoting(413), _REFUSED),
+    _status("422", lambda: quoting(422), _REFUSED),
+    _status("429", _too_many(), _stages(Expected(outcome=LIMIT, within=80, submitted=3), _BUSY)),
+    _status("429 once, Retry-After 7", _too_many(Retry_After="7"), _stages(_AGAIN, _LATER), times=1),
+    _status("429 once, Retry-After a date", lambda: retry_at(7), _stages(_AGAIN, _LATER), times=1, fast=True),
+    _status("429 once, a date, clock 6 years late", lambda: retry_at(7, server_time=1_600_000_000),
+            _stages(_AGAIN, _LATER), times=1),
+    _status("429, Retry-After 1 hour", _too_many(Retry_After="3600"), _stages(Expected(outcome=LIMIT), _BUSY)),
+    _status("500", lambda: quoting(500), _PASSING, fast=True),
+    _status("502 page", lambda: page(502), _PASSING),
+    _status("503", lambda: quoting(503), _PASSING),
+    _status("503 once, Retry-After 7", lambda: quoting(503, Retry_After="7"), _stages(_AGAIN, _LATER), times=1),
+    _status("504 page", lambda: page(504), _PASSING),
+    Fault(name="redirect to another host", address="redirect", expected=_stages(replace(_BROKEN, says="redirects to")),
+          fast=True),
+)  # fmt: skip
+
+# What is special about a service: changes to the expectation, by service, stage and a regular expression for the fault.
+EXCEPTIONS: Sequence[tuple[str, str, str, Mapping[str, Any]]] = (
+    # The WebUI does not say that a refused request may be sent again, and knows which job is lost.
+    ("automatic1111", "submit", "(429|503) once", {"outcome": f"{LIMIT}|{SERVER}", "least": 0.0, "submitted": 1}),
+    ("automatic1111", "submit", "silent|one byte", {"says": f"no longer on the server.*{_HOST}", "more_time": False}),
+    # ComfyUI is asked for the job before it is submitted again under the same id.
+    ("comfyui", "submit", "(reset|closed) (before|inside)", {"outcome": IMAGE, "says": ""}),
+    ("comfyui", "submit", "silent", {"within": 85, "submitted": 2, "more_time": False}),
+    ("comfyui", "submit", r"request lost|429|50\d", {"submitted": 2, "least": 0.0}),
+    ("comfyui", "look", "vanished", {"submitted": 2}),
+    # Its cached file is gone, so that it is saved again: nothing is drawn twice.
+    ("comfyui", "fetch", "404", {"outcome": SERVER, "submitted": 2}),
+    ("comfyui", "fetch", "a list|wrong types", {"says": "JSON text"}),
+    ("openrouter", "submit", "^403$", {"outcome": BAD}),
+    ("openrouter", "submit", "^503$", {"submitted": 3}),  # no provider took the request, so nothing is billed
+    ("stability", "submit", "^(500|502 page|503)$", {"submitted": 3}),  # failed calls are not charged
+    ("qwen_image", "submit", "silent", {"within": 80, "more_time": False}),
+    ("qwen_image", "submit", "503 once", {"outcome": SERVER, "least": 0.0, "submitted": 1}),
+    # Results lie at a file server, which is asked without a key and may redirect.
+    ("qwen_image", "fetch", r"^4\d\d( no credit)?$", {"outcome": SERVER, "says": ""}),
+    ("qwen_image", "fetch", "^429", {"within": TIMEOUT + 60}),
+    ("qwen_image", "fetch", "redirect", {"says": "not an image"}),
+)
+
+
+def expected(target: Target, stage: str, fault: Fault) -> Expected:
+    """What must come of a fault at a stage of a service."""
+    changes = (
+        change
+        for name, place, pattern, change in EXCEPTIONS
+        if (name, place) == (target.name, stage) and re.search(pattern, fault.name)
+    )
+    return reduce(lambda before, change: replace(before, **change), changes, fault.expected[stage])

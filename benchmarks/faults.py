@@ -1,0 +1,319 @@
+"""The fault matrix: every backend against every fault, on real sockets. Ends non-zero when a cell is wrong.
+
+`uv run python -m benchmarks.faults [--only TEXT] [--sentences]`
+
+`fault_cells.py` holds the cells. They run beside each other in one process; the plugin's clock and all limits of its way to
+HTTP run SPEED times as fast as the wall's.
+"""
+
+import dify_plugin  # isort: skip  # noqa: F401 -- it patches the sockets that everything else uses
+
+import argparse
+import base64
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from gevent.pool import Pool
+from requests.adapters import HTTPAdapter
+
+from benchmarks.fault_cells import (
+    FAULTS,
+    MORE_TIME,
+    NEVER,
+    SPEED,
+    TARGETS,
+    TIMEOUT,
+    Expected,
+    Fault,
+    Target,
+    expected,
+)
+from models.backends import cache, http
+from models.backends.automatic1111 import job
+from models.backends.comfyui import events
+from models.backends.errors import ImageError
+from models.pipeline import Asked, Call, Waiting
+from models.request.conversation import Conversation
+from tests.servers.faulty import FaultyProxy, full_backlog, running
+from tests.servers.scripted import Act, Script, free_port, say, scripted_server
+
+AT_ONCE = 8
+
+
+class FastClock:
+    """The wall's clock, SPEED times as fast since its start."""
+
+    def __init__(self) -> None:
+        self._began, self._start = time.time(), time.monotonic()
+
+    def now(self) -> float:
+        return self._began + (time.monotonic() - self._start) * SPEED
+
+    def monotonic(self) -> float:
+        return self.now()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(max(0.0, seconds) / SPEED)
+
+
+class _FastTimeout(gevent.Timeout):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds / SPEED)
+
+
+@contextmanager
+def fast_network() -> Iterator[None]:
+    """Make every limit of the way to HTTP as short as the clock is fast."""
+    ordinary = HTTPAdapter.send
+
+    def send(self: HTTPAdapter, request: Any, *, timeout: tuple[float, float], **options: Any) -> Any:
+        connect, read = timeout
+        return ordinary(self, request, timeout=(connect / SPEED, read / SPEED), **options)
+
+    with (
+        patch.object(http, "gevent", SimpleNamespace(Timeout=_FastTimeout)),
+        patch.object(HTTPAdapter, "send", send),
+        patch.object(job, "FIRST_POLL", job.FIRST_POLL / SPEED),
+        patch.object(job, "POLL_INTERVAL", job.POLL_INTERVAL / SPEED),
+        patch.object(events, "OPEN_TIMEOUT", events.OPEN_TIMEOUT / SPEED),
+    ):
+        yield
+
+
+@dataclass(frozen=True)
+class Cell:
+    target: Target
+    stage: str
+    fault: Fault
+    way: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.target.name} {self.stage} {self.way} {self.fault.name}"
+
+    @property
+    def expected(self) -> Expected:
+        return expected(self.target, self.stage, self.fault)
+
+    @property
+    def within(self) -> float:
+        return (self.expected.polled if self.way == "polling" else None) or self.expected.within
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of a cell. `leaked`: whether another host was sent a credential."""
+
+    outcome: str
+    sentence: str
+    seconds: float
+    requests: int
+    submitted: int
+    leaked: bool
+
+    def wrongs(self, cell: Cell) -> Iterator[str]:
+        """What is not as expected, in words."""
+        wanted = cell.expected
+        if self.outcome not in wanted.outcome.split("|"):
+            yield f"{self.outcome} instead of {wanted.outcome}"
+        elif self.outcome != "image" and not re.search(wanted.says, self.sentence, re.IGNORECASE):
+            yield f"does not say {wanted.says!r}"
+        yield from (f"says {word!r}" for word in NEVER if word in self.sentence)
+        if MORE_TIME in self.sentence and not wanted.more_time:
+            yield "advises a longer `timeout`"
+        if not wanted.least <= self.seconds <= cell.within:
+            yield f"took {self.seconds:.0f} s, not {wanted.least:g} to {cell.within:g}"
+        if self.submitted > wanted.submitted:
+            yield f"{self.submitted} jobs instead of {wanted.submitted}"
+        if self.leaked:
+            yield "sent a credential to another host"
+
+
+def cells() -> Iterator[Cell]:
+    """Every cell that makes sense: an image is broken where one is sent, a job fails where there are jobs."""
+    for target in TARGETS:
+        for fault in FAULTS:
+            for stage in fault.expected:
+                if stage in target.stages and fault.only in {"", target.name} and _applies(target, stage, fault):
+                    ways = ("direct", "polling") if target.polled else ("direct",)
+                    yield from (Cell(target, stage, fault, way) for way in ways)
+
+
+def _applies(target: Target, stage: str, fault: Fault) -> bool:
+    if fault.special == "filtered":
+        return target.filtered is not None and target.filtered[0] == stage
+    if fault.special:
+        return getattr(target, fault.special) is not None
+    if fault.encoded or fault.image:
+        return stage == ("submit" if target.answer else "fetch") and (fault.image is not None or bool(target.answer))
+    # The requests for the job's state are small: a large answer to them is no other case.
+    return not (fault.name == "empty image list" and target.polled)
+
+
+def run(cell: Cell) -> Seen:
+    fault, case = cell.fault, cell.target.case
+    assert case.serve  # noqa: S101 -- every target is a service
+    assert case.credentials  # noqa: S101
+    with ExitStack() as stack:
+        fake: Any = stack.enter_context(case.serve())
+        other = stack.enter_context(scripted_server())
+        parts = urlsplit(fake.url)
+        proxy = stack.enter_context(
+            running(
+                FaultyProxy(
+                    upstream=f"http://{parts.netloc}",
+                    stages=cell.target.stages,
+                    stage=cell.stage,
+                    act=_act(cell, other),
+                    times=fault.times,
+                    carried_out=fault.carried_out,
+                    fake=fake,
+                )
+            )
+        )
+        origin = _origin(fault, proxy, stack)
+        cache.clear_all()  # a port may have been another server's
+        clock = FastClock()
+        began = clock.now()
+        outcome, sentence = _asked(case.model, case.credentials(origin + parts.path), cell.way, clock)
+        seconds, leaked = clock.now() - began, any("authorization" in seen.headers for seen in other.seen)
+        return Seen(outcome, sentence, seconds, proxy.count(), proxy.count("submit"), leaked)
+
+
+def _origin(fault: Fault, proxy: FaultyProxy, stack: ExitStack) -> str:
+    match fault.address:
+        case "refused":
+            return f"http://127.0.0.1:{free_port()}"
+        case "dns":
+            return "http://painter.invalid:8188"
+        case "tls":
+            return proxy.url.replace("http://", "https://")
+        case "full":
+            return stack.enter_context(full_backlog())
+        case _:
+            return proxy.url
+
+
+def _act(cell: Cell, other: Script) -> Act | None:
+    fault, target = cell.fault, cell.target
+    if fault.address == "redirect":
+        return say(307, Location=f"{other.url}/elsewhere")
+    if fault.special == "filtered" and target.filtered:
+        _, status, body = target.filtered
+        return say(status, json.dumps(body))
+    if fault.special:
+        answer = getattr(target, fault.special)
+
+        def about_the_job(handler: BaseHTTPRequestHandler) -> None:
+            say(200, json.dumps(answer(handler.path)))(handler)
+
+        return about_the_job
+    if fault.act:
+        return fault.act()
+    data = fault.image() if fault.image else b""
+    if not target.answer:
+        return say(200, data, Content_Type="image/png") if fault.image else None
+    return say(200, json.dumps(target.answer(fault.encoded() if fault.encoded else base64.b64encode(data).decode())))
+
+
+def _asked(model: str, credentials: Mapping[str, str], way: str, clock: FastClock) -> tuple[str, str]:
+    """The outcome of a request and what is told, as the host asks for it."""
+    question = Asked(Conversation("a red fox in the snow"), {"timeout": TIMEOUT})
+
+    def call() -> Call:
+        return Call.of(model, credentials, None, clock)
+
+    try:
+        if way == "direct":
+            return "image", " ".join(call().generate(question).result.notices)
+        outcome = call().start(question)
+        while isinstance(outcome, Waiting):
+            clock.sleep(outcome.next_check)
+            outcome = call().check(json.loads(json.dumps(outcome.state)))
+        return "image", " ".join(outcome.result.notices)
+    except ImageError as error:
+        return error.host.__name__.removeprefix("Invoke").removesuffix("Error"), str(error)
+    except Exception as error:  # noqa: BLE001 -- a cell that is wrong in the worst way
+        return "untyped", repr(error)
+
+
+def outcomes(chosen: Iterable[Cell]) -> Iterator[tuple[Cell, Seen]]:
+    """Run cells beside each other, in order; those without a fault go first, because they load what the others need."""
+    chosen = list(chosen)
+    healthy = [cell for cell in chosen if cell.fault.name == "none"]
+    faulty = [cell for cell in chosen if cell.fault.name != "none"]
+    alone = BoundedSemaphore(1)
+
+    def work(cell: Cell) -> tuple[Cell, Seen]:
+        if not cell.fault.alone:
+            return cell, run(cell)
+        with alone:
+            return cell, run(cell)
+
+    with fast_network():
+        yield from map(work, healthy)
+        yield from Pool(AT_ONCE).imap(work, faulty)
+
+
+_SHORT = {"Connection": "conn", "ServerUnavailable": "server", "BadRequest": "bad", "Authorization": "auth",
+          "RateLimit": "limit", "image": "image"}  # fmt: skip
+
+
+def table(seen: Sequence[tuple[Cell, Seen]]) -> Iterator[str]:
+    """The matrix in Markdown: class, seconds, requests/jobs; `!` marks a wrong cell."""
+    columns = list(dict.fromkeys(_column(cell) for cell, _ in seen))
+    found = {(cell.fault.name, _column(cell)): (cell, one) for cell, one in seen}
+    yield f"| fault | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for name in dict.fromkeys(fault.name for fault in FAULTS):
+        row = [found.get((name, column)) for column in columns]
+        if any(row):
+            yield f"| {name} | {' | '.join(_words(*one) if one else '' for one in row)} |"
+
+
+def _column(cell: Cell) -> str:
+    way = f" {cell.way}" if cell.target.polled else ""
+    return f"{cell.target.name} {cell.stage}{way}" if cell.target.polled else cell.target.name
+
+
+def _words(cell: Cell, seen: Seen) -> str:
+    wrong = "!" if any(seen.wrongs(cell)) else ""
+    outcome = _SHORT.get(seen.outcome, seen.outcome)
+    return f"{wrong}{outcome} {seen.seconds:.0f}s {seen.requests}/{seen.submitted}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="a regular expression for `service stage way fault`")
+    parser.add_argument("--sentences", action="store_true", help="print what is told in each cell")
+    options = parser.parse_args()
+    logging.disable(logging.INFO)  # the receipts of the requests
+    began = time.monotonic()
+    seen = []
+    for cell, one in outcomes(cell for cell in cells() if re.search(options.only, cell.name)):
+        seen.append((cell, one))
+        if options.sentences:
+            print(f"{cell.name}: {one.outcome} {one.seconds:.1f} s: {one.sentence}", flush=True)
+    print("\n".join(table(seen)))
+    wrong = [(cell, one, list(one.wrongs(cell))) for cell, one in seen if any(one.wrongs(cell))]
+    for cell, one, why in wrong:
+        print(f"WRONG {cell.name}: {'; '.join(why)}: {one.sentence}")
+    print(f"{len(seen)} cells, {len(wrong)} wrong, {time.monotonic() - began:.0f} s")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
