@@ -99,7 +99,7 @@ def generated_images(
 
 def interrupted(attempt: str, said: str) -> ServerUnavailable:
     said = f"{said}: the job was interrupted at the server"
-    return ServerUnavailable(f"{attempt} failed", said, "Try again; somebody stopped it in the WebUI")
+    return ServerUnavailable(f"{attempt} failed", said, "It was stopped in the WebUI: try again")
 
 
 def check_checkpoint(info: Info, names: ResolvedNames, attempt: str) -> None:

@@ -170,7 +170,7 @@ class JobTracker:
             )
         submission.tries += 1
         self.state.add_notices(
-            "The job disappeared from the server's queue (restarted, or cleared by somebody) and was submitted again"
+            "The job disappeared from the server's queue (after a restart, or because it was cleared) and was submitted again"
         )
         self._submit(submission, self._within(FETCH_SECONDS))
 
