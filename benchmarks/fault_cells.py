@@ -224,9 +224,8 @@ def gzip_bomb() -> bytes:
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What goes wrong. `address`: on the way to the service; `act`: the answer to the requests of a stage; `image` and
-    `encoded`: the file, or its base64 where a service answers with it; `special`: the Target's own answer.
-
-    `expected`: by stage; `submit` stands for the whole service where the address is wrong. `carried_out`: the service
+    `encoded`: the file, or its base64 where a service answers with it; `special`: the Target's own answer;
+    `socket`: how ComfyUI's WebSocket misbehaves. `expected`: by stage; `submit` stands for the whole service where the address is wrong. `carried_out`: the service
     got the request. `alone`: it takes so much memory that no other cell may run beside it. `fast`: the tests run it.
     """
 
@@ -237,6 +236,7 @@ class Fault:
     encoded: Callable[[], str] | None = None
     address: str = ""
     special: str = ""
+    socket: str = ""
     only: str = ""
     carried_out: bool = False
     times: int = 1_000_000
@@ -317,12 +317,15 @@ FAULTS: Sequence[Fault] = (
     Fault(name="back after three resets", act=lambda: reset, times=3, expected={"look": _LATER, "fetch": _LATER}, fast=True),
     Fault(name="restarted", act=lambda: restart, times=1, only="comfyui", fast=True,
           expected={"look": Expected(outcome=IMAGE, says="submitted again", submitted=2)}),
+    *(
+        Fault(name=f"WebSocket {kind}", socket=kind, only="comfyui", expected={"look": _LATER}, fast=True)
+        for kind in ("forbidden", "stuck", "redirected", "silent", "mute", "dropping")
+    ),
     Fault(name="job failed", special="failed", expected={"look": replace(_BROKEN, says="it broke")}, fast=True),
     Fault(name="job vanished", special="vanished", fast=True,
           expected={"look": replace(_BROKEN, says="disappeared|not found at the service")}),
     Fault(name="filtered", special="filtered", expected=_stages(Expected(outcome=BAD)), fast=True),
-    # The answer.
-    _status("empty body", lambda: say(200, b""), _stages(replace(_BROKEN, says="empty|without an image")), fast=True),
+        _status("empty body", lambda: say(200, b""), _stages(replace(_BROKEN, says="empty|without an image")), fast=True),
     _status("HTML instead of JSON", lambda: page(200), _stages(replace(_BROKEN, says="web page|HTML page")), fast=True),
     _status("a list", lambda: say(200, "[]"), _stages(_BROKEN)),
     _status("wrong types", lambda: say(200, _WRONG_TYPES), _stages(_BROKEN), fast=True),
@@ -330,14 +333,13 @@ FAULTS: Sequence[Fault] = (
     Fault(name="truncated base64", encoded=lambda: base64.b64encode(image_file(512, 512)).decode()[:-333],
           expected={"submit": replace(_BROKEN, says="broken base64")}, fast=True),
     _image(lambda: image_file(512, 512)[:-100], "truncated image", "ends in the middle", fast=True),
-    _image(lambda: b"", "zero-byte image", "empty|without an image|holds no image"),
+    _image(lambda: b"", "zero-byte image", "empty|without an image|has no image"),
     _image(lambda: image_file(1, 1), "1x1 image", "one pixel", fast=True),
     _image(bomb, "decompression bomb", "30000×30000"),
     Fault(name="gzip bomb", act=lambda: say(200, gzip_bomb(), Content_Encoding="gzip"), alone=True,
           expected={"submit": _TOO_LARGE, "fetch": _TOO_LARGE}),
     Fault(name="300 MB answer", act=lambda: huge(300 * 2**20), alone=True,
           expected={"submit": _TOO_LARGE, "fetch": _TOO_LARGE}),
-    # Refusals.
     _status("401", lambda: quoting(401), _stages(Expected(outcome=LOGIN, says="_?key|username|login")), fast=True),
     _status("403", lambda: quoting(403), _stages(Expected(outcome=LOGIN))),
     *(_status(name, act, _stages(_NO_CREDIT), fast=True) for name, act in _POOR),
@@ -361,7 +363,7 @@ FAULTS: Sequence[Fault] = (
           fast=True),
 )  # fmt: skip
 
-# What is special about a service: changes to the expectation, by service, stage and a regular expression for the fault.
+# Changes to the expectation, by service, stage and a regular expression for the fault.
 EXCEPTIONS: Sequence[tuple[str, str, str, Mapping[str, Any]]] = (
     # The WebUI does not say that a refused request may be sent again, and knows which job is lost.
     ("automatic1111", "submit", "(429|503) once", {"outcome": f"{LIMIT}|{SERVER}", "least": 0.0, "submitted": 1}),

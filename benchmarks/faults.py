@@ -77,7 +77,7 @@ class _FastTimeout(gevent.Timeout):
 @contextmanager
 def fast_network() -> Iterator[None]:
     """Make every limit of the way to HTTP as short as the clock is fast."""
-    ordinary = HTTPAdapter.send
+    ordinary, next_event = HTTPAdapter.send, events.EventSocket.next
 
     def send(self: HTTPAdapter, request: Any, *, timeout: tuple[float, float], **options: Any) -> Any:
         connect, read = timeout
@@ -89,6 +89,7 @@ def fast_network() -> Iterator[None]:
         patch.object(job, "FIRST_POLL", job.FIRST_POLL / SPEED),
         patch.object(job, "POLL_INTERVAL", job.POLL_INTERVAL / SPEED),
         patch.object(events, "OPEN_TIMEOUT", events.OPEN_TIMEOUT / SPEED),
+        patch.object(events.EventSocket, "next", lambda self, seconds: next_event(self, seconds / SPEED)),
     ):
         yield
 
@@ -185,11 +186,15 @@ def run(cell: Cell) -> Seen:
             )
         )
         origin = _origin(fault, proxy, stack)
+        if fault.socket:  # without the proxy, which passes on no WebSocket
+            fake.sockets, origin = fault.socket, f"http://{parts.netloc}"
         cache.clear_all()  # a port may have been another server's
         clock = FastClock()
         began = clock.now()
         outcome, sentence = _asked(case.model, case.credentials(origin + parts.path), cell.way, clock)
         seconds, leaked = clock.now() - began, any("authorization" in seen.headers for seen in other.seen)
+        if fault.socket:
+            return Seen(outcome, sentence, seconds, len(fake.requests), fake.count("POST /prompt"), leaked)
         return Seen(outcome, sentence, seconds, proxy.count(), proxy.count("submit"), leaked)
 
 
@@ -223,9 +228,11 @@ def _act(cell: Cell, other: Script) -> Act | None:
         return about_the_job
     if fault.act:
         return fault.act()
+    if not (fault.image or fault.encoded):
+        return None
     data = fault.image() if fault.image else b""
     if not target.answer:
-        return say(200, data, Content_Type="image/png") if fault.image else None
+        return say(200, data, Content_Type="image/png")
     return say(200, json.dumps(target.answer(fault.encoded() if fault.encoded else base64.b64encode(data).decode())))
 
 

@@ -50,12 +50,12 @@ class FaultyProxy:
         headers = {name.lower(): value for name, value in handler.headers.items()}
         stage = self.stage_of(f"{handler.command} {handler.path}")
         self.seen.append((stage, Seen(handler.command, handler.path, headers, body)))
-        failing = stage and stage == self.stage and self.times > 0
-        if not failing or self.carried_out:
+        act = self.act if stage and stage == self.stage and self.times > 0 else None
+        if not act or self.carried_out:
             status, told, content = self._passed_on(handler, body)
-        if failing and self.act:
+        if act:
             self.times -= 1
-            self.act(handler)
+            act(handler)
         else:
             _send(handler, status, told, content)
 
