@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from models import stages
 from models.backends.base import Backend
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
+from models.backends.http import TimedOutError
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.output.structured import OutputOptions
 from models.pipeline import HOLD, Asked, Call, Finished, Waiting
@@ -189,6 +190,13 @@ def test_an_outage_is_told_after_a_minute_and_no_longer_timeout_is_advised(clock
     assert "stub_base_url" in str(told.value)
     assert "`timeout`" not in str(told.value)
     assert len(backend.cancelled) == 1
+
+
+def test_polling_is_not_advised_for_a_server_that_does_not_reply(clock: FakeClock) -> None:
+    silent = TimedOutError("Asking failed", "no reply", transient=True)
+    with pytest.raises(ConnectionFailed, match="stub_base_url") as told:
+        call(StubJobs(clock, takes=5, troubles=[silent] * 500)).generate(asked())
+    assert "polling" not in str(told.value)
 
 
 def test_a_server_that_returns_within_a_minute_costs_nothing(clock: FakeClock) -> None:

@@ -387,4 +387,6 @@ class JobBackend(Backend):
             return error
         where = self.model.access.where("base_url")
         advice = f"Check {self.title} at the address in {where} before trying again: the job may still be processed"
-        return type(trouble)(f"{attempt} failed", f"the state of the job could not be read ({trouble.said})", advice)
+        # Not TimedOutError, whose advice is more time.
+        kind = ConnectionFailed if isinstance(trouble, ConnectionFailed) else type(trouble)
+        return kind(f"{attempt} failed", f"the state of the job could not be read ({trouble.said})", advice)
