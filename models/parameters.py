@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from models.backends.errors import BadRequest
-from models.entities import ParameterValue
+from models.entities import ParameterValue, StrictModel
 
 MAX_SEED = 2**53 - 1  # the host carries numbers as float64; a larger seed would come back as another one
 RANDOM_SEED = -1
@@ -29,10 +29,8 @@ class Text(BaseModel):
     ja_JP: str | None = None  # noqa: N815
 
 
-class Rule(BaseModel):
+class Rule(StrictModel):
     """One parameter: the same fields as a `parameter_rules` entry of a model card."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     type: RuleType
