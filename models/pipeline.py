@@ -81,7 +81,6 @@ class _Order:
     observers: Sequence[stages.Observer]
 
     def finished(self, result: ImageResult) -> Finished:
-        """The second half of the way, behind the service."""
         for stage in stages.after_service(self.options):
             result = stage(result)
         result = result.priced(self.backend.price_per_image)
@@ -192,7 +191,6 @@ class Call:
             return order.watched(backend, dict(state.job), state.timeout)
 
     def _resumed(self, order: _Order, plugin_state: Mapping[str, JsonValue]) -> tuple[_Order, JobBackend, _State]:
-        """What `start` left in the state. Raises ImageError."""
         backend = self.backend
         backend.require_access()  # a field may have been emptied while the job ran
         if not isinstance(backend, JobBackend):
@@ -240,7 +238,6 @@ class Call:
         return replace(order, options=options, receipt=order.receipt.of(request)), request
 
     def _before(self, request: ImageRequest) -> ImageRequest | ImageResult:
-        """The stages before the service. Raises ImageError where one refuses."""
         for stage in stages.before_service(self.settings):
             outcome = stage(request)
             if isinstance(outcome, ImageResult):
@@ -249,7 +246,6 @@ class Call:
         return request
 
     def _invoked(self, request: ImageRequest) -> ImageResult:
-        """The answer of a backend within this call."""
         if request.timeout >= SYNC_LIMIT:
             self.backend.more_time = self._way_to_more_time()
         try:

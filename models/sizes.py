@@ -37,7 +37,6 @@ class _Rule(StrictModel):
         raise NotImplementedError
 
     def for_ratio(self, ratio: float, pixels: int) -> Size:
-        """The size to ask for where only a ratio and a number of pixels are wished."""
         return self.nearest(shaped(ratio, pixels))
 
 
@@ -283,7 +282,6 @@ def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:
 
 
 def _apart(one: float, other: float) -> float:
-    """How far two numbers are from each other, in proportion."""
     return abs(math.log(one / other))
 
 

@@ -201,7 +201,6 @@ class ImageFetcher:
         return data, None if at_home else url
 
     def _from_origin(self, url: str) -> bytes:
-        """An image at the server's own origin, fetched with the login."""
         own, path = at_origin(self.service, url)
         try:
             return own.request("GET", path, attempt=self._fetching, deadline=self.deadline).body
