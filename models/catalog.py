@@ -4,14 +4,14 @@ A card is the host's own format plus one block `image_generation`, which the hos
 backend needs about the model (endpoint, sizes, limits).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from models.entities import Price
+from models.entities import Price, StrictModel
 from models.parameters import Rule, Text, read_yaml
 
 CARDS = Path(__file__).parent / "llm"
@@ -26,10 +26,8 @@ class Pricing(BaseModel):
     currency: str
 
 
-class Card(BaseModel):
+class Card(StrictModel):
     """A predefined model: one YAML file, and the `backend` whose folder it lies in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: str
     model: str
@@ -51,29 +49,31 @@ class Card(BaseModel):
         return Price(self.pricing.output * self.pricing.unit, self.pricing.currency) if self.pricing else None
 
 
-class _Cards(Mapping[str, Card]):
-    """The cards by model id, which is the name of the file. To read all of them takes a tenth of a second."""
+class Lazy[S, V](Mapping[str, V]):
+    """The values of a dictionary, each made from its source when it is first asked for."""
 
-    def __init__(self) -> None:
-        self._paths = {path.stem: path for path in sorted(CARDS.glob("*/*.yaml"))}
-        self._read: dict[str, Card] = {}
+    def __init__(self, sources: Mapping[str, S], make: Callable[[S], V]) -> None:
+        self._sources = sources
+        self._made = cache(make)
 
-    def __getitem__(self, model: str) -> Card:
-        if model not in self._read:
-            path = self._paths[model]
-            self._read[model] = Card.model_validate({"backend": path.parent.name, **read_yaml(path)})
-        return self._read[model]
+    def __getitem__(self, name: str) -> V:
+        return self._made(self._sources[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
+        return iter(self._sources)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._sources)
 
 
 @cache
 def cards() -> Mapping[str, Card]:
-    return _Cards()
+    """The cards by model id, which is the name of the file. To read all of them takes a tenth of a second."""
+    return Lazy({path.stem: path for path in sorted(CARDS.glob("*/*.yaml"))}, _read)
+
+
+def _read(path: Path) -> Card:
+    return Card.model_validate({"backend": path.parent.name, **read_yaml(path)})
 
 
 def card_for(backend: str, model: str) -> Card | None:

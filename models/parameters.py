@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from models.backends.errors import BadRequest
-from models.entities import ParameterValue
+from models.backends.errors import BadRequest, names_like
+from models.entities import ParameterValue, StrictModel
 
 MAX_SEED = 2**53 - 1  # the host carries numbers as float64; a larger seed would come back as another one
 RANDOM_SEED = -1
@@ -29,10 +29,8 @@ class Text(BaseModel):
     ja_JP: str | None = None  # noqa: N815
 
 
-class Rule(BaseModel):
+class Rule(StrictModel):
     """One parameter: the same fields as a `parameter_rules` entry of a model card."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     type: RuleType
@@ -202,15 +200,7 @@ def _choice(rule: Rule, word: str) -> str:
     matches = [option for option in rule.options if option.casefold() == word.casefold()]
     if len(matches) == 1:
         return matches[0]
-    raise refused(rule, word, f"one of {_listed(rule.options)}")
-
-
-_LISTED = 24
-
-
-def _listed(options: Sequence[str]) -> str:
-    shown = ", ".join(options[:_LISTED])
-    return shown if len(options) <= _LISTED else f"{shown} … ({len(options)} in all)"
+    raise refused(rule, word, f"one of {names_like(word, rule.options)}")
 
 
 def refused(rule: Rule, value: object, allowed: str) -> BadRequest:

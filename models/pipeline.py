@@ -6,7 +6,7 @@ images.
 """
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -81,7 +81,6 @@ class _Order:
     observers: Sequence[stages.Observer]
 
     def finished(self, result: ImageResult) -> Finished:
-        """The second half of the way, behind the service."""
         for stage in stages.after_service(self.options):
             result = stage(result)
         result = result.priced(self.backend.price_per_image)
@@ -150,29 +149,26 @@ class Call:
         with order.observed():
             return order.finished(answer if isinstance(answer, ImageResult) else self._invoked(answer))
 
-    def narrated(self, asked: Asked) -> Generator[str, None, Finished]:
-        """`generate`, with a few words for each change of the job's state ("queued 2nd", "step 12/30") on the way."""
-        words: SimpleQueue[str | None] = SimpleQueue()
-        self.backend.on_progress = lambda running: words.put(running.progress)
+    def narrated(self, asked: Asked) -> Iterator[str | Finished]:
+        """`generate`, and before it a few words for each change of the job's state ("queued 2nd", "step 12/30")."""
+        seen: SimpleQueue[str | Finished | BaseException] = SimpleQueue()
+        self.backend.on_progress = lambda running: seen.put(running.progress)
 
-        def work() -> Finished | Exception:
+        def work() -> None:
             try:
-                return self.generate(asked)
-            except Exception as error:  # noqa: BLE001 -- raised below; gevent would print it first
-                return error
-            finally:
-                words.put(None)
+                seen.put(self.generate(asked))
+            except BaseException as error:  # noqa: BLE001 -- raised below; gevent would print it first
+                seen.put(error)
 
-        worker = gevent.spawn(work)
-        told = ""
-        for word in iter(words.get, None):
-            if word and word != told:
-                yield word
-                told = word
-        outcome = worker.get()
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        gevent.spawn(work)
+        told: str | Finished = ""
+        while not isinstance(told, Finished):
+            step = seen.get()
+            if isinstance(step, BaseException):
+                raise step
+            if step and step != told:
+                yield step
+                told = step
 
     def start(self, asked: Asked) -> Waiting | Finished:
         """Hand a request in and look at its job for a moment. Raises ImageError."""
@@ -195,7 +191,6 @@ class Call:
             return order.watched(backend, dict(state.job), state.timeout)
 
     def _resumed(self, order: _Order, plugin_state: Mapping[str, JsonValue]) -> tuple[_Order, JobBackend, _State]:
-        """What `start` left in the state. Raises ImageError."""
         backend = self.backend
         backend.require_access()  # a field may have been emptied while the job ran
         if not isinstance(backend, JobBackend):
@@ -243,7 +238,6 @@ class Call:
         return replace(order, options=options, receipt=order.receipt.of(request)), request
 
     def _before(self, request: ImageRequest) -> ImageRequest | ImageResult:
-        """The stages before the service. Raises ImageError where one refuses."""
         for stage in stages.before_service(self.settings):
             outcome = stage(request)
             if isinstance(outcome, ImageResult):
@@ -252,7 +246,6 @@ class Call:
         return request
 
     def _invoked(self, request: ImageRequest) -> ImageResult:
-        """The answer of a backend within this call."""
         if request.timeout >= SYNC_LIMIT:
             self.backend.more_time = self._way_to_more_time()
         try:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from models.entities import StrictModel
 from models.parameters import RULES, refused
 
 type Size = tuple[int, int]
@@ -20,10 +21,8 @@ _REACH = 3  # grid steps around the wished width within which a legal size is lo
 _SAME_SHAPE = 1.05  # rounding to a grid changes a shape by less
 
 
-class _Rule(BaseModel):
+class _Rule(StrictModel):
     """`default` is for a request without any shape (None: the service chooses), `area` the pixels for a bare ratio."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     default: Size | None = None
     area: int | None = None
@@ -38,7 +37,6 @@ class _Rule(BaseModel):
         raise NotImplementedError
 
     def for_ratio(self, ratio: float, pixels: int) -> Size:
-        """The size to ask for where only a ratio and a number of pixels are wished."""
         return self.nearest(shaped(ratio, pixels))
 
 
@@ -141,13 +139,11 @@ class NoSizes(_Rule):
 type SizeRule = Annotated[FreeSizes | ListedSizes | RatioSizes | NoSizes, Field(discriminator="rule")]
 
 
-class SeedRule(BaseModel):
+class SeedRule(StrictModel):
     """The seeds of a service. The images of one request get the first seed and the ones `step` behind it.
 
     A seed is drawn up to `drawn` where none was asked for and `draw` is true. `zero_is_random` excludes 0.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     highest: int
     drawn: int | None = None
@@ -286,7 +282,6 @@ def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:
 
 
 def _apart(one: float, other: float) -> float:
-    """How far two numbers are from each other, in proportion."""
     return abs(math.log(one / other))
 
 

@@ -1,7 +1,6 @@
 """The pipeline: the same result by call and by polling, complete state, no lost result, no endless wait."""
 
 import json
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -253,24 +252,16 @@ def test_a_single_call_waits_for_the_same_job_and_times_out_in_the_same_way(cloc
     assert len(backend.cancelled) == 1
 
 
-def listen(steps: Generator[str, None, Finished]) -> tuple[list[str], Finished]:
-    told = []
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as end:
-            return told, end.value
-
-
 def test_each_progress_is_reported_once_and_the_result_returned(clock: FakeClock) -> None:
-    told, done = listen(call(StubJobs(clock, takes=5)).narrated(asked()))
+    *told, done = call(StubJobs(clock, takes=5)).narrated(asked())
     assert told == ["step 12/30"]
+    assert isinstance(done, Finished)
     assert done.result.images[0].seed == 7
 
 
 def test_a_failure_is_raised_unchanged(clock: FakeClock) -> None:
     with pytest.raises(ServerUnavailable, match="out of memory"):
-        listen(call(StubJobs(clock, takes=5, troubles=[BROKEN])).narrated(asked()))
+        list(call(StubJobs(clock, takes=5, troubles=[BROKEN])).narrated(asked()))
 
 
 def test_an_unsatisfiable_schema_is_refused_before_generation(clock: FakeClock) -> None:

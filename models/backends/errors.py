@@ -114,7 +114,6 @@ def class_for_status(status: int) -> type[ImageError]:
 
 
 def no_input_image(model: str) -> BadRequest:
-    """A text-only request to a model that edits images."""
     return BadRequest(
         f"{model} edits images, and no image was sent",
         next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",
@@ -122,7 +121,6 @@ def no_input_image(model: str) -> BadRequest:
 
 
 def unsupported(feature: str, *, model: str, way_out: str) -> BadRequest:
-    """The refusal of something that a model cannot express, by name and with the way out."""
     return BadRequest(f"{model} does not support {feature}", next_step=way_out)
 
 

@@ -21,13 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-from models.backends.errors import (
-    AuthorizationFailed,
-    ConnectionFailed,
-    ImageError,
-    ServerUnavailable,
-    redact,
-)
+from models.backends.errors import AuthorizationFailed, ConnectionFailed, ImageError, ServerUnavailable, redact
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
 from models.clock import Clock, Deadline
 

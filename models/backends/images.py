@@ -201,7 +201,6 @@ class ImageFetcher:
         return data, None if at_home else url
 
     def _from_origin(self, url: str) -> bytes:
-        """An image at the server's own origin, fetched with the login."""
         own, path = at_origin(self.service, url)
         try:
             return own.request("GET", path, attempt=self._fetching, deadline=self.deadline).body
@@ -219,10 +218,11 @@ class ImageFetcher:
 
 
 def at_origin(service: Service, url: str) -> tuple[Service, str]:
-    """The service and path that request `url`, which is at the service's own origin, with the login."""
+    """`service` at the origin of `url`, and the path that requests it there."""
     there = urlsplit(url)
-    own = replace(service, base_url=f"{there.scheme}://{there.netloc}")
-    return own, f"{there.path}?{there.query}" if there.query else there.path
+    host = replace(service, base_url=f"{there.scheme}://{there.netloc.rpartition('@')[2]}")
+    # A signed query string must not change, so it is sent as part of the path.
+    return host, f"{there.path or '/'}?{there.query}" if there.query else there.path or "/"
 
 
 def resolved(base_url: str, address: str) -> str:
@@ -250,20 +250,11 @@ def download(
     `allow_private` permits LAN addresses, for the user's input images and for results of the user's own servers. Raises
     BadRequest for a forbidden address, else as `Service.request`.
     """
+    server = Service(name="the file server", base_url="", clock=clock, settings="the image's URL", explain=_explain)
     for _ in range(MAX_REDIRECTS):
         _check_address(url, attempt, allow_private=allow_private)
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        service = Service(
-            name="the file server",
-            base_url=f"{parts.scheme}://{host}",
-            clock=clock,
-            settings="the image's URL",
-            explain=_explain,
-        )
-        # A signed query string must not change, so it is sent as part of the path.
-        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        reply = service.request(
+        host, path = at_origin(server, url)
+        reply = host.request(
             "GET", path, attempt=attempt, deadline=deadline, max_bytes=max_bytes, read_timeout=60.0, accept=_REDIRECTS
         )
         if reply.ok:

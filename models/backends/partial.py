@@ -63,7 +63,6 @@ def together[A, B](
 
 
 def collected(outcomes: Iterable[Partial | ImageError]) -> Partial:
-    """Combine the outcomes of `together`."""
     parts = (Partial(failures=(one,)) if isinstance(one, ImageError) else one for one in outcomes)
     return sum(parts, Partial())
 

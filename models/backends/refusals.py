@@ -21,8 +21,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
-
 from models.backends.errors import (
     AuthorizationFailed,
     BadRequest,
@@ -33,6 +31,7 @@ from models.backends.errors import (
     class_for_status,
 )
 from models.backends.reply import Explanation, Reply, said_by
+from models.entities import StrictModel
 from models.parameters import read_yaml
 from models.settings import Access
 
@@ -85,10 +84,8 @@ def _error_object(body: object) -> Mapping[str, object]:
             return {}
 
 
-class RefusalRow(BaseModel):
+class RefusalRow(StrictModel):
     """One row of a table; the module's docstring explains the fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     error: Literal["authorization", "rate_limit", "bad_request", "server_unavailable", "connection"]
     next_step: str

@@ -1,23 +1,23 @@
 """The registry: one line per backend."""
 
-from collections.abc import Iterator, Mapping
-from importlib import import_module
+from collections.abc import Mapping
+from pkgutil import resolve_name
 
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
-from models.catalog import cards
+from models.catalog import Lazy, cards
 from models.clock import Clock
 from models.parameters import RULES
 from models.settings import Settings
 
 _CLASSES: Mapping[str, str] = {
-    "automatic1111": "Automatic1111",
-    "openai_images": "OpenAIImages",
-    "preview": "Preview",
-    "stability": "Stability",
-    "qwen_image": "QwenImage",
-    "comfyui": "ComfyUI",
-    "openrouter": "OpenRouter",
+    "automatic1111": "models.backends.automatic1111:Automatic1111",
+    "openai_images": "models.backends.openai_images:OpenAIImages",
+    "preview": "models.backends.preview:Preview",
+    "stability": "models.backends.stability:Stability",
+    "qwen_image": "models.backends.qwen_image:QwenImage",
+    "comfyui": "models.backends.comfyui:ComfyUI",
+    "openrouter": "models.backends.openrouter:OpenRouter",
 }
 """The class that each backend's folder exports. It is imported on first use, so that the process starts faster."""
 
@@ -25,20 +25,7 @@ COMMON_RULES = tuple(RULES[name] for name in ("seed", "output_format", "output_q
 """The parameters that every model has."""
 
 
-class _Backends(Mapping[str, type[Backend]]):
-    def __getitem__(self, name: str) -> type[Backend]:
-        class_name = _CLASSES[name]
-        found: type[Backend] = getattr(import_module(f"models.backends.{name}"), class_name)
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_CLASSES)
-
-    def __len__(self) -> int:
-        return len(_CLASSES)
-
-
-BACKENDS: Mapping[str, type[Backend]] = _Backends()
+BACKENDS: Mapping[str, type[Backend]] = Lazy(_CLASSES, resolve_name)
 
 
 def bind(name: str, settings: Settings, clock: Clock | None = None) -> Backend:

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial
 from typing import cast
 
 import gevent
@@ -32,9 +32,4 @@ def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
 
 def threaded[**P, R](work: Callable[P, R]) -> Callable[P, R]:
     """A function that always runs `in_thread`; it must not be called by another one that does."""
-
-    @wraps(work)
-    def elsewhere(*args: P.args, **kwargs: P.kwargs) -> R:
-        return in_thread(work, *args, **kwargs)
-
-    return elsewhere
+    return partial(in_thread, work)

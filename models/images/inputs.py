@@ -26,13 +26,7 @@ from models.images.codec import (
     squeezed,
 )
 from models.images.integrity import check_whole
-from models.images.sniff import (
-    MAX_BYTES,
-    BrokenImageError,
-    Kind,
-    NotAnImageError,
-    sniff,
-)
+from models.images.sniff import MAX_BYTES, BrokenImageError, Kind, NotAnImageError, sniff
 from models.sizes import Size, same_shape, written
 
 _MIDDLE_GREY = 128

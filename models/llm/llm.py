@@ -178,13 +178,15 @@ def _wants_progress(call: Call, asked: Asked) -> bool:
 
 def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Generator[LLMResultChunk, None, None]:
     """Progress as reasoning text while the job runs, then the answer. The reasoning is closed before an error too."""
-    steps, opened = call.narrated(asked), False
+    opened, answer = False, list[LLMResultChunk]()
     with host_errors(credentials):
         try:
-            while isinstance(step := _next(steps), str):
-                yield _chunk(call.model, f"{step}\n" if opened else f"<think>\n{step}\n")
-                opened = True
-            answer = _chunks(call, step)
+            for step in call.narrated(asked):
+                if isinstance(step, Finished):
+                    answer = _chunks(call, step)
+                else:
+                    yield _chunk(call.model, f"{step}\n" if opened else f"<think>\n{step}\n")
+                    opened = True
         except Exception:
             if opened:
                 yield _chunk(call.model, _THOUGHT)
@@ -192,14 +194,6 @@ def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Gener
         if opened:
             yield _chunk(call.model, _THOUGHT)
         yield from answer
-
-
-def _next(steps: Generator[str, None, Finished]) -> str | Finished:
-    try:
-        return next(steps)
-    except StopIteration as end:
-        done: Finished = end.value
-        return done
 
 
 def _polled(

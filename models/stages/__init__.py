@@ -12,15 +12,15 @@ A stage refuses by raising ImageError.
 """
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ImageResult
-from models.limits import Limits
+from models.limits import FIELD, Limits
 from models.output.structured import OutputOptions
 from models.settings import Settings
 from models.stages.audit import AuditLog, Receipt
 from models.stages.files import formatting, proof
+from models.stages.request_limits import RequestLimits
 
 type Before = Callable[[ImageRequest], ImageRequest | ImageResult]
 type After = Callable[[ImageResult], ImageResult]
@@ -29,14 +29,12 @@ type Observer = Callable[[Receipt], None]
 
 def before_service(settings: Settings) -> Sequence[Before]:
     """The stages that refuse a request or answer it in place of the service. Raises BadRequest for a bad setting."""
-    limits = Limits.read(settings)
-    configured = {
-        "request_limits": bool(limits.images or limits.megapixels or limits.timeout),
-        "input_rules": True,
-        "forbidden_words": bool(settings.text("forbidden_words")),
-    }
-    names = (name for name, wanted in configured.items() if wanted)
-    return [import_module(f"models.stages.{name}").stage(settings, limits) for name in names]
+    stages: list[Before] = [RequestLimits(Limits.read(settings), settings.where(FIELD))]
+    if settings.text("forbidden_words"):
+        from models.stages.forbidden_words import ForbiddenWords  # noqa: PLC0415 -- see the module's docstring
+
+        stages.append(ForbiddenWords.read(settings))
+    return stages
 
 
 def after_service(options: OutputOptions) -> Sequence[After]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest
-from models.limits import Limits
 from models.settings import Settings
 
 FIELD = "forbidden_words"
@@ -19,6 +18,11 @@ class ForbiddenWords:
 
     words: tuple[str, ...]
     where: str
+
+    @classmethod
+    def read(cls, settings: Settings) -> "ForbiddenWords":
+        listed = (word.strip() for word in _SEPARATORS.split(settings.text(FIELD)) if _folded(word))
+        return cls(tuple(dict.fromkeys(listed)), settings.where(FIELD))
 
     def __call__(self, request: ImageRequest) -> ImageRequest:
         text = _folded(request.prompt)
@@ -43,9 +47,3 @@ def _folded(text: str) -> str:
     """Case, full-width letters, white space and invisible characters do not hide a word."""
     visible = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
     return " ".join(visible.casefold().split())
-
-
-def stage(settings: Settings, limits: Limits) -> ForbiddenWords:
-    del limits
-    listed = (word.strip() for word in _SEPARATORS.split(settings.text(FIELD)) if _folded(word))
-    return ForbiddenWords(tuple(dict.fromkeys(listed)), settings.where(FIELD))

@@ -4,16 +4,15 @@ import pytest
 
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
-from models.limits import Limits
 from models.settings import Settings
-from models.stages import forbidden_words
+from models.stages.forbidden_words import ForbiddenWords
 from tests.fakes import image_file
 
 
 def check(words: str, prompt: str, *images: InputImage) -> None:
     """The request passes unchanged, or BadRequest is raised."""
     request = ImageRequest(model="m", prompt=prompt, images=images)
-    stage = forbidden_words.stage(Settings({"forbidden_words": words}, {}), Limits())
+    stage = ForbiddenWords.read(Settings({"forbidden_words": words}, {}))
     assert stage(request) is request
 
 

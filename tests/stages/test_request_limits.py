@@ -6,14 +6,14 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
-from models.stages import request_limits
+from models.stages.request_limits import RequestLimits
 from tests.fakes import image_file
 
 
 def passed(limits: str, **parts: object) -> ImageRequest:
     settings = Settings({"limits": limits}, {})
     request = ImageRequest(model="m", prompt="a fox", **parts)  # type: ignore[arg-type]
-    return request_limits.stage(settings, Limits.read(settings))(request)
+    return RequestLimits(Limits.read(settings), settings.where("limits"))(request)
 
 
 def test_more_images_than_allowed_are_refused_with_both_numbers_and_the_field() -> None:

@@ -8,7 +8,7 @@ from models import stages
 from models.backends.errors import BadRequest
 from models.settings import Settings
 
-OPTIONAL = ("request_limits", "forbidden_words")
+OPTIONAL = ("forbidden_words",)
 
 
 def names(**values: str) -> list[str]:
@@ -17,18 +17,18 @@ def names(**values: str) -> list[str]:
 
 
 def test_the_stages_have_a_fixed_order() -> None:
-    assert names(limits="images 4", forbidden_words="nude") == ["request_limits", "input_rules", "forbidden_words"]
+    assert names(limits="images 4", forbidden_words="nude") == ["request_limits", "forbidden_words"]
 
 
-@pytest.mark.parametrize("limits", ["images 4", "megapixels 1", "timeout 60"])
-def test_a_limit_per_request_adds_its_stage(limits: str) -> None:
-    assert names(limits=limits) == ["request_limits", "input_rules"]
+@pytest.mark.parametrize("limits", ["", "images 4", "megapixels 1", "timeout 60"])
+def test_the_limits_are_enforced_for_every_request(limits: str) -> None:
+    assert names(limits=limits) == ["request_limits"]
 
 
 def test_unconfigured_stages_are_neither_listed_nor_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OPTIONAL:
         monkeypatch.delitem(sys.modules, f"models.stages.{name}", raising=False)
-    assert names() == ["input_rules"]
+    assert names() == ["request_limits"]
     assert not [name for name in OPTIONAL if f"models.stages.{name}" in sys.modules]
 
 
