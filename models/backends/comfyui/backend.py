@@ -109,7 +109,7 @@ class ComfyUI(JobBackend):
         if not isinstance(self.workflow, PastedWorkflow) or not self.model.access.workflow:
             return ()
         self.workflow.learn(self.within(FINDINGS_SECONDS))
-        return self.workflow.read().explained()
+        return tuple(self.workflow.read().explained())
 
     # The job
 

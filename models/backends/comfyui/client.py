@@ -190,8 +190,6 @@ class System(_ServerReply):
 
 
 class SystemStats(_ServerReply):
-    """Cheap, and specific to ComfyUI."""
-
     system: System
 
 

@@ -96,7 +96,6 @@ class PastedWorkflow:
 
     @property
     def text(self) -> str:
-        """Raises BadRequest where nothing is pasted."""
         access = self.model.access
         if not access.workflow:
             raise BadRequest(

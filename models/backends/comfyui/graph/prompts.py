@@ -54,7 +54,6 @@ def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
 
 
 def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, shared: Sequence[Target]) -> Findings | None:
-    """Why there is no negative prompt, where the reason is known."""
     if shared:
         why = f"{graph.described(shared[0].node)} gives both sides, so its text is the prompt"
     elif negative.zeroed and not negative.unclear:
@@ -80,7 +79,6 @@ def _replaced(graph: Graph, places: Sequence[Target], title: str) -> dict[Target
 
 
 def _texts(graph: Graph, samplers: Iterable[Sampler], side: Side) -> Texts:
-    """The text inputs of one side, over all samplers."""
     links = (sampler.sides.get(side) for sampler in samplers)
     return _joined(_trace(graph, link, side, frozenset()) for link in links if link)
 
@@ -179,7 +177,6 @@ _OTHER_SIDE: Mapping[Side, re.Pattern[str]] = {
 
 
 def _may_carry(name: str, side: Side) -> bool:
-    """Whether an input of this name may carry the conditioning of a side."""
     return name.startswith(("cond", "pos", "neg")) and not _OTHER_SIDE[side].search(name)
 
 
