@@ -60,15 +60,13 @@ class ServerProgress(BaseModel):
 
 
 class ServerSettings(BaseModel):
-    """The server's global settings that a request may override."""
-
     sd_model_checkpoint: JsonValue = None
     sd_vae: JsonValue = None
     CLIP_stop_at_last_layers: JsonValue = None
 
 
 class EmptyReply(BaseModel):
-    """A reply whose content is ignored."""
+    pass
 
 
 class TurnQueue:
