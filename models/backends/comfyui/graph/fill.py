@@ -51,13 +51,7 @@ class Filled:
 
 
 def fill(
-    graph: Graph,
-    slots: Slots,
-    request: ImageRequest,
-    *,
-    images: Sequence[str] = (),
-    mask: str | None = None,
-    now: datetime | None = None,
+    graph: Graph, slots: Slots, request: ImageRequest, images: Sequence[str], mask: str | None, now: datetime | None
 ) -> Filled:
     require_clear_prompt(slots)
     raw = graph.raw()

@@ -1,12 +1,4 @@
-"""A pasted or shipped workflow, read once: what it can be asked, its form, and the graph for one request.
-
-workflow = Workflow.load(text)           # raises NeedsObjectInfoError for a file of the editor
-workflow = workflow.known(info)          # info: ObjectInfo.parse(<GET /object_info>): sharper types, bounds, choices
-workflow.rules()                         # the form
-workflow.lacking()                       # sentences about missing nodes and files, for the credential check
-filled = workflow.filled(request, images=("dify/a.png",), mask=None)
-post({"prompt": filled.graph, ...})
-"""
+"""A pasted or shipped workflow, read once: what it can be asked, its form, and the graph for one request."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -147,7 +139,7 @@ class Workflow:
         `request.n` images are made in one run with the first seed; `now` is for dates in file names.
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """
-        return fill(self.graph, self.slots, request, images=images, mask=mask, now=now)
+        return fill(self.graph, self.slots, request, images, mask, now)
 
     # For whoever saves a model
 
