@@ -112,7 +112,6 @@ class PastedWorkflow:
         mask = workflow.takes_mask
         return Capabilities(
             images=workflow.images,
-            # An image that belongs to the workflow is marked in the loader's title (`fixed: logo`).
             min_images=workflow.min_images,
             mask=mask,
             second_image="mask" if mask and workflow.images == 1 else "image",

@@ -38,12 +38,6 @@ type _Came = Link | _Value | None
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    graph: RawGraph
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Value:
     """A value where the editor drew a link: a primitive's, or one promoted to a subgraph's outside."""
 
@@ -89,8 +83,8 @@ class _Scope:
         return f"node {self.prefix}{node.id} ({node.type})"
 
 
-def convert(editor: EditorGraph, info: ObjectInfo) -> Converted:
-    """The graph that the editor would send. Raises BadRequest naming the nodes that cannot be converted."""
+def convert(editor: EditorGraph, info: ObjectInfo) -> tuple[RawGraph, tuple[str, ...]]:
+    """The graph that the editor would send, and notes for its author. Raises BadRequest naming the nodes that cannot be converted."""
     try:
         file = EditorFile.model_validate(editor)
     except ValidationError as error:
@@ -107,7 +101,7 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> Converted:
     for scope, node in running:
         graph[f"{scope.prefix}{node.id}"] = _node(scope, node, info.classes[node.type], notes)
     _name_nodes_in_tokens(graph, running)
-    return Converted(_without_dangling(graph), tuple(notes))
+    return _without_dangling(graph), tuple(notes)
 
 
 def _running(scope: _Scope) -> Iterator[tuple[_Scope, EditorNode]]:

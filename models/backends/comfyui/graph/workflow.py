@@ -50,8 +50,8 @@ class Workflow:
             raise NeedsObjectInfoError(
                 "The workflow is in the editor's format", "converting it needs the server's node definitions", EXPORT
             )
-        converted = convert(source.editor or {}, info)
-        return cls(Graph.of(converted.graph, info), converted.notes)
+        graph, notes = convert(source.editor or {}, info)
+        return cls(Graph.of(graph, info), notes)
 
     def known(self, info: ObjectInfo | None) -> "Workflow":
         return Workflow(Graph(self.graph.nodes, info), self.notes) if info else self
