@@ -1,7 +1,7 @@
 """AUTOMATIC1111's WebUI and its forks (Forge, reForge, SD.Next) over `/sdapi/v1`.
 
 - `backend.py`: the class; `images.py`: the roles of the input images, outpainting and upscaling
-- `names.py`, `server_lists.py`: names as the server spells them, and its lists
+- `names.py`, `server_lists.py`, `lists.yaml`: names as the server spells them, and its lists
 - `build.py`, `parameters.yaml`: the request body, and the parameters that only the WebUI has
 - `job.py`: one job; `results.py`, `refusals.yaml`: the images of a reply, and what errors mean
 """

@@ -31,7 +31,7 @@ from models.backends.automatic1111.results import (
     interrupted,
     kept_settings,
 )
-from models.backends.automatic1111.server_lists import NO_ROUTE, ServerLists, find
+from models.backends.automatic1111.server_lists import CHOICES, NO_ROUTE, ServerLists, find
 from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest
 from models.backends.http import Service
@@ -48,16 +48,6 @@ from models.sizes import SeedRule, SizeRule
 _PROBE_SECONDS = 15.0
 _MAX_IMAGES = 8
 _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 2)  # the WebUI's own range of random seeds
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {  # from the server's own lists
-    "checkpoint": ("checkpoints",),
-    "refiner_checkpoint": ("checkpoints",),
-    "sampler": ("samplers",),
-    "scheduler": ("schedulers",),
-    "style_preset": ("styles",),
-    "upscaler": ("upscalers",),
-    "hires_upscaler": ("latent_upscalers", "upscalers"),
-}
 
 
 class Automatic1111(Backend):
@@ -102,7 +92,7 @@ class Automatic1111(Backend):
         return tuple(self._with_choices(rule, lists) for rule in self.rules())
 
     def _with_choices(self, rule: Rule, lists: ServerLists) -> Rule:
-        offered = [name.sent for source in _CHOICES.get(rule.name, ()) for name in lists.offered(source)]
+        offered = [name.sent for source in CHOICES.get(rule.name, ()) for name in lists.offered(source)]
         return rule.narrowed(options=tuple(dict.fromkeys(offered))) if offered else rule
 
     @property
@@ -132,7 +122,6 @@ class Automatic1111(Backend):
         return (f"{server_title(service, deadline)} with {len(checkpoints)} checkpoints",)
 
     def _no_api(self, service: Service, deadline: Deadline) -> BadRequest:
-        """The API is missing: a WebUI without `--api`, or another service."""
         code, attempted = OTHER_SERVICE, f"There is no Stable Diffusion WebUI at {self.model.access.words('base_url')}"
         attempt = "Pinging the WebUI"
         if service.request("GET", "/internal/ping", attempt=attempt, deadline=deadline, accept=NO_ROUTE).ok:

@@ -172,7 +172,6 @@ class Generation(BaseModel):
 
 
 def build(request: ImageRequest, options: Options, inputs: InputRoles, names: ResolvedNames) -> Generation:
-    """The body of `request`: img2img with an init image, txt2img without."""
     batch = _batch(request.n, options.batch_size)
     own = _img2img(request, options, inputs) if inputs.images else _hires(request, options, names)
     return Generation.model_validate(

@@ -57,7 +57,6 @@ def _with_borders(size: Size, options: Options) -> Size:
 
 
 def _on_grid(size: Size) -> Size:
-    """Rounded up to a size that the server generates."""
     width, height = (max(SIZES.min_side, -(-side // SIZES.multiple) * SIZES.multiple) for side in size)
     return width, height
 
@@ -147,7 +146,6 @@ def _check(images: Sequence[InputImage], mask: InputImage | None, control: Input
 
 
 def _outpainted(file: InputImage, options: Options) -> tuple[InputImage, InputImage, Sequence[str]]:
-    """The image on a canvas that is larger by the borders, a mask that is white in the new area, and notices."""
     image = flatten(plain(decode(file.data)))
     notices = []
     if (small := _capped(image.size)) != image.size:

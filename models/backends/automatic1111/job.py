@@ -60,15 +60,13 @@ class ServerProgress(BaseModel):
 
 
 class ServerSettings(BaseModel):
-    """The server's global settings that a request may override."""
-
     sd_model_checkpoint: JsonValue = None
     sd_vae: JsonValue = None
     CLIP_stop_at_last_layers: JsonValue = None
 
 
 class EmptyReply(BaseModel):
-    """A reply whose content is ignored."""
+    pass
 
 
 class TurnQueue:
@@ -89,17 +87,14 @@ class TurnQueue:
         try:
             entered = admitted.wait(timeout)
         finally:
-            if not entered:  # timed out or killed, possibly just when it was admitted
-                self._withdraw(admitted)
+            # Timed out or killed, possibly just when it was admitted.
+            if not entered and self._waiting.pop(admitted, None) is None:
+                self.leave()
         return entered
 
     def leave(self) -> None:
         self.busy = False
         self._admit()
-
-    def _withdraw(self, admitted: Event) -> None:
-        if self._waiting.pop(admitted, None) is None:
-            self.leave()
 
     def _admit(self) -> None:
         if self.busy or not self._waiting:

@@ -122,7 +122,6 @@ class NameResolver:
                 raise unknown_name("LoRA", name, [found.sent])
 
     def _script(self, title: str, asked: str, extension: str) -> str | None:
-        """The title under which an extension's script runs. Raises BadRequest where the server does not have it."""
         if not asked:
             return None
         known = self._known("scripts")

@@ -1,11 +1,12 @@
 """A server's lists of names, fetched when needed and cached for a minute, and the lookup in them.
 
-Source: AUTOMATIC1111 API, section routes. A list that a server does not have (404) is None, which is no error.
+The routes are in `lists.yaml`. A list that a server does not have (404) is None, which is no error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 from gevent.lock import BoundedSemaphore
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
@@ -14,6 +15,7 @@ from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable, names_like
 from models.backends.http import Retries, Service, timed_out
 from models.clock import Deadline
+from models.parameters import read_yaml
 
 type Names = tuple[Name, ...] | None
 
@@ -21,24 +23,19 @@ _READ_TIMEOUT = 20.0
 _RETRIES = Retries(delays=(0.2,))  # Forge closes a connection after an error; the next one works
 NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
-LISTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "checkpoints": ("/sdapi/v1/sd-models", ("model_name", "title", "file", "stem", "hash", "sha256", "tagged")),
-    "vaes": ("/sdapi/v1/sd-vae", ("model_name", "file", "stem")),
-    "modules": ("/sdapi/v1/sd-modules", ("model_name", "file", "stem")),
-    "samplers": ("/sdapi/v1/samplers", ("name", "aliases", "short_aliases")),
-    "schedulers": ("/sdapi/v1/schedulers", ("label", "name", "aliases")),
-    "upscalers": ("/sdapi/v1/upscalers", ("name",)),
-    "latent_upscalers": ("/sdapi/v1/latent-upscale-modes", ("name",)),
-    "styles": ("/sdapi/v1/prompt-styles", ("style",)),
-    "loras": ("/sdapi/v1/loras", ("name", "alias")),
-    "unfit_embeddings": ("/sdapi/v1/embeddings", ("skipped",)),
-    "scripts": ("/sdapi/v1/scripts", ("txt2img", "img2img")),
-    "controlnet_models": ("/controlnet/model_list", ("model_list",)),
-    "controlnet_modules": ("/controlnet/module_list", ("module_list",)),
-}
-"""The route of each list and its fields. In a list of entries, the first field that an entry has is the name to send and
-the others are other spellings of it; in an object, the fields hold the names themselves. `skipped` are the embeddings
-that do not fit the loaded model."""
+
+class _List(BaseModel):
+    route: str
+    fields: tuple[str, ...]
+
+
+class _ListData(BaseModel):
+    lists: Mapping[str, _List]
+    choices: Mapping[str, tuple[str, ...]]
+
+
+_DATA = _ListData.model_validate(read_yaml(Path(__file__).with_name("lists.yaml")))
+LISTS, CHOICES = _DATA.lists, _DATA.choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,7 @@ _WORDS: TypeAdapter[_Words] = TypeAdapter(_Words)
 
 def read_list(name: str, body: bytes) -> tuple[Name, ...]:
     """The names in the reply of a list. Raises ServerUnavailable for a reply of another shape."""
-    _, fields = LISTS[name]
+    fields = LISTS[name].fields
     try:
         listed = _LIST_BODY.validate_json(body)
         if isinstance(listed, list):
@@ -203,7 +200,7 @@ class ServerLists:
     def _fetch(self, name: str) -> Names:
         reply = self.service.request(
             "GET",
-            LISTS[name][0],
+            LISTS[name].route,
             attempt=_attempt(name),
             deadline=self.deadline,
             read_timeout=_READ_TIMEOUT,

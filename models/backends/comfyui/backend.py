@@ -99,7 +99,7 @@ class ComfyUI(JobBackend):
 
     @override
     def check_access(self) -> Sequence[str]:
-        version = self.client.stats(deadline=self.within(PROBE_SECONDS)).system.comfyui_version
+        version = self.client.stats(deadline=self.within(PROBE_SECONDS)).comfyui_version
         if isinstance(self.workflow, PastedWorkflow):
             self.workflow.check(self.within(CHECK_SECONDS))
         return (f"ComfyUI {version}",)
@@ -109,7 +109,7 @@ class ComfyUI(JobBackend):
         if not isinstance(self.workflow, PastedWorkflow) or not self.model.access.workflow:
             return ()
         self.workflow.learn(self.within(FINDINGS_SECONDS))
-        return self.workflow.read().explained()
+        return tuple(self.workflow.read().explained())
 
     # The job
 

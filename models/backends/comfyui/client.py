@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, RootModel
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, RootModel
 
 from models.backends.errors import ImageError
 from models.backends.http import MIB, ONCE, FormField, Service
@@ -185,14 +185,8 @@ class Queue(_ServerReply):
         return waiting.index(prompt_id) + 1 if prompt_id in waiting else None
 
 
-class System(_ServerReply):
-    comfyui_version: str
-
-
 class SystemStats(_ServerReply):
-    """Cheap, and specific to ComfyUI."""
-
-    system: System
+    comfyui_version: str = Field(validation_alias=AliasPath("system", "comfyui_version"))
 
 
 class Cancelled(_ServerReply):

@@ -114,8 +114,6 @@ class NoSocketError(Exception):
 
 @dataclass(slots=True)
 class EventSocket:
-    """An open socket, always read with a timeout."""
-
     _socket: websocket.WebSocket
 
     def next(self, seconds: float) -> Event | None:
@@ -215,7 +213,6 @@ class EventStream:
             self._socket = None
 
     def _receive(self, source: EventSocket, seconds: float) -> bool:
-        """Whether an event of this job came within `seconds`."""
         try:
             event = source.next(seconds)
         except NoSocketError:

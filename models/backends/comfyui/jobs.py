@@ -259,7 +259,6 @@ class JobTracker:
                 self.client.interrupt(prompt_id, deadline=deadline)
 
     def _cancel_rest(self) -> None:
-        """Cancel the rest of a failed job; a failure to cancel becomes a notice."""
         if len(self.state.submissions) > 1:
             try:
                 self.cancel()

@@ -96,7 +96,6 @@ class PastedWorkflow:
 
     @property
     def text(self) -> str:
-        """Raises BadRequest where nothing is pasted."""
         access = self.model.access
         if not access.workflow:
             raise BadRequest(
@@ -113,7 +112,6 @@ class PastedWorkflow:
         mask = workflow.takes_mask
         return Capabilities(
             images=workflow.images,
-            # An image that belongs to the workflow is marked in the loader's title (`fixed: logo`).
             min_images=workflow.min_images,
             mask=mask,
             second_image="mask" if mask and workflow.images == 1 else "image",

@@ -164,8 +164,6 @@ type ParameterNames = Mapping[tuple[str, str], str]
 
 
 class DeletedFileError(ServerUnavailable):
-    """The history names a file that was deleted on the server."""
-
     def __init__(self, filename: str) -> None:
         self.filename = filename
         said = f"{filename} was made and then deleted on the server"

@@ -108,7 +108,6 @@ def renamed(graph: RawGraph, mark: str) -> list[Change]:
 
 
 def _changes(first: RawGraph, other: RawGraph) -> list[Change]:
-    """Where `other` differs from `first`, a graph of the same nodes and inputs."""
     return [
         (node, name, value)
         for node in other

@@ -30,7 +30,7 @@ from tests.servers.automatic1111_recorded import RECORDED, STAND_IN, Exchange, o
 
 ACCESS = Access(prefix="automatic1111")
 
-LISTS = {path: name for name, (path, _) in KNOWN_LISTS.items()}
+LISTS = {known.route: name for name, known in KNOWN_LISTS.items()}
 NEVER_ASKED = {
     "/app_id",
     "/internal/pending-tasks",

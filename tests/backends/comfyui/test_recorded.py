@@ -153,7 +153,7 @@ def test_the_file_name_chosen_by_the_server_is_loaded() -> None:
 @pytest.mark.parametrize(("scenario", "version"), [("info", "0.10.0"), ("v0.3.64-info", "0.3.64")])
 def test_the_version_is_parsed(scenario: str, version: str) -> None:
     stats = parse(exchange(scenario, "get /system_stats").reply, SystemStats, attempt="Checking")
-    assert stats.system.comfyui_version == version
+    assert stats.comfyui_version == version
 
 
 def heard(scenario: str, prompt_id: str, label: str = "main") -> tuple[JobProgress, list[str]]:

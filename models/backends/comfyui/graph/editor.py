@@ -38,14 +38,6 @@ type _Came = Link | _Value | None
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """The graph that the editor would send, and what its author should know about the conversion."""
-
-    graph: RawGraph
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Value:
     """A value where the editor drew a link: a primitive's, or one promoted to a subgraph's outside."""
 
@@ -73,7 +65,6 @@ class _Scope:
         self._inside: dict[str, _Scope | None] = {}
 
     def inside(self, node: EditorNode) -> "_Scope | None":
-        """The canvas of the subgraph, or group, that `node` stands for."""
         if node.id not in self._inside:
             definition = self._definition(node)
             if definition and self.depth >= _DEEPEST:
@@ -92,8 +83,8 @@ class _Scope:
         return f"node {self.prefix}{node.id} ({node.type})"
 
 
-def convert(editor: EditorGraph, info: ObjectInfo) -> Converted:
-    """The graph that the editor would send. Raises BadRequest naming the nodes that cannot be converted."""
+def convert(editor: EditorGraph, info: ObjectInfo) -> tuple[RawGraph, tuple[str, ...]]:
+    """The graph that the editor would send, and notes for its author. Raises BadRequest naming the nodes that cannot be converted."""
     try:
         file = EditorFile.model_validate(editor)
     except ValidationError as error:
@@ -110,11 +101,10 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> Converted:
     for scope, node in running:
         graph[f"{scope.prefix}{node.id}"] = _node(scope, node, info.classes[node.type], notes)
     _name_nodes_in_tokens(graph, running)
-    return Converted(_without_dangling(graph), tuple(notes))
+    return _without_dangling(graph), tuple(notes)
 
 
 def _running(scope: _Scope) -> Iterator[tuple[_Scope, EditorNode]]:
-    """Every node that executes, those of subgraphs at the place where they are used."""
     for node in scope.canvas.nodes:
         if node.mode in (_MUTED, _BYPASSED) or meaning_of(node.type).editor:
             continue
@@ -190,7 +180,6 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
 
 
 def _choosing(known: NodeClass, inputs: Mapping[str, JsonValue]) -> list[str]:
-    """The texts in which the editor makes choices; ours are the placeholders in double braces."""
     texts = [spec.name for spec in known.inputs.values() if spec.options.get("dynamicPrompts")]
     return [name for name in texts if isinstance(value := inputs.get(name), str) and "{{" not in value]
 
@@ -238,7 +227,6 @@ def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) 
 
 
 def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Came:
-    """Where an output really comes from, for an input of the type `kind`."""
     step = (scope.prefix, node_id, slot)
     if step in seen:
         return None
@@ -277,12 +265,10 @@ def _first_value(node: EditorNode) -> JsonValue:
 
 
 def _set_name(node: EditorNode) -> JsonValue:
-    """The name under which a set node keeps a link and a get node takes it."""
     return _first_value(node) or node.title
 
 
 def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Came:
-    """What the set node of this name takes, in this canvas or one around it."""
     around: _Scope | None = scope
     while around is not None:
         for node in around.canvas.nodes:
@@ -293,7 +279,6 @@ def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Cam
 
 
 def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Came:
-    """Past a bypassed node: to its input of the same type, that of its own slot number first."""
     given = node.outputs[slot].type if 0 <= slot < len(node.outputs) else kind
     same = [port for port in node.inputs if _agree(port.type, given) and _agree(port.type, kind)]
     own = [port for port in node.inputs[slot : slot + 1] if port in same]
@@ -325,7 +310,6 @@ def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
 
 
 def _from_inside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
-    """A subgraph's output: the link inside that ends at it."""
     assert isinstance(scope.canvas, Subgraph)  # noqa: S101 -- `inside` made it one
     outputs = scope.canvas.outputs
     ids = outputs[slot].linkIds if 0 <= slot < len(outputs) else []

@@ -139,7 +139,6 @@ class EditorFile(Canvas):
 
 
 def read_values(node: EditorNode, known: NodeClass) -> Reading:
-    """The values of a node for the inputs of its class."""
     values = node.widgets_values
     if isinstance(values, dict):
         return Reading(named=dict(_by_name(values, known)))
@@ -201,7 +200,6 @@ type End = tuple[int, int]
 
 
 def group_name(class_type: str) -> str | None:
-    """The name of the group that a node stands for."""
     prefix = next((prefix for prefix in ("workflow>", "workflow/") if class_type.startswith(prefix)), None)
     return class_type.removeprefix(prefix) if prefix else None
 
@@ -231,7 +229,6 @@ def _are_numbers(values: list[JsonValue]) -> bool:
 
 
 def _open_inputs(group: GroupNode, linked: set[Any]) -> Iterator[End]:
-    """The inputs that the group node shows, in its order."""
     for converted in (False, True):
         for place, member in enumerate(group.nodes):
             for slot, port in enumerate(member.inputs):
@@ -257,7 +254,6 @@ def _connected(member: EditorNode, links: list[EditorLink]) -> EditorNode:
 
 
 def _with_values(node: EditorNode, group: GroupNode, info: ObjectInfo) -> list[EditorNode]:
-    """The nodes inside with the values that stand on the group node."""
     outer = node.widgets_values
     if not outer or isinstance(outer, dict):
         return group.nodes

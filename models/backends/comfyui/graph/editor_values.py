@@ -88,7 +88,6 @@ class _Alignment:
 
 
 def _cheapest(ways: Iterator[Reading]) -> Reading:
-    """The first reading that costs nothing, without looking further, else the cheapest."""
     best = next(ways)
     while best.cost and (other := next(ways, None)):
         best = min(best, other, key=lambda reading: reading.cost)
@@ -96,12 +95,10 @@ def _cheapest(ways: Iterator[Reading]) -> Reading:
 
 
 def _brought(spec: InputSpec, value: JsonValue) -> tuple[InputSpec, ...]:
-    """The fields that a choice brings along."""
     return tuple(inner for inner in spec.inner(value) if inner.is_widget) if spec.kind == DYNAMIC_COMBO else ()
 
 
 def _slipped_in(value: JsonValue, former: InputSpec | None) -> float:
-    """What it costs to take a value for one that has no input."""
     if former is not None and former.kind != "STRING" and isinstance(value, str) and value in _AFTER_GENERATE:
         return 0.0 if former.controls_seed else _SLIPPED_IN
     if former is not None and former.controls_seed and isinstance(value, bool):

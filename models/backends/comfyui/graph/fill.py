@@ -27,7 +27,7 @@ from models.backends.comfyui.graph.graph import (
 )
 from models.backends.comfyui.graph.images import fill_images, fill_mask
 from models.backends.comfyui.graph.nodes import node_knowledge
-from models.backends.comfyui.graph.slots import PLACEHOLDER, Slots, parameter_name, read_placeholder, typed
+from models.backends.comfyui.graph.slots import PLACEHOLDER, SAMPLING, Slots, parameter_name, read_placeholder, typed
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
 from models.parameters import RULES
@@ -51,15 +51,8 @@ class Filled:
 
 
 def fill(
-    graph: Graph,
-    slots: Slots,
-    request: ImageRequest,
-    *,
-    images: Sequence[str] = (),
-    mask: str | None = None,
-    now: datetime | None = None,
+    graph: Graph, slots: Slots, request: ImageRequest, images: Sequence[str], mask: str | None, now: datetime | None
 ) -> Filled:
-    """For `Workflow.filled`, which says what it takes and gives."""
     require_clear_prompt(slots)
     raw = graph.raw()
     values = _values(slots, request)
@@ -69,7 +62,7 @@ def fill(
     leave_out(raw, graph, lambda name: bool(values.get(name) or slots.own(name)))
     _fill_places(raw, graph, slots, values)
     notices += fill_images(raw, graph, slots.images, images)
-    fill_mask(raw, slots.inputs, request.images, images, mask)
+    fill_mask(raw, slots.mask, request.images, images, mask)
     notices += _repeat(raw, slots, request.n)
     _fill_tokens(raw, graph, now or datetime.now().astimezone())
     _complete(raw, graph)
@@ -140,16 +133,14 @@ def _draft_notice(slots: Slots, request: ImageRequest, values: Values) -> Iterat
 
 
 def _unused(slots: Slots, request: ImageRequest) -> Iterator[str]:
-    """Say which wishes the workflow has no place for."""
     if "prompt" in slots.missing:
         yield f"The workflow takes no prompt, the text was not used: {slots.missing['prompt']}"
-    for name in ("seed", "steps", "cfg_scale", "sampler", "scheduler", "denoising_strength", "width", "height"):
+    for name in (*SAMPLING, "width", "height"):
         if getattr(request, name) is not None and name not in slots.found:
             yield f"`{name}` was not used: {slots.why_not(name)}"
 
 
 def _kept_steps(slots: Slots, request: ImageRequest) -> Iterator[str]:
-    """Say which samplers the asked steps do not reach."""
     if request.steps is not None and request.steps != slots.own("steps"):
         names = node_knowledge().inputs.settings["steps"]
         yield from (words for place, words in slots.kept.items() if place.input in names)
@@ -300,7 +291,6 @@ def _by_type(graph: Graph, node: Node) -> tuple[str, ...]:
 
 
 def _drop(raw: RawGraph, node: str) -> None:
-    """Remove a node, and what it alone had used."""
     waiting = [node]
     for gone in waiting:  # the list grows while it is walked
         sources = {link.node for user, _, link in links(raw) if user == gone}
@@ -354,7 +344,6 @@ def _token(raw: RawGraph, now: datetime, found: re.Match[str], *, own: bool) -> 
 
 
 def _named_node(raw: RawGraph, name: str) -> str | None:
-    """A node by its id, its title or its class, in this order."""
     if name in raw:
         return name
     titled = [node for node, content in raw.items() if content.get("_meta") == {"title": name}]

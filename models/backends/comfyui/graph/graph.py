@@ -30,8 +30,6 @@ type RawGraph = dict[str, dict[str, JsonValue]]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The output `slot` of `node`, as an input of another node refers to it."""
-
     node: str
     slot: int
 
@@ -47,14 +45,12 @@ class Node:
 
     @property
     def meaning(self) -> NodeMeaning:
-        """What nodes.yaml says about its class."""
         return meaning_of(self.class_type)
 
     def link(self, name: str) -> Link | None:
         return as_link(self.inputs.get(name))
 
     def first(self, names: Iterable[str]) -> str | None:
-        """The first of `names` that is an input of this node."""
         return next((name for name in names if name in self.inputs), None)
 
     def links(self) -> dict[str, Link]:
@@ -133,11 +129,9 @@ class Graph:
         return {node.id: _raw(node) for node in self.nodes.values()}
 
     def definition(self, node: Node) -> NodeClass | None:
-        """The server's definition of a node's class, where it is at hand."""
         return self.info.classes.get(node.class_type) if self.info else None
 
     def spec(self, place: Target) -> InputSpec | None:
-        """The server's definition of an input, where it is at hand."""
         return self.info.spec(self.nodes[place.node].class_type, place.input) if self.info else None
 
     def passed_on(self, node: Node, slot: int) -> str | None:
@@ -158,20 +152,17 @@ class Graph:
         return side_in(names[link.slot]) if 0 <= link.slot < len(names) else None
 
     def described(self, node: str) -> str:
-        """How messages name a node."""
         return self.nodes[node].described if node in self.nodes else "a node that is not in the workflow"
 
     def source(self, link: Link | None) -> Node | None:
         return self.nodes.get(link.node) if link else None
 
     def users(self, node: str, slot: int | None = None) -> Iterator[tuple[Node, str]]:
-        """Every (node, input name) that takes an output of `node`."""
         for user, name, used in self._users.get(node, ()):
             if slot is None or slot == used:
                 yield self.nodes[user], name
 
     def slots_into(self, node: str, name: str) -> set[int]:
-        """The outputs of `node` that are taken by inputs of this name."""
         return {used for _, taken, used in self._users.get(node, ()) if taken == name}
 
     def upstream(self, starts: Iterable[str]) -> list[Node]:
@@ -187,7 +178,6 @@ class Graph:
 
 
 def as_link(value: JsonValue | None) -> Link | None:
-    """The link that an input's value is, if it is one: a list of a node id and a slot number."""
     match value:
         case [str(node), int(slot)] if not isinstance(slot, bool):
             return Link(node, slot)
@@ -288,7 +278,6 @@ def value_at(graph: Graph, target: Target) -> ParameterValue | None:
 
 
 def number_at(graph: Graph, target: Target | None) -> float | None:
-    """The workflow's own number at a place."""
     value = value_at(graph, target) if target else None
     return value if is_number(value) else None
 
@@ -307,7 +296,6 @@ def alike(graph: Graph, places: Places) -> list[Target]:
 
 
 def inputs_of(raw: RawGraph, node: str) -> dict[str, JsonValue]:
-    """The inputs of a node, to be changed in place."""
     inputs = raw[node].setdefault("inputs", {})
     if not isinstance(inputs, dict):
         inputs = raw[node]["inputs"] = {}
@@ -315,7 +303,6 @@ def inputs_of(raw: RawGraph, node: str) -> dict[str, JsonValue]:
 
 
 def links(raw: RawGraph) -> Iterator[tuple[str, str, Link]]:
-    """Every (node id, input name, link)."""
     for node in raw:
         for name, value in inputs_of(raw, node).items():
             link = as_link(value)

@@ -37,26 +37,18 @@ class MaskSlot:
 
     `file`: a LoadImageMask node reads it from a channel of its own file. `image`: a LoadImage whose colours become
     the mask in an ImageToMask node. `alpha`: the mask output of a LoadImage, 1 where the file is transparent; `node`
-    may be an image's own loader. The mask comes out of `output`. `inverted`: the workflow inverts it on its way.
+    may be an image's own loader (`takes_image`). The mask comes out of `output`. `inverted`: the workflow inverts it on
+    its way.
     """
 
     kind: Literal["file", "image", "alpha"]
     node: str
     output: Link
     inverted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSlots:
-    """Image inputs in the order in which the user's images fill them, and the mask input."""
-
-    images: tuple[Target, ...] = ()
-    mask: MaskSlot | None = None
-    notes: tuple[str, ...] = ()
+    takes_image: bool = False
 
 
 def loads_image(node: Node) -> bool:
-    """Whether the node reads an image or a mask that comes with a request."""
     return bool(node.meaning.image or node.meaning.image_base64 or node.meaning.mask)
 
 
@@ -71,8 +63,8 @@ def base64_input(graph: Graph, node: Node) -> str | None:
     return next((name for name in texts if "base64" in name.lower() or name in ("image", "data")), None)
 
 
-def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
-    """The loaders that the output nodes depend on; ordered by a number in the title, else by node id."""
+def find_images(graph: Graph, outputs: Iterable[str]) -> tuple[list[Target], MaskSlot | None, list[str]]:
+    """The inputs for images, ordered by a number in the node's title, else by node id; that of the mask; notes."""
     reached = graph.upstream(outputs)
     live = {node.id for node in reached}
     images: list[Target] = []
@@ -86,12 +78,13 @@ def find_images(graph: Graph, outputs: Iterable[str]) -> ImageSlots:
             notes.append(f"{node.described} gives a mask, so it keeps its own image: put a LoadImage node in its place")
             continue
         mask = _mask(graph, node, live)
+        takes_image = not mask or (mask.kind == "alpha" and bool(_users(graph, node, _IMAGE, live)))
         if mask:
-            masks.append(replace(mask, inverted=_inverted(graph, mask.output, live)))
-        if not mask or (mask.kind == "alpha" and _users(graph, node, _IMAGE, live)):
+            masks.append(replace(mask, inverted=_inverted(graph, mask.output, live), takes_image=takes_image))
+        if takes_image:
             images.append(place)
     notes += [f"{graph.described(mask.node)} keeps its own mask" for mask in masks[1:]]
-    return ImageSlots(tuple(images), masks[0] if masks else None, tuple(notes))
+    return images, masks[0] if masks else None, notes
 
 
 def _upload(graph: Graph, node: Node) -> Target | None:
@@ -109,7 +102,6 @@ def _upload(graph: Graph, node: Node) -> Target | None:
 
 
 def _mask(graph: Graph, node: Node, live: set[str]) -> MaskSlot | None:
-    """The mask that a loader gives, if it gives one."""
     if node.meaning.mask:
         return MaskSlot("file", node.id, Link(node.id, 0))
     if _users(graph, node, _MASK, live):
@@ -197,14 +189,13 @@ def _is_optional(graph: Graph, node: str, name: str) -> bool:
 
 
 def fill_mask(
-    raw: RawGraph, slots: ImageSlots, images: Sequence[InputImage], names: Sequence[str], mask: str | None
+    raw: RawGraph, slot: MaskSlot | None, images: Sequence[InputImage], names: Sequence[str], mask: str | None
 ) -> None:
     """White repaints. Without a mask of its own the transparent part of the first image is repainted.
 
     Raises BadRequest for a mask that the workflow cannot take, and where nothing would be repainted.
     """
-    slot = slots.mask if slots.mask and slots.mask.node in raw else None
-    if slot is None:
+    if slot is None or slot.node not in raw:
         if mask is not None:
             raise BadRequest(
                 "The workflow takes no mask", next_step="Send no mask, or add a LoadImageMask node to the workflow"
@@ -213,7 +204,7 @@ def fill_mask(
         _set_mask(raw, slot, mask, "red")
     elif names:
         _require_alpha(images)
-        if not (slot.kind == "alpha" and any(place.node == slot.node for place in slots.images)):
+        if not (slot.kind == "alpha" and slot.takes_image):
             _set_mask(raw, slot, names[0], "alpha")
 
 
@@ -237,7 +228,6 @@ def _require_alpha(images: Sequence[InputImage]) -> None:
 
 
 def has_alpha(image: InputImage) -> bool:
-    """Whether the image has transparency, by its header."""
     try:
         with Image.open(io.BytesIO(image.data), formats=["PNG", "WEBP", "GIF", "TIFF"]) as opened:
             return "A" in opened.getbands() or "transparency" in opened.info

@@ -55,8 +55,6 @@ class NodeMeaning(_Entry):
 
 
 class InputMeanings(_Entry):
-    """The block `inputs` of nodes.yaml."""
-
     settings: Mapping[str, Names]
     conditioning: Mapping[Side, Names]
     pipe: Names
@@ -72,8 +70,6 @@ class InputMeanings(_Entry):
 
 
 class NodeKnowledge(_Entry):
-    """The whole of nodes.yaml."""
-
     inputs: InputMeanings
     classes: Mapping[str, NodeMeaning]
     parameter_names: Mapping[str, str]
@@ -95,7 +91,6 @@ _UNKNOWN = NodeMeaning()
 
 
 def meaning_of(class_type: str) -> NodeMeaning:
-    """What is known of a class; an empty entry for others."""
     return node_knowledge().classes.get(class_type, _UNKNOWN)
 
 
@@ -126,7 +121,6 @@ def with_braces(text: str) -> str:
 
 @cache
 def workflow_rules() -> Mapping[str, Rule]:
-    """parameters.yaml by name."""
     return {rule.name: rule for rule in load_rules(_FOLDER / "parameters.yaml")}
 
 
@@ -188,7 +182,6 @@ class InputSpec:
         return self.choices[0] if self.choices else None
 
     def number(self, name: str) -> float | None:
-        """`min`, `max` or `step` where the class states it."""
         value = self.options.get(name)
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
@@ -223,7 +216,6 @@ class NodeClass:
 
 
 def side_in(name: str) -> Side | None:
-    """The side that an output's name names."""
     word = name.strip().lower()
     if len(word) == 1:
         return None

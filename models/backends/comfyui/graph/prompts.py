@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder, settle, value_at
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
@@ -19,7 +19,6 @@ class Texts:
     places: tuple[Target, ...] = ()
     zeroed: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
-    notes: Mapping[Target, str] = field(default_factory=dict)
 
 
 def find_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
@@ -38,12 +37,11 @@ def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Fi
     if rivals:
         listed = ", ".join(graph.described(place.node) for place in rivals)
         return Findings(ambiguous={name: f"several images are made from different texts: {listed}"})
-    kept = {**texts.notes, **_replaced(graph, texts.places, name.replace("_", " "))}
     if texts.places:
-        return Findings(places={name: texts.places}, notes=texts.unclear, kept=kept)
+        return Findings(places={name: texts.places}, notes=texts.unclear)
     if texts.unclear:
-        return Findings(ambiguous={name: "; ".join(dict.fromkeys(texts.unclear))}, kept=kept)
-    return Findings(missing={name: "no text leads to a sampler on this side"}, kept=kept)
+        return Findings(ambiguous={name: "; ".join(dict.fromkeys(texts.unclear))})
+    return Findings(missing={name: "no text leads to a sampler on this side"})
 
 
 def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
@@ -54,7 +52,6 @@ def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
 
 
 def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, shared: Sequence[Target]) -> Findings | None:
-    """Why there is no negative prompt, where the reason is known."""
     if shared:
         why = f"{graph.described(shared[0].node)} gives both sides, so its text is the prompt"
     elif negative.zeroed and not negative.unclear:
@@ -66,21 +63,10 @@ def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, share
     return Findings(missing={"negative_prompt": why})
 
 
-def _replaced(graph: Graph, places: Sequence[Target], title: str) -> dict[Target, str]:
-    """A later pass, or a second encoder, with words of its own takes the same prompt; its author may want to know."""
-    own = value_at(graph, places[0]) if places else None
-    return {
-        place: f"{graph.described(place.node)} has its own `{place.input}` {str(text)[:60]!r}, which the {title} replaces"
-        for place in places[1:]
-        if (text := value_at(graph, place)) != own and text
-    }
-
-
 # From a link to the texts behind it
 
 
 def _texts(graph: Graph, samplers: Iterable[Sampler], side: Side) -> Texts:
-    """The text inputs of one side, over all samplers."""
     links = (sampler.sides.get(side) for sampler in samplers)
     return _joined(_trace(graph, link, side, frozenset()) for link in links if link)
 
@@ -91,7 +77,6 @@ def _joined(parts: Iterable[Texts]) -> Texts:
         tuple(dict.fromkeys(place for part in parts for place in part.places)),
         tuple(node for part in parts for node in part.zeroed),
         tuple(why for part in parts for why in part.unclear),
-        {place: note for part in parts for place, note in part.notes.items()},
     )
 
 
@@ -179,21 +164,13 @@ _OTHER_SIDE: Mapping[Side, re.Pattern[str]] = {
 
 
 def _may_carry(name: str, side: Side) -> bool:
-    """Whether an input of this name may carry the conditioning of a side."""
     return name.startswith(("cond", "pos", "neg")) and not _OTHER_SIDE[side].search(name)
 
 
 def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:
     """Of several conditionings that are joined, the first that carries text takes the prompt; the others keep theirs."""
     filled = [branch for branch in branches if any(_says_something(graph, place) for place in branch.places)]
-    chosen = next(iter(filled or [branch for branch in branches if branch.places]), branches[0])
-    kept = (place for branch in branches if branch is not chosen for place in branch.places)
-    notes = {
-        place: f"{graph.described(place.node)} keeps its own text: {str(value_at(graph, place))[:60]!r}"
-        for place in kept
-        if place not in chosen.places
-    }
-    return Texts(chosen.places, chosen.zeroed, chosen.unclear, {**chosen.notes, **notes})
+    return next(iter(filled or [branch for branch in branches if branch.places]), branches[0])
 
 
 def _says_something(graph: Graph, place: Target) -> bool:

@@ -107,7 +107,6 @@ def _read(graph: Graph, node: Node) -> Sampler:
 
 
 def _setting(graph: Graph, node: Node, parameter: str) -> Target | str:
-    """The place of a setting, or why there is none."""
     name = node.first(node_knowledge().inputs.settings[parameter])
     if name is None:
         return f"{node.described} has none"
@@ -121,7 +120,6 @@ def _with_input(graph: Graph, link: Link | None, name: str) -> Node | None:
 
 
 def _sides(node: Node) -> Iterator[tuple[Side, Link]]:
-    """The links through which the conditioning of each side comes."""
     links = node.links()
     known = node_knowledge().inputs
     for side, usual in known.conditioning.items():
@@ -147,7 +145,6 @@ def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...
 
 
 def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
-    """Steps, CFG, sampler, scheduler, seed and strength; `samplers` has the first ones in front."""
     findings = Findings(notes=_side_by_side(first)) | _find_steps(graph, samplers)
     for name in ("cfg_scale", "sampler", "scheduler"):
         findings |= _found(name, alike(graph, _every(samplers, name)), samplers)
@@ -213,7 +210,6 @@ def find_files(graph: Graph, outputs: Iterable[str], first: Sequence[Sampler]) -
 
 
 def _file_parameters(node: Node) -> dict[str, str]:
-    """Input name → parameter, of the model files and strengths that this node has."""
     known = {**node_knowledge().inputs.files, **node.meaning.parameters}
     return {name: known[name] for name in node.inputs if name in known}
 
@@ -234,7 +230,6 @@ def _add_file(files: _Files, node: Node, name: str, parameter: str, place: Targe
 
 
 def _at(files: _Files, node: Node, name: str) -> str | None:
-    """The parameter that was found at an input."""
     return next((parameter for parameter, places in files.items() if places[0] == Target(node.id, name)), None)
 
 

@@ -52,7 +52,6 @@ class _Start:
 
 
 def find_sizes(graph: Graph, outputs: Iterable[str], latents: Sequence[Link]) -> Sizes:
-    """Sizes of the latents (or images) that sampling starts from; without a sampler, of the image made."""
     ways = [_image_way(graph, output) for output in outputs]
     beginnings = [_image_way(graph, link.node) for link in latents] or ways
     starts = [_start(steps[::-1]) for steps in beginnings if steps]
@@ -115,14 +114,12 @@ def _side(graph: Graph, starts: Sequence[_Start], side: Dimension, ways: Iterabl
 
 
 def _direct(graph: Graph, starts: Sequence[_Start], holders: _Holders) -> list[Target] | str:
-    """The places in the nodes that hold a number for each start, or what stands in the way."""
     found = [_place(graph, start, *holder) for start, holder in zip(starts, holders, strict=True)]
     places = list(dict.fromkeys(place for place in found if isinstance(place, Target)))
     return places or str(next(iter(reversed(found)), "no node of this workflow sets it"))
 
 
 def _place(graph: Graph, start: _Start, node: Node | None, name: str | None) -> Target | str:
-    """The place of `node.name`, or why there is none."""
     place = settle(graph, node, name) if node and name else None
     if place is not None:
         return place

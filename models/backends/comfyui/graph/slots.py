@@ -24,7 +24,7 @@ from models.backends.comfyui.graph.graph import (
     settle,
     value_at,
 )
-from models.backends.comfyui.graph.images import ImageSlots, MaskSlot, find_images, loads_image
+from models.backends.comfyui.graph.images import MaskSlot, find_images, loads_image
 from models.backends.comfyui.graph.nodes import node_knowledge, workflow_rule
 from models.backends.comfyui.graph.prompts import find_prompts
 from models.backends.comfyui.graph.samplers import find_files, find_samplers, find_settings, first_samplers
@@ -35,19 +35,8 @@ from models.parameters import RULES, Rule, RuleType, Text, read_value
 
 type FoundBy = Literal["placeholder", "title", "trace"]
 
-STANDARD = (
-    "prompt",
-    "negative_prompt",
-    "seed",
-    "steps",
-    "cfg_scale",
-    "sampler",
-    "scheduler",
-    "denoising_strength",
-    "width",
-    "height",
-    "n",
-)
+SAMPLING = ("seed", "steps", "cfg_scale", "sampler", "scheduler", "denoising_strength")
+STANDARD = ("prompt", "negative_prompt", *SAMPLING, "width", "height", "n")
 """The parameters that every workflow is searched for; each is found, missing or ambiguous."""
 
 
@@ -75,28 +64,19 @@ class Slots:
     """
 
     found: Mapping[str, Slot]
-    inputs: ImageSlots
+    images: Sequence[Target]
+    mask: MaskSlot | None
     missing: Mapping[str, str]
     ambiguous: Mapping[str, str]
     notes: tuple[str, ...]
     kept: Mapping[Target, str]
     sizes: Sizes
 
-    @property
-    def images(self) -> tuple[Target, ...]:
-        return self.inputs.images
-
-    @property
-    def mask(self) -> MaskSlot | None:
-        return self.inputs.mask
-
     def own(self, name: str) -> ParameterValue | None:
-        """The workflow's own value of a parameter."""
         slot = self.found.get(name)
         return slot.default if slot else None
 
     def why_not(self, name: str) -> str:
-        """Why a parameter has no slot."""
         return self.missing.get(name) or self.ambiguous.get(name) or "the workflow has no place for it"
 
 
@@ -128,11 +108,12 @@ def find_slots(graph: Graph) -> Slots:
         for name, places in free.items()
         if not places
     }
-    images = find_images(graph, outputs)
+    images, mask, image_notes = find_images(graph, outputs)
     kept = {place: words for place, words in traced.kept.items() if is_free(place)}
     return Slots(
         found=found,
-        inputs=images,
+        images=images,
+        mask=mask,
         missing={
             name: why
             for name, why in {**traced.missing, **taken}.items()
@@ -140,7 +121,7 @@ def find_slots(graph: Graph) -> Slots:
         },
         ambiguous={name: why for name, why in traced.ambiguous.items() if name not in found},
         kept=kept,
-        notes=(*kept.values(), *traced.notes, *unclear, *images.notes),
+        notes=(*kept.values(), *traced.notes, *unclear, *image_notes),
         sizes=sizes,
     )
 
@@ -196,7 +177,6 @@ def _without_sampler(graph: Graph, outputs: Sequence[str], sizes: Findings) -> F
 
 
 def _own_places(graph: Graph, node: Node, prompt: str) -> Iterator[tuple[str, list[Target]]]:
-    """The parameters of a node that does everything."""
     negative = node.first(node_knowledge().inputs.prompt["negative"]) or "negative"
     held = {"prompt": prompt, "negative_prompt": negative, "seed": "seed", "width": "width", "height": "height"}
     for name, own in held.items():
@@ -232,13 +212,11 @@ _INPUT_TITLE = re.compile(r"\s*input\s*:\s*(?P<name>[^.:]+?)\s*(?:\.\s*(?P<input
 
 
 def parameter_name(word: str) -> str:
-    """A placeholder's or title's word as a parameter name."""
     plain = word.strip().lower().replace("-", "_").replace(" ", "_")
     return node_knowledge().parameter_names.get(plain, plain)
 
 
 def read_placeholder(found: re.Match[str]) -> tuple[str, str | None]:
-    """Name and default of a match of PLACEHOLDER."""
     default = found["default"]
     return parameter_name(found["name"]), default.strip() if default is not None else None
 

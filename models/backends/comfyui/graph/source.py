@@ -51,7 +51,6 @@ def read_source(pasted: str | bytes) -> Source:
 
 
 def _classify(value: JsonValue) -> Source:
-    """Tell API format from editor format, whatever request body is around it. Raises BadRequest."""
     if not isinstance(value, dict):
         raise _unreadable("it is not a JSON object")
     found = list(_unwrapped(value, _WRAPPED))
@@ -65,7 +64,6 @@ _WRAPPED = 4  # levels of a request body around a graph: {"input": {"workflow": 
 
 
 def _unwrapped(value: JsonValue, levels: int) -> Iterator[Source]:
-    """The workflows in a value, outermost first."""
     if isinstance(value, str) and value.lstrip().startswith("{"):  # hosts that take the workflow as text
         try:
             value = _loads(value)

@@ -1,12 +1,4 @@
-"""A pasted or shipped workflow, read once: what it can be asked, its form, and the graph for one request.
-
-workflow = Workflow.load(text)           # raises NeedsObjectInfoError for a file of the editor
-workflow = workflow.known(info)          # info: ObjectInfo.parse(<GET /object_info>): sharper types, bounds, choices
-workflow.rules()                         # the form
-workflow.lacking()                       # sentences about missing nodes and files, for the credential check
-filled = workflow.filled(request, images=("dify/a.png",), mask=None)
-post({"prompt": filled.graph, ...})
-"""
+"""A pasted or shipped workflow, read once: what it can be asked, its form, and the graph for one request."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -29,10 +21,6 @@ from models.sizes import FreeSizes, NoSizes, SeedRule, SizeRule
 _DRAWN_SEEDS = 2**31 - 1  # every node takes these, those of partners and extensions too
 _SHOWN_CHOICES = 8
 _DELIVERY = ("output_format", "output_quality", "details", "timeout")
-_ORDER = (
-    *("negative_prompt", "width", "height", "aspect_ratio", "n", "seed", "steps", "cfg_scale", "sampler", "scheduler"),
-    *("denoising_strength", "checkpoint"),
-)
 _STRANGE_PLACEHOLDER = re.compile(r"%\w+%")
 
 
@@ -62,11 +50,10 @@ class Workflow:
             raise NeedsObjectInfoError(
                 "The workflow is in the editor's format", "converting it needs the server's node definitions", EXPORT
             )
-        converted = convert(source.editor or {}, info)
-        return cls(Graph.of(converted.graph, info), converted.notes)
+        graph, notes = convert(source.editor or {}, info)
+        return cls(Graph.of(graph, info), notes)
 
     def known(self, info: ObjectInfo | None) -> "Workflow":
-        """The same workflow, read with a server's definitions."""
         return Workflow(Graph(self.graph.nodes, info), self.notes) if info else self
 
     @property
@@ -75,12 +62,10 @@ class Workflow:
 
     @cached_property
     def slots(self) -> Slots:
-        """What can be set, and what was not found (`slots.missing`, `slots.ambiguous`, `slots.notes`)."""
         return find_slots(self.graph)
 
     @cached_property
     def output_nodes(self) -> tuple[str, ...]:
-        """Ids of the nodes that give results; those whose files stay come before previews."""
         return output_nodes(self.graph)
 
     @property
@@ -90,7 +75,6 @@ class Workflow:
 
     @property
     def images(self) -> int:
-        """How many input images it takes (`Capabilities.images`)."""
         return len(self.slots.images)
 
     @cached_property
@@ -112,7 +96,6 @@ class Workflow:
 
     @property
     def sizes(self) -> SizeRule:
-        """The sizes that it makes; the default is its own."""
         slots, found = self.slots, self.slots.sizes
         missing = dict.fromkeys(slots.why_not(side) for side in ("width", "height") if side not in slots.found)
         if missing and not found.square:
@@ -156,7 +139,7 @@ class Workflow:
         `request.n` images are made in one run with the first seed; `now` is for dates in file names.
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """
-        return fill(self.graph, self.slots, request, images=images, mask=mask, now=now)
+        return fill(self.graph, self.slots, request, images, mask, now)
 
     # For whoever saves a model
 
@@ -183,7 +166,6 @@ class Workflow:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The node classes that it needs on a server."""
         return tuple(dict.fromkeys(node.class_type for node in self.used))
 
     def lacking(self) -> tuple[str, ...]:
@@ -215,11 +197,8 @@ class Workflow:
         missing = [node.class_type for node in self.used if self.info and self.graph.definition(node) is None]
         return tuple(sorted({package for name in missing if (package := package_of(name))}))
 
-    def explained(self) -> tuple[str, ...]:
+    def explained(self) -> Iterator[str]:
         """Where each parameter goes, which images are taken, and what was not found or is unclear, with the reason."""
-        return tuple(self._explained())
-
-    def _explained(self) -> Iterator[str]:
         slots, graph = self.slots, self.graph
         for name, slot in slots.found.items():
             listed = ", ".join(f"{graph.described(place.node)} `{place.input}`" for place in slot.places)
@@ -257,7 +236,7 @@ def _form(graph: Graph, slots: Slots) -> tuple[Rule, ...]:
         rules["n"] = RULES["n"]
     if "width" in rules or "steps" in rules:
         rules["draft"] = workflow_rules()["draft"]
-    common = [rules.pop(name) for name in _ORDER if name in rules]
+    common = [rules.pop(name) for name in RULES if name in rules and name not in _DELIVERY]
     own = [rule for name, rule in rules.items() if name not in _DELIVERY]
     return (*common, *own, *(RULES[name] for name in _DELIVERY))
 
@@ -286,7 +265,6 @@ def _rule(graph: Graph, slot: Slot) -> Rule:
 
 
 def _fresh_rule(slot: Slot) -> Rule:
-    """A parameter that the workflow's author made up: its name is its label."""
     label = Text(en_US=slot.name)
     return Rule(name=slot.name, type=slot.kind, label=label, precision=2 if slot.kind == "float" else None)
 

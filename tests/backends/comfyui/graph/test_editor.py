@@ -16,7 +16,7 @@ PAIRS = sorted(path.name.removesuffix(".ui.json") for path in (WORKFLOWS / "ui")
 
 
 def convert(graph: dict[str, Any], info: ObjectInfo) -> dict[str, Any]:
-    return dict(converting.convert(graph, info).graph)
+    return dict(converting.convert(graph, info)[0])
 
 
 def editor(name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def form(name: str, info: ObjectInfo | None = None) -> dict[str, Rule]:
 def test_the_parameters_come_in_the_vocabularys_order_with_the_workflows_own_values() -> None:
     rules = form("sd15_lora_controlnet")
     assert list(rules) == [
-        *("negative_prompt", "width", "height", "aspect_ratio", "n", "seed", "steps", "cfg_scale", "sampler"),
+        *("width", "height", "aspect_ratio", "steps", "cfg_scale", "negative_prompt", "seed", "n", "sampler"),
         *("scheduler", "checkpoint", "lora", "lora_strength", "controlnet_strength", "controlnet"),
         *("filename_prefix", "draft", *DELIVERY),
     ]

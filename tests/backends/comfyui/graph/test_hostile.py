@@ -79,7 +79,7 @@ def test_a_damaged_editor_file_is_converted_or_refused(data: st.DataObject) -> N
     if editor["links"] and data.draw(st.booleans()):
         editor["links"][0] = data.draw(st.lists(scalars, max_size=7))
     try:
-        json.dumps(convert(editor, recorded_info()).graph)
+        json.dumps(convert(editor, recorded_info())[0])
     except BadRequest as refusal:
         assert "Export (API)" in str(refusal)  # noqa: PT017
 

@@ -76,7 +76,7 @@ def _definition(name: str, nodes: list[EditorNode]) -> NodeClass:
 def misread(name: str) -> Iterator[str]:
     """What is wrong with the reading of one template: every node must have its values under their own names."""
     nodes = list(nodes_of(name))
-    if nodes and not convert(templates()[name], definitions()).graph:
+    if nodes and not convert(templates()[name], definitions())[0]:
         yield f"{name}: nothing is left of it"
     for node in nodes:
         read = read_values(node, definitions().classes[node.type])
