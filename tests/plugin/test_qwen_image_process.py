@@ -186,7 +186,7 @@ def test_a_valid_key_is_saved_without_generating(plugin: Host, studio: FakeModel
     [
         (400, "Arrearage", "InvokeRateLimitError", "top it up"),
         (429, "Throttling.RateQuota", "InvokeRateLimitError", "wait a minute"),
-        (400, "DataInspectionFailed", "InvokeBadRequestError", "change the words or the image"),
+        (400, "DataInspectionFailed", "InvokeBadRequestError", "change the prompt or the image"),
         (400, "InvalidParameter", "InvokeBadRequestError", "Check the size"),
         (404, "ModelNotFound", "InvokeBadRequestError", "Check the model's name"),
         (503, "ModelUnavailable", "InvokeServerUnavailableError", "try again in a moment"),
