@@ -323,7 +323,7 @@ FAULTS: Sequence[Fault] = (
     ),
     Fault(name="job failed", special="failed", expected={"look": replace(_BROKEN, says="it broke")}, fast=True),
     Fault(name="job vanished", special="vanished", fast=True,
-          expected={"look": replace(_BROKEN, says="disappeared|no longer has the job")}),
+          expected={"look": replace(_BROKEN, says="disappeared|no longer has|not found")}),
     Fault(name="filtered", special="filtered", expected=_stages(Expected(outcome=BAD)), fast=True),
         _status("empty body", lambda: say(200, b""), _stages(replace(_BROKEN, says="empty|without an image")), fast=True),
     _status("HTML instead of JSON", lambda: page(200), _stages(replace(_BROKEN, says="web page|HTML page")), fast=True),
