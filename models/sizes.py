@@ -198,17 +198,15 @@ def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | N
             return rule.default, (f"{asked} was not used: {rule.reason}.",) if asked else ()
     if not asked:
         return rule.default, ()
-    wished, used = wished_size(wish, rule), _used_size(wish, rule)
+    wished = wished_size(wish, rule)
+    if wish.aspect_ratio and not (wish.width or wish.height):
+        used = rule.for_ratio(ratio_of(wish.aspect_ratio), wish.pixels or rule.pixels)
+    else:
+        used = rule.nearest(wished)
     if _is_kept(wish, wished, used):
         return used, ()
     makes = rule.nearest_ratio(wished) if isinstance(rule, RatioSizes) else written(used)
     return used, (f"{asked} became {makes}, the nearest that {model} makes.",)
-
-
-def _used_size(wish: Wish, rule: FreeSizes | ListedSizes | RatioSizes) -> Size:
-    if wish.aspect_ratio and not (wish.width or wish.height):
-        return rule.for_ratio(ratio_of(wish.aspect_ratio), wish.pixels or rule.pixels)
-    return rule.nearest(wished_size(wish, rule))
 
 
 def _is_kept(wish: Wish, wished: Size, used: Size) -> bool:

@@ -28,18 +28,8 @@ _MOST_FILES = 16
 _MOST_BYTES = 64 * MIB
 _DEPTH = 8  # levels of a reply that are searched for images
 _CONTAINERS = (
-    "data",
-    "images",
-    "image",
-    "results",
-    "result",
-    "output",
-    "outputs",
-    "urls",
-    "image_urls",
-    "choices",
-    "message",
-    "result_url",
+    *("data", "images", "image", "results", "result", "output", "outputs", "urls", "image_urls"),
+    *("choices", "message", "result_url"),
 )
 _LOG = "Check the server's log before generating it again"
 

@@ -273,7 +273,6 @@ def _host_rules(rules: Iterable[Rule]) -> list[ParameterRule]:
 
 
 def _bare_schema(model: str) -> AIModelEntity:
-    """What every model that the user added has in common."""
     return AIModelEntity(
         model=model,
         label=I18nObject(en_us=model),

@@ -45,8 +45,6 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingImage:
-    """An image as it goes out."""
-
     source: GeneratedImage
     base64: str
     mime_type: str
@@ -152,7 +150,6 @@ def public_url(image: GeneratedImage) -> str | None:
 
 
 def written(value: Mapping[str, JsonValue]) -> str:
-    """A JSON object as one line of text."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -168,7 +165,6 @@ def deliver_whole(result: ImageResult, options: OutputOptions, *, duration: floa
 def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float) -> list[Delivered]:
     """One message per image, the details in the first; with structured output the first is its JSON and nothing else.
 
-    A list, not a generator: an error while the host reads a generator would reach the user as raw text.
     Raises ServerUnavailable when no image can be sent.
     """
     return _of_the_decodable(Report(result, options, duration), _each)
@@ -258,7 +254,9 @@ def _overhead(report: Report) -> int:
     contents = (*_text(report.details(blank)), *map(_content, blank))
     written_down = sum(len(content.model_dump_json().encode()) + 1 for content in contents)
     # In a stream the structured output is text inside JSON, where quotes are escaped.
-    return _ENVELOPE + written_down + _json_length(written(report.structured(blank) or {}))
+    return (
+        _ENVELOPE + written_down + len(json.dumps(written(report.structured(blank) or {}), ensure_ascii=False).encode())
+    )
 
 
 def _fitted(report: Report, overhead: int, copies: Callable[[int], int], wanted: Sequence[int]) -> list[OutgoingImage]:
@@ -272,7 +270,11 @@ def _fitted(report: Report, overhead: int, copies: Callable[[int], int], wanted:
     for place, number in enumerate(by_size):
         share = room // (len(by_size) - place) // copies(number)
         if share < _SMALLEST_SHARE:
-            raise _too_many(result)
+            raise ServerUnavailable(
+                f"{result.model} sent {len(result.images)} images",
+                f"one answer to Dify holds at most {MAX_LINE // 1_000_000} MB",
+                "Ask for fewer images (`n`)",
+            )
         image = _outgoing(report, number, max_bytes=share // 4 * 3)
         room -= len(image.base64) * copies(number)
         done[number] = image
@@ -306,16 +308,4 @@ def _smaller(report: Report, number: int, max_bytes: int) -> tuple[bytes, tuple[
 def _content(image: OutgoingImage) -> ImagePromptMessageContent:
     return ImagePromptMessageContent(
         format=image.mime_type.removeprefix("image/"), base64_data=image.base64, mime_type=image.mime_type
-    )
-
-
-def _json_length(value: JsonValue) -> int:
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def _too_many(result: ImageResult) -> ServerUnavailable:
-    return ServerUnavailable(
-        f"{result.model} sent {len(result.images)} images",
-        f"one answer to Dify holds at most {MAX_LINE // 1_000_000} MB",
-        "Ask for fewer images (`n`)",
     )

@@ -33,11 +33,9 @@ _SAMPLES: Mapping[str, JsonValue] = {
 }
 """Values as results have them. No `enum` of sizes or texts holds them: a list of values cannot be promised."""
 _IMAGE: Mapping[str, JsonValue] = {
+    **{name: _SAMPLES[name] for name in ("seed", "width", "height")},
     "image_url": "data:",
     "mime_type": "image/png",
-    "seed": 1,
-    "width": 7919,
-    "height": 7919,
 }
 PROPERTIES = tuple(_SAMPLES)
 """What a node's structured output may ask for."""

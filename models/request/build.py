@@ -133,13 +133,10 @@ def _refusal(name: str, given: str | bool, known: Mapping[str, Rule], policy: st
         return "the node's `directives` allows only what changes the look at the same price; `all` allows it"
     if str(given).lower() == _AUTO and _AUTO not in known[name].options:
         return f"{model} decides what is not set"
-    if name == "style_preset" and not _is_choice(known[name], given):
+    styles = known[name].options if name == "style_preset" else ()
+    if styles and str(given).casefold() not in {style.casefold() for style in styles}:
         return f"{model} has no such style"
     return ""
-
-
-def _is_choice(rule: Rule, given: str | bool) -> bool:
-    return not rule.options or str(given).casefold() in {option.casefold() for option in rule.options}
 
 
 def _nearest(rule: Rule, given: str | bool) -> tuple[ParameterValue, str]:

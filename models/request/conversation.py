@@ -94,7 +94,6 @@ def _bare(text: str) -> str:
 
 
 def _left_out(messages: Iterable[PromptMessage]) -> Iterator[str]:
-    """Notices about what of the messages is not used."""
     for message in messages:
         if _THOUGHTS.match(_text(message)):
             yield "The text of a <think> block at the beginning of the prompt was left out."
