@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder, settle, value_at
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
@@ -19,6 +19,7 @@ class Texts:
     places: tuple[Target, ...] = ()
     zeroed: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    notes: Mapping[Target, str] = field(default_factory=dict)
 
 
 def find_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
@@ -37,11 +38,12 @@ def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Fi
     if rivals:
         listed = ", ".join(graph.described(place.node) for place in rivals)
         return Findings(ambiguous={name: f"several images are made from different texts: {listed}"})
+    kept = {**texts.notes, **_replaced(graph, texts.places, name.replace("_", " "))}
     if texts.places:
-        return Findings(places={name: texts.places}, notes=texts.unclear)
+        return Findings(places={name: texts.places}, notes=texts.unclear, kept=kept)
     if texts.unclear:
-        return Findings(ambiguous={name: "; ".join(dict.fromkeys(texts.unclear))})
-    return Findings(missing={name: "no text leads to a sampler on this side"})
+        return Findings(ambiguous={name: "; ".join(dict.fromkeys(texts.unclear))}, kept=kept)
+    return Findings(missing={name: "no text leads to a sampler on this side"}, kept=kept)
 
 
 def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
@@ -63,6 +65,16 @@ def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, share
     return Findings(missing={"negative_prompt": why})
 
 
+def _replaced(graph: Graph, places: Sequence[Target], title: str) -> dict[Target, str]:
+    """A later pass, or a second encoder, with words of its own takes the same prompt; its author may want to know."""
+    own = value_at(graph, places[0]) if places else None
+    return {
+        place: f"{graph.described(place.node)} has its own `{place.input}` {str(text)[:60]!r}, which the {title} replaces"
+        for place in places[1:]
+        if (text := value_at(graph, place)) != own and text
+    }
+
+
 # From a link to the texts behind it
 
 
@@ -77,6 +89,7 @@ def _joined(parts: Iterable[Texts]) -> Texts:
         tuple(dict.fromkeys(place for part in parts for place in part.places)),
         tuple(node for part in parts for node in part.zeroed),
         tuple(why for part in parts for why in part.unclear),
+        {place: note for part in parts for place, note in part.notes.items()},
     )
 
 
@@ -170,7 +183,14 @@ def _may_carry(name: str, side: Side) -> bool:
 def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:
     """Of several conditionings that are joined, the first that carries text takes the prompt; the others keep theirs."""
     filled = [branch for branch in branches if any(_says_something(graph, place) for place in branch.places)]
-    return next(iter(filled or [branch for branch in branches if branch.places]), branches[0])
+    chosen = next(iter(filled or [branch for branch in branches if branch.places]), branches[0])
+    kept = (place for branch in branches if branch is not chosen for place in branch.places)
+    notes = {
+        place: f"{graph.described(place.node)} keeps its own text: {str(value_at(graph, place))[:60]!r}"
+        for place in kept
+        if place not in chosen.places
+    }
+    return Texts(chosen.places, chosen.zeroed, chosen.unclear, {**chosen.notes, **notes})
 
 
 def _says_something(graph: Graph, place: Target) -> bool:
