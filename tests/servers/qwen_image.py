@@ -144,6 +144,7 @@ class Task:
     statuses: list[str]
     output: dict[str, object]
     status: str = "PENDING"
+    seed: int = 0
 
 
 class FakeModelStudio:
@@ -156,7 +157,7 @@ class FakeModelStudio:
         self.statuses: list[str] = ["SUCCEEDED"]
         """The statuses of the next tasks, one per poll; the last one stays."""
         self.per_task: list[str] = []
-        """The one status of each of the following tasks, before `statuses` counts."""
+        """The one status of each task by the order of their seeds: tasks may arrive in any order."""
         self.final: dict[str, object] = {}
         """Fields that replace those of the finished output of the following tasks."""
         self.lists_models = True
@@ -288,12 +289,17 @@ class FakeModelStudio:
         read = {"text2image": self._prompt, "image-generation": self._messages, "image2image": self._function}[api]
         urls = self._draw(received.body["parameters"]["n"], read(received.body, kind))
         output = {"choices": self._choices(urls)} if api == "image-generation" else self._results(received.body, urls)
-        statuses = [self.per_task.pop(0)] if self.per_task else list(self.statuses)
-        task = Task(f"t-{next(self._ids):03}", received.body["model"], statuses, {**output, **self.final})
+        seed = received.body["parameters"].get("seed", 0)
+        task = Task(
+            f"t-{next(self._ids):03}", received.body["model"], list(self.statuses), {**output, **self.final}, seed=seed
+        )
         self._tasks[task.id] = task
         return {"output": {"task_status": "PENDING", "task_id": task.id}}
 
     def look(self, task_id: str) -> dict[str, object]:
+        for waiting, status in zip(sorted(self._tasks.values(), key=lambda one: one.seed), self.per_task, strict=False):
+            waiting.statuses = [status]
+        self.per_task = []
         task = self._tasks.get(task_id)
         if task is None:
             return {"output": {"task_id": task_id, "task_status": "UNKNOWN"}}
