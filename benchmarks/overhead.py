@@ -6,6 +6,10 @@ Times are compared with `bare_plugin`: the same HTTP call with the bare SDK, whi
 Direct call, bare plugin and this plugin alternate in one run, so that changes in machine speed affect all of them.
 """
 
+import dify_plugin  # noqa: F401 -- it patches the sockets before anything else imports them
+
+# isort: split
+
 import argparse
 import base64
 import subprocess
