@@ -40,7 +40,7 @@ from models.backends import registry
 from models.backends.base import Backend
 from models.backends.errors import ImageError, host_errors, logger
 from models.limits import Limits
-from models.output.delivery import deliver_each, deliver_whole, usage_of, written
+from models.output.delivery import deliver_each, deliver_whole, json_text, usage_of
 from models.parameters import RULES, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation
@@ -228,7 +228,7 @@ def _answer(call: Call, done: Finished) -> LLMResult:
     answer = _llm_result(call, done)
     if not isinstance(answer, LLMResultWithStructuredOutput):
         return answer
-    message = AssistantPromptMessage(content=written(answer.structured_output or {}))
+    message = AssistantPromptMessage(content=json_text(answer.structured_output or {}))
     return LLMResult(model=call.model, message=message, usage=answer.usage)
 
 

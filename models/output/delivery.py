@@ -90,7 +90,7 @@ class Report:
 
     def details(self, images: Sequence[OutgoingImage]) -> str:
         """The line of details; empty where nobody asked. It ends with a newline: the image's Markdown follows it."""
-        return f"{written(self._details(images))}\n" if self.options.details else ""
+        return f"{json_text(self._details(images))}\n" if self.options.details else ""
 
     def structured(self, images: Sequence[OutgoingImage]) -> dict[str, JsonValue] | None:
         """The properties that the node's schema names, in its types; None without structured output."""
@@ -149,7 +149,7 @@ def public_url(image: GeneratedImage) -> str | None:
     return url if url.startswith(("https://", "http://")) and len(url) <= _LONGEST_URL else None
 
 
-def written(value: Mapping[str, JsonValue]) -> str:
+def json_text(value: Mapping[str, JsonValue]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -228,7 +228,7 @@ def _each(report: Report) -> list[Delivered]:
     report = report.with_notices_of(images)
     structured = report.structured(images)
     if structured is not None:
-        return [Delivered(_text(f"{written(structured)}\n\n")), *(Delivered((_content(image),)) for image in images)]
+        return [Delivered(_text(f"{json_text(structured)}\n\n")), *(Delivered((_content(image),)) for image in images)]
     first = Delivered((*_text(report.details(images)), _content(images[0])))
     return [first, *(Delivered((_content(image),)) for image in images[1:])]
 
@@ -255,7 +255,9 @@ def _overhead(report: Report) -> int:
     written_down = sum(len(content.model_dump_json().encode()) + 1 for content in contents)
     # In a stream the structured output is text inside JSON, where quotes are escaped.
     return (
-        _ENVELOPE + written_down + len(json.dumps(written(report.structured(blank) or {}), ensure_ascii=False).encode())
+        _ENVELOPE
+        + written_down
+        + len(json.dumps(json_text(report.structured(blank) or {}), ensure_ascii=False).encode())
     )
 
 

@@ -44,10 +44,9 @@ def build_request(
     others = {name: value for name, value in parameters.items() if name != "directives"}
     node = read_values(rules, others, form_only=backend.form_only)
     told, notices = _overrides(directed, rules, _policy_of(parameters), model)
-    values = {**node, **told}
+    values, pixels = _shaped(node, told)
     if not directed.prompt and backend.needs_prompt(values):
         raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
-    values, pixels = _shaped(node, told)
     images, mask = images_and_mask(backend, conversation)
     common = {name: value for name, value in values.items() if name in _COMMON - _SETTLED}
     request = ImageRequest(

@@ -14,6 +14,7 @@ from models.images import in_thread
 from models.images.integrity import check_whole
 from models.images.sniff import KINDS, BrokenImageError, Header, Kind, NotAnImageError, sniff
 from models.output.structured import OutputOptions
+from models.sizes import written
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -93,6 +94,7 @@ def _losses(image: "Image.Image", ready: "Image.Image", wanted: Kind) -> tuple[s
     if wanted == "jpeg" and ready.mode == "RGBA":
         losses.append("lost its transparency, as JPEG has none; white shows instead")
     if max(ready.size) < max(image.size):
-        before, after = (f"{size[0]}×{size[1]}" for size in (image.size, ready.size))
-        losses.append(f"was made smaller, {before} to {after}, the largest that the format holds")
+        losses.append(
+            f"was made smaller, {written(image.size)} to {written(ready.size)}, the largest that the format holds"
+        )
     return tuple(losses)

@@ -30,7 +30,7 @@ from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.images.inputs import cover, fit, size_of
-from models.sizes import SeedRule, Size, SizeRule
+from models.sizes import SeedRule, Size, SizeRule, written
 
 
 class Balance(BaseModel):
@@ -143,13 +143,13 @@ def _cut_to(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]
     before = size_of(image)
     if before == size:
         return fit(image, INPUT_LIMITS)
-    notice = f"The input image was cropped and scaled from {before[0]}×{before[1]} to {size[0]}×{size[1]}."
+    notice = f"The input image was cropped and scaled from {written(before)} to {written(size)}."
     return cover(image, size), (notice,)
 
 
 def _other_shape(model: V2BetaModel, request: ImageRequest, made: Partial) -> Sequence[str]:
     if not (request.size and made.images):
         return ()
-    width, height = made.images[0].size
-    asked, came = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio((width, height))
-    return () if asked == came else (f"The aspect ratio {asked} was requested; the image is {width}×{height}.",)
+    size = made.images[0].size
+    asked, came = model.ratios.nearest_ratio(request.size), model.ratios.nearest_ratio(size)
+    return () if asked == came else (f"The aspect ratio {asked} was requested; the image is {written(size)}.",)
