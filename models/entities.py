@@ -45,7 +45,9 @@ class ImageRequest:
 
     Absent numbers are None: the service's default applies. `width` and `height` (pixels) are a size that the model
     makes, or both None. `seeds` holds one seed for each of the `n` images; it is empty only where the service chooses.
-    `timeout` is seconds for the whole job. `extra` holds the parameters that only the asked backend knows, already of
+    `asked_seed` is the seed that the user named; None: the seeds were drawn.
+    `timeout` is seconds for the whole job. From `cache` to `fallback` it is what the stages and the routing are asked for.
+    `extra` holds the parameters that only the asked backend knows, already of
     the type that its rule names. `notices` are sentences for the user about how the request was read.
     """
 
@@ -71,6 +73,13 @@ class ImageRequest:
     watermark: bool | None = None
     details: bool = False
     timeout: float = 590.0
+    asked_seed: int | None = None
+    cache: str = "off"
+    stamp: str = ""
+    ai_label: str = "off"
+    variants: str = ""
+    thumbnail: int | None = None
+    fallback: str = ""
     extra: Mapping[str, ParameterValue] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
@@ -103,13 +112,35 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class SideFile:
+    """A further file of an image: a thumbnail ("thumb"), or the same image in another size ("900x383")."""
+
+    suffix: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where an image is kept: its object's key, and addresses of it and of its side files, by their suffixes."""
+
+    key: str
+    url: str
+    side_urls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One image. `url` is set only where the service itself published the image; `seed` where it is known."""
+    """One image. `url` is set only where the service itself published the image; `seed` where it is known.
+
+    `side_files` are kept beside the image; `kept` is set once they are in the owner's store.
+    """
 
     data: bytes
     url: str | None = None
     seed: int | None = None
     revised_prompt: str | None = None
+    side_files: tuple[SideFile, ...] = ()
+    kept: Kept | None = None
 
     @property
     def mime_type(self) -> str:
@@ -133,7 +164,7 @@ class ImageResult:
     """The answer to a request.
 
     Without `price`, the price per image of the model's card applies (`priced` fills it in). `notices` are sentences
-    for the user: what was changed, ignored or could not be honoured.
+    for the user: what was changed, ignored or could not be honoured. `cached`: no service made it for this request.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -142,6 +173,7 @@ class ImageResult:
     prompt: str
     notices: tuple[str, ...] = ()
     price: Price | None = None
+    cached: bool = False
 
     def priced(self, price_per_image: Price | None) -> "ImageResult":
         """The result with a price: the service's own word, else the card's for each image, else unknown."""

@@ -33,7 +33,7 @@ class Limits:
 
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
-    is no limit.
+    is no limit. `account` names the account that quotas and cached images belong to; empty: the form's fingerprint.
     """
 
     images: int | None = None
@@ -43,6 +43,7 @@ class Limits:
     formats: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
     instruction: int = 2000
     audit: Audit = "hash"
+    account: str = ""
 
     @classmethod
     def read(cls, settings: Settings) -> "Limits":
@@ -55,6 +56,11 @@ class Limits:
                 what, wanted = error.args
                 raise BadRequest(f"“{entry[:80]}” in {settings.where(FIELD)} {what}", next_step=wanted) from None
         return cls(**values)  # type: ignore[arg-type]  # each reader gives the type of its field
+
+
+def account_of(settings: Settings) -> str:
+    """Whose quotas and cached images these are: the name in `limits`, else the form's fingerprint. Raises BadRequest."""
+    return Limits.read(settings).account or settings.fingerprint
 
 
 class _EntryError(ValueError):
@@ -132,6 +138,6 @@ _KINDS: Mapping[str, _Kind] = {
     "hosts": _Kind(r"\S.*", "`hosts NAME NAME`"),
     "cache": _Kind(rf"{_AT_LEAST_1}\d{{1,6}} ?[mhd]", "a duration like `cache 24h` (m, h or d)"),
     "language": _Kind("en|zh", "one of en, zh behind the name"),
-    "account": _Kind(r"\S.*", "`account NAME`"),
+    "account": _Kind(r"(\S.*)", "`account NAME`", "account"),
 }
 _SHOWN = "`images 4`, `megapixels 4`, `timeout 900`, `input 10 MB`, `formats jpg png webp`, `audit hash`"

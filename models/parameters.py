@@ -81,7 +81,14 @@ VOCABULARY: tuple[Rule, ...] = tuple(_others)
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in VOCABULARY}
 
 
-FORM_ONLY = frozenset({"width", "height", "aspect_ratio", "seed", "denoising_strength", "output_quality", "timeout"})
+EVERY_MODEL = tuple(
+    RULES[name] for name in ("directives", "cache", "stamp", "ai_label", "variants", "thumbnail", "fallback")
+)
+"""Parameters that belong to every model, whatever its service can do."""
+
+FORM_ONLY = frozenset(
+    {"width", "height", "aspect_ratio", "seed", "denoising_strength", "output_quality", "timeout", "thumbnail"}
+)
 """Parameters whose default is only what the form starts with: to leave them out means something else. Services add theirs."""
 
 

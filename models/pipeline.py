@@ -26,6 +26,7 @@ from models.request.build import build_request
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
+from models.stages.carried import Carried
 
 HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
@@ -67,8 +68,7 @@ class _State(BaseModel):
 
     job: dict[str, JsonValue]
     timeout: float
-    options: OutputOptions
-    receipt: Receipt
+    carried: Carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +76,33 @@ class _Order:
     """A request on its way: everything that both halves need."""
 
     backend: Backend
-    options: OutputOptions
-    receipt: Receipt
+    settings: Settings
+    carried: Carried
     observers: Sequence[stages.Observer]
 
+    @property
+    def receipt(self) -> Receipt:
+        return self.carried.receipt
+
+    def before(self, request: ImageRequest) -> ImageRequest | ImageResult:
+        """The request after the stages before the service, or the answer of one of them."""
+        for stage in stages.before_service(self.settings):
+            outcome = stage(request, self.carried)
+            if isinstance(outcome, ImageResult):
+                return outcome
+            request = outcome
+        return request
+
     def finished(self, result: ImageResult) -> Finished:
-        for stage in stages.after_service(self.options):
-            result = stage(result)
+        for stage in stages.after_service(self.settings):
+            result = stage(result, self.carried)
         result = result.priced(self.backend.price_per_image)
         duration = self.backend.clock.now() - self.receipt.time
         self.tell(self.receipt.succeeded(result, duration))
-        return Finished(result, self.options, duration)
+        return Finished(result, self.carried.options, duration)
 
     def waiting(self, job: Job, timeout: float) -> Waiting:
-        state = _State(job=job, timeout=timeout, options=self.options, receipt=self.receipt)
+        state = _State(job=job, timeout=timeout, carried=self.carried)
         pause = max(1, min(_LONGEST_PAUSE, math.ceil(timeout / _MOST_CHECKS)))
         return Waiting(state.model_dump(mode="json"), pause)
 
@@ -205,12 +218,12 @@ class Call:
                 f"The state of {backend.model.name}'s job cannot be read",
                 next_step="The plugin was replaced by another version while it ran; run it again",
             ) from None
-        return replace(order, options=state.options, receipt=state.receipt), backend, state
+        return replace(order, carried=state.carried), backend, state
 
     def _order(self) -> _Order:
         backend = self.backend
         receipt = Receipt(time=backend.clock.now(), user=self.user, model=self.model, backend=backend.name)
-        return _Order(backend, OutputOptions(), receipt, stages.observers(self.settings))
+        return _Order(backend, self.settings, Carried(receipt=receipt), stages.observers(self.settings))
 
     def _settled(self, asked: Asked, longest: float, why: str) -> tuple[_Order, ImageRequest | ImageResult]:
         """What may be handed over, or the answer of a stage in its place. Raises ImageError.
@@ -222,7 +235,7 @@ class Call:
             order, request = self._read(order, asked)
         with order.observed(handed_over=False):
             self.backend.check_inputs(request)
-            return order, self._before(request.lowered(longest, why))
+            return order, order.before(request.lowered(longest, why))
 
     def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
         """The settled request, and the order with what is known since. Raises ImageError."""
@@ -235,15 +248,8 @@ class Call:
             known: dict[str, JsonValue] = {"model": request.model, "backend": backend.name}
             request = request.with_notices(*schema.check(backend.gives(request), known, request.model))
         options = OutputOptions.of(request, schema)
-        return replace(order, options=options, receipt=order.receipt.of(request)), request
-
-    def _before(self, request: ImageRequest) -> ImageRequest | ImageResult:
-        for stage in stages.before_service(self.settings):
-            outcome = stage(request)
-            if isinstance(outcome, ImageResult):
-                return outcome
-            request = outcome
-        return request
+        carried = Carried(receipt=order.receipt.of(request), options=options)
+        return replace(order, carried=carried), request
 
     def _invoked(self, request: ImageRequest) -> ImageResult:
         if request.timeout >= SYNC_LIMIT:

@@ -6,6 +6,7 @@ whole Dify instance: it fills in every field of the provider's form, and those f
 provider's form has under the same name.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -17,11 +18,17 @@ from urllib.parse import unquote
 
 import yaml
 
-SHARED_FIELDS = ("waiting", "limits", "forbidden_words")
+SHARED_FIELDS = (
+    *("waiting", "limits", "forbidden_words", "default_negative_prompt"),
+    *("storage_url", "storage_public_url", "redis_url", "marks", "embedding_url"),
+    *("moderation_url", "moderation_api_key", "webhook_url", "webhook_secret"),
+)
 """The fields that stand under one name in both forms."""
 SECRET_ENDINGS = ("api_key", "password", "secret", "headers", "storage_url", "redis_url", "embedding_url")
 """A field whose name ends like this is a secret: the forms draw it as `secret-input`."""
 
+_FINGERPRINT = ("base_url", "api_key", "username", "password", "region", "headers")
+"""The fields of a form that say which account at which service it is."""
 _ENVIRONMENT = "IMAGE_GENERATION_"
 _FORMS = Path(__file__).parents[1] / "provider" / "image_generation.yaml"
 _BEARER = re.compile(r"(?i)^bearer\s+")
@@ -65,6 +72,15 @@ class Settings:
         names = dict.fromkeys((*self.values, *inherited))
         found = (secret for name in names for secret in _secrets_of(name, self.text(name)))
         return tuple(dict.fromkeys(filter(None, found)))
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the service keys and addresses of the form that is used, to tell accounts apart."""
+        prefixes = _FINGERPRINT if self.is_custom else tuple(f"_{name}" for name in _FINGERPRINT)
+        inherited = (name.removeprefix(_ENVIRONMENT).lower() for name in self.environment)
+        names = sorted(name for name in {*self.values, *inherited} if name.endswith(prefixes))
+        filled = [(name, self.text(name)) for name in names if name not in SHARED_FIELDS and self.text(name)]
+        return hashlib.sha256(json.dumps([self.text("backend"), filled]).encode()).hexdigest()[:32]
 
     def _own(self, name: str) -> str:
         own = self.values.get(name)

@@ -6,9 +6,12 @@ from models.backends import registry
 from models.backends.base import Backend
 from models.clock import Clock
 from models.entities import ImageRequest
+from models.output.structured import OutputOptions
 from models.request.build import settle
 from models.settings import Settings
 from models.sizes import Wish
+from models.stages.audit import Receipt
+from models.stages.carried import Carried
 
 _WISH = ("width", "height", "aspect_ratio", "seed")
 
@@ -23,3 +26,9 @@ def asked(backend: Backend, prompt: str = "a red fox in the snow", **parts: obje
     wish = Wish(**{name: parts.pop(name) for name in _WISH if name in parts})  # type: ignore[arg-type]
     request = ImageRequest(model=backend.model.name, prompt=prompt, **parts)  # type: ignore[arg-type]
     return settle(request, wish, backend)
+
+
+def carried(options: OutputOptions | None = None, **facts: object) -> Carried:
+    """What stages get beside a request or a result; `facts` are fields of the receipt."""
+    receipt = {"time": 1_790_000_000.0, "user": "user-1", "model": "preview", "backend": "preview", **facts}
+    return Carried(receipt=Receipt(**receipt), options=options or OutputOptions())  # type: ignore[arg-type]

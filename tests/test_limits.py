@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.limits import Limits
+from models.limits import Limits, account_of
 from models.settings import Settings
 
 
@@ -81,13 +81,22 @@ def test_an_unknown_entry_lists_the_known_ones() -> None:
     [
         *("10/minute", "200 / Day", "3000/month", "user 20/day", "5 USD/day", "user 1 USD/day", "user 0.5 usd/day"),
         *("models qwen-image-2.0 Own", "hosts CDN.example images.example:8443", "cache 24h", "language ZH"),
-        "account Team One",
     ],
 )
 def test_a_reserved_entry_is_refused(entry: str) -> None:
     assert refusal(f"images 4, {entry}") == (
         f"“{entry}” in “Limits” (limits) in the provider's settings is not available in this version. Take it out."
     )
+
+
+def test_the_account_is_its_name_else_a_hash_of_keys_and_addresses() -> None:
+    form = {"stability_api_key": "sk-1", "limits": "images 4"}
+    account = account_of(Settings(form, {}))
+    assert account == account_of(Settings({**form, "limits": "images 5", "marks": "opacity 1"}, {}))
+    assert account == account_of(Settings({"limits": "images 4"}, {"IMAGE_GENERATION_STABILITY_API_KEY": "sk-1"}))
+    assert account != account_of(Settings({**form, "stability_api_key": "sk-2"}, {}))
+    assert "sk-1" not in account
+    assert account_of(Settings({**form, "limits": "account Team One"}, {})) == "team one"
 
 
 def test_the_same_limit_twice_is_refused() -> None:

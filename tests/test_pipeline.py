@@ -18,6 +18,7 @@ from models.pipeline import HOLD, Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
+from models.stages.carried import Carried
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.stubs import StubBackend, StubJobs
 
@@ -295,7 +296,7 @@ def test_every_outcome_is_observed_once_also_across_processes(clock: FakeClock, 
 def test_a_stage_can_change_refuse_or_answer_a_request(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = ImageResult(images=(GeneratedImage(image_file()),), backend="kept", model="stub-model", prompt="kept")
 
-    def answering(request: ImageRequest) -> ImageRequest | ImageResult:
+    def answering(request: ImageRequest, _: Carried) -> ImageRequest | ImageResult:
         return kept if request.prompt == "kept" else request.with_notices("seen")
 
     monkeypatch.setattr(stages, "before_service", lambda *_: [answering])

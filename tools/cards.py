@@ -14,7 +14,7 @@ import yaml
 
 from models.backends.registry import BACKENDS
 from models.catalog import CARDS
-from models.parameters import RULES, Rule
+from models.parameters import EVERY_MODEL, RULES, Rule
 
 _PARTICULAR = ("required", "default", "min", "max", "precision", "options")
 
@@ -29,6 +29,8 @@ def rendered(card: Mapping[str, object], backend: str) -> str:
     known = rules_of(backend)
     entries = card["parameter_rules"]
     assert isinstance(entries, list)  # noqa: S101 -- Card says so, this only tells the type checker
+    named = {entry["name"] for entry in entries}
+    entries = [*entries, *({"name": rule.name} for rule in EVERY_MODEL if rule.name not in named)]
     rules = [_entry(known[entry["name"]], entry) for entry in entries]
     complete = {**card, "features": _features(card["features"]), "parameter_rules": rules}
     return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=120)

@@ -41,7 +41,7 @@ from models.backends.base import Backend
 from models.backends.errors import ImageError, host_errors, logger
 from models.limits import Limits
 from models.output.delivery import deliver_each, deliver_whole, json_text, usage_of
-from models.parameters import RULES, Rule
+from models.parameters import EVERY_MODEL, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation
 from models.settings import Settings
@@ -266,9 +266,8 @@ def _live_rules(backend: Backend) -> Iterable[Rule]:
 
 
 def _host_rules(rules: Iterable[Rule]) -> list[ParameterRule]:
-    """The rules as the host's; `directives` belongs to every model, whatever its backend can tell."""
-    by_name = {rule.name: rule for rule in rules}
-    every = {**by_name, "directives": by_name.get("directives", RULES["directives"])}
+    """The rules as the host's, and those that belong to every model."""
+    every = {rule.name: rule for rule in (*rules, *EVERY_MODEL)}
     return [ParameterRule.model_validate(rule.model_dump(mode="json", exclude_none=True)) for rule in every.values()]
 
 

@@ -126,11 +126,20 @@ class OutputSchema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """What the caller wants of the answer's form, whichever backend made it. `schema` is None without structured output."""
+    """What the caller wants of the result, whichever backend made it. `schema` is None without structured output.
+
+    `edited`: the request had input images. The fields from `cache` on are the parameters of the stages.
+    """
 
     output_format: str | None = None
     output_quality: int | None = None
     details: bool = False
+    edited: bool = False
+    cache: str = "off"
+    stamp: str = ""
+    ai_label: str = "off"
+    variants: str = ""
+    thumbnail: int | None = None
     schema: OutputSchema | None = None
 
     @classmethod
@@ -139,6 +148,12 @@ class OutputOptions:
             output_format=request.output_format,
             output_quality=request.output_quality,
             details=request.details,
+            edited=bool(request.images),
+            cache=request.cache,
+            stamp=request.stamp,
+            ai_label=request.ai_label,
+            variants=request.variants,
+            thumbnail=request.thumbnail,
             schema=schema,
         )
 

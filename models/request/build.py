@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ParameterValue
-from models.parameters import RANDOM_SEED, RULES, Rule, clamped, read_value, read_values
+from models.parameters import EVERY_MODEL, RANDOM_SEED, RULES, Rule, clamped, read_value, read_values
 from models.request.conversation import Conversation, images_and_mask
 from models.request.directives import Directed, split_directives
 from models.sizes import Wish, area_of, settle_seeds, settle_size, wish_of
@@ -38,7 +38,7 @@ def build_request(
     Raises BadRequest for an empty prompt, a bad value or an image that cannot be read, ConnectionFailed for an image
     whose address does not answer.
     """
-    rules = _with_shape(backend.rules())
+    rules = _complete(backend.rules())
     model = backend.model.name
     directed = split_directives(conversation.prompt, rules)
     others = {name: value for name, value in parameters.items() if name != "directives"}
@@ -69,14 +69,18 @@ def settle(request: ImageRequest, wish: Wish, backend: Backend) -> ImageRequest:
     size, size_notices = settle_size(wish, backend.sizes(request), backend.model.name)
     seeds, seed_notices = settle_seeds(wish.seed, backend.seeds(request), request.n, backend.title)
     width, height = size or (None, None)
-    settled = replace(request, width=width, height=height, seeds=seeds)
+    settled = replace(request, width=width, height=height, seeds=seeds, asked_seed=wish.seed)
     return settled.with_notices(*size_notices, *seed_notices)
 
 
-def _with_shape(rules: Sequence[Rule]) -> Sequence[Rule]:
-    """A model whose form has width and height, or a ratio, understands the other spelling as well."""
+def _complete(rules: Sequence[Rule]) -> Sequence[Rule]:
+    """The rules of a model, and those of every model.
+
+    A model whose form has width and height, or a ratio, understands the other spelling as well.
+    """
     named = {rule.name for rule in rules}
-    return (*rules, *(RULES[name] for name in _SHAPE if named & set(_SHAPE) and name not in named))
+    shape = (RULES[name] for name in _SHAPE if named & set(_SHAPE))
+    return (*rules, *(rule for rule in (*shape, *EVERY_MODEL) if rule.name not in named))
 
 
 def _shaped(

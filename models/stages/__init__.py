@@ -1,11 +1,11 @@
 """The stages that a request passes before a service, and its result after it; and the observers beside them.
 
 The order stands in the lists below and nowhere else. A stage is made anew from the credentials for each call: what the
-second half of a job needs travels in the job's state. A stage that is not configured is not in its list and its module
+second half of a job needs travels in the job's state (`Carried`). A stage that is not configured is not in its list and its module
 is not imported.
 
-- before the service: `ImageRequest` in; `ImageRequest` out, or an `ImageResult` that answers in place of the service.
-- after it: `ImageResult` in, `ImageResult` out.
+- before the service: `ImageRequest` and `Carried` in; `ImageRequest` out, or an `ImageResult` that answers in place of the service.
+- after it: `ImageResult` and `Carried` in, `ImageResult` out.
 - an observer is told once of every outcome. It changes nothing, delays nothing and never raises.
 
 A stage refuses by raising ImageError.
@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ImageResult
 from models.limits import FIELD, Limits
-from models.output.structured import OutputOptions
 from models.settings import Settings
 from models.stages.audit import AuditLog, Receipt
+from models.stages.carried import Carried
 from models.stages.files import formatting, proof
 from models.stages.request_limits import RequestLimits
 
-type Before = Callable[[ImageRequest], ImageRequest | ImageResult]
-type After = Callable[[ImageResult], ImageResult]
+type Before = Callable[[ImageRequest, Carried], ImageRequest | ImageResult]
+type After = Callable[[ImageResult, Carried], ImageResult]
 type Observer = Callable[[Receipt], None]
 
 
@@ -37,8 +37,10 @@ def before_service(settings: Settings) -> Sequence[Before]:
     return stages
 
 
-def after_service(options: OutputOptions) -> Sequence[After]:
-    return [proof, formatting(options)]
+def after_service(settings: Settings) -> Sequence[After]:
+    """The stages that a result passes, in whichever process its end is seen."""
+    del settings  # no stage so far depends on it
+    return [proof, formatting]
 
 
 def observers(settings: Settings) -> Sequence[Observer]:

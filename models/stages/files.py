@@ -15,6 +15,7 @@ from models.images.integrity import check_whole
 from models.images.sniff import KINDS, BrokenImageError, Header, Kind, NotAnImageError, sniff
 from models.output.structured import OutputOptions
 from models.sizes import written
+from models.stages.carried import Carried
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,14 +26,14 @@ type _Changed = tuple[GeneratedImage, tuple[str, ...]]
 """An image, and what was done to it ("lost its transparency ...")."""
 
 
-def proof(result: ImageResult) -> ImageResult:
+def proof(result: ImageResult, _: Carried) -> ImageResult:
     """The result without broken images. Raises ServerUnavailable when no image is whole."""
     return _each(result, _proven)
 
 
-def formatting(options: OutputOptions) -> Callable[[ImageResult], ImageResult]:
-    """The stage that makes the asked format and quality, and PNG of what browsers do not show."""
-    return partial(_each, work=partial(_formatted, options))
+def formatting(result: ImageResult, carried: Carried) -> ImageResult:
+    """The result in the asked format and quality, and PNG of what browsers do not show."""
+    return _each(result, partial(_formatted, carried.options))
 
 
 def _each(result: ImageResult, work: Callable[[GeneratedImage], _Changed]) -> ImageResult:

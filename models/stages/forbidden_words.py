@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest
 from models.settings import Settings
+from models.stages.carried import Carried
 
 FIELD = "forbidden_words"
 _SEPARATORS = re.compile(r"[,;，、；\n]")
@@ -24,7 +25,7 @@ class ForbiddenWords:
         listed = (word.strip() for word in _SEPARATORS.split(settings.text(FIELD)) if _folded(word))
         return cls(tuple(dict.fromkeys(listed)), settings.where(FIELD))
 
-    def __call__(self, request: ImageRequest) -> ImageRequest:
+    def __call__(self, request: ImageRequest, _: Carried) -> ImageRequest:
         text = _folded(request.prompt)
         for word in self.words:
             if _pattern(word).search(text):

@@ -11,6 +11,7 @@ from models.entities import ImageRequest, InputImage
 from models.images.sniff import sniff
 from models.limits import Limits
 from models.sizes import ONE_MEGAPIXEL, Size, written
+from models.stages.carried import Carried
 
 _ENLARGING = ("hires_scale", "upscale_by", "upscale_factor")
 """Parameters of services that make the image larger than its width and height, or than the input image."""
@@ -24,7 +25,7 @@ class RequestLimits:
     limits: Limits
     where: str
 
-    def __call__(self, request: ImageRequest) -> ImageRequest:
+    def __call__(self, request: ImageRequest, _: Carried) -> ImageRequest:
         self._check_images(request)
         self._check_pixels(request)
         if request.images:

@@ -28,7 +28,9 @@ from models.images import codec
 from models.output import delivery
 from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole, usage_of
 from models.output.structured import PROPERTIES, OutputOptions, OutputSchema
+from models.settings import Settings
 from models.stages import after_service
+from tests.asking import carried
 from tests.fakes import image_file, noise
 
 PLAIN = OutputOptions()
@@ -50,8 +52,8 @@ def result_of(*images: GeneratedImage | bytes, **changes: object) -> ImageResult
 
 
 def behind_the_stages(result: ImageResult, options: OutputOptions) -> ImageResult:
-    for stage in after_service(options):
-        result = stage(result)
+    for stage in after_service(Settings({}, {})):
+        result = stage(result, carried(options))
     return result
 
 

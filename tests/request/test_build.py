@@ -35,7 +35,15 @@ def build(
 
 def test_parameters_become_typed_fields() -> None:
     assert build(width="512", height=768.0, seed="42", n=2, details="true", temperature=0.7) == ImageRequest(
-        model="stub-model", prompt="a fox", width=512, height=768, seeds=(42, 43), n=2, details=True, timeout=600
+        model="stub-model",
+        prompt="a fox",
+        width=512,
+        height=768,
+        seeds=(42, 43),
+        asked_seed=42,
+        n=2,
+        details=True,
+        timeout=600,
     )
 
 

@@ -14,7 +14,9 @@ from models.backends.errors import ServerUnavailable
 from models.entities import GeneratedImage, ImageResult
 from models.images import codec, integrity
 from models.output.structured import OutputOptions
+from models.settings import Settings
 from models.stages import after_service, files
+from tests.asking import carried
 from tests.fakes import image_file, noise
 
 PLAIN = OutputOptions()
@@ -28,8 +30,8 @@ def result_of(*images: bytes, **changes: object) -> ImageResult:
 def passed(options: OutputOptions, *images: bytes) -> ImageResult:
     """The result of a service with these images after all stages."""
     result = result_of(*images)
-    for stage in after_service(options):
-        result = stage(result)
+    for stage in after_service(Settings({}, {})):
+        result = stage(result, carried(options))
     return result
 
 
@@ -212,7 +214,7 @@ def test_other_greenlets_run_during_the_integrity_check() -> None:
     gevent.sleep(0)
     try:
         for image in images:
-            files.proof(result_of(image))
+            files.proof(result_of(image), carried())
     finally:
         heart.kill()
     assert longest < 0.2, longest

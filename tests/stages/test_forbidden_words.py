@@ -6,6 +6,7 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.settings import Settings
 from models.stages.forbidden_words import ForbiddenWords
+from tests.asking import carried
 from tests.fakes import image_file
 
 
@@ -13,7 +14,7 @@ def check(words: str, prompt: str, *images: InputImage) -> None:
     """The request passes unchanged, or BadRequest is raised."""
     request = ImageRequest(model="m", prompt=prompt, images=images)
     stage = ForbiddenWords.read(Settings({"forbidden_words": words}, {}))
-    assert stage(request) is request
+    assert stage(request, carried()) is request
 
 
 @pytest.mark.parametrize(

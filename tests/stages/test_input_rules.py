@@ -7,6 +7,7 @@ from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
 from models.stages.request_limits import RequestLimits
+from tests.asking import carried
 from tests.fakes import image_file
 
 PHOTO = InputImage(image_file(kind="JPEG"), "image/jpeg", "photo.jpg")
@@ -20,7 +21,7 @@ def edit(prompt: str = "make the shirt blue", *images: InputImage, mask: InputIm
 def check(request: ImageRequest, limits: str = "") -> None:
     """The request passes unchanged, or BadRequest is raised."""
     settings = Settings({"limits": limits}, {})
-    assert RequestLimits(Limits.read(settings), settings.where("limits"))(request) is request
+    assert RequestLimits(Limits.read(settings), settings.where("limits"))(request, carried()) is request
 
 
 def refusal(request: ImageRequest, limits: str = "") -> str:

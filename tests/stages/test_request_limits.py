@@ -7,13 +7,14 @@ from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
 from models.stages.request_limits import RequestLimits
+from tests.asking import carried
 from tests.fakes import image_file
 
 
 def passed(limits: str, **parts: object) -> ImageRequest:
     settings = Settings({"limits": limits}, {})
     request = ImageRequest(model="m", prompt="a fox", **parts)  # type: ignore[arg-type]
-    return RequestLimits(Limits.read(settings), settings.where("limits"))(request)
+    return RequestLimits(Limits.read(settings), settings.where("limits"))(request, carried())
 
 
 def test_more_images_than_allowed_are_refused_with_both_numbers_and_the_field() -> None:

@@ -1,0 +1,20 @@
+"""What travels with a request from its first stage to its last, also over the processes of a polled job."""
+
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from models.output.structured import OutputOptions
+from models.stages.audit import Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Plain JSON in a job's state, without secrets and images.
+
+    `notes` is where a stage before the service leaves what its other half needs, under the stage's name.
+    """
+
+    receipt: Receipt
+    options: OutputOptions = field(default_factory=OutputOptions)
+    notes: dict[str, JsonValue] = field(default_factory=dict)
