@@ -186,12 +186,16 @@ class Backend(ABC):
         """The address that the form names, else the hosted service's."""
         return with_scheme(self.model.access.base_url) or self.home
 
+    def login(self, user: str, password: str) -> Mapping[str, str]:
+        """The headers of the login: a key wins over a user name and password."""
+        return bearer_auth(self.model.access.api_key) or basic_auth(user, password)
+
     @property
     def service(self) -> Service:
-        """The service with the bound account's login: a key wins over a login, the form's login over the address's."""
+        """The service with the bound account's login; the form's wins over the address's."""
         access = self.model.access
         base_url, user, password = split_userinfo(self.address)
-        login = bearer_auth(access.api_key) or basic_auth(access.username or user, access.password or password)
+        login = self.login(access.username or user, access.password or password)
         return Service(
             name=self.title,
             base_url=base_url,

@@ -1,0 +1,148 @@
+"""Services that make each image of a request as a task of its own: started beside each other, looked at together.
+
+A service fills `_start`, `_look` and `_images`; the state of the job, partial results, cancelling and the notices are
+written here.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, override
+
+from pydantic import BaseModel, JsonValue
+
+from models.backends.base import Job, JobBackend, Running
+from models.backends.errors import ImageError
+from models.backends.partial import Partial, collected, together
+from models.backends.reply import Reply
+from models.clock import Deadline
+from models.entities import ImageRequest, ImageResult, Price
+
+_LOOK_SECONDS = 10.0
+_FETCH_SECONDS = 120.0
+_LAST_SECONDS = 4.0
+"""For each question about a job that is given up: the host waits ten seconds longer than the longest job."""
+
+
+class Task(BaseModel):
+    """One task at the service. `facts` is what the service is asked with later; no secret and no image is in it."""
+
+    id: str
+    seed: int | None = None
+    facts: dict[str, JsonValue] = {}
+
+
+class TaskJob(BaseModel):
+    """A request's tasks, and what its result will need."""
+
+    tasks: tuple[Task, ...]
+    prompt: str
+    n: int
+    input_images: int
+    notices: tuple[str, ...]
+
+
+type _Seen = Running | Reply | ImageError
+
+
+class TaskBackend(JobBackend):
+    """A service of which every image is a task."""
+
+    tasks_at_once: ClassVar[int] = 4
+    """Tasks of one request that are started, looked at or fetched concurrently."""
+
+    @abstractmethod
+    def _start(self, request: ImageRequest, place: int, deadline: Deadline) -> Task:
+        """Start the task of the image with this number, counted from 0. Raises ImageError."""
+
+    @abstractmethod
+    def _look(self, task: Task, deadline: Deadline) -> Running | Reply:
+        """The task's state; the reply that holds or names its images once it has succeeded.
+
+        Raises ImageError: a `transient` one leaves the task alive, any other ends it.
+        """
+
+    @abstractmethod
+    def _images(self, task: Task, reply: Reply, deadline: Deadline) -> Partial:
+        """The images of a task that has succeeded."""
+
+    def _stop(self, task: Task, deadline: Deadline) -> None:
+        """Cancel a task, where the service can. Raises ImageError."""
+
+    def _task_count(self, request: ImageRequest) -> int:
+        return request.n
+
+    def _price(self, job: TaskJob, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
+        """The price of the tasks that succeeded, where the service tells it; else the card's applies."""
+        return None
+
+    @override
+    def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
+        outcomes = together(
+            lambda place: self._start(request, place, deadline),
+            range(self._task_count(request)),
+            at_once=self.tasks_at_once,
+        )
+        tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, Task))
+        failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
+        if not tasks:
+            raise failures[0]
+        return TaskJob(
+            tasks=tasks,
+            prompt=request.prompt,
+            n=request.n,
+            input_images=len(request.images),
+            notices=(*request.notices, *dict.fromkeys(map(str, failures))),
+        ).model_dump(mode="json")
+
+    @override
+    def check(self, job: Job) -> Running | ImageResult:
+        state = TaskJob.model_validate(job)
+        seen = self._seen(state, _LOOK_SECONDS)
+        if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
+            raise passing
+        waiting = [one for one in seen if isinstance(one, Running)]
+        # Finished images are fetched once, when all tasks have ended.
+        return Running(_progress(waiting, len(seen))) if waiting else self._result(state, seen, _FETCH_SECONDS)
+
+    @override
+    def finished_part(self, job: Job) -> ImageResult | None:
+        state = TaskJob.model_validate(job)
+        seen = self._seen(state, _LAST_SECONDS)
+        return self._result(state, seen, _LAST_SECONDS) if any(isinstance(one, Reply) for one in seen) else None
+
+    @override
+    def cancel(self, job: Job) -> None:
+        state, failures = TaskJob.model_validate(job), list[ImageError]()
+        for task in state.tasks:
+            try:
+                self._stop(task, self.within(_LAST_SECONDS))
+            except ImageError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _seen(self, job: TaskJob, seconds: float) -> list[_Seen]:
+        deadline = self.within(seconds)
+
+        def look(task: Task) -> _Seen:
+            try:
+                return self._look(task, deadline)
+            except ImageError as error:
+                return error
+
+        return together(look, job.tasks, at_once=self.tasks_at_once)
+
+    def _result(self, job: TaskJob, seen: Sequence[_Seen], seconds: float) -> ImageResult:
+        deadline = self.within(seconds)
+        pairs = list(zip(job.tasks, seen, strict=True))
+        succeeded = [(task, one) for task, one in pairs if isinstance(one, Reply)]
+        failures = tuple(one for one in seen if isinstance(one, ImageError))
+        fetched = together(lambda pair: self._images(*pair, deadline), succeeded, at_once=self.tasks_at_once)
+        request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
+        made = collected(fetched) + Partial(failures=failures)
+        return self.result(request, made, price=self._price(job, succeeded))
+
+
+def _progress(waiting: Sequence[Running], tasks: int) -> str:
+    words = next((one.progress for one in waiting if one.progress), "running")
+    return words if tasks == 1 else f"{words}, {tasks - len(waiting)} of {tasks} finished"
