@@ -12,6 +12,7 @@ from typing import Protocol
 from tests.backends.comfyui.jobs import TXT2IMG
 from tests.fakes import MARKER_KEY
 from tests.servers.automatic1111 import FakeWebUI
+from tests.servers.black_forest_labs import black_forest_labs
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.openai_images import FakeOpenAIImages
 from tests.servers.openrouter import BASE, openrouter
@@ -87,5 +88,11 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"openrouter_api_key": MARKER_KEY, "openrouter_base_url": f"{url}{BASE}"},
         serve=lambda: openrouter(key=MARKER_KEY),
         edit_model="openrouter-gemini-3.1-flash-image",
+    ),
+    "black_forest_labs": Case(
+        model="flux-2-pro",
+        credentials=lambda url: {"bfl_api_key": MARKER_KEY, "bfl_base_url": url},
+        serve=lambda: black_forest_labs(key=MARKER_KEY),
+        edit_model="flux-2-pro",
     ),
 }

@@ -50,6 +50,10 @@ class TaskBackend(JobBackend):
     tasks_at_once: ClassVar[int] = 4
     """Tasks of one request that are started, looked at or fetched concurrently."""
 
+    def _prepared(self, request: ImageRequest) -> ImageRequest:
+        """The request as its tasks are started from, for example with its input images as the service takes them."""
+        return request
+
     @abstractmethod
     def _start(self, request: ImageRequest, place: int, deadline: Deadline) -> Task:
         """Start the task of the image with this number, counted from 0. Raises ImageError."""
@@ -77,11 +81,8 @@ class TaskBackend(JobBackend):
 
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
-        outcomes = together(
-            lambda place: self._start(request, place, deadline),
-            range(self._task_count(request)),
-            at_once=self.tasks_at_once,
-        )
+        request, places = self._prepared(request), range(self._task_count(request))
+        outcomes = together(lambda place: self._start(request, place, deadline), places, at_once=self.tasks_at_once)
         tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, Task))
         failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
         if not tasks:
