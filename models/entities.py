@@ -93,6 +93,12 @@ class ImageRequest:
         """The seed of the first image; None where the service chooses."""
         return self.seeds[0] if self.seeds else None
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text that may show in the image: the prompt, the stamp, and a service's own texts."""
+        own = (value for value in self.extra.values() if isinstance(value, str))
+        return tuple(text for text in (self.prompt, self.stamp, *own) if text)
+
     def lowered(self, most: float, why: str) -> "ImageRequest":
         """The same request with a `timeout` of at most `most` seconds, and a notice where it was longer."""
         if self.timeout <= most:

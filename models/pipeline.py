@@ -248,7 +248,12 @@ class Call:
             known: dict[str, JsonValue] = {"model": request.model, "backend": backend.name}
             request = request.with_notices(*schema.check(backend.gives(request), known, request.model))
         options = OutputOptions.of(request, schema)
-        carried = Carried(receipt=order.receipt.of(request), options=options)
+        carried = Carried(
+            receipt=order.receipt.of(request),
+            options=options,
+            price_per_image=backend.price_per_image,
+            has_negative_prompt=any(rule.name == "negative_prompt" for rule in backend.rules()),
+        )
         return replace(order, carried=carried), request
 
     def _invoked(self, request: ImageRequest) -> ImageResult:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from models.backends import registry
 from models.backends.base import Backend
 from models.clock import Clock
-from models.entities import ImageRequest
+from models.entities import ImageRequest, Price
 from models.output.structured import OutputOptions
 from models.request.build import settle
 from models.settings import Settings
@@ -28,7 +28,18 @@ def asked(backend: Backend, prompt: str = "a red fox in the snow", **parts: obje
     return settle(request, wish, backend)
 
 
-def carried(options: OutputOptions | None = None, **facts: object) -> Carried:
+def carried(
+    options: OutputOptions | None = None,
+    *,
+    price_per_image: Price | None = None,
+    has_negative_prompt: bool = False,
+    **facts: object,
+) -> Carried:
     """What stages get beside a request or a result; `facts` are fields of the receipt."""
     receipt = {"time": 1_790_000_000.0, "user": "user-1", "model": "preview", "backend": "preview", **facts}
-    return Carried(receipt=Receipt(**receipt), options=options or OutputOptions())  # type: ignore[arg-type]
+    return Carried(
+        receipt=Receipt(**receipt),  # type: ignore[arg-type]
+        options=options or OutputOptions(),
+        price_per_image=price_per_image,
+        has_negative_prompt=has_negative_prompt,
+    )

@@ -25,6 +25,7 @@ from dify_plugin.errors.model import (
     InvokeServerUnavailableError,
 )
 
+from models.entities import ImageResult
 from models.settings import Settings
 
 logger = logging.getLogger("image_generation")
@@ -43,6 +44,7 @@ class ImageError(Exception):
     """Root of everything a backend raises.
 
     `transient`: the same request may succeed a moment later, so a polling check keeps its job instead of failing it.
+    `made` is what a service made and charged for, where it cannot be delivered.
     """
 
     host: ClassVar[type[InvokeError]]
@@ -54,6 +56,7 @@ class ImageError(Exception):
         self.said = shorten(said)
         self.next_step = next_step
         self.transient = transient
+        self.made: ImageResult | None = None
         super().__init__(attempted, said, next_step)
 
     def __str__(self) -> str:

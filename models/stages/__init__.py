@@ -34,13 +34,39 @@ def before_service(settings: Settings) -> Sequence[Before]:
         from models.stages.forbidden_words import ForbiddenWords  # noqa: PLC0415 -- see the module's docstring
 
         stages.append(ForbiddenWords.read(settings))
+    if settings.text("moderation_url"):
+        from models.stages.moderation import Moderation, RequestModeration  # noqa: PLC0415
+
+        stages.append(RequestModeration(Moderation.read(settings)))
+    if settings.text("default_negative_prompt"):
+        from models.stages.negative_prompt import DefaultNegativePrompt  # noqa: PLC0415
+
+        stages.append(DefaultNegativePrompt.read(settings))
     return stages
 
 
 def after_service(settings: Settings) -> Sequence[After]:
-    """The stages that a result passes, in whichever process its end is seen."""
-    del settings  # no stage so far depends on it
-    return [proof, formatting]
+    """The stages that a result passes, in whichever process its end is seen. Raises BadRequest for a bad setting."""
+    return [proof, *_moderation_of_results(settings), formatting]
+
+
+def _moderation_of_results(settings: Settings) -> Sequence[After]:
+    if not settings.text("moderation_url"):
+        return ()
+    from models.stages.moderation import Moderation, ResultModeration  # noqa: PLC0415
+
+    moderation = Moderation.read(settings)
+    return [ResultModeration(moderation)] if moderation.images else []
+
+
+def checks(settings: Settings) -> Sequence[Callable[[], object]]:
+    """What is tried when a form is saved. Each takes at most ten seconds and raises ImageError, naming the field to correct."""
+    found: list[Callable[[], object]] = [lambda: Limits.read(settings)]
+    if settings.text("moderation_url"):
+        from models.stages.moderation import Moderation  # noqa: PLC0415
+
+        found.append(lambda: Moderation.read(settings).probe())
+    return found
 
 
 def observers(settings: Settings) -> Sequence[Observer]:

@@ -50,7 +50,8 @@ class Receipt:
         seed = None if request.seed is None else str(request.seed)
         return replace(self, prompt=request.prompt, seed=seed, width=request.width, height=request.height, n=request.n)
 
-    def succeeded(self, result: ImageResult, seconds: float) -> "Receipt":
+    def made(self, result: ImageResult) -> "Receipt":
+        """With what a service made."""
         first, price = result.images[0], result.price
         return replace(
             self,
@@ -61,19 +62,23 @@ class Receipt:
             n=len(result.images),
             price=str(price.amount) if price else None,
             currency=price.currency if price else None,
-            seconds=round(seconds, 3),
-            outcome="succeeded",
+            cached=result.cached,
         )
+
+    def succeeded(self, result: ImageResult, seconds: float) -> "Receipt":
+        return replace(self.made(result), seconds=round(seconds, 3), outcome="succeeded")
 
     def failed(self, error: Exception, now: float, *, handed_over: bool) -> "Receipt":
         """`refused`: the request itself was at fault, or over a limit, before the backend got it. It cost nothing.
 
-        What a service refuses (a content filter, a 4xx) is `failed`, like trouble with a server on the way.
+        What a service refuses (a content filter, a 4xx) is `failed`, like trouble with a server on the way. With
+        `answered_by`, images were made and charged for nonetheless.
         """
         kind = error.host.__name__ if isinstance(error, ImageError) else type(error).__name__
         at_fault = isinstance(error, (BadRequest, RateLimited)) and not handed_over
         outcome: Outcome = "refused" if at_fault else "failed"
-        return replace(self, outcome=outcome, error_class=kind, seconds=round(now - self.time, 3))
+        receipt = self.made(error.made) if isinstance(error, ImageError) and error.made else self
+        return replace(receipt, outcome=outcome, error_class=kind, seconds=round(now - self.time, 3))
 
 
 @dataclass(frozen=True, slots=True)

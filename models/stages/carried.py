@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from models.entities import Price
 from models.output.structured import OutputOptions
 from models.stages.audit import Receipt
 
@@ -12,9 +13,12 @@ from models.stages.audit import Receipt
 class Carried:
     """Plain JSON in a job's state, without secrets and images.
 
+    `price_per_image` and `has_negative_prompt` are facts of the asked model that stages need.
     `notes` is where a stage before the service leaves what its other half needs, under the stage's name.
     """
 
     receipt: Receipt
     options: OutputOptions = field(default_factory=OutputOptions)
+    price_per_image: Price | None = None
+    has_negative_prompt: bool = False
     notes: dict[str, JsonValue] = field(default_factory=dict)

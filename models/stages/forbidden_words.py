@@ -1,4 +1,7 @@
-"""The owner's forbidden words: a prompt with one of them is refused, for generation and for editing."""
+"""The owner's forbidden words: a prompt with one of them is refused, for generation and for editing.
+
+The text of a stamp and the further texts of a workflow count as well. The negative prompt does not: it keeps things out.
+"""
 
 import re
 import unicodedata
@@ -26,11 +29,13 @@ class ForbiddenWords:
         return cls(tuple(dict.fromkeys(listed)), settings.where(FIELD))
 
     def __call__(self, request: ImageRequest, _: Carried) -> ImageRequest:
-        text = _folded(request.prompt)
+        prompt, others = _folded(request.prompt), _folded("\n".join(request.texts))
         for word in self.words:
-            if _pattern(word).search(text):
+            pattern = _pattern(word)
+            if pattern.search(others):
+                place = "prompt" if pattern.search(prompt) else "stamp or another text"
                 raise BadRequest(
-                    f"The prompt contains “{word}”, which is not allowed here",
+                    f"The {place} contains “{word}”, which is not allowed here",
                     next_step=f"Leave it out, or let the owner change {self.where}",
                 )
         return request

@@ -58,3 +58,16 @@ def test_the_refusal_names_the_word_and_the_next_step() -> None:
         "The prompt contains “weapon”, which is not allowed here. Leave it out, or let the owner change "
         "“Forbidden words” (forbidden_words) in the provider's settings."
     )
+
+
+@pytest.mark.parametrize("parts", [{"stamp": "WEAPON sale"}, {"extra": {"second_prompt": "a weapon", "steps": 3}}])
+def test_the_stamp_and_the_texts_of_a_workflow_are_searched_too(parts: dict[str, object]) -> None:
+    request = ImageRequest(model="m", prompt="a fox", **parts)  # type: ignore[arg-type]
+    stage = ForbiddenWords.read(Settings({"forbidden_words": "weapon"}, {}))
+    with pytest.raises(BadRequest, match="^The stamp or another text contains “weapon”"):
+        stage(request, carried())
+
+
+def test_the_negative_prompt_may_name_what_is_forbidden() -> None:
+    request = ImageRequest(model="m", prompt="a fox", negative_prompt="weapon")
+    assert ForbiddenWords.read(Settings({"forbidden_words": "weapon"}, {}))(request, carried()) is request

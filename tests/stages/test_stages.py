@@ -8,7 +8,7 @@ from models import stages
 from models.backends.errors import BadRequest
 from models.settings import Settings
 
-OPTIONAL = ("forbidden_words",)
+OPTIONAL = ("forbidden_words", "moderation", "negative_prompt")
 
 
 def names(**values: str) -> list[str]:
@@ -17,7 +17,24 @@ def names(**values: str) -> list[str]:
 
 
 def test_the_stages_have_a_fixed_order() -> None:
-    assert names(limits="images 4", forbidden_words="nude") == ["request_limits", "forbidden_words"]
+    listed = names(
+        default_negative_prompt="text", moderation_url="http://host/v1", limits="images 4", forbidden_words="nude"
+    )
+    assert listed == ["request_limits", "forbidden_words", "moderation", "negative_prompt"]
+
+
+@pytest.mark.parametrize(
+    ("url", "listed"),
+    [
+        ("", ["files", "files"]),
+        ("http://host/v1", ["files", "moderation", "files"]),
+        ("http://host/v1?images=off", ["files", "files"]),
+    ],
+)
+def test_results_are_moderated_between_proof_and_format(url: str, listed: list[str]) -> None:
+    after = stages.after_service(Settings({"moderation_url": url}, {}))
+    modules = [getattr(stage, "__module__", "") for stage in after]
+    assert [name.rpartition(".")[2] for name in modules] == listed
 
 
 @pytest.mark.parametrize("limits", ["", "images 4", "megapixels 1", "timeout 60"])

@@ -1,0 +1,242 @@
+"""Moderation of prompts, input images and results, against a fake endpoint on a real socket."""
+
+import base64
+import io
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from PIL import Image
+
+from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError, ServerUnavailable
+from models.backends.http import ONCE
+from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, Price
+from models.pipeline import Asked, Call
+from models.request.conversation import Conversation
+from models.settings import Settings
+from models.stages import moderation
+from models.stages.moderation import Moderation, RequestModeration, ResultModeration
+from tests.asking import carried
+from tests.fakes import MARKER_KEY, FakeClock, image_file, noise
+from tests.servers.moderation import KEY, FakeModeration
+from tests.servers.scripted import free_port, raw, say, silence
+from tests.stubs import StubBackend
+
+GREEN = image_file(colour=(0, 255, 0))
+RED = image_file()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeModeration]:
+    with FakeModeration() as server:
+        yield server
+
+
+def settings(url: str, key: str = KEY, **values: str) -> Settings:
+    return Settings({"moderation_url": url, "moderation_api_key": key, **values}, {})
+
+
+def request_of(prompt: str = "a red fox", **parts: object) -> ImageRequest:
+    return ImageRequest(model="m", prompt=prompt, **parts)  # type: ignore[arg-type]
+
+
+def check(url: str, request: ImageRequest, key: str = KEY) -> ImageRequest:
+    return RequestModeration(Moderation.read(settings(url, key)))(request, carried())
+
+
+def refusal(url: str, request: ImageRequest) -> str:
+    with pytest.raises(BadRequest) as refused:
+        check(url, request)
+    return str(refused.value)
+
+
+def result_of(*images: bytes, **changes: object) -> ImageResult:
+    made = tuple(GeneratedImage(image) for image in images)
+    return ImageResult(images=made, **{"backend": "b", "model": "m", "prompt": "a cat", **changes})  # type: ignore[arg-type]
+
+
+def checked(url: str, result: ImageResult, price: Price | None = None) -> ImageResult:
+    return ResultModeration(Moderation.read(settings(url)))(result, carried(price_per_image=price))
+
+
+def test_a_harmless_prompt_passes_unchanged(fake: FakeModeration) -> None:
+    request = request_of()
+    assert check(fake.url, request) == request
+    assert fake.inputs == ["a red fox"]
+    assert fake.models == [None]
+
+
+def test_a_refused_prompt_names_the_category_and_not_the_content(fake: FakeModeration) -> None:
+    assert refusal(fake.url, request_of("much gore in snow")) == (
+        "The prompt was refused by moderation: category violence. Change it and try again."
+    )
+
+
+@pytest.mark.parametrize(
+    "parts", [{"negative_prompt": "no gore"}, {"stamp": "gore"}, {"extra": {"second_prompt": "gore", "steps": 4}}]
+)
+def test_every_text_of_a_request_is_checked(fake: FakeModeration, parts: dict[str, str]) -> None:
+    assert "category violence" in refusal(fake.url, request_of(**parts))
+
+
+def test_every_input_image_is_checked_by_a_request_of_its_own(fake: FakeModeration) -> None:
+    images = (InputImage(RED, "image/png"), InputImage(GREEN, "image/png"))
+    said = refusal(fake.url, request_of(images=images))
+    assert said.startswith("Input image 2 of 2 was refused by moderation: category sexual.")
+    assert len(fake.inputs) == 3
+
+
+def test_a_refused_result_is_an_error_that_carries_what_was_paid(fake: FakeModeration) -> None:
+    with pytest.raises(BadRequest, match=r"^Image 1 was refused by moderation: category sexual") as refused:
+        checked(fake.url, result_of(GREEN, GREEN), Price(Decimal("0.5"), "USD"))
+    assert refused.value.made is not None
+    assert refused.value.made.price == Price(Decimal("1.0"), "USD")
+
+
+def test_only_the_refused_images_of_a_result_are_left_out(fake: FakeModeration) -> None:
+    result = checked(fake.url, result_of(RED, GREEN, RED))
+    assert [image.data for image in result.images] == [RED, RED]
+    assert result.notices == ("Image 2 was refused by moderation and was left out: category sexual.",)
+
+
+def test_a_cached_result_is_not_checked_again(fake: FakeModeration) -> None:
+    assert checked(fake.url, result_of(GREEN, cached=True)).images
+    assert fake.inputs == []
+
+
+@pytest.mark.parametrize("data", [noise(1200, 900), image_file(2000, 500, kind="TIFF")])
+def test_a_big_or_unusual_file_is_sent_as_a_small_copy(fake: FakeModeration, data: bytes) -> None:
+    checked(fake.url, result_of(data))
+    ((part,),) = fake.inputs
+    sent = base64.b64decode(part["image_url"]["url"].removeprefix("data:image/jpeg;base64,"))
+    with Image.open(io.BytesIO(sent)) as copy:
+        assert max(copy.size) == 1024
+
+
+def test_a_small_file_is_sent_as_it_is(fake: FakeModeration) -> None:
+    checked(fake.url, result_of(RED))
+    url = f"data:image/png;base64,{base64.b64encode(RED).decode()}"
+    assert fake.inputs == [[{"type": "image_url", "image_url": {"url": url}}]]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "prompt", "refused"),
+    [
+        ("violence:0.95", "gore", False),
+        ("violence:0.9", "gore", True),
+        ("hate:0.01", "a fox", True),
+        ("hate:0.5", "gore", True),
+        ("hate:0.5,violence:0.95", "gore and nude", True),
+    ],
+)
+def test_thresholds_replace_the_endpoints_word_for_their_categories(
+    fake: FakeModeration, thresholds: str, prompt: str, refused: bool
+) -> None:
+    url = f"{fake.url}?model=omni&thresholds={thresholds}"
+    if refused:
+        refusal(url, request_of(prompt))
+    else:
+        check(url, request_of(prompt))
+    assert fake.models == ["omni"]
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/moderations", "/moderations/?model=x"])
+def test_the_whole_endpoint_may_be_pasted(fake: FakeModeration, suffix: str) -> None:
+    check(fake.url + suffix, request_of())
+    assert len(fake.inputs) == 1
+
+
+def test_without_images_only_texts_are_checked(fake: FakeModeration) -> None:
+    check(f"{fake.url}?images=off", request_of(images=(InputImage(GREEN, "image/png"),)))
+    assert fake.inputs == ["a red fox"]
+
+
+def failing(fake: FakeModeration) -> list[tuple[str, type[ImageError]]]:
+    return [(f"http://127.0.0.1:{free_port()}", ConnectionFailed), (fake.url, ServerUnavailable)]
+
+
+def test_what_the_endpoint_cannot_check_is_refused(fake: FakeModeration, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moderation, "_RETRIES", ONCE)
+    for url, kind in failing(fake):
+        fake.acts.append(say(503, "busy"))
+        with pytest.raises(kind, match=r"^The prompt could not be moderated: .*on_error=allow"):
+            check(url, request_of())
+
+
+def test_what_the_endpoint_cannot_check_passes_with_a_notice_where_the_owner_allows_it(
+    fake: FakeModeration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderation, "_RETRIES", ONCE)
+    for url, _ in failing(fake):
+        fake.acts.append(say(500, "broken"))
+        passed = check(f"{url}?on_error=allow", request_of())
+        assert passed.notices == ("The prompt was not moderated, because the endpoint failed; the owner allows that.",)
+    fake.acts.append(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
+    assert checked(f"{fake.url}?on_error=allow", result_of(RED)).notices == (
+        "The image was not moderated, because the endpoint failed; the owner allows that.",
+    )
+
+
+def test_a_refusal_of_one_part_wins_over_a_failure_of_another(fake: FakeModeration) -> None:
+    damaged = InputImage(noise(700, 700)[:-400_000], "image/png")
+    assert "category violence" in refusal(fake.url, request_of("gore", images=(damaged,)))
+
+
+def test_an_image_that_does_not_decode_never_passes(fake: FakeModeration) -> None:
+    damaged = InputImage(noise(1200, 900)[:400_000], "image/png")
+    assert "could not be moderated" in refusal(f"{fake.url}?on_error=allow", request_of(images=(damaged,)))
+
+
+def test_a_busy_endpoint_is_asked_again(fake: FakeModeration) -> None:
+    fake.acts.extend([say(429, "{}"), say(500, "{}")])
+    clock = FakeClock()
+    RequestModeration(Moderation.read(settings(fake.url), clock))(request_of(), carried())
+    assert clock.pauses == [0.5, 1.5]
+    assert fake.inputs == ["a red fox"]
+
+
+def test_a_silent_endpoint_is_given_up_after_its_time(fake: FakeModeration, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moderation, "SECONDS", 0.3)
+    fake.acts.append(silence)
+    with pytest.raises(ServerUnavailable, match=r"it did not reply within 0\.3 seconds"):
+        check(fake.url, request_of())
+
+
+def test_a_wrong_key_is_told_without_it(fake: FakeModeration) -> None:
+    with pytest.raises(AuthorizationFailed) as refused:
+        check(fake.url, request_of(), MARKER_KEY)
+    assert "Incorrect API key: Bearer [hidden]" in str(refused.value)
+    assert MARKER_KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("on_error=ignore", "`on_error=ignore` in “Moderation URL” (moderation_url) in the provider's settings"),
+        ("on_eror=allow", "`on_eror` in the query of “Moderation URL” (moderation_url) in the provider's settings"),
+        ("thresholds=sexual", "`sexual` in `thresholds`"),
+        ("thresholds=sexual:nan", "`sexual:nan` in `thresholds`"),
+        ("thresholds=sexual:1.5", "`sexual:1.5` in `thresholds`"),
+        ("thresholds=:0.5", "`:0.5` in `thresholds`"),
+        ("images=no", "`images=no` in"),
+    ],
+)
+def test_a_query_that_cannot_be_read_is_refused_with_its_place(query: str, said: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        Moderation.read(settings(f"https://host/v1?{query}"))
+    assert str(refused.value).startswith(said)
+
+
+def test_saving_the_form_asks_the_endpoint_and_checks_the_categories(fake: FakeModeration) -> None:
+    Moderation.read(settings(f"{fake.url}?thresholds=sexual/minors:0.2")).probe()
+    with pytest.raises(BadRequest, match=r"has no category porn\. Write some of sexual, sexual/minors, violence, hate"):
+        Moderation.read(settings(f"{fake.url}?thresholds=porn:0.2")).probe()
+    with pytest.raises(AuthorizationFailed):
+        Moderation.read(settings(fake.url, "wrong-key-0123456789")).probe()
+
+
+def test_a_refused_prompt_never_reaches_the_service(fake: FakeModeration, clock: FakeClock) -> None:
+    backend = StubBackend(clock)
+    with pytest.raises(BadRequest, match="category violence"):
+        Call(backend, settings(fake.url)).generate(Asked(Conversation("gore"), {}))
+    assert backend.asked == []
