@@ -65,11 +65,13 @@ class Moderation:
     """One endpoint and the owner's policy.
 
     `thresholds`: the score from which on a category is refused, in place of the endpoint's own word. `on_error`: allow
-    or refuse what the endpoint cannot check. `images`: whether it can read images. `where` names the form's field.
+    or refuse what the endpoint cannot check. `images`: whether it can read images. `where` and `key` name the form's
+    fields.
     """
 
     service: Service
     where: str
+    key: str
     model: str = ""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     on_error: str = "refuse"
@@ -99,6 +101,7 @@ class Moderation:
         return cls(
             service=service,
             where=where,
+            key=settings.where(KEY),
             model=options.get("model", ""),
             thresholds=_thresholds(options.get("thresholds", ""), where),
             on_error=options.get("on_error", "refuse"),
@@ -147,7 +150,9 @@ class Moderation:
         known = isinstance(error, (AuthorizationFailed, ConnectionFailed))
         kind = type(error) if known and not isinstance(error, TimedOutError) else ServerUnavailable
         said = f"it did not reply within {SECONDS:g} seconds" if isinstance(error, TimedOutError) else error.said
-        return kind(error.attempted, said, f"Check {self.where}; with `on_error=allow` there, requests pass without it")
+        field = self.key if kind is AuthorizationFailed else self.where
+        advice = f"Check {field}; with `on_error=allow` in the query of the address, requests pass without moderation"
+        return kind(error.attempted, said, advice)
 
     def _refused(self, judgement: _Judgement) -> Iterator[str]:
         for judged in judgement.results:

@@ -64,7 +64,7 @@ def test_the_refusal_names_the_word_and_the_next_step() -> None:
 def test_the_stamp_and_the_texts_of_a_workflow_are_searched_too(parts: dict[str, object]) -> None:
     request = ImageRequest(model="m", prompt="a fox", **parts)  # type: ignore[arg-type]
     stage = ForbiddenWords.read(Settings({"forbidden_words": "weapon"}, {}))
-    with pytest.raises(BadRequest, match="^The stamp or another text contains “weapon”"):
+    with pytest.raises(BadRequest, match=r"^The stamp or another text contains “weapon”"):
         stage(request, carried())
 
 

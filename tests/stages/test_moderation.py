@@ -205,7 +205,7 @@ def test_a_silent_endpoint_is_given_up_after_its_time(fake: FakeModeration, monk
 def test_a_wrong_key_is_told_without_it(fake: FakeModeration) -> None:
     with pytest.raises(AuthorizationFailed) as refused:
         check(fake.url, request_of(), MARKER_KEY)
-    assert "Incorrect API key: Bearer [hidden]" in str(refused.value)
+    assert "Incorrect API key: Bearer [hidden]. Check “Moderation API key” (moderation_api_key)" in str(refused.value)
     assert MARKER_KEY not in str(refused.value)
 
 
