@@ -128,7 +128,9 @@ class Access:
         return field_words(f"{self.prefix}_{name}" if self.prefix else name, custom=not self.prefix)
 
     def where(self, name: str) -> str:
-        """A form field and its form: “API key” (api_key) in the model's settings."""
+        """A form field and its form: “API key” (api_key) in the model's settings; else its environment variable."""
+        if self.prefix and f"{self.prefix}_{name}" not in _labels(custom=False):
+            return f"the environment variable {_ENVIRONMENT}{self.prefix.upper()}_{name.upper()}"
         return f"{self.words(name)} {self.place}"
 
     @property

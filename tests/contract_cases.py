@@ -14,9 +14,11 @@ from tests.fakes import MARKER_KEY
 from tests.servers.automatic1111 import FakeWebUI
 from tests.servers.black_forest_labs import black_forest_labs
 from tests.servers.comfyui import ComfyUIServer
+from tests.servers.fal import fal
 from tests.servers.openai_images import FakeOpenAIImages
 from tests.servers.openrouter import BASE, openrouter
 from tests.servers.qwen_image import model_studio
+from tests.servers.replicate import replicate
 from tests.servers.stability import FakeStability
 
 type Credentials = dict[str, str]
@@ -88,6 +90,18 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"openrouter_api_key": MARKER_KEY, "openrouter_base_url": f"{url}{BASE}"},
         serve=lambda: openrouter(key=MARKER_KEY),
         edit_model="openrouter-gemini-3.1-flash-image",
+    ),
+    "replicate": Case(
+        model="replicate-flux-schnell",
+        credentials=lambda url: {"replicate_api_key": MARKER_KEY, "replicate_base_url": f"{url}/v1"},
+        serve=lambda: replicate(key=MARKER_KEY),
+        edit_model="replicate-flux-kontext-pro",
+    ),
+    "fal": Case(
+        model="fal-flux-dev",
+        credentials=lambda url: {"fal_api_key": MARKER_KEY, "fal_base_url": url},
+        serve=lambda: fal(key=MARKER_KEY),
+        edit_model="fal-nano-banana",
     ),
     "black_forest_labs": Case(
         model="flux-2-pro",

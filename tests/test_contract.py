@@ -189,7 +189,7 @@ def test_an_unreachable_address_names_the_setting(name: str) -> None:
     backend = at(name, url)
     with pytest.raises(ConnectionFailed) as failure:
         backend.invoke(ask(backend))
-    assert "base_url" in str(failure.value)
+    assert "base_url" in str(failure.value).casefold()
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -18,6 +18,8 @@ _CLASSES: Mapping[str, str] = {
     "qwen_image": "models.backends.qwen_image:QwenImage",
     "comfyui": "models.backends.comfyui:ComfyUI",
     "openrouter": "models.backends.openrouter:OpenRouter",
+    "replicate": "models.backends.replicate:Replicate",
+    "fal": "models.backends.fal:Fal",
     "black_forest_labs": "models.backends.black_forest_labs:BlackForestLabs",
 }
 """The class that each backend's folder exports. It is imported on first use, so that the process starts faster."""

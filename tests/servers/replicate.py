@@ -1,0 +1,164 @@
+"""A fake of Replicate: predictions by model and by version, models with their schemas, the account.
+
+It is as strict as the service: an unknown input or a wrong type is refused with `invalid_fields`.
+"""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import Any, ClassVar
+
+from tests.fakes import image_file
+from tests.servers.busy import BusyServer
+
+BASE = "/v1"
+VERSION = "7762fd07cf82c948538e41f63f77d685e02b063e37e496e96eefd46c929f9bdc"
+OFFICIAL: dict[str, set[str]] = {
+    "black-forest-labs/flux-schnell": {
+        *("prompt", "aspect_ratio", "num_inference_steps", "seed", "output_format", "output_quality"),
+    },
+    "black-forest-labs/flux-1.1-pro": {
+        *("prompt", "aspect_ratio", "width", "height", "seed", "prompt_upsampling", "output_format", "output_quality"),
+        "image_prompt",
+    },
+    "black-forest-labs/flux-kontext-pro": {
+        *("prompt", "aspect_ratio", "input_image", "seed", "prompt_upsampling", "output_format"),
+    },
+    "bytedance/seedream-4": {"prompt", "size", "width", "height", "image_input", "enhance_prompt"},
+}
+SDXL: dict[str, Any] = {
+    "Input": {
+        "type": "object",
+        "required": ["prompt"],
+        "properties": {
+            "prompt": {"type": "string", "x-order": 0},
+            "negative_prompt": {"type": "string", "x-order": 1},
+            "image": {"type": "string", "format": "uri", "x-order": 2},
+            "mask": {"type": "string", "format": "uri", "x-order": 3},
+            "width": {"type": "integer", "default": 1024, "x-order": 4},
+            "height": {"type": "integer", "default": 1024, "x-order": 5},
+            "num_outputs": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1, "x-order": 6},
+            "scheduler": {"allOf": [{"$ref": "#/components/schemas/scheduler"}], "default": "K_EULER", "x-order": 7},
+            "num_inference_steps": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50, "x-order": 8},
+            "guidance_scale": {"type": "number", "minimum": 1, "maximum": 50, "default": 7.5, "x-order": 9},
+            "prompt_strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.8, "x-order": 10},
+            "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}], "x-order": 11},
+            "refine": {"type": "string", "enum": ["no_refiner", "expert_ensemble_refiner"], "default": "no_refiner"},
+            "lora_scale": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+                "default": 0.6,
+                "description": "LoRA strength",
+            },
+            "apply_watermark": {"type": "boolean", "default": True},
+            "disable_safety_checker": {"type": "boolean", "default": False},
+        },
+    },
+    "scheduler": {"type": "string", "enum": ["DDIM", "K_EULER"]},
+    "Output": {"type": "array", "items": {"type": "string", "format": "uri"}},
+}
+
+
+@dataclass
+class FakeReplicate:
+    """`faults` are the next replies to a new prediction, `endings` the next final states as fields of a prediction."""
+
+    key: str = ""
+    url: str = ""
+    logs: str = ""
+    faults: deque[tuple[int, object]] = field(default_factory=deque)
+    endings: deque[dict[str, object]] = field(default_factory=deque)
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    lives: list[str] = field(default_factory=list)
+    looked: dict[str, int] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+
+    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, object]:
+        if path.endswith("/cancel"):
+            self.cancelled.append(path.split("/")[-2])
+            return 200, {"id": path.split("/")[-2], "status": "canceled"}
+        self.asked.append((path, body))
+        self.lives.append(headers.get("Cancel-After", ""))
+        if self.faults:
+            return self.faults.popleft()
+        known = self._inputs(path, body)
+        if known is None:
+            return 404, {"detail": "The requested resource could not be found.", "status": 404}
+        if unknown := set(body["input"]) - known:
+            said = f"- input.{min(unknown)}: Additional property {min(unknown)} is not allowed"
+            return 422, {"title": "Input validation failed", "detail": said, "status": 422}
+        number = f"p{len(self.looked)}"
+        self.looked[number] = 0
+        return 201, {"id": number, "status": "starting", "output": None, "error": None, "logs": ""}
+
+    def _inputs(self, path: str, body: dict[str, Any]) -> set[str] | None:
+        if path == f"{BASE}/predictions":
+            return set(SDXL["Input"]["properties"]) if body["version"] == VERSION else None
+        return OFFICIAL.get(path.removeprefix(f"{BASE}/models/").removesuffix("/predictions"))
+
+    def get(self, path: str) -> tuple[int, object]:
+        if path == f"{BASE}/account":
+            return 200, {"type": "user", "username": "dify"}
+        if path == f"{BASE}/models/stability-ai/sdxl":
+            return 200, {"latest_version": {"id": VERSION, "openapi_schema": {"components": {"schemas": SDXL}}}}
+        if path.startswith("/files/"):
+            return 200, image_file(64, 48)
+        if path.startswith(f"{BASE}/predictions/"):
+            return 200, self._prediction(path.rpartition("/")[2])
+        return 404, {"detail": "The requested resource could not be found.", "status": 404}
+
+    def _prediction(self, number: str) -> dict[str, object]:
+        self.looked[number] += 1
+        state: dict[str, object] = {
+            "id": number,
+            "status": "processing",
+            "output": None,
+            "error": None,
+            "logs": " 42%|####  | 21/50",
+        }
+        if self.looked[number] == 1:
+            return state
+        done = {"status": "succeeded", "output": [f"{self.url}/files/{number}.png"], "logs": self.logs}
+        return {**state, **(self.endings.popleft() if self.endings else done)}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    fake: ClassVar[FakeReplicate]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._send(*self.fake.get(self.path))
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._send(*self.fake.post(self.path, json.loads(raw or "{}"), dict(self.headers)))
+
+    def _send(self, status: int, body: object) -> None:
+        if self.fake.key and self.headers.get("Authorization") != f"Bearer {self.fake.key}":
+            status, body = 401, {"title": "Unauthenticated", "detail": "You did not pass a valid authentication token"}
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def replicate(key: str = "") -> Iterator[FakeReplicate]:
+    fake = FakeReplicate(key)
+    server = BusyServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": fake}))
+    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
