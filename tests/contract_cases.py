@@ -11,15 +11,18 @@ from typing import Protocol
 
 from tests.backends.comfyui.jobs import TXT2IMG
 from tests.fakes import MARKER_KEY
+from tests.servers.ark import ark
 from tests.servers.automatic1111 import FakeWebUI
 from tests.servers.black_forest_labs import black_forest_labs
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.fal import fal
+from tests.servers.google import google
 from tests.servers.openai_images import FakeOpenAIImages
 from tests.servers.openrouter import BASE, openrouter
 from tests.servers.qwen_image import model_studio
 from tests.servers.replicate import replicate
 from tests.servers.stability import FakeStability
+from tests.servers.zhipu import zhipu
 
 type Credentials = dict[str, str]
 
@@ -90,6 +93,23 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"openrouter_api_key": MARKER_KEY, "openrouter_base_url": f"{url}{BASE}"},
         serve=lambda: openrouter(key=MARKER_KEY),
         edit_model="openrouter-gemini-3.1-flash-image",
+    ),
+    "google": Case(
+        model="gemini-3.1-flash-image",
+        credentials=lambda url: {"google_api_key": MARKER_KEY, "google_base_url": url},
+        serve=lambda: google(key=MARKER_KEY),
+        edit_model="gemini-3.1-flash-image",
+    ),
+    "ark": Case(
+        model="seedream-4.5",
+        credentials=lambda url: {"ark_api_key": MARKER_KEY, "ark_base_url": url},
+        serve=lambda: ark(key=MARKER_KEY),
+        edit_model="seedream-4.5",
+    ),
+    "zhipu": Case(
+        model="glm-image",
+        credentials=lambda url: {"zhipu_api_key": MARKER_KEY, "zhipu_base_url": url},
+        serve=lambda: zhipu(key=MARKER_KEY),
     ),
     "replicate": Case(
         model="replicate-flux-schnell",

@@ -4,18 +4,14 @@ It is as strict as the service: an unknown field, a size off the grid or a seed 
 """
 
 import base64
-import json
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 from tests.fakes import image_file
-from tests.servers.busy import BusyServer
+from tests.servers.json_service import Call, JsonService, running
 
 COMMON = {"prompt", "seed", "output_format", "safety_tolerance"}
 INPUTS = {"input_image", *(f"input_image_{place}" for place in range(2, 9))}
@@ -42,17 +38,25 @@ GRID = {"flux-2-pro": 16, "flux-2-flex": 16, "flux-pro-1.1": 32}
 
 
 @dataclass
-class FakeFlux:
+class FakeFlux(JsonService):
     """`faults` are the next replies to a new task, `states` the next looks at a task, as (status, body) pairs."""
 
-    key: str = ""
-    url: str = ""
     cost: float | None = 3.0
     looks: int = 1
     faults: deque[tuple[int, object]] = field(default_factory=deque)
     states: deque[tuple[int, object]] = field(default_factory=deque)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     looked: dict[str, int] = field(default_factory=dict)
+
+    def answer(self, call: Call) -> tuple[int, object]:
+        if call.method == "POST":
+            return self.post(call.path, call.body)
+        return self.get(call.path, call.query)
+
+    def refusal(self, call: Call) -> tuple[int, object] | None:
+        if self.key and call.headers.get("x-key") != self.key:
+            return 403, {"detail": "Not authenticated - Invalid Authentication"}
+        return None
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, object]:
         self.asked.append((path, body))
@@ -75,12 +79,12 @@ class FakeFlux:
         sides = [body[name] for name in ("width", "height") if name in body]
         return "" if all(side % GRID.get(model, 1) == 0 for side in sides) else "width"
 
-    def get(self, path: str, query: str) -> tuple[int, object]:
+    def get(self, path: str, query: Mapping[str, str]) -> tuple[int, object]:
         if path == "/v1/credits":
             return 200, {"credits": 123.4}
         if path.startswith("/results/"):
             return 200, image_file(64, 48)
-        number = parse_qs(query)["id"][0]
+        number = query["id"]
         if self.states:
             return self.states.popleft()
         self.looked[number] += 1
@@ -90,39 +94,5 @@ class FakeFlux:
         return 200, {"id": number, "status": "Ready", "result": result}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    fake: ClassVar[FakeFlux]
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        self._send(*self.fake.get(parts.path, parts.query))
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._send(*self.fake.post(self.path, body))
-
-    def _send(self, status: int, body: object) -> None:
-        if self.fake.key and self.headers.get("x-key") != self.fake.key:
-            status, body = 403, {"detail": "Not authenticated - Invalid Authentication"}
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
-
-
-@contextmanager
-def black_forest_labs(key: str = "") -> Iterator[FakeFlux]:
-    fake = FakeFlux(key)
-    server = BusyServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": fake}))
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
+def black_forest_labs(key: str = "") -> AbstractContextManager[FakeFlux]:
+    return running(FakeFlux(key))

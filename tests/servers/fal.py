@@ -3,18 +3,14 @@
 It is as strict as the service: an unknown input is refused, and the addresses of a request hold the app without its sub-path.
 """
 
-import json
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 from tests.fakes import image_file
-from tests.servers.busy import BusyServer
+from tests.servers.json_service import Call, JsonService, running
 
 OPEN = {"prompt", "image_size", "seed", "num_inference_steps", "guidance_scale", "output_format"}
 ENDPOINTS: dict[str, set[str]] = {
@@ -65,11 +61,9 @@ DOCUMENT = {
 
 
 @dataclass
-class FakeFal:
+class FakeFal(JsonService):
     """`faults` are the next replies to a new request, `results` those to a finished one."""
 
-    key: str = ""
-    url: str = ""
     faults: deque[tuple[int, object]] = field(default_factory=deque)
     results: deque[tuple[int, object]] = field(default_factory=deque)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -77,9 +71,23 @@ class FakeFal:
     looked: dict[str, int] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
 
-    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, object]:
+    def answer(self, call: Call) -> tuple[int, object]:
+        if call.method == "PUT":
+            self.cancelled.append(call.path.split("/")[-2])
+            return 202, {"status": "CANCELLATION_REQUESTED"}
+        if call.method == "POST":
+            return self.post(call.path, call.body, call.headers)
+        return self.get(call.path, call.query)
+
+    def refusal(self, call: Call) -> tuple[int, object] | None:
+        public = call.path.startswith(("/api/openapi", "/files/"))
+        if self.key and not public and call.headers.get("authorization") != f"Key {self.key}":
+            return 401, {"detail": "No user found for Key ID and Secret"}
+        return None
+
+    def post(self, path: str, body: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, object]:
         self.asked.append((path, body))
-        self.lives.append(headers.get("X-Fal-Object-Lifecycle-Preference", ""))
+        self.lives.append(headers.get("x-fal-object-lifecycle-preference", ""))
         if self.faults:
             return self.faults.popleft()
         known = ENDPOINTS.get(path.removeprefix("/"))
@@ -100,11 +108,11 @@ class FakeFal:
         urls = {"response_url": at, "status_url": f"{at}/status", "cancel_url": f"{at}/cancel"}
         return 200, {"status": "IN_QUEUE", "request_id": number, "queue_position": 1, **urls}
 
-    def get(self, path: str, query: str) -> tuple[int, object]:
+    def get(self, path: str, query: Mapping[str, str]) -> tuple[int, object]:
         if path == "/v1/models/pricing":
             return 200, {"prices": [{"endpoint_id": "fal-ai/flux/dev", "unit_price": 0.025, "unit": "image"}]}
         if path == "/api/openapi/queue/openapi.json":
-            return (200, DOCUMENT) if parse_qs(query)["endpoint_id"] == ["acme/painter"] else (404, {"detail": "none"})
+            return (200, DOCUMENT) if query["endpoint_id"] == "acme/painter" else (404, {"detail": "none"})
         if path.startswith("/files/"):
             return 200, image_file(64, 48)
         if path.endswith("/status"):
@@ -126,44 +134,5 @@ class FakeFal:
                 return 200, {"status": "COMPLETED", "logs": None, "metrics": {"inference_time": 2.1}}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    fake: ClassVar[FakeFal]
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        public = parts.path.startswith(("/api/openapi", "/files/"))
-        self._send(*self.fake.get(parts.path, parts.query), public=public)
-
-    def do_PUT(self) -> None:
-        self.fake.cancelled.append(self.path.split("/")[-2])
-        self._send(202, {"status": "CANCELLATION_REQUESTED"})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._send(*self.fake.post(self.path, body, dict(self.headers)))
-
-    def _send(self, status: int, body: object, *, public: bool = False) -> None:
-        if self.fake.key and not public and self.headers.get("Authorization") != f"Key {self.fake.key}":
-            status, body = 401, {"detail": "No user found for Key ID and Secret"}
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
-
-
-@contextmanager
-def fal(key: str = "") -> Iterator[FakeFal]:
-    fake = FakeFal(key)
-    server = BusyServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": fake}))
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
+def fal(key: str = "") -> AbstractContextManager[FakeFal]:
+    return running(FakeFal(key))

@@ -3,17 +3,14 @@
 It is as strict as the service: an unknown input or a wrong type is refused with `invalid_fields`.
 """
 
-import json
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from typing import Any, ClassVar
+from typing import Any
 
 from tests.fakes import image_file
-from tests.servers.busy import BusyServer
+from tests.servers.json_service import Call, JsonService, running
 
 BASE = "/v1"
 VERSION = "7762fd07cf82c948538e41f63f77d685e02b063e37e496e96eefd46c929f9bdc"
@@ -65,11 +62,9 @@ SDXL: dict[str, Any] = {
 
 
 @dataclass
-class FakeReplicate:
+class FakeReplicate(JsonService):
     """`faults` are the next replies to a new prediction, `endings` the next final states as fields of a prediction."""
 
-    key: str = ""
-    url: str = ""
     logs: str = ""
     faults: deque[tuple[int, object]] = field(default_factory=deque)
     endings: deque[dict[str, object]] = field(default_factory=deque)
@@ -78,12 +73,22 @@ class FakeReplicate:
     looked: dict[str, int] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
 
-    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, object]:
+    def answer(self, call: Call) -> tuple[int, object]:
+        if call.method == "POST":
+            return self.post(call.path, call.body, call.headers)
+        return self.get(call.path)
+
+    def refusal(self, call: Call) -> tuple[int, object] | None:
+        if self.key and call.headers.get("authorization") != f"Bearer {self.key}":
+            return 401, {"title": "Unauthenticated", "detail": "You did not pass a valid authentication token"}
+        return None
+
+    def post(self, path: str, body: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, object]:
         if path.endswith("/cancel"):
             self.cancelled.append(path.split("/")[-2])
             return 200, {"id": path.split("/")[-2], "status": "canceled"}
         self.asked.append((path, body))
-        self.lives.append(headers.get("Cancel-After", ""))
+        self.lives.append(headers.get("cancel-after", ""))
         if self.faults:
             return self.faults.popleft()
         known = self._inputs(path, body)
@@ -127,38 +132,5 @@ class FakeReplicate:
         return {**state, **(self.endings.popleft() if self.endings else done)}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    fake: ClassVar[FakeReplicate]
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._send(*self.fake.get(self.path))
-
-    def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self._send(*self.fake.post(self.path, json.loads(raw or "{}"), dict(self.headers)))
-
-    def _send(self, status: int, body: object) -> None:
-        if self.fake.key and self.headers.get("Authorization") != f"Bearer {self.fake.key}":
-            status, body = 401, {"title": "Unauthenticated", "detail": "You did not pass a valid authentication token"}
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
-
-
-@contextmanager
-def replicate(key: str = "") -> Iterator[FakeReplicate]:
-    fake = FakeReplicate(key)
-    server = BusyServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": fake}))
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
+def replicate(key: str = "") -> AbstractContextManager[FakeReplicate]:
+    return running(FakeReplicate(key))

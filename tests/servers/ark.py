@@ -1,0 +1,51 @@
+"""A fake of Ark's image generation, as strict as the service about sizes and fields."""
+
+import base64
+from collections import deque
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fakes import image_file
+from tests.servers.json_service import Call, JsonService, running
+
+FIELDS = {"model", "prompt", "image", "size", "response_format", "watermark"}
+LEAST = {"seedream-4-5": 3_686_400, "seedream-5-0-260128": 3_686_400}
+
+
+def error(status: int, code: str, message: str = "it is so") -> tuple[int, object]:
+    return status, {"error": {"code": code, "message": message, "type": "BadRequest"}}
+
+
+@dataclass
+class FakeArk(JsonService):
+    """`replies` are the next answers to a generation."""
+
+    replies: deque[tuple[int, object]] = field(default_factory=deque)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def refusal(self, call: Call) -> tuple[int, object] | None:
+        if self.key and call.headers.get("authorization") != f"Bearer {self.key}":
+            return error(401, "AuthenticationError", f"the API key {call.headers.get('authorization')} is wrong")
+        return None
+
+    def answer(self, call: Call) -> tuple[int, object]:
+        if call.method == "GET":
+            return 405, {"error": {"code": "MethodNotAllowed", "message": "no"}}
+        self.asked.append(call.body)
+        if self.replies:
+            return self.replies.popleft()
+        model = call.body["model"]
+        more = {"output_format"} if "-5-0" in model else set()
+        if unknown := set(call.body) - FIELDS - more:
+            return error(400, f"InvalidParameter.{min(unknown)}")
+        sides = [int(side) for side in call.body.get("size", "2048x2048").split("x")]
+        least = next((area for name, area in LEAST.items() if name in model), 0)
+        if sides[0] * sides[1] < least:
+            return error(400, "InvalidParameter", "the area is too small")
+        data = base64.b64encode(image_file(64, 48, kind="JPEG")).decode()
+        return 200, {"model": model, "data": [{"b64_json": data, "size": "64x48"}], "usage": {"generated_images": 1}}
+
+
+def ark(key: str = "") -> AbstractContextManager[FakeArk]:
+    return running(FakeArk(key))
