@@ -106,8 +106,6 @@ def _size(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
     return {side: _snapped(value * _DRAFT_SIDE, slots.sizes.multiple) for side, value in numbers.items()}
 
 
-
-
 def _snapped(value: float, multiple: int) -> int:
     return max(multiple, math.floor(value / multiple + 0.5) * multiple)
 

@@ -36,7 +36,6 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-
     id: str
     class_type: str
     inputs: Mapping[str, JsonValue]
