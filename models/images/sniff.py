@@ -143,18 +143,14 @@ def _read(data: bytes) -> Header | None:
     return Header(mime_type, width, height) if width and height else None
 
 
-_SIGNS = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF87a": "image/gif",
-    b"GIF89a": "image/gif",
-}
-
-
 def _mime_type(data: bytes) -> str | None:
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((mime_type for sign, mime_type in _SIGNS.items() if data.startswith(sign)), None)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    return "image/webp" if data.startswith(b"RIFF") and data[8:12] == b"WEBP" else None
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
@@ -170,7 +166,8 @@ def _gif_size(data: bytes) -> tuple[int, int]:
 def _webp_size(data: bytes) -> tuple[int, int]:
     match data[12:16]:
         case b"VP8X":
-            return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+            width, height = struct.unpack_from("<3s3s", data, 24)
+            return 1 + int.from_bytes(width, "little"), 1 + int.from_bytes(height, "little")
         case b"VP8L":
             sign, bits = struct.unpack_from("<BI", data, 20)
             return (1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)) if sign == 0x2F else (0, 0)  # noqa: PLR2004
