@@ -5,7 +5,7 @@ Sizes are (width, height) in pixels, ratios are width over height.
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -120,8 +120,8 @@ class RatioSizes(_Rule):
         return shaped(ratio_of(self.nearest_ratio(size)), self.pixels)
 
     def nearest_ratio(self, size: Size) -> str:
-        """The ratio of the list to ask for in place of `size`."""
-        return nearest_ratio(size[0] / size[1], self.ratios)
+        """The ratio of the list whose shape is closest to `size`, in proportion."""
+        return min(self.ratios, key=lambda ratio: _apart(size[0] / size[1], ratio_of(ratio)))
 
 
 class NoSizes(_Rule):
@@ -255,11 +255,6 @@ def ratio_of(aspect_ratio: str) -> float:
     """`16:9` as a number, width over height."""
     across, down = aspect_ratio.split(":")
     return float(across) / float(down)
-
-
-def nearest_ratio(ratio: float, choices: Sequence[str]) -> str:
-    """The choice whose shape is closest to `ratio`, in proportion."""
-    return min(choices, key=lambda choice: _apart(ratio, ratio_of(choice)))
 
 
 def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:

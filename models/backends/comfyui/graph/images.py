@@ -3,13 +3,10 @@
 ComfyUI server API, section "Input images".
 """
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-
-from PIL import Image
 
 from models.backends.comfyui.graph.graph import (
     Graph,
@@ -27,6 +24,7 @@ from models.backends.comfyui.graph.graph import (
 )
 from models.backends.errors import BadRequest
 from models.entities import InputImage
+from models.images.inputs import alpha_mask
 
 _IMAGE, _MASK = 0, 1  # outputs of the nodes that load an image
 
@@ -209,16 +207,8 @@ def _set_mask(raw: RawGraph, slot: MaskSlot, name: str, channel: str) -> None:
 
 
 def _require_alpha(images: Sequence[InputImage]) -> None:
-    if images and not has_alpha(images[0]):
+    if images and alpha_mask(images[0]) is None:
         raise BadRequest(
             "The workflow repaints a masked area and got no mask",
             next_step="Send a second image whose name contains `mask` (white = repaint), or an image with transparency",
         )
-
-
-def has_alpha(image: InputImage) -> bool:
-    try:
-        with Image.open(io.BytesIO(image.data), formats=["PNG", "WEBP", "GIF", "TIFF"]) as opened:
-            return "A" in opened.getbands() or "transparency" in opened.info
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
