@@ -4,7 +4,6 @@ Two things hide in the editor's file: values lie in a list without names (`read_
 that do not execute: reroutes, primitives, set and get nodes, muted and bypassed nodes, subgraphs, group nodes.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -100,7 +99,6 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> tuple[RawGraph, tuple[str,
     notes = [f"{scope.described(node)} is not known to the server and stands alone: left out" for scope, node in alone]
     for scope, node in running:
         graph[f"{scope.prefix}{node.id}"] = _node(scope, node, info.classes[node.type], notes)
-    _name_nodes_in_tokens(graph, running)
     return _without_dangling(graph), tuple(notes)
 
 
@@ -166,7 +164,7 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
         listed = ", ".join(str(value)[:40] for value in read.left)
         said = "has values that its definition does not name, they were left out"
         notes.append(f"{scope.described(node)} {said}: {listed}")
-    return {"inputs": inputs, "class_type": node.type, "_meta": {"title": node.title or known.title}}
+    return {"inputs": inputs, "class_type": node.type, "_meta": {"title": _title(node, known)}}
 
 
 def _choosing(known: NodeClass, inputs: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
@@ -181,24 +179,10 @@ def _wrapped(value: JsonValue) -> JsonValue:
     return {"__value__": value} if isinstance(value, list) else value
 
 
-_TOKEN = re.compile(r"%([^%.]+)\.([^%.]+)%")
-
-
-def _name_nodes_in_tokens(graph: RawGraph, running: list[tuple[_Scope, EditorNode]]) -> None:
-    """`%KSampler.seed%` names a node by its name for search and replace, or its title: the id says it for good."""
-    searched = [(str(node.properties.get("Node name for S&R")), scope, node) for scope, node in running]
-    titled = [(node.title or node.type, scope, node) for scope, node in running]
-    ids = {name: f"{scope.prefix}{node.id}" for name, scope, node in reversed([*searched, *titled])}  # the first counts
-    for node_id in graph:
-        for name, value in inputs_of(graph, node_id).items():
-            if "prefix" in name and isinstance(value, str):
-                inputs_of(graph, node_id)[name] = _TOKEN.sub(lambda found: _by_id(graph, ids, found), value)
-
-
-def _by_id(graph: RawGraph, ids: Mapping[str, str], found: re.Match[str]) -> str:
-    node = ids.get(found[1])
-    value = inputs_of(graph, node).get(found[2]) if node else None
-    return found[0] if value is None or isinstance(value, list) else f"%{node}.{found[2]}%"
+def _title(node: EditorNode, known: NodeClass) -> str:
+    """The title, else the name by which tokens such as `%KSampler.seed%` find the node."""
+    named = node.properties.get("Node name for S&R")
+    return node.title or (str(named) if named not in (None, node.type) else known.title)
 
 
 # Links through things that do not execute

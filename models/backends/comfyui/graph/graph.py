@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypeGuard
+from typing import Self, TypeGuard, cast
 
 from pydantic import JsonValue
 
@@ -279,10 +279,7 @@ def alike(graph: Graph, places: Places) -> list[Target]:
 
 
 def inputs_of(raw: RawGraph, node: str) -> dict[str, JsonValue]:
-    inputs = raw[node].setdefault("inputs", {})
-    if not isinstance(inputs, dict):
-        inputs = raw[node]["inputs"] = {}
-    return inputs
+    return cast("dict[str, JsonValue]", raw[node].setdefault("inputs", {}))
 
 
 def links(raw: RawGraph) -> Iterator[tuple[str, str, Link]]:
