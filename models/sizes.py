@@ -5,7 +5,7 @@ Sizes are (width, height) in pixels, ratios are width over height.
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -84,11 +84,9 @@ class FreeSizes(_Rule):
         area = _clamped(width * height, self.min_area, self.max_area)
         width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)
         shrink = min(1.0, self.max_side / max(width, height))
-        grow = max(1.0, self.min_side / (min(width, height) * shrink))
-        return (
-            _clamped(width * shrink * grow, self.min_side, self.max_side),
-            _clamped(height * shrink * grow, self.min_side, self.max_side),
-        )
+        scale = shrink * max(1.0, self.min_side / (min(width, height) * shrink))
+        low, high = self.min_side, self.max_side
+        return _clamped(width * scale, low, high), _clamped(height * scale, low, high)
 
     def _columns(self, steps: range, height: float) -> list[Size]:
         """For each width of the grid the legal size whose height is closest to `height`."""
@@ -108,11 +106,8 @@ class ListedSizes(_Rule):
     sizes: tuple[Size, ...]
 
     def nearest(self, size: Size) -> Size:
-        ratio = size[0] / size[1]
-        return min(
-            self.sizes,
-            key=lambda one: (round(_apart(one[0] / one[1], ratio), 6), abs(math.prod(one) - math.prod(size))),
-        )
+        ratio, area = size[0] / size[1], math.prod(size)
+        return min(self.sizes, key=lambda one: (round(_apart(one[0] / one[1], ratio), 6), abs(math.prod(one) - area)))
 
 
 class RatioSizes(_Rule):
@@ -125,8 +120,8 @@ class RatioSizes(_Rule):
         return shaped(ratio_of(self.nearest_ratio(size)), self.pixels)
 
     def nearest_ratio(self, size: Size) -> str:
-        """The ratio of the list to ask for in place of `size`."""
-        return nearest_ratio(size[0] / size[1], self.ratios)
+        """The ratio of the list whose shape is closest to `size`, in proportion."""
+        return min(self.ratios, key=lambda ratio: _apart(size[0] / size[1], ratio_of(ratio)))
 
 
 class NoSizes(_Rule):
@@ -173,16 +168,14 @@ class Wish:
 
 
 def wish_of(values: Mapping[str, object], pixels: int | None = None) -> Wish:
-    """The shape and seed among typed parameter values."""
     known = {name: values[name] for name in ("width", "height", "aspect_ratio", "seed") if name in values}
     return Wish(**known, pixels=pixels)  # type: ignore[arg-type]  # `read_values` gave each the type of its rule
 
 
 def area_of(values: Mapping[str, object]) -> int | None:
     """The number of pixels of a width and height that were given together."""
-    sides = [values.get("width"), values.get("height")]
-    numbers = [side for side in sides if isinstance(side, int)]
-    return math.prod(numbers) if len(numbers) == len(sides) else None
+    width, height = values.get("width"), values.get("height")
+    return width * height if isinstance(width, int) and isinstance(height, int) else None
 
 
 def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | None, tuple[str, ...]]:
@@ -211,11 +204,8 @@ def settle_size(wish: Wish, rule: SizeRule | None, model: str) -> tuple[Size | N
 
 def _is_kept(wish: Wish, wished: Size, used: Size) -> bool:
     """Whether all that was asked for came true; what only completes it may be rounded."""
-    alike = same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE)
-    if wish.width is None and wish.height is None:
-        return alike
     sides = wish.width in {None, used[0]} and wish.height in {None, used[1]}
-    return sides and alike
+    return sides and same_shape(used[0] / used[1], wished[0] / wished[1], _SAME_SHAPE)
 
 
 def wished_size(wish: Wish, rule: SizeRule | None) -> Size:
@@ -241,14 +231,12 @@ def settle_seeds(
         return (), (f"The seed {asked} was not used: {title} takes none here.",) if asked is not None else ()
     if asked is not None and not 0 <= asked <= rule.highest:
         raise refused(RULES["seed"], asked, f"a number from 0 to {rule.highest}")
-    told: tuple[str, ...] = ()
     if asked is None and not rule.draw:
         return (), ()
-    if asked is None or (asked == 0 and rule.zero_is_random):
-        first = rule.lowest + secrets.randbelow((rule.drawn or rule.highest) - rule.lowest + 1)
-        told = (f"Seed 0 means random to {title}; {first} was used.",) if asked == 0 else ()
-    else:
-        first = asked
+    if asked is not None and asked >= rule.lowest:
+        return rule.following(asked, count), ()
+    first = rule.lowest + secrets.randbelow((rule.drawn or rule.highest) - rule.lowest + 1)
+    told = (f"Seed 0 means random to {title}; {first} was used.",) if asked == 0 else ()
     return rule.following(first, count), told
 
 
@@ -269,11 +257,6 @@ def ratio_of(aspect_ratio: str) -> float:
     return float(across) / float(down)
 
 
-def nearest_ratio(ratio: float, choices: Sequence[str]) -> str:
-    """The choice whose shape is closest to `ratio`, in proportion."""
-    return min(choices, key=lambda choice: _apart(ratio, ratio_of(choice)))
-
-
 def same_shape(one: float, other: float, tolerance: float = 1.001) -> bool:
     """Whether two ratios differ by less than `tolerance` times."""
     return max(one / other, other / one) < tolerance
@@ -291,7 +274,5 @@ def _words(wish: Wish) -> str:
     """The asked shape as a notice names it; empty where none was asked for."""
     if wish.width and wish.height:
         return f"The size {written((wish.width, wish.height))}"
-    if wish.width or wish.height:
-        side, value = ("width", wish.width) if wish.width else ("height", wish.height)
-        return f"The {side} {value}"
-    return f"The aspect ratio {wish.aspect_ratio}" if wish.aspect_ratio else ""
+    sides = {"width": wish.width, "height": wish.height, "aspect ratio": wish.aspect_ratio}
+    return next((f"The {name} {value}" for name, value in sides.items() if value), "")

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from dify_plugin.entities.model.message import ImagePromptMessageContent
+
 from models.backends import registry
 from models.backends.base import Backend
 from models.clock import Clock
@@ -14,6 +16,13 @@ from models.stages.audit import Receipt
 from models.stages.carried import Carried
 
 _WISH = ("width", "height", "aspect_ratio", "seed")
+
+
+def image_part(base64_data: str = "", url: str = "", filename: str = "") -> ImagePromptMessageContent:
+    """An image as the host sends it."""
+    return ImagePromptMessageContent(
+        format="png", mime_type="image/png", base64_data=base64_data, url=url, filename=filename
+    )
 
 
 def bound(model: str, credentials: Mapping[str, object], clock: Clock | None = None) -> Backend:

@@ -13,7 +13,6 @@ from models.sizes import (
     RatioSizes,
     SeedRule,
     Size,
-    nearest_ratio,
     ratio_of,
     same_shape,
     shaped,
@@ -141,7 +140,7 @@ def test_a_size_from_a_ratio_has_about_the_requested_pixels(ratio: float, pixels
 )
 def test_the_nearest_ratio_is_found(size: Size, ratio: str) -> None:
     choices = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
-    assert nearest_ratio(size[0] / size[1], choices) == ratio
+    assert RatioSizes(ratios=choices).nearest_ratio(size) == ratio
 
 
 def test_ratios_are_read_as_numbers() -> None:

@@ -46,8 +46,7 @@ class FoundImage:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
-    """The contents of a 2xx reply: its images in order, the seed if it is reported (SiliconFlow does), and the
-    errors of single images as the server sent them."""
+    """The images of a 2xx reply in order, its seed if reported (SiliconFlow does), and the errors of single images."""
 
     images: tuple[FoundImage, ...] = ()
     seed: int | None = None
@@ -103,9 +102,10 @@ def _images_of(entry: dict[str, object], depth: int) -> Iterator[FoundImage]:
     match entry:
         case {"b64_json": str(encoded)} if encoded:
             yield FoundImage(encoded=encoded, revised_prompt=revised)
+        case {"url": str(url)} if url.startswith("data:"):
+            yield FoundImage(encoded=url, revised_prompt=revised)
         case {"url": str(url)} if url:
-            data_url = url.startswith("data:")
-            yield FoundImage(encoded=url if data_url else "", address="" if data_url else url, revised_prompt=revised)
+            yield FoundImage(address=url, revised_prompt=revised)
         case {"url": list(several)} | {"image_url": {"url": str() as several}} | {"image_url": str() as several}:
             yield from _images_in(several, depth - 1)
         case _:
@@ -131,15 +131,10 @@ def unzipped(body: bytes, attempt: str) -> list[bytes]:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             if len(entries) > _MOST_FILES or any(entry.file_size > _MOST_BYTES for entry in entries):
                 raise ServerUnavailable(f"{attempt} failed", "the ZIP is too large", "Ask for fewer images")
-            files = [_read(archive, entry) for entry in entries]
+            # A bound once more: what the archive says about sizes may be false.
+            return [archive.open(entry).read(_MOST_BYTES) for entry in entries]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError):
         raise ServerUnavailable(f"{attempt} failed", "the images came in a broken ZIP", _LOG) from None
-    return files
-
-
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    with archive.open(entry) as file:
-        return file.read(_MOST_BYTES)  # a bound: what the archive says about sizes may be false
 
 
 def image_bytes(source: bytes | str, *, attempt: str, next_step: str = _LOG) -> bytes:
@@ -180,13 +175,9 @@ class ImageFetcher:
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
             return self._from_origin(url), None
         at_home = there.hostname == home.hostname
+        clock, deadline, advice = self.service.clock, self.deadline, self._kept_there
         data = download_result(
-            url,
-            attempt=self._fetching,
-            clock=self.service.clock,
-            deadline=self.deadline,
-            allow_private=at_home,
-            next_step=self._kept_there,
+            url, attempt=self._fetching, clock=clock, deadline=deadline, allow_private=at_home, next_step=advice
         )
         return data, None if at_home else url
 
@@ -237,8 +228,7 @@ def download(
 ) -> Reply:
     """GET a URL from a user or a service, without credentials, following at most five redirects.
 
-    `allow_private` permits LAN addresses, for the user's input images and for results of the user's own servers. Raises
-    BadRequest for a forbidden address, else as `Service.request`.
+    `allow_private` permits LAN addresses. Raises BadRequest for a forbidden address, else as `Service.request`.
     """
     server = Service(name="the file server", base_url="", clock=clock, settings="the image's URL", explain=_explain)
     for _ in range(MAX_REDIRECTS):
@@ -256,11 +246,7 @@ def download(
 def download_result(
     url: str, *, attempt: str, clock: Clock, deadline: Deadline, allow_private: bool, next_step: str
 ) -> bytes:
-    """The bytes of a result at a URL that a service named.
-
-    Raises ServerUnavailable with `next_step` for a URL that is forbidden or refused, since the user's request was fine;
-    else as `download`.
-    """
+    """As `download`, but a URL that is forbidden or refused raises ServerUnavailable: the user's request was fine."""
     try:
         return download(url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private).body
     except BadRequest as error:
@@ -270,11 +256,9 @@ def download_result(
 def _explain(reply: Reply) -> Explanation:
     """A refusal by a file server concerns the URL, not a key; its body is a page for browsers."""
     error = BadRequest if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR else ServerUnavailable
-    return Explanation(
-        error=error,
-        said=f"the address replied with HTTP {reply.status}",
-        next_step="Links to files expire: use a fresh one, or send the image itself",
-    )
+    said = f"the address replied with HTTP {reply.status}"
+    next_step = "Links to files expire: use a fresh one, or send the image itself"
+    return Explanation(error=error, said=said, next_step=next_step)
 
 
 def _target(url: str, location: str) -> str:
@@ -285,18 +269,16 @@ def _target(url: str, location: str) -> str:
 
 
 def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
+    failed = f"{attempt} failed"
     try:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise BadRequest(
-            f"{attempt} failed", "the address is not an http(s) URL", "Give a URL that starts with https://"
-        )
+        raise BadRequest(failed, "the address is not an http(s) URL", "Give a URL that starts with https://")
     if not allow_private and not is_public(parts.hostname):
-        raise BadRequest(
-            f"{attempt} failed", f"{parts.hostname} is not a public address", "Only public addresses are fetched here"
-        )
+        said = f"{parts.hostname} is not a public address"
+        raise BadRequest(failed, said, "Only public addresses are fetched here")
 
 
 def is_public(hostname: str) -> bool:

@@ -136,21 +136,6 @@ def _found(patterns: Iterable[str], text: str) -> bool:
     return not patterns or any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
 
 
-NO_CREDIT = RefusalRow(
-    error="rate_limit",
-    next_step="There is no credit left on the account or the key: add some at the service; waiting does not help",
-    words=(
-        r"billing_hard_limit_reached|billing_not_active|insufficient_(quota|balance|credits?|funds)",
-        r"(insufficient|not enough|out of|run out of|exhausted your) (\w+ )?(quota|balance|credits?|funds)\b(?! metric)",
-        r"\b(quota|balance|credits?|funds) ((is|are|has been|have been) )?(insufficient|exhausted|used up|depleted|too low)",
-        r"exceeded your current quota",
-        r"account.?overdue|arrear",
-        r"(余额|额度|配额|点数|积分)(已|不足|不够|用尽|耗尽)|欠费|请充值",
-    ),
-)
-"""What services, and gateways in front of any server, say in place of an image when an account is empty."""
-
-
 @dataclass(frozen=True)
 class RefusalTable:
     """The rows of a file, read on the first refusal; without a file the HTTP status decides."""
@@ -173,10 +158,14 @@ class RefusalTable:
         """
         fault = Fault.read(refused) if isinstance(refused, Reply) else refused
         rows = [row for row in self.rows if row.fits(fault)]
-        if fault.status == HTTPStatus.PAYMENT_REQUIRED or NO_CREDIT.fits(fault):
-            rows = [*(row for row in rows if row.is_no_credit), NO_CREDIT]
+        (no_credit,) = _COMMON.rows
+        if fault.status == HTTPStatus.PAYMENT_REQUIRED or no_credit.fits(fault):
+            rows = [*(row for row in rows if row.is_no_credit), no_credit]
         row = next(iter(rows), None)
         if row:
             labels = {field.name: access.words(field.name) for field in fields(access)}
             return row.explanation(fault, {**labels, "place": access.place, **words})
         return Explanation(error=class_for_status(fault.status), said=fault.said)
+
+
+_COMMON = RefusalTable.beside(__file__)

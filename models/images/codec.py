@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 
 from PIL import Image, ImageOps
 
@@ -173,10 +174,7 @@ _TITLES: dict[Kind, str] = {"jpeg": "JPEG", "webp": "WebP"}
 def fit_file(
     data: bytes, max_bytes: int, output_format: str | None, quality: int | None
 ) -> tuple[bytes, tuple[str, ...]]:
-    """An image file in at most `max_bytes` bytes, and what was done to it ("was saved as WebP with quality 80").
-
-    `output_format` and `quality` are what the user asked for. Raises BrokenImageError, and ValueError as `squeezed`.
-    """
+    """As `squeezed`, for a file; `output_format` and `quality` are what the user asked for. Raises BrokenImageError too."""
     image = decode(data)
     lossy = image.format in _LOSSY
     wanted = KINDS.get(output_format or "") or ("jpeg" if lossy and not has_alpha(image) else "webp")
@@ -250,12 +248,9 @@ def _sample(image: Image.Image) -> Image.Image:
     if min(image.size) < 2 * _SAMPLE_SIDE:
         return image
     mosaic = Image.new(image.mode, (_SAMPLE_SIDE, _SAMPLE_SIDE))
-    for row in range(_TILES):
-        for column in range(_TILES):
-            left = (image.width - side) * column // (_TILES - 1)
-            top = (image.height - side) * row // (_TILES - 1)
-            tile = image.crop((left, top, left + side, top + side))
-            mosaic.paste(tile, (column * side, row * side))
+    for row, column in product(range(_TILES), repeat=2):
+        left, top = (image.width - side) * column // (_TILES - 1), (image.height - side) * row // (_TILES - 1)
+        mosaic.paste(image.crop((left, top, left + side, top + side)), (column * side, row * side))
     return mosaic
 
 

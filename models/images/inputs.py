@@ -67,9 +67,8 @@ def fit(image: InputImage, limits: InputLimits) -> tuple[InputImage, tuple[str, 
     flat, notices = _shown(source, keep_alpha=limits.keep_alpha)
     sized = _sized(flat, limits, _name(image.filename))
     if sized.size != flat.size:
-        notices.append(
-            f"was scaled from {written(flat.size)} to {written(sized.size)}, as the service takes no other size"
-        )
+        scaled = f"was scaled from {written(flat.size)} to {written(sized.size)}"
+        notices.append(f"{scaled}, as the service takes no other size")
     own = sniff(image.data).kind
     untouched = own in limits.formats and sized.size == source.size and _is_plain(source, sized)
     kind = _format_for(sized, own, limits)
@@ -110,8 +109,7 @@ def looks_like_mask(image: InputImage) -> bool:
     source = _decoded(image)
     if has_alpha(source):
         return True
-    small = plain(source).convert("RGB").resize((_GLANCE, _GLANCE))
-    red, green, blue = small.split()
+    red, green, blue = plain(source).convert("RGB").resize((_GLANCE, _GLANCE)).split()
     differences = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
     return all(ImageStat.Stat(difference).mean[0] < _TINT for difference in differences)
 
@@ -155,8 +153,7 @@ def _size_of(image: InputImage) -> Size:
     """Width and height in pixels as a viewer shows the image: the camera's orientation counts."""
     with _refusal_of(image.filename):
         source = opened(image.data)
-        on_its_side = orientation(source) in {5, 6, 7, 8}
-    return (source.height, source.width) if on_its_side else source.size
+        return (source.height, source.width) if orientation(source) in {5, 6, 7, 8} else source.size
 
 
 size_of = threaded(_size_of)
@@ -171,13 +168,10 @@ def _refusal_of(filename: str) -> Iterator[None]:
 
 
 def _shown(source: Image.Image, *, keep_alpha: bool) -> tuple[Image.Image, list[str]]:
-    notices = []
-    if is_animated(source):
-        notices.append("is an animation; its first frame is used")
+    notices = ["is an animation; its first frame is used"] if is_animated(source) else []
     flat = plain(source)
     if flat.mode == "RGBA" and not keep_alpha:
-        notices.append("is transparent in places; white is used there")
-        flat = flatten(flat)
+        return flatten(flat), [*notices, "is transparent in places; white is used there"]
     return flat, notices
 
 
@@ -205,11 +199,8 @@ def _sized(image: Image.Image, limits: InputLimits, name: str) -> Image.Image:
     scale = max(min(1.0, high / max(image.size)), low / min(image.size))
     width, height = (max(low, int(side * scale + 1e-6)) for side in image.size)
     if max(width, height) > high:
-        raise BadRequest(
-            f"{name} cannot be used",
-            f"its shape of {written(image.size)} cannot be brought to sides between {low} and {high}",
-            "Crop it to a less narrow shape",
-        )
+        said = f"its shape of {written(image.size)} cannot be brought to sides between {low} and {high}"
+        raise BadRequest(f"{name} cannot be used", said, "Crop it to a less narrow shape")
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
 
 

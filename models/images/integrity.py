@@ -101,7 +101,7 @@ def _png_frames(data: bytes, kinds: list[bytes]) -> bool:
     if b"acTL" not in kinds:
         return True
     said = next(int.from_bytes(data[start : start + 4]) for kind, start, _ in png_chunks(data) if kind == b"acTL")
-    still = kinds.index(b"fcTL") > kinds.index(b"IDAT") if b"fcTL" in kinds else True
+    still = b"fcTL" not in kinds or kinds.index(b"fcTL") > kinds.index(b"IDAT")
     drawn = [kind for kind in kinds if kind in {b"fcTL", b"fdAT"}]
     runs = list(pairwise(drawn)).count((b"fcTL", b"fdAT"))
     return said == kinds.count(b"fcTL") == runs + (not still)
@@ -116,9 +116,8 @@ def _could_fill(data: bytes, kinds: list[bytes], compressed: int) -> bool:
     """Whether the header is valid and so much compressed data can hold all pixels."""
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     depth, colour, compression, filtering, interlaced = data[24:29]
-    if depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlaced > 1:
-        return False
-    if colour == 3 and b"PLTE" not in kinds:  # noqa: PLR2004 -- indexed
+    unusual = depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlaced > 1
+    if unusual or (colour == 3 and b"PLTE" not in kinds):  # noqa: PLR2004 -- indexed
         return False
     return compressed * _BEST_DEFLATE >= height * (width * depth * _CHANNELS[colour] // 8)
 

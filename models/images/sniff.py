@@ -89,10 +89,8 @@ def sniff(data: bytes) -> Header:
 
 def sniff_within_limits(data: bytes) -> Header:
     """`sniff`, which also raises OversizedImageError for a file that would need too much memory."""
-    if len(data) > MAX_BYTES:
-        raise OversizedImageError(
-            f"the file has {len(data) / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB taken"
-        )
+    if (size := len(data)) > MAX_BYTES:
+        raise OversizedImageError(f"the file has {size / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB taken")
     header = sniff(data)
     check_pixels(header.width, header.height)
     return header
@@ -100,20 +98,16 @@ def sniff_within_limits(data: bytes) -> Header:
 
 def check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise OversizedImageError(
-            f"the image has {width}×{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} megapixels taken"
-        )
+        most = f"the {MAX_PIXELS / 1e6:.0f} megapixels taken"
+        raise OversizedImageError(f"the image has {width}×{height} pixels, more than {most}")
 
 
 def describe(data: bytes) -> str:
     if not data:
         return "the file is empty"
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for sign, words in _LOOKS:
-        if start.startswith(sign):
-            return words
-    if b"<svg" in start:
-        return _SVG
+    if words := next((words for sign, words in _LOOKS if start.startswith(sign)), _SVG if b"<svg" in start else ""):
+        return words
     is_box = data[4:8] == b"ftyp"  # MP4, AVIF and HEIC share one container
     if data.startswith(_VIDEO) or (is_box and data[8:12] not in _AVIF_BRANDS | _HEIC_BRANDS):
         return "the file is a video, not an image"
@@ -172,8 +166,8 @@ def _gif_size(data: bytes) -> tuple[int, int]:
 def _webp_size(data: bytes) -> tuple[int, int]:
     match data[12:16]:
         case b"VP8X":
-            low, middle, high, *rest = struct.unpack_from("<6B", data, 24)
-            return (1 + low + (middle << 8) + (high << 16), 1 + rest[0] + (rest[1] << 8) + (rest[2] << 16))
+            width, height = struct.unpack_from("<3s3s", data, 24)
+            return 1 + int.from_bytes(width, "little"), 1 + int.from_bytes(height, "little")
         case b"VP8L":
             sign, bits = struct.unpack_from("<BI", data, 20)
             return (1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)) if sign == 0x2F else (0, 0)  # noqa: PLR2004

@@ -1,14 +1,12 @@
 """What the caller wants of the answer's form; above all structured output, the JSON schema of a node.
 
-The schema is checked before anything is generated and filled afterwards.
-
-A paid image is never lost to a schema: what the schema requires and no result could hold is refused first.
+The schema is checked before anything is generated and filled afterwards: a paid image is never lost to it.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from pydantic import JsonValue
 
@@ -144,18 +142,8 @@ class OutputOptions:
 
     @classmethod
     def of(cls, request: ImageRequest, schema: OutputSchema | None = None) -> "OutputOptions":
-        return cls(
-            output_format=request.output_format,
-            output_quality=request.output_quality,
-            details=request.details,
-            edited=bool(request.images),
-            cache=request.cache,
-            stamp=request.stamp,
-            ai_label=request.ai_label,
-            variants=request.variants,
-            thumbnail=request.thumbnail,
-            schema=schema,
-        )
+        same = [one.name for one in fields(cls) if one.name not in {"edited", "schema"}]
+        return cls(**{name: getattr(request, name) for name in same}, edited=bool(request.images), schema=schema)
 
 
 def _listed(faults: Mapping[str, str]) -> str:
@@ -300,12 +288,5 @@ def _inner_properties(rule: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 def _neutral(rule: JsonValue) -> JsonValue:
     if _allows_null(rule):
         return None
-    empty: Mapping[str, JsonValue] = {
-        "string": "",
-        "integer": 0,
-        "number": 0,
-        "boolean": False,
-        "array": [],
-        "object": {},
-    }
+    empty: dict[str, JsonValue] = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}
     return empty.get(str(_branches(rule)[0].get("type")))

@@ -14,6 +14,8 @@ from models.request.conversation import Conversation, images_and_mask
 from models.request.directives import Directed, split_directives
 from models.sizes import Wish, area_of, settle_seeds, settle_size, wish_of
 
+type Values = Mapping[str, ParameterValue]
+
 _COMMON = frozenset(f.name for f in fields(ImageRequest)) & frozenset(RULES)
 _SHAPE = ("width", "height", "aspect_ratio")
 _SETTLED = frozenset({*_SHAPE, "seed"})
@@ -83,9 +85,7 @@ def _complete(rules: Sequence[Rule]) -> Sequence[Rule]:
     return (*rules, *(rule for rule in (*shape, *EVERY_MODEL) if rule.name not in named))
 
 
-def _shaped(
-    node: Mapping[str, ParameterValue], told: Mapping[str, ParameterValue]
-) -> tuple[dict[str, ParameterValue], int | None]:
+def _shaped(node: Values, told: Values) -> tuple[Values, int | None]:
     """All values together, and the number of pixels that a ratio of the prompt keeps: it beats the node's size."""
     values = {**node, **told}
     if values.get("seed") == RANDOM_SEED:  # in the prompt it takes back the node's seed
@@ -95,7 +95,7 @@ def _shaped(
     return {name: value for name, value in values.items() if name not in {"width", "height"}}, area_of(node)
 
 
-def _lost_ratio(directed: Directed, told: Mapping[str, ParameterValue]) -> Iterator[str]:
+def _lost_ratio(directed: Directed, told: Values) -> Iterator[str]:
     if {"aspect_ratio", "width", "height"} <= set(told):
         yield f"`{directed.said['aspect_ratio']}` lost to `{directed.said['width']}`."
 
@@ -103,9 +103,7 @@ def _lost_ratio(directed: Directed, told: Mapping[str, ParameterValue]) -> Itera
 # --- directives --------------------------------------------------------------------------------------------------------
 
 
-def _overrides(
-    directed: Directed, rules: Sequence[Rule], policy: str, model: str
-) -> tuple[dict[str, ParameterValue], Sequence[str]]:
+def _overrides(directed: Directed, rules: Sequence[Rule], policy: str, model: str) -> tuple[Values, Sequence[str]]:
     """The values that the directives set for `model`, whose parameters are `rules`, and notices about the others.
 
     `policy` is the node's parameter `directives`. Raises BadRequest for a value of which only a guess could be made.
@@ -149,9 +147,8 @@ def _nearest(rule: Rule, given: str | bool) -> tuple[ParameterValue, str]:
     except BadRequest:
         if rule.type not in {"int", "float"} or rule.name == "seed":
             raise
-        near = clamped(
-            rule, float(read_value(rule.model_copy(update={"type": "float", "min": None, "max": None}), given))
-        )
+        unbound = rule.model_copy(update={"type": "float", "min": None, "max": None})
+        near = clamped(rule, float(read_value(unbound, given)))
         return read_value(rule, near), f"{near:g}, the nearest value"
 
 

@@ -22,45 +22,33 @@ MAX_INPUT_BYTES = 32 * MIB
 _MASK = re.compile(r"(?i)(?<![a-z])masks?(?![a-z])")
 # No part can run over the start of the next image: a text of nothing but starts is still read in one go.
 _MARKDOWN_IMAGE = re.compile(r"!\[[^\[\]]*\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
-_THOUGHTS = re.compile(r"(?is)\s*<(think|thinking)>.*?</\1>\s*")
+_THOUGHTS = re.compile(r"(?is)\A\s*<(think|thinking)>.*?</\1>\s*")
 _FENCE = re.compile(r"(?s)\s*(```|~~~)[\w-]*[ \t]*\n((?:(?!\1).)*?)\n?[ \t]*\1\s*")
-_DIRECTING = (PromptMessageRole.SYSTEM, PromptMessageRole.DEVELOPER)
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePart:
-    """An image as the host sent it: base64 text or an address, and a file name that is only a hint."""
-
-    base64_data: str
-    url: str
-    filename: str = ""
+_USER, _DIRECTING = PromptMessageRole.USER, (PromptMessageRole.SYSTEM, PromptMessageRole.DEVELOPER)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The current turn. `earlier` is the latest image that a user showed in an earlier turn.
+    """The current turn, the latest image that a user showed in an earlier one, and notices about what was left out.
 
-    `notices` are sentences for the user about what was left out.
+    The images are the host's: base64 text or an address, and a file name that is only a hint.
     """
 
     prompt: str
-    images: tuple[ImagePart, ...] = ()
-    earlier: ImagePart | None = None
+    images: tuple[ImagePromptMessageContent, ...] = ()
+    earlier: ImagePromptMessageContent | None = None
     notices: tuple[str, ...] = ()
 
 
 def read_conversation(messages: Sequence[PromptMessage]) -> Conversation:
     """The prompt (art direction of the system text, then the user's words) and the images of the current turn.
 
-    The current turn is every user message after the last assistant message. Markdown images are links that an
-    earlier answer left in the text; they never belong to a prompt.
+    The current turn is every user message after the last assistant message.
     """
     current, earlier = _turns(messages)
-    direction = _joined(message for message in messages if message.role in _DIRECTING)
-    wish = _joined(current)
     before = _images(earlier)
     return Conversation(
-        prompt="\n".join(text for text in (direction, wish) if text),
+        prompt=_joined([*(message for message in messages if message.role in _DIRECTING), *current]),
         images=tuple(_images(current)),
         earlier=before[-1] if before else None,
         notices=tuple(dict.fromkeys(_left_out(current))),
@@ -69,13 +57,9 @@ def read_conversation(messages: Sequence[PromptMessage]) -> Conversation:
 
 def _turns(messages: Sequence[PromptMessage]) -> tuple[list[PromptMessage], list[PromptMessage]]:
     """The user messages of the current turn, and those before it."""
-    answers = [index for index, message in enumerate(messages) if message.role is PromptMessageRole.ASSISTANT]
-    start = answers[-1] + 1 if answers else 0
-    current, earlier = (
-        [message for message in part if message.role is PromptMessageRole.USER]
-        for part in (messages[start:], messages[:start])
-    )
-    return current, earlier
+    start = max((n for n, message in enumerate(messages, 1) if message.role is PromptMessageRole.ASSISTANT), default=0)
+    current, earlier = messages[start:], messages[:start]
+    return [one for one in current if one.role is _USER], [one for one in earlier if one.role is _USER]
 
 
 def _joined(messages: Iterable[PromptMessage]) -> str:
@@ -85,17 +69,14 @@ def _joined(messages: Iterable[PromptMessage]) -> str:
 
 def _bare(text: str) -> str:
     """The words of a message without what a language model or an earlier answer put around them."""
-    text = _MARKDOWN_IMAGE.sub("", text)
-    if thoughts := _THOUGHTS.match(text):
-        text = text[thoughts.end() :]
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[2]
-    return text.strip()
+    text = _THOUGHTS.sub("", _MARKDOWN_IMAGE.sub("", text))
+    fenced = _FENCE.fullmatch(text)
+    return (fenced[2] if fenced else text).strip()
 
 
 def _left_out(messages: Iterable[PromptMessage]) -> Iterator[str]:
     for message in messages:
-        if _THOUGHTS.match(_text(message)):
+        if _THOUGHTS.search(_text(message)):
             yield "The text of a <think> block at the beginning of the prompt was left out."
         for part in message.content if isinstance(message.content, list) else ():
             if not isinstance(part, (TextPromptMessageContent, ImagePromptMessageContent)):
@@ -109,14 +90,9 @@ def _text(message: PromptMessage) -> str:
     return message.content or ""
 
 
-def _images(messages: Iterable[PromptMessage]) -> list[ImagePart]:
-    return [
-        ImagePart(part.base64_data, part.url, part.filename)
-        for message in messages
-        if isinstance(message.content, list)
-        for part in message.content
-        if isinstance(part, ImagePromptMessageContent)
-    ]
+def _images(messages: Iterable[PromptMessage]) -> list[ImagePromptMessageContent]:
+    parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
+    return [part for part in parts if isinstance(part, ImagePromptMessageContent)]
 
 
 def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple[InputImage, ...], InputImage | None]:
@@ -141,11 +117,8 @@ def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple
 def split_mask(
     images: Sequence[InputImage], *, second_is_mask: bool, alpha_is_mask: bool
 ) -> tuple[tuple[InputImage, ...], InputImage | None]:
-    """Tell the mask from the images.
-
-    It is the one whose file name has the word and that looks like one, else the last of two, else the alpha channel of
-    the only one.
-    """
+    """The images, and the mask among them: the one whose file name has the word and that looks like one, else the last
+    of two, else the alpha channel of the only one."""
     if len(images) > 1:
         mask = _named_mask(images) or (images[-1] if second_is_mask and len(images) == 2 else None)  # noqa: PLR2004
         return tuple(image for image in images if image is not mask), mask
@@ -157,15 +130,14 @@ def split_mask(
 
 
 def _named_mask(images: Iterable[InputImage]) -> InputImage | None:
-    named = [image for image in images if _MASK.search(image.filename)]
-    if not named:
+    if not (named := [image for image in images if _MASK.search(image.filename)]):
         return None
     from models.images.inputs import looks_like_mask  # noqa: PLC0415 -- see `split_mask`
 
     return next(filter(looks_like_mask, named), None)
 
 
-def read_part(part: ImagePart, backend: Backend) -> InputImage:
+def read_part(part: ImagePromptMessageContent, backend: Backend) -> InputImage:
     """The bytes of an image, sent as base64 or behind an address (private ones too: the host's own links are)."""
     from models.images.inputs import read_input  # noqa: PLC0415 -- see `split_mask`
 
@@ -183,7 +155,7 @@ def read_part(part: ImagePart, backend: Backend) -> InputImage:
     return read_input(_fetched(part, backend), part.filename)
 
 
-def _fetched(part: ImagePart, backend: Backend) -> bytes:
+def _fetched(part: ImagePromptMessageContent, backend: Backend) -> bytes:
     try:
         return download(
             part.url,

@@ -7,8 +7,7 @@ What looks like a directive and is not taken is told.
 
 import re
 import unicodedata
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -135,24 +134,16 @@ def _flags(text: str, known: Mapping[str, Rule]) -> Iterator[re.Match[str]]:
     lettering = _lettering(text)
     for match in _FLAG.finditer(text):
         hyphens = match[1].startswith("--")
-        if (hyphens or _parameter(match[2], known)) and not _is_inside(match.start(), lettering):
+        if (hyphens or _parameter(match[2], known)) and not lettering[match.start()]:
             yield match
 
 
-def _lettering(text: str) -> list[tuple[int, int]]:
-    """The texts in quotation marks as disjoint spans, in order."""
-    spans: list[tuple[int, int]] = []
-    for start, end in sorted(_quoted(text)):
-        if spans and start < spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
-        else:
-            spans.append((start, end))
-    return spans
-
-
-def _is_inside(place: int, spans: Sequence[tuple[int, int]]) -> bool:
-    number = bisect_left(spans, (place, 0)) - 1
-    return number >= 0 and place < spans[number][1]
+def _lettering(text: str) -> bytearray:
+    """For each place of the text whether it is inside quotation marks."""
+    inside = bytearray(len(text))
+    for start, end in _quoted(text):
+        inside[start:end] = b"\1" * (end - start)
+    return inside
 
 
 def _quoted(text: str) -> Iterator[tuple[int, int]]:
@@ -247,7 +238,7 @@ def _not_taken(text: str, known: Mapping[str, Rule]) -> Iterator[str]:
         attached = text[match.start() - 1 : match.start()].isalnum()  # a dash between two words
         if (attached or not hyphens) and not (attached is hyphens and is_known):
             continue
-        reason = _QUOTED if _is_inside(match.start(), lettering) else _ELSEWHERE if is_known else _UNKNOWN
+        reason = _QUOTED if lettering[match.start()] else _ELSEWHERE if is_known else _UNKNOWN
         found[reason].append(f"`{match[0]}`")
     for reason, shown in found.items():
         if shown:

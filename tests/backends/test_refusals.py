@@ -13,7 +13,7 @@ from models.backends.registry import BACKENDS
 from models.backends.reply import Explanation, Reply
 from models.settings import Access
 
-TABLES = sorted(Path("models/backends").glob("*/refusals.yaml"))
+TABLES = sorted(Path("models/backends").rglob("refusals.yaml"))
 ACCESS = Access(prefix="stability", api_key="k")
 OWN_WORDS = {"automatic1111": {"login"}, "comfyui": {"input", "parameter"}, "openai_images": {"login", "models"},
              "qwen_image": {"key_advice", "model_advice", "region"}}  # fmt: skip

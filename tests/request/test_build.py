@@ -4,13 +4,15 @@ import base64
 
 import pytest
 import responses
+from dify_plugin.entities.model.message import ImagePromptMessageContent
 
 from models.backends.base import Capabilities
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.parameters import RULES
 from models.request.build import LOOK, build_request
-from models.request.conversation import MAX_INPUT_BYTES, Conversation, ImagePart
+from models.request.conversation import MAX_INPUT_BYTES, Conversation
+from tests.asking import image_part
 from tests.fakes import FakeClock, image_file
 from tests.stubs import STUB_RULES, StubBackend
 
@@ -18,15 +20,15 @@ EDITOR = Capabilities(images=3, mask=True)
 INPAINTER = Capabilities(images=2, mask=True, second_image="mask")
 
 
-def part(name: str = "photo.png", data: bytes | None = None) -> ImagePart:
-    return ImagePart(base64.b64encode(data or image_file()).decode(), "", name)
+def part(name: str = "photo.png", data: bytes | None = None) -> ImagePromptMessageContent:
+    return image_part(base64.b64encode(data or image_file()).decode(), "", name)
 
 
 def build(
     prompt: str = "a fox",
-    *images: ImagePart,
+    *images: ImagePromptMessageContent,
     able: Capabilities | None = None,
-    earlier: ImagePart | None = None,
+    earlier: ImagePromptMessageContent | None = None,
     **parameters: object,
 ) -> ImageRequest:
     backend = StubBackend(FakeClock(), able=able)
@@ -192,7 +194,7 @@ def test_images_keep_their_order_and_have_their_sniffed_type() -> None:
 
 def test_images_for_a_txt2img_model_are_refused_unread() -> None:
     with pytest.raises(BadRequest, match="does not support input images"):
-        build("a fox", ImagePart("", "http://127.0.0.1:9/never-fetched.png"))
+        build("a fox", image_part("", "http://127.0.0.1:9/never-fetched.png"))
 
 
 def test_an_editing_model_uses_the_latest_earlier_image() -> None:
@@ -252,7 +254,7 @@ def test_two_images_stay_two_images_for_an_editor() -> None:
 @responses.activate
 def test_an_image_url_is_downloaded_also_from_a_private_address() -> None:
     responses.get("http://192.168.1.5/files/x.png?sign=a%2Bb", body=image_file(), content_type="text/plain")
-    request = build("edit", ImagePart("", "http://192.168.1.5/files/x.png?sign=a%2Bb", "x.png"), able=EDITOR)
+    request = build("edit", image_part("", "http://192.168.1.5/files/x.png?sign=a%2Bb", "x.png"), able=EDITOR)
     assert request.images[0] == InputImage(image_file(), "image/png", "x.png")
     assert "Authorization" not in responses.calls[0].request.headers
 
@@ -261,42 +263,42 @@ def test_an_image_url_is_downloaded_also_from_a_private_address() -> None:
 def test_a_url_without_an_image_is_refused_by_name() -> None:
     responses.get("http://files.example/x.png", body="<html>Forbidden</html>", content_type="text/html")
     with pytest.raises(BadRequest, match=r"x\.png"):
-        build("edit", ImagePart("", "http://files.example/x.png", "x.png"), able=EDITOR)
+        build("edit", image_part("", "http://files.example/x.png", "x.png"), able=EDITOR)
 
 
 @responses.activate
 def test_an_expired_url_is_refused_with_a_message() -> None:
     responses.get("http://files.example/x.png", status=403, body="<Error>AccessDenied</Error>")
     with pytest.raises(Exception, match=r"Fetching x\.png failed"):
-        build("edit", ImagePart("", "http://files.example/x.png", "x.png"), able=EDITOR)
+        build("edit", image_part("", "http://files.example/x.png", "x.png"), able=EDITOR)
 
 
 def test_broken_base64_is_refused() -> None:
     with pytest.raises(BadRequest, match=r"a\.png is not valid base64"):
-        build("edit", ImagePart("$$$", "", "a.png"), able=EDITOR)
+        build("edit", image_part("$$$", "", "a.png"), able=EDITOR)
 
 
 @responses.activate
 def test_an_image_too_large_to_download_is_a_bad_request() -> None:
     responses.get("http://files.example/x.png", body=bytes(MAX_INPUT_BYTES + 1))
     with pytest.raises(BadRequest) as refusal:
-        build("edit", ImagePart("", "http://files.example/x.png", "x.png"), able=EDITOR)
+        build("edit", image_part("", "http://files.example/x.png", "x.png"), able=EDITOR)
     assert str(refusal.value) == "x.png is larger than 32 MiB. Send a smaller file."
 
 
 def test_a_link_without_a_host_names_the_setting_in_dify() -> None:
     with pytest.raises(BadRequest, match="Set FILES_URL in Dify's environment"):
-        build("edit", ImagePart("", "/files/1/file-preview?sign=x", "x.png"), able=EDITOR)
+        build("edit", image_part("", "/files/1/file-preview?sign=x", "x.png"), able=EDITOR)
 
 
 def test_an_image_without_content_is_refused() -> None:
     with pytest.raises(BadRequest, match="came without content"):
-        build("edit", ImagePart("", "", "a.png"), able=EDITOR)
+        build("edit", image_part("", "", "a.png"), able=EDITOR)
 
 
 def test_a_data_uri_is_read_like_base64() -> None:
     uri = "data:image/png;base64," + base64.b64encode(image_file()).decode()
-    assert build("edit", ImagePart("", uri, "a.png"), able=EDITOR).images[0].data == image_file()
+    assert build("edit", image_part("", uri, "a.png"), able=EDITOR).images[0].data == image_file()
 
 
 def test_a_mask_stays_a_mask_for_a_model_that_takes_none() -> None:

@@ -12,15 +12,12 @@ from dify_plugin.entities.model.message import (
     VideoPromptMessageContent,
 )
 
-from models.request.conversation import Conversation, ImagePart, read_conversation
+from models.request.conversation import Conversation, read_conversation
+from tests.asking import image_part
 
 
 def image(name: str) -> ImagePromptMessageContent:
-    return ImagePromptMessageContent(format="png", mime_type="image/png", base64_data=name, filename=f"{name}.png")
-
-
-def part(name: str) -> ImagePart:
-    return ImagePart(base64_data=name, url="", filename=f"{name}.png")
+    return image_part(name, filename=f"{name}.png")
 
 
 def text(words: str) -> TextPromptMessageContent:
@@ -86,7 +83,7 @@ def test_images_of_the_current_turn_keep_their_order() -> None:
         UserPromptMessage(content=[image("one")]),
         UserPromptMessage(content=[text("join them"), image("two")]),
     )
-    assert conversation == Conversation("join them", (part("one"), part("two")), part("old"))
+    assert conversation == Conversation("join them", (image("one"), image("two")), image("old"))
 
 
 def test_the_latest_earlier_image_is_kept() -> None:
@@ -96,7 +93,7 @@ def test_the_latest_earlier_image_is_kept() -> None:
         UserPromptMessage(content="make it blue"),
     )
     assert conversation.images == ()
-    assert conversation.earlier == part("b")
+    assert conversation.earlier == image("b")
 
 
 def test_an_empty_conversation_is_an_empty_prompt() -> None:
@@ -134,7 +131,7 @@ def test_unused_parts_give_a_notice() -> None:
     video = VideoPromptMessageContent(format="mp4", mime_type="video/mp4", base64_data="x")
     conversation = read(UserPromptMessage(content=[document, video, text("a cat"), image("one")]))
     assert conversation.prompt == "a cat"
-    assert conversation.images == (part("one"),)
+    assert conversation.images == (image("one"),)
     assert conversation.notices == (
         "brief.pdf was not used: of a message, text and images are read.",
         "The video was not used: of a message, text and images are read.",

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from models.backends.automatic1111.server_lists import Name
-from models.entities import ImageRequest, InputImage
+from models.entities import ImageRequest, InputImage, StrictModel
 from models.parameters import Rule, load_rules
 from models.sizes import FreeSizes
 
@@ -25,6 +25,7 @@ _HIRES_DENOISING = 0.7  # the WebUI's default; the API's own is not documented
 _OUTPAINT_DENOISING = 0.8  # what the WebUI recommends for outpainting
 _FORGE_DISTILLED_CFG = 3.5  # Forge's own default; other servers do not have the field
 _HIRES_UPSCALER = "Latent"
+_UNCHANGED = ("prompt", "negative_prompt", "seed", "steps", "cfg_scale", "width", "height")
 _SAME_MODULES = ("Use same choices",)  # Forge fails without the field; the others ignore it
 
 # The server numbers them by position.
@@ -77,7 +78,6 @@ class Options(BaseModel):
 
     @property
     def upscales(self) -> bool:
-        """Enlarging a given image without generating."""
         return bool(self.upscaler or self.upscale_by)
 
     @property
@@ -109,13 +109,11 @@ class ResolvedNames:
     adetailer_title: str | None = None
 
 
-class Generation(BaseModel):
+class Generation(StrictModel):
     """txt2img, or img2img where `init_images` is set. `batch_size` × `n_iter` images are made, seeds counting up.
 
     Images are plain base64; white in the mask is inpainted.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str
     negative_prompt: str = ""
@@ -176,19 +174,13 @@ def build(request: ImageRequest, options: Options, inputs: InputRoles, names: Re
     own = _img2img(request, options, inputs) if inputs.images else _hires(request, options, names)
     return Generation.model_validate(
         {
-            "prompt": request.prompt,
-            "negative_prompt": request.negative_prompt,
+            **{name: getattr(request, name) for name in _UNCHANGED},
             "styles": names.styles or None,
-            "seed": request.seed,
             "sampler_name": names.sampler,
             "scheduler": names.scheduler,
             "batch_size": batch,
             "n_iter": request.n // batch,
-            "steps": request.steps,
-            "cfg_scale": request.cfg_scale,
             "distilled_cfg_scale": _distilled_cfg(options),
-            "width": request.width,
-            "height": request.height,
             "restore_faces": options.restore_faces,
             "tiling": options.tiling,
             "refiner_checkpoint": names.refiner.sent if names.refiner else None,
@@ -210,16 +202,10 @@ def _distilled_cfg(options: Options) -> float | None:
 
 
 def _overrides(options: Options, names: ResolvedNames) -> dict[str, JsonValue]:
-    """The settings for this request: checkpoint, VAE and clip skip only.
-
-    AUTOMATIC1111 restores a setting only if its config.json has it; any other would stay changed for all users.
-    """
-    overrides: dict[str, JsonValue] = dict(names.vae_settings)
-    if names.checkpoint:
-        overrides["sd_model_checkpoint"] = names.checkpoint.sent
-    if options.clip_skip:
-        overrides["CLIP_stop_at_last_layers"] = options.clip_skip
-    return overrides
+    """Checkpoint, VAE and clip skip only: AUTOMATIC1111 restores a setting only if its config.json has it."""
+    checkpoint: dict[str, JsonValue] = {"sd_model_checkpoint": names.checkpoint.sent} if names.checkpoint else {}
+    clip: dict[str, JsonValue] = {"CLIP_stop_at_last_layers": options.clip_skip} if options.clip_skip else {}
+    return {**names.vae_settings, **checkpoint, **clip}
 
 
 def _scripts(options: Options, inputs: InputRoles, names: ResolvedNames) -> dict[str, JsonValue]:
@@ -255,16 +241,17 @@ def _hires(request: ImageRequest, options: Options, names: ResolvedNames) -> dic
         "hr_cfg": request.cfg_scale,
         "hr_distilled_cfg": _distilled_cfg(options),
         "hr_additional_modules": _SAME_MODULES,
-        "denoising_strength": _either(request.denoising_strength, _HIRES_DENOISING),
+        "denoising_strength": _HIRES_DENOISING if request.denoising_strength is None else request.denoising_strength,
     }
 
 
 def _img2img(request: ImageRequest, options: Options, inputs: InputRoles) -> dict[str, object]:
     together = len(inputs.images)
+    usual = _OUTPAINT_DENOISING if options.outpaints else None
     return {
         "init_images": tuple(image.base64 for image in inputs.images),
         "resize_mode": _RESIZE_MODES.index(options.resize_mode),
-        "denoising_strength": _either(request.denoising_strength, _OUTPAINT_DENOISING if options.outpaints else None),
+        "denoising_strength": usual if request.denoising_strength is None else request.denoising_strength,
         # One job takes several images at once: image k of a batch starts from input k.
         **({"batch_size": together, "n_iter": request.n} if together > 1 else {}),
         **(_inpainting(inputs.mask, options) if inputs.mask else {}),
@@ -284,15 +271,10 @@ def _inpainting(mask: InputImage, options: Options) -> dict[str, object]:
     }
 
 
-def _either(given: float | None, default: float | None) -> float | None:
-    return default if given is None else given
-
-
 def without_effect(request: ImageRequest, options: Options, inputs: InputRoles) -> Iterator[str]:
-    plain = not inputs.images and not options.hires
     if inputs.images and options.hires:
         yield "`hires_scale` was ignored: it needs a request without an init image; `upscale_by` enlarges an image."
-    if plain and request.denoising_strength not in {None, _IMG2IMG_DENOISING}:
+    if not (inputs.images or options.hires) and request.denoising_strength not in {None, _IMG2IMG_DENOISING}:
         yield "`denoising_strength` was ignored: there is no init image and no hires fix."
     if options.hires_upscaler and not options.hires:
         yield "`hires_upscaler` was ignored: set `hires_scale` above 1 to switch the hires fix on."

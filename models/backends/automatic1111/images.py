@@ -68,9 +68,10 @@ def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
     """
     images, mask, control = _roles(request, options)
     _check(images, mask, control, options)
-    notices: list[str] = []
-    ready = [_fitted(image, notices) for image in images]
-    steering = _fitted(control, notices) if control else None
+    results = [fit(image, _LIMITS) for image in (*images, *([control] if control else []))]
+    notices = [change for _, changes in results for change in changes]
+    ready = [image for image, _ in results]
+    steering = ready.pop() if control else None
     if options.upscales:
         return InputRoles(tuple(ready), notices=tuple(notices))
     if options.outpaints:
@@ -84,12 +85,6 @@ def assign_roles(request: ImageRequest, options: Options) -> InputRoles:
     return InputRoles(tuple(ready), mask, steering, tuple(notices))
 
 
-def _fitted(image: InputImage, notices: list[str]) -> InputImage:
-    ready, changes = fit(image, _LIMITS)
-    notices.extend(changes)
-    return ready
-
-
 def _resized(sizes: Sequence[Size], used: Size | None) -> Iterator[str]:
     """Notices about sizes that were not requested: another than the image's own, or the first one's for all."""
     if sizes and used and used == _AFFORDABLE.nearest(sizes[0]) != sizes[0]:
@@ -101,11 +96,9 @@ def _resized(sizes: Sequence[Size], used: Size | None) -> Iterator[str]:
 def _roles(
     request: ImageRequest, options: Options
 ) -> tuple[Sequence[InputImage], InputImage | None, InputImage | None]:
-    """Init images, mask and control image.
+    """Init images, mask and control image. A second image without the word "mask" in its name was read as the mask.
 
-    An image that came second without the word "mask" in its name is read as the mask of the first; it is the control
-    image when a ControlNet model is chosen, and another init image when it has colours.
-    """
+    It is the control image when a ControlNet model is chosen, and another init image when it has colours."""
     images, mask, control = list(request.images), request.mask, None
     if mask is not None and len(images) == 1:
         if mask == alpha_mask(images[0]):
@@ -169,12 +162,8 @@ def _kept(image: Size, options: Options, canvas: Size) -> tuple[int, int, int, i
     """The box of the image that stays unchanged: smaller by the overlap along each new border."""
     left, up = options.outpaint_left, options.outpaint_up
     right, down = left + image[0], up + image[1]
-    return (
-        left + (_OVERLAP if left else 0),
-        up + (_OVERLAP if up else 0),
-        right - (_OVERLAP if right < canvas[0] else 0),
-        down - (_OVERLAP if down < canvas[1] else 0),
-    )
+    inner = (left + _OVERLAP * bool(left), up + _OVERLAP * bool(up))
+    return (*inner, right - _OVERLAP * (right < canvas[0]), down - _OVERLAP * (down < canvas[1]))
 
 
 def _file(image: Image.Image, name: str) -> InputImage:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from pydantic import BaseModel, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel
+from pydantic_core import from_json
 
 from models.backends.automatic1111.build import Generation, Options, ResolvedNames
 from models.backends.automatic1111.job import ServerSettings
@@ -42,18 +43,15 @@ class Info(BaseModel):
     job_timestamp: str | None = None
     version: str | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, info: object) -> object:
-        # A null in one key must not lose the seeds and the model's name.
-        return {name: value for name, value in info.items() if value is not None} if isinstance(info, dict) else info
-
     @classmethod
     def read(cls, text: str | None) -> "Info":
         """Never raises: images are delivered even without their `info`."""
         try:
-            return cls.model_validate_json(text or "{}")
-        except ValidationError:
+            # A null in one key must not lose the seeds and the model's name.
+            return cls.model_validate(
+                {key: value for key, value in from_json(text or "{}").items() if value is not None}
+            )
+        except (ValueError, AttributeError):
             return cls()
 
 
@@ -64,15 +62,6 @@ class Generated(BaseModel):
 
 class Upscaled(BaseModel):
     image: str
-
-
-class RefusalBody(BaseModel):
-    """The error shapes of A1111 (`errors`), Forge (`message`) and SD.Next (`errors` + `code`) in one."""
-
-    error: str = ""
-    detail: JsonValue = None
-    errors: JsonValue = None
-    message: JsonValue = None
 
 
 def generated_images(
@@ -190,13 +179,12 @@ def _codes(reply: Reply) -> tuple[str, ...]:
             return (NO_API,)
 
 
+_WORDS = ("error", "errors", "message", "detail")  # A1111 and SD.Next have `errors`, Forge `message`
+
+
 def _said(reply: Reply) -> str:
-    try:
-        refusal = RefusalBody.model_validate_json(reply.body)
-    except ValidationError:
-        return said_by(reply)
-    parts = (refusal.errors, refusal.message, refusal.detail)
-    text = next((part for part in parts if isinstance(part, str) and part), "")
-    if not refusal.error or refusal.error == "HTTPException":
-        return f"HTTP {reply.status}, {text}" if text else said_by(reply)
-    return f"HTTP {reply.status}, {refusal.error}" + (f": {text}" if text else "")
+    body = reply.json()
+    texts = {key: text for key in _WORDS if isinstance(body, dict) and isinstance(text := body.get(key), str) and text}
+    error = texts.pop("error", "").replace("HTTPException", "")
+    said = ": ".join(filter(None, (error, next(iter(texts.values()), ""))))
+    return f"HTTP {reply.status}, {said}" if said else said_by(reply)

@@ -15,6 +15,7 @@ from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable, names_like
 from models.backends.http import Retries, Service, timed_out
 from models.clock import Deadline
+from models.entities import StrictModel
 from models.parameters import read_yaml
 
 type Names = tuple[Name, ...] | None
@@ -24,18 +25,14 @@ _RETRIES = Retries(delays=(0.2,))  # Forge closes a connection after an error; t
 NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 
-class _List(BaseModel):
+class _List(StrictModel):
     route: str
     fields: tuple[str, ...]
 
 
-class _ListData(BaseModel):
-    lists: Mapping[str, _List]
-    choices: Mapping[str, tuple[str, ...]]
-
-
-_DATA = _ListData.model_validate(read_yaml(Path(__file__).with_name("lists.yaml")))
-LISTS, CHOICES = _DATA.lists, _DATA.choices
+_DATA = read_yaml(Path(__file__).with_name("lists.yaml"))
+LISTS = {name: _List.model_validate(entry) for name, entry in _DATA["lists"].items()}
+CHOICES: Mapping[str, Sequence[str]] = _DATA["choices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +48,17 @@ class Name:
 
 def find(kind: str, asked: str, names: Sequence[Name]) -> Name:
     """The entry that `asked` means. Raises BadRequest with the nearest and the available names."""
-    found = lookup(asked, names)
-    if found is None:
-        raise unknown_name(kind, asked, [name.sent for name in names])
-    return found
+    if found := lookup(asked, names):
+        return found
+    raise unknown_name(kind, asked, [name.sent for name in names])
 
 
 def lookup(asked: str, names: Sequence[Name]) -> Name | None:
     """Exact spelling first, another known spelling next, then without regard to case where that is unambiguous."""
     exact = [name for name in names if name.sent == asked] or [name for name in names if name.means(asked)]
-    if exact:
-        return exact[0]
     folded = asked.casefold()
     similar = [name for name in names if any(word.casefold() == folded for word in (name.sent, *name.known_as))]
-    return similar[0] if len(similar) == 1 else None
+    return exact[0] if exact else similar[0] if len(similar) == 1 else None
 
 
 def unknown_name(kind: str, asked: str, available: Sequence[str]) -> BadRequest:
@@ -111,10 +105,8 @@ class _ListEntry(BaseModel):
         return None if self.prompt is None and self.negative_prompt is None else self.name
 
 
-type _ListBody = list[_ListEntry] | dict[str, JsonValue]
-type _Words = tuple[str, ...] | dict[str, JsonValue]
-_LIST_BODY: TypeAdapter[_ListBody] = TypeAdapter(_ListBody)
-_WORDS: TypeAdapter[_Words] = TypeAdapter(_Words)
+_LIST_BODY = TypeAdapter[list[_ListEntry] | dict[str, JsonValue]](list[_ListEntry] | dict[str, JsonValue])
+_WORDS = TypeAdapter[tuple[str, ...] | dict[str, JsonValue]](tuple[str, ...] | dict[str, JsonValue])
 
 
 def read_list(name: str, body: bytes) -> tuple[Name, ...]:
@@ -191,10 +183,8 @@ class ServerLists:
 
     def _lock(self, name: str) -> BoundedSemaphore:
         """One lock per list, so that concurrent requests share one fetch."""
-        lock = _LOCKS.get(self.service, name)
-        if lock is None:
-            lock = BoundedSemaphore(1)
-            _LOCKS.put(self.service, lock, name)
+        lock = _LOCKS.get(self.service, name) or BoundedSemaphore(1)
+        _LOCKS.put(self.service, lock, name)
         return lock
 
     def _fetch(self, name: str) -> Names:

@@ -97,25 +97,21 @@ class PastedWorkflow:
     @property
     def text(self) -> str:
         access = self.model.access
-        if not access.workflow:
-            raise BadRequest(
-                f"{self.model.name} has no workflow",
-                next_step=f"Export one with Workflow > Export (API) in ComfyUI and paste it into {access.where('workflow')}",
-            )
-        return access.workflow
+        if access.workflow:
+            return access.workflow
+        export = "Export one with Workflow > Export (API) in ComfyUI"
+        raise BadRequest(
+            f"{self.model.name} has no workflow", next_step=f"{export} and paste it into {access.where('workflow')}"
+        )
 
     @property
     def capabilities(self) -> Capabilities:
         workflow = self._readable()
         if workflow is None:  # it may well take an image
             return Capabilities(images=1)
-        mask = workflow.takes_mask
-        return Capabilities(
-            images=workflow.images,
-            min_images=workflow.min_images,
-            mask=mask,
-            second_image="mask" if mask and workflow.images == 1 else "image",
-        )
+        images, mask = workflow.images, workflow.takes_mask
+        second: Literal["image", "mask"] = "mask" if mask and images == 1 else "image"
+        return Capabilities(images=images, min_images=workflow.min_images, mask=mask, second_image=second)
 
     def rules(self) -> tuple[Rule, ...]:
         workflow = self._readable()
@@ -201,29 +197,22 @@ class ShippedWorkflows:
     def capabilities(self) -> Capabilities:
         workflows = self.variants.values()
         mask = any(workflow.takes_mask for workflow in workflows)
-        return Capabilities(
-            images=max(workflow.images for workflow in workflows),
-            min_images=min(workflow.min_images for workflow in workflows),
-            mask=mask,
-            alpha_is_mask=mask,
-        )
+        most, least = max(one.images for one in workflows), min(one.min_images for one in workflows)
+        return Capabilities(images=most, min_images=least, mask=mask, alpha_is_mask=mask)
 
     def rules(self) -> tuple[Rule, ...]:
         return self.card.rules
 
     def choose(self, request: ImageRequest) -> Workflow:
-        """The workflow for the images and the mask of the request; with `controlnet` the last image is the control image.
-
-        Raises BadRequest for what none of the workflows takes.
-        """
+        """With `controlnet` the last image is the control image. Raises BadRequest for what none of the workflows takes."""
         control = bool(request.extra.get("controlnet"))
         if control and not request.images:
             next_step = "Send the control image (edges, depth, pose) as the last image, or leave `controlnet` empty"
             raise BadRequest("`controlnet` needs a control image and no image was sent", next_step=next_step)
         count = len(request.images) - control
-        if request.mask is not None and count == 0:
+        if request.mask and not count:
             raise BadRequest("A mask was sent without an image", next_step=_OPAQUE_CONTROL if control else _IMAGE_FIRST)
-        variant: Variant = "inpaint" if request.mask is not None else "img2img" if count else "txt2img"
+        variant: Variant = "inpaint" if request.mask else "img2img" if count else "txt2img"
         if variant not in self.variants:
             raise no_input_image(self.card.model)
         workflow = self.variants[variant]

@@ -55,8 +55,7 @@ _SMALL_FILE = 20_000  # bytes
 
 def black_images(images: Sequence[GeneratedImage]) -> Iterator[str]:
     """A notice about completely black images, which ComfyUI returns as a success after a numeric overflow."""
-    black = sum(_is_black(image) for image in images)
-    if black:
+    if black := sum(map(_is_black, images)):
         subject = "The image is" if len(images) == 1 else f"{black} of the {len(images)} images are"
         yield (
             f"{subject} completely black: the model or the VAE probably overflowed in half precision. Start ComfyUI "
@@ -110,8 +109,7 @@ def _suffix(file: FileRef) -> str:
 
 def _other_files(files: Sequence[FileRef]) -> Iterator[str]:
     for kind, suffixes in _OTHERS.items():
-        names = [file.filename for file in files if _suffix(file) in suffixes]
-        if names:
+        if names := [file.filename for file in files if _suffix(file) in suffixes]:
             yield f"The workflow also made {kind} files, which are not delivered yet: {', '.join(names)}"
 
 
@@ -234,10 +232,9 @@ _NODE_ID = re.compile(r"#(.+?)'?$")
 
 def _missing_class(fault: ValidationFault, graph: Graph) -> Node | None:
     """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`."""
-    if fault.type not in {"invalid_prompt", "missing_node_type"}:
-        return None
     found = _NODE_ID.search(fault.details)
-    return graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
+    node = graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
+    return node if fault.type in {"invalid_prompt", "missing_node_type"} else None
 
 
 def _advice(located: _LocatedFault, choices: Choices) -> str:

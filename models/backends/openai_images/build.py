@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from models.backends.errors import BadRequest, unsupported
@@ -39,15 +39,13 @@ class Wire:
 
     @property
     def form(self) -> list[tuple[str, FormField]]:
-        parts: list[tuple[str, FormField]] = [
-            (key, str(value).lower() if isinstance(value, bool) else str(value)) for key, value in self.fields.items()
-        ]
+        fields = self.fields.items()
+        texts = [(key, str(value).lower() if isinstance(value, bool) else str(value)) for key, value in fields]
         several = self.route.images_key if len(self.images) > 1 else ""
-        for number, image in enumerate(self.images, 1):
-            parts.append((several or self.route.image_keys[0], _file(image, f"image{number}")))
-        if self.mask:
-            parts.append((self.route.mask, _file(self.mask, "mask")))
-        return parts
+        files = [
+            (several or self.route.image_keys[0], _file(image, f"image{n}")) for n, image in enumerate(self.images, 1)
+        ]
+        return [*texts, *files, *([(self.route.mask, _file(self.mask, "mask"))] if self.mask else ())]
 
     def without(self, *keys: str) -> "Wire":
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in keys})
@@ -75,11 +73,8 @@ def build(request: ImageRequest, served: ServedModel) -> Wire:
     route = route_for(request, served)
     understood = served.understood(route)
     _check(request, served, understood)
-    words = {
-        word: value
-        for word, value in _words(request, served, route).items()
-        if value is not None and word in understood
-    }
+    every = _words(request, served, route)
+    words = {word: value for word, value in every.items() if value is not None and word in understood}
     in_prompt = _IN_PROMPT.get(route.prompt_syntax)
     written = {**words, "prompt": in_prompt(words)} if in_prompt else words
     return Wire(
@@ -214,10 +209,8 @@ def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[
     return [f"{served.dialect.title} does not take {name} for {served.remote}; it was left out." for name in names]
 
 
-def _prompt_notices(request: ImageRequest, route: Route) -> list[str]:
-    notices = []
+def _prompt_notices(request: ImageRequest, route: Route) -> Iterator[str]:
     if without_server_tag(request.prompt) != request.prompt:
-        notices.append("Server parameters inside the prompt were removed.")
+        yield "Server parameters inside the prompt were removed."
     if route.prompt_syntax == "bar" and "|" in request.prompt + request.negative_prompt:
-        notices.append("`|` in the prompt was replaced by `/`, because the server splits prompts there.")
-    return notices
+        yield "`|` in the prompt was replaced by `/`, because the server splits prompts there."

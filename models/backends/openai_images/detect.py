@@ -36,8 +36,8 @@ _AZURE = re.compile(r"\.azure\.(com|cn|us)$")
 class Address:
     """The address of the form, as users paste it: with and without the version, or the whole endpoint.
 
-    `root` is what stands before the API's version, `api` the path of the API below it (`v1`, `api/v3`), `query`
-    what goes with every request (`api-version`)."""
+    `root` stands before the API's version, `api` is the path below it (`v1`, `api/v3`), `query` goes with every request.
+    """
 
     root: str
     api: str = "v1"
@@ -93,8 +93,6 @@ class ListedModels(BaseModel):
 
 
 class SdcppCapabilities(BaseModel):
-    """What stable-diffusion.cpp reports about itself, as far as it is used."""
-
     stem: str | None = Field(default=None, validation_alias=AliasPath("model", "stem"))
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
@@ -162,11 +160,8 @@ class Detector:
         try:
             return self.ask(deadline.earlier(QUICK_SECONDS))
         except ImageError:
-            self.note_unanswered()
+            UNANSWERED.put(self.service, True)
             return None
-
-    def note_unanswered(self) -> None:
-        UNANSWERED.put(self.service, True)
 
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""

@@ -18,14 +18,7 @@ _LARGEST_DRAWN = 2**31 - 1  # every server takes a seed up to here
 
 
 class Route(StrictModel):
-    """One way to call a server; `path` is below the API's, `keys` has the server's key of each word that has an effect.
-
-    A form carries every image under the first of `image_keys`, two and more under `images_key` if there is one. JSON
-    carries image by image under `image_keys`, and all of them as a list under `images_key`; as data URLs, or as
-    `bare_base64`. `mask` is the key of the mask, `mask_form` what marks the region to change: white, or transparency.
-    `input_size`: the first image's size is sent if none is requested. `prompt_syntax` is how parameters are written
-    inside the prompt.
-    """
+    """One way to call a server. `dialects.yaml` explains the fields."""
 
     path: str
     keys: Mapping[str, str]
@@ -40,17 +33,7 @@ class Route(StrictModel):
 
 
 class Dialect(StrictModel):
-    """One kind of server. `hosts` are its addresses, `lists` a model that it lists, `owners` the owners of its models,
-    `pages` are answered by it alone where models have no owner. `about` is the page that tells its model and samplers,
-    `home` its address where there is only one, `newest` the model that unknown names on `hosts` are taken for.
-
-    `n` and `images` are the largest numbers of images out and in, `inputs` the limits of input images, `seed` the
-    largest seed (None: it takes none). `seeds` is the use of one seed for several images: they share it, count up from
-    it, or are all the same image. `defaults` sends a known model's steps and scale, `blank_negative` a blank negative
-    prompt if true CFG depends on the key. `worth_asking` servers report the model behind an alias. `fastapi` ones reply
-    with 405 on an existing endpoint and 404 on any other; `ignores_masks` ones accept a mask that most of their models
-    ignore.
-    """
+    """One kind of server. `dialects.yaml` explains the fields."""
 
     name: str
     title: str
@@ -89,12 +72,7 @@ class Dialect(StrictModel):
 
 
 class Family(StrictModel):
-    """Models of one kind. `images` None means: as many as the dialect takes.
-
-    `true_cfg` models are steered by `true_cfg_scale`; `gpt` ones are OpenAI's own, which refuse `response_format`;
-    `without` lists words that would be refused or ignored; `masks` names the dialects on which a mask has an effect
-    (None: wherever the dialect has masks). `dialects` limits the entry.
-    """
+    """Models of one kind. `families.yaml` explains the fields."""
 
     name: str = ""
     pattern: str = ""
@@ -111,15 +89,15 @@ class Family(StrictModel):
     masks: frozenset[str] | None = None
     qualities: tuple[str, ...] = ()
 
-    def fits(self, names: Iterable[str], dialect: Dialect) -> bool:
-        return dialect.name in self.dialects and any(re.search(self.pattern, _plain(name)) for name in names)
+    def fits(self, plain_names: Iterable[str], dialect: Dialect) -> bool:
+        return dialect.name in self.dialects and any(re.search(self.pattern, name) for name in plain_names)
 
 
 @cache
 def dialects() -> Mapping[str, Dialect]:
     """The kinds of servers by their names, in the order in which they are recognised."""
-    entries = [Dialect.model_validate(entry) for entry in read_yaml(Path(__file__).with_name("dialects.yaml"))]
-    return {dialect.name: dialect for dialect in entries}
+    entries = read_yaml(Path(__file__).with_name("dialects.yaml"))
+    return {entry["name"]: Dialect.model_validate(entry) for entry in entries}
 
 
 @cache
@@ -129,13 +107,8 @@ def families() -> Sequence[Family]:
 
 def family_of(names: Iterable[str], dialect: Dialect) -> Family:
     """The first entry that fits; the last one of a dialect fits everything."""
-    known = tuple(names)
-    return next(family for family in families() if family.fits(known, dialect))
-
-
-def _plain(name: str) -> str:
-    """`Qwen/Qwen-Image-Edit-2509`, a file path or an alias, in the one form that the patterns know."""
-    return re.sub(r"[\s_]+", "-", name.lower())
+    plain = [re.sub(r"[\s_]+", "-", name.lower()) for name in names]  # the one form that the patterns know
+    return next(family for family in families() if family.fits(plain, dialect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +168,8 @@ class ServedModel:
         return rule.model_copy(update={"default": default, "area": rule.pixels})
 
     def seeds(self, route: Route, count: int) -> SeedRule | None:
-        """The seeds of a request for `count` images. The plugin draws the seed to report it, and because SGLang
-        repeats the same image without one; if one seed makes equal images, the server draws."""
+        """The plugin draws the seed to report it, and because SGLang repeats the same image without one; if one seed
+        makes equal images, the server draws."""
         if self.dialect.seed is None or "seed" not in self.understood(route):
             return None
         return SeedRule(

@@ -29,10 +29,10 @@ class PreviewJob(BaseModel):
     negative_prompt: str
     width: int
     height: int
-    seeds: list[int]
+    seeds: tuple[int, ...]
     started: float
     ends: float
-    notices: list[str]
+    notices: tuple[str, ...]
 
 
 class Preview(JobBackend):
@@ -65,12 +65,11 @@ class Preview(JobBackend):
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         del deadline
         seconds = float(request.extra.get("simulate_seconds", 0))
-        job = self._job(request, seconds)
         if seconds <= 0:
-            return self._drawn(job, _thumbnails(request))
-        if request.images or request.mask:
-            job.notices.append("The input images are not shown: a simulated job keeps only the text of the request.")
-        return job.model_dump(mode="json")
+            return self._drawn(self._job(request, 0), _thumbnails(request))
+        hidden = "The input images are not shown: a simulated job keeps only the text of the request."
+        request = request.with_notices(*([hidden] if request.images or request.mask else ()))
+        return self._job(request, seconds).model_dump(mode="json")
 
     @override
     def check(self, job: Job) -> Running | ImageResult:
@@ -86,25 +85,17 @@ class Preview(JobBackend):
         """Nothing to cancel."""
 
     def _job(self, request: ImageRequest, seconds: float) -> PreviewJob:
-        width, height = request.size or (1024, 1024)
-        started = self.clock.now()
-        return PreviewJob(
-            prompt=request.prompt,
-            negative_prompt=request.negative_prompt,
-            width=width,
-            height=height,
-            seeds=list(request.seeds),
-            started=started,
-            ends=started + seconds,
-            notices=list(request.notices),
-        )
+        now, (width, height) = self.clock.now(), request.size or (1024, 1024)
+        kept = {name: getattr(request, name) for name in ("prompt", "negative_prompt", "seeds", "notices")}
+        size = {"width": width, "height": height}
+        return PreviewJob.model_validate({**kept, **size, "started": now, "ends": now + seconds})
 
     def _drawn(self, job: PreviewJob, thumbnails: Sequence[tuple[str, bytes]]) -> ImageResult:
         model = self.model.name
         shown = job.model_dump(include={"prompt", "negative_prompt", "width", "height"})
         placeholders = [PlaceholderImage(model=model, seed=seed, thumbnails=thumbnails, **shown) for seed in job.seeds]
         images = [GeneratedImage(in_thread(draw, one), seed=one.seed) for one in placeholders]
-        return self.result(ImageRequest(model=model, prompt=job.prompt, notices=tuple(job.notices)), images)
+        return self.result(ImageRequest(model=model, prompt=job.prompt, notices=job.notices), images)
 
 
 def _thumbnails(request: ImageRequest) -> tuple[tuple[str, bytes], ...]:

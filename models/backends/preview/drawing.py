@@ -13,7 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -71,7 +72,7 @@ def draw(placeholder: PlaceholderImage) -> bytes:
 
 def _unit(width: int, height: int) -> int:
     """The font size of small print, from which every other measure follows."""
-    short, long = min(width, height), max(width, height)
+    short, long = sorted((width, height))
     return max(_SMALLEST_TEXT, min(short // 14, max(short // 28, long // 80)))
 
 
@@ -129,14 +130,12 @@ def _facts(placeholder: PlaceholderImage, size: int, width: float) -> list[str]:
 
 def _largest(prompt: str, unit: int, width: float, room: float) -> tuple[int, list[str]]:
     """The largest font size at which the prompt fits, and its lines; a very long prompt is cut."""
-    size = unit * 2
-    while True:
+    smallest = max(_SMALLEST_TEXT, unit * 3 // 4)
+    for size in (*range(unit * 2, smallest, -max(1, unit // 6)), smallest):
         lines = wrapped(prompt, size, width)
         if len(lines) * size * LINE_HEIGHT <= room:
-            return size, lines
-        if size <= max(_SMALLEST_TEXT, unit * 3 // 4):
-            return size, clipped(lines, max(1, int(room / (size * LINE_HEIGHT))), size, width)
-        size = max(_SMALLEST_TEXT, size - max(1, unit // 6))
+            break
+    return size, clipped(lines, max(1, int(room / (size * LINE_HEIGHT))), size, width)
 
 
 def _paragraph(canvas: Image.Image, lines: Sequence[str], at: tuple[float, float], size: int, colour: Colour) -> float:
@@ -200,10 +199,10 @@ def _sun(canvas: Image.Image, source: str) -> None:
 
 
 def _disc(canvas: Image.Image, centre: tuple[float, float], radius: float, strength: int) -> None:
-    box = [round(centre[0] - radius), round(centre[1] - radius), round(centre[0] + radius), round(centre[1] + radius)]
-    mask = Image.new("L", (max(1, box[2] - box[0]), max(1, box[3] - box[1])))
+    left, top, right, bottom = (round(side + shift) for shift in (-radius, radius) for side in centre)
+    mask = Image.new("L", (max(1, right - left), max(1, bottom - top)))
     ImageDraw.Draw(mask).ellipse((0, 0, mask.width - 1, mask.height - 1), fill=strength)
-    canvas.paste((255, 250, 240), (box[0], box[1]), mask)
+    canvas.paste((255, 250, 240), (left, top), mask)
 
 
 def _hill(canvas: Image.Image, number: int, source: str) -> None:
@@ -220,10 +219,8 @@ def _hill(canvas: Image.Image, number: int, source: str) -> None:
 
 
 def _wave(number: int, source: str) -> Callable[[float], float]:
-    sines = [
-        (n + 1, n + 0.6 + _roll(source, f"length {number} {n}"), _roll(source, f"phase {number} {n}"))
-        for n in range(_WAVES)
-    ]
+    rolls = [(_roll(source, f"length {number} {n}"), _roll(source, f"phase {number} {n}")) for n in range(_WAVES)]
+    sines = [(n + 1, n + 0.6 + length, phase) for n, (length, phase) in enumerate(rolls)]
     return lambda across: sum(math.sin(math.tau * (across * often + phase)) / flat for flat, often, phase in sines)
 
 
@@ -236,15 +233,11 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 def runs(text: str, before: str = EUROPEAN) -> list[tuple[str, str]]:
     """The font and text of each piece; quotes and dashes take the font before them, at the beginning `before`."""
-    names = []
-    for char in text:
-        before = _font_name(char, before)
-        names.append(before)
-    pairs = zip(names, text, strict=True)
-    return [(name, "".join(char for _, char in group)) for name, group in groupby(pairs, key=lambda pair: pair[0])]
+    pairs = zip([*accumulate(text, _font_name, initial=before)][1:], text, strict=True)
+    return [(name, "".join(char for _, char in group)) for name, group in groupby(pairs, key=itemgetter(0))]
 
 
-def _font_name(char: str, before: str) -> str:
+def _font_name(before: str, char: str) -> str:
     if "\u2010" <= char <= "\u205e":
         return before
     return EUROPEAN if char < "\u2000" or "\u20a0" <= char <= "\u20c0" else EAST_ASIAN
@@ -283,9 +276,8 @@ def shortened(text: str, size: int, width: float) -> str:
 
 def clipped(lines: list[str], count: int, size: int, width: float) -> list[str]:
     """The first `count` lines, the last one with an ellipsis if there are more."""
-    if len(lines) <= count:
-        return lines
-    return [*lines[: count - 1], shortened(f"{lines[count - 1]} …", size, width)]
+    last = [shortened(f"{lines[count - 1]} …", size, width)] if len(lines) > count else lines[count - 1 : count]
+    return [*lines[: count - 1], *last]
 
 
 def _printable(text: str) -> str:
@@ -309,10 +301,9 @@ def _pieces(unit: str, size: int, width: float) -> list[str]:
     """A word that is longer than a whole line, in pieces; every other unit as it is."""
     if unit.isspace() or width_of(unit, size) <= width:
         return [unit]
-    pieces, piece = [], ""
+    pieces = [""]
     for char in unit:
-        if piece and width_of(piece, size) + width_of(char, size) > width:
-            pieces.append(piece)
-            piece = ""
-        piece += char
-    return [*pieces, piece]
+        if pieces[-1] and width_of(pieces[-1], size) + width_of(char, size) > width:
+            pieces.append("")
+        pieces[-1] += char
+    return pieces

@@ -79,12 +79,10 @@ def read_account(access: Access) -> Account:
         base_url = _native(with_scheme(access.base_url))
         return Account(access, base_url, _region_of(base_url))
     region = access.region or "beijing"
-    if region not in REGIONS:
-        raise BadRequest(
-            f"There is no region {region!r}",
-            next_step=f"Choose one of {', '.join(REGIONS)} in {access.where('region')}",
-        )
-    return Account(access, REGIONS[region].base_url, region)
+    if region in REGIONS:
+        return Account(access, REGIONS[region].base_url, region)
+    choices = f"Choose one of {', '.join(REGIONS)} in {access.where('region')}"
+    raise BadRequest(f"There is no region {region!r}", next_step=choices)
 
 
 def _native(base_url: str) -> str:
@@ -97,10 +95,10 @@ def _native(base_url: str) -> str:
 
 def _region_of(base_url: str) -> str | None:
     host = urlsplit(base_url).hostname or ""
-    for name, region in REGIONS.items():
-        if region.code in f".{host}." or host == urlsplit(region.base_url).hostname:
-            return name
-    return None
+    known = (
+        name for name, one in REGIONS.items() if one.code in f".{host}." or host == urlsplit(one.base_url).hostname
+    )
+    return next(known, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +121,8 @@ def explain_failure(asked: RefusalContext, failure: StudioFailure, status: int) 
 
 def _explained(context: RefusalContext, fault: Fault) -> Explanation:
     account = context.account
-    meaning = _REFUSALS.explain(
-        fault,
-        account.access,
-        key_advice=key_advice(account),
-        model_advice=model_advice(context),
-        region=account.place,
-    )
+    words = {"key_advice": key_advice(account), "model_advice": model_advice(context), "region": account.place}
+    meaning = _REFUSALS.explain(fault, account.access, **words)
     if meaning.error is RateLimited and meaning.retry_after is not None:
         return replace(meaning, retry_after=max(meaning.retry_after, _slot(context.requests_per_minute)))
     return meaning
@@ -161,7 +154,5 @@ def key_advice(account: Account) -> str:
 
 def model_advice(context: RefusalContext) -> str:
     where = " and ".join(REGIONS[name].title for name in context.regions)
-    return (
-        f"Check the model's name ({context.model}); models like it are offered in {where}, and this account uses "
-        f"{context.account.place}"
-    )
+    offered = f"models like it are offered in {where}, and this account uses {context.account.place}"
+    return f"Check the model's name ({context.model}); {offered}"

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, Field,
 from models.backends.errors import BadRequest
 from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
 from models.backends.reply import spelled
-from models.entities import ImageRequest, ParameterValue, StrictModel
+from models.entities import ImageRequest, StrictModel
 
 SYNC_PATH = "services/aigc/multimodal-generation/generation"
 JOB_PATHS: Mapping[str, str] = {
@@ -28,27 +28,16 @@ _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold
 _WIDE_PER_TOKEN = 1.8
 _NARROW_PER_TOKEN = 4.5
 
-_PLAIN = "description_edit"
-_MASKED = "description_edit_with_mask"
+_PLAIN, _MASKED = "description_edit", "description_edit_with_mask"
 _SCALES = ("top_scale", "bottom_scale", "left_scale", "right_scale")
 _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
-    _PLAIN: ("denoising_strength",),
-    _MASKED: (),
+    **dict.fromkeys((_PLAIN, "stylization_all"), ("denoising_strength",)),
     "expand": _SCALES,
-    "stylization_all": ("denoising_strength",),
-    "stylization_local": (),
     "super_resolution": ("upscale_factor",),
-    "colorization": (),
     "doodle": ("is_sketch",),
-    "control_cartoon_feature": (),
 }
-"""The editing functions of Wan, each with the parameters that it alone reads."""
-_DEFAULTS: Mapping[str, ParameterValue] = {
-    "denoising_strength": 0.5,
-    **dict.fromkeys(_SCALES, 1),
-    "upscale_factor": 1,
-    "is_sketch": False,
-}
+"""The editing functions of Wan with parameters that they alone read."""
+_DEFAULTS = {"denoising_strength": 0.5, "upscale_factor": 1, "is_sketch": False, **dict.fromkeys(_SCALES, 1)}
 """The service's defaults. A node sends every default of its form, so such a value counts as unset."""
 
 
@@ -130,18 +119,13 @@ class Plan:
 def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
     """The calls of a request. Raises BadRequest for what the model or the account does not support."""
     if not (asynchronous or model.sync):
-        raise BadRequest(
-            f"{remote} works with jobs only, which a Token Plan does not support",
-            next_step="Use a pay-as-you-go key for it",
-        )
+        attempted = f"{remote} works with jobs only, which a Token Plan does not support"
+        raise BadRequest(attempted, next_step="Use a pay-as-you-go key for it")
     jobs = model.jobs if asynchronous and (not model.sync or _fits_jobs(request, model)) else None
     common, notices = _common(request, model, jobs)
     body = StudioBody(model=remote, input=_input(request, jobs), parameters=common)
-    starts = range(0, request.n, model.images_per_call)
-    calls = (
-        body.repeated(n=min(model.images_per_call, request.n - start), seed=seed)
-        for start, seed in zip(starts, request.seeds[:: model.images_per_call], strict=True)
-    )
+    starts = zip(range(0, request.n, model.images_per_call), request.seeds[:: model.images_per_call], strict=True)
+    calls = (body.repeated(n=min(model.images_per_call, request.n - start), seed=seed) for start, seed in starts)
     return Plan(jobs, tuple(calls), (*notices, *_cut_notices(request, model, jobs)))
 
 
@@ -160,15 +144,10 @@ def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -
         yield f"The prompt has {len(request.prompt)} characters; the model reads the first {model.prompt_characters}."
     tokens = estimated_tokens(request.prompt)
     if jobs is None and model.prompt_tokens and tokens > model.prompt_tokens:
-        yield (
-            f"The prompt has about {tokens} tokens; the model reads the first {model.prompt_tokens}, so its end may "
-            "have no effect."
-        )
-    if len(request.negative_prompt) > NEGATIVE_PROMPT_CHARACTERS:
-        yield (
-            f"The negative prompt has {len(request.negative_prompt)} characters; "
-            f"the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
-        )
+        reads = f"the model reads the first {model.prompt_tokens}"
+        yield f"The prompt has about {tokens} tokens; {reads}, so its end may have no effect."
+    if (length := len(request.negative_prompt)) > NEGATIVE_PROMPT_CHARACTERS:
+        yield f"The negative prompt has {length} characters; the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
 
 
 def _common(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> tuple[Parameters, tuple[str, ...]]:
@@ -215,11 +194,10 @@ def _function(request: ImageRequest) -> str:
     """The function asked for; if unset, a mask means inpainting. Raises BadRequest."""
     function = str(request.extra.get("edit_function") or (_MASKED if request.mask else _PLAIN))
     if function == _MASKED and request.mask is None:
-        raise BadRequest(
-            f"`{_MASKED}` needs a mask, and none was sent",
-            next_step="Send a second image of the same size whose file name contains `mask`, white where the "
-            "image may change",
+        way_out = (
+            "Send a second image of the same size whose file name contains `mask`, white where the image may change"
         )
+        raise BadRequest(f"`{_MASKED}` needs a mask, and none was sent", next_step=way_out)
     return function
 
 
@@ -230,11 +208,9 @@ def _function_parameters(request: ImageRequest) -> tuple[Mapping[str, object], t
     given = {name: values[name] for name in _DEFAULTS if values.get(name) is not None}
     # Every scale is 1 where none is named: the image would be paid for and come back as it was.
     if function == "expand" and all(given.get(name, 1) == 1 for name in _SCALES):
-        raise BadRequest(
-            "`expand` needs a direction",
-            next_step=f"Give at least one of {', '.join(f'`{name}`' for name in _SCALES)}, above 1 and up to 2",
-        )
-    read = {name: value for name, value in given.items() if name in _FUNCTIONS[function]}
+        way_out = f"Give at least one of {', '.join(f'`{name}`' for name in _SCALES)}, above 1 and up to 2"
+        raise BadRequest("`expand` needs a direction", next_step=way_out)
+    read = {name: value for name, value in given.items() if name in _FUNCTIONS.get(function, ())}
     return read, tuple(_unread(request, function, given))
 
 
@@ -243,7 +219,7 @@ def _unread(request: ImageRequest, function: str, given: Mapping[str, object]) -
     if request.mask is not None and function != _MASKED:
         yield f"The mask was not used: `{function}` does not read one, `{_MASKED}` would."
     for name, value in given.items():
-        if name not in _FUNCTIONS[function] and value != _DEFAULTS[name]:
+        if name not in _FUNCTIONS.get(function, ()) and value != _DEFAULTS[name]:
             readers = " and ".join(f"`{reader}`" for reader, own in _FUNCTIONS.items() if name in own)
             yield f"`{name}` was not used: `{function}` does not read it, {readers} would."
 

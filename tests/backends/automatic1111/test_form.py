@@ -12,8 +12,8 @@ from models.catalog import cards
 from models.entities import ImageRequest, ImageResult
 from models.parameters import Rule
 from models.request.build import build_request
-from models.request.conversation import Conversation, ImagePart
-from tests.asking import bound
+from models.request.conversation import Conversation
+from tests.asking import bound, image_part
 from tests.fakes import image_file
 from tests.servers.automatic1111 import FakeWebUI
 
@@ -42,7 +42,7 @@ def switched_on(rule: Rule) -> object:
 def requested(
     backend: Backend, parameters: dict[str, object], *images: bytes, prompt: str = "a fox"
 ) -> tuple[ImageRequest, ImageResult]:
-    parts = tuple(ImagePart(base64.b64encode(image).decode(), "", "photo.png") for image in images)
+    parts = tuple(image_part(base64.b64encode(image).decode(), "", "photo.png") for image in images)
     request = build_request(backend, Conversation(prompt, parts), parameters, timeout=20)
     return request, backend.invoke(request)
 

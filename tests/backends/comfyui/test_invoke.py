@@ -13,7 +13,8 @@ from models.backends.errors import AuthorizationFailed, BadRequest, ServerUnavai
 from models.entities import ImageResult, InputImage
 from models.images.sniff import sniff
 from models.request.build import build_request
-from models.request.conversation import Conversation, ImagePart
+from models.request.conversation import Conversation
+from tests.asking import image_part
 from tests.backends.comfyui.jobs import backend_for, comfyui, failing, invoked, sampled, slow, submitted
 from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
@@ -138,7 +139,7 @@ def test_the_transparent_part_of_an_image_is_its_mask_for_a_shipped_model(server
     half.save(file, "PNG")
     for data, repainted in ((file.getvalue(), True), (image_file(256, 128), False)):
         backend = comfyui(model, {"comfyui_base_url": server.url})
-        part = ImagePart(base64.b64encode(data).decode(), "", "fox.png")
+        part = image_part(base64.b64encode(data).decode(), "", "fox.png")
         backend.invoke(build_request(backend, Conversation("in winter", (part,)), {}, timeout=30))
         masks = [node for node in sent(server).values() if node["class_type"] == "LoadImageMask"]
         assert bool(masks) is repainted

@@ -184,7 +184,7 @@ def test_an_offline_server_is_not_requested_again_for_a_while(
 def test_a_request_does_not_use_a_cached_failure(clock: FakeClock) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         backend = bound(server.url, "x", clock=clock)
-        backend.detector.note_unanswered()  # it was off a second ago
+        detect.UNANSWERED.put(backend.service, True)  # it was off a second ago
         assert generate(backend, seed=4).images[0].seed == 4
 
 

@@ -4,7 +4,6 @@ Two things hide in the editor's file: values lie in a list without names (`read_
 that do not execute: reroutes, primitives, set and get nodes, muted and bypassed nodes, subgraphs, group nodes.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from models.backends.comfyui.graph.editor_file import (
     read_values,
     unfolded,
 )
-from models.backends.comfyui.graph.graph import Link, RawGraph, inputs_of
+from models.backends.comfyui.graph.graph import Link, RawGraph, inputs_of, links
 from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of, package_of
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
@@ -45,7 +44,7 @@ class _Value:
 
 
 class _Scope:
-    """One canvas: the file's own, or a subgraph at the place where it is used (`outer` of `parent`)."""
+    """A canvas: the file's own, or a subgraph at the place where it is used (`outer` of `parent`)."""
 
     def __init__(
         self,
@@ -100,7 +99,6 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> tuple[RawGraph, tuple[str,
     notes = [f"{scope.described(node)} is not known to the server and stands alone: left out" for scope, node in alone]
     for scope, node in running:
         graph[f"{scope.prefix}{node.id}"] = _node(scope, node, info.classes[node.type], notes)
-    _name_nodes_in_tokens(graph, running)
     return _without_dangling(graph), tuple(notes)
 
 
@@ -109,10 +107,7 @@ def _running(scope: _Scope) -> Iterator[tuple[_Scope, EditorNode]]:
         if node.mode in (_MUTED, _BYPASSED) or meaning_of(node.type).editor:
             continue
         inside = scope.inside(node)
-        if inside:
-            yield from _running(inside)
-        else:
-            yield scope, node
+        yield from _running(inside) if inside else ((scope, node),)
 
 
 def _stands_alone(scope: _Scope, node: EditorNode) -> bool:
@@ -154,34 +149,29 @@ def _check_broadcasts(file: EditorFile) -> None:
 def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -> dict[str, JsonValue]:
     read = read_values(node, known)
     inputs: dict[str, JsonValue] = {name: _wrapped(value) for name, value in read.named.items()}
-    for name in _choosing(known, inputs):
-        text, inputs[name] = str(inputs[name]), first_choices(str(inputs[name]))
+    for name, text in _choosing(known, inputs):
+        inputs[name] = first_choices(text)
         if "|" in text:
             notes.append(f"`{name}` of {scope.described(node)} has choices in braces: the first of each is used")
-    linked: set[str] = set()
-    for slot, port in enumerate(node.inputs):
-        came = _follow(scope, node, slot, port)
-        if isinstance(came, Link):
-            inputs[port.name] = [came.node, came.slot]
-        elif isinstance(came, _Value):
-            inputs[port.name] = _wrapped(came.value)
-        if came is not None:
-            linked.add(port.name)
+    linked = {port.name: came for slot, port in enumerate(node.inputs) if (came := _follow(scope, node, slot, port))}
+    for name, came in linked.items():
+        inputs[name] = [came.node, came.slot] if isinstance(came, Link) else _wrapped(came.value)
     wrong = [f"`{name}` would be {str(inputs[name])[:40]!r}" for name in read.wrong if name not in linked]
     if wrong:
         raise _refused(f"the values of {scope.described(node)} do not fit its definition: {', '.join(wrong)}")
     shows = known.is_output and meaning_of(node.type).passes  # such a node saves the text that it showed last
     if read.left and not shows:
         listed = ", ".join(str(value)[:40] for value in read.left)
-        notes.append(
-            f"{scope.described(node)} has values that its definition does not name, they were left out: {listed}"
-        )
-    return {"inputs": inputs, "class_type": node.type, "_meta": {"title": node.title or known.title}}
+        said = "has values that its definition does not name, they were left out"
+        notes.append(f"{scope.described(node)} {said}: {listed}")
+    return {"inputs": inputs, "class_type": node.type, "_meta": {"title": _title(node, known)}}
 
 
-def _choosing(known: NodeClass, inputs: Mapping[str, JsonValue]) -> list[str]:
-    texts = [spec.name for spec in known.inputs.values() if spec.options.get("dynamicPrompts")]
-    return [name for name in texts if isinstance(value := inputs.get(name), str) and "{{" not in value]
+def _choosing(known: NodeClass, inputs: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+    for spec in known.inputs.values():
+        text = inputs.get(spec.name)
+        if spec.options.get("dynamicPrompts") and isinstance(text, str) and "{{" not in text:
+            yield spec.name, text
 
 
 def _wrapped(value: JsonValue) -> JsonValue:
@@ -189,24 +179,10 @@ def _wrapped(value: JsonValue) -> JsonValue:
     return {"__value__": value} if isinstance(value, list) else value
 
 
-_TOKEN = re.compile(r"%([^%.]+)\.([^%.]+)%")
-
-
-def _name_nodes_in_tokens(graph: RawGraph, running: list[tuple[_Scope, EditorNode]]) -> None:
-    """`%KSampler.seed%` names a node by its name for search and replace, or its title: the id says it for good."""
-    searched = [(str(node.properties.get("Node name for S&R")), scope, node) for scope, node in running]
-    titled = [(node.title or node.type, scope, node) for scope, node in running]
-    ids = {name: f"{scope.prefix}{node.id}" for name, scope, node in reversed([*searched, *titled])}  # the first counts
-    for node_id in graph:
-        for name, value in inputs_of(graph, node_id).items():
-            if "prefix" in name and isinstance(value, str):
-                inputs_of(graph, node_id)[name] = _TOKEN.sub(lambda found: _by_id(graph, ids, found), value)
-
-
-def _by_id(graph: RawGraph, ids: Mapping[str, str], found: re.Match[str]) -> str:
-    node = ids.get(found[1])
-    value = inputs_of(graph, node).get(found[2]) if node else None
-    return found[0] if value is None or isinstance(value, list) else f"%{node}.{found[2]}%"
+def _title(node: EditorNode, known: NodeClass) -> str:
+    """The title, else the name by which tokens such as `%KSampler.seed%` find the node."""
+    named = node.properties.get("Node name for S&R")
+    return node.title or (str(named) if named not in (None, node.type) else known.title)
 
 
 # Links through things that do not execute
@@ -236,12 +212,12 @@ def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen)
     if node_id == INPUT_SIDE:
         return _from_outside(scope, slot, kind, seen)
     node = scope.nodes.get(node_id)
-    if node is None:
+    if node and meaning_of(node.type).editor:
+        return _through(scope, node, slot, kind, seen)
+    if node is None or node.mode == _MUTED:
         return None
-    if (editor := meaning_of(node.type).editor) or node.mode == _BYPASSED:
-        return _through(scope, node, slot, kind, seen) if editor else _bypassed(scope, node, slot, kind, seen)
-    if node.mode == _MUTED:
-        return None
+    if node.mode == _BYPASSED:
+        return _bypassed(scope, node, slot, kind, seen)
     inside = scope.inside(node)
     return _from_inside(inside, slot, kind, seen) if inside else Link(f"{scope.prefix}{node_id}", slot)
 
@@ -269,13 +245,10 @@ def _set_name(node: EditorNode) -> JsonValue:
 
 
 def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Came:
-    around: _Scope | None = scope
-    while around is not None:
-        for node in around.canvas.nodes:
-            if meaning_of(node.type).editor == "sets" and _set_name(node) == name:
-                return _from_input(around, next(iter(node.inputs), None), kind, seen)
-        around = around.parent
-    return None
+    for node in scope.canvas.nodes:
+        if meaning_of(node.type).editor == "sets" and _set_name(node) == name:
+            return _from_input(scope, next(iter(node.inputs), None), kind, seen)
+    return _from_setter(scope.parent, name, kind, seen) if scope.parent else None
 
 
 def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Came:
@@ -313,8 +286,8 @@ def _from_inside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
     assert isinstance(scope.canvas, Subgraph)  # noqa: S101 -- `inside` made it one
     outputs = scope.canvas.outputs
     ids = outputs[slot].linkIds if 0 <= slot < len(outputs) else []
-    ends = [link for link in scope.canvas.links if link.target_id == OUTPUT_SIDE and link.target_slot == slot]
-    link = next((scope.links[one] for one in ids if one in scope.links), None) or next(iter(ends), None)
+    ends = [link for link in scope.canvas.links if (link.target_id, link.target_slot) == (OUTPUT_SIDE, slot)]
+    link = next(iter([*(scope.links[one] for one in ids if one in scope.links), *ends]), None)
     return _from_output(scope, link.origin_id, link.origin_slot, kind, seen) if link else None
 
 
@@ -336,32 +309,23 @@ def _promoted(node: EditorNode, inner: Subgraph) -> dict[str, JsonValue]:
 def _proxied(node: EditorNode) -> list[str]:
     """Editors of a while listed what they show outside; entries of "-1" are the subgraph's own inputs."""
     listed = node.properties.get("proxyWidgets")
-    entries = (
-        [entry for entry in listed if isinstance(entry, list) and len(entry) > 1] if isinstance(listed, list) else []
-    )
-    names = [str(name) for owner, name, *_ in entries if str(owner) == "-1"]
-    return [name for name in names if not name.startswith("$$")]
+    entries = [one for one in listed if isinstance(one, list) and len(one) > 1] if isinstance(listed, list) else []
+    return [str(name) for owner, name, *_ in entries if str(owner) == "-1" and not str(name).startswith("$$")]
 
 
 def _widget_inputs(inner: Subgraph) -> list[str]:
     """The subgraph's inputs that lead to a field inside: newer editors write the values of exactly these."""
-    nodes = {node.id: node for node in inner.nodes}
-    fed: set[int] = set()
-    for link in inner.links:
-        target = nodes.get(link.target_id)
-        port = target.inputs[link.target_slot] if target and 0 <= link.target_slot < len(target.inputs) else None
-        if link.origin_id == INPUT_SIDE and port and port.widget:
-            fed.add(link.origin_slot)
+    fields = {(node.id, slot) for node in inner.nodes for slot, port in enumerate(node.inputs) if port.widget}
+    open_links = [link for link in inner.links if link.origin_id == INPUT_SIDE]
+    fed = {link.origin_slot for link in open_links if (link.target_id, link.target_slot) in fields}
     return [port.name for slot, port in enumerate(inner.inputs) if slot in fed]
 
 
 def _without_dangling(graph: RawGraph) -> RawGraph:
     """Links to nodes that were left out go as well; the server then names the input that is missing."""
-    for node in graph:
-        inputs = inputs_of(graph, node)
-        for name, value in list(inputs.items()):
-            if isinstance(value, list) and str(value[0]) not in graph:
-                del inputs[name]
+    for node, name, link in list(links(graph)):
+        if link.node not in graph:
+            del inputs_of(graph, node)[name]
     return graph
 
 

@@ -6,18 +6,10 @@ Older files have group nodes ("workflow>Name"), which are turned into the subgra
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import filterfalse
 from typing import Annotated, Any
 
-from pydantic import (
-    AliasPath,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    field_validator,
-    model_validator,
-)
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from models.backends.comfyui.graph.editor_values import ABSENT, Reading, aligned, is_empty
 from models.backends.comfyui.graph.nodes import InputSpec, NodeClass, ObjectInfo, meaning_of
@@ -26,8 +18,7 @@ INPUT_SIDE, OUTPUT_SIDE = "-10", "-20"  # the two ends of a subgraph, as its lin
 
 _NESTED = 8  # choices within choices in a prompt
 
-type LinkType = Annotated[str, BeforeValidator(str)]
-"""Old saves write -1 or a list of choices here."""
+type LinkType = Annotated[str, BeforeValidator(str)]  # old saves write -1 or a list of choices here
 
 
 class EditorPart(BaseModel):
@@ -90,15 +81,14 @@ class BroadcastLink(EditorPart):
     type: str = "*"
 
 
+def _without_gaps(links: Any) -> list[Any]:
+    return list(filter(None, links)) if isinstance(links, list) else []
+
+
 class Canvas(EditorPart):
     nodes: list[EditorNode]
-    links: list[EditorLink] = Field(default_factory=list)
+    links: Annotated[list[EditorLink], BeforeValidator(_without_gaps)] = []
     broadcasts: list[BroadcastLink] = Field(default_factory=list, validation_alias=AliasPath("extra", "ue_links"))
-
-    @field_validator("links", mode="before")
-    @classmethod
-    def _entries(cls, value: Any) -> Any:
-        return [link for link in value if link] if isinstance(value, list) else []
 
 
 class Subgraph(Canvas):
@@ -108,19 +98,18 @@ class Subgraph(Canvas):
     outputs: list[SubgraphOutput] = Field(default_factory=list)
 
 
+def _numbered(nodes: Any) -> list[Any]:
+    members = nodes if isinstance(nodes, list) else []
+    return [{**node, "id": str(place)} if isinstance(node, dict) else node for place, node in enumerate(members)]
+
+
 class GroupNode(EditorPart):
     """Several nodes as one, in older files. Links and `external` name the nodes by their place in the list."""
 
-    nodes: list[EditorNode]
+    nodes: Annotated[list[EditorNode], BeforeValidator(_numbered)]
     links: list[list[JsonValue]] = Field(default_factory=list)
     external: list[list[JsonValue]] = Field(default_factory=list)
     config: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("nodes", mode="before")
-    @classmethod
-    def _numbered(cls, value: Any) -> Any:
-        nodes = value if isinstance(value, list) else []
-        return [{**node, "id": str(place)} if isinstance(node, dict) else node for place, node in enumerate(nodes)]
 
     def shows(self, place: int, group: str, name: str) -> bool | None:
         """Whether the author shows or hides an input or output of a node; None where nothing was chosen."""
@@ -144,11 +133,11 @@ def read_values(node: EditorNode, known: NodeClass) -> Reading:
         return Reading(named=dict(_by_name(values, known)))
     rows, values = _rows(node.type, values)
     best = aligned([spec for spec in known.inputs.values() if spec.is_widget], values)
-    shown = [known.inputs.get(port.name) or _unknown(port) for port in node.inputs if port.widget]
+    unknown = {port.name: InputSpec(port.name, port.type, required=False) for port in node.inputs if port.widget}
+    shown = [known.inputs.get(name, spec) for name, spec in unknown.items()]
     if best.cost >= ABSENT and shown:  # a node saved with other fields than its class has now: the file names them
         best = min(best, aligned(shown, values), key=lambda reading: reading.cost)
-    left = tuple(value for value in best.left if not is_empty(value))
-    return replace(best, named={**best.named, **rows}, left=left)
+    return replace(best, named={**best.named, **rows}, left=tuple(filterfalse(is_empty, best.left)))
 
 
 def _by_name(values: dict[str, JsonValue], known: NodeClass) -> Iterator[tuple[str, JsonValue]]:
@@ -170,10 +159,6 @@ def _rows(class_type: str, values: list[JsonValue]) -> tuple[dict[str, JsonValue
         if isinstance(row, dict)
     }
     return named, [value for value in values if value not in rows]
-
-
-def _unknown(port: EditorPort) -> InputSpec:
-    return InputSpec(port.name, port.type, required=False)
 
 
 _COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
@@ -200,8 +185,8 @@ type End = tuple[int, int]
 
 
 def group_name(class_type: str) -> str | None:
-    prefix = next((prefix for prefix in ("workflow>", "workflow/") if class_type.startswith(prefix)), None)
-    return class_type.removeprefix(prefix) if prefix else None
+    found = re.match(r"workflow[>/](.+)", class_type)
+    return found[1] if found else None
 
 
 def unfolded(node: EditorNode, group: GroupNode, info: ObjectInfo) -> Subgraph:
@@ -209,12 +194,10 @@ def unfolded(node: EditorNode, group: GroupNode, info: ObjectInfo) -> Subgraph:
     inner = [link[:4] for link in group.links if len(link) > 3 and _are_numbers(link[:4])]  # noqa: PLR2004
     opened = enumerate(_open_inputs(group, {(target, slot) for _, _, target, slot in inner}))
     shown = enumerate(_open_outputs(group, {(source, slot) for source, slot, _, _ in inner}))
-    ends: list[list[Any]] = [
-        *inner,
-        *([INPUT_SIDE, slot, *end] for slot, end in opened),
-        *([*end, OUTPUT_SIDE, slot] for slot, end in shown),
-    ]
-    links = [EditorLink.model_validate([number, *end]) for number, end in enumerate(ends, start=1)]
+    entering: list[list[Any]] = [[INPUT_SIDE, slot, *end] for slot, end in opened]
+    leaving: list[list[Any]] = [[*end, OUTPUT_SIDE, slot] for slot, end in shown]
+    ends = enumerate((*inner, *entering, *leaving), start=1)
+    links = [EditorLink.model_validate([number, *end]) for number, end in ends]
     return Subgraph(
         id=node.type,
         name=group_name(node.type) or node.type,
@@ -274,7 +257,5 @@ def _fields(place: int, member: EditorNode, info: ObjectInfo) -> Iterator[InputS
 
 def _written(member: EditorNode, prefix: str, named: Mapping[str, JsonValue]) -> EditorNode:
     own = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
-    if not own:
-        return member
-    values: list[JsonValue] | dict[str, JsonValue] = [own["value"]] if member.type == "PrimitiveNode" else own
-    return member.model_copy(update={"widgets_values": values})
+    values = [own["value"]] if member.type == "PrimitiveNode" and own else own
+    return member.model_copy(update={"widgets_values": values}) if own else member

@@ -5,6 +5,7 @@ upload button), extensions add fields and buttons of their own, and nodes gain a
 laid beside the fields in the way that fits best; what then has no name is told, what fits nowhere is refused.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from models.backends.comfyui.graph.nodes import DYNAMIC_COMBO, InputSpec
 
 _AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize"})
 _MOST = 250  # values of one node
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 # What a step of the reading costs. Exact readings are free; the cheapest reading wins.
 _SLIPPED_IN = 0.5  # a value that editors and extensions are known to slip in
@@ -33,9 +35,8 @@ class Reading:
     wrong: tuple[str, ...] = ()
 
     def __add__(self, other: "Reading") -> "Reading":
-        return Reading(
-            self.cost + other.cost, {**self.named, **other.named}, self.left + other.left, self.wrong + other.wrong
-        )
+        named = {**self.named, **other.named}
+        return Reading(self.cost + other.cost, named, self.left + other.left, self.wrong + other.wrong)
 
 
 def aligned(fields: Sequence[InputSpec], values: Sequence[JsonValue]) -> Reading:
@@ -99,13 +100,12 @@ def _brought(spec: InputSpec, value: JsonValue) -> tuple[InputSpec, ...]:
 
 
 def _slipped_in(value: JsonValue, former: InputSpec | None) -> float:
-    if former is not None and former.kind != "STRING" and isinstance(value, str) and value in _AFTER_GENERATE:
+    if former and former.kind != "STRING" and isinstance(value, str) and value in _AFTER_GENERATE:
         return 0.0 if former.controls_seed else _SLIPPED_IN
-    if former is not None and former.controls_seed and isinstance(value, bool):
-        return _SLIPPED_IN  # old editors wrote true for randomize
-    if former is not None and former.is_upload and (value == "image" or isinstance(value, dict)):
+    if former and former.is_upload and (value == "image" or isinstance(value, dict)):
         return 0.0  # the button to upload another file
-    return _SLIPPED_IN if value is None or (isinstance(value, dict) and is_empty(value)) else _NAMELESS
+    randomized = former and former.controls_seed and isinstance(value, bool)  # old editors wrote true for randomize
+    return _SLIPPED_IN if randomized or value is None or (isinstance(value, dict) and is_empty(value)) else _NAMELESS
 
 
 def _misfit(spec: InputSpec, value: JsonValue) -> float:
@@ -120,7 +120,7 @@ def _misfit(spec: InputSpec, value: JsonValue) -> float:
         case "INT" | "FLOAT", int() | float():
             return _bounds(spec, value)
         case "INT" | "FLOAT", _:
-            return _UNUSUAL if isinstance(value, str) and _is_number(value) else _WRONG
+            return _UNUSUAL if isinstance(value, str) and _NUMBER.fullmatch(value) else _WRONG
         case "BOOLEAN", _:
             return 0.0 if isinstance(value, bool) else _UNUSUAL if value in (0, 1, "true", "false") else _WRONG
         case "STRING", _:
@@ -133,15 +133,7 @@ def _misfit(spec: InputSpec, value: JsonValue) -> float:
 
 def _bounds(spec: InputSpec, value: float) -> float:
     low, high = spec.number("min"), spec.number("max")
-    return _UNUSUAL if (low is not None and value < low) or (high is not None and value > high) else 0.0
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return 0.0 if (low is None or low <= value) and (high is None or value <= high) else _UNUSUAL
 
 
 def _choice(spec: InputSpec, value: JsonValue) -> float:

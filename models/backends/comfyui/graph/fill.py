@@ -22,6 +22,7 @@ from models.backends.comfyui.graph.graph import (
     as_link,
     inputs_of,
     insert_after,
+    is_number,
     links,
     rewire,
 )
@@ -35,7 +36,6 @@ from models.parameters import RULES
 type Values = Mapping[str, ParameterValue]
 type LookUp = Callable[[str, str | None], ParameterValue | None]
 
-MARK_IT = "Write {{%s}} where it belongs, or give the node the title `input:%s`"
 
 _OPTIONAL_TITLE = re.compile(r"\s*optional\s*:\s*(?P<name>.+?)\s*", re.IGNORECASE)
 _DRAFT_SIDE = math.sqrt(0.5)  # half the pixels
@@ -75,7 +75,7 @@ def require_clear_prompt(slots: Slots) -> None:
         raise BadRequest(
             "The workflow does not show where the prompt belongs",
             slots.ambiguous["prompt"],
-            MARK_IT % ("prompt", "prompt"),
+            "Write {{prompt}} where it belongs, or give the node the title `input:prompt`",
         )
 
 
@@ -91,7 +91,7 @@ def _values(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
         "prompt": request.prompt,
         **_size(slots, request),
     }
-    if _is_draft(request) and isinstance(steps := values.get("steps", slots.own("steps")), int):
+    if request.extra.get("draft") and isinstance(steps := values.get("steps", slots.own("steps")), int):
         values["steps"] = max(1, steps // 2)
     return {name: _own_spelling(slots.own(name), value) for name, value in values.items()}
 
@@ -99,18 +99,11 @@ def _values(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
 def _size(slots: Slots, request: ImageRequest) -> dict[str, ParameterValue]:
     """Width and height where they are not the workflow's own, which stay as its author wrote them."""
     asked = {"width": request.width, "height": request.height}
-    if _is_draft(request):
-        sides = {side: value or slots.own(side) for side, value in asked.items()}
-        return {
-            side: _snapped(value * _DRAFT_SIDE, slots.sizes.multiple)
-            for side, value in sides.items()
-            if isinstance(value, (int, float)) and value
-        }
-    return {side: value for side, value in asked.items() if value is not None and value != slots.own(side)}
-
-
-def _is_draft(request: ImageRequest) -> bool:
-    return request.extra.get("draft") is True
+    if not request.extra.get("draft"):
+        return {side: value for side, value in asked.items() if value is not None and value != slots.own(side)}
+    sides = {side: value or slots.own(side) for side, value in asked.items()}
+    numbers = {side: value for side, value in sides.items() if is_number(value) and value}
+    return {side: _snapped(value * _DRAFT_SIDE, slots.sizes.multiple) for side, value in numbers.items()}
 
 
 def _snapped(value: float, multiple: int) -> int:
@@ -127,7 +120,7 @@ def _own_spelling(own: ParameterValue | None, value: ParameterValue) -> Paramete
 
 def _draft_notice(slots: Slots, request: ImageRequest, values: Values) -> Iterator[str]:
     full = request.steps or slots.own("steps")
-    if _is_draft(request) and isinstance(full, int):
+    if request.extra.get("draft") and isinstance(full, int):
         size = ", half the pixels" if "width" in values else ""
         yield f"Draft: {values['steps']} steps instead of {full}{size}"
 
@@ -166,13 +159,9 @@ def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
         slot = slots.found.get(name)
         if slot is None:  # an image's file name, which its own slot fills
             return None
-        value = values.get(name)
-        if value is None and default is not None:
-            value = typed(default, slot.kind)
-        if value is None:
-            value = slot.default
-        if value is None and name == "negative_prompt":
-            value = ""
+        stated = typed(default, slot.kind) if default is not None else None
+        usual = "" if name == "negative_prompt" else None
+        value = next((one for one in (values.get(name), stated, slot.default, usual) if one is not None), None)
         if value is None:
             missing[name] = None
         return value
@@ -351,9 +340,8 @@ def _named_node(raw: RawGraph, name: str) -> str | None:
 
 
 def _date_part(part: str, now: datetime) -> str:
-    if part.startswith("y"):
-        return f"{now.year:04d}"[-len(part) :]
-    number = {"d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}[part[0]]
+    year = now.year % 10 ** len(part)
+    number = {"y": year, "d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}[part[0]]
     return f"{number:0{len(part)}d}"
 
 

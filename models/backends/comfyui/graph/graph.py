@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypeGuard
+from typing import Self, TypeGuard, cast
 
 from pydantic import JsonValue
 
@@ -36,8 +36,6 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node. `inputs` holds values and links as they stand in the JSON; `title` is empty where none was given."""
-
     id: str
     class_type: str
     inputs: Mapping[str, JsonValue]
@@ -54,8 +52,7 @@ class Node:
         return next((name for name in names if name in self.inputs), None)
 
     def links(self) -> dict[str, Link]:
-        found = {name: as_link(value) for name, value in self.inputs.items()}
-        return {name: link for name, link in found.items() if link is not None}
+        return {name: link for name, value in self.inputs.items() if (link := as_link(value))}
 
     @property
     def described(self) -> str:
@@ -66,11 +63,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a value goes: one input of one node.
-
-    `scale` is the input's share of the value: a second pass at twice the width has 2.0, a sampler that stops at step
-    20 of 25 has 0.8.
-    """
+    """Where a value goes. `scale` is the input's share of the value: a sampler that stops at step 20 of 25 has 0.8."""
 
     node: str
     input: str
@@ -84,9 +77,7 @@ type Places = Sequence[Target]
 class Findings:
     """What following the links found, by parameter name, before placeholders and titles have their say.
 
-    `missing` and `ambiguous` explain what was not found. `kept` says what becomes of further values of the same kind,
-    unless placeholders or titles name them.
-    """
+    `kept` says what becomes of further values of the same kind, unless placeholders or titles name them."""
 
     places: Mapping[str, Places] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -191,22 +182,15 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def _node(key: str, raw: Mapping[str, JsonValue]) -> Node:
-    inputs = raw.get("inputs")
-    meta = raw.get("_meta")
+    inputs, meta = raw.get("inputs"), raw.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
-    return Node(
-        key,
-        str(raw["class_type"]),
-        inputs if isinstance(inputs, dict) else {},
-        title if isinstance(title, str) else "",
-    )
+    named = title if isinstance(title, str) else ""
+    return Node(key, str(raw["class_type"]), inputs if isinstance(inputs, dict) else {}, named)
 
 
 def _raw(node: Node) -> dict[str, JsonValue]:
-    made: dict[str, JsonValue] = {"inputs": copy.deepcopy(dict(node.inputs)), "class_type": node.class_type}
-    if node.title:
-        made["_meta"] = {"title": node.title}
-    return made
+    titled: dict[str, JsonValue] = {"_meta": {"title": node.title}} if node.title else {}
+    return {"inputs": copy.deepcopy(dict(node.inputs)), "class_type": node.class_type, **titled}
 
 
 # Following links to the place of a value
@@ -229,12 +213,11 @@ def settle(graph: Graph, node: Node, name: str, *, text: bool = False) -> Target
         if held is None:
             return None
         node, name = source, held
-    value = node.inputs.get(name)
-    # A placeholder may stand where a number belongs; its place is known all the same.
-    return Target(node.id, name) if _fits(value, text=text) else None
+    return Target(node.id, name) if _fits(node.inputs.get(name), text=text) else None
 
 
 def _fits(value: JsonValue | None, *, text: bool) -> bool:
+    # A placeholder may stand where a number belongs; its place is known all the same.
     return has_placeholder(value) or (isinstance(value, str) if text else is_number(value))
 
 
@@ -254,8 +237,8 @@ def _held(source: Node, wanted: str, *, text: bool) -> str | None:
         return _passed_on(source, literals)
     if wanted in literals and set(literals) <= _SIZES:
         return wanted
-    named = [name for name in known.value if name in literals]
-    return named[0] if named else (literals[0] if len(literals) == 1 else None)
+    named = [name for name in known.value if name in literals] or literals[: len(literals) == 1]
+    return next(iter(named), None)
 
 
 _OLD_OUTPUT = re.compile(r"_\d+$")  # what a node showed last time, saved beside the input: text, text_0
@@ -296,24 +279,19 @@ def alike(graph: Graph, places: Places) -> list[Target]:
 
 
 def inputs_of(raw: RawGraph, node: str) -> dict[str, JsonValue]:
-    inputs = raw[node].setdefault("inputs", {})
-    if not isinstance(inputs, dict):
-        inputs = raw[node]["inputs"] = {}
-    return inputs
+    return cast("dict[str, JsonValue]", raw[node].setdefault("inputs", {}))
 
 
 def links(raw: RawGraph) -> Iterator[tuple[str, str, Link]]:
     for node in raw:
         for name, value in inputs_of(raw, node).items():
-            link = as_link(value)
-            if link:
+            if link := as_link(value):
                 yield node, name, link
 
 
 def add_node(raw: RawGraph, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
     """Add a node under an id that no other node has; the id is returned."""
-    number = next(n for n in range(1, len(raw) + 2) if f"added:{n}" not in raw)
-    node = f"added:{number}"
+    node = next(new for n in range(len(raw) + 1) if (new := f"added:{n + 1}") not in raw)
     raw[node] = {"inputs": inputs, "class_type": class_type, "_meta": {"title": title}}
     return node
 

@@ -3,13 +3,10 @@
 ComfyUI server API, section "Input images".
 """
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-
-from PIL import Image
 
 from models.backends.comfyui.graph.graph import (
     Graph,
@@ -27,19 +24,18 @@ from models.backends.comfyui.graph.graph import (
 )
 from models.backends.errors import BadRequest
 from models.entities import InputImage
+from models.images.inputs import alpha_mask
 
 _IMAGE, _MASK = 0, 1  # outputs of the nodes that load an image
 
 
 @dataclass(frozen=True, slots=True)
 class MaskSlot:
-    """Where the mask comes in.
+    """Where the mask comes in, and the `output` out of which it comes. `inverted`: the workflow inverts it on its way.
 
     `file`: a LoadImageMask node reads it from a channel of its own file. `image`: a LoadImage whose colours become
     the mask in an ImageToMask node. `alpha`: the mask output of a LoadImage, 1 where the file is transparent; `node`
-    may be an image's own loader (`takes_image`). The mask comes out of `output`. `inverted`: the workflow inverts it on
-    its way.
-    """
+    may be an image's own loader (`takes_image`)."""
 
     kind: Literal["file", "image", "alpha"]
     node: str
@@ -91,11 +87,9 @@ def _upload(graph: Graph, node: Node) -> Target | None:
     """The input that names a file of the server's input folder, unless the title says that its image is fixed."""
     if node.title.strip().casefold().startswith("fixed"):
         return None
-    known = graph.definition(node)
-    base64 = base64_input(graph, node)
-    if known is None or base64:
-        names = [base64 or node.meaning.image or node.meaning.mask]
-    else:
+    known, base64 = graph.definition(node), base64_input(graph, node)
+    names = [base64 or node.meaning.image or node.meaning.mask]
+    if known and not base64:
         uploads = [spec for spec in known.inputs.values() if spec.options.get("image_upload")]
         names = [spec.name for spec in uploads if "image_folder" not in spec.options]
     return next((Target(node.id, name) for name in names if isinstance(node.inputs.get(name), str)), None)
@@ -122,12 +116,8 @@ def _inverted(graph: Graph, output: Link, live: set[str]) -> bool:
     inverted = False
     while output.node not in seen:
         seen.add(output.node)
-        users = [
-            user
-            for user, name in graph.users(output.node, output.slot)
-            if user.id in live and name in ("mask", "masks")
-        ]
-        passing = next((user for user in users if "mask" in user.class_type.lower()), None)
+        users = [user for user, name in graph.users(output.node, output.slot) if name in ("mask", "masks")]
+        passing = next((user for user in users if user.id in live and "mask" in user.class_type.lower()), None)
         if passing is None or "samples" in passing.inputs:
             break
         inverted ^= passing.meaning.inverts_mask
@@ -181,11 +171,8 @@ def _without(raw: RawGraph, graph: Graph, place: Target) -> Iterator[str]:
 
 
 def _is_optional(graph: Graph, node: str, name: str) -> bool:
-    user = graph.nodes.get(node)
-    if user is None:
-        return False
-    spec = graph.spec(Target(node, name))
-    return not spec.required if spec else name in user.meaning.optional
+    spec = graph.spec(Target(node, name)) if node in graph.nodes else None
+    return not spec.required if spec else node in graph.nodes and name in graph.nodes[node].meaning.optional
 
 
 def fill_mask(
@@ -220,16 +207,8 @@ def _set_mask(raw: RawGraph, slot: MaskSlot, name: str, channel: str) -> None:
 
 
 def _require_alpha(images: Sequence[InputImage]) -> None:
-    if images and not has_alpha(images[0]):
+    if images and alpha_mask(images[0]) is None:
         raise BadRequest(
             "The workflow repaints a masked area and got no mask",
             next_step="Send a second image whose name contains `mask` (white = repaint), or an image with transparency",
         )
-
-
-def has_alpha(image: InputImage) -> bool:
-    try:
-        with Image.open(io.BytesIO(image.data), formats=["PNG", "WEBP", "GIF", "TIFF"]) as opened:
-            return "A" in opened.getbands() or "transparency" in opened.info
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False

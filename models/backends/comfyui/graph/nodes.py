@@ -14,19 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
+from models.entities import StrictModel
 from models.parameters import RULES, Rule, load_rules, read_yaml
 
 type Side = Literal["positive", "negative"]
 type Names = tuple[str, ...]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NodeMeaning(_Entry):
+class NodeMeaning(StrictModel):
     """An entry of `classes` in nodes.yaml, where each field is explained."""
 
     text: Names = ()
@@ -54,7 +51,7 @@ class NodeMeaning(_Entry):
     shows: bool = False
 
 
-class InputMeanings(_Entry):
+class InputMeanings(StrictModel):
     settings: Mapping[str, Names]
     conditioning: Mapping[Side, Names]
     pipe: Names
@@ -69,7 +66,7 @@ class InputMeanings(_Entry):
     files: Mapping[str, str]
 
 
-class NodeKnowledge(_Entry):
+class NodeKnowledge(StrictModel):
     inputs: InputMeanings
     classes: Mapping[str, NodeMeaning]
     parameter_names: Mapping[str, str]
@@ -87,11 +84,8 @@ def node_knowledge() -> NodeKnowledge:
     return NodeKnowledge.model_validate(read_yaml(_FOLDER / "nodes.yaml"))
 
 
-_UNKNOWN = NodeMeaning()
-
-
 def meaning_of(class_type: str) -> NodeMeaning:
-    return node_knowledge().classes.get(class_type, _UNKNOWN)
+    return node_knowledge().classes.get(class_type) or NodeMeaning()
 
 
 def folder_of(class_type: str, name: str) -> str:
@@ -144,8 +138,8 @@ def extra_rules() -> tuple[Rule, ...]:
 
 # The server's definitions
 
-WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+_WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +155,7 @@ class InputSpec:
     @property
     def is_widget(self) -> bool:
         """Whether the editor shows a field for it, so that `widgets_values` holds its value."""
-        shown = self.kind in WIDGET_TYPES or self.kind == DYNAMIC_COMBO or "widgetType" in self.options
+        shown = self.kind in _WIDGET_TYPES or "widgetType" in self.options
         return shown and not self.options.get("forceInput")
 
     @property
@@ -189,8 +183,8 @@ class InputSpec:
         """`value` as the server's list has it: Windows servers write folders with a backslash."""
         if self.choices is None or value in self.choices:
             return value
-        alike = [choice for choice in self.choices if choice.replace("\\", "/") == value.replace("\\", "/")]
-        return alike[0] if alike else value
+        alike = (choice for choice in self.choices if choice.replace("\\", "/") == value.replace("\\", "/"))
+        return next(alike, value)
 
     def inner(self, value: JsonValue) -> tuple["InputSpec", ...]:
         """The inputs that the choice `value` of a dynamic combo brings along, named `outer.inner`."""

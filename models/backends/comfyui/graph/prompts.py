@@ -23,7 +23,7 @@ class Texts:
 
 
 def find_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
-    """Prompt and negative prompt of a workflow with samplers; `first` are those that make the image."""
+    """`first` are the samplers that make the image."""
     positive, negative = _texts(graph, samplers, "positive"), _texts(graph, samplers, "negative")
     own = replace(negative, places=tuple(place for place in negative.places if place not in positive.places))
     shared = [place for place in negative.places if place in positive.places]
@@ -115,8 +115,7 @@ def _text_inputs(node: Node, side: Side) -> tuple[str, ...]:
         return tuple(name for name in node.meaning.text if name in node.inputs)
     # One node for both sides: TextEncodeQwenImage21, and the loaders of several extensions.
     known = node_knowledge().inputs
-    sided = node.first(name for name in known.prompt[side] if isinstance(node.inputs.get(name), str))
-    if sided:
+    if sided := node.first(name for name in known.prompt[side] if isinstance(node.inputs.get(name), str)):
         return (sided,)
     if any(name.startswith("conditioning") for name in node.links()):
         return ()
@@ -124,14 +123,11 @@ def _text_inputs(node: Node, side: Side) -> tuple[str, ...]:
 
 
 def _may_be_text(node: Node, name: str) -> bool:
-    return name in node.inputs and (
-        isinstance(node.inputs[name], str) or ("clip" in node.links() and name in node.links())
-    )
+    return isinstance(node.inputs.get(name), str) or {"clip", name} <= set(node.links())
 
 
 def _text(graph: Graph, node: Node, name: str) -> Texts:
-    place = settle(graph, node, name, text=True)
-    if place is not None:
+    if place := settle(graph, node, name, text=True):
         return Texts(places=(place,))
     return Texts(unclear=(f"the text of {node.described} is put together {_parts(graph, node.link(name))}",))
 
@@ -162,8 +158,7 @@ def _sources(node: Node, wanted: str, side: Side) -> list[Link]:
     known = node_knowledge().inputs
     if own := links.get(wanted):
         return [own]
-    named = [link for name, link in links.items() if _may_carry(name, side)]
-    if named:
+    if named := [link for name, link in links.items() if _may_carry(name, side)]:
         return named
     piped = [links[name] for name in known.pipe if name in links]
     # A node with a single input and no name for it passes on what it gets (reroutes of extensions).

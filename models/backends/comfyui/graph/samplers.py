@@ -25,11 +25,9 @@ _TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """One sampling node, with the nodes (guider, noise, sigmas) that carry its settings resolved.
+    """One sampling node, with the places of its settings by parameter name, and why a setting has none.
 
-    `settings` are the places by parameter name; `why` says, by parameter name, why a setting has none. `window` are
-    the places of its first and last step, where it does a part of the steps.
-    """
+    `window` are the places of its first and last step, where it does a part of the steps."""
 
     node: Node
     settings: Mapping[str, Target]
@@ -78,14 +76,8 @@ def _read(graph: Graph, node: Node) -> Sampler:
     noise = graph.source(links.get("noise")) or node
     settings: dict[str, Target] = {}
     why: dict[str, str] = {}
-    holders = {
-        "seed": noise,
-        "cfg_scale": guider,
-        "steps": sigmas,
-        "scheduler": sigmas,
-        "denoising_strength": sigmas,
-        "sampler": chooser,
-    }
+    timed = dict.fromkeys(("steps", "scheduler", "denoising_strength"), sigmas)
+    holders = {"seed": noise, "cfg_scale": guider, **timed, "sampler": chooser}
     for parameter, holder in holders.items():
         found = _setting(graph, holder, parameter)
         if parameter == "seed" and node.inputs.get("add_noise") in ("disable", False):
@@ -131,13 +123,11 @@ def _sides(node: Node) -> Iterator[tuple[Side, Link]]:
 def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...]:
     """First and last step of a sampler that does a part of the way, as shares of all its steps."""
     total = number_at(graph, steps)
-    if not total or total <= 0:
-        return ()
     places = [place for name in node.meaning.window if (place := settle(graph, node, name))]
     return tuple(
         Target(place.node, place.input, value / total)
         for place in places
-        if (value := number_at(graph, place)) is not None and 0 < value < total
+        if total and (value := number_at(graph, place)) is not None and 0 < value < total
     )
 
 
@@ -169,10 +159,8 @@ def _keeps(graph: Graph, place: Target, name: str) -> str:
 
 
 def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
-    if len(first) < 2:  # noqa: PLR2004
-        return ()
     listed = " and ".join(sampler.node.described for sampler in first)
-    return (f"{listed} each make an image of their own",)
+    return (f"{listed} each make an image of their own",) if len(first) > 1 else ()
 
 
 def _found(name: str, places: Sequence[Target], samplers: Sequence[Sampler]) -> Findings:
@@ -194,7 +182,6 @@ def _find_strength(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
 
 
 type _Files = dict[str, list[Target]]
-"""Places by parameter name, in the order of discovery."""
 
 
 def find_files(graph: Graph, outputs: Iterable[str], first: Sequence[Sampler]) -> Findings:
@@ -203,7 +190,7 @@ def find_files(graph: Graph, outputs: Iterable[str], first: Sequence[Sampler]) -
     near = graph.upstream(sampler.node.id for sampler in first)
     for node in dict.fromkeys(node.id for node in (*near, *graph.upstream(outputs))):
         for name, parameter in _file_parameters(graph.nodes[node]).items():
-            place = settle(graph, graph.nodes[node], name, text=_is_file(name))
+            place = settle(graph, graph.nodes[node], name, text="_name" in name)
             if place and not any(place in places for places in files.values()):
                 _add_file(files, graph.nodes[node], name, parameter, place)
     return Findings(places=files)
@@ -214,16 +201,11 @@ def _file_parameters(node: Node) -> dict[str, str]:
     return {name: known[name] for name in node.inputs if name in known}
 
 
-def _is_file(name: str) -> bool:
-    return name in node_knowledge().inputs.files or name == "model_name"
-
-
 def _add_file(files: _Files, node: Node, name: str, parameter: str, place: Target) -> None:
     """Add a place under a free name; a LoRA's strength on the text encoder follows an equal one on the model."""
     own = node.inputs.get("strength_model")
     follows = name == "strength_clip" and is_number(own) and node.inputs.get(name) == own
-    leader = _at(files, node, "strength_model") if follows else None
-    if leader:
+    if follows and (leader := _at(files, node, "strength_model")):
         files[leader].append(Target(node.id, name))
     else:
         files[_free_name(files, parameter, node)] = [place]

@@ -26,11 +26,9 @@ _USUAL_MULTIPLE, _LATENT_MULTIPLE = 8, 16  # newer models (SD3, FLUX, Qwen-Image
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What sets the size of the images.
+    """What sets the size of the images, in multiples of `multiple` pixels. `square`: one number sets both sides.
 
-    `latent` is what the first sampler starts from, where a batch can be made of it; `from_image` whether an input
-    image stands behind it. Sizes are multiples of `multiple` pixels; `square`: one number sets both sides.
-    """
+    `latent` is what the first sampler starts from, `from_image` whether an input image stands behind it."""
 
     found: Findings
     latent: Link | None
@@ -41,13 +39,11 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """The way from where an image begins (an empty latent, a loaded image) down to its sampler."""
+    """Where an image begins (an empty latent, a loaded image), and the nodes that set its size and number of images."""
 
     first: Node
     sized: Node | None
-    """The node that sets the size."""
     counted: Node | None
-    """The node that sets the number of images."""
     from_image: bool
 
 
@@ -96,9 +92,8 @@ def _input(node: Node | None, side: Dimension) -> str | None:
 
 
 def _multiple(sized: Node | None) -> int:
-    if sized is None:
-        return _USUAL_MULTIPLE
-    return sized.meaning.multiple or (_LATENT_MULTIPLE if "Latent" in sized.class_type else _USUAL_MULTIPLE)
+    usual = _LATENT_MULTIPLE if sized and "Latent" in sized.class_type else _USUAL_MULTIPLE
+    return (sized and sized.meaning.multiple) or usual
 
 
 # The places of one side
@@ -121,10 +116,8 @@ def _direct(graph: Graph, starts: Sequence[_Start], holders: _Holders) -> list[T
 
 def _place(graph: Graph, start: _Start, node: Node | None, name: str | None) -> Target | str:
     place = settle(graph, node, name) if node and name else None
-    if place is not None:
-        return place
     if node is not None:
-        return f"{node.described} takes it from other nodes"
+        return place or f"{node.described} takes it from other nodes"
     if any(isinstance(start.first.inputs.get(key), str) for key in ("image", "video")):
         return f"it comes from the image of {start.first.described}"
     return f"{start.first.described} has no such field that is known"
@@ -138,10 +131,9 @@ def _share(graph: Graph, place: Target, base: Target) -> Target:
 
 def _followers(graph: Graph, side: Dimension, places: Places, on_way: Iterable[Node]) -> Iterable[Target]:
     """Every place that repeats or enlarges the size, with its share of it."""
-    base = places[0] if places else None
-    if base is None or (number_at(graph, base) or 0) < 1:
+    base, known = places[0], {(place.node, place.input) for place in places}
+    if (number_at(graph, base) or 0) < 1:
         return
-    known = {(place.node, place.input) for place in places}
     resizers = [(node, side) for node in on_way if is_number(node.inputs.get(side)) or side in node.links()]
     repeats = [(node, own) for node in graph.nodes.values() for own in getattr(node.meaning, side)]
     for node, name in [*resizers, *repeats]:
@@ -166,7 +158,8 @@ def _as_findings(graph: Graph, width: Places | str, height: Places | str, *, squ
 
 def _count(graph: Graph, starts: Sequence[_Start]) -> Findings:
     usual = node_knowledge().inputs.count
-    nodes = [start.counted for start in starts]
-    names = [(node.first(usual) or node.meaning.count) if node else None for node in nodes]
-    places = _direct(graph, starts, list(zip(nodes, names, strict=True)))
+    nodes = (start.counted for start in starts)
+    places = _direct(
+        graph, starts, [(node, (node.first(usual) or node.meaning.count) if node else None) for node in nodes]
+    )
     return Findings(missing={"n": places}) if isinstance(places, str) else Findings(places={"n": places})

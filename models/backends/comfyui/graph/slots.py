@@ -8,8 +8,8 @@ with the node that stands in the way.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -20,6 +20,7 @@ from models.backends.comfyui.graph.graph import (
     Target,
     alike,
     has_placeholder,
+    is_number,
     natural,
     settle,
     value_at,
@@ -42,11 +43,9 @@ STANDARD = ("prompt", "negative_prompt", *SAMPLING, "width", "height", "n")
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One parameter of the workflow.
+    """One parameter of the workflow. `default` is the workflow's own value, None where a placeholder states none.
 
-    `default` is the workflow's own value, None where a placeholder states none. `places` are the inputs that take
-    the value, the deciding one first; for a placeholder they are the strings in which it stands.
-    """
+    `places` take the value, the deciding one first; for a placeholder they are the strings in which it stands."""
 
     name: str
     kind: RuleType
@@ -57,10 +56,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Slots:
-    """Everything that can be set in one workflow.
+    """Everything that can be set in one workflow, by parameter name, and why something cannot.
 
-    `missing` and `ambiguous` explain, by parameter name, what was not found or could be several things; `notes` are
-    remarks on what was found, among them what is `kept` of the workflow's own at places that a parameter does not reach.
+    `notes` are remarks on it, among them what is `kept` of the workflow's own at places that a parameter does not reach.
     """
 
     found: Mapping[str, Slot]
@@ -84,46 +82,42 @@ def find_slots(graph: Graph) -> Slots:
     """Find the slots. The server's definitions sharpen types and sides; everything works without them."""
     outputs = output_nodes(graph)
     named, unclear = _named(graph)
+    traced, sizes = _traced(graph, outputs)
     claimed = {(place.node, place.input) for slot in named.values() for place in slot.places}
 
     def is_free(place: Target) -> bool:
         return (place.node, place.input) not in claimed and not has_placeholder(value_at(graph, place))
 
-    samplers = find_samplers(graph, outputs)
-    first = first_samplers(graph, samplers)
-    sizes = find_sizes(graph, outputs, [sampler.latent for sampler in first if sampler.latent])
-    ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
-    if samplers:
-        traced = find_prompts(graph, ordered, first) | find_settings(graph, ordered, first) | sizes.found
-    else:
-        traced = _without_sampler(graph, outputs, sizes.found)
-    traced = _shared_out(graph, traced | find_files(graph, outputs, first) | _prefix(graph, outputs))
-    free = {name: [place for place in places if is_free(place)] for name, places in traced.places.items()}
-    found = {
-        **named,
-        **{n: _slot_at(graph, n, places, "trace") for n, places in free.items() if places and n not in named},
-    }
-    taken = {
-        name: f"{graph.described(traced.places[name][0].node)} is filled by other placeholders or titles"
-        for name, places in free.items()
-        if not places
-    }
+    found, missing = dict(named), dict(traced.missing)
+    for name, places in traced.places.items():
+        if free := [place for place in places if is_free(place)]:
+            found.setdefault(name, _slot_at(graph, name, free, "trace"))
+        else:
+            missing[name] = f"{graph.described(places[0].node)} is filled by other placeholders or titles"
     images, mask, image_notes = find_images(graph, outputs)
     kept = {place: words for place, words in traced.kept.items() if is_free(place)}
     return Slots(
         found=found,
         images=images,
         mask=mask,
-        missing={
-            name: why
-            for name, why in {**traced.missing, **taken}.items()
-            if name not in found and name not in traced.ambiguous
-        },
+        missing={name: why for name, why in missing.items() if name not in {*found, *traced.ambiguous}},
         ambiguous={name: why for name, why in traced.ambiguous.items() if name not in found},
         kept=kept,
         notes=(*kept.values(), *traced.notes, *unclear, *image_notes),
         sizes=sizes,
     )
+
+
+def _traced(graph: Graph, outputs: Sequence[str]) -> tuple[Findings, Sizes]:
+    samplers = find_samplers(graph, outputs)
+    first = first_samplers(graph, samplers)
+    sizes = find_sizes(graph, outputs, [sampler.latent for sampler in first if sampler.latent])
+    ordered = [*first, *(sampler for sampler in samplers if sampler not in first)]
+    if samplers:
+        found = find_prompts(graph, ordered, first) | find_settings(graph, ordered, first) | sizes.found
+    else:
+        found = _without_sampler(graph, outputs, sizes.found)
+    return _shared_out(graph, found | find_files(graph, outputs, first) | _prefix(graph, outputs)), sizes
 
 
 def output_nodes(graph: Graph) -> tuple[str, ...]:
@@ -137,16 +131,15 @@ def output_nodes(graph: Graph) -> tuple[str, ...]:
 
 def _is_output(graph: Graph, node: Node) -> bool:
     known = graph.definition(node)
-    if known is not None:
-        return known.is_output
-    return node.meaning.saves or node.meaning.shows or node.class_type.startswith(("Save", "Preview"))
+    guessed = node.meaning.saves or node.meaning.shows or node.class_type.startswith(("Save", "Preview"))
+    return known.is_output if known else guessed
 
 
 def _shared_out(graph: Graph, traced: Findings) -> Findings:
     """A number that stands behind several settings belongs to the first of them; the others say so."""
     owners: dict[tuple[str, str], str] = {}
     places: dict[str, Sequence[Target]] = {}
-    missing = dict(traced.missing)
+    missing: dict[str, str] = {}
     for name, group in traced.places.items():
         free = [place for place in group if owners.setdefault((place.node, place.input), name) == name]
         if group[0] in free:
@@ -154,7 +147,7 @@ def _shared_out(graph: Graph, traced: Findings) -> Findings:
         else:
             owner = owners[group[0].node, group[0].input]
             missing[name] = f"{graph.described(group[0].node)} sets it together with `{owner}`"
-    return Findings(places, missing, traced.ambiguous, traced.notes, traced.kept)
+    return replace(traced, places=places, missing={**traced.missing, **missing})
 
 
 def _prefix(graph: Graph, outputs: Sequence[str]) -> Findings:
@@ -169,11 +162,11 @@ def _prefix(graph: Graph, outputs: Sequence[str]) -> Findings:
 
 def _without_sampler(graph: Graph, outputs: Sequence[str], sizes: Findings) -> Findings:
     makers = [(node, name) for node in graph.upstream(outputs) if (name := _prompt_input(node))]
-    nothing = Findings(missing=dict.fromkeys(STANDARD, "the workflow has no sampler that is known"))
+    found = Findings(missing=dict.fromkeys(STANDARD, "the workflow has no sampler that is known")) | sizes
     if len(makers) > 1:
         listed = ", ".join(node.described for node, _ in makers)
-        return nothing | sizes | Findings(ambiguous={"prompt": f"the text may belong to {listed}"})
-    return nothing | sizes | Findings(places=dict(_own_places(graph, *makers[0])) if makers else {})
+        return found | Findings(ambiguous={"prompt": f"the text may belong to {listed}"})
+    return found | Findings(places=dict(_own_places(graph, *makers[0])) if makers else {})
 
 
 def _own_places(graph: Graph, node: Node, prompt: str) -> Iterator[tuple[str, list[Target]]]:
@@ -197,8 +190,7 @@ def _prompt_input(node: Node) -> str | None:
 # What the author named
 
 
-@dataclass(frozen=True, slots=True)
-class Placeholder:
+class Placeholder(NamedTuple):
     """One placeholder where it stands. `whole`: the string is nothing else, so that it takes a typed value."""
 
     name: str
@@ -265,10 +257,8 @@ def _titled_place(node: Node, named: str | None, name: str) -> Target | None:
         return Target(node.id, named) if named in node.inputs else None
     literals = [key for key, value in node.inputs.items() if isinstance(value, (str, int, float, bool))]
     usual = [key for key in node_knowledge().inputs.value if key in literals]
-    meant = [key for key in literals if parameter_name(key) == name] or usual
-    if meant or len(literals) == 1:
-        return Target(node.id, (meant or literals)[0])
-    return None
+    meant = [key for key in literals if parameter_name(key) == name] or usual or literals[: len(literals) == 1]
+    return Target(node.id, meant[0]) if meant else None
 
 
 def _is_image_file(graph: Graph, slot: Slot) -> bool:
@@ -281,25 +271,22 @@ def _placeholder_slot(graph: Graph, name: str, group: Sequence[Placeholder]) -> 
     kind = _kind(graph, name, whole.place if whole else None)
     stated = next((one.default for one in group if one.default is not None), None)
     default = typed(stated, kind) if stated is not None else None
-    if default is None and whole is not None and kind in ("int", "float"):
-        spec = graph.spec(whole.place)
-        usual = spec.default if spec else None
-        default = usual if isinstance(usual, (int, float)) else None
+    spec = graph.spec(whole.place) if whole and kind in ("int", "float") else None
+    if default is None and spec and isinstance(spec.default, (int, float)):
+        default = spec.default
     return Slot(name, kind, default, tuple(dict.fromkeys(one.place for one in group)), "placeholder")
 
 
 # The type of a parameter
 
-_KINDS: Mapping[str | type, RuleType] = {
-    "INT": "int",
-    "FLOAT": "float",
-    "BOOLEAN": "boolean",
-    "COMBO": "string",
-    int: "int",
-    float: "float",
-    bool: "boolean",
+# By the type of an input's definition, or of the value that stands there.
+_KINDS: Mapping[str, RuleType] = {
+    "int": "int",
+    "float": "float",
+    "boolean": "boolean",
+    "bool": "boolean",
+    "combo": "string",
 }
-"""By the type of an input's definition, or of the value that stands there."""
 
 
 def _slot_at(graph: Graph, name: str, places: Sequence[Target], by: FoundBy) -> Slot:
@@ -316,7 +303,8 @@ def _kind(graph: Graph, name: str, place: Target | None) -> RuleType:
     if name == "prompt" or place is None:
         return "text"
     spec = graph.spec(place)
-    return _KINDS.get(spec.kind if spec else type(value_at(graph, place)), "text")
+    kind = spec.kind if spec else type(value_at(graph, place)).__name__
+    return _KINDS.get(kind.lower(), "text")
 
 
 def typed(text: str, kind: RuleType) -> ParameterValue | None:
@@ -331,8 +319,6 @@ def typed(text: str, kind: RuleType) -> ParameterValue | None:
 
 def _as_kind(own: ParameterValue | None, kind: RuleType) -> ParameterValue | None:
     # Exports write 7.0 as 7, and some programs 20 as 20.0.
-    if isinstance(own, bool) or not isinstance(own, (int, float)):
-        return own
-    if kind == "float":
+    if is_number(own) and kind == "float":
         return float(own)
-    return int(own) if kind == "int" and own == int(own) else own
+    return int(own) if is_number(own) and kind == "int" and own == int(own) else own

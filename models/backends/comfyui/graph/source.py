@@ -53,11 +53,9 @@ def read_source(pasted: str | bytes) -> Source:
 def _classify(value: JsonValue) -> Source:
     if not isinstance(value, dict):
         raise _unreadable("it is not a JSON object")
-    found = list(_unwrapped(value, _WRAPPED))
-    best = next((source for source in found if source.api), None) or next(iter(found), None)
-    if best is None:
-        raise _unreadable("it has no node with a `class_type`")
-    return best
+    if found := sorted(_unwrapped(value, _WRAPPED), key=lambda source: source.api is None):
+        return found[0]
+    raise _unreadable("it has no node with a `class_type`")
 
 
 _WRAPPED = 4  # levels of a request body around a graph: {"input": {"workflow": ...}}, {"<job>": {"prompt": [...]}}
@@ -89,18 +87,17 @@ def _editor_types(value: JsonValue) -> Iterator[str]:
 
 
 def _api(value: dict[str, JsonValue]) -> RawGraph:
-    # Comments and version keys, which some programs write, make the server refuse the whole graph.
     return {key: _clean(node) for key, node in value.items() if isinstance(node, dict) and "class_type" in node}
 
 
-_NODE_KEYS = ("inputs", "class_type", "_meta")
-
-
 def _clean(node: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    kept = {key: node[key] for key in _NODE_KEYS if key in node}
-    inputs = kept.get("inputs")
-    kept["inputs"] = {key: _own(key, item) for key, item in inputs.items()} if isinstance(inputs, dict) else {}
-    return kept
+    # Comments and version keys, which some programs write, make the server refuse the whole graph.
+    kept = {key: item for key, item in node.items() if key in ("class_type", "_meta")}
+    inputs = node.get("inputs")
+    return {
+        **kept,
+        "inputs": {key: _own(key, item) for key, item in inputs.items()} if isinstance(inputs, dict) else {},
+    }
 
 
 def _own(name: str, value: JsonValue) -> JsonValue:
@@ -145,17 +142,15 @@ def _loads(text: str) -> JsonValue:
 
 
 def _whole_number(text: str) -> int:
-    number = int(text) if len(text) <= _MOST_DIGITS else None
-    if number is None:
+    if len(text) > _MOST_DIGITS:
         raise ValueError(f"the number {text[:_MOST_DIGITS]}… is too large")
-    return number
+    return int(text)
 
 
 def _decimal_number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
+    if not math.isfinite(float(text)):
         raise ValueError(f"the number {text} is too large")
-    return number
+    return float(text)
 
 
 _MOST_DIGITS = 24  # the server's seeds have 20
@@ -208,7 +203,7 @@ _EXIF = {"prompt": 0x0110, "workflow": 0x010F}
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """The metadata texts `prompt` and `workflow`; only headers are read, no pixel is decoded."""
+    """Only headers are read, no pixel is decoded."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
             if image.format == "PNG":

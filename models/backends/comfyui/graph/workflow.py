@@ -14,12 +14,13 @@ from models.backends.comfyui.graph.nodes import InputSpec, ObjectInfo, package_o
 from models.backends.comfyui.graph.slots import Slot, Slots, find_slots, output_nodes
 from models.backends.comfyui.graph.source import EXPORT, FILE_NAME, read_source
 from models.backends.errors import BadRequest
-from models.entities import ImageRequest, ParameterValue
+from models.entities import ImageRequest
 from models.parameters import MAX_SEED, RULES, Rule, Text
 from models.sizes import FreeSizes, NoSizes, SeedRule, SizeRule
 
 _DRAWN_SEEDS = 2**31 - 1  # every node takes these, those of partners and extensions too
 _SHOWN_CHOICES = 8
+_PRECISION = {"float": 2}
 _DELIVERY = ("output_format", "output_quality", "details", "timeout")
 _STRANGE_PLACEHOLDER = re.compile(r"%\w+%")
 
@@ -30,11 +31,10 @@ class NeedsObjectInfoError(BadRequest):
 
 @dataclass(frozen=True)
 class Workflow:
-    """One workflow and everything that was found in it. Immutable; safe to keep and share."""
+    """One workflow and everything that was found in it. `notes` are remarks on the conversion of an editor's file."""
 
     graph: Graph
     notes: tuple[str, ...] = ()
-    """Remarks on the conversion of an editor's file."""
 
     @classmethod
     def load(cls, text: str | bytes, info: ObjectInfo | None = None) -> Self:
@@ -70,7 +70,7 @@ class Workflow:
 
     @property
     def unclear(self) -> bool:
-        """Whether the place of the prompt is unclear, and the server's definitions, which are not at hand, may tell it."""
+        """Whether the server's definitions, which are not at hand, may tell where the prompt belongs."""
         return self.info is None and "prompt" in self.slots.ambiguous
 
     @property
@@ -79,10 +79,7 @@ class Workflow:
 
     @cached_property
     def min_images(self) -> int:
-        """1 when it cannot do without an input image (`Capabilities.min_images`).
-
-        A workflow that carries an image of its own on purpose says so in the loader's title: `fixed: logo`.
-        """
+        """1 when it cannot do without an input image. One that has its own says so in the loader's title, `fixed: logo`."""
         raw = self.graph.raw()
         try:
             leave_out(raw, self.graph, lambda _: False)
@@ -109,21 +106,29 @@ class Workflow:
 
     @property
     def seeds(self) -> SeedRule:
-        """The seeds that it takes; the images of one batch share theirs.
-
-        Without a place for a seed none is drawn, and one that is asked for is told as unused.
-        """
+        """Without a place for a seed none is drawn. The images of one batch share theirs."""
         slot = self.slots.found.get("seed")
         specs = [self.graph.spec(place) for place in slot.places] if slot else []
-        bounds = [int(most) for spec in specs if spec and (most := spec.number("max"))]
-        highest = min([MAX_SEED, *bounds])
+        highest = min([MAX_SEED, *(int(most) for spec in specs if spec and (most := spec.number("max")))])
         step = 0 if "n" in self.slots.found else 1
         return SeedRule(highest=highest, drawn=min(highest, _DRAWN_SEEDS), draw=slot is not None, step=step)
 
     def rules(self) -> tuple[Rule, ...]:
-        """The parameter form: each slot with its type, the workflow's own value as default, and the server's bounds and
-        choices where its definitions are at hand. Never raises."""
-        return _form(self.graph, self.slots)
+        """The parameter form in the vocabulary's order, the workflow's own parameters after the common ones.
+
+        The prompt is not among them: it comes from the messages.
+        """
+        graph, slots = self.graph, self.slots
+        rules = {name: _rule(graph, slot) for name, slot in slots.found.items() if _is_offered(slots, slot)}
+        if "width" in rules and "height" in rules:
+            rules["aspect_ratio"] = RULES["aspect_ratio"]
+        if slots.sizes.latent is not None:
+            rules.setdefault("n", RULES["n"])
+        if "width" in rules or "steps" in rules:
+            rules["draft"] = workflow_rules()["draft"]
+        common = [rules.pop(name) for name in RULES if name in rules and name not in _DELIVERY]
+        own = [rule for name, rule in rules.items() if name not in _DELIVERY]
+        return (*common, *own, *(RULES[name] for name in _DELIVERY))
 
     def filled(
         self,
@@ -148,9 +153,8 @@ class Workflow:
         require_clear_prompt(self.slots)
         strange = [
             f"{node.described}: `{name}` is {value!r}"
-            for node in self.used
-            for name, value in node.inputs.items()
-            if isinstance(value, str) and _STRANGE_PLACEHOLDER.fullmatch(value) and not FILE_NAME.search(name)
+            for node, name, value in self._texts
+            if _STRANGE_PLACEHOLDER.fullmatch(value) and not FILE_NAME.search(name)
         ]
         if strange:
             raise BadRequest(
@@ -165,26 +169,26 @@ class Workflow:
         return self.graph.upstream(self.output_nodes)
 
     @property
+    def _texts(self) -> Iterator[tuple[Node, str, str]]:
+        values = ((node, name, value) for node in self.used for name, value in node.inputs.items())
+        return ((node, name, value) for node, name, value in values if isinstance(value, str))
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(node.class_type for node in self.used))
 
     def lacking(self) -> tuple[str, ...]:
-        """A sentence for every node class, file and choice that the server lacks; empty when it has all, or is not
-        known."""
-        if self.info is None:
-            return ()
+        """A sentence for every node class, file and choice that the server lacks; empty when it is not known."""
         unknown = (
             f"{node.described}: the server has no node class `{node.class_type}`; install the extension that brings it"
-            for node in self.used
-            if self.graph.definition(node) is None
+            for node in self._unknown_nodes
         )
-        values = ((node, name, value) for node in self.used for name, value in node.inputs.items())
-        choices = (self._unknown_choice(node, name, value) for node, name, value in values if isinstance(value, str))
+        choices = (self._unknown_choice(node, name, value) for node, name, value in self._texts if value)
         return tuple(dict.fromkeys((*unknown, *filter(None, choices))))
 
     def _unknown_choice(self, node: Node, name: str, value: str) -> str:
         spec = self.graph.spec(Target(node.id, name))
-        if spec is None or spec.choices is None or spec.is_upload or not value or has_placeholder(value):
+        if spec is None or spec.choices is None or spec.is_upload or has_placeholder(value):
             return ""
         if spec.spelled(value) in spec.choices:
             return ""
@@ -194,8 +198,11 @@ class Workflow:
 
     def packages(self) -> tuple[str, ...]:
         """The extensions that bring the node classes which the server lacks, as far as they are known."""
-        missing = [node.class_type for node in self.used if self.info and self.graph.definition(node) is None]
-        return tuple(sorted({package for name in missing if (package := package_of(name))}))
+        return tuple(sorted({package for node in self._unknown_nodes if (package := package_of(node.class_type))}))
+
+    @property
+    def _unknown_nodes(self) -> list[Node]:
+        return [node for node in self.used if self.info and self.graph.definition(node) is None]
 
     def explained(self) -> Iterator[str]:
         """Where each parameter goes, which images are taken, and what was not found or is unclear, with the reason."""
@@ -213,8 +220,7 @@ class Workflow:
             yield f"`{name}` was not found: {why}"
         yield from slots.notes
         yield from self.notes
-        known = [(node, graph.definition(node)) for node in self.used]
-        if partners := [node.described for node, definition in known if definition and definition.is_partner]:
+        if partners := [node.described for node in self.used if (known := graph.definition(node)) and known.is_partner]:
             yield (
                 f"{', '.join(partners)}: partner nodes, which are paid from a Comfy account; "
                 "the server must be logged in, or the key of an account given"
@@ -222,23 +228,6 @@ class Workflow:
 
 
 # The parameter form
-
-
-def _form(graph: Graph, slots: Slots) -> tuple[Rule, ...]:
-    """Every parameter that the workflow takes, in the vocabulary's order, its own ones after the common ones.
-
-    The prompt is not among them: it comes from the messages.
-    """
-    rules = {name: _rule(graph, slot) for name, slot in slots.found.items() if _is_offered(slots, slot)}
-    if "width" in rules and "height" in rules:
-        rules["aspect_ratio"] = RULES["aspect_ratio"]
-    if "n" not in rules and slots.sizes.latent is not None:
-        rules["n"] = RULES["n"]
-    if "width" in rules or "steps" in rules:
-        rules["draft"] = workflow_rules()["draft"]
-    common = [rules.pop(name) for name in RULES if name in rules and name not in _DELIVERY]
-    own = [rule for name, rule in rules.items() if name not in _DELIVERY]
-    return (*common, *own, *(RULES[name] for name in _DELIVERY))
 
 
 def _is_offered(slots: Slots, slot: Slot) -> bool:
@@ -249,29 +238,21 @@ def _is_offered(slots: Slots, slot: Slot) -> bool:
 
 
 def _rule(graph: Graph, slot: Slot) -> Rule:
-    spec = _spec(graph, slot)
-    base = RULES.get(slot.name) or workflow_rule(slot.name) or _fresh_rule(slot)
+    fresh = Rule(name=slot.name, type=slot.kind, label=Text(en_US=slot.name), precision=_PRECISION.get(slot.kind))
+    base = RULES.get(slot.name) or workflow_rule(slot.name) or fresh
     if slot.name == "seed":
         return base
-    changes: dict[str, object] = {}
+    spec = next((spec for place in slot.places if (spec := graph.spec(place))), None)
+    changes = _bounds(base, slot, spec)
     if slot.default not in (None, ""):
         changes["default"] = slot.default
     elif slot.default is None and base.default is None and slot.name != "negative_prompt":
         changes["required"] = True
-    changes.update(_bounds(base, slot, spec))
     if base.type == "string" and spec and spec.choices:
-        changes["options"] = _options(spec.choices, slot.default)
+        # The workflow's own file stays choosable when the server lacks it: the server then names it in its refusal.
+        own = () if slot.default in (None, "", *spec.choices) else (str(slot.default),)
+        changes["options"] = (*own, *spec.choices)
     return base.narrowed(**changes)
-
-
-def _fresh_rule(slot: Slot) -> Rule:
-    label = Text(en_US=slot.name)
-    return Rule(name=slot.name, type=slot.kind, label=label, precision=2 if slot.kind == "float" else None)
-
-
-def _spec(graph: Graph, slot: Slot) -> InputSpec | None:
-    specs = (graph.spec(place) for place in slot.places)
-    return next((spec for spec in specs if spec is not None), None)
 
 
 def _bounds(base: Rule, slot: Slot, spec: InputSpec | None) -> dict[str, object]:
@@ -287,8 +268,3 @@ def _bounds(base: Rule, slot: Slot, spec: InputSpec | None) -> dict[str, object]
     if is_number(own):
         low, high = None if low is None else min(low, own), None if high is None else max(high, own)
     return {"min": low, "max": high}
-
-
-def _options(choices: tuple[str, ...], own: ParameterValue | None) -> tuple[str, ...]:
-    # The workflow's own file stays choosable when the server lacks it: the server then names it in its refusal.
-    return choices if own in (None, "") or own in choices else (str(own), *choices)
