@@ -124,6 +124,10 @@ class SideFile:
     suffix: str
     data: bytes
 
+    @property
+    def is_variant(self) -> bool:
+        return self.suffix[:1].isdigit()
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -160,6 +164,13 @@ class GeneratedImage:
         return header.width, header.height
 
     @property
+    def loose_variants(self) -> tuple["GeneratedImage", ...]:
+        """The variants that no store keeps, as images."""
+        kept = self.kept.side_urls if self.kept else {}
+        variants = (side for side in self.side_files if side.is_variant and side.suffix not in kept)
+        return tuple(GeneratedImage(side.data, seed=self.seed) for side in variants)
+
+    @property
     def image_url(self) -> str:
         """The service's public URL, else the image itself as a data URI."""
         return self.url or f"data:{self.mime_type};base64,{base64.b64encode(self.data).decode()}"
@@ -186,6 +197,12 @@ class ImageResult:
         if self.price is not None or price_per_image is None:
             return self
         return replace(self, price=Price(price_per_image.amount * len(self.images), price_per_image.currency))
+
+    @property
+    def shown(self) -> "ImageResult":
+        """The result as it is delivered: variants that no store keeps are further images, neither counted nor priced."""
+        images = tuple(one for image in self.images for one in (image, *image.loose_variants))
+        return replace(self, images=images)
 
     def name_of(self, number: int) -> str:
         """How a notice names the image at this place, counted from 0."""

@@ -86,7 +86,7 @@ class _Order:
 
     def before(self, request: ImageRequest) -> ImageRequest | ImageResult:
         """The request after the stages before the service, or the answer of one of them."""
-        for stage in stages.before_service(self.settings):
+        for stage in stages.before_service(self.settings, self.carried.options):
             outcome = stage(request, self.carried)
             if isinstance(outcome, ImageResult):
                 return outcome
@@ -94,7 +94,7 @@ class _Order:
         return request
 
     def finished(self, result: ImageResult) -> Finished:
-        for stage in stages.after_service(self.settings):
+        for stage in stages.after_service(self.settings, self.carried.options):
             result = stage(result, self.carried)
         result = result.priced(self.backend.price_per_image)
         duration = self.backend.clock.now() - self.receipt.time

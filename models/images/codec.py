@@ -8,6 +8,7 @@ from itertools import product
 
 from PIL import Image, ImageOps
 
+from models.images.ai_label import carried_over, label_of
 from models.images.sniff import (
     KINDS,
     MAX_PIXELS,
@@ -168,20 +169,27 @@ _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
 _MOST_LOSSLESS = 4_500_000  # pixels; WebP's encoder takes 13 bytes of memory for each of them
 _SAMPLE_SIDE = 1024
 _TILES = 4
+_LABEL_FRAME = 100  # bytes around a label's packet in any format
 _TITLES: dict[Kind, str] = {"jpeg": "JPEG", "webp": "WebP"}
 
 
 def fit_file(
     data: bytes, max_bytes: int, output_format: str | None, quality: int | None
 ) -> tuple[bytes, tuple[str, ...]]:
-    """As `squeezed`, for a file; `output_format` and `quality` are what the user asked for. Raises BrokenImageError too."""
+    """An image file with its AI label in at most `max_bytes` bytes, and what was done to it ("was saved as ...").
+
+    `output_format` and `quality` are what the user asked for. Raises BrokenImageError, and ValueError as `squeezed`.
+    """
     image = decode(data)
     lossy = image.format in _LOSSY
     wanted = KINDS.get(output_format or "") or ("jpeg" if lossy and not has_alpha(image) else "webp")
     lossless_size = 0 if lossy or wanted == "jpeg" else len(data)
-    smaller, how = squeezed(plain(image), lossless_size, max_bytes, wanted, quality)
-    lost = ("lost its animation; this is the first frame",) if is_animated(image) else ()
-    return smaller, (*lost, f"was {how}")
+    label = label_of(data)
+    room = len(label.packet) + _LABEL_FRAME if label else 0
+    smaller, how = squeezed(plain(image), lossless_size, max_bytes - room, wanted, quality)
+    labelled, lost = carried_over(data, smaller)
+    still = ("lost its animation; this is the first frame",) if is_animated(image) else ()
+    return labelled, (*still, *lost, f"was {how}")
 
 
 def squeezed(

@@ -159,7 +159,7 @@ def _cut(text: str) -> str:
 
 def deliver_whole(result: ImageResult, options: OutputOptions, *, duration: float) -> Delivered:
     """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image can be sent."""
-    return _of_the_decodable(Report(result, options, duration), _whole)
+    return _of_the_decodable(Report(result.shown, options, duration), _whole)
 
 
 def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float) -> list[Delivered]:
@@ -167,7 +167,7 @@ def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float
 
     Raises ServerUnavailable when no image can be sent.
     """
-    return _of_the_decodable(Report(result, options, duration), _each)
+    return _of_the_decodable(Report(result.shown, options, duration), _each)
 
 
 def usage_of(result: ImageResult, duration: float) -> LLMUsage:

@@ -140,6 +140,11 @@ class OutputOptions:
     thumbnail: int | None = None
     schema: OutputSchema | None = None
 
+    @property
+    def marked(self) -> bool:
+        """Whether stamps, a label, variants or a thumbnail are asked for."""
+        return bool(self.stamp or self.variants or self.thumbnail) or self.ai_label != "off"
+
     @classmethod
     def of(cls, request: ImageRequest, schema: OutputSchema | None = None) -> "OutputOptions":
         same = [one.name for one in fields(cls) if one.name not in {"edited", "schema"}]

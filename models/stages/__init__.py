@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, ImageResult
 from models.limits import FIELD, Limits
+from models.output.structured import OutputOptions
 from models.settings import Settings
 from models.stages.audit import AuditLog, Receipt
 from models.stages.carried import Carried
@@ -26,8 +27,10 @@ type Before = Callable[[ImageRequest, Carried], ImageRequest | ImageResult]
 type After = Callable[[ImageResult, Carried], ImageResult]
 type Observer = Callable[[Receipt], None]
 
+_NO_OPTIONS = OutputOptions()
 
-def before_service(settings: Settings) -> Sequence[Before]:
+
+def before_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> Sequence[Before]:
     """The stages that refuse a request or answer it in place of the service. Raises BadRequest for a bad setting."""
     stages: list[Before] = [RequestLimits(Limits.read(settings), settings.where(FIELD))]
     if settings.text("forbidden_words"):
@@ -42,12 +45,21 @@ def before_service(settings: Settings) -> Sequence[Before]:
         from models.stages.negative_prompt import DefaultNegativePrompt  # noqa: PLC0415
 
         stages.append(DefaultNegativePrompt.read(settings))
+    if options.marked:
+        from models.stages.marking import MarkRules  # noqa: PLC0415
+
+        stages.append(MarkRules.read(settings))
     return stages
 
 
-def after_service(settings: Settings) -> Sequence[After]:
+def after_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> Sequence[After]:
     """The stages that a result passes, in whichever process its end is seen. Raises BadRequest for a bad setting."""
-    return [proof, *_moderation_of_results(settings), formatting]
+    stages: list[After] = [proof, *_moderation_of_results(settings), formatting]
+    if options.marked:
+        from models.stages.marking import Marking  # noqa: PLC0415
+
+        stages.append(Marking.read(settings))
+    return stages
 
 
 def _moderation_of_results(settings: Settings) -> Sequence[After]:
@@ -66,6 +78,10 @@ def checks(settings: Settings) -> Sequence[Callable[[], object]]:
         from models.stages.moderation import Moderation  # noqa: PLC0415
 
         found.append(lambda: Moderation.read(settings).probe())
+    if settings.text("marks"):
+        from models.stages.stamp import check_marks  # noqa: PLC0415
+
+        found.append(lambda: check_marks(settings))
     return found
 
 

@@ -79,15 +79,16 @@ def _wanted(header: Header, options: OutputOptions) -> Kind | None:
 def _converted(data: bytes, wanted: Kind, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
     """The file in the wanted format, and what was lost; the file itself where it stays as it is."""
     from models.images import codec  # noqa: PLC0415 -- most images are handed on as they are, without Pillow
+    from models.images.ai_label import carried_over  # noqa: PLC0415 -- see the line before
 
     image, own = codec.decode(data), sniff(data).kind
     if codec.is_animated(image):
         return data, ("is an animation and stays in its own format",) if wanted != own else ()
     ready = codec.encodable(codec.plain(image), wanted)
-    converted = codec.encode(ready, wanted, quality)
+    converted, lost = carried_over(data, codec.encode(ready, wanted, quality))
     if wanted == own and len(converted) >= len(data):
         return data, ()  # the service's own file is already below the asked quality
-    return converted, _losses(image, ready, wanted)
+    return converted, (*_losses(image, ready, wanted), *lost)
 
 
 def _losses(image: "Image.Image", ready: "Image.Image", wanted: Kind) -> tuple[str, ...]:

@@ -12,19 +12,9 @@ from pydantic import JsonValue
 
 from models.backends.base import JobBackend, Running
 from models.backends.errors import BadRequest, ConnectionFailed
-from models.backends.preview.drawing import (
-    EAST_ASIAN,
-    EUROPEAN,
-    PlaceholderImage,
-    clipped,
-    draw,
-    font,
-    runs,
-    shortened,
-    width_of,
-    wrapped,
-)
+from models.backends.preview.drawing import PlaceholderImage, draw
 from models.entities import ImageRequest, ImageResult, InputImage
+from models.images.lettering import EAST_ASIAN, EUROPEAN, clipped, font, runs, shortened, width_of, wrapped
 from models.parameters import MAX_SEED
 from tests.asking import asked, bound
 from tests.fakes import FakeClock, image_file

@@ -8,7 +8,7 @@ from models import stages
 from models.backends.errors import BadRequest
 from models.settings import Settings
 
-OPTIONAL = ("forbidden_words", "moderation", "negative_prompt")
+OPTIONAL = ("forbidden_words", "moderation", "negative_prompt", "marking", "stamp", "variants")
 
 
 def names(**values: str) -> list[str]:

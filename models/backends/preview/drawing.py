@@ -1,25 +1,18 @@
 """The placeholder image: a landscape, a badge, the input images and the text of the request.
 
-Prompt and seed decide the colours and hills, the size the composition. The fonts are shipped with the plugin; text is
-wrapped to a width, in Chinese and Japanese too.
+Prompt and seed decide the colours and hills, the size the composition.
 """
 
 import colorsys
 import hashlib
 import math
-import re
-import unicodedata
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, groupby
-from operator import itemgetter
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from models.images.codec import decode, encode, flatten, plain
+from models.images.lettering import LINE_HEIGHT, Colour, clipped, shortened, width_of, wrapped, write
 
 BADGE = "PREVIEW · 预览占位图"
 _SMALLEST_TEXT = 7
@@ -33,17 +26,6 @@ _LARGEST_DRAWN = 1024  # pixels of the longer side of the scenery that is really
 _FINER = 2  # drawn larger and scaled down: smooth edges
 _HILLS = 5
 _WAVES = 3
-
-EUROPEAN = "NotoSans-Subset.ttf"
-EAST_ASIAN = "NotoSansCJKsc-Subset.otf"
-LINE_HEIGHT = 1.35  # distance of lines in multiples of the font size
-_BASELINE = 0.86  # of the font size, below the top of a line
-# One unit that a line is not broken in: a CJK character with the punctuation that may not begin a line, a word, spaces.
-_CJK = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
-_NOT_FIRST = "、。，．：；！？）」』】》〉…”’ー々"
-_UNITS = re.compile(rf"[{_CJK}][{_NOT_FIRST}]*|[^\s{_CJK}]+[{_NOT_FIRST}]*|\s+")
-
-type Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,88 +204,3 @@ def _wave(number: int, source: str) -> Callable[[float], float]:
     rolls = [(_roll(source, f"length {number} {n}"), _roll(source, f"phase {number} {n}")) for n in range(_WAVES)]
     sines = [(n + 1, n + 0.6 + length, phase) for n, (length, phase) in enumerate(rolls)]
     return lambda across: sum(math.sin(math.tau * (across * often + phase)) / flat for flat, often, phase in sines)
-
-
-@lru_cache(maxsize=64)
-def font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    # The basic layout gives the same image whether or not the container has libraqm.
-    path = Path(__file__).parent / name
-    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def runs(text: str, before: str = EUROPEAN) -> list[tuple[str, str]]:
-    """The font and text of each piece; quotes and dashes take the font before them, at the beginning `before`."""
-    pairs = zip([*accumulate(text, _font_name, initial=before)][1:], text, strict=True)
-    return [(name, "".join(char for _, char in group)) for name, group in groupby(pairs, key=itemgetter(0))]
-
-
-def _font_name(before: str, char: str) -> str:
-    if "\u2010" <= char <= "\u205e":
-        return before
-    return EUROPEAN if char < "\u2000" or "\u20a0" <= char <= "\u20c0" else EAST_ASIAN
-
-
-@lru_cache(maxsize=4096)
-def width_of(text: str, size: int, before: str = EUROPEAN) -> float:
-    """In pixels."""
-    return sum(font(name, size).getlength(run) for name, run in runs(text, before))
-
-
-def write(
-    pen: ImageDraw.ImageDraw, at: tuple[float, float], line: str, size: int, fill: Colour, **outline: object
-) -> None:
-    """Draw one line of text with its upper left corner at `at`; `outline` as `ImageDraw.text` takes it."""
-    x, y = at
-    for name, run in runs(line):
-        pen.text((x, y + _BASELINE * size), run, font=font(name, size), fill=fill, anchor="ls", **outline)  # type: ignore[arg-type]
-        x += font(name, size).getlength(run)
-
-
-def wrapped(text: str, size: int, width: float) -> list[str]:
-    """`text` in lines of at most `width` pixels at a font size; its own line breaks stay."""
-    return [line for paragraph in _printable(text).split("\n") for line in _lines(paragraph, size, width)]
-
-
-def shortened(text: str, size: int, width: float) -> str:
-    """`text` on one line, its end replaced by an ellipsis where it is too long."""
-    longest = int(4 * width / size) + 8  # no letter is narrower than a quarter of the font size for long
-    line = " ".join(_printable(text).split())
-    if len(line) <= longest and width_of(line, size) <= width:
-        return line
-    fitting = bisect_right(range(min(len(line), longest)), width, key=lambda count: width_of(f"{line[:count]}…", size))
-    return f"{line[: max(0, fitting - 1)]}…"
-
-
-def clipped(lines: list[str], count: int, size: int, width: float) -> list[str]:
-    """The first `count` lines, the last one with an ellipsis if there are more."""
-    last = [shortened(f"{lines[count - 1]} …", size, width)] if len(lines) > count else lines[count - 1 : count]
-    return [*lines[: count - 1], *last]
-
-
-def _printable(text: str) -> str:
-    composed = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\t", " "))
-    return "".join(char for char in composed if char == "\n" or not unicodedata.category(char).startswith("C"))
-
-
-def _lines(paragraph: str, size: int, width: float) -> list[str]:
-    lines, line, taken, before = [], "", 0.0, EUROPEAN
-    for piece in (piece for unit in _UNITS.findall(paragraph) for piece in _pieces(unit, size, width)):
-        if line and not piece.isspace() and taken + width_of(piece, size, before) > width:
-            lines.append(line.rstrip())
-            line, taken, before = "", 0.0, EUROPEAN
-        if line or not piece.isspace():
-            line, taken = line + piece, taken + width_of(piece, size, before)
-            before = runs(piece, before)[-1][0]
-    return [*lines, line.rstrip()]
-
-
-def _pieces(unit: str, size: int, width: float) -> list[str]:
-    """A word that is longer than a whole line, in pieces; every other unit as it is."""
-    if unit.isspace() or width_of(unit, size) <= width:
-        return [unit]
-    pieces = [""]
-    for char in unit:
-        if pieces[-1] and width_of(pieces[-1], size) + width_of(char, size) > width:
-            pieces.append("")
-        pieces[-1] += char
-    return pieces

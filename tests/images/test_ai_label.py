@@ -1,0 +1,209 @@
+"""AI labels in the metadata of files, read back by exiftool and by Pillow."""
+
+import io
+import json
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import ExifTags, Image, PngImagePlugin
+
+from models.images.ai_label import EDITED, GENERATED, KEYS, carried_over, label_of, labelled
+from models.images.codec import fit_file
+from models.images.integrity import check_whole
+from models.images.metadata import has_credentials, packet_of, png_texts, with_packet
+from tests.fakes import image_file, noise
+
+
+def camera() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    return exif
+
+
+FILES = {
+    "png": image_file(),
+    "png with alpha": image_file(mode="RGBA", colour=(1, 2, 3, 100)),
+    "jpeg": image_file(kind="JPEG"),
+    "jpeg with exif": image_file(kind="JPEG", exif=camera()),
+    "webp": image_file(kind="WEBP"),
+    "webp with alpha": image_file(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 100)),
+    "lossless webp": image_file(kind="WEBP", lossless=True),
+    "lossless webp with alpha": image_file(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 100), lossless=True),
+    "odd webp": image_file(33, 17, kind="WEBP"),
+}
+COMPANY = 'Müller & Söhne "北京" <AI>'
+
+every_file = pytest.mark.parametrize("data", FILES.values(), ids=FILES)
+
+
+def pixels(data: bytes) -> tuple[str, bytes]:
+    image = Image.open(io.BytesIO(data))
+    return image.mode, image.tobytes()
+
+
+def aigc(data: bytes) -> dict[str, str]:
+    label = label_of(data)
+    assert label is not None
+    return label.values
+
+
+def exiftool(data: bytes, path: Path) -> dict[str, object]:
+    """The tags of a file with their groups, and under "Validate" what exiftool says of its structure."""
+    if not shutil.which("exiftool"):
+        pytest.skip("exiftool is not installed (apt-get install libimage-exiftool-perl)")
+    path.write_bytes(data)
+    return {**asked_of_exiftool(path, "-G1"), "Validate": asked_of_exiftool(path, "-validate")["Validate"]}
+
+
+def asked_of_exiftool(path: Path, *options: str) -> dict[str, object]:
+    command = ["exiftool", "-json", "-a", *options, str(path)]
+    (answer,) = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)  # noqa: S603 -- our own file
+    assert isinstance(answer, dict)
+    return answer
+
+
+@every_file
+def test_a_label_changes_no_pixel_and_leaves_the_file_whole(data: bytes) -> None:
+    made, told = labelled(data, COMPANY, "id-1", edited=False)
+    assert check_whole(made) == check_whole(data)
+    assert pixels(made) == pixels(data)
+    assert told == ()
+    assert Image.open(io.BytesIO(made)).info["xmp"] == packet_of(made)
+
+
+@every_file
+def test_exiftool_reads_exactly_one_label(data: bytes, tmp_path: Path) -> None:
+    made, _ = labelled(data, COMPANY, "id-1", edited=False)
+    path = tmp_path / f"image.{check_whole(data).kind}"
+    found = exiftool(made, path)
+    assert found["Validate"] == exiftool(data, path)["Validate"]
+    values = json.loads(str(found["XMP-TC260:Aigc"]))
+    assert tuple(values) == KEYS
+    assert values == {
+        "Label": "1",
+        "ContentProducer": COMPANY,
+        "ProduceID": "id-1",
+        "ReservedCode1": "",
+        "ContentPropagator": "",
+        "PropagateID": "",
+        "ReservedCode2": "",
+    }
+    assert found["XMP-iptcExt:DigitalSourceType"] == GENERATED
+    assert len([name for name in found if "aigc" in name.lower()]) == 1
+
+
+@every_file
+def test_an_edit_is_labelled_as_a_composite(data: bytes) -> None:
+    label = label_of(labelled(data, COMPANY, "id-1", edited=True)[0])
+    assert label is not None
+    assert label.source_type == EDITED
+
+
+@every_file
+def test_a_services_label_stays_and_we_become_the_propagator(data: bytes) -> None:
+    """Labelling twice leaves one label, whose producer is the first."""
+    first, _ = labelled(data, "The service", "service-id", edited=False)
+    second, _ = labelled(first, COMPANY, "id-1", edited=True)
+    assert packet_of(second).count(b"AIGC>") == 2  # one element: its two tags
+    assert aigc(second) == {
+        "Label": "1",
+        "ContentProducer": "The service",
+        "ProduceID": "service-id",
+        "ReservedCode1": "",
+        "ContentPropagator": COMPANY,
+        "PropagateID": "id-1",
+        "ReservedCode2": "",
+    }
+    label = label_of(second)
+    assert label is not None
+    assert label.source_type == GENERATED  # the service knows what it did
+
+
+OTHERS = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" '
+    'xmlns:t="http://www.tc260.org.cn/ns/AIGC/1.0/" dc:format="image/png" '
+    """t:AIGC='{"Label":"1","ContentProducer":"service","ProduceID":"7"}'/></rdf:RDF></x:xmpmeta>"""
+)
+
+
+def test_the_other_properties_of_a_packet_stay() -> None:
+    made, _ = labelled(with_packet(FILES["jpeg"], OTHERS.encode()), COMPANY, "id-1", edited=False)
+    packet = packet_of(made).decode()
+    assert 'dc:format="image/png"' in packet
+    assert packet.count("AIGC>") == 2
+    assert "t:AIGC" not in packet
+    assert (aigc(made)["ContentProducer"], aigc(made)["ContentPropagator"]) == ("service", COMPANY)
+
+
+def test_a_label_in_a_png_text_moves_into_the_packet() -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("AIGC", '{"AIGC": {"Label": "1", "ContentProducer": "service", "ProduceID": "7"}}', zip=True)
+    texts.add_text("prompt", "a fox")
+    made, _ = labelled(image_file(pnginfo=texts), COMPANY, "id-1", edited=False)
+    assert png_texts(made).keys() == {"XML:com.adobe.xmp", "prompt"}
+    assert aigc(made)["ContentProducer"] == "service"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"not XML",
+        b"<x/>",
+        b'<!DOCTYPE x [<!ENTITY a "b">]><x:xmpmeta xmlns:x="adobe:ns:meta/">&a;</x:xmpmeta>',
+        OTHERS.replace('{"Label":"1","ContentProducer":"service","ProduceID":"7"}', "no JSON").encode("utf-16"),
+        b"<" * 60_000,
+        b" " * 60_000,
+    ],
+)
+def test_a_packet_that_cannot_be_read_is_replaced(packet: bytes) -> None:
+    made, _ = labelled(with_packet(FILES["jpeg"], packet), COMPANY, "id-1", edited=False)
+    assert aigc(made)["ContentProducer"] == COMPANY
+    assert len(packet_of(made)) < 2_000
+
+
+def with_c2pa(kind: str) -> bytes:
+    data, box = FILES[kind], b"\0\0\0\x10jumbc2pa-box"
+    if kind == "png":
+        chunk = struct.pack(">I", len(box)) + b"caBX" + box + struct.pack(">I", zlib.crc32(b"caBX" + box))
+        return data[:33] + chunk + data[33:]
+    if kind == "jpeg":
+        body = b"JP\0\1\0\0\0\1" + box
+        return data[:2] + b"\xff\xeb" + struct.pack(">H", len(body) + 2) + body + data[2:]
+    riff = data[12:] + b"C2PA" + struct.pack("<I", len(box)) + box
+    return b"RIFF" + struct.pack("<I", len(riff) + 4) + b"WEBP" + riff
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_content_credentials_do_not_outlive_a_change_and_that_is_told(kind: str) -> None:
+    signed = with_c2pa(kind)
+    assert has_credentials(signed)
+    made, told = labelled(signed, COMPANY, "id-1", edited=False)
+    assert not has_credentials(made)
+    assert told == ("lost its signed Content Credentials, which hold only for unchanged bytes",)
+    assert pixels(made) == pixels(FILES[kind])
+    assert carried_over(signed, FILES["png"]) == (FILES["png"], told)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("room", [150_000, 60_000, 3_000])
+def test_the_label_survives_the_fitting_into_a_line(kind: str, room: int) -> None:
+    data, _ = labelled(noise(400, 300, kind=kind), COMPANY, "id-1", edited=False)
+    smaller, _ = fit_file(data, room, None, None)
+    assert len(smaller) <= room
+    assert label_of(smaller) == label_of(data)
+
+
+def test_a_service_cannot_blow_up_a_label() -> None:
+    hostile = OTHERS.replace('"service"', f'"{"x" * 50_000}"')
+    made, _ = labelled(with_packet(FILES["jpeg"], hostile.encode()), COMPANY, "id-1", edited=False)
+    assert len(aigc(made)["ContentProducer"]) == 200
+
+
+def test_other_formats_take_no_label() -> None:
+    with pytest.raises(ValueError, match="only PNG, JPEG and WebP"):
+        labelled(image_file(kind="GIF"), COMPANY, "id-1", edited=False)
