@@ -1,7 +1,6 @@
 """The provider: its credential check and the common parameter rules."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import gevent
@@ -10,9 +9,10 @@ from dify_plugin.interfaces import model as host
 
 from models import stages
 from models.backends.base import Backend
-from models.backends.errors import host_errors, logger
+from models.backends.errors import BadRequest, host_errors, logger
 from models.backends.registry import BACKENDS
 from models.catalog import cards
+from models.limits import Limits
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
 from models.settings import Settings
 
@@ -24,17 +24,13 @@ class ImageGenerationProvider(host.ModelProvider):
     """The rules of the common parameters, including `prompt`; the model cards narrow them."""
 
     def validate_provider_credentials(self, credentials: dict[str, Any]) -> None:
-        """Probe every configured service and stage in parallel, without generating an image or any cost.
+        """Probe every configured service in parallel, without generating an image or any cost.
 
         An empty form is valid: it enables the preview model. Raises CredentialsValidateFailedError with one sentence per
         failed service, which names the field to correct, and for invalid limits.
         """
         settings = Settings(credentials)
-        works: list[Callable[[], str]] = [
-            *(partial(_own_fault, check, settings) for check in stages.checks(settings)),
-            *(partial(_fault, backend, settings) for backend in _filled(settings)),
-        ]
-        probes = [gevent.spawn(work) for work in works]
+        probes = [gevent.spawn(_fault, backend, settings) for backend in _filled(settings)]
         faults = [*_unreadable(settings), *filter(None, (probe.get() for probe in probes))]
         if faults:
             raise CredentialsValidateFailedError("\n".join(faults))
@@ -44,16 +40,11 @@ def _unreadable(settings: Settings) -> Iterator[str]:
     """A sentence for each invalid setting of the plugin itself."""
     if settings.text("waiting", "direct") not in {"direct", "polling"}:
         yield f"Only direct and polling can be chosen in {settings.where('waiting')}."
-
-
-def _own_fault(check: Callable[[], object], settings: Settings) -> str:
-    """The error of one check of the plugin's own settings; empty if there is none."""
     try:
-        with host_errors(settings.values):
-            check()
-    except InvokeError as error:
-        return str(error)
-    return ""
+        Limits.read(settings)
+    except BadRequest as error:
+        yield str(error)
+    yield from stages.check(settings)
 
 
 def _filled(settings: Settings) -> list[type[Backend]]:

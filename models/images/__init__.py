@@ -6,28 +6,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
 
-import gevent
-from gevent.lock import BoundedSemaphore
+from models.threads import ThreadShare
 
-_AT_ONCE = BoundedSemaphore(2)  # images; more would only hold more memory: the host's container has few cores
-
-
-def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run CPU work on an image in gevent's thread pool: heartbeats and other requests go on. Raises as `work`."""
-
-    def outcome() -> tuple[R | None, Exception | None]:
-        try:
-            return work(*args, **kwargs), None
-        except Exception as error:  # noqa: BLE001 -- raised below; the thread pool would print its traceback
-            return None, error
-
-    with _AT_ONCE:
-        value, error = gevent.get_hub().threadpool.apply(outcome)
-    if error is not None:
-        raise error
-    return cast(R, value)
+in_thread = ThreadShare(2).run  # images; more would only hold more memory: the host's container has few cores
+"""Run CPU work on an image in gevent's thread pool: heartbeats and other requests go on. Raises as the work."""
 
 
 def threaded[**P, R](work: Callable[P, R]) -> Callable[P, R]:

@@ -40,6 +40,7 @@ from models import stages
 from models.backends import registry
 from models.backends.base import Backend
 from models.backends.errors import ImageError, host_errors, logger
+from models.limits import Limits
 from models.output.delivery import deliver_each, deliver_whole, json_text, usage_of
 from models.parameters import EVERY_MODEL, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
@@ -104,17 +105,19 @@ class ImageGenerationModel(host.LargeLanguageModel):
         return _polled(model, credentials, user, lambda call: call.check(plugin_state))
 
     def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
-        """Probe a customizable model's server and stages without generating. Raises CredentialsValidateFailedError."""
+        """Probe a customizable model's server without generating. Raises CredentialsValidateFailedError."""
         try:
             with host_errors(credentials):
                 settings = Settings(credentials)
                 backend = registry.bind(model, settings)
-                for check in stages.checks(settings):
-                    check()
+                Limits.read(settings)
                 for sentence in backend.probe():
                     logger.info("%s: %s", model, sentence)
+                faults = list(stages.check(settings))
         except InvokeError as error:
             raise CredentialsValidateFailedError(str(error)) from None
+        if faults:
+            raise CredentialsValidateFailedError("\n".join(faults))
 
     def get_num_tokens(
         self,

@@ -11,9 +11,11 @@ is not imported.
 A stage refuses by raising ImageError.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from models.backends.errors import BadRequest
+import gevent
+
+from models.backends.errors import BadRequest, ImageError, redact
 from models.entities import ImageRequest, ImageResult
 from models.limits import FIELD, Limits
 from models.output.structured import OutputOptions
@@ -71,18 +73,30 @@ def _moderation_of_results(settings: Settings) -> Sequence[After]:
     return [ResultModeration(moderation)] if moderation.images else []
 
 
-def checks(settings: Settings) -> Sequence[Callable[[], object]]:
-    """What is tried when a form is saved. Each takes at most ten seconds and raises ImageError, naming the field to correct."""
-    found: list[Callable[[], object]] = [lambda: Limits.read(settings)]
-    if settings.text("moderation_url"):
-        from models.stages.moderation import Moderation  # noqa: PLC0415
+def check(settings: Settings) -> Iterator[str]:
+    """A sentence for each setting of the stages that cannot be used; what it names outside the plugin is tried."""
+    tried = [gevent.spawn(_fault, probe, settings) for probe in _probes(settings)]
+    yield from filter(None, (greenlet.get() for greenlet in tried))
 
-        found.append(lambda: Moderation.read(settings).probe())
+
+def _probes(settings: Settings) -> Iterator[Callable[[Settings], None]]:
+    """One for each configured stage; it takes a few seconds at most and raises ImageError, naming the field to correct."""
+    if settings.text("moderation_url"):
+        from models.stages.moderation import check_moderation  # noqa: PLC0415 -- see the module's docstring
+
+        yield check_moderation
     if settings.text("marks"):
         from models.stages.stamp import check_marks  # noqa: PLC0415
 
-        found.append(lambda: check_marks(settings))
-    return found
+        yield check_marks
+
+
+def _fault(probe: Callable[[Settings], None], settings: Settings) -> str:
+    try:
+        probe(settings)
+    except ImageError as error:
+        return redact(str(error), settings.secrets)
+    return ""
 
 
 def observers(settings: Settings) -> Sequence[Observer]:

@@ -115,8 +115,8 @@ class Moderation:
         return [greenlet.get() for greenlet in asked]
 
     def probe(self) -> None:
-        """Ask about a harmless word when a form is saved. Raises ImageError; an unknown category lists the known ones."""
-        (judged,) = self._asked("Hello", Deadline.after(self.service.clock, SECONDS)).results
+        """Ask about a harmless word. Raises ImageError; for an unknown category it lists the known ones."""
+        judged = self._asked("Hello", Deadline.after(self.service.clock, SECONDS)).results[0]
         known = {**judged.categories, **judged.category_scores}
         unknown = [name for name in self.thresholds if known and name not in known]
         if unknown:
@@ -162,6 +162,11 @@ class Moderation:
             yield from (name for name in named if name not in self.thresholds)
             if judged.flagged and not named:
                 yield "no category named"
+
+
+def check_moderation(settings: Settings) -> None:
+    """Ask the endpoint when a form is saved. Raises ImageError."""
+    Moderation.read(settings).probe()
 
 
 def _explained(reply: Reply) -> Explanation:
