@@ -187,14 +187,14 @@ def test_an_outage_is_told_after_a_minute_and_no_longer_timeout_is_advised(clock
     with pytest.raises(ConnectionFailed, match=r"the state of the job could not be read \(connection lost\)") as told:
         call(backend).generate(asked(timeout=300))
     assert clock.now() - began == pytest.approx(60, abs=2)
-    assert "stub_base_url" in str(told.value)
+    assert "IMAGE_GENERATION_STUB_BASE_URL" in str(told.value)
     assert "`timeout`" not in str(told.value)
     assert len(backend.cancelled) == 1
 
 
 def test_polling_is_not_advised_for_a_server_that_does_not_reply(clock: FakeClock) -> None:
     silent = TimedOutError("Asking failed", "no reply", transient=True)
-    with pytest.raises(ConnectionFailed, match="stub_base_url") as told:
+    with pytest.raises(ConnectionFailed, match="IMAGE_GENERATION_STUB_BASE_URL") as told:
         call(StubJobs(clock, takes=5, troubles=[silent] * 500)).generate(asked())
     assert "polling" not in str(told.value)
 

@@ -22,7 +22,7 @@ def test_an_unresponsive_service_names_its_address_field(clock: FakeClock) -> No
         list(Silent(clock).probe())
     assert str(failure.value) == (
         "Checking Stub failed: it did not reply within 9 seconds. "
-        "Check that it is running at the address in `stub_base_url` in the provider's settings, and try again."
+        "Check that it is running at the address in the environment variable IMAGE_GENERATION_STUB_BASE_URL, and try again."
     )
 
 

@@ -15,7 +15,7 @@ from models.backends.comfyui.model_workflow import WORKFLOWS, ShippedWorkflows, 
 from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.entities import ImageRequest, InputImage
-from models.parameters import FORM_ONLY, read_values
+from models.parameters import EVERY_MODEL, FORM_ONLY, read_values
 from models.sizes import Wish, settle_seeds, settle_size
 from tests.backends.comfyui.graphs import FIXTURES
 from tests.backends.comfyui.jobs import comfyui
@@ -129,7 +129,7 @@ def test_a_card_lists_the_parameters_and_defaults_of_its_workflows(model: str) -
         "output_quality",
         "details",
         "timeout",
-    } | {"directives"}
+    } | {rule.name for rule in EVERY_MODEL}
     for variant in shipped(model).variants.values():
         found = variant.slots.found
         for rule in CARDS[model].rules:
