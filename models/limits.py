@@ -14,17 +14,41 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from decimal import Decimal
+from typing import Literal, cast
 
 from models.backends.errors import BadRequest
 from models.images.sniff import FORMATS
 from models.settings import Settings
 
 type Audit = Literal["text", "hash", "none"]
+type Period = Literal["minute", "day", "month"]
 
 FIELD = "limits"
 _MIME_TYPES = {"jpg": "image/jpeg", **{mime.removeprefix("image/"): mime for mime in FORMATS.values()}}
 """File formats as owners write them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """At most `amount` images, or money where `currency` is an ISO code, per minute, day or month of UTC.
+
+    `per_user`: for each end user; else for the account as a whole.
+    """
+
+    amount: Decimal
+    period: Period
+    currency: str = ""
+    per_user: bool = False
+
+    def __str__(self) -> str:
+        """As the owner writes it: `user 5 USD/day`."""
+        unit = f" {self.currency}" if self.currency else ""
+        return f"{'user ' if self.per_user else ''}{self.amount}{unit}/{self.period}"
+
+    def same_count(self, other: "Quota") -> bool:
+        """Whether both limit the same count."""
+        return (self.period, self.currency, self.per_user) == (other.period, other.currency, other.per_user)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +57,7 @@ class Limits:
 
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
-    is no limit. `account` names the account that quotas and cached images belong to; empty: the form's fingerprint.
+    is no limit. `quotas` limit all requests together. `account` names the account that quotas and cached images belong to; empty: the form's fingerprint.
     """
 
     images: int | None = None
@@ -42,6 +66,7 @@ class Limits:
     input_mb: float = 10.0
     formats: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
     instruction: int = 2000
+    quotas: tuple[Quota, ...] = ()
     audit: Audit = "hash"
     account: str = ""
 
@@ -85,6 +110,9 @@ def _add(entry: str, values: dict[str, object]) -> None:
         raise _EntryError("cannot be read", f"Write {kind.wanted}")
     if not kind.field:
         raise _EntryError("is not available in this version", "Take it out")
+    if kind.field == "quotas":
+        values["quotas"] = _joined(cast(tuple[Quota, ...], values.get("quotas", ())), _quota(found))
+        return
     if kind.field in values:
         raise _EntryError(f"names {name} again", "Write each limit once")
     values[kind.field] = kind.read(found[1].casefold())
@@ -93,6 +121,17 @@ def _add(entry: str, values: dict[str, object]) -> None:
 def _split(entry: str) -> tuple[str, str]:
     name, *value = re.split(r"\s*[:=\s]\s*", entry, maxsplit=1)
     return name.casefold(), "".join(value)
+
+
+def _quota(found: re.Match[str]) -> Quota:
+    user, amount, currency, period = found.groups()
+    return Quota(Decimal(amount), cast(Period, period.casefold()), (currency or "").upper(), per_user=bool(user))
+
+
+def _joined(quotas: tuple[Quota, ...], quota: Quota) -> tuple[Quota, ...]:
+    if any(quota.same_count(other) for other in quotas):
+        raise _EntryError(f"limits the same per {quota.period} again", "Write each limit once")
+    return (*quotas, quota)
 
 
 def _mime_types(names: str) -> tuple[str, ...]:
@@ -131,8 +170,9 @@ _KINDS: Mapping[str, _Kind] = {
     "instruction": _Kind(_WHOLE, "characters like `instruction 2000`, or 0 for no limit", "instruction", int),
     "audit": _Kind("(text|hash|none)", "one of text, hash, none behind the name", "audit"),
     "quota": _Kind(
-        rf"(?:user )?{_ABOVE_0}(?:\d+|\d+(?:\.\d+)? ?[a-z]{{3}}) ?/ ?(?:minute|day|month)",
+        rf"(user )?{_ABOVE_0}(\d{{1,9}}(?:(?:\.\d{{1,6}})?(?= ?[a-z]))?) ?([a-z]{{3}})? ?/ ?(minute|day|month)",
         "a quota like `10/minute`, `user 20/day` or `5 USD/month`",
+        "quotas",
     ),
     "models": _Kind(r"\S.*", "`models NAME NAME`"),
     "hosts": _Kind(r"\S.*", "`hosts NAME NAME`"),
@@ -140,4 +180,4 @@ _KINDS: Mapping[str, _Kind] = {
     "language": _Kind("en|zh", "one of en, zh behind the name"),
     "account": _Kind(r"(\S.*)", "`account NAME`", "account"),
 }
-_SHOWN = "`images 4`, `megapixels 4`, `timeout 900`, `input 10 MB`, `formats jpg png webp`, `audit hash`"
+_SHOWN = "`images 4`, `megapixels 4`, `timeout 900`, `200/day`, `user 5 USD/month`, `input 10 MB`, `formats jpg png webp`, `audit hash`"

@@ -74,6 +74,11 @@ class Settings:
         return tuple(dict.fromkeys(filter(None, found)))
 
     @property
+    def state_folder(self) -> Path:
+        """The folder of the files that all calls and processes share; an upgrade brings a new folder of the plugin."""
+        return Path(self.environment.get(f"{_ENVIRONMENT}STATE_DIR", "").strip() or _FORMS.parents[1])
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the service keys and addresses of the form that is used, to tell accounts apart."""
         prefixes = _FINGERPRINT if self.is_custom else tuple(f"_{name}" for name in _FINGERPRINT)

@@ -1,13 +1,14 @@
 """The grammar of `limits`: accepted and refused entries, and the error messages."""
 
 from contextlib import suppress
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.limits import Limits, account_of
+from models.limits import Limits, Quota, account_of
 from models.settings import Settings
 
 
@@ -79,7 +80,6 @@ def test_an_unknown_entry_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        *("10/minute", "200 / Day", "3000/month", "user 20/day", "5 USD/day", "user 1 USD/day", "user 0.5 usd/day"),
         *("models qwen-image-2.0 Own", "hosts CDN.example images.example:8443", "cache 24h", "language ZH"),
     ],
 )
@@ -99,8 +99,27 @@ def test_the_account_is_its_name_else_a_hash_of_keys_and_addresses() -> None:
     assert account_of(Settings({**form, "limits": "account Team One"}, {})) == "team one"
 
 
+def test_quotas_are_read_in_any_order_case_and_width() -> None:
+    text = "10/minute, 200 / Day、user 20/day, 5 USD/day, user 0.5 usd / month, ３０００/month"
+    assert read(text).quotas == (
+        Quota(Decimal(10), "minute"),
+        Quota(Decimal(200), "day"),
+        Quota(Decimal(20), "day", per_user=True),
+        Quota(Decimal(5), "day", "USD"),
+        Quota(Decimal("0.5"), "month", "USD", per_user=True),
+        Quota(Decimal(3000), "month"),
+    )
+    assert [str(quota) for quota in read("user 0.5 usd / month, 10/minute").quotas] == [
+        "user 0.5 USD/month",
+        "10/minute",
+    ]
+
+
 def test_the_same_limit_twice_is_refused() -> None:
     assert "“images 5”" in refusal("images 4, images 5")
+    assert "“20/day” in “Limits” (limits) in the provider's settings limits the same per day again" in refusal(
+        "10/day, user 10/day, 10 USD/day, 20/day"
+    )
 
 
 def test_a_message_names_the_models_form_or_the_environment() -> None:
@@ -113,11 +132,11 @@ def test_a_message_names_the_models_form_or_the_environment() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        *("10/hour", "0/day", "-5/day", "1.5/day", "user 20", "5 dollars/day", "10", "nan USD/day"),
+        *("10/hour", "0/day", "-5/day", "1.5/day", "user 20", "5 dollars/day", "10", "nan USD/day", "0 USD/day"),
         *("models", "hosts", "cache 0h", "cache 24", "cache -1h", "language fr", "account"),
     ],
 )
-def test_a_bad_entry_of_a_coming_feature_is_refused(entry: str) -> None:
+def test_a_bad_quota_or_entry_of_a_coming_feature_is_refused(entry: str) -> None:
     assert refusal(entry).startswith(f"“{entry}” in “Limits” (limits) in the provider's settings ")
     assert "is not available" not in refusal(entry)
 

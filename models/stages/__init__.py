@@ -14,8 +14,9 @@ A stage refuses by raising ImageError.
 from collections.abc import Callable, Iterator, Sequence
 
 import gevent
+from dify_plugin.errors.model import InvokeError
 
-from models.backends.errors import BadRequest, ImageError, redact
+from models.backends.errors import BadRequest, host_errors
 from models.entities import ImageRequest, ImageResult
 from models.limits import FIELD, Limits
 from models.output.structured import OutputOptions
@@ -51,6 +52,10 @@ def before_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> 
         from models.stages.marking import MarkRules  # noqa: PLC0415
 
         stages.append(MarkRules.read(settings))
+    if Limits.read(settings).quotas:  # the last one: what is reserved goes to a service
+        from models.stages.quota import QuotaReservation, Quotas  # noqa: PLC0415
+
+        stages.append(QuotaReservation(Quotas.read(settings)))
     return stages
 
 
@@ -89,20 +94,34 @@ def _probes(settings: Settings) -> Iterator[Callable[[Settings], None]]:
         from models.stages.stamp import check_marks  # noqa: PLC0415
 
         yield check_marks
+    if _limits(settings).quotas:
+        from models.stages.quota import check_quotas  # noqa: PLC0415
+
+        yield check_quotas
 
 
 def _fault(probe: Callable[[Settings], None], settings: Settings) -> str:
     try:
-        probe(settings)
-    except ImageError as error:
-        return redact(str(error), settings.secrets)
+        with host_errors(settings.values):
+            probe(settings)
+    except InvokeError as error:
+        return str(error)
     return ""
 
 
 def observers(settings: Settings) -> Sequence[Observer]:
     """Who is told of the outcome. Never raises: limits that cannot be read are refused, and that is told as well."""
+    limits = _limits(settings)
+    told: list[Observer] = [AuditLog(limits.audit, settings.secrets)]
+    if limits.quotas:
+        from models.stages.quota import Quotas, QuotaSettlement  # noqa: PLC0415 -- see the module's docstring
+
+        told.append(QuotaSettlement(Quotas.read(settings)))
+    return told
+
+
+def _limits(settings: Settings) -> Limits:
     try:
-        limits = Limits.read(settings)
+        return Limits.read(settings)
     except BadRequest:
-        limits = Limits()
-    return [AuditLog(limits.audit, settings.secrets)]
+        return Limits()

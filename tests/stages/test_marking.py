@@ -162,9 +162,9 @@ def test_saving_tries_the_logo(form: dict[str, str]) -> None:
     assert list(check(Settings({**form, "marks": f"logo {LOGO}"}, {}))) == []
     with responses.RequestsMock() as server:
         server.get("https://cdn.example/logo.png", status=404)
-        (refused,) = check(Settings({**form, "marks": "logo https://cdn.example/logo.png"}, {}))
-    assert "The logo in “Marks” (marks) in the " in refused
-    assert "the address replied with HTTP 404. Correct its address." in refused
+        (said,) = check(Settings({**form, "marks": "logo https://cdn.example/logo.png"}, {}))
+    assert "The logo in “Marks” (marks) in the " in said
+    assert "the address replied with HTTP 404. Correct its address." in said
 
 
 def test_characters_without_a_glyph_are_left_out_and_told() -> None:

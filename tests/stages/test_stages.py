@@ -8,7 +8,10 @@ from models import stages
 from models.backends.errors import BadRequest
 from models.settings import Settings
 
-OPTIONAL = ("forbidden_words", "moderation", "negative_prompt", "marking", "stamp", "variants")
+OPTIONAL = (
+    *("forbidden_words", "moderation", "negative_prompt", "marking", "stamp", "variants"),
+    *("quota", "quota_file", "quota_redis"),
+)
 
 
 def names(**values: str) -> list[str]:
@@ -18,9 +21,12 @@ def names(**values: str) -> list[str]:
 
 def test_the_stages_have_a_fixed_order() -> None:
     listed = names(
-        default_negative_prompt="text", moderation_url="http://host/v1", limits="images 4", forbidden_words="nude"
+        default_negative_prompt="text",
+        moderation_url="http://host/v1",
+        limits="images 4, 9/day",
+        forbidden_words="nude",
     )
-    assert listed == ["request_limits", "forbidden_words", "moderation", "negative_prompt"]
+    assert listed == ["request_limits", "forbidden_words", "moderation", "negative_prompt", "quota"]
 
 
 @pytest.mark.parametrize(
