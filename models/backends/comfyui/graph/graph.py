@@ -85,6 +85,11 @@ class Findings:
     notes: tuple[str, ...] = ()
     kept: Mapping[Target, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, found: Places | str) -> Self:
+        """The places of a parameter, or the reason why it has none."""
+        return cls(missing={name: found}) if isinstance(found, str) else cls(places={name: found})
+
     def __or__(self, other: Self) -> "Findings":
         return Findings(
             {**self.places, **other.places},

@@ -149,10 +149,8 @@ def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
 
 
 def _found(name: str, places: Sequence[Target], samplers: Sequence[Sampler]) -> Findings:
-    if places:
-        return Findings(places={name: places})
     reasons = dict.fromkeys(why for sampler in samplers if isinstance(why := sampler.settings[name], str))
-    return Findings(missing={name: "; ".join(reasons) or "no sampler has it"})
+    return Findings.of(name, places or "; ".join(reasons))
 
 
 def _find_strength(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
