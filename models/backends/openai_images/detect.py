@@ -67,7 +67,6 @@ class Address:
         """Whether the address itself names the model (Azure OpenAI and gateways that copy it)."""
         return "deployments/" in self.api
 
-
     @property
     def wants_api_key_header(self) -> bool:
         """Azure's services read a key from the header `api-key`; `Authorization` is for tokens there."""
