@@ -6,18 +6,7 @@ ComfyUI server API, sections "Samplers" and "Models".
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.backends.comfyui.graph.graph import (
-    Findings,
-    Graph,
-    Link,
-    Node,
-    Target,
-    alike,
-    is_number,
-    number_at,
-    settle,
-    value_at,
-)
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, is_number
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
 
 _TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
@@ -88,7 +77,7 @@ def _setting(graph: Graph, node: Node, parameter: str) -> Target | str:
     name = node.first(node_knowledge().inputs.settings[parameter])
     if name is None:
         return f"{node.described} has none"
-    place = settle(graph, node, name, text=parameter in _TEXTS)
+    place = graph.settle(node, name, text=parameter in _TEXTS)
     return place or f"{node.described} computes it from other nodes"
 
 
@@ -108,9 +97,9 @@ def _sides(node: Node) -> Iterator[tuple[Side, Link]]:
 
 def _window(graph: Graph, node: Node, steps: Target | str) -> Iterator[Target]:
     """First and last step of a sampler that does a part of the way, as shares of all its steps."""
-    total = number_at(graph, steps) if isinstance(steps, Target) else None
-    for place in (settle(graph, node, name) for name in node.meaning.window):
-        value = number_at(graph, place)
+    total = graph.number_at(steps) if isinstance(steps, Target) else None
+    for place in (graph.settle(node, name) for name in node.meaning.window):
+        value = graph.number_at(place)
         if total and place and value and 0 < value < total:
             yield Target(place.node, place.input, value / total)
 
@@ -121,7 +110,7 @@ def _window(graph: Graph, node: Node, steps: Target | str) -> Iterator[Target]:
 def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
     findings = Findings(notes=_side_by_side(first)) | _find_steps(graph, samplers)
     for name in ("cfg_scale", "sampler", "scheduler"):
-        findings |= _found(name, alike(graph, _every(samplers, name)), samplers)
+        findings |= _found(name, graph.alike(_every(samplers, name)), samplers)
     findings |= _found("seed", _every(samplers, "seed"), samplers)
     return findings | _find_strength(graph, samplers)
 
@@ -133,14 +122,14 @@ def _every(samplers: Iterable[Sampler], name: str) -> list[Target]:
 
 def _find_steps(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
     every = _every(samplers, "steps")
-    places = alike(graph, every)
+    places = graph.alike(every)
     kept = {place: _keeps(graph, place, "`steps`") for place in every if place not in places}
     windows = [place for sampler in samplers if sampler.settings["steps"] in places for place in sampler.window]
     return Findings(kept=kept) | _found("steps", [*places, *windows], samplers)
 
 
 def _keeps(graph: Graph, place: Target, name: str) -> str:
-    return f"{graph.described(place.node)} keeps its own {name} {value_at(graph, place)}"
+    return f"{graph.described(place.node)} keeps its own {name} {graph.value_at(place)}"
 
 
 def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
@@ -156,7 +145,7 @@ def _found(name: str, places: Sequence[Target], samplers: Sequence[Sampler]) -> 
 def _find_strength(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
     """Of the first sampler that repaints what it was given, which has a strength below 1; else of the first one."""
     places = _every(samplers, "denoising_strength")
-    chosen = [place for place in places if (own := number_at(graph, place)) is not None and own < 1] or places[:1]
+    chosen = [place for place in places if (own := graph.number_at(place)) is not None and own < 1] or places[:1]
     kept = {place: _keeps(graph, place, "strength") for place in chosen[1:]}
     return _found("denoising_strength", chosen[:1], samplers) | Findings(kept=kept)
 
@@ -173,7 +162,7 @@ def find_files(graph: Graph, outputs: Iterable[str], first: Sequence[Sampler]) -
     near = graph.upstream(sampler.node.id for sampler in first)
     for node in dict.fromkeys(node.id for node in (*near, *graph.upstream(outputs))):
         for name, parameter in _file_parameters(graph.nodes[node]).items():
-            place = settle(graph, graph.nodes[node], name, text="_name" in name)
+            place = graph.settle(graph.nodes[node], name, text="_name" in name)
             if place and not any(place in places for places in files.values()):
                 _add_file(files, graph.nodes[node], name, parameter, place)
     return Findings(places=files)

@@ -5,17 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import (
-    Findings,
-    Graph,
-    Link,
-    Node,
-    Places,
-    Target,
-    is_number,
-    number_at,
-    settle,
-)
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Places, Target, is_number
 from models.backends.comfyui.graph.nodes import node_knowledge
 
 type Dimension = Literal["width", "height", "n"]
@@ -117,7 +107,7 @@ def _direct(graph: Graph, starts: Sequence[_Start], name: Dimension) -> list[Tar
 def _place(graph: Graph, start: _Start, name: Dimension) -> Target | str:
     node = start.counted if name == "n" else start.sized
     if node is not None:
-        return settle(graph, node, _input(node, name) or "") or f"{node.described} takes it from other nodes"
+        return graph.settle(node, _input(node, name) or "") or f"{node.described} takes it from other nodes"
     if any(isinstance(start.first.inputs.get(key), str) for key in ("image", "video")):
         return f"it comes from the image of {start.first.described}"
     return f"{start.first.described} has no such field that is known"
@@ -125,22 +115,22 @@ def _place(graph: Graph, start: _Start, name: Dimension) -> Target | str:
 
 def _share(graph: Graph, place: Target, base: Target) -> Target:
     """`place` with its share of the base: a second image of another size keeps its proportion to the first."""
-    own, whole = number_at(graph, place), number_at(graph, base)
+    own, whole = graph.number_at(place), graph.number_at(base)
     return Target(place.node, place.input, own / whole) if own is not None and whole and whole >= 1 else place
 
 
 def _followers(graph: Graph, side: Dimension, places: Places, on_way: Iterable[Node]) -> Iterable[Target]:
     """Every place that repeats or enlarges the size, with its share of it."""
     base, known = places[0], {(place.node, place.input) for place in places}
-    if (number_at(graph, base) or 0) < 1:
+    if (graph.number_at(base) or 0) < 1:
         return
     resizers = [(node, side) for node in on_way if is_number(node.inputs.get(side)) or side in node.links()]
     repeats = [(node, own) for node in graph.nodes.values() for own in getattr(node.meaning, side)]
     for node, name in [*resizers, *repeats]:
-        place = settle(graph, node, name)
+        place = graph.settle(node, name)
         if place is None or (place.node, place.input) in known:
             continue
-        if (number_at(graph, place) or 0) > 0:  # 0 tells a resizer to keep the proportions
+        if (graph.number_at(place) or 0) > 0:  # 0 tells a resizer to keep the proportions
             known.add((place.node, place.input))
             yield _share(graph, place, base)
 
