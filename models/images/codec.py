@@ -131,7 +131,8 @@ def flatten(image: Image.Image) -> Image.Image:
 def encode(image: Image.Image, kind: Kind, quality: int | None = None, *, lossless: bool = False) -> bytes:
     """A plain image as file bytes. `quality` is 1 to 100 (JPEG, WebP); JPEG has no alpha: white shows instead."""
     out = io.BytesIO()
-    profile = _profile(image)
+    profile = image.info.get("icc_profile")
+    profile = profile if isinstance(profile, bytes) and len(profile) <= _LARGEST_PROFILE else b""
     match kind:
         case "png":
             # Level 9 takes ten times as long as 3 for a few per cent.
@@ -144,11 +145,6 @@ def encode(image: Image.Image, kind: Kind, quality: int | None = None, *, lossle
             method = 0 if image.width * image.height > _BIG else 4
             image.save(out, "WEBP", quality=quality or DEFAULT_QUALITY, method=method, icc_profile=profile)
     return out.getvalue()
-
-
-def _profile(image: Image.Image) -> bytes:
-    profile = image.info.get("icc_profile")
-    return profile if isinstance(profile, bytes) and len(profile) <= _LARGEST_PROFILE else b""
 
 
 def encodable(image: Image.Image, kind: Kind) -> Image.Image:

@@ -42,6 +42,7 @@ class Address:
     root: str
     api: str = "v1"
     query: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
 
     @classmethod
     def of(cls, url: str) -> "Address":
@@ -56,7 +57,7 @@ class Address:
         before = above[: version.start()] if version else above
         api = version[1] if version else "v1" if above == path else ""
         root = urlunsplit(parts._replace(path=before, query="", fragment=""))
-        return cls(root, api, dict(parse_qsl(parts.query)))
+        return cls(root, api, dict(parse_qsl(parts.query)), parts.hostname or "")
 
     def path(self, name: str) -> str:
         return f"{self.api}/{name}" if self.api else name
@@ -65,14 +66,6 @@ class Address:
     def is_deployment(self) -> bool:
         """Whether the address itself names the model (Azure OpenAI and gateways that copy it)."""
         return "deployments/" in self.api
-
-    @property
-    def host(self) -> str:
-        """Empty where the address is no URL, which the first request reports."""
-        try:
-            return urlsplit(self.root).hostname or ""
-        except ValueError:
-            return ""
 
     @property
     def wants_api_key_header(self) -> bool:

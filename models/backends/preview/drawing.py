@@ -21,7 +21,7 @@ _DRAWN_TEXT = 3000  # characters; more cannot be read in any size
 _PANEL_SHARE = 0.56  # of the height, at most
 _STRIP_SHARE = 0.2  # of the height: the input images
 _WHITE, _SOFT, _DARK = (255, 255, 255), (214, 220, 228), (14, 18, 26)
-_DIM = 0.62
+_DIM = 158  # of 255
 _LARGEST_DRAWN = 1024  # pixels of the longer side of the scenery that is really drawn; smooth shapes bear enlarging
 _FINER = 2  # drawn larger and scaled down: smooth edges
 _HILLS = 5
@@ -78,8 +78,7 @@ def _strip(canvas: Image.Image, thumbnails: Sequence[tuple[str, bytes]], unit: i
         thumbnail = flatten(plain(decode(data)))
         thumbnail.thumbnail((side, side))
         border = max(1, unit // 8)
-        frame = Image.new("RGB", (thumbnail.width + 2 * border, thumbnail.height + 2 * border), _WHITE)
-        frame.paste(thumbnail, (border, border))
+        frame = ImageOps.expand(thumbnail, border, _WHITE)
         canvas.paste(frame, (left, top))
         _caption(canvas, caption, left, top + frame.height, unit, side)
         left += frame.width + gap
@@ -129,14 +128,14 @@ def _paragraph(canvas: Image.Image, lines: Sequence[str], at: tuple[float, float
     return y
 
 
-def _glass(canvas: Image.Image, box: tuple[int, int, int, int], radius: int) -> None:
-    """A dark pane with round corners. Nothing but its mask is held beside the image, as images may be huge."""
-    left, top, right, bottom = (max(0, side) for side in box)
-    if right - left < 1 or bottom - top < 1:
-        return
-    mask = Image.new("L", (right - left, bottom - top))
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius, fill=round(255 * _DIM))
-    canvas.paste(_DARK, (left, top), mask)
+def _glass(
+    canvas: Image.Image, box: tuple[int, int, int, int], radius: float, colour: Colour = _DARK, strength: int = _DIM
+) -> None:
+    """A pane with round corners, a disc where they meet. Nothing but its mask is held beside the image, which may be huge."""
+    left, top, right, bottom = box
+    mask = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius, fill=strength)
+    canvas.paste(colour, (left, top), mask)
 
 
 def _roll(source: str, name: str) -> float:
@@ -177,14 +176,9 @@ def _sun(canvas: Image.Image, source: str) -> None:
     radius = min(canvas.size) * (0.09 + 0.07 * _roll(source, "radius"))
     centre = canvas.width * across, canvas.height * down
     for ring, strength in ((3.2, 18), (2.2, 26), (1.5, 40), (1.0, 215)):
-        _disc(canvas, centre, radius * ring, strength)
-
-
-def _disc(canvas: Image.Image, centre: tuple[float, float], radius: float, strength: int) -> None:
-    left, top, right, bottom = (round(side + shift) for shift in (-radius, radius) for side in centre)
-    mask = Image.new("L", (max(1, right - left), max(1, bottom - top)))
-    ImageDraw.Draw(mask).ellipse((0, 0, mask.width - 1, mask.height - 1), fill=strength)
-    canvas.paste((255, 250, 240), (left, top), mask)
+        reach = radius * ring
+        left, top, right, bottom = (round(side + shift) for shift in (-reach, reach) for side in centre)
+        _glass(canvas, (left, top, right, bottom), reach, (255, 250, 240), strength)
 
 
 def _hill(canvas: Image.Image, number: int, source: str) -> None:

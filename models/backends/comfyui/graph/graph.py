@@ -85,6 +85,11 @@ class Findings:
     notes: tuple[str, ...] = ()
     kept: Mapping[Target, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, found: Places | str) -> Self:
+        """The places of a parameter, or the reason why it has none."""
+        return cls(missing={name: found}) if isinstance(found, str) else cls(places={name: found})
+
     def __or__(self, other: Self) -> "Findings":
         return Findings(
             {**self.places, **other.places},
@@ -167,6 +172,36 @@ class Graph:
                     waiting.append(link.node)
         return [self.nodes[node_id] for node_id in waiting]
 
+    def settle(self, node: Node, name: str, *, text: bool = False) -> Target | None:
+        """The place of the literal (number, or text) behind `node.name`; None where it is computed or not there."""
+        wanted = name
+        seen: set[str] = set()
+        while (link := node.link(name)) is not None:
+            source = self.source(link)
+            if source is None or source.id in seen:
+                return None
+            seen.add(source.id)
+            held = self.passed_on(source, link.slot) or _held(source, wanted, text=text)
+            if held is None:
+                return None
+            node, name = source, held
+        return Target(node.id, name) if _fits(node.inputs.get(name), text=text) else None
+
+    def value_at(self, target: Target) -> ParameterValue | None:
+        """The workflow's own value at a place; None for links and for what is no plain value."""
+        node = self.nodes.get(target.node)
+        value = node.inputs.get(target.input) if node else None
+        return value if isinstance(value, (str, int, float, bool)) else None
+
+    def number_at(self, target: Target | None) -> float | None:
+        value = self.value_at(target) if target else None
+        return value if is_number(value) else None
+
+    def alike(self, places: Places) -> list[Target]:
+        """The first place, and those further ones whose own value is the same: they are set together."""
+        own = self.value_at(places[0]) if places else None
+        return list(dict.fromkeys(place for place in places if self.value_at(place) == own))
+
 
 def as_link(value: JsonValue | None) -> Link | None:
     match value:
@@ -198,22 +233,6 @@ def _raw(node: Node) -> dict[str, JsonValue]:
 
 def is_number(value: JsonValue | None) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def settle(graph: Graph, node: Node, name: str, *, text: bool = False) -> Target | None:
-    """The place of the literal (number, or text) behind `node.name`; None where it is computed or not there."""
-    wanted = name
-    seen: set[str] = set()
-    while (link := node.link(name)) is not None:
-        source = graph.source(link)
-        if source is None or source.id in seen:
-            return None
-        seen.add(source.id)
-        held = graph.passed_on(source, link.slot) or _held(source, wanted, text=text)
-        if held is None:
-            return None
-        node, name = source, held
-    return Target(node.id, name) if _fits(node.inputs.get(name), text=text) else None
 
 
 def _fits(value: JsonValue | None, *, text: bool) -> bool:
@@ -253,26 +272,8 @@ def _passed_on(source: Node, literals: Sequence[str]) -> str | None:
     return next(iter(links)) if len(links) == 1 and not rest else None
 
 
-def value_at(graph: Graph, target: Target) -> ParameterValue | None:
-    """The workflow's own value at a place; None for links and for what is no plain value."""
-    node = graph.nodes.get(target.node)
-    value = node.inputs.get(target.input) if node else None
-    return value if isinstance(value, (str, int, float, bool)) else None
-
-
-def number_at(graph: Graph, target: Target | None) -> float | None:
-    value = value_at(graph, target) if target else None
-    return value if is_number(value) else None
-
-
 def has_placeholder(value: JsonValue | None) -> bool:
     return isinstance(value, str) and "{{" in value and "}}" in value
-
-
-def alike(graph: Graph, places: Places) -> list[Target]:
-    """The first place, and those further ones whose own value is the same: they are set together."""
-    own = value_at(graph, places[0]) if places else None
-    return list(dict.fromkeys(place for place in places if value_at(graph, place) == own))
 
 
 # Changes to a graph in JSON form. All of them change the graph that they are given.

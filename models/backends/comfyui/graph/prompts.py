@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder, settle, value_at
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
 from models.backends.comfyui.graph.samplers import Sampler
 
@@ -49,7 +49,7 @@ def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Fi
 def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
     """Texts of images that are made side by side, where they differ: none of them stands for the others."""
     places = [texts.places[0] for sampler in first if (texts := _texts(graph, [sampler], side)).places]
-    different = {value_at(graph, place) for place in places}
+    different = {graph.value_at(place) for place in places}
     return list(dict.fromkeys(places)) if len(different) > 1 else []
 
 
@@ -67,11 +67,11 @@ def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, share
 
 def _replaced(graph: Graph, places: Sequence[Target], title: str) -> dict[Target, str]:
     """A later pass, or a second encoder, with words of its own takes the same prompt; its author may want to know."""
-    own = value_at(graph, places[0]) if places else None
+    own = graph.value_at(places[0]) if places else None
     return {
         place: f"{graph.described(place.node)} has its own `{place.input}` {str(text)[:60]!r}, which the {title} replaces"
         for place in places[1:]
-        if (text := value_at(graph, place)) != own and text
+        if (text := graph.value_at(place)) != own and text
     }
 
 
@@ -127,7 +127,7 @@ def _may_be_text(node: Node, name: str) -> bool:
 
 
 def _text(graph: Graph, node: Node, name: str) -> Texts:
-    if place := settle(graph, node, name, text=True):
+    if place := graph.settle(node, name, text=True):
         return Texts(places=(place,))
     return Texts(unclear=(f"the text of {node.described} is put together {_parts(graph, node.link(name))}",))
 
@@ -181,7 +181,7 @@ def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:
     chosen = next(iter(filled or [branch for branch in branches if branch.places]), branches[0])
     kept = (place for branch in branches if branch is not chosen for place in branch.places)
     notes = {
-        place: f"{graph.described(place.node)} keeps its own text: {str(value_at(graph, place))[:60]!r}"
+        place: f"{graph.described(place.node)} keeps its own text: {str(graph.value_at(place))[:60]!r}"
         for place in kept
         if place not in chosen.places
     }
@@ -189,5 +189,5 @@ def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:
 
 
 def _says_something(graph: Graph, place: Target) -> bool:
-    value = value_at(graph, place)
+    value = graph.value_at(place)
     return isinstance(value, str) and (bool(value.strip()) or has_placeholder(value))

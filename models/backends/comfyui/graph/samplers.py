@@ -6,18 +6,7 @@ ComfyUI server API, sections "Samplers" and "Models".
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.backends.comfyui.graph.graph import (
-    Findings,
-    Graph,
-    Link,
-    Node,
-    Target,
-    alike,
-    is_number,
-    number_at,
-    settle,
-    value_at,
-)
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, is_number
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
 
 _TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
@@ -25,13 +14,12 @@ _TEXTS = frozenset({"sampler", "scheduler"})  # settings that are words
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """One sampling node, with the places of its settings by parameter name, and why a setting has none.
+    """One sampling node, with the place of each setting, or the reason why it has none, by parameter name.
 
     `window` are the places of its first and last step, where it does a part of the steps."""
 
     node: Node
-    settings: Mapping[str, Target]
-    why: Mapping[str, str]
+    settings: Mapping[str, Target | str]
     sides: Mapping[Side, Link]
     latent: Link | None
     window: tuple[Target, ...] = ()
@@ -74,35 +62,22 @@ def _read(graph: Graph, node: Node) -> Sampler:
     sigmas = _with_input(graph, links.get("sigmas"), "steps") or graph.source(links.get("sigmas")) or node
     chooser = _with_input(graph, links.get("sampler"), "sampler_name") or node
     noise = graph.source(links.get("noise")) or node
-    settings: dict[str, Target] = {}
-    why: dict[str, str] = {}
     timed = dict.fromkeys(("steps", "scheduler", "denoising_strength"), sigmas)
     holders = {"seed": noise, "cfg_scale": guider, **timed, "sampler": chooser}
-    for parameter, holder in holders.items():
-        found = _setting(graph, holder, parameter)
-        if parameter == "seed" and node.inputs.get("add_noise") in ("disable", False):
-            why["seed"] = f"{node.described} adds no noise"
-        elif isinstance(found, Target):
-            settings[parameter] = found
-        else:
-            why[parameter] = found
+    settings = {parameter: _setting(graph, holder, parameter) for parameter, holder in holders.items()}
+    if node.inputs.get("add_noise") in ("disable", False):
+        settings["seed"] = f"{node.described} adds no noise"
     known = node_knowledge().inputs
-    start = node.first(name for name in (*known.start, *known.pipe) if name in links)
-    return Sampler(
-        node=node,
-        settings=settings,
-        why=why,
-        sides=dict(_sides(guider)),
-        latent=links[start] if start else None,
-        window=_window(graph, node, settings.get("steps")),
-    )
+    latent = next((links[name] for name in (*known.start, *known.pipe) if name in links), None)
+    window = tuple(_window(graph, node, settings["steps"]))
+    return Sampler(node, settings, dict(_sides(guider)), latent, window)
 
 
 def _setting(graph: Graph, node: Node, parameter: str) -> Target | str:
     name = node.first(node_knowledge().inputs.settings[parameter])
     if name is None:
         return f"{node.described} has none"
-    place = settle(graph, node, name, text=parameter in _TEXTS)
+    place = graph.settle(node, name, text=parameter in _TEXTS)
     return place or f"{node.described} computes it from other nodes"
 
 
@@ -120,15 +95,13 @@ def _sides(node: Node) -> Iterator[tuple[Side, Link]]:
             yield side, links[name]
 
 
-def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...]:
+def _window(graph: Graph, node: Node, steps: Target | str) -> Iterator[Target]:
     """First and last step of a sampler that does a part of the way, as shares of all its steps."""
-    total = number_at(graph, steps)
-    places = [place for name in node.meaning.window if (place := settle(graph, node, name))]
-    return tuple(
-        Target(place.node, place.input, value / total)
-        for place in places
-        if total and (value := number_at(graph, place)) is not None and 0 < value < total
-    )
+    total = graph.number_at(steps) if isinstance(steps, Target) else None
+    for place in (graph.settle(node, name) for name in node.meaning.window):
+        value = graph.number_at(place)
+        if total and place and value and 0 < value < total:
+            yield Target(place.node, place.input, value / total)
 
 
 # The settings of all samplers together
@@ -137,25 +110,26 @@ def _window(graph: Graph, node: Node, steps: Target | None) -> tuple[Target, ...
 def find_settings(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Sampler]) -> Findings:
     findings = Findings(notes=_side_by_side(first)) | _find_steps(graph, samplers)
     for name in ("cfg_scale", "sampler", "scheduler"):
-        findings |= _found(name, alike(graph, _every(samplers, name)), samplers)
+        findings |= _found(name, graph.alike(_every(samplers, name)), samplers)
     findings |= _found("seed", _every(samplers, "seed"), samplers)
     return findings | _find_strength(graph, samplers)
 
 
 def _every(samplers: Iterable[Sampler], name: str) -> list[Target]:
-    return list(dict.fromkeys(sampler.settings[name] for sampler in samplers if name in sampler.settings))
+    settings = (sampler.settings[name] for sampler in samplers)
+    return list(dict.fromkeys(place for place in settings if isinstance(place, Target)))
 
 
 def _find_steps(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
     every = _every(samplers, "steps")
-    places = alike(graph, every)
+    places = graph.alike(every)
     kept = {place: _keeps(graph, place, "`steps`") for place in every if place not in places}
-    windows = [place for s in samplers if s.settings.get("steps") in places for place in s.window]
+    windows = [place for sampler in samplers if sampler.settings["steps"] in places for place in sampler.window]
     return Findings(kept=kept) | _found("steps", [*places, *windows], samplers)
 
 
 def _keeps(graph: Graph, place: Target, name: str) -> str:
-    return f"{graph.described(place.node)} keeps its own {name} {value_at(graph, place)}"
+    return f"{graph.described(place.node)} keeps its own {name} {graph.value_at(place)}"
 
 
 def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
@@ -164,16 +138,14 @@ def _side_by_side(first: Sequence[Sampler]) -> tuple[str, ...]:
 
 
 def _found(name: str, places: Sequence[Target], samplers: Sequence[Sampler]) -> Findings:
-    if places:
-        return Findings(places={name: places})
-    reasons = dict.fromkeys(sampler.why[name] for sampler in samplers if name in sampler.why)
-    return Findings(missing={name: "; ".join(reasons) or "no sampler has it"})
+    reasons = dict.fromkeys(why for sampler in samplers if isinstance(why := sampler.settings[name], str))
+    return Findings.of(name, places or "; ".join(reasons))
 
 
 def _find_strength(graph: Graph, samplers: Sequence[Sampler]) -> Findings:
     """Of the first sampler that repaints what it was given, which has a strength below 1; else of the first one."""
     places = _every(samplers, "denoising_strength")
-    chosen = [place for place in places if (own := number_at(graph, place)) is not None and own < 1] or places[:1]
+    chosen = [place for place in places if (own := graph.number_at(place)) is not None and own < 1] or places[:1]
     kept = {place: _keeps(graph, place, "strength") for place in chosen[1:]}
     return _found("denoising_strength", chosen[:1], samplers) | Findings(kept=kept)
 
@@ -190,7 +162,7 @@ def find_files(graph: Graph, outputs: Iterable[str], first: Sequence[Sampler]) -
     near = graph.upstream(sampler.node.id for sampler in first)
     for node in dict.fromkeys(node.id for node in (*near, *graph.upstream(outputs))):
         for name, parameter in _file_parameters(graph.nodes[node]).items():
-            place = settle(graph, graph.nodes[node], name, text="_name" in name)
+            place = graph.settle(graph.nodes[node], name, text="_name" in name)
             if place and not any(place in places for places in files.values()):
                 _add_file(files, graph.nodes[node], name, parameter, place)
     return Findings(places=files)

@@ -5,21 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import (
-    Findings,
-    Graph,
-    Link,
-    Node,
-    Places,
-    Target,
-    is_number,
-    number_at,
-    settle,
-)
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Places, Target, is_number
 from models.backends.comfyui.graph.nodes import node_knowledge
 
-type Dimension = Literal["width", "height"]
-type _Holders = Sequence[tuple[Node | None, str | None]]
+type Dimension = Literal["width", "height", "n"]
 
 _USUAL_MULTIPLE, _LATENT_MULTIPLE = 8, 16  # newer models (SD3, FLUX, Qwen-Image) take multiples of 16
 
@@ -54,7 +43,7 @@ def find_sizes(graph: Graph, outputs: Iterable[str], latents: Sequence[Link]) ->
     width, height = (_side(graph, starts, side, ways) for side in ("width", "height"))
     square = not isinstance(width, str) and not isinstance(height, str) and width[0] == height[0]
     return Sizes(
-        found=_as_findings(graph, width, height, square=square) | _count(graph, starts),
+        found=_as_findings(graph, width, height, square=square) | Findings.of("n", _direct(graph, starts, "n")),
         latent=next(iter(latents), None),
         from_image=any(start.from_image for start in starts),
         multiple=math.lcm(*(_multiple(start.sized) for start in starts)) if starts else _USUAL_MULTIPLE,
@@ -86,9 +75,10 @@ def _start(steps: list[Node]) -> _Start:
     )
 
 
-def _input(node: Node | None, side: Dimension) -> str | None:
+def _input(node: Node | None, name: Dimension) -> str | None:
     known = node_knowledge().inputs
-    return node.first(known.width if side == "width" else known.height) if node else None
+    usual = {"width": known.width, "height": known.height, "n": known.count}[name]
+    return (node.first(usual) or (node.meaning.count if name == "n" else None)) if node else None
 
 
 def _multiple(sized: Node | None) -> int:
@@ -101,23 +91,23 @@ def _multiple(sized: Node | None) -> int:
 
 def _side(graph: Graph, starts: Sequence[_Start], side: Dimension, ways: Iterable[Sequence[Node]]) -> Places | str:
     """The places of width or height, base first, or what stands in the way."""
-    places = _direct(graph, starts, [(start.sized, _input(start.sized, side)) for start in starts])
+    places = _direct(graph, starts, side)
     if isinstance(places, str):
         return places
     shared = [places[0], *(_share(graph, place, places[0]) for place in places[1:])]
     return [*shared, *_followers(graph, side, shared, [node for way in ways for node in way])]
 
 
-def _direct(graph: Graph, starts: Sequence[_Start], holders: _Holders) -> list[Target] | str:
-    found = [_place(graph, start, *holder) for start, holder in zip(starts, holders, strict=True)]
+def _direct(graph: Graph, starts: Sequence[_Start], name: Dimension) -> list[Target] | str:
+    found = [_place(graph, start, name) for start in starts]
     places = list(dict.fromkeys(place for place in found if isinstance(place, Target)))
     return places or str(next(iter(reversed(found)), "no node of this workflow sets it"))
 
 
-def _place(graph: Graph, start: _Start, node: Node | None, name: str | None) -> Target | str:
-    place = settle(graph, node, name) if node and name else None
+def _place(graph: Graph, start: _Start, name: Dimension) -> Target | str:
+    node = start.counted if name == "n" else start.sized
     if node is not None:
-        return place or f"{node.described} takes it from other nodes"
+        return graph.settle(node, _input(node, name) or "") or f"{node.described} takes it from other nodes"
     if any(isinstance(start.first.inputs.get(key), str) for key in ("image", "video")):
         return f"it comes from the image of {start.first.described}"
     return f"{start.first.described} has no such field that is known"
@@ -125,22 +115,22 @@ def _place(graph: Graph, start: _Start, node: Node | None, name: str | None) -> 
 
 def _share(graph: Graph, place: Target, base: Target) -> Target:
     """`place` with its share of the base: a second image of another size keeps its proportion to the first."""
-    own, whole = number_at(graph, place), number_at(graph, base)
+    own, whole = graph.number_at(place), graph.number_at(base)
     return Target(place.node, place.input, own / whole) if own is not None and whole and whole >= 1 else place
 
 
 def _followers(graph: Graph, side: Dimension, places: Places, on_way: Iterable[Node]) -> Iterable[Target]:
     """Every place that repeats or enlarges the size, with its share of it."""
     base, known = places[0], {(place.node, place.input) for place in places}
-    if (number_at(graph, base) or 0) < 1:
+    if (graph.number_at(base) or 0) < 1:
         return
     resizers = [(node, side) for node in on_way if is_number(node.inputs.get(side)) or side in node.links()]
     repeats = [(node, own) for node in graph.nodes.values() for own in getattr(node.meaning, side)]
     for node, name in [*resizers, *repeats]:
-        place = settle(graph, node, name)
+        place = graph.settle(node, name)
         if place is None or (place.node, place.input) in known:
             continue
-        if (number_at(graph, place) or 0) > 0:  # 0 tells a resizer to keep the proportions
+        if (graph.number_at(place) or 0) > 0:  # 0 tells a resizer to keep the proportions
             known.add((place.node, place.input))
             yield _share(graph, place, base)
 
@@ -149,17 +139,4 @@ def _as_findings(graph: Graph, width: Places | str, height: Places | str, *, squ
     if square and not isinstance(width, str):  # the width takes everything that follows either
         why = f"{graph.described(width[0].node)} sets both sides, so it follows `width`"
         return Findings(places={"width": list(dict.fromkeys([*width, *height]))}, missing={"height": why})
-    sides = {"width": width, "height": height}
-    return Findings(
-        places={name: places for name, places in sides.items() if not isinstance(places, str)},
-        missing={name: why for name, why in sides.items() if isinstance(why, str)},
-    )
-
-
-def _count(graph: Graph, starts: Sequence[_Start]) -> Findings:
-    usual = node_knowledge().inputs.count
-    nodes = (start.counted for start in starts)
-    places = _direct(
-        graph, starts, [(node, (node.first(usual) or node.meaning.count) if node else None) for node in nodes]
-    )
-    return Findings(missing={"n": places}) if isinstance(places, str) else Findings(places={"n": places})
+    return Findings.of("width", width) | Findings.of("height", height)

@@ -13,18 +13,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph.graph import (
-    Findings,
-    Graph,
-    Node,
-    Target,
-    alike,
-    has_placeholder,
-    is_number,
-    natural,
-    settle,
-    value_at,
-)
+from models.backends.comfyui.graph.graph import Findings, Graph, Node, Target, has_placeholder, is_number, natural
 from models.backends.comfyui.graph.images import MaskSlot, find_images, loads_image
 from models.backends.comfyui.graph.nodes import node_knowledge, workflow_rule
 from models.backends.comfyui.graph.prompts import find_prompts
@@ -86,7 +75,7 @@ def find_slots(graph: Graph) -> Slots:
     claimed = {(place.node, place.input) for slot in named.values() for place in slot.places}
 
     def is_free(place: Target) -> bool:
-        return (place.node, place.input) not in claimed and not has_placeholder(value_at(graph, place))
+        return (place.node, place.input) not in claimed and not has_placeholder(graph.value_at(place))
 
     found, missing = dict(named), dict(traced.missing)
     for name, places in traced.places.items():
@@ -152,7 +141,7 @@ def _shared_out(graph: Graph, traced: Findings) -> Findings:
 
 def _prefix(graph: Graph, outputs: Sequence[str]) -> Findings:
     places = [Target(node, "filename_prefix") for node in outputs]
-    texts = alike(graph, [place for place in places if isinstance(value_at(graph, place), str)])
+    texts = graph.alike([place for place in places if isinstance(graph.value_at(place), str)])
     return Findings(places={"filename_prefix": texts} if texts else {})
 
 
@@ -173,7 +162,7 @@ def _own_places(graph: Graph, node: Node, prompt: str) -> Iterator[tuple[str, li
     negative = node.first(node_knowledge().inputs.prompt["negative"]) or "negative"
     held = {"prompt": prompt, "negative_prompt": negative, "seed": "seed", "width": "width", "height": "height"}
     for name, own in held.items():
-        place = settle(graph, node, own, text=name == "prompt" or RULES[name].type == "text")
+        place = graph.settle(node, own, text=name == "prompt" or RULES[name].type == "text")
         if place:
             yield name, [place]
 
@@ -229,7 +218,7 @@ def _named(graph: Graph) -> tuple[dict[str, Slot], list[str]]:
         place = _titled_place(node, found["input"], name)
         if place is None:
             unclear.append(f"the title of {node.described} does not say which of its values is meant")
-        elif name not in slots and not has_placeholder(value_at(graph, place)):
+        elif name not in slots and not has_placeholder(graph.value_at(place)):
             titled.setdefault(name, []).append(place)
     slots.update({name: _slot_at(graph, name, places, "title") for name, places in titled.items()})
     return {name: slot for name, slot in slots.items() if not _is_image_file(graph, slot)}, unclear
@@ -292,7 +281,7 @@ _KINDS: Mapping[str, RuleType] = {
 def _slot_at(graph: Graph, name: str, places: Sequence[Target], by: FoundBy) -> Slot:
     """The slot of values that stand in the workflow; the first place decides type and default."""
     kind = _kind(graph, name, places[0])
-    return Slot(name, kind, _as_kind(value_at(graph, places[0]), kind), tuple(places), by)
+    return Slot(name, kind, _as_kind(graph.value_at(places[0]), kind), tuple(places), by)
 
 
 def _kind(graph: Graph, name: str, place: Target | None) -> RuleType:
@@ -303,7 +292,7 @@ def _kind(graph: Graph, name: str, place: Target | None) -> RuleType:
     if name == "prompt" or place is None:
         return "text"
     spec = graph.spec(place)
-    kind = spec.kind if spec else type(value_at(graph, place)).__name__
+    kind = spec.kind if spec else type(graph.value_at(place)).__name__
     return _KINDS.get(kind.lower(), "text")
 
 
