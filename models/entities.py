@@ -117,9 +117,13 @@ class Price:
     currency: str
 
 
+_DOCUMENTS = {"zip": "application/zip", "html": "text/html; charset=utf-8"}
+
+
 @dataclass(frozen=True, slots=True)
 class SideFile:
-    """A further file of an image: a thumbnail ("thumb"), or the same image in another size ("900x383")."""
+    """A further file of an image: a thumbnail ("thumb"), the same image in another size ("900x383"), or (of a contact
+    sheet) an archive ("zip") and a page ("html")."""
 
     suffix: str
     data: bytes
@@ -127,6 +131,16 @@ class SideFile:
     @property
     def is_variant(self) -> bool:
         return self.suffix[:1].isdigit()
+
+    @property
+    def mime_type(self) -> str:
+        return _DOCUMENTS.get(self.suffix) or sniff(self.data).mime_type
+
+    @property
+    def extension(self) -> str:
+        """Of the file's name, without a dot."""
+        subtype = self.mime_type.removeprefix("image/")
+        return self.suffix if self.suffix in _DOCUMENTS else {"jpeg": "jpg"}.get(subtype, subtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ class Limits:
 
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
-    is no limit. `quotas` limit all requests together. `account` names the account that quotas and cached images belong to; empty: the form's fingerprint.
+    is no limit. `quotas` limit all requests together. `hosts` are those besides public ones that links in a prompt may
+    lead to. `account` names the account that quotas and cached images belong to; empty: the form's fingerprint.
     """
 
     images: int | None = None
@@ -68,6 +69,7 @@ class Limits:
     instruction: int = 2000
     quotas: tuple[Quota, ...] = ()
     audit: Audit = "hash"
+    hosts: tuple[str, ...] = ()
     account: str = ""
 
     @classmethod
@@ -175,7 +177,12 @@ _KINDS: Mapping[str, _Kind] = {
         "quotas",
     ),
     "models": _Kind(r"\S.*", "`models NAME NAME`"),
-    "hosts": _Kind(r"\S.*", "`hosts NAME NAME`"),
+    "hosts": _Kind(
+        r"((?:[\w.-]+|\[[\da-f:]+\])(?::\d{1,5})?(?: (?:[\w.-]+|\[[\da-f:]+\])(?::\d{1,5})?)*)",
+        "host names like `hosts files.example.com 192.168.1.20:9000`",
+        "hosts",
+        lambda names: tuple(dict.fromkeys(names.split())),
+    ),
     "cache": _Kind(rf"{_AT_LEAST_1}\d{{1,6}} ?[mhd]", "a duration like `cache 24h` (m, h or d)"),
     "language": _Kind("en|zh", "one of en, zh behind the name"),
     "account": _Kind(r"(\S.*)", "`account NAME`", "account"),

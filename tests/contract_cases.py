@@ -38,12 +38,13 @@ class Fake(Protocol):
 class Case:
     """`credentials(url)` is a filled form with tests.fakes.MARKER_KEY as every secret; `serve` starts a healthy fake; both are None
     for a backend without a service. `model` is the name to ask for, predefined or the user's own. `edit_model` takes
-    an input image, where one of the service's models does."""
+    an input image, where one of the service's models does. `images` is how many `model` cannot do without."""
 
     model: str
     credentials: Callable[[str], Credentials] | None = None
     serve: Callable[[], AbstractContextManager[Fake]] | None = None
     edit_model: str | None = None
+    images: int = 0
 
 
 CASES: Mapping[str, Case] = {
@@ -65,6 +66,7 @@ CASES: Mapping[str, Case] = {
         ),
         edit_model="Qwen/Qwen-Image-Edit-2509",
     ),
+    "contact_sheet": Case(model="contact-sheet", edit_model="contact-sheet", images=2),
     "preview": Case(model="preview", edit_model="preview"),
     "stability": Case(
         model="stable-image-core",

@@ -70,8 +70,9 @@ def test_every_backend_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_result_is_normalized(name: str) -> None:
+    images = (InputImage(image_file(), "image/png"),) * CASES[name].images
     with healthy(name) as backend:
-        result = backend.invoke(ask(backend))
+        result = backend.invoke(ask(backend, images=images))
     assert (result.backend, result.model, result.prompt) == (name, backend.model.name, "a red fox in the snow")
     for image in result.images:
         assert_normalised(image)

@@ -51,6 +51,13 @@ def test_the_rules_for_input_images_are_read() -> None:
     assert read("input 2.5mb").input_mb == 2.5
 
 
+def test_hosts_are_names_or_addresses_with_or_without_a_port() -> None:
+    assert read("hosts CDN.example images.example:8443 10.0.0.7 [fd00::7]:80").hosts == (
+        *("cdn.example", "images.example:8443", "10.0.0.7", "[fd00::7]:80"),
+    )
+    assert "cannot be read. Write host names like" in refusal("hosts https://cdn.example/images")
+
+
 @pytest.mark.parametrize("audit", ["text", "hash", "none"])
 def test_audit_sets_how_the_prompt_is_logged(audit: str) -> None:
     assert read(f"audit {audit.upper()}").audit == audit
@@ -80,7 +87,7 @@ def test_an_unknown_entry_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        *("models qwen-image-2.0 Own", "hosts CDN.example images.example:8443", "cache 24h", "language ZH"),
+        *("models qwen-image-2.0 Own", "cache 24h", "language ZH"),
     ],
 )
 def test_a_reserved_entry_is_refused(entry: str) -> None:

@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from models.backends.errors import AuthorizationFailed, ConnectionFailed, ImageError, ServerUnavailable, redact
+from models.backends.public_adapter import public_adapter
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
 from models.clock import Clock, Deadline
 
@@ -63,7 +64,8 @@ class Service:
     """One service with one account's login.
 
     `name` is its name in messages, `settings` the form field with its address. `secrets` are redacted from messages.
-    `headers` (authorization included) are sent with every request to `base_url` and nowhere else.
+    `headers` (authorization included) are sent with every request to `base_url` and nowhere else. `public_only` refuses
+    connections to addresses that are not of the Internet.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Service:
     headers: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     explain: Explain = plain_explanation
+    public_only: bool = False
 
     def request(
         self,
@@ -173,7 +176,8 @@ class Service:
         over = gevent.Timeout(left)
         try:
             # Not `session.send`: it reads the target and the whole body of a redirect, without any limit.
-            with over, closing(session.get_adapter(url).send(send, timeout=timeout, **settings)) as response:
+            adapter = public_adapter() if self.public_only else session.get_adapter(url)
+            with over, closing(adapter.send(send, timeout=timeout, **settings)) as response:
                 body = read_capped(response, max_bytes, attempt)
                 return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
         except gevent.Timeout as passed:

@@ -6,7 +6,6 @@ services with an image field of their own. `download` fetches any URL, the user'
 """
 
 import io
-import ipaddress
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pydantic import JsonValue, RootModel
 
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import MIB, Service, join_url
+from models.backends.public_adapter import is_public_ip
 from models.backends.reply import Explanation, Reply, parse
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, from_base64
@@ -213,7 +213,7 @@ def resolved(base_url: str, address: str) -> str:
     return join_url(base_url, address) if prefix and below else urljoin(f"{base_url}/", address)
 
 
-MAX_REDIRECTS = 5
+MAX_REDIRECTS = 4
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -225,13 +225,21 @@ def download(
     deadline: Deadline,
     max_bytes: int = _MOST_BYTES,
     allow_private: bool,
+    redirects: int = MAX_REDIRECTS,
 ) -> Reply:
-    """GET a URL from a user or a service, without credentials, following at most five redirects.
+    """GET a URL from a user or a service, without credentials, following at most `redirects`.
 
     `allow_private` permits LAN addresses. Raises BadRequest for a forbidden address, else as `Service.request`.
     """
-    server = Service(name="the file server", base_url="", clock=clock, settings="the image's URL", explain=_explain)
-    for _ in range(MAX_REDIRECTS):
+    server = Service(
+        name="the file server",
+        base_url="",
+        clock=clock,
+        settings="the image's URL",
+        explain=_explain,
+        public_only=not allow_private,
+    )
+    for _ in range(redirects + 1):
         _check_address(url, attempt, allow_private=allow_private)
         host, path = at_origin(server, url)
         reply = host.request(
@@ -240,7 +248,8 @@ def download(
         if reply.ok:
             return reply
         url = _target(url, reply.headers.get("location", ""))
-    raise BadRequest(f"{attempt} failed", "the address redirects too often", "Use the image's final address")
+    said = "the address redirects too often" if redirects else "the address redirects, which is not followed here"
+    raise BadRequest(f"{attempt} failed", said, "Use the image's final address")
 
 
 def download_result(
@@ -286,4 +295,4 @@ def is_public(hostname: str) -> bool:
         found = socket.getaddrinfo(hostname, None)
     except OSError:
         return True  # the request reports that the name does not resolve
-    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)
+    return all(is_public_ip(str(entry[4][0])) for entry in found)

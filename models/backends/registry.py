@@ -13,6 +13,7 @@ from models.settings import Settings
 _CLASSES: Mapping[str, str] = {
     "automatic1111": "models.backends.automatic1111:Automatic1111",
     "openai_images": "models.backends.openai_images:OpenAIImages",
+    "contact_sheet": "models.backends.contact_sheet:ContactSheet",
     "preview": "models.backends.preview:Preview",
     "stability": "models.backends.stability:Stability",
     "qwen_image": "models.backends.qwen_image:QwenImage",

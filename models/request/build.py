@@ -42,7 +42,7 @@ def build_request(
     """
     rules = _complete(backend.rules())
     model = backend.model.name
-    directed = split_directives(conversation.prompt, rules)
+    directed = split_directives(conversation.text_for(backend.capabilities), rules)
     others = {name: value for name, value in parameters.items() if name != "directives"}
     node = read_values(rules, others, form_only=backend.form_only)
     told, notices = _overrides(directed, rules, _policy_of(parameters), model)

@@ -1,7 +1,7 @@
 """What a conversation asks for: the prompt and the images out of the host's messages, fetched, and the mask among them."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dify_plugin.entities.model.message import (
@@ -11,7 +11,7 @@ from dify_plugin.entities.model.message import (
     TextPromptMessageContent,
 )
 
-from models.backends.base import Backend
+from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest
 from models.backends.http import MIB, TooLargeError
 from models.backends.images import download
@@ -31,13 +31,19 @@ _USER, _DIRECTING = PromptMessageRole.USER, (PromptMessageRole.SYSTEM, PromptMes
 class Conversation:
     """The current turn, the latest image that a user showed in an earlier one, and notices about what was left out.
 
-    The images are the host's: base64 text or an address, and a file name that is only a hint.
+    The images are the host's: base64 text or an address, and a file name that is only a hint. `with_links` is the prompt
+    with its Markdown images, where it has any.
     """
 
     prompt: str
     images: tuple[ImagePromptMessageContent, ...] = ()
     earlier: ImagePromptMessageContent | None = None
     notices: tuple[str, ...] = ()
+    with_links: str = ""
+
+    def text_for(self, able: Capabilities) -> str:
+        """The prompt as a model reads it: with its Markdown images where the model follows them."""
+        return self.with_links or self.prompt if able.links else self.prompt
 
 
 def read_conversation(messages: Sequence[PromptMessage]) -> Conversation:
@@ -47,11 +53,14 @@ def read_conversation(messages: Sequence[PromptMessage]) -> Conversation:
     """
     current, earlier = _turns(messages)
     before = _images(earlier)
+    asking = [*(message for message in messages if message.role in _DIRECTING), *current]
+    prompt, with_links = _joined(asking, _bare), _joined(asking, _unwrapped)
     return Conversation(
-        prompt=_joined([*(message for message in messages if message.role in _DIRECTING), *current]),
+        prompt=prompt,
         images=tuple(_images(current)),
         earlier=before[-1] if before else None,
         notices=tuple(dict.fromkeys(_left_out(current))),
+        with_links=with_links if with_links != prompt else "",
     )
 
 
@@ -62,14 +71,19 @@ def _turns(messages: Sequence[PromptMessage]) -> tuple[list[PromptMessage], list
     return [one for one in current if one.role is _USER], [one for one in earlier if one.role is _USER]
 
 
-def _joined(messages: Iterable[PromptMessage]) -> str:
-    texts = (_bare(_text(message)) for message in messages)
+def _joined(messages: Iterable[PromptMessage], read: Callable[[str], str]) -> str:
+    texts = (read(_text(message)) for message in messages)
     return "\n".join(text for text in texts if text)
 
 
 def _bare(text: str) -> str:
-    """The words of a message without what a language model or an earlier answer put around them."""
-    text = _THOUGHTS.sub("", _MARKDOWN_IMAGE.sub("", text))
+    """The words of a message without the images of an earlier answer."""
+    return _unwrapped(_MARKDOWN_IMAGE.sub("", text))
+
+
+def _unwrapped(text: str) -> str:
+    """The words of a message without what a language model put around them."""
+    text = _THOUGHTS.sub("", text)
     fenced = _FENCE.fullmatch(text)
     return (fenced[2] if fenced else text).strip()
 
@@ -109,6 +123,8 @@ def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple
         backend.check_image_count(len(parts))
         return (), None
     images = [read_part(part, backend) for part in parts]
+    if able.links:  # whatever its file is called, it is one of the images to show
+        return tuple(images), None
     # A file that calls itself a mask stays one where the model takes none: it is refused by name, not painted from.
     second_is_mask = able.mask and able.second_image == "mask"
     return split_mask(images, second_is_mask=second_is_mask, alpha_is_mask=second_is_mask or able.alpha_is_mask)

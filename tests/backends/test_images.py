@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.backends import images as door
+from models.backends import public_adapter
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.images import download
 from models.backends.reply import Reply
@@ -78,6 +79,7 @@ def test_a_redirect_to_a_private_address_is_refused(
     server: Script, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "is_public", lambda host: host == "127.0.0.1")
+    monkeypatch.setattr(public_adapter, "is_public_ip", lambda address: address == "127.0.0.1")
     server.then(say(302, Location=server.url.replace("127.0.0.1", "localhost")))
     with pytest.raises(BadRequest, match="localhost is not a public address"):
         fetch(server.url, clock, allow_private=False)
