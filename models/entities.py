@@ -145,11 +145,15 @@ class SideFile:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where an image is kept: its object's key, and addresses of it and of its side files, by their suffixes."""
+    """Where an image is kept: its object's key, and addresses of it and of its side files, by their suffixes.
+
+    `url` is empty for a folder without a public address. `by_url`: the host gets the address in place of the bytes.
+    """
 
     key: str
     url: str
     side_urls: Mapping[str, str] = field(default_factory=dict)
+    by_url: bool = False
 
 
 @dataclass(frozen=True, slots=True)

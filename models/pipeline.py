@@ -246,7 +246,8 @@ class Call:
         request = build_request(backend, asked.conversation, asked.parameters, timeout=SYNC_LIMIT)
         if schema:
             known: dict[str, JsonValue] = {"model": request.model, "backend": backend.name}
-            request = request.with_notices(*schema.check(backend.gives(request), known, request.model))
+            gives = backend.gives(request) | stages.gives(self.settings, request)
+            request = request.with_notices(*schema.check(gives, known, request.model))
         options = OutputOptions.of(request, schema)
         carried = Carried(
             receipt=order.receipt.of(request),

@@ -9,6 +9,7 @@ import pytest
 from models.backends import cache
 from sandbox import Host
 from tests.fakes import FakeClock
+from tests.servers.object_store import ObjectStoreServer, object_store_server
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,3 +30,10 @@ def plugin() -> Iterator[Host]:
     """The plugin in two processes that share the calls, so that start and check use different ones."""
     with Host(plugin_dir=ROOT, processes=2) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[ObjectStoreServer]:
+    """A server with the S3 API, in a process of its own."""
+    with object_store_server() as server:
+        yield server

@@ -18,6 +18,7 @@ FORBIDDEN = {
     "output": ("llm", "request", "stages", "pipeline"),
     "stages": ("llm", "request", "pipeline"),
     "images": ("llm", "request", "output", "stages", "pipeline"),
+    "storage": ("llm", "request", "output", "stages", "pipeline"),
 }
 """For each folder, the folders of `models/` that it must not import."""
 

@@ -26,6 +26,8 @@ MAX_LINE = 5_000_000
 _ENVELOPE = 40_000  # the host's envelope, model names, usage, and the notices that are not known before the squeezing
 _SMALLEST_SHARE = 4_000  # bytes of base64 into which any image can be brought
 
+THUMBNAIL = "thumb"
+"""The suffix of the side file that is a thumbnail; every other one is the image in another size."""
 _LONGEST_URL = 8_000
 _LONGEST_TEXT = 20_000
 _MOST_NOTICES = 20
@@ -55,6 +57,20 @@ class OutgoingImage:
     @property
     def public_url(self) -> str | None:
         return public_url(self.source)
+
+    @property
+    def where_kept(self) -> dict[str, JsonValue]:
+        """The object's key in the owner's storage, and the addresses of the image's side files."""
+        kept = self.source.kept
+        if kept is None:
+            return {}
+        sides = dict(kept.side_urls)
+        thumbnail = sides.pop(THUMBNAIL, "")
+        return {
+            "storage_key": kept.key,
+            **({"thumbnail_url": thumbnail} if thumbnail else {}),
+            **({"variants": {suffix: url for suffix, url in sides.items() if url}} if any(sides.values()) else {}),
+        }
 
     @property
     def image_url(self) -> str:
@@ -110,14 +126,13 @@ class Report:
             "backend": self.result.backend,
             **first.facts,
             "duration_seconds": round(self.duration, 2),
+            "cached": self.result.cached,
+            "answered_by": self.result.model,
             "notices": self.notices,
+            **_addresses(first),
         }
-        if first.public_url:
-            details["image_url"] = first.public_url
         if len(images) > 1:
-            details["images"] = [
-                {**image.facts, **({"image_url": image.public_url} if image.public_url else {})} for image in images
-            ]
+            details["images"] = [{**image.facts, **_addresses(image)} for image in images]
         return details
 
     def _properties(self, images: Sequence[OutgoingImage]) -> Mapping[str, JsonValue]:
@@ -128,13 +143,17 @@ class Report:
             "mime_type": first.mime_type,
             "model": result.model,
             "backend": result.backend,
+            "answered_by": result.model,
+            "cached": result.cached,
+            **first.where_kept,
             "prompt": _cut(result.prompt),
             "notices": self.notices,
             "duration_seconds": round(self.duration, 2),
         }
         if self.options.schema and "images" in self.options.schema.properties:  # they are megabytes
             known["images"] = [
-                {"image_url": image.image_url, "mime_type": image.mime_type, **image.facts} for image in images
+                {"image_url": image.image_url, "mime_type": image.mime_type, **image.facts, **image.where_kept}
+                for image in images
             ]
         if first.source.revised_prompt is not None:
             known["revised_prompt"] = _cut(first.source.revised_prompt)
@@ -144,9 +163,13 @@ class Report:
 
 
 def public_url(image: GeneratedImage) -> str | None:
-    """The service's own URL of an image, if it is one that can be handed on."""
-    url = image.url or ""
-    return url if url.startswith(("https://", "http://")) and len(url) <= _LONGEST_URL else None
+    """The address in the owner's storage, else the service's own, if it is one that can be handed on."""
+    urls = (image.kept.url if image.kept else "", image.url or "")
+    return next((url for url in urls if url.startswith(("https://", "http://")) and len(url) <= _LONGEST_URL), None)
+
+
+def _addresses(image: OutgoingImage) -> dict[str, JsonValue]:
+    return {**({"image_url": image.public_url} if image.public_url else {}), **image.where_kept}
 
 
 def json_text(value: Mapping[str, JsonValue]) -> str:
@@ -285,6 +308,8 @@ def _fitted(report: Report, overhead: int, copies: Callable[[int], int], wanted:
 
 def _outgoing(report: Report, number: int, *, max_bytes: int) -> OutgoingImage:
     source = report.result.images[number]
+    if _by_url(source):
+        return OutgoingImage(source, "", source.mime_type, *source.size)
     data, changes = source.data, tuple[str, ...]()
     if len(data) > max_bytes:
         data, changes = _smaller(report, number, max_bytes)
@@ -307,7 +332,13 @@ def _smaller(report: Report, number: int, max_bytes: int) -> tuple[bytes, tuple[
     return smaller, tuple(f"{report.result.name_of(number)} {change}" for change in (*lost, f"{how}, {limit}"))
 
 
+def _by_url(image: GeneratedImage) -> bool:
+    """Whether the host gets the kept image's address in place of its bytes."""
+    return bool(image.kept and image.kept.by_url and public_url(image) == image.kept.url)
+
+
 def _content(image: OutgoingImage) -> ImagePromptMessageContent:
-    return ImagePromptMessageContent(
-        format=image.mime_type.removeprefix("image/"), base64_data=image.base64, mime_type=image.mime_type
-    )
+    kind = image.mime_type.removeprefix("image/")
+    if _by_url(image.source):
+        return ImagePromptMessageContent(format=kind, url=image.public_url or "", mime_type=image.mime_type)
+    return ImagePromptMessageContent(format=kind, base64_data=image.base64, mime_type=image.mime_type)

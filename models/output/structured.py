@@ -22,6 +22,11 @@ _SAMPLES: Mapping[str, JsonValue] = {
     "mime_type": "text",
     "model": "text",
     "backend": "text",
+    "answered_by": "text",
+    "cached": True,
+    "storage_key": "text",
+    "thumbnail_url": "text",
+    "variants": {"900x383": "text"},
     "prompt": "text",
     "revised_prompt": "text",
     "notices": ["text"],
@@ -38,8 +43,15 @@ _IMAGE: Mapping[str, JsonValue] = {
 PROPERTIES = tuple(_SAMPLES)
 """What a node's structured output may ask for."""
 _KNOWN = f"Name only properties of {', '.join(PROPERTIES)}"
-NOT_ALWAYS = frozenset({"seed", "revised_prompt", "cost", "currency"})
-"""Those that only some models can tell."""
+STORED = frozenset({"storage_key", "thumbnail_url", "variants"})
+"""Those that need a storage in the settings."""
+NOT_ALWAYS = frozenset({"seed", "revised_prompt", "cost", "currency"}) | STORED
+"""Those that only some models can tell, or some settings allow."""
+
+_PARAMETER_OF: Mapping[str, str] = {
+    name: f" and the parameter `{parameter}`"
+    for name, parameter in (("thumbnail_url", "thumbnail"), ("variants", "variants"))
+}
 
 _BOUNDS = frozenset(
     {
@@ -116,6 +128,8 @@ class OutputSchema:
                 continue
             if name not in PROPERTIES:
                 yield name, "which no image has"
+            elif name in STORED - gives:
+                yield name, "which needs a storage in the settings" + _PARAMETER_OF.get(name, "")
             elif name in NOT_ALWAYS - gives:
                 yield name, f"which {model} cannot tell"
             elif not _can_hold(name, samples[name], rule):
@@ -213,10 +227,12 @@ def _fitting(name: str, value: JsonValue, rule: JsonValue) -> JsonValue:
 
 
 def _forms(name: str, value: JsonValue) -> Iterator[JsonValue]:
-    """The value, and what else stands for it: addresses for images, whole seconds for seconds."""
+    """The value, and what else stands for it: addresses for images and sizes, whole seconds for seconds."""
     yield value
     if name == "images" and isinstance(value, list):
         yield [image["image_url"] for image in value if isinstance(image, dict)]
+    if name == "variants" and isinstance(value, dict):
+        yield list(value.values())
     if name == "duration_seconds" and isinstance(value, float):
         yield round(value)
 

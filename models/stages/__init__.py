@@ -19,7 +19,7 @@ from dify_plugin.errors.model import InvokeError
 from models.backends.errors import BadRequest, host_errors
 from models.entities import ImageRequest, ImageResult
 from models.limits import FIELD, Limits
-from models.output.structured import OutputOptions
+from models.output.structured import STORED, OutputOptions
 from models.settings import Settings
 from models.stages.audit import AuditLog, Receipt
 from models.stages.carried import Carried
@@ -66,7 +66,7 @@ def after_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> S
         from models.stages.marking import Marking  # noqa: PLC0415
 
         stages.append(Marking.read(settings))
-    return stages
+    return [*stages, *_storage(settings)]
 
 
 def _moderation_of_results(settings: Settings) -> Sequence[After]:
@@ -76,6 +76,22 @@ def _moderation_of_results(settings: Settings) -> Sequence[After]:
 
     moderation = Moderation.read(settings)
     return [ResultModeration(moderation)] if moderation.images else []
+
+
+def _storage(settings: Settings) -> Sequence[After]:
+    if not settings.text("storage_url"):
+        return ()
+    from models.stages.storage import Storage  # noqa: PLC0415
+
+    return [Storage(settings)]
+
+
+def gives(settings: Settings, request: ImageRequest) -> frozenset[str]:
+    """Which properties of STORED a result of `request` has."""
+    if not settings.text("storage_url"):
+        return frozenset()
+    asked = {"thumbnail_url": request.thumbnail, "variants": request.variants, "storage_key": True}
+    return frozenset(name for name in STORED if asked[name])
 
 
 def check(settings: Settings) -> Iterator[str]:
@@ -98,6 +114,10 @@ def _probes(settings: Settings) -> Iterator[Callable[[Settings], None]]:
         from models.stages.quota import check_quotas  # noqa: PLC0415
 
         yield check_quotas
+    if settings.text("storage_url") or settings.text("storage_public_url"):
+        from models.storage.probe import check_storage  # noqa: PLC0415 -- see the module's docstring
+
+        yield check_storage
 
 
 def _fault(probe: Callable[[Settings], None], settings: Settings) -> str:

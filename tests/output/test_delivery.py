@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from unittest.mock import patch
 
@@ -23,7 +23,7 @@ from PIL import Image
 from pydantic import JsonValue, TypeAdapter
 
 from models.backends.errors import ServerUnavailable
-from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
+from models.entities import GeneratedImage, ImageRequest, ImageResult, Kept, Price
 from models.images import codec
 from models.output import delivery
 from models.output.delivery import MAX_LINE, Delivered, deliver_each, deliver_whole, usage_of
@@ -35,6 +35,12 @@ from tests.fakes import image_file, noise
 
 PLAIN = OutputOptions()
 EVERYTHING = PROPERTIES
+KEPT = Kept("p/a.png", "https://cdn.example/a.png", {"thumb": "https://cdn.example/t", "9x3": "https://cdn.example/9"})
+WHERE = {
+    "storage_key": "p/a.png",
+    "thumbnail_url": "https://cdn.example/t",
+    "variants": {"9x3": "https://cdn.example/9"},
+}
 
 
 def schema_of(names: Iterable[str]) -> OutputSchema:
@@ -134,6 +140,8 @@ def test_details_are_one_line_before_the_images() -> None:
         "width": 64,
         "height": 48,
         "duration_seconds": 1.23,
+        "cached": False,
+        "answered_by": "preview",
         "notices": ["Size changed"],
         "image_url": "https://service.example/1.png",
     }
@@ -179,21 +187,53 @@ def test_structured_output_in_a_stream_is_its_first_chunk_and_all_its_text() -> 
 
 
 def test_structured_output_supports_every_property() -> None:
-    image = GeneratedImage(image_file(), url="https://service.example/1.png", seed=7, revised_prompt="a grey cat")
+    image = GeneratedImage(image_file(), seed=7, revised_prompt="a grey cat", kept=KEPT)
     price = Price(Decimal("0.03"), "USD")
     options = asking(*EVERYTHING)
     delivered = deliver_whole(result_of(image).priced(price), options, duration=1)
     assert delivered.structured_output is not None
     assert tuple(delivered.structured_output) == EVERYTHING
+    assert delivered.structured_output["cached"] is False
     assert delivered.structured_output["images"] == [
         {
-            "image_url": "https://service.example/1.png",
+            "image_url": "https://cdn.example/a.png",
             "mime_type": "image/png",
             "seed": 7,
             "width": 64,
             "height": 48,
+            **WHERE,
         }
     ]
+
+
+def test_a_kept_image_is_named_by_its_lasting_address() -> None:
+    image = GeneratedImage(image_file(), url="https://service.example/1.png", kept=KEPT)
+    delivered = deliver_whole(result_of(image), OutputOptions(details=True), duration=1)
+    assert details(delivered).items() >= {"image_url": "https://cdn.example/a.png", **WHERE}.items()
+    assert [content.base64_data for content in image_contents(delivered)] == [base64.b64encode(image_file()).decode()]
+
+
+def test_a_folder_without_an_address_leaves_the_services_own() -> None:
+    image = GeneratedImage(image_file(), url="https://service.example/1.png", kept=Kept("2026/a.png", ""))
+    told = details(deliver_whole(result_of(image), OutputOptions(details=True), duration=1))
+    assert (told["storage_key"], told["image_url"]) == ("2026/a.png", "https://service.example/1.png")
+
+
+@pytest.mark.parametrize("deliver", [deliver_whole, lambda *args, **more: deliver_each(*args, **more)[0]])
+def test_delivery_by_address_sends_no_bytes_and_changes_nothing(deliver: Callable[..., Delivered]) -> None:
+    big = image_file() + bytes(6_000_000)
+    kept = Kept("a.png", "https://cdn.example/a.png", by_url=True)
+    delivered = deliver(result_of(GeneratedImage(big, kept=kept)), OutputOptions(details=True), duration=1)
+    (image,) = image_contents(delivered)
+    assert (image.url, image.base64_data, image.mime_type) == ("https://cdn.example/a.png", "", "image/png")
+    assert details(delivered).items() >= {"width": 64, "height": 48, "notices": []}.items()
+    assert len(json.dumps([content.model_dump(mode="json") for content in delivered.contents])) < 2000
+
+
+def test_without_an_address_the_bytes_travel_in_the_line() -> None:
+    image = GeneratedImage(image_file(), kept=Kept("a.png", "", by_url=True))
+    (content,) = image_contents(deliver_whole(result_of(image), OutputOptions(), duration=1))
+    assert (content.url, base64.b64decode(content.base64_data)) == ("", image_file())
 
 
 def test_without_a_public_url_the_image_itself_is_the_url() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from models.backends.errors import BadRequest
-from models.output.structured import NOT_ALWAYS, PROPERTIES, OutputSchema
+from models.output.structured import NOT_ALWAYS, PROPERTIES, STORED, OutputSchema
 
 ADDRESS = "https://service.example/1.png"
 KNOWN: dict[str, JsonValue] = {
@@ -25,6 +25,11 @@ KNOWN: dict[str, JsonValue] = {
     "mime_type": "image/png",
     "model": "m",
     "backend": "b",
+    "answered_by": "m",
+    "cached": False,
+    "storage_key": "p/a.png",
+    "thumbnail_url": "https://cdn.example/t.webp",
+    "variants": {"900x383": "https://cdn.example/a.png", "64x64": "https://cdn.example/b.png"},
     "prompt": "a cat",
     "revised_prompt": "a grey cat",
     "notices": ["One.", "Two."],
@@ -126,7 +131,7 @@ def test_an_optional_property_of_the_wrong_type_gives_a_notice(name: str, rule: 
     jsonschema.Draft7Validator(whole).validate(schema.fill(KNOWN))
 
 
-@pytest.mark.parametrize("name", sorted(NOT_ALWAYS))
+@pytest.mark.parametrize("name", sorted(NOT_ALWAYS - STORED))
 def test_a_required_property_that_the_model_cannot_provide_is_refused(name: str) -> None:
     schema = schema_of((name,), **{name: {"type": "string"}}, model={"type": "string"})
     with pytest.raises(BadRequest) as refusal:
@@ -136,6 +141,21 @@ def test_a_required_property_that_the_model_cannot_provide_is_refused(name: str)
         "Take them out of `required`, or allow null."
     )
     assert check(schema, name) == ()
+
+
+@pytest.mark.parametrize("name", sorted(STORED))
+def test_a_required_address_is_refused_without_a_storage(name: str) -> None:
+    schema = schema_of((name,), **{name: {"type": "string"}}, model={"type": "string"})
+    with pytest.raises(BadRequest, match=f"requires `{name}`, which needs a storage in the settings"):
+        check(schema)
+    assert check(schema, name) == ()
+
+
+def test_variants_fit_an_object_a_list_and_a_text() -> None:
+    known: dict[str, JsonValue] = {"variants": {"900x383": "https://a", "64x64": "https://b"}}
+    rules: list[JsonValue] = [{"type": "object"}, {"type": "array", "items": {"type": "string"}}, {"type": "string"}]
+    filled = [schema_of((), variants=rule).fill(known)["variants"] for rule in rules]
+    assert filled == [known["variants"], ["https://a", "https://b"], "https://a\nhttps://b"]
 
 
 @pytest.mark.parametrize("rule", [{"type": ["string", "null"]}, {"anyOf": [{"type": "integer"}, {"type": "null"}]}])

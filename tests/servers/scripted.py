@@ -102,7 +102,7 @@ def scripted_server() -> Iterator[Script]:
                 act = script.acts.popleft() if script.acts else say()
             act(self)
 
-        do_GET = do_HEAD = do_POST = do_DELETE = answer
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
         def log_message(self, format: str, *args: object) -> None:
             pass
