@@ -4,6 +4,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import responses
@@ -34,7 +35,8 @@ def packed(
     """The sheet of a prompt; `files` are bodies or statuses by their paths."""
     with responses.RequestsMock() as server:
         for path, body in files.items():
-            server.get(f"{BASE}{path}", **({"status": body} if isinstance(body, int) else {"body": body}))  # type: ignore[arg-type]
+            status, content = (body, b"") if isinstance(body, int) else (200, body)
+            server.get(f"{BASE}{path}", status=status, body=content)
         conversation = read_conversation([UserPromptMessage(content=text)])
         return Call.of("contact-sheet", form, "user-1").generate(Asked(conversation, parameters)).result
 
@@ -53,8 +55,12 @@ def colours_in(sheet: Image.Image) -> set[int]:
     return {
         number
         for number, wanted in enumerate(COLOURS)
-        if sum(count for count, seen in found if max(map(abs, map(int.__sub__, seen, wanted))) < 12) > 100  # type: ignore[arg-type]
+        if sum(count for count, seen in found if _apart(seen, wanted) < 12) > 100
     }
+
+
+def _apart(seen: Any, wanted: tuple[int, ...]) -> int:
+    return max(abs(int(one) - other) for one, other in zip(seen, wanted, strict=True))
 
 
 def test_the_images_of_a_prompt_are_on_one_sheet() -> None:
