@@ -36,10 +36,9 @@ _LOG = "Check the server's log before generating it again"
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """An image in a reply: its bytes, its base64, or the URL to fetch it from."""
+    """An image in a reply: its bytes or base64, or the URL to fetch it from."""
 
-    data: bytes = b""
-    encoded: str = ""
+    source: bytes | str = b""
     address: str = ""
     revised_prompt: str | None = None
 
@@ -86,7 +85,7 @@ def _images_in(value: object, depth: int = _DEPTH) -> Iterator[FoundImage]:
         case str() if value.startswith(("http://", "https://")):
             yield FoundImage(address=value)
         case str() if value.startswith("data:image/"):
-            yield FoundImage(encoded=value)
+            yield FoundImage(value)
         case list():
             for entry in value:
                 yield from _images_in(entry, depth - 1)
@@ -101,9 +100,9 @@ def _images_of(entry: dict[str, object], depth: int) -> Iterator[FoundImage]:
     revised = words if isinstance(words, str) and words else None
     match entry:
         case {"b64_json": str(encoded)} if encoded:
-            yield FoundImage(encoded=encoded, revised_prompt=revised)
+            yield FoundImage(encoded, revised_prompt=revised)
         case {"url": str(url)} if url.startswith("data:"):
-            yield FoundImage(encoded=url, revised_prompt=revised)
+            yield FoundImage(url, revised_prompt=revised)
         case {"url": str(url)} if url:
             yield FoundImage(address=url, revised_prompt=revised)
         case {"url": list(several)} | {"image_url": {"url": str() as several}} | {"image_url": str() as several}:
@@ -169,7 +168,7 @@ class ImageFetcher:
     def _source(self, found: FoundImage) -> tuple[bytes | str, str | None]:
         """The bytes or base64 of an image, and its URL if that is public."""
         if not found.address:
-            return found.encoded or found.data, None
+            return found.source, None
         url = resolved(self.service.base_url, found.address)
         home, there = urlsplit(self.service.base_url), urlsplit(url)
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):

@@ -65,13 +65,8 @@ class Fault:
         codes = tuple(str(error[key]) for key in ("code", "type", "name") if error.get(key))
         # Gateways reply with 200 and name the status inside.
         named = [int(code) for code in codes if re.fullmatch(r"[45]\d\d", code)] if reply.ok else []
-        return cls(
-            said=said or said_by(reply),
-            status=next(iter(named), reply.status),
-            codes=codes,
-            param=str(error.get("param") or ""),
-            retry_after=reply.retry_after,
-        )
+        status, param = next(iter(named), reply.status), str(error.get("param") or "")
+        return cls(said=said or said_by(reply), status=status, codes=codes, param=param, retry_after=reply.retry_after)
 
 
 def _error_object(body: object) -> Mapping[str, object]:
@@ -104,12 +99,8 @@ class RefusalRow(StrictModel):
         )
 
     def explanation(self, fault: Fault, words: Mapping[str, str]) -> Explanation:
-        return Explanation(
-            error=_CLASSES[self.error],
-            said=fault.said,
-            next_step=self.next_step.format_map(words),
-            retry_after=self._pause(fault),
-        )
+        error, advice = _CLASSES[self.error], self.next_step.format_map(words)
+        return Explanation(error=error, said=fault.said, next_step=advice, retry_after=self._pause(fault))
 
     def _has_code(self, codes: Iterable[str]) -> bool:
         known = tuple(f"{_plain(code)}." for code in self.codes)
@@ -161,11 +152,10 @@ class RefusalTable:
         (no_credit,) = _COMMON.rows
         if fault.status == HTTPStatus.PAYMENT_REQUIRED or no_credit.fits(fault):
             rows = [*(row for row in rows if row.is_no_credit), no_credit]
-        row = next(iter(rows), None)
-        if row:
-            labels = {field.name: access.words(field.name) for field in fields(access)}
-            return row.explanation(fault, {**labels, "place": access.place, **words})
-        return Explanation(error=class_for_status(fault.status), said=fault.said)
+        if not rows:
+            return Explanation(error=class_for_status(fault.status), said=fault.said)
+        labels = {field.name: access.words(field.name) for field in fields(access)}
+        return rows[0].explanation(fault, {**labels, "place": access.place, **words})
 
 
 _COMMON = RefusalTable.beside(__file__)

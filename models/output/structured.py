@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from itertools import islice
 
 from pydantic import JsonValue
 
@@ -63,10 +64,6 @@ _BOUNDS = frozenset(
 """Keywords whose outcome nobody knows before the image is made: a property that has one is left out or null."""
 
 
-class _UnfitError(Exception):
-    """The value does not fit the type that the schema names."""
-
-
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
     """What a node's structured output names: the JSON schema of each property, and those that must be there."""
@@ -115,11 +112,10 @@ class OutputSchema:
         """The value of each property in the type that the schema names; what is not known is null or left out."""
         filled: dict[str, JsonValue] = {}
         for name, rule in self.properties.items():
-            try:
-                filled[name] = _fitting(name, None if _bounded(rule) else known.get(name), rule)
-            except _UnfitError:
-                if name in self.required:  # `check` was promised more than came; the image is not lost to it
-                    filled[name] = _neutral(rule)
+            if fitting := list(_fitting(name, None if _bounded(rule) else known.get(name), rule)):
+                filled[name] = fitting[0]
+            elif name in self.required:  # `check` was promised more than came; the image is not lost to it
+                filled[name] = _neutral(rule)
         return filled
 
     def _faults(self, gives: frozenset[str], samples: Mapping[str, JsonValue], model: str) -> Iterator[tuple[str, str]]:
@@ -132,7 +128,7 @@ class OutputSchema:
                 yield name, "which needs a storage in the settings" + _PARAMETER_OF.get(name, "")
             elif name in NOT_ALWAYS - gives:
                 yield name, f"which {model} cannot tell"
-            elif not _can_hold(name, samples[name], rule):
+            elif _bounded(rule) or not list(_fitting(name, samples[name], rule)):
                 yield name, "in a type or with bounds that it may not fit"
 
 
@@ -194,16 +190,6 @@ def _allows_null(rule: JsonValue) -> bool:
     return any(branch.get("type") == "null" for branch in _branches(rule))
 
 
-def _can_hold(name: str, sample: JsonValue, rule: JsonValue) -> bool:
-    if _bounded(rule):
-        return False
-    try:
-        _fitting(name, sample, rule)
-    except _UnfitError:
-        return False
-    return True
-
-
 def _bounded(rule: JsonValue) -> bool:
     if isinstance(rule, list):
         return any(map(_bounded, rule))
@@ -218,12 +204,9 @@ def _bounded(rule: JsonValue) -> bool:
     )
 
 
-def _fitting(name: str, value: JsonValue, rule: JsonValue) -> JsonValue:
-    """`value` in a form that fits `rule`. Raises _UnfitError."""
-    for form in _forms(name, value):
-        with suppress(_UnfitError):
-            return _fit(form, rule)
-    raise _UnfitError
+def _fitting(name: str, value: JsonValue, rule: JsonValue) -> Iterator[JsonValue]:
+    """The forms of `value` that fit `rule`, the best one first."""
+    return (fit for form in _forms(name, value) for branch in _branches(rule) for fit in _cast(form, branch))
 
 
 def _forms(name: str, value: JsonValue) -> Iterator[JsonValue]:
@@ -237,38 +220,26 @@ def _forms(name: str, value: JsonValue) -> Iterator[JsonValue]:
         yield round(value)
 
 
-def _fit(value: JsonValue, rule: JsonValue) -> JsonValue:
-    for branch in _branches(rule):
-        with suppress(_UnfitError):
-            return _cast(value, branch)
-    raise _UnfitError
-
-
-def _cast(value: JsonValue, rule: Mapping[str, JsonValue]) -> JsonValue:
-    fitted = _as_type(value, rule)
+def _cast(value: JsonValue, rule: Mapping[str, JsonValue]) -> Iterator[JsonValue]:
     choices = rule.get("enum", [rule["const"]] if "const" in rule else None)
-    if isinstance(choices, list) and fitted not in choices:
-        raise _UnfitError
-    return fitted
+    return (fit for fit in _as_type(value, rule) if not isinstance(choices, list) or fit in choices)
 
 
-def _as_type(value: JsonValue, rule: Mapping[str, JsonValue]) -> JsonValue:
+def _as_type(value: JsonValue, rule: Mapping[str, JsonValue]) -> Iterator[JsonValue]:
     match rule.get("type"), value:
         case (None, known) if known is not None:
-            return known
-        case ("null", None):
-            return None
-        case ("boolean", bool()):
-            return value
+            yield known
+        case ("null", None) | ("boolean", bool()):
+            yield value
         case ("string", str() | bool() | int() | float() | list()):
-            return _text(value)
+            yield _text(value)
         case ("integer" | "number", _):
-            return _number(value, whole=rule["type"] == "integer")
+            yield from _number(value, whole=rule["type"] == "integer")
         case ("array", list(items)):
-            return [_fit(item, rule.get("items")) for item in items]
+            fits = [fit for item in items for fit in islice(_fitting("", item, rule.get("items")), 1)]
+            yield from [fits] if len(fits) == len(items) else ()
         case ("object", dict(known)):
-            return _object(known, rule)
-    raise _UnfitError
+            yield from _object(known, rule)
 
 
 def _text(value: JsonValue) -> str:
@@ -277,28 +248,23 @@ def _text(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _number(value: JsonValue, *, whole: bool) -> int | float:
+def _number(value: JsonValue, *, whole: bool) -> Iterator[int | float]:
     if isinstance(value, str) and value.isdecimal():  # a seed that has more digits than the host's numbers
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value != int(value)):
-        raise _UnfitError
-    return int(value) if whole else value
+        yield int(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and (not whole or value == int(value)):
+        yield int(value) if whole else value
 
 
-def _object(known: Mapping[str, JsonValue], rule: Mapping[str, JsonValue]) -> JsonValue:
+def _object(known: Mapping[str, JsonValue], rule: Mapping[str, JsonValue]) -> Iterator[JsonValue]:
     """The named properties of an object, all of them where the schema names none."""
-    named = _inner_properties(rule)
+    named, required = _inner_properties(rule), rule.get("required")
     if not named and rule.get("additionalProperties") is not False:
-        return dict(known)
-    required = rule.get("required")
-    fitted: dict[str, JsonValue] = {}
-    for name, inner in named.items():
-        try:
-            fitted[name] = _fitting(name, known.get(name), inner)
-        except _UnfitError:
-            if isinstance(required, list) and name in required:
-                raise
-    return fitted
+        yield dict(known)
+        return
+    fits = ((name, islice(_fitting(name, known.get(name), inner), 1)) for name, inner in named.items())
+    filled = {name: fit for name, fitting in fits for fit in fitting}
+    if not isinstance(required, list) or all(name in filled or name not in required for name in named):
+        yield filled
 
 
 def _inner_properties(rule: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

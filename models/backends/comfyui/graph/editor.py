@@ -22,7 +22,7 @@ from models.backends.comfyui.graph.editor_file import (
     read_values,
     unfolded,
 )
-from models.backends.comfyui.graph.graph import Link, RawGraph, inputs_of, links
+from models.backends.comfyui.graph.graph import Link, MutableGraph
 from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo, meaning_of, package_of
 from models.backends.comfyui.graph.source import EXPORT, EditorGraph
 from models.backends.errors import BadRequest
@@ -82,7 +82,7 @@ class _Scope:
         return f"node {self.prefix}{node.id} ({node.type})"
 
 
-def convert(editor: EditorGraph, info: ObjectInfo) -> tuple[RawGraph, tuple[str, ...]]:
+def convert(editor: EditorGraph, info: ObjectInfo) -> tuple[MutableGraph, tuple[str, ...]]:
     """The graph that the editor would send, and notes for its author. Raises BadRequest naming the nodes that cannot be converted."""
     try:
         file = EditorFile.model_validate(editor)
@@ -95,7 +95,7 @@ def convert(editor: EditorGraph, info: ObjectInfo) -> tuple[RawGraph, tuple[str,
     running = [one for one in everything if one not in alone]
     _check_broadcasts(file)
     _check_known(running, info)
-    graph: RawGraph = {}
+    graph = MutableGraph()
     notes = [f"{scope.described(node)} is not known to the server and stands alone: left out" for scope, node in alone]
     for scope, node in running:
         graph[f"{scope.prefix}{node.id}"] = _node(scope, node, info.classes[node.type], notes)
@@ -321,11 +321,11 @@ def _widget_inputs(inner: Subgraph) -> list[str]:
     return [port.name for slot, port in enumerate(inner.inputs) if slot in fed]
 
 
-def _without_dangling(graph: RawGraph) -> RawGraph:
+def _without_dangling(graph: MutableGraph) -> MutableGraph:
     """Links to nodes that were left out go as well; the server then names the input that is missing."""
-    for node, name, link in list(links(graph)):
+    for node, name, link in list(graph.links()):
         if link.node not in graph:
-            del inputs_of(graph, node)[name]
+            del graph.inputs(node)[name]
     return graph
 
 

@@ -13,19 +13,7 @@ from functools import partial
 
 from pydantic import JsonValue
 
-from models.backends.comfyui.graph.graph import (
-    Graph,
-    Link,
-    Node,
-    RawGraph,
-    Target,
-    as_link,
-    inputs_of,
-    insert_after,
-    is_number,
-    links,
-    rewire,
-)
+from models.backends.comfyui.graph.graph import Graph, Link, MutableGraph, Node, RawGraph, Target, as_link, is_number
 from models.backends.comfyui.graph.images import fill_images, fill_mask
 from models.backends.comfyui.graph.nodes import node_knowledge
 from models.backends.comfyui.graph.slots import PLACEHOLDER, SAMPLING, Slots, parameter_name, read_placeholder, typed
@@ -152,7 +140,7 @@ def _negative_notice(slots: Slots, values: Values) -> Iterator[str]:
 # Placeholders and places
 
 
-def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
+def _fill_placeholders(raw: MutableGraph, slots: Slots, values: Values) -> None:
     missing: dict[str, None] = {}
 
     def look_up(name: str, default: str | None) -> ParameterValue | None:
@@ -167,7 +155,7 @@ def _fill_placeholders(raw: RawGraph, slots: Slots, values: Values) -> None:
         return value
 
     for node in raw:
-        inputs = inputs_of(raw, node)
+        inputs = raw.inputs(node)
         for name, value in inputs.items():
             inputs[name] = _replaced(value, look_up)
     if missing:
@@ -209,26 +197,26 @@ def _replaced_text(text: str, look_up: LookUp) -> JsonValue:
     return PLACEHOLDER.sub(as_text, text)
 
 
-def _fill_places(raw: RawGraph, graph: Graph, slots: Slots, values: Values) -> None:
+def _fill_places(raw: MutableGraph, graph: Graph, slots: Slots, values: Values) -> None:
     for slot in slots.found.values():
         value = values.get(slot.name)
         if slot.by == "placeholder" or value is None:
             continue
         for place in slot.places:
             if place.node in raw:
-                inputs_of(raw, place.node)[place.input] = _scaled(slots, place, value)
+                raw.inputs(place.node)[place.input] = _scaled(slots, place, value)
                 if slot.name in ("width", "height"):
                     _let_size_count(raw, graph, place)
 
 
-def _let_size_count(raw: RawGraph, graph: Graph, place: Target) -> None:
+def _let_size_count(raw: MutableGraph, graph: Graph, place: Target) -> None:
     """A loader with a list of sizes takes its own width and height only where the list says "custom"."""
     switch = graph.nodes[place.node].meaning.custom_size
-    if switch and switch in inputs_of(raw, place.node):
+    if switch and switch in raw.inputs(place.node):
         spec = graph.spec(Target(place.node, switch))
         choices = spec.choices or () if spec else ()
         custom = (choice for choice in choices if "custom" in choice.lower() or "自定义" in choice)
-        inputs_of(raw, place.node)[switch] = next(custom, "width x height (custom)")
+        raw.inputs(place.node)[switch] = next(custom, "width x height (custom)")
 
 
 def _scaled(slots: Slots, place: Target, value: ParameterValue) -> ParameterValue:
@@ -242,7 +230,7 @@ def _scaled(slots: Slots, place: Target, value: ParameterValue) -> ParameterValu
 # Optional nodes
 
 
-def leave_out(raw: RawGraph, graph: Graph, given: Callable[[str], bool]) -> None:
+def leave_out(raw: MutableGraph, graph: Graph, given: Callable[[str], bool]) -> None:
     """Bypass every optional node whose parameter `given` denies, as the editor does it: its users take what it took
     itself, and what only it needed (a ControlNet's loader and image) goes too.
 
@@ -254,19 +242,19 @@ def leave_out(raw: RawGraph, graph: Graph, given: Callable[[str], bool]) -> None
             _bypass(raw, graph, node)
 
 
-def _bypass(raw: RawGraph, graph: Graph, node: Node) -> None:
+def _bypass(raw: MutableGraph, graph: Graph, node: Node) -> None:
     passes = node.meaning.passes or _by_type(graph, node)
-    used = {link.slot for _, _, link in links(raw) if link.node == node.id}
+    used = {link.slot for _, _, link in raw.links() if link.node == node.id}
     for slot in used:
         # What the node takes now counts: its source may have been bypassed meanwhile.
-        source = as_link(inputs_of(raw, node.id).get(passes[slot])) if 0 <= slot < len(passes) else None
+        source = as_link(raw.inputs(node.id).get(passes[slot])) if 0 <= slot < len(passes) else None
         if source is None:
             raise BadRequest(
                 f"The workflow's {node.described} is optional and cannot be left out",
                 f"nothing of what it takes can stand for its output {slot}",
                 "Take the title `optional:` off the node",
             )
-        rewire(raw, Link(node.id, slot), source)
+        raw.rewire(Link(node.id, slot), source)
     _drop(raw, node.id)
 
 
@@ -279,19 +267,19 @@ def _by_type(graph: Graph, node: Node) -> tuple[str, ...]:
     return tuple(next((spec.name for spec in linked if spec.kind == kind), "") for kind in known.outputs)
 
 
-def _drop(raw: RawGraph, node: str) -> None:
+def _drop(raw: MutableGraph, node: str) -> None:
     waiting = [node]
     for gone in waiting:  # the list grows while it is walked
-        sources = {link.node for user, _, link in links(raw) if user == gone}
+        sources = {link.node for user, _, link in raw.links() if user == gone}
         raw.pop(gone, None)
-        used = {link.node for _, _, link in links(raw)}
+        used = {link.node for _, _, link in raw.links()}
         waiting.extend(source for source in sorted(sources) if source in raw and source not in used)
 
 
 # Number of images, and what a newer server wants
 
 
-def _repeat(raw: RawGraph, slots: Slots, count: int) -> Iterator[str]:
+def _repeat(raw: MutableGraph, slots: Slots, count: int) -> Iterator[str]:
     """Several images of a workflow without a batch field: the latent that sampling starts from is repeated."""
     if count == 1 or "n" in slots.found:
         return
@@ -300,7 +288,7 @@ def _repeat(raw: RawGraph, slots: Slots, count: int) -> Iterator[str]:
         yield "`n` was not used: the workflow has no field for the number of images"
         return
     inputs: dict[str, JsonValue] = {"samples": [latent.node, latent.slot], "amount": count}
-    insert_after(raw, latent, "RepeatLatentBatch", "Number of images", inputs)
+    raw.insert_after(latent, "RepeatLatentBatch", "Number of images", inputs)
 
 
 # Tokens of the editor in file names: %date:yyyy-MM-dd%, %KSampler.seed%
@@ -310,29 +298,29 @@ _DATE_PART = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyyy|yy")
 _NOT_IN_FILE_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 
-def _fill_tokens(raw: RawGraph, graph: Graph, now: datetime) -> None:
+def _fill_tokens(raw: MutableGraph, graph: Graph, now: datetime) -> None:
     """Fill the tokens as the editor does before it sends a graph; the server would take them for folder names.
 
     A prefix that came with the request gets dates alone: it must not read what else stands in the workflow.
     """
     for node in raw:
-        for name, value in inputs_of(raw, node).items():
+        for name, value in raw.inputs(node).items():
             if "prefix" in name and isinstance(value, str) and "%" in value:
                 own = node in graph.nodes and graph.nodes[node].inputs.get(name) == value
-                inputs_of(raw, node)[name] = _TOKEN.sub(partial(_token, raw, now, own=own), value)
+                raw.inputs(node)[name] = _TOKEN.sub(partial(_token, raw, now, own=own), value)
 
 
-def _token(raw: RawGraph, now: datetime, found: re.Match[str], *, own: bool) -> str:
+def _token(raw: MutableGraph, now: datetime, found: re.Match[str], *, own: bool) -> str:
     if found["date"]:
         return _DATE_PART.sub(lambda part: _date_part(part[0], now), found["date"])
     node = _named_node(raw, found["node"]) if own else None
-    value = inputs_of(raw, node).get(found["input"]) if node else None
+    value = raw.inputs(node).get(found["input"]) if node else None
     if value is None or isinstance(value, (list, dict)):
         return found[0]
     return _NOT_IN_FILE_NAMES.sub("_", str(value))
 
 
-def _named_node(raw: RawGraph, name: str) -> str | None:
+def _named_node(raw: MutableGraph, name: str) -> str | None:
     if name in raw:
         return name
     titled = [node for node, content in raw.items() if content.get("_meta") == {"title": name}]
@@ -345,11 +333,11 @@ def _date_part(part: str, now: datetime) -> str:
     return f"{number:0{len(part)}d}"
 
 
-def _complete(raw: RawGraph, graph: Graph) -> None:
+def _complete(raw: MutableGraph, graph: Graph) -> None:
     """Add the required values that the workflow's ComfyUI did not know yet, and write file paths as the server does."""
     for node_id, node in raw.items():
         known = graph.info.classes.get(str(node["class_type"])) if graph.info else None
-        inputs = inputs_of(raw, node_id)
+        inputs = raw.inputs(node_id)
         for spec in known.inputs.values() if known else ():
             if spec.name not in inputs and spec.required and spec.is_widget and "default" in spec.options:
                 inputs[spec.name] = spec.default

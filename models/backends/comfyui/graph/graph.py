@@ -120,9 +120,9 @@ class Graph:
     def of(cls, raw: RawGraph, info: ObjectInfo | None = None) -> Self:
         return cls({key: _node(key, value) for key, value in raw.items()}, info)
 
-    def raw(self) -> RawGraph:
+    def raw(self) -> "MutableGraph":
         """A deep copy as JSON: changing it leaves the graph as it is."""
-        return {node.id: _raw(node) for node in self.nodes.values()}
+        return MutableGraph({node.id: _raw(node) for node in self.nodes.values()})
 
     def definition(self, node: Node) -> NodeClass | None:
         return self.info.classes.get(node.class_type) if self.info else None
@@ -276,36 +276,31 @@ def has_placeholder(value: JsonValue | None) -> bool:
     return isinstance(value, str) and "{{" in value and "}}" in value
 
 
-# Changes to a graph in JSON form. All of them change the graph that they are given.
+class MutableGraph(dict[str, dict[str, JsonValue]]):
+    """A copy of a graph as JSON, to be changed."""
 
+    def inputs(self, node: str) -> dict[str, JsonValue]:
+        return cast("dict[str, JsonValue]", self[node].setdefault("inputs", {}))
 
-def inputs_of(raw: RawGraph, node: str) -> dict[str, JsonValue]:
-    return cast("dict[str, JsonValue]", raw[node].setdefault("inputs", {}))
+    def links(self) -> Iterator[tuple[str, str, Link]]:
+        for node in self:
+            for name, value in self.inputs(node).items():
+                if link := as_link(value):
+                    yield node, name, link
 
+    def add(self, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
+        """Add a node under an id that no other node has; the id is returned."""
+        node = next(new for n in range(len(self) + 1) if (new := f"added:{n + 1}") not in self)
+        self[node] = {"inputs": inputs, "class_type": class_type, "_meta": {"title": title}}
+        return node
 
-def links(raw: RawGraph) -> Iterator[tuple[str, str, Link]]:
-    for node in raw:
-        for name, value in inputs_of(raw, node).items():
-            if link := as_link(value):
-                yield node, name, link
+    def rewire(self, old: Link, new: Link, *, keep: str = "") -> None:
+        """Let every user of `old` take `new`; the node `keep` stays connected as it is."""
+        for node, name, link in self.links():
+            if link == old and node != keep:
+                self.inputs(node)[name] = [new.node, new.slot]
 
-
-def add_node(raw: RawGraph, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
-    """Add a node under an id that no other node has; the id is returned."""
-    node = next(new for n in range(len(raw) + 1) if (new := f"added:{n + 1}") not in raw)
-    raw[node] = {"inputs": inputs, "class_type": class_type, "_meta": {"title": title}}
-    return node
-
-
-def rewire(raw: RawGraph, old: Link, new: Link, *, keep: str = "") -> None:
-    """Let every user of `old` take `new`; the node `keep` stays connected as it is."""
-    for node, name, link in links(raw):
-        if link == old and node != keep:
-            inputs_of(raw, node)[name] = [new.node, new.slot]
-
-
-def insert_after(raw: RawGraph, source: Link, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
-    """Put a node between an output and all its users; `inputs` says how the new node takes that output."""
-    node = add_node(raw, class_type, title, inputs)
-    rewire(raw, source, Link(node, 0), keep=node)
-    return node
+    def insert_after(self, source: Link, class_type: str, title: str, inputs: dict[str, JsonValue]) -> None:
+        """Put a node between an output and all its users; `inputs` says how the new node takes that output."""
+        node = self.add(class_type, title, inputs)
+        self.rewire(source, Link(node, 0), keep=node)

@@ -8,20 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from models.backends.comfyui.graph.graph import (
-    Graph,
-    Link,
-    Node,
-    RawGraph,
-    Target,
-    add_node,
-    has_placeholder,
-    inputs_of,
-    insert_after,
-    links,
-    natural,
-    rewire,
-)
+from models.backends.comfyui.graph.graph import Graph, Link, MutableGraph, Node, Target, has_placeholder, natural
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 from models.images.inputs import alpha_mask
@@ -133,7 +120,7 @@ def _order(node: Node) -> tuple[float, list[tuple[int, int, str]]]:
 # Putting the uploaded files in
 
 
-def fill_images(raw: RawGraph, graph: Graph, slots: Sequence[Target], names: Sequence[str]) -> list[str]:
+def fill_images(raw: MutableGraph, graph: Graph, slots: Sequence[Target], names: Sequence[str]) -> list[str]:
     """Set the loaders' files in the order of the slots; returns notices.
 
     Raises BadRequest for more images than there are loaders left, and for a placeholder without an image.
@@ -149,19 +136,19 @@ def fill_images(raw: RawGraph, graph: Graph, slots: Sequence[Target], names: Seq
             # The file is uploaded already, and a job's state holds no image.
             raw[place.node].update({"class_type": "LoadImage", "inputs": {"image": name}})
         else:
-            inputs_of(raw, place.node)[place.input] = name
+            raw.inputs(place.node)[place.input] = name
     return [notice for place in places[len(names) :] for notice in _without(raw, graph, place)]
 
 
-def _without(raw: RawGraph, graph: Graph, place: Target) -> Iterator[str]:
+def _without(raw: MutableGraph, graph: Graph, place: Target) -> Iterator[str]:
     """An image that was not given: cut off where its users do without, else the workflow's own stays."""
-    users = [(node, name) for node, name, link in links(raw) if link.node == place.node]
+    users = [(node, name) for node, name, link in raw.links() if link.node == place.node]
     if users and all(_is_optional(graph, node, name) for node, name in users):
         for node, name in users:
-            del inputs_of(raw, node)[name]
+            del raw.inputs(node)[name]
         del raw[place.node]
         return
-    own = inputs_of(raw, place.node)[place.input]
+    own = raw.inputs(place.node)[place.input]
     if has_placeholder(own) or not own:
         raise BadRequest(
             f"The workflow needs an image for {graph.described(place.node)}",
@@ -176,7 +163,7 @@ def _is_optional(graph: Graph, node: str, name: str) -> bool:
 
 
 def fill_mask(
-    raw: RawGraph, slot: MaskSlot | None, images: Sequence[InputImage], names: Sequence[str], mask: str | None
+    raw: MutableGraph, slot: MaskSlot | None, images: Sequence[InputImage], names: Sequence[str], mask: str | None
 ) -> None:
     """White repaints. Without a mask of its own the transparent part of the first image is repainted.
 
@@ -195,15 +182,15 @@ def fill_mask(
             _set_mask(raw, slot, names[0], "alpha")
 
 
-def _set_mask(raw: RawGraph, slot: MaskSlot, name: str, channel: str) -> None:
+def _set_mask(raw: MutableGraph, slot: MaskSlot, name: str, channel: str) -> None:
     if slot.kind == "file":
-        inputs_of(raw, slot.node).update(image=name, channel=channel)
+        raw.inputs(slot.node).update(image=name, channel=channel)
         loaded = slot.output
     else:
-        loaded = Link(add_node(raw, "LoadImageMask", "Mask", {"image": name, "channel": channel}), 0)
-        rewire(raw, slot.output, loaded)
+        loaded = Link(raw.add("LoadImageMask", "Mask", {"image": name, "channel": channel}), 0)
+        raw.rewire(slot.output, loaded)
     if slot.inverted:  # the workflow expects black where to repaint
-        insert_after(raw, loaded, "InvertMask", "Mask as the workflow expects it", {"mask": [loaded.node, loaded.slot]})
+        raw.insert_after(loaded, "InvertMask", "Mask as the workflow expects it", {"mask": [loaded.node, loaded.slot]})
 
 
 def _require_alpha(images: Sequence[InputImage]) -> None:

@@ -27,15 +27,17 @@ def find_prompts(graph: Graph, samplers: Sequence[Sampler], first: Sequence[Samp
     positive, negative = _texts(graph, samplers, "positive"), _texts(graph, samplers, "negative")
     own = replace(negative, places=tuple(place for place in negative.places if place not in positive.places))
     shared = [place for place in negative.places if place in positive.places]
-    prompt = _side(graph, "prompt", positive, _rivals(graph, first, "positive"))
-    other = _side(graph, "negative_prompt", own, _rivals(graph, first, "negative"))
+    prompt = _side(graph, "prompt", positive, [_texts(graph, [sampler], "positive") for sampler in first])
+    other = _side(graph, "negative_prompt", own, [_texts(graph, [sampler], "negative") for sampler in first])
     if "negative_prompt" not in other.places:
         other = _explained(graph, samplers, negative, shared) or other
     return prompt | other
 
 
-def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Findings:
-    if rivals:
+def _side(graph: Graph, name: str, texts: Texts, first: Iterable[Texts]) -> Findings:
+    """`first` are the texts of images that are made side by side: where they differ none stands for the others."""
+    rivals = list(dict.fromkeys(one.places[0] for one in first if one.places))
+    if len({graph.value_at(place) for place in rivals}) > 1:
         listed = ", ".join(graph.described(place.node) for place in rivals)
         return Findings(ambiguous={name: f"several images are made from different texts: {listed}"})
     kept = {**texts.notes, **_replaced(graph, texts.places, name.replace("_", " "))}
@@ -44,13 +46,6 @@ def _side(graph: Graph, name: str, texts: Texts, rivals: Sequence[Target]) -> Fi
     if texts.unclear:
         return Findings(ambiguous={name: "; ".join(dict.fromkeys(texts.unclear))}, kept=kept)
     return Findings(missing={name: "no text leads to a sampler on this side"}, kept=kept)
-
-
-def _rivals(graph: Graph, first: Iterable[Sampler], side: Side) -> list[Target]:
-    """Texts of images that are made side by side, where they differ: none of them stands for the others."""
-    places = [texts.places[0] for sampler in first if (texts := _texts(graph, [sampler], side)).places]
-    different = {graph.value_at(place) for place in places}
-    return list(dict.fromkeys(places)) if len(different) > 1 else []
 
 
 def _explained(graph: Graph, samplers: Iterable[Sampler], negative: Texts, shared: Sequence[Target]) -> Findings | None:
