@@ -69,8 +69,10 @@ class Receipt:
         )
 
     def succeeded(self, result: ImageResult, seconds: float) -> "Receipt":
-        urls = tuple(url for image in result.images if (url := image.kept.url if image.kept else image.url))
-        return replace(self.made(result), seconds=round(seconds, 3), outcome="succeeded", image_urls=urls)
+        kept = ((image.kept.url if image.kept else "") or image.url for image in result.images)
+        return replace(
+            self.made(result), seconds=round(seconds, 3), outcome="succeeded", image_urls=tuple(filter(None, kept))
+        )
 
     def failed(self, error: Exception, now: float, *, handed_over: bool) -> "Receipt":
         """`refused`: the request itself was at fault, or over a limit, before the backend got it. It cost nothing.
