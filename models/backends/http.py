@@ -34,7 +34,7 @@ CONNECT_TIMEOUT = 10.0
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
 _READABLE = 20_000  # characters of a reply that are searched for secrets; messages are much shorter
 
-type JsonBody = Mapping[str, object] | Sequence[object]
+type JsonBody = Mapping[str, object] | Sequence[object] | bytes  # bytes: already written
 # One multipart field: text, or (file name, bytes, MIME type).
 type FormField = str | tuple[str, bytes, str]
 
@@ -102,7 +102,8 @@ class Service:
         Raises an ImageError: ConnectionFailed for network errors and a passed deadline, else what `explain` returns.
         """
         url, files = join_url(self.base_url, path), None if form is None else _multipart(form)
-        send = self._prepared(requests.Request(method, url, headers, files, params=params, json=json), attempt)
+        body = {"data": json} if isinstance(json, bytes) else {"json": json}
+        send = self._prepared(requests.Request(method, url, headers, files, params=params, **body), attempt)
         idempotent = method in _IDEMPOTENT
         failure: ImageError | None
         waits, failure = iter(retries.delays), None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 import gevent
 from dify_plugin.errors.model import InvokeError
 
-from models.backends.errors import BadRequest, host_errors
+from models.backends.errors import BadRequest, host_errors, logger
 from models.entities import ImageRequest, ImageResult
 from models.limits import FIELD, Limits
 from models.output.structured import STORED, OutputOptions
@@ -118,6 +118,10 @@ def _probes(settings: Settings) -> Iterator[Callable[[Settings], None]]:
         from models.storage.probe import check_storage  # noqa: PLC0415 -- see the module's docstring
 
         yield check_storage
+    if settings.text("webhook_url"):
+        from models.stages.webhook import check_webhook  # noqa: PLC0415
+
+        yield check_webhook
 
 
 def _fault(probe: Callable[[Settings], None], settings: Settings) -> str:
@@ -137,7 +141,19 @@ def observers(settings: Settings) -> Sequence[Observer]:
         from models.stages.quota import Quotas, QuotaSettlement  # noqa: PLC0415 -- see the module's docstring
 
         told.append(QuotaSettlement(Quotas.read(settings)))
+    if settings.text("webhook_url"):
+        told += _webhook(settings, limits)
     return told
+
+
+def _webhook(settings: Settings, limits: Limits) -> Sequence[Observer]:
+    from models.stages.webhook import WebhookSender  # noqa: PLC0415 -- see the module's docstring
+
+    try:
+        return [WebhookSender.read(settings, limits.audit)]
+    except BadRequest as error:
+        logger.warning("no webhook is sent: %s", error)
+        return ()
 
 
 def _limits(settings: Settings) -> Limits:

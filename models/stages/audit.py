@@ -7,6 +7,7 @@ SHA-256 or not at all, as the owner's `limits` entry `audit text|hash|none` says
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -26,6 +27,7 @@ class Receipt:
     """One request. `time` is the epoch second of its start, `seconds` its duration; unknown facts are None.
 
     `prompt` is the text; an observer decides what of it may be kept. Seeds are text: JSON numbers lose digits.
+    `image_urls` are where delivered images are kept, else where the service published them; whoever has one sees the image.
     """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -45,6 +47,7 @@ class Receipt:
     outcome: Outcome | None = None
     error_class: str | None = None
     cached: bool = False
+    image_urls: tuple[str, ...] = ()
 
     def of(self, request: ImageRequest) -> "Receipt":
         seed = None if request.seed is None else str(request.seed)
@@ -66,7 +69,10 @@ class Receipt:
         )
 
     def succeeded(self, result: ImageResult, seconds: float) -> "Receipt":
-        return replace(self.made(result), seconds=round(seconds, 3), outcome="succeeded")
+        kept = ((image.kept.url if image.kept else "") or image.url for image in result.images)
+        return replace(
+            self.made(result), seconds=round(seconds, 3), outcome="succeeded", image_urls=tuple(filter(None, kept))
+        )
 
     def failed(self, error: Exception, now: float, *, handed_over: bool) -> "Receipt":
         """`refused`: the request itself was at fault, or over a limit, before the backend got it. It cost nothing.
@@ -81,31 +87,33 @@ class Receipt:
         return replace(receipt, outcome=outcome, error_class=kind, seconds=round(now - self.time, 3))
 
 
+def record(receipt: Receipt, audit: Audit, secrets: Sequence[str]) -> dict[str, object]:
+    """What may be written down of a receipt. `secrets` are hidden wherever they turn up: a user may paste a key."""
+    facts = {name: value for name, value in asdict(receipt).items() if name not in {"prompt", "image_urls"}}
+    fields = {name: redact(value, secrets) if isinstance(value, str) else value for name, value in facts.items()}
+    if prompt := _prompt(receipt.prompt, audit, secrets):
+        fields["prompt"] = prompt
+    return fields
+
+
+def _prompt(prompt: str, audit: Audit, secrets: Sequence[str]) -> str:
+    if not prompt or audit == "none":
+        return ""
+    if audit == "text":
+        return redact(prompt[:_LONGEST_PROMPT], secrets)
+    return f"sha256:{hashlib.sha256(prompt.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
 @dataclass(frozen=True, slots=True)
 class AuditLog:
-    """`secrets` are hidden wherever they turn up: a user may paste a key into a prompt."""
+    """The observer that writes the line. `secrets` never stand in it."""
 
     audit: Audit
     secrets: tuple[str, ...]
 
     def __call__(self, receipt: Receipt) -> None:
         try:
-            logger.info("%s", _PREFIX + json.dumps(self._fields(receipt), ensure_ascii=False))
+            fields = record(receipt, self.audit, self.secrets)
+            logger.info("%s", _PREFIX + json.dumps(fields, ensure_ascii=False))
         except Exception:  # noqa: BLE001 -- a request never fails because of its log line
             logger.warning("the audit line of request %s could not be written", receipt.id)
-
-    def _fields(self, receipt: Receipt) -> dict[str, object]:
-        fields = {name: self._clean(value) for name, value in asdict(receipt).items() if name != "prompt"}
-        if prompt := self._prompt(receipt.prompt):
-            fields["prompt"] = prompt
-        return fields
-
-    def _prompt(self, prompt: str) -> str:
-        if not prompt or self.audit == "none":
-            return ""
-        if self.audit == "text":
-            return redact(prompt[:_LONGEST_PROMPT], self.secrets)
-        return f"sha256:{hashlib.sha256(prompt.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-    def _clean(self, value: object) -> object:
-        return redact(value, self.secrets) if isinstance(value, str) else value

@@ -10,7 +10,7 @@ from models.settings import Settings
 
 OPTIONAL = (
     *("forbidden_words", "moderation", "negative_prompt", "marking", "stamp", "variants"),
-    *("quota", "quota_file", "quota_redis"),
+    *("quota", "quota_file", "quota_redis", "webhook"),
 )
 
 
