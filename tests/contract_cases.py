@@ -17,6 +17,7 @@ from tests.servers.black_forest_labs import black_forest_labs
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.fal import fal
 from tests.servers.google import google
+from tests.servers.huggingface import SCHNELL, huggingface
 from tests.servers.openai_images import FakeOpenAIImages
 from tests.servers.openrouter import BASE, openrouter
 from tests.servers.qwen_image import model_studio
@@ -95,6 +96,12 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"openrouter_api_key": MARKER_KEY, "openrouter_base_url": f"{url}{BASE}"},
         serve=lambda: openrouter(key=MARKER_KEY),
         edit_model="openrouter-gemini-3.1-flash-image",
+    ),
+    "huggingface": Case(
+        model=SCHNELL,
+        credentials=lambda url: {"backend": "huggingface", "base_url": url, "api_key": MARKER_KEY},
+        serve=lambda: huggingface(key=MARKER_KEY),
+        edit_model=SCHNELL,
     ),
     "google": Case(
         model="gemini-3.1-flash-image",

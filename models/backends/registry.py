@@ -19,6 +19,7 @@ _CLASSES: Mapping[str, str] = {
     "qwen_image": "models.backends.qwen_image:QwenImage",
     "comfyui": "models.backends.comfyui:ComfyUI",
     "openrouter": "models.backends.openrouter:OpenRouter",
+    "huggingface": "models.backends.huggingface:HuggingFace",
     "google": "models.backends.google:Google",
     "ark": "models.backends.ark:Ark",
     "zhipu": "models.backends.zhipu:Zhipu",
