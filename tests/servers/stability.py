@@ -22,6 +22,7 @@ from typing import ClassVar, Self
 from PIL import Image
 
 from tests.servers.busy import BusyServer
+from tests.servers.stability_edit import ENDPOINTS, fault
 
 KEY = "sk-fake-stability-key"
 MAX_BODY = 10 * 1024 * 1024
@@ -213,6 +214,8 @@ class FakeStability:
     throttle: int = 150
     draw: Draw | None = None
     requests: list[Recorded] = field(default_factory=list)
+    jobs: dict[str, "V2Call"] = field(default_factory=dict)
+    looked: set[str] = field(default_factory=set)
     answered: int = 0
     at_work: int = 0
     most_at_once: int = 0
@@ -351,6 +354,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _get(self, request: Recorded, plan: str) -> None:
+        if request.path.startswith("/v2beta/results/"):
+            self._result(request, plan)
+            return
         if request.path != "/v1/user/balance":
             raise Refused(REFUSALS["not_found"])
         self._json(200, {"credits": self.fake.balance})
@@ -362,6 +368,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.work()
         if request.path.startswith("/v2beta/stable-image/generate/"):
             self._v2beta(request, plan)
+        elif request.path.startswith("/v2beta/stable-image/"):
+            self._edit(request, plan)
         elif request.path.startswith("/v1/generation/"):
             self._v1(request, plan)
         else:
@@ -377,6 +385,38 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.fake.pay(call.credits):
             raise Refused(REFUSALS["payment_required"])
         self._send_image(request, call, plan)
+
+    def _edit(self, request: Recorded, plan: str) -> None:
+        name = request.path.removeprefix("/v2beta/stable-image/")
+        if name not in ENDPOINTS:
+            raise Refused(REFUSALS["not_found"])
+        if len(request.body) > MAX_BODY:
+            raise Refused(REFUSALS["payload_too_large"])
+        files = {part: image_size(one, part) for part, one in request.form.items() if one.filename is not None}
+        if wrong := fault(name, request.texts, files):
+            raise Refused(Refusal(400, "bad_request", wrong))
+        if request.texts.get("prompt"):
+            check_prompt(request.texts["prompt"], 10_000)
+        if not self.fake.pay(ENDPOINTS[name].credits):
+            raise Refused(REFUSALS["payment_required"])
+        size = next(iter(files.values()))
+        call = V2Call(size, request.texts.get("output_format", "png"), int(request.texts.get("seed", "0")), 0)
+        if not ENDPOINTS[name].jobs:
+            self._send_image(request, call, plan)
+            return
+        job = secrets.token_hex(32)
+        self.fake.jobs[job] = call
+        self._json(200, {"id": job})
+
+    def _result(self, request: Recorded, plan: str) -> None:
+        job = request.path.rpartition("/")[2]
+        if job not in self.fake.jobs:
+            raise Refused(Refusal(404, "generation_not_found", f"id: {job}"))
+        if job not in self.fake.looked:
+            self.fake.looked.add(job)
+            self._json(202, {"id": job, "status": "in-progress"})
+            return
+        self._send_image(request, self.fake.jobs[job], plan)
 
     def _send_image(self, request: Recorded, call: "V2Call", plan: str) -> None:
         data = self._draw(*call.size, call.kind, call.seed)

@@ -3,53 +3,41 @@
 Source: Stability REST API; `models.py` holds the assumptions about what it does not document.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, override
+from collections.abc import Sequence
+from typing import override
 
-from pydantic import BaseModel
-
-from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
-from models.backends.errors import BadRequest, ConnectionFailed, RateLimited, ServerUnavailable
-from models.backends.http import CLIENT_NAME, CLIENT_VERSION
+from models.backends.base import Backend, Capabilities, Model
 from models.backends.partial import Partial, collected, together
-from models.backends.refusals import RefusalTable
-from models.backends.reply import Reply, parse
+from models.backends.stability.account import StabilityAccount
+from models.backends.stability.edit import StabilityEdit
 from models.backends.stability.models import (
     AT_ONCE,
-    BASE_URL,
     INPUT_LIMITS,
-    LOW_BALANCE,
-    READ_TIMEOUT,
-    RETRIES,
     V1Model,
     V2BetaModel,
     read_model,
 )
-from models.backends.stability.wire import ATTEMPT, StabilityCall, read_v1, read_v2beta, v1_call, v1_price, v2beta_calls
-from models.catalog import cards
+from models.backends.stability.wire import StabilityCall, read_v1, read_v2beta, v1_call, v1_price, v2beta_calls
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.images.inputs import cover, fit, size_of
+from models.settings import Settings
 from models.sizes import SeedRule, Size, SizeRule, written
 
 
-class Balance(BaseModel):
-    credits: float
-
-
-class Stability(Backend):
+class Stability(StabilityAccount):
     """Stability AI: v2beta's ultra, core and sd3 endpoints, and v1's SDXL engine."""
 
-    name: ClassVar[str] = "stability"
-    title: ClassVar[str] = "Stability AI"
-    prefix: ClassVar[str] = "stability"
-    required: ClassVar[tuple[str, ...]] = ("api_key",)
-    home: ClassVar[str] = BASE_URL
-    refusals: ClassVar[RefusalTable] = RefusalTable.beside(__file__)
+    @override
+    @classmethod
+    def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> Backend:
+        """A model that edits, upscales or controls is bound to a class of its own."""
+        backend = super().bind(name, settings, clock)
+        return StabilityEdit(backend.model, backend.clock) if _is_edit(backend.model) else backend
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
-        self._facts = read_model(model.card.facts) if model.card else None
+        self._facts = read_model(model.card.facts) if model.card and not _is_edit(model) else None
 
     @property
     @override
@@ -66,33 +54,6 @@ class Stability(Backend):
         return self._facts.seeds if self._facts else None
 
     @override
-    def headers(self) -> Mapping[str, str]:
-        return {
-            "Accept": "application/json",
-            "stability-client-id": CLIENT_NAME,
-            "stability-client-version": CLIENT_VERSION,
-        }
-
-    @override
-    def check_access(self) -> Sequence[str]:
-        if self._facts is None:
-            raise self._unknown_model()
-        attempt = "Checking the Stability AI key"
-        try:
-            deadline = self.within(PROBE_SECONDS)
-            reply = self.service.request("GET", "/v1/user/balance", attempt=attempt, deadline=deadline)
-            credits_left = parse(reply, Balance, attempt=attempt).credits
-        except (RateLimited, ServerUnavailable, ConnectionFailed) as error:
-            attempt = "The Stability AI key could not be checked"
-            step = f"The key may be valid. {error.next_step}"
-            raise type(error)(attempt, error.said, step, transient=error.transient) from None
-        except BadRequest as error:
-            field = self.model.access.where("base_url")
-            raise BadRequest(error.attempted, error.said, f"Check {field}, or empty it to use {BASE_URL}") from None
-        low = f"Stability AI: {credits_left:.4g} credits are left, less than one image of stable-image-core costs."
-        return [low] if credits_left < LOW_BALANCE else []
-
-    @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
         match self._facts:
             case V2BetaModel() as model:
@@ -100,13 +61,13 @@ class Stability(Backend):
             case V1Model() as model:
                 return self._by_v1(model, request, deadline)
             case None:
-                raise self._unknown_model()
+                raise self.unknown_model()
 
     def _by_v2beta(self, model: V2BetaModel, request: ImageRequest, deadline: Deadline) -> ImageResult:
         image, fitted = fit(request.images[0], INPUT_LIMITS) if request.images else (None, ())
 
         def send(call: StabilityCall) -> Partial:
-            return read_v2beta(self._post(call, deadline), sent_seed=call.seed)
+            return read_v2beta(self.post(call, deadline), sent_seed=call.seed)
 
         made = collected(together(send, v2beta_calls(model, request, image), at_once=AT_ONCE))
         return self.result(request, made, [*fitted, *_other_shape(model, request, made)])
@@ -114,28 +75,13 @@ class Stability(Backend):
     def _by_v1(self, model: V1Model, request: ImageRequest, deadline: Deadline) -> ImageResult:
         image, fitted = _cut_to(request.images[0], request.size) if request.images and request.size else (None, ())
         call = v1_call(model, request, image)
-        made = read_v1(self._post(call, deadline), sent_seed=call.seed)
+        made = read_v1(self.post(call, deadline), sent_seed=call.seed)
         price = v1_price(model, self.price_per_image, steps=request.steps, images=len(made.images))
         return self.result(request, made, fitted, price)
 
-    def _unknown_model(self) -> BadRequest:
-        known = [card.model for card in cards().values() if card.backend == self.name]
-        return BadRequest(
-            f"{self.title} has no model {self.model.remote!r}",
-            next_step=f"Set {self.model.access.where('remote_model')} to one of {', '.join(known)}",
-        )
 
-    def _post(self, call: StabilityCall, deadline: Deadline) -> Reply:
-        return self.service.request(
-            "POST",
-            call.path,
-            attempt=ATTEMPT,
-            deadline=deadline,
-            json=call.json,
-            form=call.form,
-            read_timeout=READ_TIMEOUT,
-            retries=RETRIES,
-        )
+def _is_edit(model: Model) -> bool:
+    return bool(model.card and model.card.facts["api"] == "edit")
 
 
 def _cut_to(image: InputImage, size: Size) -> tuple[InputImage, tuple[str, ...]]:

@@ -38,7 +38,7 @@ class GenerateForm(StrictModel):
     output_format: str
 
     def parts(self, image: InputImage | None) -> dict[str, FormField]:
-        return {**_texts(self.model_dump(exclude_none=True)), **_files(image=image)}
+        return {**texts(self.model_dump(exclude_none=True)), **files(image=image)}
 
 
 class TextPrompt(StrictModel):
@@ -76,7 +76,7 @@ class ImageToImage(Sampling):
             for name, value in prompt.model_dump().items()
         }
         plain = self.model_dump(exclude_none=True, exclude={"text_prompts"})
-        return {**_texts({**prompts, **plain}), **_files(init_image=image)}
+        return {**texts({**prompts, **plain}), **files(init_image=image)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def v2beta_calls(model: V2BetaModel, request: ImageRequest, image: InputImage | 
         cfg_scale=request.cfg_scale,
         style_preset=request.style_preset,
         seed=0,
-        output_format=_output_format(request),
+        output_format=output_format(request),
     )
     return [
         StabilityCall(model.path, seed, form=form.model_copy(update={"seed": seed}).parts(image))
@@ -132,7 +132,7 @@ def _strength(request: ImageRequest) -> float:
     return DEFAULT_STRENGTH if request.denoising_strength is None else request.denoising_strength
 
 
-def _output_format(request: ImageRequest) -> str:
+def output_format(request: ImageRequest) -> str:
     # With a quality asked for, the delivery encodes; a second lossy step before it would only cost quality.
     return "png" if request.output_quality is not None else request.output_format or "png"
 
@@ -212,10 +212,10 @@ def _image(source: bytes | str, seed: int, finish_reason: str) -> GeneratedImage
             raise ServerUnavailable(_FAILED, f"the service ended with {reason}", _MAYBE_CHARGED)
 
 
-def _texts(values: dict[str, object]) -> dict[str, FormField]:
+def texts(values: dict[str, object]) -> dict[str, FormField]:
     """Values as multipart text; floats have six digits."""
     return {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
 
 
-def _files(**images: InputImage | None) -> dict[str, FormField]:
+def files(**images: InputImage | None) -> dict[str, FormField]:
     return {name: (name, image.data, image.mime_type) for name, image in images.items() if image}

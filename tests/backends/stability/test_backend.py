@@ -20,7 +20,7 @@ from tests.backends.stability.refusals import FINAL, REPEATED
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.stability import REFUSALS, FakeStability, Refusal
 
-MODELS = [card.model for card in cards().values() if card.backend == "stability"]
+MODELS = [card.model for card in cards().values() if card.backend == "stability" and card.facts["api"] != "edit"]
 V2 = [name for name in MODELS if name != "stable-diffusion-xl"]
 EDITING = [name for name in MODELS if name != "stable-image-core"]
 CORE = "stable-image-core"
