@@ -13,9 +13,23 @@ FIRST = 1_795_737_600.0  # 2026-11-27, 00:00 UTC
 
 def record(number: int, **facts: object) -> dict[str, object]:
     return {
-        "id": f"r{number}", "time": FIRST + number, "user": "ann", "model": "sd3.5-medium", "backend": "stability",
-        "answered_by": "sd3.5-medium", "seed": "1", "width": 64, "height": 64, "n": 1, "price": "0.035",
-        "currency": "USD", "seconds": 2.0, "outcome": "succeeded", "error_class": None, "cached": False, **facts,
+        "id": f"r{number}",
+        "time": FIRST + number,
+        "user": "ann",
+        "model": "sd3.5-medium",
+        "backend": "stability",
+        "answered_by": "sd3.5-medium",
+        "seed": "1",
+        "width": 64,
+        "height": 64,
+        "n": 1,
+        "price": "0.035",
+        "currency": "USD",
+        "seconds": 2.0,
+        "outcome": "succeeded",
+        "error_class": None,
+        "cached": False,
+        **facts,
     }
 
 
