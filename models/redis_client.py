@@ -5,6 +5,7 @@ third of a second, so it happens in a thread, and only where an address is given
 """
 
 import importlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,16 +33,19 @@ class RedisClient:
 
     def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | float]) -> object:
         """The reply of a Lua script; it may run twice where a reply was lost. Raises ImageError."""
-        errors = _import.run(importlib.import_module, "redis.exceptions")
+        if "redis.exceptions" not in sys.modules:
+            _import.run(importlib.import_module, "redis")
+        from redis import exceptions  # noqa: PLC0415 -- see the module's docstring
+
         try:
             return _client(self.url).eval(script, len(keys), *keys, *map(str, arguments))
         except ValueError as error:  # no address of Redis
             raise BadRequest(self.attempt, f"{self.where} holds no address of Redis ({error})", _FORM) from None
-        except errors.RedisError as error:
+        except exceptions.RedisError as error:
             raise self._failure(error) from None
 
     def _failure(self, error: Exception) -> ImageError:
-        from redis import exceptions  # noqa: PLC0415 -- see the module's docstring
+        from redis import exceptions  # noqa: PLC0415
 
         kind: type[ImageError] = ServerUnavailable
         if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):

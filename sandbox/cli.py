@@ -1,5 +1,5 @@
 """
-The command line of the sandbox: `python -m sandbox run|invoke|check|slots|models`.
+The command line of the sandbox: `python -m sandbox run|invoke|check|slots|models|audit`.
 
 Exit codes: 0 success; 1 the plugin returned an error or the workflow failed; 2 wrong usage (arguments, inputs, files);
 3 the plugin process failed (start, crash, line over the host's limit, timeout); 130 interrupted.
@@ -21,7 +21,7 @@ from graphon.http import HttpStatusError
 from httpx import RequestError
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from sandbox import protocol
+from sandbox import audit, protocol
 from sandbox.credentials import Credentials, CredentialsFileError, load_credentials
 from sandbox.errors import HostError, PluginError
 from sandbox.files import FileStore, file_saver
@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options and arguments.command is not _invoke:
         parser.error(f"unrecognized arguments: {' '.join(options)}")
     try:
+        if arguments.command is audit.run_audit:
+            return int(audit.run_audit(arguments))  # without a plugin process
         return _run_command(arguments, options)
     except PluginError as error:
         return _complain(error.message, REFUSED)
@@ -124,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_slots(commands.add_parser("slots", parents=[common], allow_abbrev=False, help="inspect a ComfyUI workflow"))
     models = commands.add_parser("models", parents=[common], allow_abbrev=False, help="list models and parameters")
     models.set_defaults(command=_models)
+    audit.add_arguments(commands.add_parser("audit", allow_abbrev=False, help="sum up audit lines or records"))
     return parser
 
 

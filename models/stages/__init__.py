@@ -18,7 +18,7 @@ from dify_plugin.errors.model import InvokeError
 
 from models.backends.errors import BadRequest, host_errors, logger
 from models.entities import ImageRequest, ImageResult
-from models.limits import FIELD, Limits
+from models.limits import FIELD, Audit, Limits
 from models.output.structured import STORED, OutputOptions
 from models.settings import Settings
 from models.stages.audit import AuditLog, Receipt
@@ -141,19 +141,24 @@ def observers(settings: Settings) -> Sequence[Observer]:
         from models.stages.quota import Quotas, QuotaSettlement  # noqa: PLC0415 -- see the module's docstring
 
         told.append(QuotaSettlement(Quotas.read(settings)))
-    if settings.text("webhook_url"):
-        told += _webhook(settings, limits)
+    for make in _reporters(settings):
+        try:
+            told += filter(None, [make(settings, limits.audit)])
+        except BadRequest as error:
+            logger.warning("no outcome is told: %s", error)
     return told
 
 
-def _webhook(settings: Settings, limits: Limits) -> Sequence[Observer]:
-    from models.stages.webhook import WebhookSender  # noqa: PLC0415 -- see the module's docstring
+def _reporters(settings: Settings) -> Iterator[Callable[[Settings, Audit], Observer | None]]:
+    """Who writes the outcome down outside the plugin."""
+    if settings.text("storage_url"):
+        from models.stages.audit_store import AuditStore  # noqa: PLC0415 -- see the module's docstring
 
-    try:
-        return [WebhookSender.read(settings, limits.audit)]
-    except BadRequest as error:
-        logger.warning("no webhook is sent: %s", error)
-        return ()
+        yield AuditStore.read
+    if settings.text("webhook_url"):
+        from models.stages.webhook import WebhookSender  # noqa: PLC0415
+
+        yield WebhookSender.read
 
 
 def _limits(settings: Settings) -> Limits:

@@ -218,7 +218,8 @@ class RequestModeration:
     moderation: Moderation
 
     def __call__(self, request: ImageRequest, _: Carried) -> ImageRequest:
-        checks: dict[str, Callable[[], Input]] = {"The prompt": lambda: _text_of(request)}
+        text = _text_of(request)
+        checks: dict[str, Callable[[], Input]] = {"The prompt": lambda: text} if text else {}
         if self.moderation.images:
             named = f"Input image {{}} of {len(request.images)}" if len(request.images) > 1 else "The input image"
             checks |= {

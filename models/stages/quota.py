@@ -49,7 +49,10 @@ class Ledger(Protocol):
     """Counters that several processes share. Every method is one atomic step and raises ImageError."""
 
     def reserve(self, request: str, entries: Sequence[Entry], now: float, until: float) -> Sequence[int]:
-        """Reserve every entry until then and return nothing, or reserve none and return what each counter holds."""
+        """Reserve every entry until then and return nothing, or reserve none and return what each counter holds.
+
+        An earlier reservation of the same request does not count; it is replaced, or stays where nothing is reserved.
+        """
 
     def settle(self, request: str, entries: Sequence[Entry], now: float) -> None:
         """End the reservation of `request` and count the entries as used. A second time it does nothing."""

@@ -32,14 +32,14 @@ for i = 1, #KEYS / 2 do
     for _, ended in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. now)) do
         drop(counter, leases, ended)
     end
-    drop(counter, leases, request)
-    local counts = redis.call('HMGET', counter, 'used', 'reserved')
-    held[i] = (tonumber(counts[1]) or 0) + (tonumber(counts[2]) or 0)
+    local counts = redis.call('HMGET', counter, 'used', 'reserved', request)
+    held[i] = (tonumber(counts[1]) or 0) + (tonumber(counts[2]) or 0) - (tonumber(counts[3]) or 0)
     over = over or held[i] + ARGV[3 * i + 1] > tonumber(ARGV[3 * i + 2])
 end
 if over then return held end
 for i = 1, #KEYS / 2 do
     local counter, leases, amount, seconds = KEYS[2 * i - 1], KEYS[2 * i], ARGV[3 * i + 1], ARGV[3 * i + 3]
+    drop(counter, leases, request)
     redis.call('HSET', counter, request, amount)
     redis.call('HINCRBY', counter, 'reserved', amount)
     redis.call('ZADD', leases, ends, request)

@@ -88,3 +88,9 @@ def _of_image(url: str) -> set[str]:
     with Image.open(io.BytesIO(base64.b64decode(url.partition(";base64,")[2]))) as image:
         red, green, blue = image.convert("RGB").getpixel((image.width // 2, image.height // 2))  # type: ignore[misc]
     return {"sexual"} if green > 200 and red < 100 and blue < 100 else set()
+
+
+if __name__ == "__main__":
+    with FakeModeration() as server:
+        print(server.url, flush=True)  # noqa: T201
+        threading.Event().wait()

@@ -151,6 +151,11 @@ def test_without_images_only_texts_are_checked(fake: FakeModeration) -> None:
     assert fake.inputs == ["a red fox"]
 
 
+def test_a_request_without_words_asks_only_about_its_images(fake: FakeModeration) -> None:
+    check(fake.url, request_of("", images=(InputImage(RED, "image/png"),)))
+    assert [type(asked) for asked in fake.inputs] == [list]
+
+
 def failing(fake: FakeModeration) -> list[tuple[str, type[ImageError]]]:
     return [(f"http://127.0.0.1:{free_port()}", ConnectionFailed), (fake.url, ServerUnavailable)]
 

@@ -63,11 +63,19 @@ class Account:
         self.quotas = Quotas.read(Settings({"limits": limits}, place))
         self.time = time
 
-    def reserve(self, n: int = 1, *, user: str = "ann", each: str | None = None, timeout: float = 60.0) -> Receipt:
+    def reserve(
+        self,
+        n: int = 1,
+        *,
+        user: str = "ann",
+        each: str | None = None,
+        timeout: float = 60.0,
+        again: Receipt | None = None,
+    ) -> Receipt:
         """The receipt of a request that may go on. Raises RateLimited."""
         price = Price(Decimal(each), "USD") if each is not None else None
         facts = carried(price_per_image=price, time=self.time, user=user)
-        facts = replace(facts, receipt=replace(facts.receipt, n=n))
+        facts = replace(facts, receipt=again or replace(facts.receipt, n=n))
         QuotaReservation(self.quotas)(ImageRequest(model="m", prompt="a fox", n=n, timeout=timeout), facts)
         return facts.receipt
 
@@ -148,6 +156,18 @@ def test_fewer_images_than_reserved_give_the_rest_back(place: dict[str, str]) ->
     account.end(account.reserve(4).succeeded(result_of(1), 1.0))
     account.make(3)
     account.refusal()
+
+
+def test_a_second_reservation_of_a_request_replaces_the_first_or_leaves_it(place: dict[str, str]) -> None:
+    account = Account("3/day", place)
+    receipt = account.reserve(2)
+    account.reserve(3, again=receipt)
+    account.refusal()
+    with pytest.raises(RateLimited):
+        account.reserve(4, again=receipt)
+    account.refusal()
+    account.end(receipt.succeeded(result_of(1), 1.0))
+    account.make(2)
 
 
 def test_a_reservation_whose_end_is_never_seen_ends_by_its_lease(place: dict[str, str]) -> None:
