@@ -17,6 +17,7 @@ from models.images.sniff import BrokenImageError, NotAnImageError, sniff
 from models.images.stamps import Layer, LogoStamp
 from models.limits import Limits
 from models.marks import FIELD, Marks
+from models.output.delivery import THUMBNAIL
 from models.output.structured import OutputOptions
 from models.settings import Settings
 from models.sizes import ONE_MEGAPIXEL, Size, written
@@ -25,7 +26,6 @@ from models.stages.stamp import read_stamps, with_logo
 from models.stages.variants import read_variants
 
 LABELS = {"en": "AI generated", "zh": "AI生成"}
-THUMBNAIL = "thumb"
 _CJK = ("\u3400", "\u9fff")
 
 

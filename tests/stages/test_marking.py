@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import responses
@@ -334,6 +335,26 @@ def test_with_storage_a_thumbnail_is_a_small_webp() -> None:
     (thumb,) = result.images[0].side_files
     assert (thumb.suffix, sniff(thumb.data).mime_type, opened(thumb.data).size) == ("thumb", "image/webp", (48, 36))
     assert result.notices == ()
+
+
+def test_variants_and_thumbnail_are_kept_beside_the_image(tmp_path: Path) -> None:
+    form = {"storage_url": f"file://{tmp_path}", "storage_public_url": "https://cdn.example"}
+    parameters = {
+        "width": 256,
+        "height": 256,
+        "variants": "64x32, wechat-square",
+        "thumbnail": 48,
+        "ai_label": "metadata",
+    }
+    finished = Call.of("preview", form, "user-1").generate(Asked(Conversation("a fox"), parameters))
+    (image,) = finished.result.images
+    assert image.kept is not None
+    stem = image.kept.url.removesuffix(".png")
+    endings = {"64x32": ".64x32.png", "500x500": ".500x500.png", "thumb": ".thumb.webp"}
+    assert image.kept.side_urls == {suffix: f"{stem}{ending}" for suffix, ending in endings.items()}
+    for path in tmp_path.rglob("*.*"):
+        assert aigc(path.read_bytes())["ProduceID"] in path.name
+    assert len(finished.result.shown.images) == 1
 
 
 def test_every_name_of_the_table_is_a_size_with_a_source() -> None:
