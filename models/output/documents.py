@@ -20,18 +20,24 @@ type DocumentContent = DocumentPromptMessageContent | TextPromptMessageContent
 def documents_of(image: GeneratedImage, room: int, *, told: bool) -> Iterator[DocumentContent]:
     """The documents beside an image in at most `room` bytes of the line; `told`: text may stand beside them."""
     sides = [side for side in image.side_files if side.is_document]
-    for archive in (side for side in sides if side.suffix == "zip"):
-        url = _address(image, archive)
-        if url and image.kept and image.kept.by_url:
-            yield _document(archive, url=url)
-        elif len(archive.data) * 4 // 3 + _AROUND <= room:
-            yield _document(archive, base64_data=base64.b64encode(archive.data).decode())
+    files = [file for side in sides if side.suffix == "zip" and (file := _document(image, side, room))]
+    if files and told:
+        # The host writes the link of a document right behind the image.
+        yield TextPromptMessageContent(data="\n")
+    yield from files
     links = [f"[{_NAMES[side.suffix]}]({url})" for side in sides if (url := _address(image, side))]
     if links and told:
         yield TextPromptMessageContent(data=f"\n{' · '.join(links)}\n")
 
 
-def _document(archive: SideFile, **content: str) -> DocumentPromptMessageContent:
+def _document(image: GeneratedImage, archive: SideFile, room: int) -> DocumentPromptMessageContent | None:
+    """The archive by its address or as bytes; None where neither can be."""
+    url = _address(image, archive)
+    content = {"url": url} if url and image.kept and image.kept.by_url else {}
+    if not content and len(archive.data) * 4 // 3 + _AROUND <= room:
+        content = {"base64_data": base64.b64encode(archive.data).decode()}
+    if not content:
+        return None
     return DocumentPromptMessageContent(
         format=archive.suffix, mime_type=archive.mime_type, filename=_NAMES[archive.suffix], **content
     )

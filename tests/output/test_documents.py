@@ -34,7 +34,7 @@ def whole(result: ImageResult, **options: object) -> tuple[list[object], int]:
 
 
 def test_a_small_archive_is_a_document_and_both_addresses_are_told() -> None:
-    (document, links), _ = whole(sheet(b"PK archive"))
+    (_, document, links), _ = whole(sheet(b"PK archive"))
     assert isinstance(document, DocumentPromptMessageContent)
     assert (document.mime_type, document.format, document.filename) == ("application/zip", "zip", "originals.zip")
     assert base64.b64decode(document.base64_data) == b"PK archive"
@@ -43,11 +43,8 @@ def test_a_small_archive_is_a_document_and_both_addresses_are_told() -> None:
 
 def test_a_stream_has_them_behind_the_image() -> None:
     delivered = deliver_each(sheet(b"PK archive"), OutputOptions(), duration=1)
-    assert [[content.type.value for content in one.contents] for one in delivered] == [
-        ["image"],
-        ["document"],
-        ["text"],
-    ]
+    kinds = [content.type.value for one in delivered for content in one.contents]
+    assert kinds == ["image", "text", "document", "text"]
 
 
 @pytest.mark.parametrize("size", [2_000_000, 3_000_000, 3_700_000, 20_000_000])
@@ -65,7 +62,7 @@ def test_a_large_archive_is_told_by_its_address() -> None:
 
 
 def test_with_deliver_url_the_host_gets_the_archives_address() -> None:
-    (document, _), _ = whole(sheet(bytes(20_000_000), replace(KEPT, by_url=True)))
+    (_, document, _), _ = whole(sheet(bytes(20_000_000), replace(KEPT, by_url=True)))
     assert isinstance(document, DocumentPromptMessageContent)
     assert (document.url, document.base64_data) == ("https://cdn.example/1.zip", "")
 
@@ -86,5 +83,5 @@ def test_with_structured_output_no_text_stands_beside_the_json() -> None:
 
 
 def test_without_a_store_the_archive_is_still_delivered() -> None:
-    (document,), _ = whole(sheet(b"PK archive", kept=None))
+    (_, document), _ = whole(sheet(b"PK archive", kept=None))
     assert isinstance(document, DocumentPromptMessageContent)

@@ -217,6 +217,18 @@ def test_a_metadata_label_is_in_every_file_once(kind: str) -> None:
             assert (values["ContentProducer"], values["ProduceID"]) == ("公司", ("id-1", "id-1-2")[number])
 
 
+def test_a_label_that_needs_another_format_is_told() -> None:
+    result = done(animation("GIF"), ai_label="metadata")
+    assert sniff(result.images[0].data).mime_type == "image/webp"
+    assert result.notices == ("The image was saved in another format, as its own takes no AI label.",)
+
+
+def test_marks_that_were_broken_while_a_job_ran_cost_no_image() -> None:
+    result = done(form={"marks": "opacity 7"}, stamp="qr:x; logo")
+    assert codes(result.images[0].data) == ["x"]
+    assert result.notices[0].startswith("“opacity 7” in “Marks” (marks)")
+
+
 def test_a_metadata_label_changes_no_pixel() -> None:
     data = noise(96, 64, kind="JPEG")
     assert opened(done(data, ai_label="metadata").images[0].data).tobytes() == opened(data).tobytes()
