@@ -137,10 +137,8 @@ class SideFile:
         return _DOCUMENTS.get(self.suffix) or sniff(self.data).mime_type
 
     @property
-    def extension(self) -> str:
-        """Of the file's name, without a dot."""
-        subtype = self.mime_type.removeprefix("image/")
-        return self.suffix if self.suffix in _DOCUMENTS else {"jpeg": "jpg"}.get(subtype, subtype)
+    def is_document(self) -> bool:
+        return self.suffix in _DOCUMENTS
 
 
 @dataclass(frozen=True, slots=True)

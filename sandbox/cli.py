@@ -24,6 +24,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from sandbox import audit, protocol
 from sandbox.credentials import Credentials, CredentialsFileError, load_credentials
 from sandbox.errors import HostError, PluginError
+from sandbox.file_server import served
 from sandbox.files import FileStore, file_saver
 from sandbox.host import ROOT, CallStatistics, Host, InvokeReply, PollingReply
 from sandbox.inputs import InputError
@@ -172,10 +173,10 @@ def _add_slots(parser: argparse.ArgumentParser) -> None:
 
 def _run(session: _Session) -> int:
     arguments = session.arguments
-    services = Services(
-        host=session.host, store=session.store, credentials=session.credentials, script=_script(arguments.answers)
-    )
-    runs = [_run_once(arguments, services, query) for query in arguments.query or [""]]
+    script = _script(arguments.answers)
+    with served(session.store) as store:
+        services = Services(host=session.host, store=store, credentials=session.credentials, script=script)
+        runs = [_run_once(arguments, services, query) for query in arguments.query or [""]]
     return DONE if all(run.status in {"succeeded", "partial-succeeded"} for run in runs) else REFUSED
 
 

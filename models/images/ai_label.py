@@ -4,7 +4,7 @@
   (GB 45438-2025; the practice guide of TC260 on labels in the metadata of files).
 - XMP property `Iptc4xmpExt:DigitalSourceType` (IPTC Photo Metadata Standard 2023.2).
 
-A service may have labelled already: in XMP, or in a PNG text chunk `AIGC`. A file has exactly one label.
+A service may have labelled already: in XMP, in a PNG text chunk `AIGC`, or in EXIF. A file has exactly one label.
 """
 
 import html
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
-from models.images.metadata import has_credentials, packet_of, png_texts, with_packet
+from models.images.metadata import exif_of, has_credentials, packet_of, png_texts, with_packet
 
 TC260 = "http://www.tc260.org.cn/ns/AIGC/1.0/"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -29,8 +29,10 @@ KEYS = (
 _GENERATED_BY_AI = "1"  # 2: possibly, 3: suspected
 _PNG_TEXT = "AIGC"
 LOST_CREDENTIALS = "lost its signed Content Credentials, which hold only for unchanged bytes"
-_LONGEST_LABEL = 8_000  # bytes that a label may add to a packet
-_LONGEST_VALUE = 200  # characters of one value that are carried: a service's may be hostile
+_IN_EXIF = re.compile(r'\{\s*"AIGC"\s*:\s*\{[^{}]*\}\s*\}|\{[^{}]*"ContentProducer"[^{}]*\}')
+_UNICODE = b"UNICODE\0"  # opens an EXIF comment in UTF-16
+_LONGEST_LABEL = 32_000  # bytes that a label may add to a packet
+_LONGEST_VALUE = 1_000  # characters of one value that are carried: signatures are long, and a value may be hostile
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,11 @@ class AILabel:
 def label_of(data: bytes) -> AILabel | None:
     """The label that a file carries; None where it has none."""
     packet = _readable(packet_of(data))
-    values = _values(_property("AIGC", packet)) or _values(png_texts(data).get(_PNG_TEXT, ""))
+    values = (
+        _values(_property("AIGC", packet))
+        or _values(png_texts(data).get(_PNG_TEXT, ""))
+        or _values(_in_exif(exif_of(data))[0])
+    )
     kind = _property("DigitalSourceType", packet)[:_LONGEST_VALUE]
     source_type = kind if "algorithmic" in kind.casefold() else ""
     return AILabel(values, source_type) if values or source_type else None
@@ -67,7 +73,11 @@ def labelled(data: bytes, producer: str, produce_id: str, *, edited: bool) -> tu
         values = {"Label": _GENERATED_BY_AI, "ContentProducer": producer, "ProduceID": produce_id}
     label = AILabel(values, own.source_type or (EDITED if edited else GENERATED))
     lost = (LOST_CREDENTIALS,) if has_credentials(data) else ()
-    return with_packet(data, _merged(packet_of(data), label), replaced_texts=frozenset({_PNG_TEXT})), lost
+    _, in_exif = _in_exif(exif_of(data))
+    made = with_packet(
+        data, _merged(packet_of(data), label), replaced_texts=frozenset({_PNG_TEXT}), replaced_exif=in_exif
+    )
+    return made, lost
 
 
 def carried_over(source: bytes, made: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -146,6 +156,16 @@ def _property(name: str, packet: str) -> str:
 def _resource(element: str) -> str:
     found = re.search(r"""rdf:resource\s*=\s*["']([^"'<]*)["']""", element)
     return found[1] if found else ""
+
+
+def _in_exif(exif: bytes) -> tuple[str, bytes]:
+    """A label in an EXIF block, as text and as the bytes that hold it; empty where there is none."""
+    _, comment, behind = exif.partition(_UNICODE)
+    places = [(exif, "utf-8"), *((behind, encoding) for encoding in ("utf-16-be", "utf-16-le") if comment)]
+    for place, encoding in places:
+        if found := _IN_EXIF.search(place.decode(encoding, "ignore")):
+            return found[0], found[0].encode(encoding)
+    return "", b""
 
 
 def _values(text: str) -> dict[str, str]:

@@ -182,8 +182,9 @@ def fit_file(
     lossless_size = 0 if lossy or wanted == "jpeg" else len(data)
     label = label_of(data)
     room = len(label.packet) + _LABEL_FRAME if label else 0
-    smaller, how = squeezed(plain(image), lossless_size, max_bytes - room, wanted, quality)
-    labelled, lost = carried_over(data, smaller)
+    keeps = room <= max_bytes // 2
+    smaller, how = squeezed(plain(image), lossless_size, max_bytes - room if keeps else max_bytes, wanted, quality)
+    labelled, lost = carried_over(data, smaller) if keeps else (smaller, ("lost its AI label for want of room",))
     still = ("lost its animation; this is the first frame",) if is_animated(image) else ()
     return labelled, (*still, *lost, f"was {how}")
 

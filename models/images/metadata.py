@@ -43,10 +43,17 @@ def packet_of(data: bytes) -> bytes:
     return b""
 
 
-def with_packet(data: bytes, packet: bytes, *, replaced_texts: frozenset[str] = frozenset()) -> bytes:
+def exif_of(data: bytes) -> bytes:
+    """The beginning of a file's EXIF block; empty where it has none."""
+    return next((bytes(part.content[:_LARGEST_PACKET]) for part in _parts(data) if _is_exif(part)), b"")
+
+
+def with_packet(
+    data: bytes, packet: bytes, *, replaced_texts: frozenset[str] = frozenset(), replaced_exif: bytes = b""
+) -> bytes:
     """The file with `packet` as its only XMP packet, and without Content Credentials, which the change makes invalid.
 
-    `replaced_texts` are keywords of PNG text chunks to leave out. Raises ValueError for another format than PNG, JPEG
+    `replaced_texts` are keywords of PNG text chunks to leave out, `replaced_exif` is a text in the EXIF block to blank. Raises ValueError for another format than PNG, JPEG
     and WebP, and for a packet that no JPEG can hold.
     """
     kind = sniff(data).kind
@@ -54,7 +61,9 @@ def with_packet(data: bytes, packet: bytes, *, replaced_texts: frozenset[str] = 
         raise ValueError("only PNG, JPEG and WebP files take an XMP packet")
     dropped = {keyword.encode() for keyword in replaced_texts}
     kept = [
-        part for part in _parts(data) if not (_is_packet(part) or _is_credential(part) or _keyword(part) in dropped)
+        _blanked(part, replaced_exif)
+        for part in _parts(data)
+        if not (_is_packet(part) or _is_credential(part) or _keyword(part) in dropped)
     ]
     return _WRITERS[kind](data, kept, packet)
 
@@ -104,6 +113,22 @@ _READERS: Mapping[str, Callable[[bytes, memoryview], Iterator[_Part]]] = {
 }
 
 
+def _is_exif(part: _Part) -> bool:
+    in_jpeg = part.kind == bytes([_APP1]) and bytes(part.content[: len(_JPEG_EXIF)]) == _JPEG_EXIF
+    return in_jpeg or part.kind in {b"eXIf", b"EXIF"}
+
+
+def _blanked(part: _Part, text: bytes) -> _Part:
+    """The EXIF block with spaces in place of a text: no offset in it changes. Every other part as it is."""
+    if not text or not _is_exif(part):
+        return part
+    content = bytes(part.content).replace(text, b" " * len(text))
+    before = len(part.whole) - len(part.content)
+    if part.kind == b"eXIf":
+        return _Part(part.kind, memoryview(content), memoryview(_png_chunk(part.kind, content)))
+    return _Part(part.kind, memoryview(content), memoryview(bytes(part.whole[:before]) + content))
+
+
 def _keyword(part: _Part) -> bytes:
     """The keyword of a PNG text chunk; empty for every other part."""
     return bytes(part.content[:80]).partition(b"\0")[0] if part.kind in _PNG_TEXTS else b""
@@ -146,9 +171,12 @@ def _is_credential(part: _Part) -> bool:
 
 def _png_with(data: bytes, parts: list[_Part], packet: bytes) -> bytes:
     body = _PNG_KEYWORD + b"\0\0\0\0\0" + packet
-    chunk = struct.pack(">I", len(body)) + b"iTXt" + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
     header, *others = (part.whole for part in parts)
-    return b"".join((data[:8], header, chunk, *others))
+    return b"".join((data[:8], header, _png_chunk(b"iTXt", body), *others))
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def _jpeg_with(data: bytes, parts: list[_Part], packet: bytes) -> bytes:
@@ -162,8 +190,7 @@ def _jpeg_with(data: bytes, parts: list[_Part], packet: bytes) -> bytes:
 
 
 def _opens_a_jpeg(part: _Part) -> bool:
-    is_exif = part.kind == bytes([_APP1]) and bytes(part.content[: len(_JPEG_EXIF)]) == _JPEG_EXIF
-    return is_exif or part.kind == bytes([_APP0])
+    return _is_exif(part) or part.kind == bytes([_APP0])
 
 
 def _webp_with(data: bytes, parts: list[_Part], packet: bytes) -> bytes:

@@ -6,18 +6,23 @@ everybody's requests in it, on a line over 5,242,880 bytes; so a line is budgete
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from dify_plugin.entities.model.llm import LLMUsage
-from dify_plugin.entities.model.message import ImagePromptMessageContent, TextPromptMessageContent
+from dify_plugin.entities.model.message import (
+    DocumentPromptMessageContent,
+    ImagePromptMessageContent,
+    TextPromptMessageContent,
+)
 from pydantic import JsonValue
 
 from models.backends.errors import ServerUnavailable, shorten, unusable_image
 from models.entities import GeneratedImage, ImageResult, Price
 from models.images import in_thread
 from models.images.sniff import BrokenImageError, sniff
+from models.output.documents import documents_of
 from models.output.structured import OutputOptions
 
 MAX_LINE = 5_000_000
@@ -27,14 +32,15 @@ _ENVELOPE = 40_000  # the host's envelope, model names, usage, and the notices t
 _SMALLEST_SHARE = 4_000  # bytes of base64 into which any image can be brought
 
 THUMBNAIL = "thumb"
-"""The suffix of the side file that is a thumbnail; every other one is the image in another size."""
+"""The suffix of the side file that is a thumbnail."""
+_SIDE_NAMES = {THUMBNAIL: "thumbnail_url", "zip": "archive_url", "html": "gallery_url"}
 _LONGEST_URL = 8_000
 _LONGEST_TEXT = 20_000
 _MOST_NOTICES = 20
 _EXACT = 2**53  # JSON numbers are float64 on the host's side
 _NOTHING = Decimal(0)
 
-type Content = TextPromptMessageContent | ImagePromptMessageContent
+type Content = TextPromptMessageContent | ImagePromptMessageContent | DocumentPromptMessageContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +70,9 @@ class OutgoingImage:
         kept = self.source.kept
         if kept is None:
             return {}
-        sides = dict(kept.side_urls)
-        thumbnail = sides.pop(THUMBNAIL, "")
-        return {
-            "storage_key": kept.key,
-            **({"thumbnail_url": thumbnail} if thumbnail else {}),
-            **({"variants": {suffix: url for suffix, url in sides.items() if url}} if any(sides.values()) else {}),
-        }
+        sides = {suffix: url for suffix, url in kept.side_urls.items() if url}
+        named = {name: sides.pop(suffix) for suffix, name in _SIDE_NAMES.items() if suffix in sides}
+        return {"storage_key": kept.key, **named, **({"variants": dict(sides)} if sides else {})}
 
     @property
     def image_url(self) -> str:
@@ -242,18 +244,27 @@ def _of_the_decodable[D](report: Report, deliver: Callable[[Report], D]) -> D:
 def _whole(report: Report) -> Delivered:
     everything = range(len(report.result.images))
     images = _fitted(report, _overhead(report), lambda number: 1 + report.copies(number), everything)
+    used = _overhead(report) + sum(len(image.base64) * (1 + report.copies(n)) for n, image in enumerate(images))
     report = report.with_notices_of(images)
-    return Delivered((*_text(report.details(images)), *map(_content, images)), report.structured(images))
+    contents = (*_text(report.details(images)), *map(_content, images), *_documents(report, MAX_LINE - used))
+    return Delivered(contents, report.structured(images))
 
 
 def _each(report: Report) -> list[Delivered]:
     images = _fitted_apart(report, _overhead(report))
     report = report.with_notices_of(images)
     structured = report.structured(images)
+    documents = [Delivered((document,)) for document in _documents(report, MAX_LINE - _ENVELOPE)]
     if structured is not None:
-        return [Delivered(_text(f"{json_text(structured)}\n\n")), *(Delivered((_content(image),)) for image in images)]
+        first = Delivered(_text(f"{json_text(structured)}\n\n"))
+        return [first, *(Delivered((_content(image),)) for image in images), *documents]
     first = Delivered((*_text(report.details(images)), _content(images[0])))
-    return [first, *(Delivered((_content(image),)) for image in images[1:])]
+    return [first, *(Delivered((_content(image),)) for image in images[1:]), *documents]
+
+
+def _documents(report: Report, room: int) -> Iterator[Content]:
+    for image in report.result.images:
+        yield from documents_of(image, room, told=report.options.schema is None)
 
 
 def _fitted_apart(report: Report, overhead: int) -> list[OutgoingImage]:

@@ -17,6 +17,7 @@ from models.images.sniff import BrokenImageError, NotAnImageError, sniff
 from models.images.stamps import Layer, LogoStamp
 from models.limits import Limits
 from models.marks import FIELD, Marks
+from models.output.delivery import THUMBNAIL
 from models.output.structured import OutputOptions
 from models.settings import Settings
 from models.sizes import ONE_MEGAPIXEL, Size, written
@@ -25,7 +26,6 @@ from models.stages.stamp import read_stamps, with_logo
 from models.stages.variants import read_variants
 
 LABELS = {"en": "AI generated", "zh": "AI生成"}
-THUMBNAIL = "thumb"
 _CJK = ("\u3400", "\u9fff")
 
 
@@ -58,19 +58,27 @@ class MarkRules:
 
 @dataclass(frozen=True, slots=True)
 class Marking:
-    """The half after the service. `keeps`: a store is configured, where a thumbnail can be put."""
+    """The half after the service. `keeps`: a store is configured, where a thumbnail can be put.
+
+    `fault` is a notice about marks that cannot be read any more: they may have been changed while the job ran.
+    """
 
     marks: Marks
     keeps: bool
+    fault: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, settings: Settings) -> "Marking":
-        """Raises BadRequest for marks that cannot be read."""
-        return cls(Marks.read(settings), bool(settings.text("storage_url")))
+        keeps = bool(settings.text("storage_url"))
+        try:
+            return cls(Marks.read(settings), keeps)
+        except BadRequest as error:
+            return cls(Marks(), keeps, (str(error),))
 
     def __call__(self, result: ImageResult, carried: Carried) -> ImageResult:
         options = carried.options
         stamps, notices = with_logo(read_stamps(options.stamp), self.marks.logo)
+        notices = (*self.fault, *notices)
         label = self._label_text(result.prompt) if options.ai_label == "visible" else ""
         layer = Layer(stamps, self.marks.position, self.marks.opacity, label)
         if undrawable := layer.undrawable:
@@ -149,7 +157,8 @@ class _Work:
         """What is drawn on each image; nothing, but in another format, where the file's own takes no label (GIF, AVIF)."""
         if self.layer:
             return self.layer.draw
-        return (lambda _: ()) if self._labels and sniff(data).kind is None else None
+        told = ("was saved in another format, as its own takes no AI label",)
+        return (lambda _: told) if self._labels and sniff(data).kind is None else None
 
     @property
     def _labels(self) -> bool:

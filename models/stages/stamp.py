@@ -78,7 +78,7 @@ def _stamp(entry: str) -> Stamp:
     if not content:
         raise BadRequest("`qr:` in `stamp` has no content", next_step="Write the text or address behind it")
     try:
-        qr_code(content)
+        in_thread(qr_code, content)
     except ValueError:
         raise BadRequest(
             f"A QR code in `stamp` cannot hold {len(content)} characters", next_step="Give a shorter text or address"

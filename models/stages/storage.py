@@ -34,6 +34,7 @@ class _Upload:
     number: int
     suffix: str
     name: str
+    mime_type: str
     data: bytes = field(compare=False)
 
 
@@ -97,7 +98,7 @@ def _renewed(bucket: Bucket, image: GeneratedImage) -> Kept | None:
 
 
 def _side_name(stem: str, side: SideFile) -> str:
-    return f"{stem}.{side.suffix}.{_extension(side.data)}"
+    return f"{stem}.{side.suffix}" if side.is_document else f"{stem}.{side.suffix}.{_extension(side.mime_type)}"
 
 
 def _uploads(result: ImageResult, number: int, carried: Carried) -> Iterator[_Upload]:
@@ -105,13 +106,13 @@ def _uploads(result: ImageResult, number: int, carried: Carried) -> Iterator[_Up
     ident = receipt.id if len(result.images) == 1 else f"{receipt.id}-{number + 1}"
     model = result.model.translate(_ODD).strip(".") or "model"
     stem = f"{time.strftime('%Y/%m/%d', time.gmtime(receipt.time))}/{model}/{ident}"
-    yield _Upload(number, "", f"{stem}.{_extension(image.data)}", image.data)
+    yield _Upload(number, "", f"{stem}.{_extension(image.mime_type)}", image.mime_type, image.data)
     for side in image.side_files:
-        yield _Upload(number, side.suffix, _side_name(stem, side), side.data)
+        yield _Upload(number, side.suffix, _side_name(stem, side), side.mime_type, side.data)
 
 
-def _extension(data: bytes) -> str:
-    subtype = sniff(data).mime_type.rpartition("/")[2]
+def _extension(mime_type: str) -> str:
+    subtype = mime_type.rpartition("/")[2]
     return _EXTENSIONS.get(subtype, subtype)
 
 
@@ -129,16 +130,23 @@ def _uploaded(bucket: Bucket, result: ImageResult, upload: _Upload) -> str | Sto
 
 def _attributes(result: ImageResult, upload: _Upload) -> dict[str, str]:
     """Headers and metadata. Metadata names are plain letters: Azure takes no hyphen, some proxies no underscore."""
-    header, seed = sniff(upload.data), result.images[upload.number].seed
+    seed = result.images[upload.number].seed
     prompt = hashlib.sha256(result.prompt.encode("utf-8", "surrogatepass")).hexdigest()
     return {
-        "Content-Type": header.mime_type,
+        "Content-Type": upload.mime_type,
         "Cache-Control": _FOREVER,
         "model": quote(result.model, safe="/ :"),
         **({} if seed is None else {"seed": str(seed)}),
-        "size": f"{header.width}x{header.height}",
+        **_size(upload),
         "prompthash": f"sha256:{prompt}",
     }
+
+
+def _size(upload: _Upload) -> dict[str, str]:
+    if not upload.mime_type.startswith("image/"):
+        return {}
+    header = sniff(upload.data)
+    return {"size": f"{header.width}x{header.height}"}
 
 
 def _told(result: ImageResult, faults: list[StoreError]) -> ImageResult:

@@ -149,6 +149,33 @@ def test_a_label_in_a_png_text_moves_into_the_packet() -> None:
     assert aigc(made)["ContentProducer"] == "service"
 
 
+def comment(encoding: str) -> Image.Exif:
+    text = '{"AIGC":{"Label":"1","ContentProducer":"服务","ProduceID":"7"}}'
+    lead = b"ASCII\0\0\0" if encoding == "utf-8" else b"UNICODE\0"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "maker"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = lead + text.encode(encoding)
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-be", "utf-16-le"])
+def test_a_label_in_exif_moves_into_the_packet(kind: str, encoding: str) -> None:
+    made, _ = labelled(image_file(kind=kind, exif=comment(encoding)), COMPANY, "id-1", edited=False)
+    check_whole(made)
+    assert (aigc(made)["ContentProducer"], aigc(made)["ContentPropagator"]) == ("服务", COMPANY)
+    exif = Image.open(io.BytesIO(made)).getexif()
+    assert exif[ExifTags.Base.Make] == "maker"
+    left = exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+    assert left.partition(b"\0")[2].strip(b" \0") == b""
+
+
+def test_a_services_signature_is_carried_whole() -> None:
+    signed = OTHERS.replace('"ProduceID":"7"', f'"ReservedCode1":"{"s" * 300}"')
+    made, _ = labelled(with_packet(FILES["png"], signed.encode()), COMPANY, "id-1", edited=False)
+    assert aigc(made)["ReservedCode1"] == "s" * 300
+
+
 @pytest.mark.parametrize(
     "packet",
     [
@@ -201,7 +228,16 @@ def test_the_label_survives_the_fitting_into_a_line(kind: str, room: int) -> Non
 def test_a_service_cannot_blow_up_a_label() -> None:
     hostile = OTHERS.replace('"service"', f'"{"x" * 50_000}"')
     made, _ = labelled(with_packet(FILES["jpeg"], hostile.encode()), COMPANY, "id-1", edited=False)
-    assert len(aigc(made)["ContentProducer"]) == 200
+    assert len(aigc(made)["ContentProducer"]) == 1000
+
+
+def test_an_image_is_not_lost_to_a_label_that_leaves_no_room() -> None:
+    long = "".join(f'"{key}":"{"标" * 1000}",' for key in KEYS)
+    data = with_packet(noise(400, 300), OTHERS.replace('"Label":"1",', long).encode())
+    smaller, told = fit_file(data, 5_000, None, None)
+    assert len(smaller) <= 5_000
+    assert "lost its AI label for want of room" in told
+    assert label_of(fit_file(data, 100_000, None, None)[0]) == label_of(data)
 
 
 def test_other_formats_take_no_label() -> None:

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+import requests
 
+from sandbox.file_server import served
 from sandbox.files import FileStore, HostHttpClient
 
 
@@ -50,3 +52,11 @@ def test_files_of_one_run_are_numbered_in_order_across_types(store: FileStore) -
     for mime_type in ("image/png", "image/webp", "image/png"):
         store.create_file_by_raw(file_binary=b"image", mimetype=mime_type)
     assert [path.name for path in store.written] == ["image-1.png", "image-2.webp", "image-3.png"]
+
+
+def test_a_served_store_answers_over_http_for_five_minutes(store: FileStore) -> None:
+    with served(store):
+        link = _link(store)
+        assert requests.get(link, timeout=10).content == b"image"
+        store.now = lambda: 1301.0
+        assert requests.get(link, timeout=10).status_code == 403

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import responses
@@ -216,6 +217,18 @@ def test_a_metadata_label_is_in_every_file_once(kind: str) -> None:
             assert (values["ContentProducer"], values["ProduceID"]) == ("公司", ("id-1", "id-1-2")[number])
 
 
+def test_a_label_that_needs_another_format_is_told() -> None:
+    result = done(animation("GIF"), ai_label="metadata")
+    assert sniff(result.images[0].data).mime_type == "image/webp"
+    assert result.notices == ("The image was saved in another format, as its own takes no AI label.",)
+
+
+def test_marks_that_were_broken_while_a_job_ran_cost_no_image() -> None:
+    result = done(form={"marks": "opacity 7"}, stamp="qr:x; logo")
+    assert codes(result.images[0].data) == ["x"]
+    assert result.notices[0].startswith("“opacity 7” in “Marks” (marks)")
+
+
 def test_a_metadata_label_changes_no_pixel() -> None:
     data = noise(96, 64, kind="JPEG")
     assert opened(done(data, ai_label="metadata").images[0].data).tobytes() == opened(data).tobytes()
@@ -334,6 +347,26 @@ def test_with_storage_a_thumbnail_is_a_small_webp() -> None:
     (thumb,) = result.images[0].side_files
     assert (thumb.suffix, sniff(thumb.data).mime_type, opened(thumb.data).size) == ("thumb", "image/webp", (48, 36))
     assert result.notices == ()
+
+
+def test_variants_and_thumbnail_are_kept_beside_the_image(tmp_path: Path) -> None:
+    form = {"storage_url": f"file://{tmp_path}", "storage_public_url": "https://cdn.example"}
+    parameters = {
+        "width": 256,
+        "height": 256,
+        "variants": "64x32, wechat-square",
+        "thumbnail": 48,
+        "ai_label": "metadata",
+    }
+    finished = Call.of("preview", form, "user-1").generate(Asked(Conversation("a fox"), parameters))
+    (image,) = finished.result.images
+    assert image.kept is not None
+    stem = image.kept.url.removesuffix(".png")
+    endings = {"64x32": ".64x32.png", "500x500": ".500x500.png", "thumb": ".thumb.webp"}
+    assert image.kept.side_urls == {suffix: f"{stem}{ending}" for suffix, ending in endings.items()}
+    for path in tmp_path.rglob("*.*"):
+        assert aigc(path.read_bytes())["ProduceID"] in path.name
+    assert len(finished.result.shown.images) == 1
 
 
 def test_every_name_of_the_table_is_a_size_with_a_source() -> None:

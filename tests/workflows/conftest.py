@@ -1,9 +1,11 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from graphon.model_runtime.entities.llm_entities import LLMPollingConfig
 
 from sandbox import Host
+from sandbox.file_server import served
 from sandbox.files import FileStore
 from sandbox.node_factory import Services
 
@@ -11,5 +13,6 @@ QUICK = LLMPollingConfig(min_check_interval_seconds=0.05, max_check_interval_sec
 
 
 @pytest.fixture
-def services(plugin: Host, tmp_path: Path) -> Services:
-    return Services(host=plugin, store=FileStore(tmp_path / "out"), polling=QUICK)
+def services(plugin: Host, tmp_path: Path) -> Iterator[Services]:
+    with served(FileStore(tmp_path / "out")) as store:
+        yield Services(host=plugin, store=store, polling=QUICK)

@@ -60,7 +60,10 @@ def test_a_csv_of_products_becomes_posters_with_captions(services: Services, web
         "Rug · a sunny loft",
     ]
     files = [services.store.path_of_link(poster["image_url"]) for poster in made]
-    assert set(files) == set(run.files)
+    (sheet,) = set(run.files) - set(files)
+    link = str(run.outputs["sheet"]).removeprefix("![](").removesuffix(")")
+    assert services.store.path_of_link(link) == sheet
+    assert Image.open(sheet).width > 3 * 384  # three posters beside each other, each fetched by its link
     # The local language model repeats its input: product, scene and style reach the prompt.
     prompts = [read_image(Path(str(file)).read_bytes())[2] for file in files]
     assert [prompt.split("\n")[0] for prompt in prompts] == ["桂花乌龙茶", "Trail bottle", "Rug"]
@@ -78,7 +81,7 @@ def test_a_failed_product_is_named_and_the_others_have_images(services: Services
         "Trail bottle: no image",
         "![Rug · a sunny loft",
     ]
-    assert len(run.files) == 2
+    assert len(run.files) == 3  # two posters and the sheet
 
 
 def test_a_run_with_only_failed_posters_fails(services: Services, webui: FakeWebUI) -> None:

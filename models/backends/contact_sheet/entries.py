@@ -22,12 +22,13 @@ class SheetEntry:
 
 
 def read_entries(text: str, images: Sequence[InputImage]) -> tuple[str, tuple[SheetEntry, ...]]:
-    """The title (the text before the first link) and the images: those of the conversation, then the links.
+    """The title (the first line before the first link) and the images: those of the conversation, then the links.
 
     A link without an alternative text has the line behind it as its caption, an image without a name its number.
     """
     links = list(_LINK.finditer(text))
-    title = _plain(text[: links[0].start()] if links else text)
+    before = text[: links[0].start()] if links else text
+    title = next(filter(None, map(_plain, before.split("\n"))), "")
     given = [SheetEntry(_name(image), image=image) for image in images]
     entries = [*given, *_linked(text, links)]
     numbered = (

@@ -2,9 +2,10 @@
 
 import base64
 import io
+import math
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import pytest
 import responses
@@ -35,8 +36,7 @@ def packed(
     """The sheet of a prompt; `files` are bodies or statuses by their paths."""
     with responses.RequestsMock() as server:
         for path, body in files.items():
-            status, content = (body, b"") if isinstance(body, int) else (200, body)
-            server.get(f"{BASE}{path}", status=status, body=content)
+            server.get(f"{BASE}{path}", **({"status": body} if isinstance(body, int) else {"body": body}))
         conversation = read_conversation([UserPromptMessage(content=text)])
         return Call.of("contact-sheet", form, "user-1").generate(Asked(conversation, parameters)).result
 
@@ -51,16 +51,12 @@ def opened(data: bytes) -> Image.Image:
 
 def colours_in(sheet: Image.Image) -> set[int]:
     """The numbers of COLOURS that fill at least a hundred pixels, nearly."""
-    found = sheet.getcolors(2**24) or []
+    seen = [(count, colour) for count, colour in sheet.getcolors(2**24) or [] if isinstance(colour, tuple)]
     return {
         number
         for number, wanted in enumerate(COLOURS)
-        if sum(count for count, seen in found if _apart(seen, wanted) < 12) > 100
+        if sum(count for count, colour in seen if math.dist(colour, wanted) < 20) > 100
     }
-
-
-def _apart(seen: Any, wanted: tuple[int, ...]) -> int:
-    return max(abs(int(one) - other) for one, other in zip(seen, wanted, strict=True))
 
 
 def test_the_images_of_a_prompt_are_on_one_sheet() -> None:
@@ -147,24 +143,30 @@ def test_directives_stand_behind_the_links() -> None:
 # --- beside the sheet ----------------------------------------------------------------------------------------------------
 
 
-def test_with_storage_an_archive_and_a_page_lie_beside_the_sheet() -> None:
+def test_with_storage_an_archive_and_a_page_lie_beside_the_sheet(tmp_path: Path) -> None:
     dify = f"/files/tools/{ID}.png"
     text = f"Tea <b>\n![Tea & <script>]({BASE}/1.png)\n![../etc/passwd]({BASE}{dify}?timestamp=1&nonce=2&sign=3)"
-    result = packed(
-        text, {"/1.png": photo(1), dify: photo(2)}, {**HOSTS, "storage_url": "file:///nowhere"}, cell_size=96
-    )
+    form = {**HOSTS, "storage_url": f"file://{tmp_path}", "storage_public_url": "https://cdn.example/sheets"}
+    result = packed(text, {"/1.png": photo(1), dify: photo(2)}, form, cell_size=96)
     archive, page = result.images[0].side_files
-    assert (archive.suffix, archive.mime_type, archive.extension) == ("zip", "application/zip", "zip")
+    assert (archive.suffix, archive.mime_type, archive.is_document) == ("zip", "application/zip", True)
     with zipfile.ZipFile(io.BytesIO(archive.data)) as opened_zip:
         assert opened_zip.namelist() == ["001-Tea-script.png", "002-etc-passwd.png"]
         assert [opened_zip.read(name) for name in opened_zip.namelist()] == [photo(1), photo(2)]
     html = page.data.decode()
-    assert (page.suffix, page.mime_type, page.extension) == ("html", "text/html; charset=utf-8", "html")
+    assert (page.suffix, page.mime_type, page.is_document) == ("html", "text/html; charset=utf-8", True)
     assert "Tea &amp; &lt;script&gt;" in html
     assert "<script" not in html
     assert f'href="{BASE}/1.png"' in html
     assert dify not in html  # it is dead after minutes
     assert html.count("data:image/webp;base64,") == 2
+    kept = result.images[0].kept
+    assert kept is not None
+    stem = kept.url.removesuffix(".jpg")
+    assert stem.startswith("https://cdn.example/sheets/")
+    assert kept.side_urls == {"zip": f"{stem}.zip", "html": f"{stem}.html"}
+    stored = {path.suffix: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert stored == {".jpg": result.images[0].data, ".zip": archive.data, ".html": page.data}
 
 
 # --- the grid ------------------------------------------------------------------------------------------------------------
