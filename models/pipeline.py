@@ -24,7 +24,7 @@ from models.clock import Clock, SystemClock
 from models.entities import ImageRequest, ImageResult
 from models.output.structured import OutputOptions, OutputSchema
 from models.request.conversation import Conversation
-from models.routing import Candidate, ModelRoute, RoutePlan, backend_of
+from models.routing import ModelRequest, ModelRoute, RoutePlan, backend_of
 from models.settings import Settings
 from models.stages.audit import Receipt
 from models.stages.carried import Carried
@@ -137,7 +137,7 @@ class _Order:
         carried = replace(self.carried, receipt=receipt, price_per_image=price, has_negative_prompt=has_negative_prompt)
         return replace(self, backend=backend, carried=carried)
 
-    def admitted(self, candidate: Candidate) -> ImageRequest:
+    def admitted(self, candidate: ModelRequest) -> ImageRequest:
         """The request for a further model after the stages that count for each one."""
         request = candidate.request
         for stage in stages.for_next_model(self.settings):

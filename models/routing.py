@@ -45,14 +45,14 @@ class RoutePlan(StrictModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ModelRequest:
     """A model that may answer, and the request in its form."""
 
     backend: Backend
     request: ImageRequest
 
 
-type Admit = Callable[[Candidate], ImageRequest]
+type Admit = Callable[[ModelRequest], ImageRequest]
 """What the owner's settings make of the request for another model. Raises BadRequest."""
 
 
@@ -79,7 +79,7 @@ class ModelRoute:
         conversation: Conversation,
         parameters: Mapping[str, object],
         schema: OutputSchema | None,
-    ) -> "tuple[ModelRoute, Candidate]":
+    ) -> "tuple[ModelRoute, ModelRequest]":
         """The way, and its first model. Raises ImageError where that one cannot be asked."""
         asked.require_access()
         trouble = _trouble_of(asked)
@@ -101,7 +101,7 @@ class ModelRoute:
         for_preview = _PREVIEW_SECONDS * (len(self.plan.left) - len(later))
         return min(remaining, max(LEAST_SECONDS, (remaining - for_preview) / (len(later) + 1)))
 
-    def after(self, error: ImageError, failed: Backend, remaining: float, admit: Admit) -> Candidate:
+    def after(self, error: ImageError, failed: Backend, remaining: float, admit: Admit) -> ModelRequest:
         """The model that is asked after `failed`, with `remaining` seconds left for all.
 
         Raises `error`, with what is known of the others, where no other may or can be asked.
@@ -121,13 +121,13 @@ class ModelRoute:
                 self._tell(f"{name} was left out: {self._why_left_out(name, unfit)}")
         raise self._with_others(error)
 
-    def _in_place(self, name: str, admit: Admit) -> Candidate:
+    def _in_place(self, name: str, admit: Admit) -> ModelRequest:
         found = self._candidate(name)
         self.asked.on_progress(Running(f"{name} is asked"))
         told = (*self.plan.told, f"{name} answered in place of {self.plan.wanted.model}.")
-        return Candidate(found.backend, admit(found).with_notices(*told))
+        return ModelRequest(found.backend, admit(found).with_notices(*told))
 
-    def _candidate(self, name: str) -> Candidate:
+    def _candidate(self, name: str) -> ModelRequest:
         """The model with a request that it can serve, as far as is known. Raises ImageError."""
         backend = backend_of(name, self.asked, self.settings)
         if backend is not self.asked:
@@ -135,7 +135,7 @@ class ModelRoute:
             backend.learn(backend.within(_LEARN_SECONDS))
         request = settled_request(backend, self._translated(backend), self.conversation, timeout=SYNC_LIMIT)
         backend.check_inputs(request)
-        return Candidate(backend, self._promised(backend, request))
+        return ModelRequest(backend, self._promised(backend, request))
 
     def _translated(self, backend: Backend) -> Wanted:
         wanted, name = self.plan.wanted, backend.model.name
@@ -188,7 +188,7 @@ def backend_of(name: str, asked: Backend, settings: Settings) -> Backend:
     return backend
 
 
-def _as_it_is(candidate: Candidate) -> ImageRequest:
+def _as_it_is(candidate: ModelRequest) -> ImageRequest:
     return candidate.request
 
 

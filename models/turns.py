@@ -12,7 +12,7 @@ from models.backends.errors import ImageError
 from models.backends.http import TimedOutError
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult
-from models.routing import Admit, Candidate, ModelRoute
+from models.routing import Admit, ModelRequest, ModelRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Turn:
         """The turn of the next model, in a call that the host made at `called`. Raises `error` where there is none."""
         if self.route is None:
             raise error
-        found: Candidate = self.route.after(error, self.backend, self.remaining, admit)
+        found: ModelRequest = self.route.after(error, self.backend, self.remaining, admit)
         turn, request = replace(self, backend=found.backend, until=self.ends).shared(found.request)
         in_this_call = max(1.0, called + SYNC_LIMIT - self.backend.clock.now())
         return turn, replace(request, timeout=min(in_this_call, request.timeout, max(1.0, turn.remaining)))

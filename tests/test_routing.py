@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from dify_plugin.entities.model.message import ImagePromptMessageContent
 
 from models import stages
 from models.backends.auto import Auto
@@ -15,7 +16,7 @@ from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.build import Wanted
-from models.request.conversation import Conversation, ImagePart
+from models.request.conversation import Conversation
 from models.routing import ModelRoute, RoutePlan
 from models.settings import Settings
 from models.stages.audit import Receipt
@@ -25,7 +26,9 @@ from tests.servers.stability import FakeStability
 from tests.stubs import StubBackend, StubJobs
 
 FILLED = {"stability_api_key": MARKER_KEY, "comfyui_base_url": "http://127.0.0.1:9"}
-PART = ImagePart(InputImage(image_file(), "image/png").base64, "")
+PART = ImagePromptMessageContent(
+    format="png", mime_type="image/png", base64_data=InputImage(image_file(), "image/png").base64
+)
 
 
 class FailingBackend(StubBackend):
@@ -74,7 +77,9 @@ def call(backend: Backend, **credentials: object) -> Call:
     return Call(backend, Settings(credentials, {}))
 
 
-def asked(prompt: str = "a fox", *, images: Sequence[ImagePart] = (), schema: object = None, **node: object) -> Asked:
+def asked(
+    prompt: str = "a fox", *, images: Sequence[ImagePromptMessageContent] = (), schema: object = None, **node: object
+) -> Asked:
     return Asked(Conversation(prompt, tuple(images)), node, schema)
 
 

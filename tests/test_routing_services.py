@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from dify_plugin.entities.model.message import ImagePromptMessageContent
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError
 from models.backends.registry import BACKENDS
 from models.entities import InputImage
 from models.output.structured import OutputOptions
 from models.pipeline import Asked, Call, Finished
-from models.request.conversation import Conversation, ImagePart
+from models.request.conversation import Conversation
 from tests.contract_cases import CASES
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.broken import Broken, broken_server
@@ -20,7 +21,12 @@ SERVICES = sorted(
 )
 CHARGING = [name for name in SERVICES if BACKENDS[name].charges]
 OWN = [name for name in SERVICES if not BACKENDS[name].charges]
-PHOTO = ImagePart(InputImage(image_file(512, 512, kind="JPEG"), "image/jpeg").base64, "", "photo.jpg")
+PHOTO = ImagePromptMessageContent(
+    format="jpeg",
+    mime_type="image/jpeg",
+    base64_data=InputImage(image_file(512, 512, kind="JPEG"), "image/jpeg").base64,
+    filename="photo.jpg",
+)
 
 every_service = pytest.mark.parametrize("name", SERVICES)
 
@@ -60,7 +66,7 @@ def test_auto_answers_like_the_model_that_it_names(name: str) -> None:
     assert all(min(image.size) > 0 for image in result.images)
 
 
-@every_service
+@pytest.mark.parametrize("name", [name for name in SERVICES if CASES[name].edit_model])
 def test_auto_takes_images_where_the_named_model_does(name: str) -> None:
     editor = CASES[name].edit_model
     with auto(name) as call:
