@@ -15,6 +15,7 @@ from models.request.conversation import Conversation
 from tests.contract_cases import CASES
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.broken import Broken, broken_server
+from tests.servers.qwen_image import FakeModelStudio, model_studio
 
 SERVICES = sorted(
     name for name, case in CASES.items() if case.credentials and "backend" not in case.credentials("http://127.0.0.1:9")
@@ -126,3 +127,46 @@ def test_trouble_of_ones_own_server_lets_the_next_model_answer(name: str, broken
     broken.hang_up = False
     broken.says(504, "upstream timed out")
     assert at(name, broken.url).result.answered_by == "preview"
+
+
+class TimedClock(FakeClock):
+    """Ends every task of the fake Model Studio `after` seconds."""
+
+    def __init__(self, studio: FakeModelStudio, after: float) -> None:
+        super().__init__()
+        self.studio, self.ends = studio, self.time + after
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.time >= self.ends:
+            for task in self.studio._tasks.values():
+                task.statuses = ["SUCCEEDED"]
+
+
+@pytest.mark.parametrize(
+    ("status", "answers", "cancelled"), [("PENDING", "preview", True), ("RUNNING", "qwen-image-plus", False)]
+)
+def test_a_task_that_is_billed_keeps_the_time_and_a_queued_one_makes_room(
+    status: str, answers: str, *, cancelled: bool
+) -> None:
+    with model_studio(key=MARKER_KEY) as studio:
+        studio.statuses = [status]
+        form = {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": studio.url}
+        call = Call.of("qwen-image-plus", form, None, TimedClock(studio, after=97))
+        node = {"fallback": "preview", "timeout": 100}
+        result = call.generate(Asked(Conversation("a red fox"), node)).result
+        states = [task.status for task in studio._tasks.values()]
+    assert (result.model, result.answered_by) == ("qwen-image-plus", answers)
+    assert states == ["CANCELED" if cancelled else "SUCCEEDED"]
+
+
+def test_a_stream_tells_who_is_asked() -> None:
+    with broken_server() as server:
+        url = server.url
+    case = CASES["stability"]
+    assert case.credentials
+    call = Call.of(case.model, case.credentials(url), None, FakeClock())
+    *told, done = call.narrated(Asked(Conversation("a red fox"), {"fallback": "preview"}))
+    assert told == ["preview is asked"]
+    assert isinstance(done, Finished)
+    assert done.result.answered_by == "preview"
