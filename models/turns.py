@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from models.backends.base import SYNC_LIMIT, Backend, Job, JobBackend
 from models.backends.errors import ImageError
-from models.backends.http import TimedOutError
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult
 from models.routing import Admit, ModelRequest, ModelRoute
@@ -83,9 +82,8 @@ class Turn:
             return backend.give_up(job, seen)
         except ImageError as late:
             late.undone = ended
-            if ended and isinstance(late, TimedOutError):
-                state = f"; last known state: {seen.progress}" if seen.progress else ""
-                late.said = f"its share of the time limit has passed, and the job was cancelled{state}"
+            if ended:  # in place of the words of a job without others
+                late.said = late.said.replace("the time limit of the job", "its share of the time limit", 1)
             raise
 
     @property

@@ -292,9 +292,7 @@ def test_a_job_past_its_share_is_cancelled_before_the_next_model_is_asked(clock:
     assert done.result.answered_by == "preview"
     assert len(backend.cancelled) == 1
     assert 100 <= clock.now() - began < 106
-    assert "its share of the time limit has passed, and the job was cancelled; last known state: step 12/30" in str(
-        done.result.notices
-    )
+    assert "its share of the time limit has passed; last known state: step 12/30" in str(done.result.notices)
 
 
 @pytest.mark.parametrize("way", ["direct", "polled"])
