@@ -69,7 +69,29 @@ class Lazy[S, V](Mapping[str, V]):
 @cache
 def cards() -> Mapping[str, Card]:
     """The cards by model id, which is the name of the file. To read all of them takes a tenth of a second."""
-    return Lazy({path.stem: path for path in sorted(CARDS.glob("*/*.yaml"))}, _read)
+    return Lazy(_paths(), _read)
+
+
+@cache
+def _paths() -> Mapping[str, Path]:
+    return {path.stem: path for path in sorted(CARDS.glob("*/*.yaml"))}
+
+
+def service_of(model: str) -> str:
+    """The backend of a predefined model, without reading its card; empty for any other name."""
+    return _paths()[model].parent.name if model in _paths() else ""
+
+
+@cache
+def listed() -> tuple[str, ...]:
+    """Every model id in the order of Dify's page: of each service the model to start with comes first."""
+    return tuple(read_yaml(CARDS / "_position.yaml"))
+
+
+@cache
+def nameable() -> tuple[str, ...]:
+    """The models that `auto` and `fallback` may name: those that make images."""
+    return tuple(model for model in listed() if model not in {"auto", "contact-sheet"})
 
 
 def _read(path: Path) -> Card:

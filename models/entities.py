@@ -198,6 +198,7 @@ class ImageResult:
 
     Without `price`, the price per image of the model's card applies (`priced` fills it in). `notices` are sentences
     for the user: what was changed, ignored or could not be honoured. `cached`: no service made it for this request.
+    `model` is the one that made it; in the end the asked one, and `answered_by` the one that made it.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -207,6 +208,11 @@ class ImageResult:
     notices: tuple[str, ...] = ()
     price: Price | None = None
     cached: bool = False
+    answered_by: str = ""
+
+    def answered(self, asked: str) -> "ImageResult":
+        """The result as the answer of the asked model."""
+        return replace(self, model=asked, answered_by=self.model)
 
     def priced(self, price_per_image: Price | None) -> "ImageResult":
         """The result with a price: the service's own word, else the card's for each image, else unknown."""

@@ -5,7 +5,8 @@ Entries are `name value` pairs, separated by commas or newlines (Dify's page dro
     images 4, megapixels 4, timeout 900          one request
     10/minute, user 20/day, 5 USD/day            quotas: images or money, of everybody or of each end user
     input 10 MB, formats jpg png, instruction 2000
-    models a b c, hosts a b, cache 24h, audit hash, language zh, account NAME
+    models a b c                                 what `auto` and `fallback` may name
+    hosts a b, cache 24h, audit hash, language zh, account NAME
 
 An entry whose feature this version does not have is refused, so that nobody relies on it.
 """
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, cast
 
-from models.backends.errors import BadRequest
+from models.backends.errors import BadRequest, names_like
+from models.catalog import nameable
 from models.images.sniff import FORMATS
 from models.settings import Settings
 
@@ -57,8 +59,9 @@ class Limits:
 
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
-    is no limit. `quotas` limit all requests together. `hosts` are those besides public ones that links in a prompt may
-    lead to. `account` names the account that quotas and cached images belong to; empty: the form's fingerprint.
+    is no limit. `quotas` limit all requests together. `models` are the ids that `auto` and `fallback` may name; empty: all.
+    `hosts` are those besides public ones that links in a prompt may lead to. `account` names the account that quotas and
+    cached images belong to; empty: the form's fingerprint.
     """
 
     images: int | None = None
@@ -69,6 +72,7 @@ class Limits:
     instruction: int = 2000
     quotas: tuple[Quota, ...] = ()
     audit: Audit = "hash"
+    models: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     account: str = ""
 
@@ -136,6 +140,14 @@ def _joined(quotas: tuple[Quota, ...], quota: Quota) -> tuple[Quota, ...]:
     return (*quotas, quota)
 
 
+def _model_ids(names: str) -> tuple[str, ...]:
+    """Separated by spaces: a comma begins the next entry."""
+    ids = tuple(dict.fromkeys(names.split()))
+    if unknown := [name for name in ids if name not in nameable()]:
+        raise _EntryError(f"names {unknown[0]}, which is no model", f"Choose from {names_like(unknown[0], nameable())}")
+    return ids
+
+
 def _mime_types(names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_MIME_TYPES[name.lstrip(".")] for name in names.split() if name != "0"))
 
@@ -176,7 +188,7 @@ _KINDS: Mapping[str, _Kind] = {
         "a quota like `10/minute`, `user 20/day` or `5 USD/month`",
         "quotas",
     ),
-    "models": _Kind(r"\S.*", "`models NAME NAME`"),
+    "models": _Kind(r"(\S.*)", "model ids like `models preview qwen-image-2.0`", "models", _model_ids),
     "hosts": _Kind(
         r"((?:[\w.-]+|\[[\da-f:]+\])(?::\d{1,5})?(?: (?:[\w.-]+|\[[\da-f:]+\])(?::\d{1,5})?)*)",
         "host names like `hosts files.example.com 192.168.1.20:9000`",

@@ -134,6 +134,17 @@ def read_value(rule: Rule, value: object) -> ParameterValue:
             return _plain(value)
 
 
+def nearest_value(rule: Rule, value: object) -> tuple[ParameterValue, str]:
+    """The value, or the nearest that the rule allows and words for it. A seed has no near one. Raises BadRequest."""
+    try:
+        return read_value(rule, value), ""
+    except BadRequest:
+        if rule.type not in {"int", "float"} or rule.name == "seed":
+            raise
+        near = clamped(rule, _number(rule, value))
+        return read_value(rule, near), f"{near:g}, the nearest value"
+
+
 def _number(rule: Rule, value: object, allowed: str = "a number") -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         with suppress(ValueError):

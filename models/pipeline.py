@@ -6,9 +6,10 @@ images.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import gevent
 from gevent.queue import SimpleQueue
@@ -16,23 +17,23 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from models import stages
 from models.backends import registry
-from models.backends.base import SYNC_LIMIT, Backend, Job, JobBackend
+from models.backends.base import SYNC_LIMIT, Backend, JobBackend
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
-from models.clock import Clock, Deadline, SystemClock
+from models.clock import Clock, SystemClock
 from models.entities import ImageRequest, ImageResult
 from models.output.structured import OutputOptions, OutputSchema
-from models.request.build import build_request
 from models.request.conversation import Conversation
+from models.routing import ModelRequest, ModelRoute, RoutePlan, backend_of
 from models.settings import Settings
 from models.stages.audit import Receipt
 from models.stages.carried import Carried
+from models.turns import Turn, Unfinished
 
 HOLD = 0.8
 """Seconds for which a polling call watches its job before it answers."""
 _MOST_CHECKS = 220  # of the 240 that the host makes
 _LONGEST_PAUSE = 30  # seconds; the host does not wait longer between two checks
-_LEARN_SECONDS = 30.0  # in which a server says what a request depends on, before the request is read
 POLLED_LIMIT = 6900.0
 """Seconds; the host throws a polled job away after two hours."""
 
@@ -64,11 +65,25 @@ class Waiting:
 
 
 class _State(BaseModel):
-    """`plugin_state`. Epoch seconds; whole floats may come back as ints."""
+    """`plugin_state`: `model` has the job. Epoch seconds; whole floats may come back as ints.
+
+    `until` ends the turn of that model, `ends` the job; `plan` says who may be asked next, None: nobody.
+    """
 
     job: dict[str, JsonValue]
-    timeout: float
+    model: str
+    until: float
+    ends: float
     carried: Carried
+    plan: RoutePlan | None = None
+
+    @classmethod
+    def read(cls, plugin_state: Mapping[str, JsonValue]) -> "_State | None":
+        """None for the state of another version."""
+        try:
+            return cls.model_validate(plugin_state)
+        except ValidationError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +114,35 @@ class _Order:
         result = result.priced(self.backend.price_per_image)
         duration = self.backend.clock.now() - self.receipt.time
         self.tell(self.receipt.succeeded(result, duration))
-        return Finished(result, self.carried.options, duration)
+        return Finished(result.answered(self.receipt.model), self.carried.options, duration)
 
-    def waiting(self, job: Job, timeout: float) -> Waiting:
-        state = _State(job=job, timeout=timeout, carried=self.carried)
-        pause = max(1, min(_LONGEST_PAUSE, math.ceil(timeout / _MOST_CHECKS)))
+    def waiting(self, seen: Unfinished) -> Waiting:
+        turn = seen.turn
+        state = _State(
+            job=seen.job,
+            model=turn.backend.model.name,
+            until=turn.until,
+            ends=turn.ends,
+            carried=self.carried,
+            plan=turn.route.plan if turn.route else None,
+        )
+        pause = max(1, min(_LONGEST_PAUSE, math.ceil((turn.ends - turn.began) / _MOST_CHECKS)))
         return Waiting(state.model_dump(mode="json"), pause)
 
-    def watched(self, backend: JobBackend, job: Job, timeout: float) -> Waiting | Finished:
-        """Look at a job for a moment; one past its deadline is given up."""
-        deadline = Deadline(backend.clock, self.receipt.time + timeout)
-        seen = backend.watch(job, deadline.earlier(HOLD), started=self.receipt.time)
-        if isinstance(seen, ImageResult):
-            return self.finished(seen)
-        if deadline.passed:
-            return self.finished(backend.give_up(job, seen))
-        return self.waiting(job, timeout)
+    def by(self, backend: Backend) -> "_Order":
+        """The order with another model, whose facts the stages need."""
+        rules = {rule.name for rule in backend.rules()}
+        price, has_negative_prompt = backend.price_per_image, "negative_prompt" in rules
+        receipt = replace(self.receipt, backend=backend.name)
+        carried = replace(self.carried, receipt=receipt, price_per_image=price, has_negative_prompt=has_negative_prompt)
+        return replace(self, backend=backend, carried=carried)
+
+    def admitted(self, candidate: ModelRequest) -> ImageRequest:
+        """The request for a further model after the stages that count for each one."""
+        request = candidate.request
+        for stage in stages.for_next_model(self.settings):
+            request = stage(request, self.by(candidate.backend).carried)
+        return request
 
     def tell(self, receipt: Receipt) -> None:
         for observer in self.observers:
@@ -158,9 +186,9 @@ class Call:
 
     def generate(self, asked: Asked) -> Finished:
         """Generate in one call. Raises ImageError."""
-        order, answer = self._settled(asked, SYNC_LIMIT, f"Dify waits no longer. {self._way_to_more_time()}")
-        with order.observed():
-            return order.finished(answer if isinstance(answer, ImageResult) else self._invoked(answer))
+        outcome = self._handled(asked, hold=math.inf)
+        assert isinstance(outcome, Finished)  # noqa: S101 -- what is held without end does not wait any more
+        return outcome
 
     def narrated(self, asked: Asked) -> Iterator[str | Finished]:
         """`generate`, and before it a few words for each change of the job's state ("queued 2nd", "step 12/30")."""
@@ -185,89 +213,106 @@ class Call:
 
     def start(self, asked: Asked) -> Waiting | Finished:
         """Hand a request in and look at its job for a moment. Raises ImageError."""
-        backend = self.backend
-        if not isinstance(backend, JobBackend):
-            return self.generate(asked)
-        order, answer = self._settled(asked, POLLED_LIMIT, "Dify waits no longer")
-        with order.observed():
-            if isinstance(answer, ImageResult):
-                return order.finished(answer)
-            job = backend.submit(answer)
-            return order.finished(job) if isinstance(job, ImageResult) else order.watched(backend, job, answer.timeout)
+        return self._handled(asked, hold=HOLD)
 
     def check(self, plugin_state: Mapping[str, JsonValue]) -> Waiting | Finished:
         """Go on with a job that any process handed in. Transient trouble keeps it waiting. Raises ImageError."""
         order = self._order()
+        called = order.receipt.time
         with order.observed():
-            order, backend, state = self._resumed(order, plugin_state)
+            order, seen = self._resumed(order, plugin_state)
         with order.observed():
-            return order.watched(backend, dict(state.job), state.timeout)
+            return self._served(order, seen.turn, partial(seen.turn.watch, seen.job, hold=HOLD), called, HOLD)
 
-    def _resumed(self, order: _Order, plugin_state: Mapping[str, JsonValue]) -> tuple[_Order, JobBackend, _State]:
-        backend = self.backend
+    def _handled(self, asked: Asked, *, hold: float) -> Waiting | Finished:
+        order = self._order()
+        called = order.receipt.time
+        with order.observed(handed_over=False):
+            order, route, request = self._read(order, asked)
+        polled = isinstance(order.backend, JobBackend) and not math.isinf(hold)
+        with order.observed(handed_over=False):
+            answer = order.before(self._in_time(request, order.backend, polled=polled))
+        with order.observed():
+            if isinstance(answer, ImageResult):
+                return order.finished(answer)
+            began = called if polled else order.backend.clock.now()
+            turn, request = Turn.first(route, order.backend, began, answer)
+            return self._served(order, turn, partial(self._given, turn, request, hold), called, hold)
+
+    def _served(
+        self,
+        order: _Order,
+        turn: Turn,
+        serve: Callable[[], ImageResult | Unfinished],
+        called: float,
+        hold: float,
+    ) -> Waiting | Finished:
+        """What comes of `serve`, or of the models behind it where it fails in a way that lets others answer."""
+        while True:
+            try:
+                seen = serve()
+            except ImageError as error:
+                turn, request = turn.next(error, called, order.admitted)
+                order = order.by(turn.backend)
+                serve = partial(self._given, turn, request, hold)
+            else:
+                return order.waiting(seen) if isinstance(seen, Unfinished) else order.finished(seen)
+
+    def _given(self, turn: Turn, request: ImageRequest, hold: float) -> ImageResult | Unfinished:
+        backend = turn.backend
+        if isinstance(backend, JobBackend) and not math.isinf(hold):
+            return turn.serve(request, hold=hold)
+        if turn.ends - turn.began >= SYNC_LIMIT:
+            backend.more_time = self._way_to_more_time(backend)
+        try:
+            return turn.serve(request, hold=hold)
+        except TimedOutError as late:
+            if not late.transient:  # a server that answers no question is not helped by more time
+                late.next_step = backend.more_time or late.next_step
+            raise
+
+    def _resumed(self, order: _Order, plugin_state: Mapping[str, JsonValue]) -> tuple[_Order, Unfinished]:
+        state = _State.read(plugin_state)
+        backend = backend_of(state.model, self.backend, self.settings) if state else self.backend
         backend.require_access()  # a field may have been emptied while the job ran
         if not isinstance(backend, JobBackend):
             raise ServerUnavailable(
                 f"{backend.model.name} has no jobs to check",
                 next_step="The model's settings changed while it ran; run it again",
             )
-        try:
-            state = _State.model_validate(plugin_state)
-        except ValidationError:
+        if state is None:
             raise ServerUnavailable(
                 f"The state of {backend.model.name}'s job cannot be read",
                 next_step="The plugin was replaced by another version while it ran; run it again",
-            ) from None
-        return replace(order, carried=state.carried), backend, state
+            )
+        conversation, schema = (
+            Conversation(state.plan.wanted.prompt if state.plan else ""),
+            state.carried.options.schema,
+        )
+        route = ModelRoute(self.backend, self.settings, conversation, schema, state.plan) if state.plan else None
+        turn = Turn(backend, route, state.carried.receipt.time, state.until, state.ends)
+        return replace(order, backend=backend, carried=state.carried), Unfinished(turn, dict(state.job))
 
     def _order(self) -> _Order:
         backend = self.backend
         receipt = Receipt(time=backend.clock.now(), user=self.user, model=self.model, backend=backend.name)
         return _Order(backend, self.settings, Carried(receipt=receipt), stages.observers(self.settings))
 
-    def _settled(self, asked: Asked, longest: float, why: str) -> tuple[_Order, ImageRequest | ImageResult]:
-        """What may be handed over, or the answer of a stage in its place. Raises ImageError.
-
-        A `timeout` of more than `longest` seconds is lowered with a notice that says `why`.
-        """
-        order = self._order()
-        with order.observed(handed_over=False):
-            order, request = self._read(order, asked)
-        with order.observed(handed_over=False):
-            self.backend.check_inputs(request)
-            return order, order.before(request.lowered(longest, why))
-
-    def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ImageRequest]:
-        """The settled request, and the order with what is known since. Raises ImageError."""
-        backend = self.backend
-        backend.require_access()
+    def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ModelRoute, ImageRequest]:
+        """The settled request for the first model, and the order with what is known since. Raises ImageError."""
         schema = OutputSchema.read(asked.json_schema)
-        backend.learn(backend.within(_LEARN_SECONDS))
-        request = build_request(backend, asked.conversation, asked.parameters, timeout=SYNC_LIMIT)
-        if schema:
-            known: dict[str, JsonValue] = {"model": request.model, "backend": backend.name}
-            gives = backend.gives(request) | stages.gives(self.settings, request)
-            request = request.with_notices(*schema.check(gives, known, request.model))
-        options = OutputOptions.of(request, schema)
-        carried = Carried(
-            receipt=order.receipt.of(request),
-            options=options,
-            price_per_image=backend.price_per_image,
-            has_negative_prompt=any(rule.name == "negative_prompt" for rule in backend.rules()),
-        )
-        return replace(order, carried=carried), request
+        route, first = ModelRoute.read(self.backend, self.settings, asked.conversation, asked.parameters, schema)
+        request = first.request
+        carried = Carried(receipt=order.receipt.of(request), options=OutputOptions.of(request, schema))
+        return replace(order, carried=carried).by(first.backend), route, request
 
-    def _invoked(self, request: ImageRequest) -> ImageResult:
-        if request.timeout >= SYNC_LIMIT:
-            self.backend.more_time = self._way_to_more_time()
-        try:
-            return self.backend.invoke(request)
-        except TimedOutError as late:
-            if not late.transient:  # a server that answers no question is not helped by more time
-                late.next_step = self.backend.more_time or late.next_step
-            raise
+    def _in_time(self, request: ImageRequest, backend: Backend, *, polled: bool) -> ImageRequest:
+        """With a `timeout` for which the host waits; a longer one is lowered and told."""
+        if polled:
+            return request.lowered(POLLED_LIMIT, "Dify waits no longer")
+        return request.lowered(SYNC_LIMIT, f"Dify waits no longer. {self._way_to_more_time(backend)}")
 
-    def _way_to_more_time(self) -> str:
-        if isinstance(self.backend, JobBackend):
+    def _way_to_more_time(self, backend: Backend) -> str:
+        if isinstance(backend, JobBackend):
             return f"For jobs that take longer, set {self.settings.where('waiting')} to polling"
         return "Ask for less: fewer or smaller images"

@@ -66,11 +66,13 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the last redaction at the entry."""
+        own = ((name, self._own(name)) for name in self.values)
         inherited = (
-            name.removeprefix(_ENVIRONMENT).lower() for name in self.environment if name.startswith(_ENVIRONMENT)
+            (name.removeprefix(_ENVIRONMENT).lower(), value.strip())
+            for name, value in self.environment.items()
+            if name.startswith(_ENVIRONMENT)
         )
-        names = dict.fromkeys((*self.values, *inherited))
-        found = (secret for name in names for secret in _secrets_of(name, self.text(name)))
+        found = (secret for name, value in (*own, *inherited) for secret in _secrets_of(name, value))
         return tuple(dict.fromkeys(filter(None, found)))
 
     @property

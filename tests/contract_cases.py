@@ -49,6 +49,7 @@ class Case:
 
 
 CASES: Mapping[str, Case] = {
+    "auto": Case(model="auto"),
     "automatic1111": Case(
         model="automatic1111",
         credentials=lambda url: {

@@ -87,13 +87,26 @@ def test_an_unknown_entry_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        *("models qwen-image-2.0 Own", "cache 24h", "language ZH"),
+        *("cache 24h", "language ZH"),
     ],
 )
 def test_a_reserved_entry_is_refused(entry: str) -> None:
     assert refusal(f"images 4, {entry}") == (
         f"“{entry}” in “Limits” (limits) in the provider's settings is not available in this version. Take it out."
     )
+
+
+def test_the_models_that_may_be_named_are_listed() -> None:
+    limits = Limits.read(Settings({"limits": "images 4, models qwen-image-2.0  Preview qwen-image-2.0, timeout 9"}, {}))
+    assert limits.models == ("qwen-image-2.0", "preview")
+    assert Limits.read(Settings({}, {})).models == ()
+
+
+@pytest.mark.parametrize("name", ["qwen-image-9", "auto"])
+def test_a_listed_model_that_does_not_exist_is_refused(name: str) -> None:
+    said = refusal(f"models preview {name}")
+    assert f"names {name}, which is no model. Choose from " in said
+    assert "qwen-image-2.0" in said or name == "auto"
 
 
 def test_the_account_is_its_name_else_a_hash_of_keys_and_addresses() -> None:

@@ -301,7 +301,7 @@ def test_a_stage_can_change_refuse_or_answer_a_request(clock: FakeClock, monkeyp
 
     monkeypatch.setattr(stages, "before_service", lambda *_: [answering])
     backend = StubBackend(clock)
-    assert call(backend).generate(asked(prompt="kept")).result is kept
+    assert call(backend).generate(asked(prompt="kept")).result == kept.answered("stub-model")
     assert call(backend).start(asked(prompt="kept")) == call(backend).generate(asked(prompt="kept"))
     call(backend).generate(asked())
     assert [request.notices for request in backend.asked] == [("seen",)]

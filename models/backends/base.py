@@ -88,6 +88,8 @@ class Backend(ABC):
     """Address of the hosted service, where the form names none."""
     customizable: ClassVar[bool] = True
     """Whether a customizable model may name this backend."""
+    charges: ClassVar[bool] = True  # then no other model gets a request that this one may have taken up
+    look: ClassVar[frozenset[str]] = frozenset()  # own parameters that a prompt may set under `directives`: `look`
     extra_rules: ClassVar[tuple[Rule, ...]] = ()
     """Parameters of this service beyond the common vocabulary."""
     form_only: ClassVar[frozenset[str]] = FORM_ONLY
@@ -303,6 +305,7 @@ class JobBackend(Backend):
     """
 
     tells_progress = True
+    free_to_cancel: ClassVar[bool] = False  # whether a job that was cancelled surely costs nothing
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)

@@ -50,6 +50,8 @@ class ImageError(Exception):
     host: ClassVar[type[InvokeError]]
     advice: ClassVar[str]
     """The next step where nothing better is known."""
+    undone: bool = False
+    """Whether the service surely did not take the request up, so that another server or model may get it."""
 
     def __init__(self, attempted: str, said: str = "", next_step: str = "", *, transient: bool = False) -> None:
         self.attempted = attempted
@@ -75,6 +77,7 @@ class RateLimited(ImageError):
     """Too many requests, quota used up, or no credit left."""
 
     host = InvokeRateLimitError
+    undone = True  # without credit or capacity nothing is begun
     advice = "Wait a moment and try again, or raise the account's limits"
 
 

@@ -111,10 +111,13 @@ class Service:
             try:
                 reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
             except TimedOutError as late:
-                raise failure or late from None  # an earlier failure tells the cause
+                failure = failure or late  # an earlier failure tells the cause
+                failure.undone = False  # of the last attempt nothing is known
+                raise failure from None
             except _NETWORK_TROUBLE as error:
                 may_repeat = not _hopeless(error) and (idempotent or _refused(error))
                 failure = self._network_failure(attempt, error, billable=not idempotent)
+                failure.undone = _refused(error) or _hopeless(error)
                 asked = None
             else:
                 if reply.ok or reply.status in accept:
@@ -155,12 +158,14 @@ class Service:
 
     def failure(self, attempt: str, meaning: Explanation, *, transient: bool = False) -> ImageError:
         """The error of a refusal, redacted. Its cause is never chained, because causes hold raw replies."""
-        return meaning.error(
+        error = meaning.error(
             f"{attempt} failed",
             redact(meaning.said[:_READABLE], self._hidden),
             redact(meaning.next_step, self._hidden) or meaning.error.advice,
             transient=transient,
         )
+        error.undone |= meaning.retry_after is not None
+        return error
 
     def _send_once(
         self, send: requests.PreparedRequest, attempt: str, deadline: Deadline, read_timeout: float, max_bytes: int

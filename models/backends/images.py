@@ -9,13 +9,14 @@ import io
 import socket
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import JsonValue, RootModel
 
-from models.backends.errors import BadRequest, ServerUnavailable
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import MIB, Service, join_url
 from models.backends.public_adapter import is_public_ip
 from models.backends.reply import Explanation, Reply, parse
@@ -182,10 +183,8 @@ class ImageFetcher:
 
     def _from_origin(self, url: str) -> bytes:
         own, path = at_origin(self.service, url)
-        try:
+        with _made_already(self._kept_there):
             return own.request("GET", path, attempt=self._fetching, deadline=self.deadline).body
-        except BadRequest as error:  # the user's request was fine: the server does not have the image it named
-            raise ServerUnavailable(error.attempted, error.said, self._kept_there, transient=error.transient) from None
 
     @property
     def _fetching(self) -> str:
@@ -255,10 +254,20 @@ def download_result(
     url: str, *, attempt: str, clock: Clock, deadline: Deadline, allow_private: bool, next_step: str
 ) -> bytes:
     """As `download`, but a URL that is forbidden or refused raises ServerUnavailable: the user's request was fine."""
-    try:
+    with _made_already(next_step):
         return download(url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private).body
+
+
+@contextmanager
+def _made_already(next_step: str) -> Iterator[None]:
+    """The image exists whatever the error: the user's request was fine, and no other model shall repeat it."""
+    try:
+        yield
     except BadRequest as error:
         raise ServerUnavailable(error.attempted, error.said, next_step, transient=error.transient) from None
+    except ImageError as error:
+        error.undone = False
+        raise
 
 
 def _explain(reply: Reply) -> Explanation:

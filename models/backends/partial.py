@@ -22,10 +22,16 @@ class Partial:
     def notices(self, asked: int) -> Sequence[str]:
         """Notices about missing images. Raises the first failure if there is no image at all."""
         if self.failures and not self.images:
-            raise self.failures[0]
+            raise first_failure(self.failures)
         fewer = len(self.images) < asked
         count = [f"{len(self.images)} of {asked} images came back."] if fewer else []
         return [*count, *dict.fromkeys(str(failure) for failure in self.failures)]
+
+
+def first_failure(failures: Sequence[ImageError]) -> ImageError:
+    """The first failure, to tell of all: the request counts as not taken up only where all of them say so."""
+    failures[0].undone = all(failure.undone for failure in failures)
+    return failures[0]
 
 
 def together[A, B](

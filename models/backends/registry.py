@@ -8,9 +8,10 @@ from models.backends.errors import BadRequest
 from models.catalog import Lazy, cards
 from models.clock import Clock
 from models.parameters import RULES
-from models.settings import Settings
+from models.settings import Access, Settings
 
 _CLASSES: Mapping[str, str] = {
+    "auto": "models.backends.auto:Auto",
     "automatic1111": "models.backends.automatic1111:Automatic1111",
     "openai_images": "models.backends.openai_images:OpenAIImages",
     "contact_sheet": "models.backends.contact_sheet:ContactSheet",
@@ -42,6 +43,13 @@ def bind(name: str, settings: Settings, clock: Clock | None = None) -> Backend:
     Raises BadRequest for a name that is neither predefined nor backed by a customizable model's own form.
     """
     return _class_for(name, settings).bind(name, settings, clock)
+
+
+def is_filled(service: str, settings: Settings) -> bool:
+    """Whether the provider's form has every field that a service needs."""
+    backend = BACKENDS[service]
+    access = Access.read(settings, backend.prefix)
+    return all(getattr(access, name) for name in backend.required)
 
 
 def _class_for(name: str, settings: Settings) -> type[Backend]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue
 
 from models.backends.base import Job, JobBackend, Running
 from models.backends.errors import ImageError
-from models.backends.partial import Partial, collected, together
+from models.backends.partial import Partial, collected, first_failure, together
 from models.backends.reply import Reply
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult, Price
@@ -86,7 +86,7 @@ class TaskBackend(JobBackend):
         tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, Task))
         failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
         if not tasks:
-            raise failures[0]
+            raise first_failure(failures)
         return TaskJob(
             tasks=tasks,
             prompt=request.prompt,
@@ -129,6 +129,7 @@ class TaskBackend(JobBackend):
             try:
                 return self._look(task, deadline)
             except ImageError as error:
+                error.undone = False  # the task exists
                 return error
 
         return together(look, job.tasks, at_once=self.tasks_at_once)

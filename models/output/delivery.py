@@ -129,7 +129,7 @@ class Report:
             **first.facts,
             "duration_seconds": round(self.duration, 2),
             "cached": self.result.cached,
-            "answered_by": self.result.model,
+            "answered_by": self.result.answered_by or self.result.model,
             "notices": self.notices,
             **_addresses(first),
         }
@@ -145,7 +145,7 @@ class Report:
             "mime_type": first.mime_type,
             "model": result.model,
             "backend": result.backend,
-            "answered_by": result.model,
+            "answered_by": result.answered_by or result.model,
             "cached": result.cached,
             **first.where_kept,
             "prompt": _cut(result.prompt),

@@ -1,6 +1,8 @@
 """From a conversation and a node's parameters to one settled ImageRequest.
 
-The directives of a prompt change what the node allows them to, as near as the model can.
+First it is read what was asked for (`Wanted`), by the rules of the asked model; then a request is settled for the model
+that answers, which may be another one (`models/routing.py`). The directives of a prompt change what the node allows them
+to, as near as the model can.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,8 +10,8 @@ from dataclasses import fields, replace
 
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
-from models.entities import ImageRequest, ParameterValue
-from models.parameters import EVERY_MODEL, RANDOM_SEED, RULES, Rule, clamped, read_value, read_values
+from models.entities import ImageRequest, ParameterValue, StrictModel
+from models.parameters import EVERY_MODEL, RANDOM_SEED, RULES, Rule, nearest_value, read_value, read_values
 from models.request.conversation import Conversation, images_and_mask
 from models.request.directives import Directed, split_directives
 from models.sizes import Wish, area_of, settle_seeds, settle_size, wish_of
@@ -32,6 +34,20 @@ NEVER = frozenset({"directives", "ai_label", "fallback"})
 _AUTO = "auto"
 
 
+class Wanted(StrictModel):
+    """What was asked for, as plain JSON: no defaults of a model, no size or seed settled yet.
+
+    `values` are the parameters that node and directives set, each of its rule's type, as `model` takes them; `pixels` goes
+    with a ratio that shall keep a number of pixels. `notices` are sentences for the user.
+    """
+
+    model: str
+    prompt: str
+    values: dict[str, ParameterValue]
+    pixels: int | None = None
+    notices: tuple[str, ...] = ()
+
+
 def build_request(
     backend: Backend, conversation: Conversation, parameters: Mapping[str, object], *, timeout: float
 ) -> ImageRequest:
@@ -40,27 +56,39 @@ def build_request(
     Raises BadRequest for an empty prompt, a bad value or an image that cannot be read, ConnectionFailed for an image
     whose address does not answer.
     """
-    rules = _complete(backend.rules())
-    model = backend.model.name
+    return settled_request(backend, read_wanted(backend, conversation, parameters), conversation, timeout=timeout)
+
+
+def read_wanted(backend: Backend, conversation: Conversation, parameters: Mapping[str, object]) -> Wanted:
+    """What node and prompt ask `backend`'s model for. Raises BadRequest for a bad value."""
+    rules = rules_for(backend)
     directed = split_directives(conversation.text_for(backend.capabilities), rules)
-    others = {name: value for name, value in parameters.items() if name != "directives"}
-    node = read_values(rules, others, form_only=backend.form_only)
-    told, notices = _overrides(directed, rules, _policy_of(parameters), model)
+    given = {name: value for name, value in parameters.items() if name != "directives"}
+    node = read_values(rules, given, form_only={rule.name for rule in rules})
+    policy = _policy_of(parameters)
+    told, notices = _overrides(directed, rules, policy, backend)
     values, pixels = _shaped(node, told)
-    if not directed.prompt and backend.needs_prompt(values):
+    notices = (*conversation.notices, *notices, *_lost_ratio(directed, told))
+    return Wanted(model=backend.model.name, prompt=directed.prompt, values=values, pixels=pixels, notices=notices)
+
+
+def settled_request(backend: Backend, wanted: Wanted, conversation: Conversation, *, timeout: float) -> ImageRequest:
+    """`wanted` with the defaults, the images, the size and the seeds of `backend`'s model. Raises as `build_request`."""
+    values = read_values(rules_for(backend), wanted.values, form_only=backend.form_only)
+    if not wanted.prompt and backend.needs_prompt(values):
         raise BadRequest("There is no prompt", next_step="Write what the image shows into the node's user message")
     images, mask = images_and_mask(backend, conversation)
     common = {name: value for name, value in values.items() if name in _COMMON - _SETTLED}
     request = ImageRequest(
         **{"timeout": timeout, **common},  # type: ignore[arg-type]  # read_values gave each the type of its rule
-        model=model,
-        prompt=directed.prompt,
+        model=backend.model.name,
+        prompt=wanted.prompt,
         images=images,
         mask=mask,
         extra={name: value for name, value in values.items() if name not in _COMMON | _SETTLED | NEVER},
-        notices=(*conversation.notices, *notices, *_lost_ratio(directed, told)),
+        notices=wanted.notices,
     )
-    return settle(request, wish_of(values, pixels), backend)
+    return settle(request, wish_of(values, wanted.pixels), backend)
 
 
 def settle(request: ImageRequest, wish: Wish, backend: Backend) -> ImageRequest:
@@ -75,11 +103,12 @@ def settle(request: ImageRequest, wish: Wish, backend: Backend) -> ImageRequest:
     return settled.with_notices(*size_notices, *seed_notices)
 
 
-def _complete(rules: Sequence[Rule]) -> Sequence[Rule]:
+def rules_for(backend: Backend) -> Sequence[Rule]:
     """The rules of a model, and those of every model.
 
     A model whose form has width and height, or a ratio, understands the other spelling as well.
     """
+    rules = backend.rules()
     named = {rule.name for rule in rules}
     shape = (RULES[name] for name in _SHAPE if named & set(_SHAPE))
     return (*rules, *(rule for rule in (*shape, *EVERY_MODEL) if rule.name not in named))
@@ -103,34 +132,37 @@ def _lost_ratio(directed: Directed, told: Values) -> Iterator[str]:
 # --- directives --------------------------------------------------------------------------------------------------------
 
 
-def _overrides(directed: Directed, rules: Sequence[Rule], policy: str, model: str) -> tuple[Values, Sequence[str]]:
-    """The values that the directives set for `model`, whose parameters are `rules`, and notices about the others.
+def _overrides(
+    directed: Directed, rules: Sequence[Rule], policy: str, backend: Backend
+) -> tuple[Values, Sequence[str]]:
+    """The values that the directives set for a model, whose parameters are `rules`, and notices about the others.
 
     `policy` is the node's parameter `directives`. Raises BadRequest for a value of which only a guess could be made.
     """
-    known = {rule.name: rule for rule in rules}
+    known, model = {rule.name: rule for rule in rules}, backend.model.name
     values: dict[str, ParameterValue] = {}
     notices = list(directed.notices)
     for name, given in directed.values.items():
         said = f"`{directed.said[name]}`"
-        if reason := _refusal(name, given, known, policy, model):
+        if reason := _refusal(name, given, known, policy, backend):
             notices.append(f"{said} was ignored: {reason}.")
             continue
-        values[name], change = _nearest(known[name], given)
+        values[name], change = nearest_value(known[name], given)
         if change:
             notices.append(f"{said} became {change} that {model} takes.")
     return values, list(dict.fromkeys(notices))
 
 
-def _refusal(name: str, given: str | bool, known: Mapping[str, Rule], policy: str, model: str) -> str:
+def _refusal(name: str, given: str | bool, known: Mapping[str, Rule], policy: str, backend: Backend) -> str:
     """Why a directive does not count; empty where it does."""
+    model = backend.model.name
     if name in NEVER:
         return "only the node sets it"
     if name not in known:
         return f"{model} has no parameter {name}"
     if policy == "off":
         return "the node's `directives` is off"
-    if policy == "look" and name not in LOOK:
+    if policy == "look" and name not in LOOK | backend.look:
         return "the node's `directives` allows only what changes the look at the same price; `all` allows it"
     if str(given).lower() == _AUTO and _AUTO not in known[name].options:
         return f"{model} decides what is not set"
@@ -138,18 +170,6 @@ def _refusal(name: str, given: str | bool, known: Mapping[str, Rule], policy: st
     if styles and str(given).casefold() not in {style.casefold() for style in styles}:
         return f"{model} has no such style"
     return ""
-
-
-def _nearest(rule: Rule, given: str | bool) -> tuple[ParameterValue, str]:
-    """The value, or the nearest that the rule allows and words for it. A seed has no near one. Raises BadRequest."""
-    try:
-        return read_value(rule, given), ""
-    except BadRequest:
-        if rule.type not in {"int", "float"} or rule.name == "seed":
-            raise
-        unbound = rule.model_copy(update={"type": "float", "min": None, "max": None})
-        near = clamped(rule, float(read_value(unbound, given)))
-        return read_value(rule, near), f"{near:g}, the nearest value"
 
 
 def _policy_of(parameters: Mapping[str, object]) -> str:

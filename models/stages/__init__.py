@@ -26,6 +26,7 @@ from models.stages.carried import Carried
 from models.stages.files import formatting, proof
 from models.stages.request_limits import RequestLimits
 
+type Shaping = Callable[[ImageRequest, Carried], ImageRequest]
 type Before = Callable[[ImageRequest, Carried], ImageRequest | ImageResult]
 type After = Callable[[ImageResult, Carried], ImageResult]
 type Observer = Callable[[Receipt], None]
@@ -44,10 +45,7 @@ def before_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> 
         from models.stages.moderation import Moderation, RequestModeration  # noqa: PLC0415
 
         stages.append(RequestModeration(Moderation.read(settings)))
-    if settings.text("default_negative_prompt"):
-        from models.stages.negative_prompt import DefaultNegativePrompt  # noqa: PLC0415
-
-        stages.append(DefaultNegativePrompt.read(settings))
+    stages.extend(_shaping(settings))
     if options.marked:
         from models.stages.marking import MarkRules  # noqa: PLC0415
 
@@ -57,6 +55,19 @@ def before_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> 
 
         stages.append(QuotaReservation(Quotas.read(settings)))
     return stages
+
+
+def for_next_model(settings: Settings) -> Sequence[Shaping]:
+    """The stages before the service that count for each model: its request is settled anew. The others run once."""
+    return [RequestLimits(Limits.read(settings), settings.where(FIELD)), *_shaping(settings)]
+
+
+def _shaping(settings: Settings) -> Sequence[Shaping]:
+    if not settings.text("default_negative_prompt"):
+        return ()
+    from models.stages.negative_prompt import DefaultNegativePrompt  # noqa: PLC0415
+
+    return [DefaultNegativePrompt.read(settings)]
 
 
 def after_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> Sequence[After]:

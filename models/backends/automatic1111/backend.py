@@ -56,6 +56,7 @@ class Automatic1111(Backend):
     prefix: ClassVar[str] = "automatic1111"
     required: ClassVar[tuple[str, ...]] = ("base_url",)
     extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
+    charges: ClassVar[bool] = False
     tells_progress: ClassVar[bool] = True
 
     @property

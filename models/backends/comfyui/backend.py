@@ -33,6 +33,7 @@ class ComfyUI(JobBackend):
     title: ClassVar[str] = "ComfyUI"
     prefix: ClassVar[str] = "comfyui"
     required: ClassVar[tuple[str, ...]] = ("base_url",)
+    charges: ClassVar[bool] = False
     refusals: ClassVar[RefusalTable] = TABLE
     extra_rules: ClassVar[tuple[Rule, ...]] = extra_rules()
 

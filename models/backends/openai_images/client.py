@@ -146,6 +146,7 @@ class ImagesClient:
 
 
 def _with_id(error: ImageError, task: GatewayTask) -> ImageError:
+    error.undone = False
     error.next_step = f"{_SENT}: look for the task {task.id} at the service before sending it again"
     return error
 
@@ -229,7 +230,9 @@ class Refusals:
             words = spelled(_without_metadata(body))
             said = "the service reported success without an image" + (f" ({words})" if words else "")
             return Explanation(error=ServerUnavailable, said=said, next_step=_ACCEPTED)
-        return replace(meaning, next_step=_ACCEPTED) if meaning.error is ServerUnavailable else meaning
+        if meaning.error is not ServerUnavailable:
+            return meaning
+        return replace(meaning, next_step=_ACCEPTED, retry_after=None)
 
     def _explained(self, fault: Fault) -> Explanation:
         listed = f"; it has {self.models}" if self.models else ""

@@ -42,6 +42,7 @@ class Preview(JobBackend):
     title: ClassVar[str] = "Preview"
     prefix: ClassVar[str] = "preview"
     customizable: ClassVar[bool] = False
+    charges: ClassVar[bool] = False
     extra_rules: ClassVar[tuple[Rule, ...]] = load_rules(Path(__file__).with_name("parameters.yaml"))
 
     @property

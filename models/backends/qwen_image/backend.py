@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from models.backends.base import PROBE_SECONDS, SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import timed_out
-from models.backends.partial import Partial, collected, together
+from models.backends.partial import Partial, collected, first_failure, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
 from models.backends.qwen_image.client import GENERATE, LAST_SECONDS, POLL_SECONDS, ModelStudio
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
@@ -50,6 +50,7 @@ class QwenJob(BaseModel):
 
 class QwenImage(JobBackend):
     name: ClassVar[str] = BACKEND
+    free_to_cancel: ClassVar[bool] = True  # the service refuses to cancel a running task
     title: ClassVar[str] = "Qwen-Image (Model Studio)"
     prefix: ClassVar[str] = "dashscope"
     required: ClassVar[tuple[str, ...]] = ("api_key",)
@@ -170,7 +171,7 @@ class QwenImage(JobBackend):
         tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, QwenTask))
         failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
         if not tasks:
-            raise failures[0]
+            raise first_failure(failures)
         return QwenJob(
             tasks=tasks,
             prompt=request.prompt,
@@ -201,6 +202,7 @@ class QwenImage(JobBackend):
             try:
                 return studio.poll(task.id, seconds)
             except ImageError as error:
+                error.undone = False  # of the question nothing came; the task exists
                 return error
 
         return together(seen, tasks, at_once=_POLLS_AT_ONCE)
