@@ -50,16 +50,21 @@ def before_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> 
         from models.stages.marking import MarkRules  # noqa: PLC0415
 
         stages.append(MarkRules.read(settings))
-    if Limits.read(settings).quotas:  # the last one: what is reserved goes to a service
-        from models.stages.quota import QuotaReservation, Quotas  # noqa: PLC0415
-
-        stages.append(QuotaReservation(Quotas.read(settings)))
-    return stages
+    return [*stages, *_quota(settings)]
 
 
 def for_next_model(settings: Settings) -> Sequence[Shaping]:
     """The stages before the service that count for each model: its request is settled anew. The others run once."""
-    return [RequestLimits(Limits.read(settings), settings.where(FIELD)), *_shaping(settings)]
+    return [RequestLimits(Limits.read(settings), settings.where(FIELD)), *_shaping(settings), *_quota(settings)]
+
+
+def _quota(settings: Settings) -> Sequence[Shaping]:
+    """The last one: what is reserved goes to a service. A further model may have another price."""
+    if not Limits.read(settings).quotas:
+        return ()
+    from models.stages.quota import QuotaReservation, Quotas  # noqa: PLC0415
+
+    return [QuotaReservation(Quotas.read(settings))]
 
 
 def _shaping(settings: Settings) -> Sequence[Shaping]:

@@ -51,7 +51,8 @@ class Ledger(Protocol):
     def reserve(self, request: str, entries: Sequence[Entry], now: float, until: float) -> Sequence[int]:
         """Reserve every entry until then and return nothing, or reserve none and return what each counter holds.
 
-        An earlier reservation of the same request does not count; it is replaced, or stays where nothing is reserved.
+        An earlier reservation of the same request does not count; it is replaced, or stays where nothing is reserved. Its
+        lease never becomes shorter.
         """
 
     def settle(self, request: str, entries: Sequence[Entry], now: float) -> None:

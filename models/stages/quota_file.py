@@ -31,6 +31,10 @@ _HELD = """
 SELECT COALESCE((SELECT used FROM counters WHERE key = :key), 0)
      + COALESCE((SELECT SUM(amount) FROM reservations WHERE key = :key AND request <> :request), 0)
 """
+_RESERVE = """
+INSERT INTO reservations VALUES (?, ?, ?, ?)
+ON CONFLICT (key, request) DO UPDATE SET amount = excluded.amount, until = MAX(until, excluded.until)
+"""
 _COUNT = """
 INSERT INTO counters VALUES (:key, :amount, :ends) ON CONFLICT (key) DO UPDATE SET used = used + :amount
 """
@@ -59,7 +63,7 @@ class FileLedger:
             if any(count + entry.amount > entry.most for count, entry in zip(held, entries, strict=True)):
                 return held
             rows = [(entry.key, request, entry.amount, until) for entry in entries]
-            database.executemany("INSERT OR REPLACE INTO reservations VALUES (?, ?, ?, ?)", rows)
+            database.executemany(_RESERVE, rows)
             return ()
 
     def _settle(self, request: str, entries: Sequence[Entry], now: float) -> None:

@@ -39,10 +39,11 @@ end
 if over then return held end
 for i = 1, #KEYS / 2 do
     local counter, leases, amount, seconds = KEYS[2 * i - 1], KEYS[2 * i], ARGV[3 * i + 1], ARGV[3 * i + 3]
+    local before = tonumber(redis.call('ZSCORE', leases, request) or 0)
     drop(counter, leases, request)
     redis.call('HSET', counter, request, amount)
     redis.call('HINCRBY', counter, 'reserved', amount)
-    redis.call('ZADD', leases, ends, request)
+    redis.call('ZADD', leases, before > tonumber(ends) and before or ends, request)
     redis.call('EXPIRE', counter, seconds)
     redis.call('EXPIRE', leases, seconds)
 end

@@ -25,7 +25,7 @@ from models.limits import Period
 from models.pipeline import Asked, Call, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
-from models.stages import quota
+from models.stages import before_service, for_next_model, quota
 from models.stages.audit import Receipt
 from models.stages.quota import LEASE, QuotaReservation, Quotas, QuotaSettlement, check_quotas, window
 from tests.asking import carried
@@ -168,6 +168,25 @@ def test_a_second_reservation_of_a_request_replaces_the_first_or_leaves_it(place
     account.refusal()
     account.end(receipt.succeeded(result_of(1), 1.0))
     account.make(2)
+
+
+def test_a_second_reservation_never_shortens_the_lease(place: dict[str, str]) -> None:
+    account = Account("1/day", place)
+    receipt = account.reserve(timeout=3000)
+    account.reserve(timeout=60, again=receipt)
+    account.time += 3000
+    account.refusal()
+
+
+def test_a_further_model_reserves_by_its_own_price(place: dict[str, str]) -> None:
+    settings = Settings({"limits": "1 USD/day"}, place)
+    cheap, dear = (carried(price_per_image=Price(Decimal(price), "USD"), time=NOON, id="r") for price in ("0.5", "1.5"))
+    request = ImageRequest(model="m", prompt="a fox")
+    for stage in before_service(settings):
+        stage(request, cheap)
+    *_, reservation = for_next_model(settings)
+    with pytest.raises(RateLimited, match=r"this request takes 1\.5 USD"):
+        reservation(request, dear)
 
 
 def test_a_reservation_whose_end_is_never_seen_ends_by_its_lease(place: dict[str, str]) -> None:
