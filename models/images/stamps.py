@@ -26,7 +26,7 @@ _LEAST_MODULE = 2  # pixels; cameras do not read finer ones
 _LOGO = (0.28, 0.16)
 _LABEL = 0.05  # the height of the visible label's capital letters
 _CAPITALS = 0.7  # of the font size; the shipped fonts have 0.714 and 0.733
-_PANE = 0.62  # opacity of the pane behind the label
+_PANE = 0.75  # opacity of the pane behind the label
 
 
 @dataclass(frozen=True, slots=True)
