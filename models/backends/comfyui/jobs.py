@@ -65,7 +65,8 @@ class JobTracker:
         try:
             for submission in self.state.submissions:
                 self._submit(submission, deadline)
-        except ImageError:
+        except ImageError as error:
+            error.undone = error.undone and submission is self.state.submissions[0]
             self._cancel_rest()
             raise
 
@@ -77,10 +78,13 @@ class JobTracker:
             prompt_id=submission.prompt_id,
             client_id=self.state.client_id,
             extra_data={**extra, "preview_method": "none"},
+            front=self.state.front or None,
         )
         reply = self._submitted_once(request, deadline)
         if isinstance(reply, Refused):
-            raise self._redacted(refusal(reply, graph, self.choices, self.parameters))
+            refused = self._redacted(refusal(reply, graph, self.choices, self.parameters))
+            refused.undone = True
+            raise refused
         self.state.add_notices(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
