@@ -162,9 +162,8 @@ class ServerPool(Backend):
 
     def _none_took_it(self, failures: Mapping[int, ImageError]) -> ImageError:
         errors = list(failures.values())
-        alike = {(type(error), error.attempted, error.said) for error in errors}
-        if len(alike) == 1 and len(errors) == len(self.members):
-            return errors[0]
+        if isinstance(errors[0], BadRequest) and len({str(error) for error in errors}) == 1:
+            return errors[0]  # the request itself is at fault
         headline = f"None of the {len(self.members)} servers in {self._field} could take the request"
         return self._joined(headline, failures, lambda error: error.said or error.attempted)
 

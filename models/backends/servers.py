@@ -195,7 +195,8 @@ class ServerChooser[B: PooledBackend]:
             raise
         record.recover()
         if standing.lacks:
-            raise BadRequest("The request cannot run there", standing.lacks, "Install what is missing, or ask for less")
+            next_step = "Install what is missing on one of the servers, or ask for what they have"
+            raise BadRequest(f"The request cannot run on {one.shown}", standing.lacks, next_step)
         return Candidate(one, record, standing, asked)
 
     def _ask_again(self, members: Sequence[B], request: ImageRequest) -> None:
