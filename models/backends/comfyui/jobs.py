@@ -25,7 +25,7 @@ from models.backends.comfyui.results import (
     without_workflow,
 )
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
-from models.backends.errors import ImageError, ServerUnavailable, redact
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable, redact
 from models.backends.partial import Partial
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage
@@ -176,7 +176,11 @@ class JobTracker:
         self.state.add_notices(
             "The job disappeared from the server's queue (after a restart, or because it was cleared) and was submitted again"
         )
-        self._submit(submission, self._within(FETCH_SECONDS))
+        try:
+            self._submit(submission, self._within(FETCH_SECONDS))
+        except BadRequest as refused:  # it was valid before; its input images may be gone with the server
+            said = f"the server lost the job and refused to take it again ({refused.said})"
+            raise ServerUnavailable(FAILED, said, "Run it again") from None
 
     def _save_again(self, submission: Submission, gone: DeletedFileError) -> None:
         """Resubmit under another file name: the history names a deleted file of an earlier, identical job."""
