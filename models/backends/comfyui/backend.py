@@ -1,7 +1,7 @@
 """The backend `comfyui`: joins a workflow (`graph/`) and a server (the other modules)."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import ClassVar, override
 
@@ -112,17 +112,25 @@ class ComfyUI(PooledBackend, JobBackend):
         return self._version_of(request) if self.canary else None
 
     def _version_of(self, request: ImageRequest) -> Version:
+        return "canary" if self._drawn(request) == "canary" and self._second_takes(request) else "main"
+
+    def _drawn(self, request: ImageRequest) -> Version:
+        """The version of the request's user."""
         if self.canary is None:
             return "main"
-        version = version_for(self.model.name, request.user, read_percent(self.model.access))
-        if version == "canary" and (second := self.canary.readable) and not takes_inputs(second, request):
-            return "main"
-        return version
+        return version_for(self.model.name, request.user, read_percent(self.model.access))
+
+    def _second_takes(self, request: ImageRequest) -> bool:
+        second = self.canary.readable if self.canary else None
+        return second is None or takes_inputs(second, request)
 
     @override
     def learn(self, deadline: Deadline) -> None:
-        for source in self._pasted:
-            source.learn(deadline)
+        if isinstance(self.workflow, PastedWorkflow):
+            self.workflow.learn(deadline)
+        if self.canary:
+            with suppress(ImageError):  # reported by the requests that it would serve
+                self.canary.learn(deadline)
 
     @property
     def _pasted(self) -> Sequence[PastedWorkflow]:
@@ -223,8 +231,8 @@ class ComfyUI(PooledBackend, JobBackend):
             tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        version = self._version_of(request)
-        workflow, request = self._chosen(request, deadline)
+        asked = request
+        workflow, request = self._chosen(asked, deadline)
         self._parameters = {
             (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
         }
@@ -238,7 +246,7 @@ class ComfyUI(PooledBackend, JobBackend):
             prompt=request.prompt,
             keep_workflow=request.extra.get("embed_workflow") is True,
         )
-        state.server, state.version, state.cookies = self.place, version, dict(self.cookies)
+        state.server, state.version, state.cookies = self.place, self._version_of(asked), dict(self.cookies)
         state.front = request.extra.get("priority") == "high"
         state.add_notices(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
@@ -247,12 +255,13 @@ class ComfyUI(PooledBackend, JobBackend):
         """The workflow for a request, and the request as that workflow takes it. Raises ImageError."""
         source = self.workflow
         workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
-        if self.canary is None:
+        if self.canary is None or self._drawn(request) == "main":
             return workflow, request
         second = self.canary.ready(deadline)
-        if self._version_of(request) == "canary":
+        if takes_inputs(second, request):
             return second, Translation(workflow, second).of(request)
-        return workflow, request
+        notice = "The second workflow was not used: it does not take these input images, this mask or this seed"
+        return workflow, request.with_notices(notice)
 
     def _state_or_result(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
         return seen if isinstance(seen, Running) else self._result(state, seen)
