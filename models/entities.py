@@ -45,14 +45,10 @@ class ImageRequest:
 
     Absent numbers are None: the service's default applies. `width` and `height` (pixels) are a size that the model
     makes, or both None. `seeds` holds one seed for each of the `n` images; it is empty only where the service chooses.
-<<<<<<< HEAD
     `asked_seed` is the seed that the user named; None: the seeds were drawn.
     `timeout` is seconds for the whole job. From `cache` to `fallback` it is what the stages and the routing are asked for.
-    `extra` holds the parameters that only the asked backend knows, already of
-=======
-    `timeout` is seconds for the whole job. `user` names the end user, else the request itself, for choices that stay the
-    same for one user. `extra` holds the parameters that only the asked backend knows, already of
->>>>>>> a5ef652 (Let a form name several servers, and a ComfyUI model two workflows)
+    `user` names the end user, else the request itself, for choices that stay the same for one user; no result depends on
+    it otherwise. `extra` holds the parameters that only the asked backend knows, already of
     the type that its rule names. `notices` are sentences for the user about how the request was read.
     """
 
@@ -78,7 +74,6 @@ class ImageRequest:
     watermark: bool | None = None
     details: bool = False
     timeout: float = 590.0
-<<<<<<< HEAD
     asked_seed: int | None = None
     cache: str = "off"
     stamp: str = ""
@@ -86,9 +81,7 @@ class ImageRequest:
     variants: str = ""
     thumbnail: int | None = None
     fallback: str = ""
-=======
     user: str = ""
->>>>>>> a5ef652 (Let a form name several servers, and a ComfyUI model two workflows)
     extra: Mapping[str, ParameterValue] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
