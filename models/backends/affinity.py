@@ -7,6 +7,8 @@ shared between jobs or accounts. A cookie that may be a login is not kept: a sta
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from http.cookiejar import CookieJar
 from http.cookies import CookieError, SimpleCookie
 
 type Cookies = dict[str, str]
@@ -16,18 +18,20 @@ _JWT = "eyJ"  # how a JSON web token begins
 _LONGEST = 512  # characters of a value; the longest ones known, of cloud balancers, have about 200
 
 
-def affinity(pairs: Iterable[tuple[str, str]]) -> Cookies:
-    """The cookies among (name, value) that may be a balancer's."""
-    return {name: value for name, value in pairs if not _may_be_login(name, value)}
+def keep_affinity(found: CookieJar, kept: Cookies | None) -> None:
+    """Put the cookies of a reply that may be a balancer's into `kept`; None keeps none."""
+    _keep(((one.name, one.value or "") for one in found), kept)
 
 
-def read_set_cookie(header: str) -> Cookies:
-    """The affinity cookies of a `Set-Cookie` header; several may be joined by `; `, as the WebSocket library does."""
-    try:
-        found = SimpleCookie(header)
-    except CookieError:  # a cookie that no balancer sets
-        return {}
-    return affinity((name, morsel.value) for name, morsel in found.items())
+def keep_from_header(header: str, kept: Cookies | None) -> None:
+    """The same for a `Set-Cookie` header; several may be joined by `; `, as the WebSocket library does."""
+    with suppress(CookieError):  # a cookie that no balancer sets
+        _keep(((name, morsel.value) for name, morsel in SimpleCookie(header).items()), kept)
+
+
+def _keep(pairs: Iterable[tuple[str, str]], kept: Cookies | None) -> None:
+    if kept is not None:
+        kept.update({name: value for name, value in pairs if value and not _may_be_login(name, value)})
 
 
 def with_cookies(headers: Mapping[str, str], cookies: Mapping[str, str] | None) -> dict[str, str]:

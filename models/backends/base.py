@@ -231,9 +231,8 @@ class Backend(ABC):
         """Raises BadRequest when a required form field is empty."""
         for name in self.required:
             if not getattr(self.model.access, name):
-                raise BadRequest(
-                    f"{self.model.name} needs {self.title}", next_step=f"Fill {self.model.access.where(name)}"
-                )
+                next_step = f"Fill {self.model.access.where(name)}"
+                raise BadRequest(f"{self.model.name} needs {self.title}", next_step=next_step)
 
     def probe(self) -> Iterator[str]:
         """`findings` and `check_access` when a form is saved, within PROBE_SECONDS.

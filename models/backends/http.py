@@ -21,7 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-from models.backends.affinity import Cookies, affinity, with_cookies
+from models.backends.affinity import Cookies, keep_affinity, with_cookies
 from models.backends.errors import AuthorizationFailed, ConnectionFailed, ImageError, ServerUnavailable, redact
 from models.backends.public_adapter import public_adapter
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
@@ -113,9 +113,7 @@ class Service:
             try:
                 reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
             except TimedOutError as late:
-                failure = failure or late  # an earlier failure tells the cause
-                failure.undone = False  # of the last attempt nothing is known
-                raise failure from None
+                raise (failure or late).in_doubt() from None  # an earlier failure tells the cause
             except _NETWORK_TROUBLE as error:
                 may_repeat = not _hopeless(error) and (idempotent or _refused(error))
                 failure = self._network_failure(attempt, error, billable=not idempotent)
@@ -188,8 +186,7 @@ class Service:
             # Not `session.send`: it reads the target and the whole body of a redirect, without any limit.
             adapter = public_adapter() if self.public_only else session.get_adapter(url)
             with over, closing(adapter.send(send, timeout=timeout, **settings)) as response:
-                if self.cookies is not None:
-                    self.cookies.update(affinity((one.name, one.value or "") for one in response.cookies))
+                keep_affinity(response.cookies, self.cookies)
                 body = read_capped(response, max_bytes, attempt)
                 return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
         except gevent.Timeout as passed:

@@ -124,7 +124,7 @@ def record_of(backend: PooledBackend) -> ServerRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate[B: PooledBackend]:
+class AbleServer[B: PooledBackend]:
     """A server that can take the request; `asked` is when it was asked."""
 
     backend: B
@@ -152,7 +152,7 @@ class ServerChooser[B: PooledBackend]:
 
     def candidates(
         self, request: ImageRequest, deadline: Deadline, failures: dict[int, ImageError]
-    ) -> list[Candidate[B]]:
+    ) -> list[AbleServer[B]]:
         """The servers that can take the request. Why the others cannot is added to `failures`, by their places.
 
         One that failed a short while ago is asked again beside the request, which does not wait for it; where no other
@@ -173,9 +173,9 @@ class ServerChooser[B: PooledBackend]:
         failures: dict[int, ImageError],
         *,
         fresh: bool = False,
-    ) -> list[Candidate[B]]:
+    ) -> list[AbleServer[B]]:
         until = deadline.earlier(ASK_SECONDS)
-        found: list[Candidate[B]] = []
+        found: list[AbleServer[B]] = []
         for one, answer in zip(
             members, in_parallel(lambda one: self._ask(one, request, until, fresh=fresh), members), strict=True
         ):
@@ -186,7 +186,7 @@ class ServerChooser[B: PooledBackend]:
                 found.append(answer)
         return found
 
-    def _ask(self, one: B, request: ImageRequest, until: Deadline, *, fresh: bool) -> Candidate[B]:
+    def _ask(self, one: B, request: ImageRequest, until: Deadline, *, fresh: bool) -> AbleServer[B]:
         record, asked = record_of(one), self.clock.monotonic()
         try:
             standing = one.standing(request, until, fresh=fresh)
@@ -197,7 +197,7 @@ class ServerChooser[B: PooledBackend]:
         if standing.lacks:
             next_step = "Install what is missing on one of the servers, or ask for what they have"
             raise BadRequest(f"The request cannot run on {one.shown}", standing.lacks, next_step)
-        return Candidate(one, record, standing, asked)
+        return AbleServer(one, record, standing, asked)
 
     def _ask_again(self, members: Sequence[B], request: ImageRequest) -> None:
         now = self.clock.monotonic()

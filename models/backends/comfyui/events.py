@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from websocket import _handshake
 
-from models.backends.affinity import read_set_cookie, with_cookies
+from models.backends.affinity import keep_from_header, with_cookies
 from models.backends.base import Running
 from models.backends.cache import ServerCache
 from models.backends.comfyui.jobs import QUEUE_SECONDS, JobTracker
@@ -170,8 +170,7 @@ def open_socket(service: Service, client_id: str) -> EventSocket:
         # The library returns a redirect as if it were an open socket.
         opened.close(timeout=0)
         raise NoSocketError(forbidden=True)
-    if service.cookies is not None:
-        service.cookies.update(read_set_cookie((opened.getheaders() or {}).get("set-cookie", "")))
+    keep_from_header((opened.getheaders() or {}).get("set-cookie", ""), service.cookies)
     return EventSocket(opened)
 
 
