@@ -142,8 +142,8 @@ class ServerPool(Backend):
         while candidates:
             chosen = min(candidates, key=lambda one: one.rank)
             candidates.remove(chosen)
-            member = chosen.backend
-            member.handed_over, member.more_time, member.on_progress = False, self.more_time, self.on_progress
+            member = self._for_this_call(chosen.backend)
+            member.handed_over = False
             try:
                 with chosen.record.handing_over(self.clock):  # nothing else runs between the choice and this count
                     return hand_over(member, replace(request, timeout=deadline.remaining))
@@ -153,6 +153,12 @@ class ServerPool(Backend):
                     raise
                 failures[member.place] = error
         raise self._none_took_it(failures)
+
+    def _for_this_call[B: Backend](self, member: B) -> B:
+        """The member with what the caller set on the pool."""
+        for name in _OF_THE_CALL:
+            setattr(member, name, getattr(self, name))
+        return member
 
     # Words.
 
@@ -220,16 +226,14 @@ class JobServerPool(ServerPool, JobBackend):
 
     @override
     def give_up(self, job: Job, seen: Running) -> ImageResult:
-        home = self._home(job)
-        home.more_time = self.more_time
-        return home.give_up(job, seen)
+        return self._home(job).give_up(job, seen)
 
     def _home(self, job: Job) -> JobBackend:
         """The server that has the job. Raises ServerUnavailable where the list has become shorter."""
         place = job.get("server", 0)
         if not isinstance(place, int) or place >= len(self.members):
             raise server_is_gone(self.members[0])
-        return _with_jobs(self.members[place])
+        return self._for_this_call(_with_jobs(self.members[place]))
 
 
 def pooled(backend: Backend) -> Backend:
@@ -246,6 +250,7 @@ def pooled(backend: Backend) -> Backend:
     return pool
 
 
+_OF_THE_CALL = ("on_progress", "more_time")
 _FACTS = ("name", "title", "prefix", "required", "home", "extra_rules", "form_only", "tells_progress", "refusals")
 
 
