@@ -18,6 +18,7 @@ from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
 
 CHECKPOINT = "tiny-random-sd15.safetensors"
+CLOCK = HurriedClock(5)  # one for all requests, as in the process
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def two() -> Iterator[tuple[ComfyUIServer, ComfyUIServer]]:
 def pool(servers: tuple[ComfyUIServer, ...], graph: Graph, **form: str) -> JobServerPool:
     addresses = ", ".join(server.url for server in servers)
     credentials = {"backend": "comfyui", "base_url": addresses, "workflow": json.dumps(graph), **form}
-    backend = bound("my-workflow", credentials, HurriedClock(5))
+    backend = bound("my-workflow", credentials, CLOCK)
     assert isinstance(backend, JobServerPool)
     return backend
 
