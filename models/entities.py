@@ -47,7 +47,8 @@ class ImageRequest:
     makes, or both None. `seeds` holds one seed for each of the `n` images; it is empty only where the service chooses.
     `asked_seed` is the seed that the user named; None: the seeds were drawn.
     `timeout` is seconds for the whole job. From `cache` to `fallback` it is what the stages and the routing are asked for.
-    `extra` holds the parameters that only the asked backend knows, already of
+    `user` names the end user, else the request itself, for choices that stay the same for one user; no result depends on
+    it otherwise. `extra` holds the parameters that only the asked backend knows, already of
     the type that its rule names. `notices` are sentences for the user about how the request was read.
     """
 
@@ -80,6 +81,7 @@ class ImageRequest:
     variants: str = ""
     thumbnail: int | None = None
     fallback: str = ""
+    user: str = ""
     extra: Mapping[str, ParameterValue] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 

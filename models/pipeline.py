@@ -129,11 +129,11 @@ class _Order:
         pause = max(1, min(_LONGEST_PAUSE, math.ceil((turn.ends - turn.began) / _MOST_CHECKS)))
         return Waiting(state.model_dump(mode="json"), pause)
 
-    def by(self, backend: Backend) -> "_Order":
-        """The order with another model, whose facts the stages need."""
+    def by(self, backend: Backend, version: str | None = None) -> "_Order":
+        """The order with another model, whose facts the stages need. Only the model that was asked has versions."""
         rules = {rule.name for rule in backend.rules()}
         price, has_negative_prompt = backend.price_per_image, "negative_prompt" in rules
-        receipt = replace(self.receipt, backend=backend.name)
+        receipt = replace(self.receipt, backend=backend.name, version=version)
         carried = replace(self.carried, receipt=receipt, price_per_image=price, has_negative_prompt=has_negative_prompt)
         return replace(self, backend=backend, carried=carried)
 
@@ -302,9 +302,9 @@ class Call:
         """The settled request for the first model, and the order with what is known since. Raises ImageError."""
         schema = OutputSchema.read(asked.json_schema)
         route, first = ModelRoute.read(self.backend, self.settings, asked.conversation, asked.parameters, schema)
-        request = first.request
+        request = replace(first.request, user=self.user or order.receipt.id)
         carried = Carried(receipt=order.receipt.of(request), options=OutputOptions.of(request, schema))
-        return replace(order, carried=carried).by(first.backend), route, request
+        return replace(order, carried=carried).by(first.backend, first.backend.version(request)), route, request
 
     def _in_time(self, request: ImageRequest, backend: Backend, *, polled: bool) -> ImageRequest:
         """With a `timeout` for which the host waits; a longer one is lowered and told."""

@@ -115,6 +115,8 @@ class Access:
     dialect: str = ""
     remote_model: str = ""
     workflow: str = ""
+    canary_workflow: str = ""
+    canary_percent: str = ""
     checkpoint: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -229,6 +231,6 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
             yield from _secret_headers(read_headers(value))
         except ValueError:
             yield from value.replace(":", " ").replace(";", " ").split()
-    if login := _LOGIN.match(value):
+    for login in _LOGIN.finditer(value):  # an address field may hold several
         parts = login.groups() if name.endswith(SECRET_ENDINGS) else login.groups()[1:]
         yield from (*parts, *map(unquote, parts))

@@ -11,6 +11,7 @@ from models import stages
 from models.backends.base import Backend
 from models.backends.errors import BadRequest, host_errors, logger
 from models.backends.registry import BACKENDS
+from models.backends.server_pool import pooled
 from models.catalog import cards
 from models.limits import Limits
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
@@ -64,7 +65,7 @@ def _fault(backend: type[Backend], settings: Settings) -> str:
     any_model = next((card.model for card in cards().values() if card.backend == backend.name), backend.title)
     try:
         with host_errors(settings.values):
-            for sentence in backend.bind(any_model, settings).probe():
+            for sentence in pooled(backend.bind(any_model, settings)).probe():
                 logger.info("%s: %s", backend.title, sentence)
     except InvokeError as error:
         return f"{backend.title[:1].upper()}{backend.title[1:]}: {error}"

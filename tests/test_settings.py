@@ -121,6 +121,11 @@ def test_the_login_of_an_address_is_secret() -> None:
     assert {"p%40ss", "p@ss", "s3://K1:S1@h/b", "K1", "S1"} == set(secrets)
 
 
+def test_the_login_of_every_address_of_a_list_is_secret() -> None:
+    addresses = "http://me:first@gpu1:8188, http://gpu2:8188,http://you:third@gpu3:8188"
+    assert set(Settings({"comfyui_base_url": addresses}, {}).secrets) == {"first", "third"}
+
+
 def test_neither_settings_nor_access_print_a_secret() -> None:
     settings = Settings({"backend": "comfyui", "api_key": MARKER_KEY, "base_url": f"http://me:{MARKER_KEY}@gpu"}, {})
     assert MARKER_KEY not in f"{settings!r} {Access.read(settings, 'comfyui')!r}"

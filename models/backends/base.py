@@ -142,6 +142,10 @@ class Backend(ABC):
         price = ("cost", "currency") if self.price_per_image else ()
         return frozenset((*seed, *price))
 
+    def version(self, request: ImageRequest) -> str | None:
+        """Which of a model's two versions serves `request`; None where there is one."""
+        return None
+
     def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
         """Whether a request with these parameters is refused without a prompt."""
         return True
@@ -227,9 +231,8 @@ class Backend(ABC):
         """Raises BadRequest when a required form field is empty."""
         for name in self.required:
             if not getattr(self.model.access, name):
-                raise BadRequest(
-                    f"{self.model.name} needs {self.title}", next_step=f"Fill {self.model.access.where(name)}"
-                )
+                next_step = f"Fill {self.model.access.where(name)}"
+                raise BadRequest(f"{self.model.name} needs {self.title}", next_step=next_step)
 
     def probe(self) -> Iterator[str]:
         """`findings` and `check_access` when a form is saved, within PROBE_SECONDS.

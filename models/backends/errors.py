@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from itertools import groupby, takewhile
 from operator import itemgetter
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from dify_plugin.config.logger_format import plugin_logger_handler
 from dify_plugin.errors.model import (
@@ -60,6 +60,11 @@ class ImageError(Exception):
         self.transient = transient
         self.made: ImageResult | None = None
         super().__init__(attempted, said, next_step)
+
+    def in_doubt(self) -> Self:
+        """This error, where a later attempt may have reached the service."""
+        self.undone = False
+        return self
 
     def __str__(self) -> str:
         head = f"{self.attempted}: {self.said}" if self.said else self.attempted

@@ -21,6 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+from models.backends.affinity import Cookies, keep_affinity, with_cookies
 from models.backends.errors import AuthorizationFailed, ConnectionFailed, ImageError, ServerUnavailable, redact
 from models.backends.public_adapter import public_adapter
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
@@ -64,8 +65,8 @@ class Service:
     """One service with one account's login.
 
     `name` is its name in messages, `settings` the form field with its address. `secrets` are redacted from messages.
-    `headers` (authorization included) are sent with every request to `base_url` and nowhere else. `public_only` refuses
-    connections to addresses that are not of the Internet.
+    `headers` (authorization included) are sent with every request to `base_url` and nowhere else; so are `cookies`, which
+    every reply updates; None keeps none. `public_only` refuses connections to addresses that are not of the Internet.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Service:
     secrets: tuple[str, ...] = ()
     explain: Explain = plain_explanation
     public_only: bool = False
+    cookies: Cookies | None = None
 
     def request(
         self,
@@ -111,9 +113,7 @@ class Service:
             try:
                 reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
             except TimedOutError as late:
-                failure = failure or late  # an earlier failure tells the cause
-                failure.undone = False  # of the last attempt nothing is known
-                raise failure from None
+                raise (failure or late).in_doubt() from None  # an earlier failure tells the cause
             except _NETWORK_TROUBLE as error:
                 may_repeat = not _hopeless(error) and (idempotent or _refused(error))
                 failure = self._network_failure(attempt, error, billable=not idempotent)
@@ -125,6 +125,7 @@ class Service:
                 meaning = self._meaning(reply)
                 may_repeat = meaning.retry_after is not None or (idempotent and _passing(reply.status))
                 failure = self.failure(attempt, meaning, transient=_passing(reply.status))
+                failure.undone = meaning.retry_after is not None
                 asked = reply.retry_after or meaning.retry_after
             pause = self._pause(waits, asked, retries, deadline) if may_repeat else None
             if pause is None:
@@ -132,7 +133,8 @@ class Service:
             self.clock.sleep(pause)
 
     def _prepared(self, send: requests.Request, attempt: str) -> requests.PreparedRequest:
-        send.headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **self.headers, **send.headers}
+        headers = with_cookies(self.headers, self.cookies)
+        send.headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **headers, **send.headers}
         send.auth = lambda prepared: prepared  # else requests replaces our login by one of ~/.netrc
         if not all(_sendable(value) for value in send.headers.values()):
             raise AuthorizationFailed(
@@ -184,6 +186,7 @@ class Service:
             # Not `session.send`: it reads the target and the whole body of a redirect, without any limit.
             adapter = public_adapter() if self.public_only else session.get_adapter(url)
             with over, closing(adapter.send(send, timeout=timeout, **settings)) as response:
+                keep_affinity(response.cookies, self.cookies)
                 body = read_capped(response, max_bytes, attempt)
                 return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
         except gevent.Timeout as passed:

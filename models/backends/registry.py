@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 
 from models.backends.base import Backend
 from models.backends.errors import BadRequest
+from models.backends.server_pool import pooled
 from models.catalog import Lazy, cards
 from models.clock import Clock
 from models.parameters import RULES
@@ -42,7 +43,7 @@ def bind(name: str, settings: Settings, clock: Clock | None = None) -> Backend:
 
     Raises BadRequest for a name that is neither predefined nor backed by a customizable model's own form.
     """
-    return _class_for(name, settings).bind(name, settings, clock)
+    return pooled(_class_for(name, settings).bind(name, settings, clock))
 
 
 def is_filled(service: str, settings: Settings) -> bool:

@@ -28,6 +28,7 @@ class Receipt:
 
     `prompt` is the text; an observer decides what of it may be kept. Seeds are text: JSON numbers lose digits.
     `image_urls` are where delivered images are kept, else where the service published them; whoever has one sees the image.
+    `version` names the workflow that serves the request, where a model has two: `main` or `canary`.
     """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -36,6 +37,7 @@ class Receipt:
     model: str
     backend: str
     answered_by: str | None = None
+    version: str | None = None
     prompt: str = ""
     seed: str | None = None
     width: int | None = None
@@ -91,6 +93,8 @@ def record(receipt: Receipt, audit: Audit, secrets: Sequence[str]) -> dict[str, 
     """What may be written down of a receipt. `secrets` are hidden wherever they turn up: a user may paste a key."""
     facts = {name: value for name, value in asdict(receipt).items() if name not in {"prompt", "image_urls"}}
     fields = {name: redact(value, secrets) if isinstance(value, str) else value for name, value in facts.items()}
+    if receipt.version is None:
+        del fields["version"]  # most models have one
     if prompt := _prompt(receipt.prompt, audit, secrets):
         fields["prompt"] = prompt
     return fields

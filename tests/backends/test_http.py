@@ -126,6 +126,27 @@ def test_a_post_is_retried_if_the_service_did_not_execute_it(server: Script, clo
     assert {seen.body for seen in server.seen} == {b'{"prompt": "x"}'}
 
 
+@pytest.mark.parametrize(
+    ("act", "explain", "undone"),
+    [(hang_up, None, False), (silence, None, False), (say(500), None, False), (say(429), unbilled, True)],
+    ids=["closed", "silence", "500", "a promised refusal"],
+)
+def test_only_a_request_that_surely_did_not_arrive_may_go_to_another_server(
+    server: Script, clock: FakeClock, act: Act, explain: object, undone: bool
+) -> None:
+    server.then(act, act, act)
+    asked = service(server.url, clock, **({"explain": explain} if explain else {}))
+    assert failed(asked, read_timeout=0.2).undone is undone
+    assert failed(service(f"http://127.0.0.1:{free_port()}", clock)).undone
+
+
+def test_a_refused_attempt_before_a_silent_one_proves_nothing(server: Script, clock: FakeClock) -> None:
+    server.then(say(429), silence)
+    error = failed(service(server.url, clock, explain=unbilled), seconds=5.3)
+    assert type(error) is RateLimited, "the earlier trouble is told"
+    assert not error.undone
+
+
 def test_a_form_is_complete_in_a_retry(server: Script, clock: FakeClock) -> None:
     server.then(say(429))
     ask(service(server.url, clock, explain=unbilled), form={"image": ("image", b"\x89PNG", "image/png")})

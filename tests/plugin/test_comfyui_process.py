@@ -89,6 +89,18 @@ def test_a_pasted_workflow_has_a_form_and_accepts_directives(plugin: Host, comfy
     assert (graph["4"]["inputs"]["ckpt_name"], graph["3"]["inputs"]["steps"]) == ("b.safetensors", 4)
 
 
+def test_a_polled_job_stays_at_its_server_in_every_process(plugin: Host, comfy: ComfyUIServer) -> None:
+    with ComfyUIServer(login=f"Bearer {MARKER_KEY}") as other:
+        del comfy.engine.object_info["DevSleep"]
+        credentials = {**own(comfy, slow(0.3)), "base_url": f"{comfy.url}, {other.url}"}
+        with pytest.raises(PluginError, match="1 of the 2 addresses"):
+            plugin.validate_model_credentials("slow", credentials)
+        reply = plugin.run_polling("slow", credentials, [user("a fox")], {})
+        assert len(reply.images) == 1
+        assert (comfy.count("POST /prompt"), other.count("POST /prompt")) == (0, 1)
+        assert comfy.count("GET /history") == 0
+
+
 def test_an_invalid_form_is_refused_with_the_reason(plugin: Host, comfy: ComfyUIServer) -> None:
     with pytest.raises(PluginError, match="nobody-has-this"):
         plugin.validate_model_credentials("foxes", own(comfy, sampled(ckpt_name="nobody-has-this.safetensors")))

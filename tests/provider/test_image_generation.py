@@ -10,11 +10,13 @@ from dify_plugin.errors.model import CredentialsValidateFailedError
 
 from models.backends import base
 from models.backends.base import Backend
+from models.backends.comfyui import ComfyUI
 from models.backends.errors import AuthorizationFailed
 from models.parameters import PROMPT_RULE, VOCABULARY
 from provider import image_generation
 from provider.image_generation import ImageGenerationProvider
 from tests.fakes import MARKER_KEY
+from tests.servers.comfyui import ComfyUIServer
 from tests.stubs import StubBackend
 
 
@@ -84,6 +86,18 @@ def test_a_service_without_credentials_is_not_probed(
 def test_a_filled_service_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check(monkeypatch, {"stability_api_key": "sk-1"}, Stability) == ""
     assert Stability.probed == ["sk-1"]
+
+
+def test_every_address_of_a_list_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ComfyUIServer() as good, ComfyUIServer() as gone:
+        addresses = {"comfyui_base_url": f"{good.url}, {gone.url}"}
+        assert check(monkeypatch, addresses, ComfyUI) == ""
+        assert [server.count("GET /system_stats") for server in (good, gone)] == [1, 1]
+        gone.stop()
+        said = check(monkeypatch, addresses, ComfyUI)
+        assert said.startswith("ComfyUI: 1 of the 2 addresses in “ComfyUI base URL” (comfyui_base_url)")
+        assert f"127.0.0.1:{gone.port}: Checking ComfyUI failed" in said
+        gone.start()
 
 
 def test_a_service_configured_by_the_environment_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,8 @@ class FakeWebUI:
             raise _RefusedError(404, "", "Not Found")
         if path == "/internal/ping":
             return {}
+        if path == "/internal/pending-tasks":
+            return {"size": len(self._pending), "tasks": list(self._pending)}
         if path != "/internal/progress":
             raise _RefusedError(404, "", "Not Found")
         if method != "POST":

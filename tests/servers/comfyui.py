@@ -248,6 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
         match method, path.strip("/").split("/"):
             case "POST", ["prompt"]:
                 self._prompt(body)
+            case "GET", ["prompt"]:
+                self._answer(200, {"exec_info": {"queue_remaining": engine.remaining()}})
             case "GET", ["history", prompt_id]:
                 entry = engine.history.get(unquote(prompt_id))
                 self._answer(200, {prompt_id: entry} if entry else {})

@@ -127,7 +127,8 @@ class Engine:
             return 400, refused("invalid_prompt_id", "prompt_id must be a UUID", str(prompt_id))
         graph = body["prompt"]
         with self.lock:
-            number, self.number = float(body.get("number", self.number)), self.number + 1
+            number = float(body.get("number", -self.number if body.get("front") else self.number))
+            self.number += 1
         outputs, verdict, faults = self._validate(graph)
         if verdict:
             return 400, {**verdict, "node_errors": faults}

@@ -31,14 +31,15 @@ from models.backends.automatic1111.results import (
     interrupted,
     kept_settings,
 )
-from models.backends.automatic1111.server_lists import CHOICES, NO_ROUTE, ServerLists, find
-from models.backends.base import Backend, Capabilities
+from models.backends.automatic1111.server_lists import CHOICES, NO_ROUTE, ServerLists, find, lookup, unknown_name
+from models.backends.base import Capabilities
 from models.backends.errors import BadRequest
 from models.backends.http import Service
 from models.backends.images import image_bytes
 from models.backends.partial import Partial, collected, together
 from models.backends.refusals import Fault
 from models.backends.reply import Explanation, Reply, parse
+from models.backends.servers import PooledBackend, Standing
 from models.catalog import card_for
 from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, ParameterValue
@@ -50,7 +51,7 @@ _MAX_IMAGES = 8
 _SEEDS = SeedRule(highest=MAX_SEED, drawn=2**32 - 2)  # the WebUI's own range of random seeds
 
 
-class Automatic1111(Backend):
+class Automatic1111(PooledBackend):
     name: ClassVar[str] = "automatic1111"
     title: ClassVar[str] = "the AUTOMATIC1111 WebUI"
     prefix: ClassVar[str] = "automatic1111"
@@ -130,6 +131,20 @@ class Automatic1111(Backend):
         return BadRequest(attempted, next_step=explained(Fault(said="", codes=(code,)), self.model.access).next_step)
 
     @override
+    def standing(self, request: ImageRequest, deadline: Deadline, *, fresh: bool) -> Standing:
+        service = self.service
+        jobs = WebUIJobs(service, "Asking the WebUI for its state", self.on_progress)
+        checkpoints = ServerLists(service, deadline).get("checkpoints", fresh=fresh) or ()
+        settings = jobs.reachable_settings(deadline)
+        asked = request.checkpoint or self.model.access.checkpoint
+        if not asked:
+            return Standing(loaded=True, waiting=jobs.waiting())
+        found = lookup(asked, checkpoints)
+        if found is None:
+            return Standing(lacks=unknown_name("checkpoint", asked, [name.sent for name in checkpoints]).attempted)
+        return Standing(loaded=found.means(settings.checkpoint), waiting=jobs.waiting())
+
+    @override
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
         options = Options.model_validate(request.extra)
         inputs = self._inputs(request, options)
@@ -170,6 +185,7 @@ class Automatic1111(Backend):
         named = body.model_copy(update={"force_task_id": f"task(dify-{uuid.uuid4().hex})"})
         with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
             before = jobs.settings() if body.override_settings else None
+            self.handed_over = True
             reply, late = jobs.run(body.path, named.body(), deadline)
             generated = parse(reply, Generated, attempt=attempt)
             info = Info.read(generated.info)
@@ -194,6 +210,7 @@ class Automatic1111(Backend):
         def enlarge(image: InputImage) -> Partial:
             body = build_upscale(image, request, options, inputs, upscaler)
             with jobs.turn(deadline):
+                self.handed_over = True
                 reply, _ = jobs.run("/sdapi/v1/extra-single-image", body, deadline)
             upscaled = parse(reply, Upscaled, attempt=jobs.attempt)
             return Partial((GeneratedImage(image_bytes(upscaled.image, attempt=jobs.attempt)),))

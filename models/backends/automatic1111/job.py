@@ -15,8 +15,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from models.backends.base import Running
 from models.backends.errors import ConnectionFailed, ImageError
-from models.backends.http import ONCE, Service, timed_out
-from models.backends.reply import Reply
+from models.backends.http import NOT_THERE, ONCE, Service, timed_out
+from models.backends.reply import Reply, parse
 from models.clock import Deadline
 
 FIRST_POLL = 2.0  # seconds after sending; most images of a warm GPU are done by then
@@ -48,9 +48,12 @@ class TaskProgress(BaseModel):
 
 
 class ServerState(BaseModel):
+    """`job_count` is 0 while nothing runs, -1 before the first step of a job."""
+
     interrupted: bool = False
     skipped: bool = False
     job_timestamp: str | None = None
+    job_count: int = 0
 
 
 class ServerProgress(BaseModel):
@@ -63,6 +66,16 @@ class ServerSettings(BaseModel):
     sd_model_checkpoint: JsonValue = None
     sd_vae: JsonValue = None
     CLIP_stop_at_last_layers: JsonValue = None
+
+    @property
+    def checkpoint(self) -> str:
+        return str(self.sd_model_checkpoint or "")
+
+
+class PendingTasks(BaseModel):
+    """Reply of `/internal/pending-tasks`: the waiting requests; one that failed before it began stays among them."""
+
+    size: int = 0
 
 
 class EmptyReply(BaseModel):
@@ -165,8 +178,23 @@ class WebUIJobs:
             return outcome, late
         raise late or outcome or timed_out(self.attempt)
 
+    def reachable_settings(self, deadline: Deadline) -> ServerSettings:
+        """The settings of a server that is up. Raises ImageError."""
+        reply = self.service.request(
+            "GET", "/sdapi/v1/options", attempt=self.attempt, deadline=deadline, retries=ONCE, accept=NOT_THERE
+        )
+        return parse(reply, ServerSettings, attempt=self.attempt) if reply.ok else ServerSettings()
+
     def settings(self) -> ServerSettings | None:
         return self._ask("GET", "/sdapi/v1/options", ServerSettings)
+
+    def waiting(self) -> int:
+        """The jobs of others at the server, running or waiting, as far as it reports them."""
+        progress = self._ask("GET", "/sdapi/v1/progress?skip_current_image=true", ServerProgress)
+        if progress is None or not progress.state.job_count:
+            return 0  # what is listed as waiting on an idle server failed before it began
+        pending = self._ask("GET", "/internal/pending-tasks", PendingTasks)
+        return (pending.size if pending else 0) + 1 - queue_of(self.service.base_url).busy
 
     def was_interrupted(self, job_timestamp: str | None) -> bool | None:
         """Whether the job of that time was stopped: its reply is a 200 with unfinished images.

@@ -1,21 +1,26 @@
 """The backend `comfyui`: joins a workflow (`graph/`) and a server (the other modules)."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import ClassVar, override
 
+from models.backends.affinity import Cookies
 from models.backends.base import Capabilities, Job, JobBackend, Model, Running
+from models.backends.cache import ServerCache
+from models.backends.comfyui.canary import Translation, read_percent, takes_inputs, version_for
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.events import EventStream, JobProgress, JobWait, SocketOpener, open_socket
-from models.backends.comfyui.graph import Graph, RawGraph, Workflow, extra_rules, read_source
+from models.backends.comfyui.graph import Graph, ObjectInfo, RawGraph, Workflow, extra_rules, read_source
 from models.backends.comfyui.jobs import REQUEST_SECONDS, JobTracker
-from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, ShippedWorkflows
+from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, ShippedWorkflows, model_files
 from models.backends.comfyui.results import TABLE, ParameterNames
-from models.backends.comfyui.state import Change, JobState, secrets_of
-from models.backends.errors import BadRequest
+from models.backends.comfyui.state import Change, JobState, Version, secrets_of
+from models.backends.errors import BadRequest, ImageError
+from models.backends.http import Service
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
+from models.backends.servers import PooledBackend, Standing, server_is_gone
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
 from models.images.inputs import mask_of
@@ -27,8 +32,11 @@ FINDINGS_SECONDS = 9.0
 PROBE_SECONDS = 6.0
 CHECK_SECONDS = 30.0
 
+_LAST_FILES: ServerCache[frozenset[str]] = ServerCache(seconds=3600.0)
+"""The model files of the job that this process last submitted to a server: it probably still has them loaded."""
 
-class ComfyUI(JobBackend):
+
+class ComfyUI(PooledBackend, JobBackend):
     name: ClassVar[str] = "comfyui"
     title: ClassVar[str] = "ComfyUI"
     prefix: ClassVar[str] = "comfyui"
@@ -39,12 +47,16 @@ class ComfyUI(JobBackend):
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
+        self.cookies: Cookies = {}
         self.client = ComfyUIClient(self.service)
         self.definitions = NodeDefinitions(self.client)
         self.open_socket: SocketOpener = open_socket
         self.workflow: PastedWorkflow | ShippedWorkflows = PastedWorkflow(model, self.definitions)
         if model.card and not model.access.workflow:
             self.workflow = ShippedWorkflows(model.card, self.definitions)
+        self.canary: PastedWorkflow | None = None
+        if model.access.workflow and model.access.canary_workflow:
+            self.canary = PastedWorkflow(model, self.definitions, "canary_workflow")
         self._events: EventStream | None = None
         self._parameters: ParameterNames = {}
 
@@ -57,6 +69,11 @@ class ComfyUI(JobBackend):
                 next_step=f"Remove what follows the question mark; a token belongs in "
                 f"{self.model.access.where('api_key')} and is sent as `Authorization: Bearer`",
             )
+
+    @property
+    @override
+    def service(self) -> Service:
+        return replace(super().service, cookies=self.cookies)
 
     @property
     @override
@@ -90,9 +107,35 @@ class ComfyUI(JobBackend):
             return None
 
     @override
+    def version(self, request: ImageRequest) -> Version | None:
+        """Raises BadRequest for a share of requests that is none."""
+        return self._version_of(request) if self.canary else None
+
+    def _version_of(self, request: ImageRequest) -> Version:
+        return "canary" if self._drawn(request) == "canary" and self._second_takes(request) else "main"
+
+    def _drawn(self, request: ImageRequest) -> Version:
+        """The version of the request's user."""
+        if self.canary is None:
+            return "main"
+        return version_for(self.model.name, request.user, read_percent(self.model.access))
+
+    def _second_takes(self, request: ImageRequest) -> bool:
+        second = self.canary.readable if self.canary else None
+        return second is None or takes_inputs(second, request)
+
+    @override
     def learn(self, deadline: Deadline) -> None:
         if isinstance(self.workflow, PastedWorkflow):
             self.workflow.learn(deadline)
+        if self.canary:
+            with suppress(ImageError):  # reported by the requests that it would serve
+                self.canary.learn(deadline)
+
+    @property
+    def _pasted(self) -> Sequence[PastedWorkflow]:
+        own = [self.workflow] if isinstance(self.workflow, PastedWorkflow) else []
+        return [*own, self.canary] if self.canary else own
 
     @override
     def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
@@ -101,16 +144,45 @@ class ComfyUI(JobBackend):
     @override
     def check_access(self) -> Sequence[str]:
         version = self.client.stats(deadline=self.within(PROBE_SECONDS)).comfyui_version
-        if isinstance(self.workflow, PastedWorkflow):
-            self.workflow.check(self.within(CHECK_SECONDS))
+        access = self.model.access
+        if read_percent(access) and self.canary is None:
+            raise BadRequest(
+                f"{self.model.name} has a share of requests for a second workflow, and not both workflows",
+                next_step=f"Fill {access.words('workflow')} and {access.where('canary_workflow')}",
+            )
+        for source in self._pasted:
+            source.check(self.within(CHECK_SECONDS))
         return (f"ComfyUI {version}",)
 
     @override
     def findings(self) -> Sequence[str]:
         if not isinstance(self.workflow, PastedWorkflow) or not self.model.access.workflow:
             return ()
-        self.workflow.learn(self.within(FINDINGS_SECONDS))
-        return tuple(self.workflow.read().explained())
+        self.learn(self.within(FINDINGS_SECONDS))
+        found = tuple(self.workflow.read().explained())
+        second = self.canary.read().explained() if self.canary else ()
+        return (*found, *(f"second workflow: {sentence}" for sentence in second))
+
+    # One of several servers
+
+    @override
+    def standing(self, request: ImageRequest, deadline: Deadline, *, fresh: bool) -> Standing:
+        waiting = self.client.queue_length(deadline=deadline)
+        workflow, request = self._chosen(request, deadline)
+        info = self._installed(workflow.classes, deadline, fresh=fresh)
+        # Uploaded images have names that no server knows yet; only that there are some counts here.
+        images, mask = ["image.png"] * len(request.images), "mask.png" if request.mask else None
+        graph = workflow.known(info).filled(replace(request, n=1), images=images, mask=mask).graph
+        lacking = Workflow(Graph.of(graph, info)).lacking() if info else ()
+        return Standing("; ".join(lacking), _LAST_FILES.get(self.service) == model_files(graph), waiting)
+
+    def _installed(self, classes: Sequence[str], deadline: Deadline, *, fresh: bool) -> ObjectInfo | None:
+        """None where the server does not say in time; a refused submission then tells what is missing."""
+        fetch = self.definitions.refetched if fresh else self.definitions.fetched
+        try:
+            return fetch(classes, deadline)
+        except ImageError:
+            return None
 
     # The job
 
@@ -120,8 +192,10 @@ class ComfyUI(JobBackend):
         with self._tracked(job) as tracker:
             self._events = self._event_stream(tracker.state)
             self._events.open()  # before the job exists, so that no event of it can be missed
+            self.handed_over = True
             try:
                 tracker.submit(deadline)
+                _LAST_FILES.put(self.service, model_files(tracker.state.graph))
             except BaseException:
                 self._events.close()
                 raise
@@ -157,8 +231,8 @@ class ComfyUI(JobBackend):
             tracker.cancel()
 
     def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        source = self.workflow
-        workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
+        asked = request
+        workflow, request = self._chosen(asked, deadline)
         self._parameters = {
             (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
         }
@@ -172,8 +246,22 @@ class ComfyUI(JobBackend):
             prompt=request.prompt,
             keep_workflow=request.extra.get("embed_workflow") is True,
         )
+        state.server, state.version, state.cookies = self.place, self._version_of(asked), dict(self.cookies)
+        state.front = request.extra.get("priority") == "high"
         state.add_notices(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
+
+    def _chosen(self, request: ImageRequest, deadline: Deadline) -> tuple[Workflow, ImageRequest]:
+        """The workflow for a request, and the request as that workflow takes it. Raises ImageError."""
+        source = self.workflow
+        workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
+        if self.canary is None or self._drawn(request) == "main":
+            return workflow, request
+        second = self.canary.ready(deadline)
+        if takes_inputs(second, request):
+            return second, Translation(workflow, second).of(request)
+        notice = "The second workflow was not used: it does not take these input images, this mask or this seed"
+        return workflow, request.with_notices(notice)
 
     def _state_or_result(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
         return seen if isinstance(seen, Running) else self._result(state, seen)
@@ -186,17 +274,21 @@ class ComfyUI(JobBackend):
     def _tracked(self, job: Job) -> Iterator[JobTracker]:
         """Write the submissions back into `job`: the next check must know of resubmitted ones."""
         state = JobState.load(job)
-        pasted = self.model.access.workflow
-        editor = read_source(pasted).editor if pasted and state.keep_workflow else None
-        try:
-            yield JobTracker(state, self.client, self.clock, self._choices, self._parameters, self._secrets, editor)
-        finally:
-            job.update(state.dump())
+        if state.server != self.place:
+            raise server_is_gone(self)
+        self.cookies.update(state.cookies)
+        source = self.canary if state.version == "canary" else self.workflow
+        pasted = source if isinstance(source, PastedWorkflow) and source.pasted else None
+        editor = read_source(pasted.text).editor if pasted and state.keep_workflow else None
 
-    def _secrets(self) -> list[Change]:
-        if not isinstance(self.workflow, PastedWorkflow):
-            return []
-        return secrets_of(self.workflow.ready(self.within(REQUEST_SECONDS)).graph.raw())
+        def secrets() -> list[Change]:
+            return secrets_of(pasted.ready(self.within(REQUEST_SECONDS)).graph.raw()) if pasted else []
+
+        try:
+            yield JobTracker(state, self.client, self.clock, self._choices, self._parameters, secrets, editor)
+        finally:
+            state.cookies = dict(self.cookies)
+            job.update(state.dump())
 
     def _choices(self, class_type: str, name: str) -> Sequence[str]:
         return self.definitions.choices(class_type, name, self.within(REQUEST_SECONDS))

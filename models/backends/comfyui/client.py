@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, RootModel
@@ -37,6 +37,7 @@ class PromptRequest(BaseModel):
     """Body of `POST /prompt`. Ids are canonical lower-case UUIDs: newer servers refuse any other `prompt_id`.
 
     `extra_pnginfo` in `extra_data` is written into the image; `preview_method` keeps preview images off the WebSocket.
+    `front`: before all that wait; left out of the body otherwise.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +46,7 @@ class PromptRequest(BaseModel):
     prompt_id: str
     client_id: str
     extra_data: dict[str, JsonValue]
+    front: Literal[True] | None = None
 
 
 def _mapping(value: object) -> object:
@@ -185,6 +187,12 @@ class Queue(_ServerReply):
         return waiting.index(prompt_id) + 1 if prompt_id in waiting else None
 
 
+class QueueLength(_ServerReply):
+    """Reply of `GET /prompt`: the jobs that wait and the running one."""
+
+    remaining: int = Field(validation_alias=AliasPath("exec_info", "queue_remaining"))
+
+
 class SystemStats(_ServerReply):
     comfyui_version: str = Field(validation_alias=AliasPath("system", "comfyui_version"))
 
@@ -211,7 +219,7 @@ class ComfyUIClient:
             "prompt",
             attempt=attempt,
             deadline=deadline,
-            json=request.model_dump(mode="json"),
+            json=request.model_dump(mode="json", exclude={"front"} if request.front is None else None),
             read_timeout=_SUBMIT_SECONDS,
             accept=(HTTPStatus.BAD_REQUEST,),
         )
@@ -232,6 +240,10 @@ class ComfyUIClient:
     def queue(self, *, deadline: Deadline) -> Queue:
         attempt = "Asking ComfyUI for its queue"
         return self._get("queue", Queue, attempt, deadline, read_timeout=30.0, max_bytes=_MAX_QUEUE_BYTES)
+
+    def queue_length(self, *, deadline: Deadline) -> int:
+        """The jobs in the queue, the running one included; unlike `queue` without their graphs."""
+        return self._get("prompt", QueueLength, "Asking ComfyUI for the length of its queue", deadline).remaining
 
     def stats(self, *, deadline: Deadline) -> SystemStats:
         return self._get("system_stats", SystemStats, "Checking ComfyUI", deadline)

@@ -21,7 +21,9 @@ from urllib.parse import urlencode
 import websocket
 from pydantic import BaseModel
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from websocket import _handshake
 
+from models.backends.affinity import keep_from_header, with_cookies
 from models.backends.base import Running
 from models.backends.cache import ServerCache
 from models.backends.comfyui.jobs import QUEUE_SECONDS, JobTracker
@@ -37,6 +39,9 @@ FIRST_MESSAGE_SECONDS = 2.0  # the server sends a status at once, so a longer si
 REOPEN_SECONDS = 5.0  # seconds between attempts to get a lost socket back
 FIRST_POLL = 1.0  # seconds until the queue is polled for a job that has not started
 EVENT_SECONDS = 10.0  # seconds without an event of a running job: a model is being loaded, or the socket is dead
+
+# The library keeps cookies with a domain for the whole process and would send those of one job with another one's.
+_handshake.CookieJar.add = lambda _: None  # type: ignore[method-assign, assignment]
 
 _NO_SOCKET = ServerCache[bool](seconds=60.0)  # servers that recently refused it
 
@@ -140,7 +145,7 @@ type SocketOpener = Callable[[Service, str], EventSocket]
 def open_socket(service: Service, client_id: str) -> EventSocket:
     """Connect with the same login and below the same path as the HTTP requests. Raises NoSocketError."""
     base_url = f"ws{service.base_url.removeprefix('http')}"  # http → ws, https → wss
-    headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **service.headers}
+    headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **with_cookies(service.headers, service.cookies)}
     try:
         opened = websocket.create_connection(
             f"{join_url(base_url, 'ws')}?{urlencode({'clientId': client_id})}",
@@ -165,6 +170,7 @@ def open_socket(service: Service, client_id: str) -> EventSocket:
         # The library returns a redirect as if it were an open socket.
         opened.close(timeout=0)
         raise NoSocketError(forbidden=True)
+    keep_from_header((opened.getheaders() or {}).get("set-cookie", ""), service.cookies)
     return EventSocket(opened)
 
 

@@ -25,7 +25,7 @@ from models.backends.comfyui.results import (
     without_workflow,
 )
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
-from models.backends.errors import ImageError, ServerUnavailable, redact
+from models.backends.errors import BadRequest, ImageError, ServerUnavailable, redact
 from models.backends.partial import Partial
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage
@@ -65,7 +65,8 @@ class JobTracker:
         try:
             for submission in self.state.submissions:
                 self._submit(submission, deadline)
-        except ImageError:
+        except ImageError as error:
+            error.undone = error.undone and submission is self.state.submissions[0]
             self._cancel_rest()
             raise
 
@@ -77,10 +78,13 @@ class JobTracker:
             prompt_id=submission.prompt_id,
             client_id=self.state.client_id,
             extra_data={**extra, "preview_method": "none"},
+            front=self.state.front or None,
         )
         reply = self._submitted_once(request, deadline)
         if isinstance(reply, Refused):
-            raise self._redacted(refusal(reply, graph, self.choices, self.parameters))
+            refused = self._redacted(refusal(reply, graph, self.choices, self.parameters))
+            refused.undone = True
+            raise refused
         self.state.add_notices(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
@@ -172,7 +176,11 @@ class JobTracker:
         self.state.add_notices(
             "The job disappeared from the server's queue (after a restart, or because it was cleared) and was submitted again"
         )
-        self._submit(submission, self._within(FETCH_SECONDS))
+        try:
+            self._submit(submission, self._within(FETCH_SECONDS))
+        except BadRequest as refused:  # it was valid before; its input images may be gone with the server
+            said = f"the server lost the job and refused to take it again ({refused.said})"
+            raise ServerUnavailable(FAILED, said, "Run it again") from None
 
     def _save_again(self, submission: Submission, gone: DeletedFileError) -> None:
         """Resubmit under another file name: the history names a deleted file of an earlier, identical job."""

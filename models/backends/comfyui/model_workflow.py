@@ -5,6 +5,7 @@ A pasted workflow serves every request of its model. A card names the shipped on
 nodes only, so that it can be loaded into ComfyUI as it is. A changed graph gets a new version in its file name.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter
 from models.backends.base import Capabilities, Model
 from models.backends.cache import ServerCache
 from models.backends.comfyui.client import ComfyUIClient
-from models.backends.comfyui.graph import ObjectInfo, Workflow, read_source, workflow_rules
+from models.backends.comfyui.graph import ObjectInfo, RawGraph, Workflow, read_source, workflow_rules
 from models.backends.errors import BadRequest, ImageError, no_input_image, unsupported
 from models.backends.partial import together
 from models.backends.registry import COMMON_RULES
@@ -34,6 +35,7 @@ _VARIANTS: TypeAdapter[Mapping[Variant, str]] = TypeAdapter(Mapping[Variant, str
 _CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)  # empty for a class that the server does not have
 _UNANSWERED = ServerCache[bool](seconds=20.0)  # servers that recently did not reply: a form must not wait each time
 _AT_ONCE = 8
+_OF_EVERY_WORKFLOW = ("embed_workflow", "priority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +90,29 @@ class NodeDefinitions:
 
 @dataclass
 class PastedWorkflow:
-    """The user's own workflow. Missing or surplus inputs are reported when the graph is filled."""
+    """The user's own workflow, from the form's field `source`. Missing or surplus inputs are reported when the graph is
+    filled."""
 
     model: Model
     definitions: NodeDefinitions
+    source: Literal["workflow", "canary_workflow"] = "workflow"
     _workflow: Workflow | None = field(default=None, init=False)
 
     @property
+    def pasted(self) -> str:
+        """The text of the field; empty where there is none."""
+        return str(getattr(self.model.access, self.source))
+
+    @property
     def text(self) -> str:
-        access = self.model.access
-        if access.workflow:
-            return access.workflow
-        export = "Export one with Workflow > Export (API) in ComfyUI"
-        raise BadRequest(
-            f"{self.model.name} has no workflow", next_step=f"{export} and paste it into {access.where('workflow')}"
-        )
+        if self.pasted:
+            return self.pasted
+        export, where = "Export one with Workflow > Export (API) in ComfyUI", self.model.access.where(self.source)
+        raise BadRequest(f"{self.model.name} has no workflow", next_step=f"{export} and paste it into {where}")
 
     @property
     def capabilities(self) -> Capabilities:
-        workflow = self._readable()
+        workflow = self.readable
         if workflow is None:  # it may well take an image
             return Capabilities(images=1)
         images, mask = workflow.images, workflow.takes_mask
@@ -114,8 +120,12 @@ class PastedWorkflow:
         return Capabilities(images=images, min_images=workflow.min_images, mask=mask, second_image=second)
 
     def rules(self) -> tuple[Rule, ...]:
-        workflow = self._readable()
-        return (*workflow.rules(), workflow_rules()["embed_workflow"]) if workflow else COMMON_RULES
+        workflow = self.readable
+        if workflow is None:
+            return COMMON_RULES
+        own = workflow.rules()
+        named = {rule.name for rule in own}
+        return (*own, *(workflow_rules()[name] for name in _OF_EVERY_WORKFLOW if name not in named))
 
     def choose(self, request: ImageRequest) -> Workflow:
         del request
@@ -133,7 +143,7 @@ class PastedWorkflow:
         They are required for the editor's format and if it is unclear which text is the prompt. Otherwise they only
         improve the reading, so a slow server is not waited for.
         """
-        if not self.model.access.workflow:
+        if not self.pasted:
             return
         source = read_source(self.text)
         if source.api is None:
@@ -149,7 +159,7 @@ class PastedWorkflow:
 
     def ready(self, deadline: Deadline) -> Workflow:
         """The workflow, read with node definitions if it cannot be used without them. Raises ImageError."""
-        workflow = self._readable()
+        workflow = self.readable
         if workflow is None or workflow.unclear:
             self.learn(deadline)
         return self.read()
@@ -176,10 +186,12 @@ class PastedWorkflow:
                 f"Install what is missing{packages} on the server, or use what it has and export the workflow again",
             )
 
-    def _readable(self) -> Workflow | None:
+    @property
+    def readable(self) -> Workflow | None:
+        """The workflow as far as it is known; None where it cannot be read, which the request itself reports."""
         try:
             return self.read()
-        except BadRequest:  # the request itself reports it
+        except BadRequest:
             return None
 
 
@@ -251,3 +263,13 @@ def _plain_images(workflow: Workflow) -> int:
 def load_shipped(name: str) -> Workflow:
     """A shipped workflow by its file name without `.json`; read once per process."""
     return Workflow.load((WORKFLOWS / f"{name}.json").read_text("utf-8"))
+
+
+_MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx)$", re.IGNORECASE)
+
+
+def model_files(graph: RawGraph) -> frozenset[str]:
+    """The model files that a graph loads: two jobs with the same ones share a loaded model."""
+    inputs = (node["inputs"] for node in graph.values())
+    values = (value for named in inputs if isinstance(named, dict) for value in named.values())
+    return frozenset(value for value in values if isinstance(value, str) and _MODEL_FILE.search(value))

@@ -4,13 +4,16 @@ import copy
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from models.backends.affinity import Cookies
 from models.backends.base import Job
 from models.backends.comfyui.graph import RawGraph
 
+type Version = Literal["main", "canary"]
+"""Which workflow of a model with two a job runs: that of `workflow` or that of `canary_workflow`."""
 type Change = tuple[str, str, JsonValue]
 """(node id, input name, value): how a submission's graph differs from that of the first one."""
 
@@ -30,7 +33,9 @@ class JobState(BaseModel):
     """One request, without secrets and images.
 
     All submissions share one client id, so that one socket receives all their events. The graph is stored because a
-    restarted server loses it; the other submissions differ from the first in few values.
+    restarted server loses it; the other submissions differ from the first in few values. `server` is the place of the
+    job's address in the form's list; `cookies` keep it at one worker behind a balancer. `front`: it goes before all that
+    wait. `version` is the workflow that it came from, where a model has two.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,6 +46,10 @@ class JobState(BaseModel):
     prompt: str
     notices: list[str] = []
     keep_workflow: bool = False
+    server: int = 0
+    cookies: Cookies = {}
+    front: bool = False
+    version: Version = "main"
 
     @classmethod
     def of(cls, graphs: Sequence[tuple[RawGraph, int | None]], *, prompt: str, keep_workflow: bool) -> Self:

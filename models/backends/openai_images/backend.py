@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, override
 
-from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
+from models.backends.base import PROBE_SECONDS, Capabilities, Model
 from models.backends.errors import BadRequest, unsupported
 from models.backends.http import Retries, Service, with_scheme
 from models.backends.images import ImageFetcher, ParsedReply
@@ -26,6 +26,7 @@ from models.backends.openai_images.models import (
 )
 from models.backends.partial import Partial, each
 from models.backends.reply import Explanation, Reply
+from models.backends.servers import PooledBackend, Standing
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.images.inputs import size_of
@@ -35,7 +36,7 @@ from models.sizes import SeedRule, SizeRule
 _ANY = Capabilities(images=16, mask=True)
 
 
-class OpenAIImages(Backend):
+class OpenAIImages(PooledBackend):
     """OpenAI, vLLM-Omni, SGLang, LocalAI, stable-diffusion.cpp, SiliconFlow, and compatible gateways."""
 
     name = "openai_images"
@@ -162,6 +163,15 @@ class OpenAIImages(Backend):
         self._learn_quickly(deadline)  # if the server is unreachable, the form shows every parameter
         return self.rules()
 
+    @override
+    def standing(self, request: ImageRequest, deadline: Deadline, *, fresh: bool) -> Standing:
+        """No server of this kind tells its queue; those that serve one model name it exactly."""
+        models = self.detector.models(deadline)
+        exact = self.served and self.served.dialect.model_name == "exact"
+        if exact and models and all(model.id != self.model.remote for model in models):
+            return Standing(lacks=f"it does not serve {self.model.remote}")
+        return Standing()
+
     # One request.
 
     @override
@@ -190,6 +200,7 @@ class OpenAIImages(Backend):
         client = ImagesClient(
             service=service, address=self.endpoints, remote=served.remote, attempt=attempt, deadline=deadline
         )
+        self.handed_over = True
         answer = self._answer(client, wire)
         fetcher = ImageFetcher(service=service, attempt=attempt, deadline=deadline, kept=served.dialect.urls_expire)
         sources = zip(answer.images, _seeds(wire, request, answer), strict=True)

@@ -136,15 +136,18 @@ class Detector:
 
     def ask(self, deadline: Deadline, retries: Retries = ONCE) -> Finding:
         """Ask the server what it is, and remember the answer. Raises ImageError."""
-        attempt = "Asking the server for its models"
-        path = self.address.path("models")
-        models = listed(self._get(path, attempt, deadline, accept=NOT_THERE, retries=retries))
+        models = self.models(deadline, retries)
         found = self.hosted or _told_by(models) or self._told_by_pages(models, deadline)
         found = replace(found or Finding(dialects()["openai"]), models=models)
         if found.dialect.about:
             found = self._with_capabilities(found, deadline)
         FINDINGS.put(self.service, found, self.address.api)
         return found
+
+    def models(self, deadline: Deadline, retries: Retries = ONCE) -> tuple[ListedModel, ...]:
+        """The models that the server lists; none where it has no list. Raises ImageError."""
+        path, attempt = self.address.path("models"), "Asking the server for its models"
+        return listed(self._get(path, attempt, deadline, accept=NOT_THERE, retries=retries))
 
     def ask_quickly(self, deadline: Deadline) -> Finding | None:
         """The finding within a few seconds; a server that does not reply is not asked again for a while."""

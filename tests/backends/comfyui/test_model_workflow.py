@@ -125,6 +125,7 @@ def test_a_card_lists_the_parameters_and_defaults_of_its_workflows(model: str) -
         "n",
         "draft",
         "embed_workflow",
+        "priority",
         "output_format",
         "output_quality",
         "details",
