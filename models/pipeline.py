@@ -20,6 +20,7 @@ from models.backends import registry
 from models.backends.base import SYNC_LIMIT, Backend, JobBackend
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
+from models.backends.server_pool import version_of
 from models.clock import Clock, SystemClock
 from models.entities import ImageRequest, ImageResult
 from models.output.structured import OutputOptions, OutputSchema
@@ -304,7 +305,7 @@ class Call:
         route, first = ModelRoute.read(self.backend, self.settings, asked.conversation, asked.parameters, schema)
         request = replace(first.request, user=self.user or order.receipt.id)
         carried = Carried(receipt=order.receipt.of(request), options=OutputOptions.of(request, schema))
-        return replace(order, carried=carried).by(first.backend, first.backend.version(request)), route, request
+        return replace(order, carried=carried).by(first.backend, version_of(first.backend, request)), route, request
 
     def _in_time(self, request: ImageRequest, backend: Backend, *, polled: bool) -> ImageRequest:
         """With a `timeout` for which the host waits; a longer one is lowered and told."""

@@ -142,10 +142,6 @@ class Backend(ABC):
         price = ("cost", "currency") if self.price_per_image else ()
         return frozenset((*seed, *price))
 
-    def version(self, request: ImageRequest) -> str | None:
-        """Which of a model's two versions serves `request`; None where there is one."""
-        return None
-
     def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
         """Whether a request with these parameters is refused without a prompt."""
         return True

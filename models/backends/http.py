@@ -36,8 +36,7 @@ _IDEMPOTENT = frozenset({"GET", "HEAD"})
 _READABLE = 20_000  # characters of a reply that are searched for secrets; messages are much shorter
 
 type JsonBody = Mapping[str, object] | Sequence[object] | bytes  # bytes: already written
-# One multipart field: text, or (file name, bytes, MIME type).
-type FormField = str | tuple[str, bytes, str]
+type FormField = str | tuple[str, bytes, str]  # text, or (file name, bytes, MIME type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +231,7 @@ class Service:
         return pause if pause <= retries.longest and pause < deadline.remaining else None
 
 
-# requests passes on a few of urllib3's own errors for malformed addresses.
-_NETWORK_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError)
+_NETWORK_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError)  # urllib3's own for malformed addresses
 _BAD_ADDRESS = (
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,

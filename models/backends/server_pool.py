@@ -74,7 +74,6 @@ class ServerPool(Backend):
     def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:
         return self.lead.needs_prompt(parameters)
 
-    @override
     def version(self, request: ImageRequest) -> str | None:
         return self.lead.version(request)
 
@@ -245,13 +244,31 @@ def pooled(backend: Backend) -> Backend:
     members = [kind(replace(model, access=replace(model.access, base_url=one)), backend.clock) for one in addresses]
     shape = JobServerPool if issubclass(kind, JobBackend) else CallServerPool
     # Its facts about the service are class variables, as those of every backend.
-    facts = {name: getattr(kind, name) for name in _FACTS}
+    facts = {name: getattr(kind, name) for name in _FACTS if hasattr(kind, name)}
     pool: Backend = type(shape.__name__, (shape,), facts)(backend, members)
     return pool
 
 
 _OF_THE_CALL = ("on_progress", "more_time")
-_FACTS = ("name", "title", "prefix", "required", "home", "extra_rules", "form_only", "tells_progress", "refusals")
+_FACTS = (
+    "name",
+    "title",
+    "prefix",
+    "required",
+    "home",
+    "extra_rules",
+    "form_only",
+    "tells_progress",
+    "refusals",
+    "charges",
+    "look",
+    "free_to_cancel",
+)
+
+
+def version_of(backend: Backend, request: ImageRequest) -> str | None:
+    """Which of a model's two versions serves `request`; None where there is one."""
+    return backend.version(request) if isinstance(backend, (PooledBackend, ServerPool)) else None
 
 
 def _with_jobs(member: PooledBackend) -> JobBackend:

@@ -64,6 +64,11 @@ class PooledBackend(Backend, ABC):
     def standing(self, request: ImageRequest, deadline: Deadline, *, fresh: bool) -> Standing:
         """Ask the server. `fresh`: a file may just have been added, so that nothing cached counts. Raises ImageError."""
 
+    def version(self, request: ImageRequest) -> str | None:
+        """Which of a model's two versions serves `request`; None where there is one."""
+        del request
+        return None
+
     @property
     def shown(self) -> str:
         """The address in messages: without scheme and login."""

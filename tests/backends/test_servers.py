@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import get_annotations
 from typing import ClassVar
 
 import gevent
@@ -50,6 +51,7 @@ class Room:
 
 class RoomBackend(PooledBackend):
     name, title, prefix = "room", "the room", "room"
+    charges, required = False, ("base_url",)
     room: ClassVar[Room]
 
     @property
@@ -180,6 +182,15 @@ def test_a_service_without_lists_keeps_its_field_as_it_is(clock: FakeClock) -> N
 def test_only_services_with_jobs_have_a_pool_with_jobs(clock: FakeClock) -> None:
     assert isinstance(pool(clock, FIRST, SECOND), CallServerPool)
     assert isinstance(pool(clock, FIRST, SECOND, kind=RoomJobs), JobServerPool)
+
+
+def test_a_pool_has_the_facts_of_its_service(clock: FakeClock) -> None:
+    for kind in (RoomBackend, RoomJobs):
+        one, several = pool(clock, FIRST, kind=kind), pool(clock, FIRST, SECOND, kind=kind)
+        for name, hint in get_annotations(Backend).items():
+            if "ClassVar" in str(hint) and name != "customizable":
+                assert getattr(several, name) == getattr(one, name), name
+        assert getattr(several, "free_to_cancel", None) == getattr(one, "free_to_cancel", None)
 
 
 # The choice

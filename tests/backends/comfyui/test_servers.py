@@ -18,7 +18,7 @@ from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
 
 CHECKPOINT = "tiny-random-sd15.safetensors"
-CLOCK = HurriedClock(5)  # one for all requests, as in the process
+CLOCK = HurriedClock(1)  # one for all requests, as in the process
 
 
 @pytest.fixture
