@@ -15,11 +15,11 @@ from models.backends.errors import (
     BadRequest,
     ConnectionFailed,
     ImageError,
-    ServerUnavailable,
+    no_image,
     no_input_image,
     unsupported,
 )
-from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
+from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, with_scheme
 from models.backends.outage import Outage
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
@@ -34,7 +34,10 @@ from models.sizes import SeedRule, SizeRule
 type Job = dict[str, JsonValue]
 
 SYNC_LIMIT = 590.0
-"""Seconds; Dify ends a call after 600."""
+"""Seconds for the job of a call that waits for its end; Dify ends a call after 600."""
+RESERVE = 7.0
+"""Seconds after a job's deadline for what is left to fetch or cancel: no request of a call goes on after them."""
+LOOK_SECONDS, LEAST_LOOK_SECONDS, LAST_LOOK_SECONDS = 10.0, 1.0, 5.0  # for a look at a job; see `JobBackend.look`
 PROBE_SECONDS = 9.0
 """Time limit of the check when a form is saved: the user waits for it."""
 
@@ -102,6 +105,8 @@ class Backend(ABC):
     def __init__(self, model: Model, clock: Clock) -> None:
         self.model = model
         self.clock = clock
+        self.ends = clock.now() + SYNC_LIMIT + RESERVE
+        """When no request of this call may go on, in seconds since the epoch."""
         self.on_progress: Callable[[Running], None] = lambda _: None
         """Called with each state of a job while `invoke` waits for it."""
         self.more_time = ""
@@ -174,7 +179,9 @@ class Backend(ABC):
 
     def invoke(self, request: ImageRequest) -> ImageResult:
         """Generate, start to end, within `request.timeout` seconds. Raises ImageError."""
-        return self._generate(request, self._accepted(request))
+        deadline = self._accepted(request)
+        self.ends = deadline.at + RESERVE
+        return self._generate(request, deadline)
 
     def explain(self, reply: Reply) -> Explanation:
         """What a refusal of the service means, and what the user can do."""
@@ -215,13 +222,14 @@ class Backend(ABC):
         return self.model.card.price_per_image if self.model.card else None
 
     def _accepted(self, request: ImageRequest) -> Deadline:
-        """The deadline of this call. Raises BadRequest for a request that cannot be served."""
+        """The deadline of a job in this call. Raises BadRequest for a request that cannot be served."""
         self.require_access()
         self.check_inputs(request)
-        return self.within(min(request.timeout, SYNC_LIMIT))
+        return Deadline(self.clock, min(self.clock.now() + request.timeout, self.ends - RESERVE))
 
     def within(self, seconds: float) -> Deadline:
-        return Deadline.after(self.clock, seconds)
+        """The deadline `seconds` from now, or the end of this call: no request waits longer."""
+        return Deadline(self.clock, min(self.clock.now() + seconds, self.ends))
 
     def require_access(self) -> None:
         """Raises BadRequest when a required form field is empty."""
@@ -283,11 +291,7 @@ class Backend(ABC):
         partial = made if isinstance(made, Partial) else Partial(tuple(made))
         missing = partial.notices(request.n) if isinstance(made, Partial) else ()
         if not partial.images:
-            raise ServerUnavailable(
-                f"Generating with {self.title} failed",
-                "the service reported success without an image",
-                "It may have been billed: check the service's log before sending it again",
-            )
+            raise no_image(f"Generating with {self.title}")
         return ImageResult(
             images=partial.images,
             backend=self.name,
@@ -310,6 +314,9 @@ class JobBackend(Backend):
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
         self.outage = Outage(clock)
+        self.in_one_call = False
+        """Whether this call waits for the job's end; else other calls check it (polling)."""
+        self._watched_until = self.within(LOOK_SECONDS)
 
     @abstractmethod
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
@@ -329,7 +336,18 @@ class JobBackend(Backend):
 
     def interval(self, elapsed: float) -> float:
         """Seconds until the next poll of a job that is `elapsed` seconds old."""
-        return 0.4 if elapsed < 20 else 1.0  # noqa: PLR2004
+        return min(1.5, max(0.4, elapsed / 150))
+
+    def begin_watch(self, until: Deadline) -> None:
+        self._watched_until = self.within(LAST_LOOK_SECONDS) if until.passed else until
+
+    def look(self) -> Deadline:
+        """When one look at a job must have ended: with its watch, but for the least that a look takes.
+
+        In polling the host waits for each look; the last one belongs to a job past its deadline.
+        """
+        left = self._watched_until.at - self.clock.now()
+        return self.within(min(LOOK_SECONDS, max(left, LEAST_LOOK_SECONDS)))
 
     def submit(self, request: ImageRequest) -> Job | ImageResult:
         """Check a request and start its job. Raises ImageError."""
@@ -340,6 +358,7 @@ class JobBackend(Backend):
 
         `started` is the job's start on the clock. Transient errors are ignored until they last as long as an outage.
         """
+        self.begin_watch(until)
         state = Running()
         while True:
             began = self.clock.now()
@@ -353,13 +372,13 @@ class JobBackend(Backend):
                 return seen
             state = seen
             self.on_progress(state)
-            pause = min(self.interval(self.clock.now() - started), until.remaining)
+            pause = min(max(self.interval(self.clock.now() - started), self.outage.pause), until.remaining)
             if pause <= 0 or self.outage.lasting:
                 return state
             self.clock.sleep(pause)
 
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
-        started = self.clock.now()
+        self.in_one_call, started = True, self.clock.now()
         outcome = self._submit(request, deadline)
         if isinstance(outcome, ImageResult):
             return outcome
@@ -371,7 +390,8 @@ class JobBackend(Backend):
 
         Raises ConnectionFailed if no image is finished, in an outage the error of its class.
         """
-        error = self._reason()
+        where = self.model.access.where("base_url")
+        error = self.outage.reason(f"Generating with {self.title}", self.title, where, self.more_time)
         if seen.progress:
             error.said = f"{error.said}; last known state: {seen.progress}"
         try:
@@ -385,16 +405,3 @@ class JobBackend(Backend):
         if part is None:
             raise error
         return replace(part, notices=(*part.notices, str(error)))
-
-    def _reason(self) -> ImageError:
-        """Why a job is given up; a longer `timeout` does not help against an outage."""
-        trouble, attempt = self.outage.error, f"Generating with {self.title}"
-        if trouble is None:
-            error = timed_out(attempt)
-            error.next_step = self.more_time or error.next_step
-            return error
-        where = self.model.access.where("base_url")
-        advice = f"Check {self.title} at the address in {where} before trying again: the job may still be processed"
-        # Not TimedOutError, whose advice is more time.
-        kind = ConnectionFailed if isinstance(trouble, ConnectionFailed) else type(trouble)
-        return kind(f"{attempt} failed", f"the state of the job could not be read ({trouble.said})", advice)

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import JsonValue, RootModel
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import MIB, Service, join_url
+from models.backends.http import MIB, REPEATED, Retries, Service, join_url
 from models.backends.public_adapter import is_public_ip
 from models.backends.reply import Explanation, Reply, parse
 from models.clock import Clock, Deadline
@@ -224,6 +224,7 @@ def download(
     max_bytes: int = _MOST_BYTES,
     allow_private: bool,
     redirects: int = MAX_REDIRECTS,
+    retries: Retries = REPEATED,
 ) -> Reply:
     """GET a URL from a user or a service, without credentials, following at most `redirects`.
 
@@ -241,7 +242,14 @@ def download(
         _check_address(url, attempt, allow_private=allow_private)
         host, path = at_origin(server, url)
         reply = host.request(
-            "GET", path, attempt=attempt, deadline=deadline, max_bytes=max_bytes, read_timeout=60.0, accept=_REDIRECTS
+            "GET",
+            path,
+            attempt=attempt,
+            deadline=deadline,
+            max_bytes=max_bytes,
+            read_timeout=60.0,
+            retries=retries,
+            accept=_REDIRECTS,
         )
         if reply.ok:
             return reply
@@ -251,11 +259,20 @@ def download(
 
 
 def download_result(
-    url: str, *, attempt: str, clock: Clock, deadline: Deadline, allow_private: bool, next_step: str
+    url: str,
+    *,
+    attempt: str,
+    clock: Clock,
+    deadline: Deadline,
+    allow_private: bool,
+    next_step: str,
+    retries: Retries = REPEATED,
 ) -> bytes:
     """As `download`, but a URL that is forbidden or refused raises ServerUnavailable: the user's request was fine."""
     with _made_already(next_step):
-        return download(url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private).body
+        return download(
+            url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private, retries=retries
+        ).body
 
 
 @contextmanager

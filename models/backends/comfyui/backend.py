@@ -118,13 +118,16 @@ class ComfyUI(JobBackend):
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job:
         job = self._planned(request, deadline).dump()
         with self._tracked(job) as tracker:
-            self._events = self._event_stream(tracker.state)
-            self._events.open()  # before the job exists, so that no event of it can be missed
+            events = self._event_stream(tracker.state)
+            if self.in_one_call:  # before the job exists, so that no event of it can be missed
+                events.open()
+                events.settle()
             try:
                 tracker.submit(deadline)
             except BaseException:
-                self._events.close()
+                events.close()
                 raise
+        self._events = events
         return job
 
     @override
@@ -134,14 +137,13 @@ class ComfyUI(JobBackend):
 
     @override
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
+        self.begin_watch(until)
         with self._tracked(job) as tracker:
-            missed_nothing = self._events is not None and self._events.connected
             events = self._events or self._event_stream(tracker.state)
             self._events = None
             wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started), self.outage)
             try:
-                events.open()
-                return self._state_or_result(tracker.state, wait.until(until, poll_first=not missed_nothing))
+                return self._state_or_result(tracker.state, wait.until(until))
             finally:
                 events.close()
 
@@ -189,7 +191,17 @@ class ComfyUI(JobBackend):
         pasted = self.model.access.workflow
         editor = read_source(pasted).editor if pasted and state.keep_workflow else None
         try:
-            yield JobTracker(state, self.client, self.clock, self._choices, self._parameters, self._secrets, editor)
+            yield JobTracker(
+                state=state,
+                client=self.client,
+                clock=self.clock,
+                within=self.within,
+                look=self.look,
+                choices=self._choices,
+                parameters=self._parameters,
+                secrets=self._secrets,
+                workflow=editor,
+            )
         finally:
             job.update(state.dump())
 
