@@ -38,6 +38,7 @@ SYNC_LIMIT = 590.0
 RESERVE = 7.0
 """Seconds after a job's deadline for what is left to fetch or cancel: no request of a call goes on after them."""
 LOOK_SECONDS, LEAST_LOOK_SECONDS, LAST_LOOK_SECONDS = 10.0, 1.0, 5.0  # for a look at a job; see `JobBackend.look`
+LAST_CALL_SECONDS = 30.0  # for the check of a job past its deadline
 PROBE_SECONDS = 9.0
 """Time limit of the check when a form is saved: the user waits for it."""
 
@@ -48,7 +49,8 @@ class Capabilities:
 
     `images` is the largest number of input images (0: text only), `min_images` the smallest (1: an editing model).
     `mask`: whether masks are supported. `second_image`: how the second of two images is read if no file name says which
-    is the mask. `alpha_is_mask`: whether transparency of a single image is its mask although `second_image` is "image". `links`: whether Markdown images stay in the prompt, for the model to follow.
+    is the mask. `alpha_is_mask`: whether transparency of a single image is its mask although `second_image` is "image".
+    `links`: whether Markdown images stay in the prompt, for the model to follow.
     """
 
     images: int = 0
@@ -250,28 +252,24 @@ class Backend(ABC):
                 yield from self.findings()
                 yield from self.check_access()
         except (TimedOutError, gevent.Timeout):
-            raise ConnectionFailed(
-                f"Checking {self.title} failed",
-                f"it did not reply within {PROBE_SECONDS:g} seconds",
-                f"Check that it is running at the address in {self.model.access.where('base_url')}, and try again",
-            ) from None
+            said = f"it did not reply within {PROBE_SECONDS:g} seconds"
+            step = f"Check that it is running at the address in {self.model.access.where('base_url')}, and try again"
+            raise ConnectionFailed(f"Checking {self.title} failed", said, step) from None
 
     def check_inputs(self, request: ImageRequest) -> None:
         """Raises BadRequest for inputs that the bound model does not take."""
         able, model = self.capabilities, self.model.name
         if request.mask is not None and not able.mask:
-            raise unsupported(
-                "masks", model=model, way_out="Describe the region in words, or choose a model with inpainting"
-            )
+            way_out = "Describe the region in words, or choose a model with inpainting"
+            raise unsupported("masks", model=model, way_out=way_out)
         self.check_image_count(len(request.images))
 
     def check_image_count(self, count: int) -> None:
         """Refuse more or fewer input images than the bound model takes. Raises BadRequest."""
         able, model = self.capabilities, self.model.name
         if count and able.images == 0:
-            raise unsupported(
-                "input images", model=model, way_out="Send text only, or choose a model that edits images"
-            )
+            way_out = "Send text only, or choose a model that edits images"
+            raise unsupported("input images", model=model, way_out=way_out)
         if count > able.images:
             raise unsupported(f"{count} input images", model=model, way_out=f"Send at most {able.images}")
         if count < able.min_images:
@@ -314,8 +312,7 @@ class JobBackend(Backend):
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
         self.outage = Outage(clock)
-        self.in_one_call = False
-        """Whether this call waits for the job's end; else other calls check it (polling)."""
+        self.in_one_call = False  # whether this call waits for the job's end; else other calls check it (polling)
         self._watched_until = self.within(LOOK_SECONDS)
 
     @abstractmethod
@@ -339,13 +336,12 @@ class JobBackend(Backend):
         return min(1.5, max(0.4, elapsed / 150))
 
     def begin_watch(self, until: Deadline) -> None:
+        if until.passed:  # the last look, in which an image may still be fetched
+            self.ends = min(self.ends, self.clock.now() + LAST_CALL_SECONDS)
         self._watched_until = self.within(LAST_LOOK_SECONDS) if until.passed else until
 
     def look(self) -> Deadline:
-        """When one look at a job must have ended: with its watch, but for the least that a look takes.
-
-        In polling the host waits for each look; the last one belongs to a job past its deadline.
-        """
+        """When one look at a job must have ended: with its watch, but for the least that a look takes."""
         left = self._watched_until.at - self.clock.now()
         return self.within(min(LOOK_SECONDS, max(left, LEAST_LOOK_SECONDS)))
 

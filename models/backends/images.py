@@ -159,6 +159,7 @@ class ImageFetcher:
     attempt: str
     deadline: Deadline
     kept: str = ""
+    retries: Retries = REPEATED
 
     def image(self, found: FoundImage, seed: int | None) -> GeneratedImage:
         """Raises ServerUnavailable for a broken or missing image, ConnectionFailed if it cannot be fetched."""
@@ -177,14 +178,20 @@ class ImageFetcher:
         at_home = there.hostname == home.hostname
         clock, deadline, advice = self.service.clock, self.deadline, self._kept_there
         data = download_result(
-            url, attempt=self._fetching, clock=clock, deadline=deadline, allow_private=at_home, next_step=advice
+            url,
+            attempt=self._fetching,
+            clock=clock,
+            deadline=deadline,
+            allow_private=at_home,
+            next_step=advice,
+            retries=self.retries,
         )
         return data, None if at_home else url
 
     def _from_origin(self, url: str) -> bytes:
         own, path = at_origin(self.service, url)
         with _made_already(self._kept_there):
-            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline).body
+            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline, retries=self.retries).body
 
     @property
     def _fetching(self) -> str:
