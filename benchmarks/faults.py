@@ -35,13 +35,12 @@ from benchmarks.fault_cells import (
     MORE_TIME,
     NEVER,
     SPEED,
-    TARGETS,
     TIMEOUT,
     Expected,
     Fault,
-    Target,
     expected,
 )
+from benchmarks.fault_targets import TARGETS, Target
 from models.backends import cache, http, questions
 from models.backends.automatic1111 import job
 from models.backends.comfyui import events
@@ -329,7 +328,7 @@ def table(seen: Sequence[tuple[Cell, Seen]]) -> Iterator[str]:
 
 def _column(cell: Cell) -> str:
     way = f" {cell.way}" if cell.target.polled else ""
-    return f"{cell.target.name} {cell.stage}{way}" if cell.target.polled else cell.target.name
+    return f"{cell.target.name} {cell.stage}{way}" if "fetch" in cell.target.stages else cell.target.name
 
 
 def _words(cell: Cell, seen: Seen) -> str:

@@ -37,7 +37,7 @@ SYNC_LIMIT = 590.0
 """Seconds for the job of a call that waits for its end; Dify ends a call after 600."""
 RESERVE = 7.0
 """Seconds after a job's deadline for what is left to fetch or cancel: no request of a call goes on after them."""
-LOOK_SECONDS, LEAST_LOOK_SECONDS, LAST_LOOK_SECONDS = 10.0, 1.0, 5.0  # for a look at a job; see `JobBackend.look`
+LOOK_SECONDS, LEAST_LOOK_SECONDS, LAST_LOOK_SECONDS = 10.0, 1.0, 5.0  # for a look at a job; see `look_deadline`
 LAST_CALL_SECONDS = 30.0  # for the check of a job past its deadline
 PROBE_SECONDS = 9.0
 """Time limit of the check when a form is saved: the user waits for it."""
@@ -107,12 +107,9 @@ class Backend(ABC):
     def __init__(self, model: Model, clock: Clock) -> None:
         self.model = model
         self.clock = clock
-        self.ends = clock.now() + SYNC_LIMIT + RESERVE
-        """When no request of this call may go on, in seconds since the epoch."""
-        self.on_progress: Callable[[Running], None] = lambda _: None
-        """Called with each state of a job while `invoke` waits for it."""
-        self.more_time = ""
-        """Next step for a job past its deadline where a longer `timeout` does not help; else empty."""
+        self.ends = clock.now() + SYNC_LIMIT + RESERVE  # of this call, in seconds since the epoch
+        self.on_progress: Callable[[Running], None] = lambda _: None  # called with each state of a job in `invoke`
+        self.more_time = ""  # next step for a job past its deadline where a longer `timeout` does not help; else empty
 
     @classmethod
     def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> "Backend":
@@ -340,7 +337,7 @@ class JobBackend(Backend):
             self.ends = min(self.ends, self.clock.now() + LAST_CALL_SECONDS)
         self._watched_until = self.within(LAST_LOOK_SECONDS) if until.passed else until
 
-    def look(self) -> Deadline:
+    def look_deadline(self) -> Deadline:
         """When one look at a job must have ended: with its watch, but for the least that a look takes."""
         left = self._watched_until.at - self.clock.now()
         return self.within(min(LOOK_SECONDS, max(left, LEAST_LOOK_SECONDS)))

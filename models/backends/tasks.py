@@ -98,7 +98,7 @@ class TaskBackend(JobBackend):
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = TaskJob.model_validate(job)
-        seen = self._seen(state, self.look())
+        seen = self._seen(state, self.look_deadline())
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one for one in seen if isinstance(one, Running)]

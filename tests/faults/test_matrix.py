@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.fault_cells import TARGETS
+from benchmarks.fault_targets import TARGETS
 from benchmarks.faults import cells, outcomes, table
 from models.backends.registry import BACKENDS
 

@@ -196,7 +196,7 @@ class ComfyUI(JobBackend):
                 client=self.client,
                 clock=self.clock,
                 within=self.within,
-                look=self.look,
+                look=self.look_deadline,
                 choices=self._choices,
                 parameters=self._parameters,
                 secrets=self._secrets,

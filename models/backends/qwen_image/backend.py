@@ -124,7 +124,7 @@ class QwenImage(JobBackend):
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = QwenJob.model_validate(job)
-        seen = self._poll(state.tasks, self.look())
+        seen = self._poll(state.tasks, self.look_deadline())
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
