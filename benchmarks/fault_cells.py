@@ -242,10 +242,10 @@ EXCEPTIONS: Sequence[tuple[str, str, str, Mapping[str, Any]]] = (
     ("replicate", "submit", "^404$", {"submitted": 2}),
     ("black_forest_labs", "look", "^404$", {"outcome": SERVER}),
     # The image was made: only its address fails.
-    ("zhipu|replicate|fal|black_forest_labs", "fetch", "^4(04|13|22)$", {"outcome": SERVER}),
+    ("zhipu|huggingface|replicate|fal|black_forest_labs", "fetch", "^4(04|13|22)$", {"outcome": SERVER}),
     # There is no job to look at again.
-    ("zhipu", "fetch", r"silent|one byte|reset|closed|429|50\d", {"says": ""}),
-    ("zhipu", "fetch", "back", {"outcome": CONNECTION}),
+    ("zhipu|huggingface", "fetch", r"silent|one byte|reset|closed|429|50\d", {"says": ""}),
+    ("zhipu|huggingface", "fetch", "back", {"outcome": CONNECTION}),
     # Results lie at a file server, which is asked without a key and may redirect.
     ("qwen_image", "fetch", r"^4\d\d( no credit)?$", {"outcome": SERVER, "says": ""}),
     ("qwen_image", "fetch", "^429", {"within": TIMEOUT + 60}),

@@ -135,6 +135,11 @@ TARGETS: Sequence[Target] = (
         filtered=("submit", 400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全内容"}}),
     ),
     Target(
+        name="huggingface",
+        case=CASES["huggingface"],
+        stages={"submit": "POST /", "fetch": "GET /file.png"},
+    ),
+    Target(
         name="replicate",
         case=CASES["replicate"],
         stages={"submit": "POST .*/predictions$", "look": "GET .*/predictions/", "fetch": "GET /files/"},

@@ -66,7 +66,7 @@ class FastClock:
 
     def now(self) -> float:
         wall = time.monotonic()
-        FastClock._time += min(wall - FastClock._wall, 2 * TICK) * SPEED
+        FastClock._time += min(wall - FastClock._wall, 10 * TICK) * SPEED
         FastClock._wall = wall
         return FastClock._time
 
