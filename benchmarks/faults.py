@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -34,39 +35,53 @@ from benchmarks.fault_cells import (
     MORE_TIME,
     NEVER,
     SPEED,
-    TARGETS,
     TIMEOUT,
     Expected,
     Fault,
-    Target,
     expected,
 )
-from models.backends import cache, http
+from benchmarks.fault_targets import TARGETS, Target
+from models.backends import cache, http, questions
 from models.backends.automatic1111 import job
 from models.backends.comfyui import events
 from models.backends.errors import ImageError
 from models.pipeline import Asked, Call, Waiting
 from models.request.conversation import Conversation
-from tests.servers.faulty import FaultyProxy, full_backlog, running
+from tests.servers.faulty import SELF_SIGNED, FaultyProxy, full_backlog, running
 from tests.servers.scripted import Act, Script, free_port, say, scripted_server
 
-AT_ONCE = 8
+AT_ONCE = 4
+TICK = 0.005  # seconds
+HELD = 4.0
+"""Seconds that a check may take: one for the plugin, the rest for this machine, at SPEED times the wall's clock."""
 
 
 class FastClock:
-    """The wall's clock, SPEED times as fast since its start."""
+    """The wall's clock, SPEED times as fast: one clock for all cells, as in the plugin.
 
-    def __init__(self) -> None:
-        self._began, self._start = time.time(), time.monotonic()
+    It stands still while the machine does not let this process run: what is measured is the plugin's time.
+    """
+
+    _time, _wall = time.time(), time.monotonic()
 
     def now(self) -> float:
-        return self._began + (time.monotonic() - self._start) * SPEED
+        wall = time.monotonic()
+        FastClock._time += min(wall - FastClock._wall, 10 * TICK) * SPEED
+        FastClock._wall = wall
+        return FastClock._time
 
     def monotonic(self) -> float:
         return self.now()
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(max(0.0, seconds) / SPEED)
+        end = self.now() + seconds
+        while (left := end - self.now()) > 0:
+            time.sleep(left / SPEED)
+
+    def tick(self) -> None:
+        while True:
+            self.now()
+            time.sleep(TICK)
 
 
 class _FastTimeout(gevent.Timeout):
@@ -85,13 +100,17 @@ def fast_network() -> Iterator[None]:
 
     with (
         patch.object(http, "gevent", SimpleNamespace(Timeout=_FastTimeout)),
+        patch.object(questions, "gevent", SimpleNamespace(Timeout=_FastTimeout, spawn=gevent.spawn)),
         patch.object(HTTPAdapter, "send", send),
         patch.object(job, "FIRST_POLL", job.FIRST_POLL / SPEED),
         patch.object(job, "POLL_INTERVAL", job.POLL_INTERVAL / SPEED),
         patch.object(events, "OPEN_TIMEOUT", events.OPEN_TIMEOUT / SPEED),
+        patch.object(events, "SETTLE_SECONDS", events.SETTLE_SECONDS / SPEED),
         patch.object(events.EventSocket, "next", lambda self, seconds: next_event(self, seconds / SPEED)),
     ):
+        ticking = gevent.spawn(FastClock().tick)
         yield
+        ticking.kill()
 
 
 @dataclass(frozen=True)
@@ -116,7 +135,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of a cell. `leaked`: whether another host was sent a credential."""
+    """What came of a cell. `leaked`: whether another host was sent a credential; `held`: seconds of the check in the
+    middle, of those that left the job running; the longest says more about this machine."""
 
     outcome: str
     sentence: str
@@ -124,6 +144,7 @@ class Seen:
     requests: int
     submitted: int
     leaked: bool
+    held: float = 0.0
 
     def wrongs(self, cell: Cell) -> Iterator[str]:
         """What is not as expected, in words."""
@@ -139,6 +160,8 @@ class Seen:
             yield f"took {self.seconds:.0f} s, not {wanted.least:g} to {cell.within:g}"
         if self.submitted > wanted.submitted:
             yield f"{self.submitted} jobs instead of {wanted.submitted}"
+        if self.held > HELD:
+            yield f"held a check for {self.held:.0f} s"
         if self.leaked:
             yield "sent a credential to another host"
 
@@ -181,21 +204,29 @@ def run(cell: Cell) -> Seen:
                     act=_act(cell, other),
                     times=fault.times,
                     carried_out=fault.carried_out,
+                    late=None if fault.late is None else fault.late / SPEED,
+                    onwards=fault.onwards,
                     fake=fake,
-                )
+                ),
+                SELF_SIGNED if fault.address == "self-signed" else None,
             )
         )
         origin = _origin(fault, proxy, stack)
         if fault.socket:  # without the proxy, which passes on no WebSocket
             fake.sockets, origin = fault.socket, f"http://{parts.netloc}"
-        cache.clear_all()  # a port may have been another server's
+        cache.clear_all(origin)  # a port may have been another server's
         clock = FastClock()
-        began = clock.now()
-        outcome, sentence = _asked(case.model, case.credentials(origin + parts.path), cell.way, clock)
-        seconds, leaked = clock.now() - began, any("authorization" in seen.headers for seen in other.seen)
-        if fault.socket:
-            return Seen(outcome, sentence, seconds, len(fake.requests), fake.count("POST /prompt"), leaked)
-        return Seen(outcome, sentence, seconds, proxy.count(), proxy.count("submit"), leaked)
+        began, held = clock.now(), list[float]()
+        outcome, sentence = _asked(case.model, case.credentials(origin + parts.path), cell.way, clock, held)
+        return Seen(
+            outcome,
+            sentence,
+            seconds=clock.now() - began,
+            requests=len(fake.requests) if fault.socket else proxy.count(),
+            submitted=fake.count("POST /prompt") if fault.socket else proxy.count("submit"),
+            leaked=any("authorization" in seen.headers for seen in other.seen),
+            held=median(held or [0.0]),
+        )
 
 
 def _origin(fault: Fault, proxy: FaultyProxy, stack: ExitStack) -> str:
@@ -236,8 +267,10 @@ def _act(cell: Cell, other: Script) -> Act | None:
     return say(200, json.dumps(target.answer(fault.encoded() if fault.encoded else base64.b64encode(data).decode())))
 
 
-def _asked(model: str, credentials: Mapping[str, str], way: str, clock: FastClock) -> tuple[str, str]:
-    """The outcome of a request and what is told, as the host asks for it."""
+def _asked(
+    model: str, credentials: Mapping[str, str], way: str, clock: FastClock, held: list[float]
+) -> tuple[str, str]:
+    """The outcome of a request and what is told, as the host asks for it; `held` gets the seconds of each check."""
     question = Asked(Conversation("a red fox in the snow"), {"timeout": TIMEOUT})
 
     def call() -> Call:
@@ -249,7 +282,9 @@ def _asked(model: str, credentials: Mapping[str, str], way: str, clock: FastCloc
         outcome = call().start(question)
         while isinstance(outcome, Waiting):
             clock.sleep(outcome.next_check)
+            began = clock.now()
             outcome = call().check(json.loads(json.dumps(outcome.state)))
+            held += [clock.now() - began] * isinstance(outcome, Waiting)
         return "image", " ".join(outcome.result.notices)
     except ImageError as error:
         return error.host.__name__.removeprefix("Invoke").removesuffix("Error"), str(error)
@@ -293,7 +328,7 @@ def table(seen: Sequence[tuple[Cell, Seen]]) -> Iterator[str]:
 
 def _column(cell: Cell) -> str:
     way = f" {cell.way}" if cell.target.polled else ""
-    return f"{cell.target.name} {cell.stage}{way}" if cell.target.polled else cell.target.name
+    return f"{cell.target.name} {cell.stage}{way}" if "fetch" in cell.target.stages else cell.target.name
 
 
 def _words(cell: Cell, seen: Seen) -> str:

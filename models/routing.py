@@ -184,7 +184,7 @@ def backend_of(name: str, asked: Backend, settings: Settings) -> Backend:
     if name == asked.model.name:
         return asked
     backend = registry.bind(name, _provider_form(settings), asked.clock)
-    backend.on_progress = asked.on_progress
+    backend.on_progress, backend.ends = asked.on_progress, asked.ends  # it serves the same call of Dify
     return backend
 
 

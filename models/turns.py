@@ -57,6 +57,7 @@ class Turn:
         backend = self.backend
         if not isinstance(backend, JobBackend) or (math.isinf(hold) and not self._others):
             return backend.invoke(request)
+        backend.in_one_call = math.isinf(hold)
         job = backend.submit(request)
         if isinstance(job, ImageResult):
             return job

@@ -15,11 +15,11 @@ from models.backends.errors import (
     BadRequest,
     ConnectionFailed,
     ImageError,
-    ServerUnavailable,
+    no_image,
     no_input_image,
     unsupported,
 )
-from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, timed_out, with_scheme
+from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, with_scheme
 from models.backends.outage import Outage
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
@@ -34,7 +34,11 @@ from models.sizes import SeedRule, SizeRule
 type Job = dict[str, JsonValue]
 
 SYNC_LIMIT = 590.0
-"""Seconds; Dify ends a call after 600."""
+"""Seconds for the job of a call that waits for its end; Dify ends a call after 600."""
+RESERVE = 7.0
+"""Seconds after a job's deadline for what is left to fetch or cancel: no request of a call goes on after them."""
+LOOK_SECONDS, LEAST_LOOK_SECONDS, LAST_LOOK_SECONDS = 10.0, 1.0, 5.0  # for a look at a job; see `look_deadline`
+LAST_CALL_SECONDS = 30.0  # for the check of a job past its deadline
 PROBE_SECONDS = 9.0
 """Time limit of the check when a form is saved: the user waits for it."""
 
@@ -45,7 +49,8 @@ class Capabilities:
 
     `images` is the largest number of input images (0: text only), `min_images` the smallest (1: an editing model).
     `mask`: whether masks are supported. `second_image`: how the second of two images is read if no file name says which
-    is the mask. `alpha_is_mask`: whether transparency of a single image is its mask although `second_image` is "image". `links`: whether Markdown images stay in the prompt, for the model to follow.
+    is the mask. `alpha_is_mask`: whether transparency of a single image is its mask although `second_image` is "image".
+    `links`: whether Markdown images stay in the prompt, for the model to follow.
     """
 
     images: int = 0
@@ -102,10 +107,9 @@ class Backend(ABC):
     def __init__(self, model: Model, clock: Clock) -> None:
         self.model = model
         self.clock = clock
-        self.on_progress: Callable[[Running], None] = lambda _: None
-        """Called with each state of a job while `invoke` waits for it."""
-        self.more_time = ""
-        """Next step for a job past its deadline where a longer `timeout` does not help; else empty."""
+        self.ends = clock.now() + SYNC_LIMIT + RESERVE  # of this call, in seconds since the epoch
+        self.on_progress: Callable[[Running], None] = lambda _: None  # called with each state of a job in `invoke`
+        self.more_time = ""  # next step for a job past its deadline where a longer `timeout` does not help; else empty
 
     @classmethod
     def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> "Backend":
@@ -174,7 +178,9 @@ class Backend(ABC):
 
     def invoke(self, request: ImageRequest) -> ImageResult:
         """Generate, start to end, within `request.timeout` seconds. Raises ImageError."""
-        return self._generate(request, self._accepted(request))
+        deadline = self._accepted(request)
+        self.ends = deadline.at + RESERVE
+        return self._generate(request, deadline)
 
     def explain(self, reply: Reply) -> Explanation:
         """What a refusal of the service means, and what the user can do."""
@@ -215,13 +221,14 @@ class Backend(ABC):
         return self.model.card.price_per_image if self.model.card else None
 
     def _accepted(self, request: ImageRequest) -> Deadline:
-        """The deadline of this call. Raises BadRequest for a request that cannot be served."""
+        """The deadline of a job in this call. Raises BadRequest for a request that cannot be served."""
         self.require_access()
         self.check_inputs(request)
-        return self.within(min(request.timeout, SYNC_LIMIT))
+        return Deadline(self.clock, min(self.clock.now() + request.timeout, self.ends - RESERVE))
 
     def within(self, seconds: float) -> Deadline:
-        return Deadline.after(self.clock, seconds)
+        """The deadline `seconds` from now, or the end of this call: no request waits longer."""
+        return Deadline(self.clock, min(self.clock.now() + seconds, self.ends))
 
     def require_access(self) -> None:
         """Raises BadRequest when a required form field is empty."""
@@ -241,28 +248,24 @@ class Backend(ABC):
                 yield from self.findings()
                 yield from self.check_access()
         except (TimedOutError, gevent.Timeout):
-            raise ConnectionFailed(
-                f"Checking {self.title} failed",
-                f"it did not reply within {PROBE_SECONDS:g} seconds",
-                f"Check that it is running at the address in {self.model.access.where('base_url')}, and try again",
-            ) from None
+            said = f"it did not reply within {PROBE_SECONDS:g} seconds"
+            step = f"Check that it is running at the address in {self.model.access.where('base_url')}, and try again"
+            raise ConnectionFailed(f"Checking {self.title} failed", said, step) from None
 
     def check_inputs(self, request: ImageRequest) -> None:
         """Raises BadRequest for inputs that the bound model does not take."""
         able, model = self.capabilities, self.model.name
         if request.mask is not None and not able.mask:
-            raise unsupported(
-                "masks", model=model, way_out="Describe the region in words, or choose a model with inpainting"
-            )
+            way_out = "Describe the region in words, or choose a model with inpainting"
+            raise unsupported("masks", model=model, way_out=way_out)
         self.check_image_count(len(request.images))
 
     def check_image_count(self, count: int) -> None:
         """Refuse more or fewer input images than the bound model takes. Raises BadRequest."""
         able, model = self.capabilities, self.model.name
         if count and able.images == 0:
-            raise unsupported(
-                "input images", model=model, way_out="Send text only, or choose a model that edits images"
-            )
+            way_out = "Send text only, or choose a model that edits images"
+            raise unsupported("input images", model=model, way_out=way_out)
         if count > able.images:
             raise unsupported(f"{count} input images", model=model, way_out=f"Send at most {able.images}")
         if count < able.min_images:
@@ -282,11 +285,7 @@ class Backend(ABC):
         partial = made if isinstance(made, Partial) else Partial(tuple(made))
         missing = partial.notices(request.n) if isinstance(made, Partial) else ()
         if not partial.images:
-            raise ServerUnavailable(
-                f"Generating with {self.title} failed",
-                "the service reported success without an image",
-                "It may have been billed: check the service's log before sending it again",
-            )
+            raise no_image(f"Generating with {self.title}")
         return ImageResult(
             images=partial.images,
             backend=self.name,
@@ -309,6 +308,8 @@ class JobBackend(Backend):
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
         self.outage = Outage(clock)
+        self.in_one_call = False  # whether this call waits for the job's end; else other calls check it (polling)
+        self._watched_until = self.within(LOOK_SECONDS)
 
     @abstractmethod
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
@@ -328,7 +329,17 @@ class JobBackend(Backend):
 
     def interval(self, elapsed: float) -> float:
         """Seconds until the next poll of a job that is `elapsed` seconds old."""
-        return 0.4 if elapsed < 20 else 1.0  # noqa: PLR2004
+        return min(1.5, max(0.4, elapsed / 150))
+
+    def begin_watch(self, until: Deadline) -> None:
+        if until.passed:  # the last look, in which an image may still be fetched
+            self.ends = min(self.ends, self.clock.now() + LAST_CALL_SECONDS)
+        self._watched_until = self.within(LAST_LOOK_SECONDS) if until.passed else until
+
+    def look_deadline(self) -> Deadline:
+        """When one look at a job must have ended: with its watch, but for the least that a look takes."""
+        left = self._watched_until.at - self.clock.now()
+        return self.within(min(LOOK_SECONDS, max(left, LEAST_LOOK_SECONDS)))
 
     def submit(self, request: ImageRequest) -> Job | ImageResult:
         """Check a request and start its job. Raises ImageError."""
@@ -339,6 +350,7 @@ class JobBackend(Backend):
 
         `started` is the job's start on the clock. Transient errors are ignored until they last as long as an outage.
         """
+        self.begin_watch(until)
         state = Running()
         while True:
             began = self.clock.now()
@@ -352,13 +364,13 @@ class JobBackend(Backend):
                 return seen
             state = seen
             self.on_progress(state)
-            pause = min(self.interval(self.clock.now() - started), until.remaining)
+            pause = min(max(self.interval(self.clock.now() - started), self.outage.pause), until.remaining)
             if pause <= 0 or self.outage.lasting:
                 return state
             self.clock.sleep(pause)
 
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
-        started = self.clock.now()
+        self.in_one_call, started = True, self.clock.now()
         outcome = self._submit(request, deadline)
         if isinstance(outcome, ImageResult):
             return outcome
@@ -370,7 +382,8 @@ class JobBackend(Backend):
 
         Raises ConnectionFailed if no image is finished, in an outage the error of its class.
         """
-        error = self._reason()
+        where = self.model.access.where("base_url")
+        error = self.outage.reason(f"Generating with {self.title}", self.title, where, self.more_time)
         if seen.progress:
             error.said = f"{error.said}; last known state: {seen.progress}"
         try:
@@ -384,16 +397,3 @@ class JobBackend(Backend):
         if part is None:
             raise error
         return replace(part, notices=(*part.notices, str(error)))
-
-    def _reason(self) -> ImageError:
-        """Why a job is given up; a longer `timeout` does not help against an outage."""
-        trouble, attempt = self.outage.error, f"Generating with {self.title}"
-        if trouble is None:
-            error = timed_out(attempt)
-            error.next_step = self.more_time or error.next_step
-            return error
-        where = self.model.access.where("base_url")
-        advice = f"Check {self.title} at the address in {where} before trying again: the job may still be processed"
-        # Not TimedOutError, whose advice is more time.
-        kind = ConnectionFailed if isinstance(trouble, ConnectionFailed) else type(trouble)
-        return kind(f"{attempt} failed", f"the state of the job could not be read ({trouble.said})", advice)

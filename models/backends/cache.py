@@ -21,7 +21,7 @@ class ServerCache[V]:
 
     def __init__(self, *, seconds: float, limit: int = 512) -> None:
         self._clock: Clock = SystemClock()
-        self._kept: TTLCache[Hashable, V] = TTLCache(limit, seconds, timer=self._now)
+        self._kept: TTLCache[tuple[str, Hashable], V] = TTLCache(limit, seconds, timer=self._now)
         _CACHES.add(self)
 
     def get(self, service: Service, key: Hashable = "") -> V | None:
@@ -33,21 +33,22 @@ class ServerCache[V]:
     def drop(self, service: Service, key: Hashable = "") -> None:
         self._at(service.clock).pop((_account(service), key), None)
 
-    def clear(self) -> None:
-        self._kept.clear()
+    def clear(self, base_url: str = "") -> None:
+        for place in [place for place in self._kept if place[0].startswith(base_url)]:
+            self._kept.pop(place, None)
 
     def _now(self) -> float:
         return self._clock.monotonic()
 
-    def _at(self, clock: Clock) -> TTLCache[Hashable, V]:
+    def _at(self, clock: Clock) -> TTLCache[tuple[str, Hashable], V]:
         self._clock = clock  # the process has one clock; each test brings its own
         return self._kept
 
 
-def clear_all() -> None:
-    """Empty every cache of the process: an address may belong to another server now."""
+def clear_all(base_url: str = "") -> None:
+    """Empty every cache of the process, or forget one address: it may belong to another server now."""
     for cache in _CACHES:
-        cache.clear()
+        cache.clear(base_url)
 
 
 def _account(service: Service) -> str:

@@ -45,6 +45,7 @@ class ImageError(Exception):
 
     `transient`: the same request may succeed a moment later, so a polling check keeps its job instead of failing it.
     `made` is what a service made and charged for, where it cannot be delivered.
+    `in_flight`: the request was sent and not answered, so the service may still begin to carry it out.
     """
 
     host: ClassVar[type[InvokeError]]
@@ -53,12 +54,21 @@ class ImageError(Exception):
     undone: bool = False
     """Whether the service surely did not take the request up, so that another server or model may get it."""
 
-    def __init__(self, attempted: str, said: str = "", next_step: str = "", *, transient: bool = False) -> None:
+    def __init__(
+        self,
+        attempted: str,
+        said: str = "",
+        next_step: str = "",
+        *,
+        transient: bool = False,
+        in_flight: bool = False,
+    ) -> None:
         self.attempted = attempted
         self.said = shorten(said)
         self.next_step = next_step
         self.transient = transient
         self.made: ImageResult | None = None
+        self.in_flight = in_flight
         super().__init__(attempted, said, next_step)
 
     def in_doubt(self) -> Self:
@@ -128,6 +138,14 @@ def no_input_image(model: str) -> BadRequest:
     return BadRequest(
         f"{model} edits images, and no image was sent",
         next_step="Switch on the node's vision setting and choose an image, or use a text-to-image model",
+    )
+
+
+def no_image(attempt: str) -> ServerUnavailable:
+    return ServerUnavailable(
+        f"{attempt} failed",
+        "the service reported success without an image",
+        "It may have been billed: check the service's log before sending it again",
     )
 
 

@@ -17,12 +17,11 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import gevent
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from models.backends.affinity import Cookies, keep_affinity, with_cookies
 from models.backends.errors import AuthorizationFailed, ConnectionFailed, ImageError, ServerUnavailable, redact
+from models.backends.network_errors import NETWORK_TROUBLE, hopeless, host_of, refused, silence, unanswered, words_for
 from models.backends.public_adapter import public_adapter
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
 from models.clock import Clock, Deadline
@@ -41,14 +40,20 @@ type FormField = str | tuple[str, bytes, str]  # text, or (file name, bytes, MIM
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a request that may be repeated is repeated, and the waits (seconds) where the service names none."""
+    """The waits (seconds) before a request that may be repeated is repeated; none: it is sent once.
+
+    A wait that the service itself names (`Retry-After`) takes the place of a planned one, also after the last one: such
+    a request is repeated as long as the deadline allows.
+    """
 
     delays: tuple[float, ...] = (1.0, 4.0)
-    longest: float = 60.0
 
+
+_COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)  # with `Retry-After`: nothing was done
+_GATEWAY_TIMEOUTS = (HTTPStatus.GATEWAY_TIMEOUT, 524)  # the service behind was asked, and may still carry it out
 
 NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)  # where a server has no such endpoint
-ONCE = Retries(delays=())
+ONCE, REPEATED = Retries(delays=()), Retries()
 
 
 class TimedOutError(ConnectionFailed):
@@ -91,43 +96,50 @@ class Service:
         headers: Mapping[str, str] | None = None,
         read_timeout: float = 120.0,
         max_bytes: int = MAX_REPLY_BYTES,
-        retries: Retries = Retries(),
+        retries: Retries = REPEATED,
         accept: tuple[int, ...] = (),
+        question: bool = False,
     ) -> Reply:
         """Send one request and return the reply if its status is 2xx or in `accept`.
 
         `attempt` completes the sentence "… failed" for the user ("Generating with Stability AI"). `form` makes the body
-        multipart. A GET or HEAD is repeated after any temporary failure; other methods only if nothing was sent or the
-        service promises that nothing happened (`Explanation.retry_after`).
+        multipart. A GET, a HEAD and a `question` (a POST that changes nothing) are repeated after any temporary failure;
+        others only if nothing was sent or the service promises that nothing happened (`Explanation.retry_after`, or 429
+        and 503 with `Retry-After`).
 
         Raises an ImageError: ConnectionFailed for network errors and a passed deadline, else what `explain` returns.
         """
         url, files = join_url(self.base_url, path), None if form is None else _multipart(form)
         body = {"data": json} if isinstance(json, bytes) else {"json": json}
         send = self._prepared(requests.Request(method, url, headers, files, params=params, **body), attempt)
-        idempotent = method in _IDEMPOTENT
+        idempotent = question or method in _IDEMPOTENT
         failure: ImageError | None
+        pause: float | None
         waits, failure = iter(retries.delays), None
         while True:
             try:
-                reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes)
+                reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes, idempotent=idempotent)
             except TimedOutError as late:
                 raise (failure or late).in_doubt() from None  # an earlier failure tells the cause
-            except _NETWORK_TROUBLE as error:
-                may_repeat = not _hopeless(error) and (idempotent or _refused(error))
+            except NETWORK_TROUBLE as error:
+                may_repeat = not hopeless(error) and (idempotent or refused(error))
                 failure = self._network_failure(attempt, error, billable=not idempotent)
-                failure.undone = _refused(error) or _hopeless(error)
-                asked = None
+                failure.undone = refused(error) or hopeless(error)
+                pause = next(waits, None)
             else:
                 if reply.ok or reply.status in accept:
                     return reply
                 meaning = self._meaning(reply)
-                may_repeat = meaning.retry_after is not None or (idempotent and _passing(reply.status))
-                failure = self.failure(attempt, meaning, transient=_passing(reply.status))
-                failure.undone = meaning.retry_after is not None
-                asked = reply.retry_after or meaning.retry_after
-            pause = self._pause(waits, asked, retries, deadline) if may_repeat else None
-            if pause is None:
+                passing = _passing(reply.status) and not meaning.no_credit
+                named = _named(reply, retries) if passing else None
+                postponed = named is not None and reply.status in _COME_BACK
+                may_repeat = meaning.retry_after is not None or (idempotent and passing) or postponed
+                failure = self.failure(attempt, meaning, transient=passing)
+                failure.undone |= postponed
+                failure.in_flight = reply.status in _GATEWAY_TIMEOUTS
+                planned = _planned(waits, meaning)
+                pause = named or planned
+            if not may_repeat or pause is None or pause >= deadline.remaining:
                 raise failure from None  # causes carry raw replies and headers
             self.clock.sleep(pause)
 
@@ -143,14 +155,14 @@ class Service:
             )
         try:
             return _session().prepare_request(send)
-        except _NETWORK_TROUBLE as error:  # the address is not a URL
+        except NETWORK_TROUBLE as error:  # the address is not a URL
             raise self._network_failure(attempt, error) from None
 
     def _meaning(self, reply: Reply) -> Explanation:
         if not reply.redirects:
             return self.explain(reply)
         # Only the host: the rest of the target may hold a ticket or a login.
-        target = _host(reply.headers.get("location", "")) or "another page"
+        target = host_of(reply.headers.get("location", "")) or "another page"
         return Explanation(
             error=ServerUnavailable,
             said=f"HTTP {reply.status}, the address redirects to {target}",
@@ -169,7 +181,14 @@ class Service:
         return error
 
     def _send_once(
-        self, send: requests.PreparedRequest, attempt: str, deadline: Deadline, read_timeout: float, max_bytes: int
+        self,
+        send: requests.PreparedRequest,
+        attempt: str,
+        deadline: Deadline,
+        read_timeout: float,
+        max_bytes: int,
+        *,
+        idempotent: bool,
     ) -> Reply:
         if deadline.passed:
             raise timed_out(attempt)
@@ -191,11 +210,11 @@ class Service:
         except gevent.Timeout as passed:
             if passed is not over:  # set by a caller, not here
                 raise
-            raise self._late(attempt, idempotent=send.method in _IDEMPOTENT) from None
+            raise self.late(attempt, idempotent=idempotent) from None
 
-    def _late(self, attempt: str, *, idempotent: bool) -> TimedOutError:
+    def late(self, attempt: str, *, idempotent: bool = True) -> TimedOutError:
         """The error for a reply that did not come before the deadline."""
-        said, advice = _silence(_host(self.base_url), billable=not idempotent)
+        said, advice = silence(host_of(self.base_url), billable=not idempotent)
         if not idempotent:
             said, advice = (
                 f"the time limit of the job has passed: {said}",
@@ -209,12 +228,13 @@ class Service:
         )
 
     def _network_failure(self, attempt: str, error: Exception, *, billable: bool = False) -> ConnectionFailed:
-        said, advice = _network_words(error, self.base_url, billable=billable)
+        said, advice = words_for(error, self.base_url, billable=billable)
         return ConnectionFailed(
             f"{attempt} failed",
             redact(said, self._hidden),
             advice.format(settings=self.settings, name=self.name),
-            transient=not _hopeless(error),
+            transient=not hopeless(error),
+            in_flight=billable and unanswered(error),
         )
 
     @property
@@ -223,86 +243,20 @@ class Service:
         credentials = self.headers.get("Authorization", "").rpartition(" ")[2]
         return tuple(form for secret in (*self.secrets, credentials) if secret for form in (secret, quote(secret, "")))
 
-    def _pause(self, waits: Iterator[float], asked: float | None, retries: Retries, deadline: Deadline) -> float | None:
-        planned = next(waits, None)
-        if planned is None:
-            return None
-        pause = asked or planned
-        return pause if pause <= retries.longest and pause < deadline.remaining else None
-
-
-_NETWORK_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError)  # urllib3's own for malformed addresses
-_BAD_ADDRESS = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidSchema,
-    urllib3.exceptions.LocationParseError,
-)
-
-
-def _hopeless(error: Exception) -> bool:
-    """Whether the request would fail again: a wrong address or certificate."""
-    return isinstance(error, (*_BAD_ADDRESS, requests.exceptions.SSLError))
-
-
-def _refused(error: Exception) -> bool:
-    """Whether the connection itself failed, so that no byte of the request reached the service."""
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return True
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, NewConnectionError)
-
-
-def _unanswered(error: Exception) -> bool:
-    # A silence in the middle of the body arrives as a ConnectionError around urllib3's own class.
-    return isinstance(error, requests.exceptions.ReadTimeout) or any(
-        isinstance(arg, ReadTimeoutError) for arg in error.args
-    )
-
 
 def _passing(status: int) -> bool:
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _network_words(error: Exception, base_url: str, *, billable: bool) -> tuple[str, str]:
-    host = _host(base_url)
-    match error:
-        case _ if isinstance(error, _BAD_ADDRESS):
-            shown = host if "@" in base_url else base_url
-            return f"the address {shown!r} is not a URL", "Write it as http://host:port in {settings}"
-        case requests.exceptions.SSLError():
-            return (
-                f"no secure connection to {host} could be made",
-                "Check the address in {settings}: it may have to begin with http://, or its certificate is not valid",
-            )
-        case requests.exceptions.ProxyError():
-            return f"the proxy on the way to {host} did not forward the request", "Check the proxy of the plugin's host"
-        case requests.exceptions.ConnectTimeout():
-            return f"{host} did not accept a connection in time", "Check the address in {settings} and the firewall"
-        case _ if _unanswered(error):
-            return _silence(host, billable=billable)
-        case _ if _refused(error):
-            return (
-                f"{host} could not be reached",
-                "Check the address in {settings} and that {name} is running there; from inside a container, localhost "
-                "is the container itself: use the machine's LAN address or host.docker.internal",
-            )
-        case _ if billable:
-            return (
-                f"the connection to {host} was lost; the request may still have been processed",
-                "Check {name} before trying again",
-            )
-        case _:
-            return f"the connection to {host} was lost", "Try again; if it persists, check {name}'s log"
+def _named(reply: Reply, retries: Retries) -> float | None:
+    """The wait that the service names, at least a second; None where it names none or the request is sent once."""
+    return max(1.0, reply.retry_after) if reply.retry_after and retries.delays else None
 
 
-def _silence(host: str, *, billable: bool) -> tuple[str, str]:
-    if billable:
-        return (
-            f"{host} accepted the request and did not reply in time; it may still have been processed",
-            "Check {name} before trying again",
-        )
-    return f"{host} did not reply in time", "Check that {name} is running at the address in {settings}"
+def _planned(waits: Iterator[float], meaning: Explanation) -> float | None:
+    """The next wait of the plan, in the length that the service is known to need; None at its end."""
+    planned = next(waits, None)
+    return planned and (meaning.retry_after or planned)
 
 
 def timed_out(attempt: str) -> TimedOutError:
@@ -372,15 +326,6 @@ def _sendable(value: str | bytes) -> bool:
     # http.client sends headers as latin-1, and a line break would begin another header.
     text = value if isinstance(value, str) else value.decode("latin-1")
     return text == text.strip() and text.isprintable() and all(ord(char) < 256 for char in text)  # noqa: PLR2004
-
-
-def _host(base_url: str) -> str:
-    """Host and port without a login; of an address that is not a URL, what is left of it."""
-    after_login = base_url.rpartition("@")[2]
-    try:
-        return urlsplit(base_url).netloc.rpartition("@")[2] or after_login
-    except ValueError:
-        return after_login
 
 
 def _multipart(form: Mapping[str, FormField] | Sequence[tuple[str, FormField]]) -> list[tuple[str, Any]]:

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import JsonValue, RootModel
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import MIB, Service, join_url
+from models.backends.http import MIB, REPEATED, Retries, Service, join_url
 from models.backends.public_adapter import is_public_ip
 from models.backends.reply import Explanation, Reply, parse
 from models.clock import Clock, Deadline
@@ -159,6 +159,7 @@ class ImageFetcher:
     attempt: str
     deadline: Deadline
     kept: str = ""
+    retries: Retries = REPEATED
 
     def image(self, found: FoundImage, seed: int | None) -> GeneratedImage:
         """Raises ServerUnavailable for a broken or missing image, ConnectionFailed if it cannot be fetched."""
@@ -177,14 +178,20 @@ class ImageFetcher:
         at_home = there.hostname == home.hostname
         clock, deadline, advice = self.service.clock, self.deadline, self._kept_there
         data = download_result(
-            url, attempt=self._fetching, clock=clock, deadline=deadline, allow_private=at_home, next_step=advice
+            url,
+            attempt=self._fetching,
+            clock=clock,
+            deadline=deadline,
+            allow_private=at_home,
+            next_step=advice,
+            retries=self.retries,
         )
         return data, None if at_home else url
 
     def _from_origin(self, url: str) -> bytes:
         own, path = at_origin(self.service, url)
         with _made_already(self._kept_there):
-            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline).body
+            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline, retries=self.retries).body
 
     @property
     def _fetching(self) -> str:
@@ -224,6 +231,7 @@ def download(
     max_bytes: int = _MOST_BYTES,
     allow_private: bool,
     redirects: int = MAX_REDIRECTS,
+    retries: Retries = REPEATED,
 ) -> Reply:
     """GET a URL from a user or a service, without credentials, following at most `redirects`.
 
@@ -241,7 +249,14 @@ def download(
         _check_address(url, attempt, allow_private=allow_private)
         host, path = at_origin(server, url)
         reply = host.request(
-            "GET", path, attempt=attempt, deadline=deadline, max_bytes=max_bytes, read_timeout=60.0, accept=_REDIRECTS
+            "GET",
+            path,
+            attempt=attempt,
+            deadline=deadline,
+            max_bytes=max_bytes,
+            read_timeout=60.0,
+            retries=retries,
+            accept=_REDIRECTS,
         )
         if reply.ok:
             return reply
@@ -251,11 +266,20 @@ def download(
 
 
 def download_result(
-    url: str, *, attempt: str, clock: Clock, deadline: Deadline, allow_private: bool, next_step: str
+    url: str,
+    *,
+    attempt: str,
+    clock: Clock,
+    deadline: Deadline,
+    allow_private: bool,
+    next_step: str,
+    retries: Retries = REPEATED,
 ) -> bytes:
     """As `download`, but a URL that is forbidden or refused raises ServerUnavailable: the user's request was fine."""
     with _made_already(next_step):
-        return download(url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private).body
+        return download(
+            url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private, retries=retries
+        ).body
 
 
 @contextmanager

@@ -100,7 +100,13 @@ class RefusalRow(StrictModel):
 
     def explanation(self, fault: Fault, words: Mapping[str, str]) -> Explanation:
         error, advice = _CLASSES[self.error], self.next_step.format_map(words)
-        return Explanation(error=error, said=fault.said, next_step=advice, retry_after=self._pause(fault))
+        return Explanation(
+            error=error,
+            said=fault.said,
+            next_step=advice,
+            retry_after=self._pause(fault),
+            no_credit=self.is_no_credit,
+        )
 
     def _has_code(self, codes: Iterable[str]) -> bool:
         known = tuple(f"{_plain(code)}." for code in self.codes)

@@ -68,12 +68,13 @@ def _seconds_between(now: str, then: str) -> float | None:
 class Explanation:
     """What a refusal means. `retry_after` (seconds) is set only if the service promises that nothing happened and
     nothing was billed, so that the request may be repeated; 0 leaves the delay to the caller. The header
-    `Retry-After` wins over both."""
+    `Retry-After` wins over both. `no_credit`: waiting does not help, whatever the status."""
 
     error: type[ImageError]
     said: str
     next_step: str = ""
     retry_after: float | None = None
+    no_credit: bool = False
 
 
 type Explain = Callable[[Reply], Explanation]

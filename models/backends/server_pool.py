@@ -156,7 +156,8 @@ class ServerPool(Backend):
     def _for_this_call[B: Backend](self, member: B) -> B:
         """The member with what the caller set on the pool."""
         for name in _OF_THE_CALL:
-            setattr(member, name, getattr(self, name))
+            if hasattr(self, name):
+                setattr(member, name, getattr(self, name))
         return member
 
     # Words.
@@ -249,7 +250,7 @@ def pooled(backend: Backend) -> Backend:
     return pool
 
 
-_OF_THE_CALL = ("on_progress", "more_time")
+_OF_THE_CALL = ("on_progress", "more_time", "ends", "in_one_call")
 _FACTS = (
     "name",
     "title",

@@ -13,14 +13,14 @@ from pydantic import BaseModel, JsonValue
 from models.backends.base import Job, JobBackend, Running
 from models.backends.errors import ImageError
 from models.backends.partial import Partial, collected, first_failure, together
+from models.backends.questions import answered
 from models.backends.reply import Reply
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult, Price
 
-_LOOK_SECONDS = 10.0
 _FETCH_SECONDS = 120.0
 _LAST_SECONDS = 4.0
-"""For each question about a job that is given up: the host waits ten seconds longer than the longest job."""
+"""For each step with a job that is given up."""
 
 
 class Task(BaseModel):
@@ -98,50 +98,62 @@ class TaskBackend(JobBackend):
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = TaskJob.model_validate(job)
-        seen = self._seen(state, _LOOK_SECONDS)
+        seen = self._seen(state, self.look_deadline())
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one for one in seen if isinstance(one, Running)]
-        # Finished images are fetched once, when all tasks have ended.
-        return Running(_progress(waiting, len(seen))) if waiting else self._result(state, seen, _FETCH_SECONDS)
+        if waiting:
+            return Running(_progress(waiting, len(seen)))
+        # Images are fetched when all tasks have ended: one that cannot be had at the moment is tried with the next poll.
+        made, succeeded = self._made(state, seen, _FETCH_SECONDS)
+        if passing := next((failure for failure in made.failures if failure.transient), None):
+            raise passing
+        return self._result(state, made, succeeded)
 
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
         state = TaskJob.model_validate(job)
-        seen = self._seen(state, _LAST_SECONDS)
-        return self._result(state, seen, _LAST_SECONDS) if any(isinstance(one, Reply) for one in seen) else None
+        seen = self._seen(state, self.within(_LAST_SECONDS))
+        if not any(isinstance(one, Reply) for one in seen):
+            return None
+        return self._result(state, *self._made(state, seen, _LAST_SECONDS))
 
     @override
     def cancel(self, job: Job) -> None:
-        state, failures = TaskJob.model_validate(job), list[ImageError]()
+        state, deadline, failures = TaskJob.model_validate(job), self.within(_LAST_SECONDS), list[ImageError]()
         for task in state.tasks:
             try:
-                self._stop(task, self.within(_LAST_SECONDS))
+                self._stop(task, deadline)
             except ImageError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
 
-    def _seen(self, job: TaskJob, seconds: float) -> list[_Seen]:
-        deadline = self.within(seconds)
+    def _seen(self, job: TaskJob, deadline: Deadline) -> list[_Seen]:
+        service = self.service
 
         def look(task: Task) -> _Seen:
             try:
-                return self._look(task, deadline)
+                return answered(service, f"task {task.id}", lambda until: self._look(task, until), deadline)
             except ImageError as error:
                 error.undone = False  # the task exists
                 return error
 
         return together(look, job.tasks, at_once=self.tasks_at_once)
 
-    def _result(self, job: TaskJob, seen: Sequence[_Seen], seconds: float) -> ImageResult:
+    def _made(
+        self, job: TaskJob, seen: Sequence[_Seen], seconds: float
+    ) -> tuple[Partial, Sequence[tuple[Task, Reply]]]:
+        """The images so far, and the tasks that succeeded."""
         deadline = self.within(seconds)
         pairs = list(zip(job.tasks, seen, strict=True))
         succeeded = [(task, one) for task, one in pairs if isinstance(one, Reply)]
         failures = tuple(one for one in seen if isinstance(one, ImageError))
         fetched = together(lambda pair: self._images(*pair, deadline), succeeded, at_once=self.tasks_at_once)
+        return collected(fetched) + Partial(failures=failures), succeeded
+
+    def _result(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> ImageResult:
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
-        made = collected(fetched) + Partial(failures=failures)
         return self.result(request, made, price=self._price(job, succeeded))
 
 

@@ -34,7 +34,7 @@ from models.stages.carried import Carried
 FIELD, KEY = "moderation_url", "moderation_api_key"
 SECONDS = 8.0
 """For all checks of one stage: a call of 590 seconds must still end before the host's 600."""
-_RETRIES = Retries(delays=(0.5, 1.5), longest=3.0)
+_RETRIES = Retries(delays=(0.5, 1.5))
 _PATH = "moderations"
 _OPTIONS = frozenset({"model", "on_error", "thresholds", "images"})
 _SMALL = 300_000  # bytes of a file that is sent as it is

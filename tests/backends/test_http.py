@@ -28,9 +28,12 @@ from models.backends.http import (
     join_url,
     split_userinfo,
 )
+from models.backends.refusals import RefusalTable
 from models.backends.reply import Explanation, Reply
 from models.clock import Deadline
+from models.settings import Access
 from tests.fakes import MARKER_KEY, FakeClock
+from tests.servers.faulty import SELF_SIGNED, FaultyProxy, running
 from tests.servers.scripted import Act, Script, free_port, hang_up, raw, say, scripted_server, silence
 
 HALF = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"image": "'
@@ -158,6 +161,47 @@ def test_retry_after_overrides_the_retry_plan(server: Script, clock: FakeClock) 
     server.then(say(429, Retry_After="17"))
     ask(service(server.url, clock, explain=unbilled))
     assert clock.pauses == [17.0]
+
+
+def test_a_named_wait_is_obeyed_as_long_as_the_deadline_allows(server: Script, clock: FakeClock) -> None:
+    server.then(*[say(429, Retry_After="7")] * 20)
+    failure = failed(service(server.url, clock, explain=unbilled), seconds=60.0)
+    assert isinstance(failure, RateLimited)
+    assert clock.pauses == [7.0] * 8
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_status_with_retry_after_promises_that_nothing_was_done(
+    server: Script, clock: FakeClock, status: int
+) -> None:
+    server.then(say(status, Retry_After="3"))
+    assert ask(service(server.url, clock), "POST", json={"prompt": "x"}).ok
+    assert clock.pauses == [3.0]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_account_without_credit_is_told_at_once(server: Script, clock: FakeClock, method: str) -> None:
+    server.then(say(429, '{"error": {"message": "You exceeded your current quota"}}', Retry_After="3"))
+    explained = service(server.url, clock, explain=lambda reply: RefusalTable().explain(reply, Access(prefix="x")))
+    assert not failed(explained, method).transient
+    assert clock.pauses == []
+
+
+@pytest.mark.parametrize(
+    ("act", "in_flight"), [(silence, True), (say(504), True), (hang_up, False), (say(502), False), (say(503), False)]
+)
+def test_only_a_request_without_an_answer_may_still_be_carried_out(
+    server: Script, clock: FakeClock, act: Act, in_flight: bool
+) -> None:
+    server.then(act)
+    assert failed(service(server.url, clock), read_timeout=0.2).in_flight is in_flight
+
+
+def test_a_post_that_changes_nothing_is_a_question(server: Script, clock: FakeClock) -> None:
+    server.then(hang_up, say(503))
+    assert ask(service(server.url, clock), "POST", question=True).ok
+    server.then(silence)
+    assert "may still" not in failed(service(server.url, clock), question=True, retries=ONCE, seconds=0.2).said
 
 
 def test_an_invalid_retry_after_is_ignored(server: Script, clock: FakeClock) -> None:
@@ -459,6 +503,19 @@ def test_https_to_an_http_server_is_explained_and_not_retried(server: Script, cl
     assert "secure connection" in error.said
     assert "http://" in error.next_step
     assert clock.pauses == []
+
+
+def test_a_self_signed_certificate_says_how_to_trust_it(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(FaultyProxy(upstream="", stages={"any": ""}, stage="any", act=say()), SELF_SIGNED) as server:
+        asked = service(server.url, clock)
+        error = failed(asked, "GET")
+        assert isinstance(error, ConnectionFailed)
+        assert not error.transient
+        assert "is not trusted (self-signed certificate)" in error.said
+        assert "`painter_base_url`" in error.next_step
+        assert clock.pauses == []
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(SELF_SIGNED))
+        assert ask(asked, "GET").ok, "as the sentence advises"
 
 
 # Redaction

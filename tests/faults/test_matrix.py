@@ -2,11 +2,11 @@
 
 import pytest
 
-from benchmarks.fault_cells import TARGETS
+from benchmarks.fault_targets import TARGETS
 from benchmarks.faults import cells, outcomes, table
 from models.backends.registry import BACKENDS
 
-NO_SERVICE = {"contact_sheet", "preview"}
+NO_SERVICE = {"auto", "contact_sheet", "preview"}
 FAST = [cell for cell in cells() if cell.fault.fast and (cell.within <= 60 or cell.fault.name == "none")]
 
 

@@ -7,6 +7,7 @@ fault's choice: `carried_out` passes the request on and throws the answer away.
 import http.client
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -14,18 +15,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.servers.busy import BusyServer
 from tests.servers.scripted import Act, Seen
 
+SELF_SIGNED = Path(__file__).parents[1] / "fixtures/tls/self_signed.pem"
+"""A key and its certificate for 127.0.0.1, valid until 2126, made by `openssl req -x509 -nodes -days 36500`."""
 _SOCKET_OF_EVENTS = "/ws"
 
 
 @dataclass(kw_only=True)
 class FaultyProxy:
-    """`stages` are regular expressions for "METHOD /path"; requests of `stage` are answered by `act`, `times` times at most."""
+    """`stages` are regular expressions for "METHOD /path"; requests of `stage` are answered by `act`, `times` times at most.
+
+    `carried_out`: the service gets them first; `late`: it gets them that many seconds after `act`. `onwards`: after the first of
+    them, all requests of any stage are answered so.
+    """
 
     upstream: str
     stages: Mapping[str, str]
@@ -33,6 +41,8 @@ class FaultyProxy:
     act: Act | None = None
     times: int = 1_000_000
     carried_out: bool = False
+    late: float | None = None
+    onwards: bool = False
     url: str = ""
     fake: Any = None
     """The service behind, for acts that change it."""
@@ -50,12 +60,16 @@ class FaultyProxy:
         headers = {name.lower(): value for name, value in handler.headers.items()}
         stage = self.stage_of(f"{handler.command} {handler.path}")
         self.seen.append((stage, Seen(handler.command, handler.path, headers, body)))
-        act = self.act if stage and stage == self.stage and self.times > 0 else None
+        meant = (stage and stage == self.stage) or (self.onwards and self.count(self.stage))
+        act = self.act if meant and self.times > 0 else None
         if not act or self.carried_out:
             status, told, content = self._passed_on(handler, body)
         if act:
             self.times -= 1
             act(handler)
+            if self.late is not None:
+                time.sleep(self.late)
+                self._passed_on(handler, body)
         else:
             _send(handler, status, told, content)
 
@@ -93,7 +107,9 @@ class ProxyServer(BusyServer):
 
 
 @contextmanager
-def running(proxy: FaultyProxy) -> Iterator[FaultyProxy]:
+def running(proxy: FaultyProxy, certificate: Path | None = None) -> Iterator[FaultyProxy]:
+    """With a certificate (key and certificate in one file), the proxy speaks TLS."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -108,7 +124,11 @@ def running(proxy: FaultyProxy) -> Iterator[FaultyProxy]:
 
     server = ProxyServer(("127.0.0.1", 0), Handler)
     server.proxy = proxy
-    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    proxy.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield proxy

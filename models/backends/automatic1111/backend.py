@@ -133,7 +133,7 @@ class Automatic1111(PooledBackend):
     @override
     def standing(self, request: ImageRequest, deadline: Deadline, *, fresh: bool) -> Standing:
         service = self.service
-        jobs = WebUIJobs(service, "Asking the WebUI for its state", self.on_progress)
+        jobs = WebUIJobs(service, "Asking the WebUI for its state", self.on_progress, self.within)
         checkpoints = ServerLists(service, deadline).get("checkpoints", fresh=fresh) or ()
         settings = jobs.reachable_settings(deadline)
         asked = request.checkpoint or self.model.access.checkpoint
@@ -180,7 +180,7 @@ class Automatic1111(PooledBackend):
         Interrupted jobs and images of another checkpoint are refused. Raises ImageError.
         """
         attempt = f"Generating with {self.title}"
-        jobs = WebUIJobs(self.service, attempt, self.on_progress)
+        jobs = WebUIJobs(self.service, attempt, self.on_progress, self.within)
         # The format of the servers' own ids.
         named = body.model_copy(update={"force_task_id": f"task(dify-{uuid.uuid4().hex})"})
         with jobs.turn(deadline, names.checkpoint.sent if names.checkpoint else ""):
@@ -205,7 +205,7 @@ class Automatic1111(PooledBackend):
         from models.backends.automatic1111.images import build_upscale, upscale_notices  # noqa: PLC0415 -- as above
 
         upscaler, deadline = resolver.named("upscaler", options.upscaler, "upscalers"), resolver.lists.deadline
-        jobs = WebUIJobs(self.service, f"Upscaling with {self.title}", self.on_progress)
+        jobs = WebUIJobs(self.service, f"Upscaling with {self.title}", self.on_progress, self.within)
 
         def enlarge(image: InputImage) -> Partial:
             body = build_upscale(image, request, options, inputs, upscaler)

@@ -13,9 +13,10 @@ import gevent
 from gevent.event import Event
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from models.backends.base import Running
+from models.backends.base import RESERVE, Running
 from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import NOT_THERE, ONCE, Service, timed_out
+from models.backends.outage import Outage
 from models.backends.reply import Reply, parse
 from models.clock import Deadline
 
@@ -35,6 +36,11 @@ class TaskProgress(BaseModel):
     progress: float | None = None
     eta: float | None = None
     textinfo: str | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the server has the job, or had it a moment ago."""
+        return self.active or self.queued or self.completed
 
     @property
     def words(self) -> str:
@@ -136,11 +142,12 @@ def queue_of(base_url: str) -> TurnQueue:
 @dataclass(frozen=True, slots=True)
 class WebUIJobs:
     """The jobs of one account at one server. `attempt` completes "... failed"; `on_progress` gets the state of a
-    job."""
+    job; `within` gives the deadline of a request, which ends with the call."""
 
     service: Service
     attempt: str
     on_progress: Callable[[Running], None]
+    within: Callable[[float], Deadline]
 
     @contextmanager
     def turn(self, deadline: Deadline, checkpoint: str = "") -> Iterator[None]:
@@ -158,19 +165,18 @@ class WebUIJobs:
         finally:
             queue.leave()
 
-    def run(
-        self, path: str, body: Mapping[str, JsonValue], deadline: Deadline
-    ) -> tuple[Reply, ConnectionFailed | None]:
+    def run(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> tuple[Reply, ImageError | None]:
         """Send `body` and wait for the images; a job past its deadline is interrupted if it is running.
 
         Returns the reply, and an error if its last batch is unfinished. The job is polled by the body's
-        `force_task_id`, if it has one. Raises ImageError.
+        `force_task_id`, if it has one. Raises ImageError, also for a server that answers no poll for a minute: the
+        long request beside it cannot tell a dead server from a busy one.
         """
-        task = str(body.get("force_task_id", ""))
+        task, outage = str(body.get("force_task_id", "")), Outage(self.service.clock)
         post = gevent.spawn(self._post, path, body, deadline)
         try:
-            seen = self._follow(post, task, deadline)
-            late = None if post.ready() else self._give_up(task, seen, post)
+            seen = self._follow(post, task, deadline, outage)
+            late = None if post.ready() else self._reason(outage) if outage.lasting else self._give_up(task, seen, post)
             outcome: Reply | ImageError | None = post.value
         finally:
             post.kill(block=False)  # closing the connection does not stop the job on the server
@@ -186,14 +192,16 @@ class WebUIJobs:
         return parse(reply, ServerSettings, attempt=self.attempt) if reply.ok else ServerSettings()
 
     def settings(self) -> ServerSettings | None:
-        return self._ask("GET", "/sdapi/v1/options", ServerSettings)
+        return self._ask("GET", "/sdapi/v1/options", ServerSettings, self.within(_REPLY_SECONDS))
 
     def waiting(self) -> int:
         """The jobs of others at the server, running or waiting, as far as it reports them."""
-        progress = self._ask("GET", "/sdapi/v1/progress?skip_current_image=true", ServerProgress)
+        progress = self._ask(
+            "GET", "/sdapi/v1/progress?skip_current_image=true", ServerProgress, self.within(_REPLY_SECONDS)
+        )
         if progress is None or not progress.state.job_count:
             return 0  # what is listed as waiting on an idle server failed before it began
-        pending = self._ask("GET", "/internal/pending-tasks", PendingTasks)
+        pending = self._ask("GET", "/internal/pending-tasks", PendingTasks, self.within(_REPLY_SECONDS))
         return (pending.size if pending else 0) + 1 - queue_of(self.service.base_url).busy
 
     def was_interrupted(self, job_timestamp: str | None) -> bool | None:
@@ -201,14 +209,15 @@ class WebUIJobs:
 
         To be called right after the job; None if the next one has started or the server does not report it.
         """
-        progress = self._ask("GET", "/sdapi/v1/progress?skip_current_image=true", ServerProgress)
+        path = "/sdapi/v1/progress?skip_current_image=true"
+        progress = self._ask("GET", path, ServerProgress, self.within(_REPLY_SECONDS))
         if progress is None or job_timestamp is None or progress.state.job_timestamp != job_timestamp:
             return None
         return progress.state.interrupted or progress.state.skipped
 
     def _post(self, path: str, body: Mapping[str, JsonValue], deadline: Deadline) -> Reply | ImageError:
         # An error is a value here: gevent prints what a greenlet raises.
-        patient = Deadline(deadline.clock, deadline.at + _REPLY_SECONDS)
+        patient = Deadline(deadline.clock, deadline.at + RESERVE)
         try:
             return self.service.request(
                 "POST", path, attempt=self.attempt, deadline=patient, json=body, read_timeout=patient.remaining
@@ -216,19 +225,33 @@ class WebUIJobs:
         except ImageError as error:
             return error
 
-    def _follow[**P, R](self, post: "gevent.Greenlet[P, R]", task: str, deadline: Deadline) -> TaskProgress | None:
+    def _follow[**P, R](
+        self, post: "gevent.Greenlet[P, R]", task: str, deadline: Deadline, outage: Outage
+    ) -> TaskProgress | None:
+        """Poll the job until it has ended, its deadline has passed, or an outage lasts; returns its last known state."""
         seen, pause = None, FIRST_POLL
         while True:
-            post.join(timeout=min(pause, deadline.remaining))
-            if post.ready() or deadline.passed:
+            gevent.with_timeout(min(pause, deadline.remaining), post.join, timeout_value=None)
+            if post.ready() or deadline.passed or outage.lasting:
                 return seen
-            seen, pause = self._poll(task) or seen, POLL_INTERVAL
-            if seen is not None and seen.words:
+            began, pause = self.service.clock.now(), POLL_INTERVAL
+            try:
+                state = self._looked(task, self.within(_REPLY_SECONDS))
+                if seen and seen.known and state and not state.known:
+                    raise self._lost(f"the job is no longer on the server at {self.service.base_url}")
+                outage.end()
+                seen = state or seen
+            except ConnectionFailed as trouble:
+                outage.met(trouble, began)
+            if seen and seen.words:
                 self.on_progress(Running(seen.words))
+
+    def _reason(self, outage: Outage) -> ImageError:
+        return outage.reason(self.attempt, self.service.name, self.service.settings)
 
     def _give_up[**P, R](self, task: str, seen: TaskProgress | None, post: "gevent.Greenlet[P, R]") -> ConnectionFailed:
         """Stop the job if it is running, and wait briefly for `post` to return the finished images."""
-        now = self._poll(task)
+        now = self._poll(task, self.within(_REPLY_SECONDS))
         if now is None and seen is not None:
             return self._lost(f"{self.service.base_url} no longer replies and may still run it")
         if now is None:
@@ -236,8 +259,8 @@ class WebUIJobs:
                 "this server does not report whose job it runs, so it was not cancelled and may still run"
             )
         if now.active:
-            self._interrupt()
-            post.join(timeout=_REPLY_SECONDS)
+            self._interrupt(self.within(_REPLY_SECONDS))
+            gevent.with_timeout(self.within(_REPLY_SECONDS).remaining, post.join, timeout_value=None)
             return self._late(f"the job was interrupted at {(seen or now).words or now.words}")
         if now.queued:
             gevent.spawn(self._interrupt_later, task)
@@ -253,40 +276,63 @@ class WebUIJobs:
 
     def _lost(self, said: str) -> ConnectionFailed:
         """The error for a job that more time would not have helped."""
-        return ConnectionFailed(f"{self.attempt} failed", said, "Look at the WebUI's console before trying again")
+        step = "Look at the WebUI's console before trying again"
+        return ConnectionFailed(f"{self.attempt} failed", said, step, transient=True)
 
     def _interrupt_later(self, task: str) -> None:
         """A job cannot be removed from the server's queue, so it is stopped once it starts."""
+        clock = self.service.clock
         for _ in range(_ABANDONED_POLLS):
-            self.service.clock.sleep(POLL_INTERVAL)
-            state = self._poll(task)
+            clock.sleep(POLL_INTERVAL)
+            state = self._poll(task, Deadline.after(clock, _REPLY_SECONDS))
             if state is not None and state.active:
-                self._interrupt()
+                self._interrupt(Deadline.after(clock, _REPLY_SECONDS))
             if state is not None and not state.queued:
                 return
 
-    def _interrupt(self) -> None:
-        self._ask("POST", "/sdapi/v1/interrupt", EmptyReply, {})
+    def _interrupt(self, deadline: Deadline) -> None:
+        self._ask("POST", "/sdapi/v1/interrupt", EmptyReply, deadline, {})
 
-    def _poll(self, task: str) -> TaskProgress | None:
-        """The state of one task; None if the server does not report it (`--nowebui`, SD.Next) or does not reply."""
+    def _poll(self, task: str, deadline: Deadline) -> TaskProgress | None:
+        """The state of one task; None if the server does not report it or does not reply."""
+        try:
+            return self._looked(task, deadline)
+        except ConnectionFailed:
+            return None
+
+    def _looked(self, task: str, deadline: Deadline) -> TaskProgress | None:
+        """The state of one task; None if the server does not report it (`--nowebui`, SD.Next, a job without an id).
+
+        Raises ConnectionFailed when it does not reply.
+        """
         body: dict[str, JsonValue] = {"id_task": task, "id_live_preview": -1, "live_preview": False}
-        return self._ask("POST", "/internal/progress", TaskProgress, body) if task else None
+        try:
+            reply = self._sent("POST", "/internal/progress", deadline, body, question=True)
+            return TaskProgress.model_validate_json(reply.body) if task and reply.ok else None
+        except ConnectionFailed:
+            raise
+        except (ImageError, ValidationError):
+            return None
 
     def _ask[M: BaseModel](
-        self, method: str, path: str, model: type[M], json: Mapping[str, JsonValue] | None = None
+        self, method: str, path: str, model: type[M], deadline: Deadline, json: Mapping[str, JsonValue] | None = None
     ) -> M | None:
         """A status request; its failure does not affect the job."""
         try:
-            reply = self.service.request(
-                method,
-                path,
-                attempt="Asking the WebUI about its job",
-                deadline=Deadline.after(self.service.clock, _REPLY_SECONDS),
-                json=json,
-                read_timeout=_REPLY_SECONDS,
-                retries=ONCE,
-            )
-            return model.model_validate_json(reply.body)
+            return model.model_validate_json(self._sent(method, path, deadline, json).body)
         except (ImageError, ValidationError):
             return None
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        json: Mapping[str, JsonValue] | None,
+        *,
+        question: bool = False,
+    ) -> Reply:
+        attempt = "Asking the WebUI about its job"
+        return self.service.request(
+            method, path, attempt=attempt, deadline=deadline, json=json, retries=ONCE, question=question
+        )

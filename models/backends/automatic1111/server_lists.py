@@ -12,8 +12,9 @@ from gevent.lock import BoundedSemaphore
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from models.backends.cache import ServerCache
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable, names_like
+from models.backends.errors import BadRequest, ServerUnavailable, names_like
 from models.backends.http import Retries, Service, timed_out
+from models.backends.questions import optional
 from models.clock import Deadline
 from models.entities import StrictModel
 from models.parameters import read_yaml
@@ -144,7 +145,6 @@ def _attempt(name: str) -> str:
 
 _FRESH = 60.0  # seconds for which a list is not fetched again
 _KEPT: ServerCache[tuple[float, Names]] = ServerCache(seconds=24 * 3600)  # with the time at which each was read
-_UNANSWERED: ServerCache[bool] = ServerCache(seconds=10)
 _LOCKS: ServerCache[BoundedSemaphore] = ServerCache(seconds=60)
 
 
@@ -171,15 +171,12 @@ class ServerLists:
             lock.release()
 
     def offered(self, name: str, *, fresh: bool = False) -> tuple[Name, ...]:
-        """The names for a form. Never raises: a server that does not answer is left alone for ten seconds, and the last
-        names known are given."""
-        if not _UNANSWERED.get(self.service):
-            try:
-                return self.get(name, fresh=fresh) or ()
-            except ImageError:
-                _UNANSWERED.put(self.service, value=True)
-        _, known = _KEPT.get(self.service, name) or (0, None)
-        return known or ()
+        """The names for a form. Never raises: a server that does not answer is left alone for a while, and the last names
+        known are given."""
+        names = optional(self.service, lambda: self.get(name, fresh=fresh) or (), None)
+        if names is None:
+            _, names = _KEPT.get(self.service, name) or (0, None)
+        return names or ()
 
     def _lock(self, name: str) -> BoundedSemaphore:
         """One lock per list, so that concurrent requests share one fetch."""

@@ -156,7 +156,9 @@ class BlackForestLabs(TaskBackend):
         seed, address = result.get("seed"), result.get("sample")
         if not isinstance(address, str):
             return Partial()
-        fetcher = ImageFetcher(service=self.service, attempt=GENERATE, deadline=deadline, kept="10 minutes")
+        fetcher = ImageFetcher(
+            service=self.service, attempt=GENERATE, deadline=deadline, kept="10 minutes", retries=ONCE
+        )
         return each(
             lambda image: fetcher.image(image, seed if isinstance(seed, int) else task.seed),
             [FoundImage(address=address)],

@@ -190,15 +190,18 @@ class ComfyUI(PooledBackend, JobBackend):
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job:
         job = self._planned(request, deadline).dump()
         with self._tracked(job) as tracker:
-            self._events = self._event_stream(tracker.state)
-            self._events.open()  # before the job exists, so that no event of it can be missed
+            events = self._event_stream(tracker.state)
+            if self.in_one_call:  # before the job exists, so that no event of it can be missed
+                events.open()
+                events.settle()
             self.handed_over = True
             try:
                 tracker.submit(deadline)
                 _LAST_FILES.put(self.service, model_files(tracker.state.graph))
             except BaseException:
-                self._events.close()
+                events.close()
                 raise
+        self._events = events
         return job
 
     @override
@@ -208,14 +211,13 @@ class ComfyUI(PooledBackend, JobBackend):
 
     @override
     def watch(self, job: Job, until: Deadline, *, started: float) -> Running | ImageResult:
+        self.begin_watch(until)
         with self._tracked(job) as tracker:
-            missed_nothing = self._events is not None and self._events.connected
             events = self._events or self._event_stream(tracker.state)
             self._events = None
             wait = JobWait(tracker, events, lambda: self.interval(self.clock.now() - started), self.outage)
             try:
-                events.open()
-                return self._state_or_result(tracker.state, wait.until(until, poll_first=not missed_nothing))
+                return self._state_or_result(tracker.state, wait.until(until))
             finally:
                 events.close()
 
@@ -285,7 +287,17 @@ class ComfyUI(PooledBackend, JobBackend):
             return secrets_of(pasted.ready(self.within(REQUEST_SECONDS)).graph.raw()) if pasted else []
 
         try:
-            yield JobTracker(state, self.client, self.clock, self._choices, self._parameters, secrets, editor)
+            yield JobTracker(
+                state=state,
+                client=self.client,
+                clock=self.clock,
+                within=self.within,
+                look=self.look_deadline,
+                choices=self._choices,
+                parameters=self._parameters,
+                secrets=secrets,
+                workflow=editor,
+            )
         finally:
             state.cookies = dict(self.cookies)
             job.update(state.dump())

@@ -26,6 +26,7 @@ UPLOAD_FOLDER = "dify"
 _SUBMIT_SECONDS = 30.0  # the server validates the graph and answers
 _MAX_IMAGE_BYTES = 128 * MIB
 _MAX_QUEUE_BYTES = 64 * MIB  # the queue carries every waiting graph
+_MAX_ENTRY_BYTES = 16 * MIB  # one graph and the names of its files
 _SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp"}
 
 
@@ -234,12 +235,12 @@ class ComfyUIClient:
     def entry(self, prompt_id: str, *, deadline: Deadline) -> HistoryEntry | None:
         """The finished job; None while it is unknown, waiting or running."""
         path = f"history/{quote(prompt_id)}"
-        history = self._get(path, History, "Asking ComfyUI for the result", deadline, read_timeout=30.0)
-        return history.root.get(prompt_id)
+        attempt = "Asking ComfyUI for the result"
+        return self._get(path, History, attempt, deadline, max_bytes=_MAX_ENTRY_BYTES).root.get(prompt_id)
 
     def queue(self, *, deadline: Deadline) -> Queue:
         attempt = "Asking ComfyUI for its queue"
-        return self._get("queue", Queue, attempt, deadline, read_timeout=30.0, max_bytes=_MAX_QUEUE_BYTES)
+        return self._get("queue", Queue, attempt, deadline, max_bytes=_MAX_QUEUE_BYTES)
 
     def queue_length(self, *, deadline: Deadline) -> int:
         """The jobs in the queue, the running one included; unlike `queue` without their graphs."""
@@ -253,7 +254,7 @@ class ComfyUIClient:
         return self._get(path, NodeInfo, f"Asking ComfyUI for the node {class_type}", deadline).root
 
     def view(self, file: FileRef, *, deadline: Deadline) -> bytes | None:
-        """The bytes of a file; None when the server no longer has it."""
+        """The bytes of a file; None when the server no longer has it. Not retried: the caller polls again anyway."""
         reply = self.service.request(
             "GET",
             "view",
@@ -261,6 +262,7 @@ class ComfyUIClient:
             deadline=deadline,
             params={"filename": file.filename, "subfolder": file.subfolder, "type": file.type},
             max_bytes=_MAX_IMAGE_BYTES,
+            retries=ONCE,
             accept=(HTTPStatus.NOT_FOUND,),
         )
         return reply.body if reply.ok else None

@@ -1,7 +1,8 @@
 """The server's WebSocket: messages, the progress of a job, the connection, and the wait for a job's end.
 
 Only the history decides that a job has ended. With a socket one poll at the end is enough; without one, or without
-events, the job is polled at intervals, so that nothing depends on an event that may never arrive.
+events, the job is polled at intervals, so that nothing depends on an event that may never arrive, and nothing waits for
+a socket that may never open.
 
 Reference: ComfyUI WebSocket messages (`server.py`, `main.py`, `execution.py`). Only `executing` without a node means
 the end of a job: `execution_success` comes before the history has it, and `execution_error` can be a mere warning.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlencode
 
+import gevent
 import websocket
 from pydantic import BaseModel
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -37,8 +39,9 @@ OPEN_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 0.5
 FIRST_MESSAGE_SECONDS = 2.0  # the server sends a status at once, so a longer silence means a blocked socket
 REOPEN_SECONDS = 5.0  # seconds between attempts to get a lost socket back
-FIRST_POLL = 1.0  # seconds until the queue is polled for a job that has not started
-EVENT_SECONDS = 10.0  # seconds without an event of a running job: a model is being loaded, or the socket is dead
+SETTLE_SECONDS = 0.5  # for which a submission waits for its socket; one that opens later is used all the same
+WORTH_SECONDS = 2.0  # a shorter wait, as of a check in polling, does without a socket
+SILENCE_SECONDS = 1.0  # without a message: the job may have ended, as a socket can be dead without a sign
 
 # The library keeps cookies with a domain for the whole process and would send those of one job with another one's.
 _handshake.CookieJar.add = lambda _: None  # type: ignore[method-assign, assignment]
@@ -176,13 +179,18 @@ def open_socket(service: Service, client_id: str) -> EventSocket:
 
 @dataclass
 class EventStream:
-    """The events of one job, read into `progress`. Without a socket it lets time pass."""
+    """The events of one job, read into `progress`. Without a socket it lets time pass.
+
+    `behind`: events may have been missed since the last poll of the job.
+    """
 
     service: Service
     client_id: str
     progress: JobProgress
     opener: SocketOpener
+    behind: bool = field(default=True, init=False)
     _socket: EventSocket | None = field(default=None, init=False)
+    _opening: "gevent.Greenlet[[], None] | None" = field(default=None, init=False)
     _tried: float = field(default=0.0, init=False)
 
     @property
@@ -190,23 +198,37 @@ class EventStream:
         return self._socket is not None
 
     def open(self) -> None:
-        """Try to get a socket, at most every REOPEN_SECONDS. Never raises: polling works as well."""
+        """Begin to open a socket, at most every REOPEN_SECONDS. Never raises: polling works as well."""
         recently = self.service.clock.now() - self._tried < REOPEN_SECONDS
-        if self.connected or recently or _NO_SOCKET.get(self.service):
+        if self.connected or self._opening or recently or _NO_SOCKET.get(self.service):
             return
         self._tried = self.service.clock.now()
+        self._opening = gevent.spawn(self._connect)
+
+    def settle(self) -> None:
+        """Wait a moment for the socket, before there is anything to miss."""
+        if self._opening is not None:
+            gevent.with_timeout(SETTLE_SECONDS, self._opening.join, timeout_value=None)
+        self.behind = not self.connected
+
+    def _connect(self) -> None:
         try:
-            self._socket = self._checked(self.opener(self.service, self.client_id))
+            self._socket, self.behind = self._checked(self.opener(self.service, self.client_id)), True
         except NoSocketError as none:
             if none.forbidden:
                 _NO_SOCKET.put(self.service, True)
+        finally:
+            self._opening = None
 
     def listen(self, max_silence: Callable[[], float], until: Deadline) -> None:
-        """Record events until the job is over, none came for `max_silence()` seconds, or `until` passes."""
+        """Record events until the job is over, none came for `max_silence()` seconds, some may have been missed, or
+        `until` passes."""
         end = until.earlier(max_silence())
         while not self.progress.over and not end.passed:
             if self._socket is None:
                 self.service.clock.sleep(end.remaining)
+            elif self.behind:
+                return
             elif self._receive(self._socket, end.remaining):
                 end = until.earlier(max_silence())
             elif not self.connected:
@@ -214,6 +236,8 @@ class EventStream:
 
     def close(self) -> None:
         """Close the socket: the server keeps one per client id, and the next one needs the id."""
+        if self._opening is not None:
+            self._opening.kill(block=False)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -248,25 +272,27 @@ class JobWait:
     pause: Callable[[], float]
     outage: Outage
 
-    def until(self, end: Deadline, *, poll_first: bool) -> Running | Partial:
-        """Wait for the job's end or `end`. `poll_first`: events may have been missed before the socket was opened.
+    def until(self, end: Deadline) -> Running | Partial:
+        """Wait for the job's end or `end`.
 
         Transient errors are ignored until they last as long as an outage; raises ImageError for a job that failed.
         """
-        due = poll_first
+        due = self.events.behind
         while True:
+            if end.remaining > WORTH_SECONDS:
+                self.events.open()
             if due and (ended := self._poll()):
                 return ended
             if end.passed or self.outage.lasting:
                 return Running(self.events.progress.words or self.tracker.seen.progress)
             if self.events.progress.over:  # and its images cannot be had at the moment
                 self.tracker.clock.sleep(min(self.pause(), end.remaining))
-            self.events.open()
             self.events.listen(self._max_silence, end)
             due = self.events.progress.over or not end.passed
 
     def _poll(self) -> Partial | None:
         progress, began = self.events.progress, self.tracker.clock.now()
+        self.events.behind = False
         try:
             seen = self.tracker.poll()
             self.outage.end()
@@ -284,9 +310,9 @@ class JobWait:
         return None
 
     def _max_silence(self) -> float:
-        heard = bool(self.events.progress.started)
-        if not self.events.connected or (self.tracker.running and not heard):
-            return self.pause()
-        if heard:
-            return EVENT_SECONDS
-        return FIRST_POLL if self.tracker.queue_polled is None else QUEUE_SECONDS
+        """Seconds until the next poll if no event comes; a job far back in the queue is polled less often."""
+        pause, started = max(self.pause(), self.outage.pause), bool(self.events.progress.started)
+        if self.tracker.place and not started:
+            return min(QUEUE_SECONDS, pause * self.tracker.place)
+        hopeful = started or self.tracker.queue_polled is None
+        return max(SILENCE_SECONDS, pause) if self.events.connected and hopeful else pause

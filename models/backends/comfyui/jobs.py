@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from models.backends.base import Running
-from models.backends.comfyui.client import Accepted, ComfyUIClient, FileRef, HistoryEntry, PromptRequest, Refused
+from models.backends.comfyui.client import Accepted, ComfyUIClient, FileRef, HistoryEntry, PromptRequest, Queue, Refused
 from models.backends.comfyui.results import (
     FAILED,
     Choices,
@@ -25,17 +25,17 @@ from models.backends.comfyui.results import (
     without_workflow,
 )
 from models.backends.comfyui.state import Change, JobState, Submission, changed, renamed
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable, redact
+from models.backends.errors import BadRequest, ImageError, RateLimited, ServerUnavailable, redact
 from models.backends.partial import Partial
+from models.backends.questions import answered
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage
 
 REQUEST_SECONDS = 30.0
 FETCH_SECONDS = 120.0
-# Together the two stay within the ten seconds that the host leaves after the longest job of one call.
 LAST_FETCH_SECONDS = 5.0
 CANCEL_SECONDS = 4.0
-RECHECK_SECONDS = 0.5  # a job that moves from the queue to the history is briefly in neither
+ARRIVAL_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)  # pauses between looks for a submission that was not answered
 QUEUE_SECONDS = 5.0  # seconds between polls of the queue, whose reply holds every waiting graph
 MAX_TRIES = 2
 
@@ -44,19 +44,22 @@ MAX_TRIES = 2
 class JobTracker:
     """Submits and polls a job and fetches its images; `state` is kept up to date.
 
-    `choices` and `parameters` are for messages about a refused graph; `secrets` returns the keys that belong in the
-    graph but not in the state; `workflow` is the editor's graph to embed in the images, None for none.
+    `within` and `look` give the deadlines of a request and of a look at the job. `choices` and `parameters` are for
+    messages about a refused graph; `secrets` returns the keys that belong in the graph but not in the state; `workflow`
+    is the editor's graph to embed in the images, None for none.
     """
 
     state: JobState
     client: ComfyUIClient
     clock: Clock
+    within: Callable[[float], Deadline]
+    look: Callable[[], Deadline]
     choices: Choices
     parameters: ParameterNames
     secrets: Callable[[], list[Change]]
     workflow: JsonValue
     queue_polled: float | None = field(default=None, init=False)  # on the clock
-    running: bool = field(default=False, init=False)  # whether the last poll of the queue found the job running
+    place: int | None = field(default=None, init=False)  # at the last poll of the queue; 0: running
     seen: Running = field(default_factory=Running, init=False)  # the last known state
     entries: dict[str, HistoryEntry] = field(default_factory=dict, init=False)  # of the history, by prompt id
 
@@ -88,18 +91,33 @@ class JobTracker:
         self.state.add_notices(*(self._hidden(notice) for notice in dropped_outputs(reply, graph)))
 
     def _submitted_once(self, request: PromptRequest, deadline: Deadline) -> Accepted | Refused:
-        """Submit; if the reply is lost, check whether the job arrived before sending it again under the same id."""
+        """Submit; if the reply is lost, look for the job, and send it again only if it surely was not queued.
+
+        The server does not check ids, so that the same job sent twice runs twice. It handles one request after another,
+        so that a request whose connection has ended is in the queue or in the history by the second look, or nowhere
+        (reference: "POST /prompt", "Queue"). A request that is still unanswered may wait in a proxy and arrive later.
+        """
         try:
             return self.client.submit(request, deadline=deadline)
         except ImageError as error:
-            if not error.transient:
+            if not error.transient or isinstance(error, RateLimited):
                 raise
-            try:  # checked twice, because a request may be processed just after its connection is lost
-                place = self._place(request.prompt_id)
-                arrived = place is not None or self._later_place(request.prompt_id) is not None
-            except ImageError:
-                raise error from None
-        return Accepted(prompt_id=request.prompt_id) if arrived else self.client.submit(request, deadline=deadline)
+            lost = error
+        try:
+            if self._arrived(request.prompt_id, ARRIVAL_SECONDS if lost.in_flight else ARRIVAL_SECONDS[:2]):
+                return Accepted(prompt_id=request.prompt_id)
+        except ImageError:
+            raise lost from None
+        if lost.in_flight:
+            raise lost
+        return self.client.submit(request, deadline=deadline)
+
+    def _arrived(self, prompt_id: str, pauses: Sequence[float]) -> bool:
+        for pause in pauses:
+            self.clock.sleep(pause)
+            if self._place(prompt_id, self.within(REQUEST_SECONDS)) is not None:
+                return True
+        return False
 
     def poll(self) -> Running | Partial:
         """Poll the job. The queue, which shows its place and whether a submission is lost, is polled less often.
@@ -107,28 +125,39 @@ class JobTracker:
         The first failure ends the job: waiting submissions are cancelled, finished images are returned with the
         failure. Transient errors are raised: the next poll may succeed.
         """
-        for prompt_id in self.state.ids:
-            self._read_entry(prompt_id, self._within(REQUEST_SECONDS))
-        waiting = [one for one in self.state.submissions if one.prompt_id not in self.entries]
-        failed = any(self.entries[name].failed for name in self.state.ids if name in self.entries)
-        if failed and waiting:
+        look = self.look()
+        waiting = [one for one in self.state.submissions if self._entry(one.prompt_id, look) is None]
+        if waiting and not self._failed and self._queue_due():
+            try:
+                self._find(waiting, look)
+            except ImageError as error:
+                if error.transient:
+                    raise
+                self._cancel_rest()
+                finished = self._collected()
+                return finished if isinstance(finished, Running) else finished + Partial(failures=(error,))
+        if self._failed and waiting:
             self._cancel_rest()
-        if failed or not waiting:
-            return self._collected()
-        try:
-            self.seen = self._placed(waiting) if self._queue_due() else self.seen
-        except ImageError as error:
-            if error.transient:
-                raise
-            self._cancel_rest()
-            finished = self._collected()
-            return finished if isinstance(finished, Running) else finished + Partial(failures=(error,))
-        return self.seen
+        return self.seen if waiting and not self._failed else self._collected()
 
-    def _read_entry(self, prompt_id: str, deadline: Deadline) -> None:
-        entry = None if prompt_id in self.entries else self.client.entry(prompt_id, deadline=deadline)
-        if entry is not None:
+    @property
+    def _failed(self) -> bool:
+        return any(self.entries[name].failed for name in self.state.ids if name in self.entries)
+
+    def _entry(self, prompt_id: str, deadline: Deadline) -> HistoryEntry | None:
+        """The finished job, None if it has not ended; an end is read once."""
+        if prompt_id not in self.entries:
+            service, question = self.client.service, f"history {prompt_id}"
+            entry = answered(service, question, lambda until: self.client.entry(prompt_id, deadline=until), deadline)
+            if entry is None:
+                return None
             self.entries[prompt_id] = entry
+        return self.entries[prompt_id]
+
+    def _queue(self, prompt_id: str, deadline: Deadline) -> Queue:
+        """The queue as this job's own question: an answer to another job's may be older than this job."""
+        service, question = self.client.service, f"queue {prompt_id}"
+        return answered(service, question, lambda until: self.client.queue(deadline=until), deadline)
 
     def _queue_due(self) -> bool:
         now = self.clock.now()
@@ -136,33 +165,34 @@ class JobTracker:
         self.queue_polled = now if due else self.queue_polled
         return due
 
-    def _placed(self, waiting: Sequence[Submission]) -> Running:
-        queue = self.client.queue(deadline=self._within(REQUEST_SECONDS))
-        found = []
-        for submission in waiting:
-            # A submission found nowhere counts as lost only after a second check.
-            place = queue.place(submission.prompt_id)
-            place = self._later_place(submission.prompt_id) if place is None else place
-            if place is None:
-                self._repeat_lost(submission)
-            else:
-                found.append(place)
-        self.running = found[:1] == [0]
-        return Running(queued(found[0]) if found and found[0] else "running")
+    def _find(self, waiting: Sequence[Submission], look: Deadline) -> None:
+        """Note the place of the first submission that waits, and submit lost ones again.
 
-    def _place(self, prompt_id: str) -> int | None:
+        A submission may have moved from the queue to the history between the two questions: it counts as lost only when
+        the next look does not find it either.
+        """
+        queue, found = self._queue(waiting[0].prompt_id, look), []
+        for submission in waiting:
+            place = queue.place(submission.prompt_id)
+            if place is not None:
+                found.append(place)
+            elif submission.missing:
+                self._repeat_lost(submission)
+            submission.missing = place is None and not submission.missing
+        self.place = next(iter(found), None)
+        self.seen = Running(queued(self.place) if self.place else "running")
+        if any(submission.missing for submission in waiting):
+            self.queue_polled = None
+
+    def _place(self, prompt_id: str, look: Deadline) -> int | None:
         """0 for running or finished, else the place in the queue; None when the server does not know the job.
 
         The queue is read first: a job only moves from there to the history, so it cannot be missed in between.
         """
-        place = self.client.queue(deadline=self._within(REQUEST_SECONDS)).place(prompt_id)
+        place = self._queue(prompt_id, look).place(prompt_id)
         if place is not None:
             return place
-        return None if self.client.entry(prompt_id, deadline=self._within(REQUEST_SECONDS)) is None else 0
-
-    def _later_place(self, prompt_id: str) -> int | None:
-        self.clock.sleep(RECHECK_SECONDS)
-        return self._place(prompt_id)
+        return None if self._entry(prompt_id, look) is None else 0
 
     def _repeat_lost(self, submission: Submission) -> None:
         """Resubmit a lost graph under the same id, so that other processes find it too."""
@@ -177,7 +207,7 @@ class JobTracker:
             "The job disappeared from the server's queue (after a restart, or because it was cleared) and was submitted again"
         )
         try:
-            self._submit(submission, self._within(FETCH_SECONDS))
+            self._submit(submission, self.within(FETCH_SECONDS))
         except BadRequest as refused:  # it was valid before; its input images may be gone with the server
             said = f"the server lost the job and refused to take it again ({refused.said})"
             raise ServerUnavailable(FAILED, said, "Run it again") from None
@@ -191,7 +221,7 @@ class JobTracker:
         submission.prompt_id, submission.tries = fresh, submission.tries + 1
         submission.changes = (*submission.changes, *changes)
         self.state.add_notices(f"The cached image {gone.filename} was deleted on the server, so it was saved again")
-        self._submit(submission, self._within(FETCH_SECONDS))
+        self._submit(submission, self.within(FETCH_SECONDS))
 
     def _collected(self) -> Running | Partial:
         parts = Partial()
@@ -211,18 +241,18 @@ class JobTracker:
     def _fetched(self, submission: Submission) -> Partial | None:
         """None where a deleted image has to be saved again first."""
         try:
-            return self._part(submission, self._within(FETCH_SECONDS))
+            return self._part(submission, self.within(FETCH_SECONDS))
         except DeletedFileError as gone:
             self._save_again(submission, gone)
             return None
 
     def finished(self) -> Partial:
         """The finished images of an abandoned job; an error affects only its own submission."""
-        deadline = self._within(LAST_FETCH_SECONDS)
+        deadline = self.within(LAST_FETCH_SECONDS)
         parts = Partial()
         for submission in self.state.submissions:
             try:
-                self._read_entry(submission.prompt_id, deadline)
+                self._entry(submission.prompt_id, deadline)
                 parts += self._part(submission, deadline)
             except ImageError as error:
                 parts += Partial(failures=(error,))
@@ -254,7 +284,7 @@ class JobTracker:
 
     def cancel(self) -> None:
         """Remove the job's own submissions from the queue, or stop them. Other jobs are not affected. Raises ImageError."""
-        deadline = self._within(CANCEL_SECONDS)
+        deadline = self.within(CANCEL_SECONDS)
         left = [prompt_id for prompt_id in self.state.ids if prompt_id not in self.entries]
         left = [prompt_id for prompt_id in left if not self.client.cancel(prompt_id, deadline=deadline)]
         if not left:
@@ -280,9 +310,6 @@ class JobTracker:
     def _hidden(self, text: str) -> str:
         """`text` without the workflow's own keys: servers quote refused values."""
         return redact(text, [str(value) for _, _, value in self.secrets()])
-
-    def _within(self, seconds: float) -> Deadline:
-        return Deadline.after(self.clock, seconds)
 
 
 def queued(place: int) -> str:

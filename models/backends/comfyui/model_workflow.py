@@ -20,6 +20,7 @@ from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.graph import ObjectInfo, RawGraph, Workflow, read_source, workflow_rules
 from models.backends.errors import BadRequest, ImageError, no_input_image, unsupported
 from models.backends.partial import together
+from models.backends.questions import optional
 from models.backends.registry import COMMON_RULES
 from models.catalog import Card
 from models.clock import Deadline
@@ -33,7 +34,6 @@ type Variant = Literal["txt2img", "img2img", "inpaint"]
 
 _VARIANTS: TypeAdapter[Mapping[Variant, str]] = TypeAdapter(Mapping[Variant, str])
 _CLASSES = ServerCache[ObjectInfo](seconds=300.0, limit=2048)  # empty for a class that the server does not have
-_UNANSWERED = ServerCache[bool](seconds=20.0)  # servers that recently did not reply: a form must not wait each time
 _AT_ONCE = 8
 _OF_EVERY_WORKFLOW = ("embed_workflow", "priority")
 
@@ -68,12 +68,8 @@ class NodeDefinitions:
 
     def available(self, classes: Sequence[str], deadline: Deadline) -> ObjectInfo:
         """The definitions that can be fetched by `deadline`, else only the cached ones. Never raises."""
-        if _UNANSWERED.get(self.client.service) is None:
-            try:
-                return self.fetched(classes, deadline)
-            except ImageError:  # a step that needs the server reports the error
-                _UNANSWERED.put(self.client.service, True)
-        return self.known(classes)
+        found = optional(self.client.service, lambda: self.fetched(classes, deadline), None)
+        return found or self.known(classes)
 
     def choices(self, class_type: str, name: str, deadline: Deadline) -> Sequence[str]:
         """The server's current choices for an input, for a message; empty if they are unknown."""

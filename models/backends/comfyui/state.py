@@ -19,7 +19,8 @@ type Change = tuple[str, str, JsonValue]
 
 
 class Submission(BaseModel):
-    """One graph in the queue. `tries` counts how often it was submitted; `seed` is None for a graph without one."""
+    """One graph in the queue. `tries` counts how often it was submitted; `seed` is None for a graph without one. `missing`:
+    the last look found it neither in the queue nor in the history."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,6 +28,7 @@ class Submission(BaseModel):
     seed: int | None = None
     changes: tuple[Change, ...] = ()
     tries: int = 1
+    missing: bool = False
 
 
 class JobState(BaseModel):

@@ -129,7 +129,7 @@ class Fal(AnyModelBackend):
         found, body = parsed(reply, GENERATE).images, reply.json()
         seed, flags = (body.get("seed"), body.get("has_nsfw_concepts")) if isinstance(body, dict) else (None, None)
         flagged = flags if isinstance(flags, list) and len(flags) == len(found) else [False] * len(found)
-        fetcher = ImageFetcher(service=self.service, attempt=GENERATE, deadline=deadline, kept=_KEPT)
+        fetcher = ImageFetcher(service=self.service, attempt=GENERATE, deadline=deadline, kept=_KEPT, retries=ONCE)
         used = seed if isinstance(seed, int) else task.seed
         made = each(
             lambda image: fetcher.image(image, used),

@@ -17,13 +17,13 @@ from models.backends.cache import ServerCache
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError
 from models.backends.http import NOT_THERE, ONCE, Retries, Service
 from models.backends.openai_images.models import Dialect, ServedModel, dialects
+from models.backends.questions import optional
 from models.backends.refusals import Fault
 from models.backends.reply import Reply
 from models.clock import Deadline
 
 QUICK_SECONDS = 3.0
 FINDING_SECONDS = 600.0
-UNANSWERED_SECONDS = 30.0
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
 _IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
@@ -114,8 +114,6 @@ class Finding:
 
 
 FINDINGS: ServerCache[Finding] = ServerCache(seconds=FINDING_SECONDS, limit=256)
-UNANSWERED: ServerCache[bool] = ServerCache(seconds=UNANSWERED_SECONDS, limit=256)
-"""Servers that recently did not reply: a form does not wait for them each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +149,9 @@ class Detector:
 
     def ask_quickly(self, deadline: Deadline) -> Finding | None:
         """The finding within a few seconds; a server that does not reply is not asked again for a while."""
-        if not self.service.base_url or UNANSWERED.get(self.service):
+        if not self.service.base_url:
             return None
-        try:
-            return self.ask(deadline.earlier(QUICK_SECONDS))
-        except ImageError:
-            UNANSWERED.put(self.service, True)
-            return None
+        return optional(self.service, lambda: self.ask(deadline.earlier(QUICK_SECONDS)), None)
 
     def has_endpoint(self, name: str, deadline: Deadline) -> bool:
         """Whether a FastAPI server has a POST endpoint: a GET on one is 405, on nothing 404. Free, generates nothing."""

@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from models.backends.base import PROBE_SECONDS, SYNC_LIMIT, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import timed_out
+from models.backends.http import ONCE, timed_out
 from models.backends.partial import Partial, collected, first_failure, together
 from models.backends.qwen_image.account import REGIONS, Account, RefusalContext, explain, read_account
-from models.backends.qwen_image.client import GENERATE, LAST_SECONDS, POLL_SECONDS, ModelStudio
+from models.backends.qwen_image.client import GENERATE, ModelStudio
+from models.backends.qwen_image.durations import UsualDuration
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.wire import Output, StudioBody, plan
 from models.backends.reply import Explanation, Reply
@@ -29,7 +30,8 @@ from models.sizes import SeedRule, SizeRule
 
 EXPIRY = "The address in `image_url` is public and expires 24 hours after the image was made."
 _FETCH_SECONDS = 120.0
-_POLLS_AT_ONCE = 5  # all jobs of an account share 20 polls a second
+_LAST_SECONDS = 4.0  # for each step with a job that is given up
+_POLLS_AT_ONCE = 5
 _UNFINISHED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 
 
@@ -39,9 +41,11 @@ class QwenTask(BaseModel):
 
 
 class QwenJob(BaseModel):
-    """The service's tasks and what the result will need; `input_images` went along with each task."""
+    """The service's tasks and what the result will need; `input_images` went along with each task, `started` is in
+    seconds since the epoch."""
 
     tasks: tuple[QwenTask, ...]
+    started: float
     prompt: str
     n: int
     input_images: int
@@ -101,7 +105,7 @@ class QwenImage(JobBackend):
 
     @override
     def interval(self, elapsed: float) -> float:
-        return min(5.0, 2.0 + elapsed / 20)
+        return self._usual.pause(elapsed)
 
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
@@ -120,31 +124,38 @@ class QwenImage(JobBackend):
     @override
     def check(self, job: Job) -> Running | ImageResult:
         state = QwenJob.model_validate(job)
-        seen = self._poll(state.tasks, POLL_SECONDS)
+        seen = self._poll(state.tasks, self.look_deadline())
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
-        # Finished images are fetched once, when all tasks have ended.
-        return Running(_progress(waiting, len(seen))) if waiting else self._made(state, seen, _FETCH_SECONDS)
+        if waiting:
+            return Running(_progress(waiting, len(seen)))
+        if self.in_one_call and any(map(_succeeded, seen)):
+            self._usual.learn(self.clock.now() - state.started)
+        # Images are fetched when all tasks have ended: one that cannot be had at the moment is tried with the next poll.
+        made = self._fetched(state, seen, _FETCH_SECONDS)
+        if passing := next((failure for failure in made.failures if failure.transient), None):
+            raise passing
+        return self._delivered(state, seen, made)
 
     @override
     def finished_part(self, job: Job) -> ImageResult | None:
         state = QwenJob.model_validate(job)
-        seen = self._poll(state.tasks, LAST_SECONDS)
+        seen = self._poll(state.tasks, self.within(_LAST_SECONDS))
         ended = [pair for pair in zip(state.tasks, seen, strict=True) if not _unfinished(pair[1])]
         if not any(_succeeded(one) for _, one in ended):
             return None
-        made = state.model_copy(update={"tasks": [task for task, _ in ended]})
-        return self._made(made, [one for _, one in ended], LAST_SECONDS)
+        state, seen = state.model_copy(update={"tasks": [task for task, _ in ended]}), [one for _, one in ended]
+        return self._delivered(state, seen, self._fetched(state, seen, _LAST_SECONDS))
 
     @override
     def cancel(self, job: Job) -> None:
         """Cancel the queued tasks; the service finishes and bills the running ones."""
-        studio, failures = self._studio, []
+        studio, deadline, failures = self._studio, self.within(_LAST_SECONDS), []
         for task in QwenJob.model_validate(job).tasks:
             try:
-                if _unfinished(studio.poll(task.id, LAST_SECONDS)):
-                    studio.cancel(task.id)
+                if _unfinished(studio.poll(task.id, deadline=deadline)):
+                    studio.cancel(task.id, deadline=deadline)
             except ImageError as error:
                 failures.append(error)
         if failures:
@@ -162,7 +173,7 @@ class QwenImage(JobBackend):
         return self._priced(request, collected(outcomes), len(request.images) * sent)
 
     def _start(self, api: JobApi, calls: Sequence[StudioBody], request: ImageRequest, deadline: Deadline) -> Job:
-        studio = self._studio
+        studio, started = self._studio, self.clock.now()
 
         def send(call: StudioBody) -> QwenTask:
             return QwenTask(id=studio.submit(api, call, deadline=deadline), seed=call.parameters.seed)
@@ -174,6 +185,7 @@ class QwenImage(JobBackend):
             raise first_failure(failures)
         return QwenJob(
             tasks=tasks,
+            started=started,
             prompt=request.prompt,
             n=request.n,
             input_images=len(request.images),
@@ -195,21 +207,23 @@ class QwenImage(JobBackend):
 
         return together(send, calls, at_once=len(calls), wait=wait)
 
-    def _poll(self, tasks: Sequence[QwenTask], seconds: float) -> list[Output | ImageError]:
+    def _poll(self, tasks: Sequence[QwenTask], deadline: Deadline) -> list[Output | ImageError]:
         studio = self._studio
 
         def seen(task: QwenTask) -> Output | ImageError:
             try:
-                return studio.poll(task.id, seconds)
+                return studio.poll(task.id, deadline=deadline)
             except ImageError as error:
                 error.undone = False  # of the question nothing came; the task exists
                 return error
 
         return together(seen, tasks, at_once=_POLLS_AT_ONCE)
 
-    def _made(self, job: QwenJob, seen: Sequence[Output | ImageError], seconds: float) -> ImageResult:
+    def _fetched(self, job: QwenJob, seen: Sequence[Output | ImageError], seconds: float) -> Partial:
         deadline = self.within(seconds)
-        made = collected(self._finished(one, task.seed, deadline) for task, one in zip(job.tasks, seen, strict=True))
+        return collected(self._finished(one, task.seed, deadline) for task, one in zip(job.tasks, seen, strict=True))
+
+    def _delivered(self, job: QwenJob, seen: Sequence[Output | ImageError], made: Partial) -> ImageResult:
         succeeded = sum(map(_succeeded, seen))
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
         return self._priced(request, made, job.input_images * succeeded)
@@ -219,7 +233,7 @@ class QwenImage(JobBackend):
             return output
         match output.task_status:
             case "SUCCEEDED":
-                return self._studio.images(output, seed, deadline=deadline)
+                return self._studio.images(output, seed, deadline=deadline, retries=ONCE)
             case "FAILED":
                 error = self._studio.failure(output)
                 error.transient = False  # the task has ended, whatever the reason
@@ -238,6 +252,10 @@ class QwenImage(JobBackend):
         prices = self._facts.prices.get(self._account.region or "")
         price = prices.of(made.images, input_images) if prices else None
         return self.result(request, made, (EXPIRY,), price)
+
+    @property
+    def _usual(self) -> UsualDuration:
+        return UsualDuration(self.service, self.model.remote, self._facts.usual_seconds)
 
     @property
     def _account(self) -> Account:

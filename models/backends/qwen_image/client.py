@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import NOT_THERE, ONCE, Retries, Service
+from models.backends.http import MIB, NOT_THERE, ONCE, REPEATED, Retries, Service
 from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
+from models.backends.questions import answered
 from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
 from models.backends.qwen_image.models import JobApi
 from models.backends.qwen_image.wire import (
@@ -38,11 +40,12 @@ _DOWNLOAD = "Downloading the image from Model Studio"
 
 _SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
 _SUBMIT_SECONDS = 60.0
-POLL_SECONDS = 10.0  # polls are repeated anyway
-LAST_SECONDS = (
-    4.0  # for each question about a job that is given up: the host waits ten seconds longer than the longest job
-)
+_MAX_TASK_BYTES = 4 * MIB  # addresses and rewritten prompts
 _DOWNLOADS_AT_ONCE = 4
+_POLLS_A_SECOND = 10  # the service allows an account 20; other processes may share it
+
+_NEXT_POLL: ServerCache[float] = ServerCache(seconds=60)
+"""When the next poll of an account is due, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,27 @@ class ModelStudio:
             "It may have been billed: check the Model Studio console before sending it again",
         )
 
-    def poll(self, task_id: str, seconds: float) -> Output:
+    def poll(self, task_id: str, *, deadline: Deadline) -> Output:
         """The state of a task. Not retried: the caller polls again anyway."""
-        deadline = Deadline.after(self.service.clock, seconds)
-        reply = self.service.request("GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline, retries=ONCE)
+        return answered(self.service, task_id, lambda until: self._polled(task_id, until), deadline)
+
+    def _polled(self, task_id: str, deadline: Deadline) -> Output:
+        self._wait_for_turn()
+        reply = self.service.request(
+            "GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline, retries=ONCE, max_bytes=_MAX_TASK_BYTES
+        )
         return self._output(reply, _LOOK)
 
-    def cancel(self, task_id: str) -> None:
+    def _wait_for_turn(self) -> None:
+        """Keep all jobs of the process within the account's rate of polls."""
+        clock = self.service.clock
+        due = max(clock.now(), _NEXT_POLL.get(self.service) or 0.0)
+        _NEXT_POLL.put(self.service, due + 1 / _POLLS_A_SECOND)
+        if due > clock.now():
+            clock.sleep(due - clock.now())
+
+    def cancel(self, task_id: str, *, deadline: Deadline) -> None:
         """Cancel a queued task; the service refuses that for a running one."""
-        deadline = Deadline.after(self.service.clock, LAST_SECONDS)
         self.service.request("POST", f"tasks/{task_id}/cancel", attempt=_CANCEL, deadline=deadline)
 
     def check_key(self, deadline: Deadline) -> None:
@@ -84,7 +99,7 @@ class ModelStudio:
             reply = compatible.request("GET", "models", attempt=_CHECK_KEY, deadline=deadline, retries=ONCE)
             parse(reply, ModelList, attempt=_CHECK_KEY)
 
-    def images(self, output: Output, seed: int, *, deadline: Deadline) -> Partial:
+    def images(self, output: Output, seed: int, *, deadline: Deadline, retries: Retries = REPEATED) -> Partial:
         """The images of a finished output, and the failures of those that cannot be fetched. Does not raise."""
         if output.text and not output.images:
             advice = "Change the prompt or the input images as it asks, and describe plainly what the image shows"
@@ -93,7 +108,7 @@ class ModelStudio:
         named = [entry for entry in output.images if entry.url]
 
         def fetched(entry: ResultEntry) -> Partial:
-            return each(lambda one: self._fetch(one, seed, deadline), (entry,))
+            return each(lambda one: self._fetch(one, seed, deadline, retries), (entry,))
 
         return Partial(failures=refused) + collected(together(fetched, named, at_once=_DOWNLOADS_AT_ONCE))
 
@@ -109,7 +124,7 @@ class ModelStudio:
             raise self.failure(failure, attempt)
         return parse(reply, StudioReply, attempt=attempt).output
 
-    def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline) -> GeneratedImage:
+    def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline, retries: Retries) -> GeneratedImage:
         """A service on the public internet is asked over https, at public addresses only; one on a private address (a
         gateway, a test double) may name what it likes."""
         private = not is_public(urlsplit(self.service.base_url).hostname or "")
@@ -120,6 +135,7 @@ class ModelStudio:
             attempt=_DOWNLOAD,
             clock=self.service.clock,
             deadline=deadline,
+            retries=retries,
             allow_private=private,
             next_step="Generate it again: the service keeps images for 24 hours",
         )

@@ -42,6 +42,7 @@ class QwenModel(StrictModel):
     """`sync` says whether the model answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
     edit is brought to sides (pixels) within `min_input_side` and `max_input_side`. `prompt_characters` is where the
     asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does (None: nowhere that is known).
+    `usual_seconds`: the shortest and the longest that a job usually takes.
     """
 
     sync: bool = True
@@ -56,6 +57,7 @@ class QwenModel(StrictModel):
     prompt_characters: int | None = None
     prompt_tokens: int | None = None
     requests_per_minute: int = Field(gt=0)
+    usual_seconds: tuple[float, float] = (5.0, 20.0)
     regions: tuple[str, ...]
     prices: Mapping[str, Prices] = Field(default_factory=dict)
 

@@ -136,7 +136,7 @@ class Replicate(AnyModelBackend):
     def _images(self, task: Task, reply: Reply, deadline: Deadline) -> Partial:
         told = _SEED.search(parse(reply, Prediction, attempt=GENERATE).logs or "")
         seed = int(told[1]) if told else task.seed
-        fetcher = ImageFetcher(service=self.service, attempt=GENERATE, deadline=deadline, kept="an hour")
+        fetcher = ImageFetcher(service=self.service, attempt=GENERATE, deadline=deadline, kept="an hour", retries=ONCE)
         return each(lambda image: fetcher.image(image, seed), parsed(reply, GENERATE).images)
 
     @override

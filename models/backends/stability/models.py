@@ -21,7 +21,7 @@ AT_ONCE = 4  # calls of one request; the service allows 150 in ten seconds for a
 
 # Assumptions: the vendor does not document these.
 READ_TIMEOUT = 120.0  # no latency is published
-RETRIES = Retries(delays=(2.0, 8.0), longest=60.0)  # too many requests lock an account out for a minute
+RETRIES = Retries(delays=(2.0, 8.0))
 DEFAULT_STRENGTH = 0.6  # the service demands a strength beside an input image and names no default
 
 INPUT_LIMITS = InputLimits(

@@ -14,6 +14,8 @@ from models.entities import ImageResult, InputImage
 from tests.backends.comfyui.jobs import Graph, HurriedClock, backend_for, hurried, invoked, sampled, slow, submitted
 from tests.fakes import image_file
 from tests.servers.comfyui import ComfyUIServer, Fault, SocketMode, wait_until
+from tests.servers.faulty import FaultyProxy, running, silent
+from tests.servers.scripted import say
 
 AGAIN = "was submitted again"
 
@@ -82,6 +84,32 @@ def test_a_submission_with_a_lost_reply_runs_exactly_once(server: ComfyUIServer,
     assert len(server.engine.executed) == 1
 
 
+@pytest.mark.parametrize(("late", "found"), [(0.3, True), (2.0, False)])
+def test_a_submission_without_a_reply_is_never_sent_twice(
+    server: ComfyUIServer, monkeypatch: pytest.MonkeyPatch, late: float, found: bool
+) -> None:
+    """A proxy may hold the request back and pass it on when the client has long gone."""
+    monkeypatch.setattr("models.backends.comfyui.client._SUBMIT_SECONDS", 0.5)
+    stages = {"submit": "POST /prompt"}
+    held = FaultyProxy(upstream=server.url, stages=stages, stage="submit", act=silent, late=late)
+    with running(held) as proxy:
+        if found:
+            assert invoked(hurried(proxy.url, slow())).images
+        else:
+            with pytest.raises(ConnectionFailed, match="may still have been processed"):
+                invoked(hurried(proxy.url, slow()))
+        wait_until(lambda: server.engine.executed)
+    assert (proxy.count("submit"), server.count("POST /prompt"), len(server.engine.executed)) == (1, 1, 1)
+
+
+def test_a_submission_that_a_proxy_postpones_waits_as_long_as_it_says(server: ComfyUIServer) -> None:
+    stages = {"submit": "POST /prompt"}
+    act = say(503, Retry_After="2")
+    with running(FaultyProxy(upstream=server.url, stages=stages, stage="submit", act=act, times=4)) as proxy:
+        assert invoked(hurried(proxy.url, slow())).images
+    assert (proxy.count("submit"), server.count("POST /prompt")) == (5, 1)
+
+
 @pytest.mark.parametrize("fault", ["lost_answer", "lost_request", "bad_gateway"])
 def test_an_upload_with_a_lost_reply_is_retried_as_the_same_file(server: ComfyUIServer, fault: Fault) -> None:
     graph = slow()
@@ -129,8 +157,12 @@ def test_a_job_that_is_lost_twice_fails(server: ComfyUIServer) -> None:
     backend = hurried(server, slow())
     job = submitted(backend)
     server.restart()
-    assert isinstance(backend.check(job), Running)
+    assert [backend.check(job) for _ in range(2)] == [Running("running")] * 2, (
+        "lost only when the second look misses it"
+    )
+    assert server.count("POST /prompt") == 2
     server.restart()
+    assert isinstance(backend.check(job), Running)
     with pytest.raises(ServerUnavailable, match="disappeared from the server's queue twice"):
         backend.check(job)
 
@@ -187,10 +219,10 @@ def test_progress_is_reported_as_text(server: ComfyUIServer) -> None:
     backend = hurried(server, slow(0.05, steps=3))
     words: list[str] = []
     backend.on_progress = lambda running: words.append(running.progress)
-    job = submitted(backend)
-    assert watched(backend, job, seconds=2.0) == Running("queued 2nd")
+    watching = gevent.spawn(finished, backend, submitted(backend))
+    wait_until(lambda: "queued 2nd" in words and server.listeners)
     server.engine.gate.set()
-    finished(backend, job)
+    assert watching.get().images
     assert words[0] == "queued 2nd"
     assert [word for word in words if word.startswith("step")] == ["step 1/3", "step 2/3", "step 3/3"]
 
@@ -271,6 +303,7 @@ def test_finished_images_are_returned_when_another_job_is_lost(server: ComfyUISe
         wait_until(lambda: len(server.engine.history) == 1 and server.engine.running)
         with server.engine.lock:  # somebody clears the queue, and the running job is lost with it
             server.engine.pending.clear()
+        backend.check(job)
         result = backend.check(job)
     assert isinstance(result, ImageResult)
     assert [image.seed for image in result.images] == [5]

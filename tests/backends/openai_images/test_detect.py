@@ -5,6 +5,7 @@ import json
 import pytest
 import responses
 
+from models.backends import questions
 from models.backends.base import Backend
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed
 from models.backends.openai_images import OpenAIImages, detect
@@ -176,15 +177,21 @@ def test_an_offline_server_is_not_requested_again_for_a_while(
     for _ in range(3):
         assert "steps" in live(bound(HOME, "x", clock=clock))
     assert len(asked) == 1
-    clock.time += detect.UNANSWERED_SECONDS + 1
+    clock.time += questions.SILENCE_SECONDS + 1
     live(bound(HOME, "x", clock=clock))
     assert len(asked) == 2
 
 
-def test_a_request_does_not_use_a_cached_failure(clock: FakeClock) -> None:
+def _refused(*_: object) -> None:
+    raise ConnectionFailed("off")
+
+
+def test_a_request_does_not_use_a_cached_failure(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeOpenAIImages("sdcpp") as server:
         backend = bound(server.url, "x", clock=clock)
-        detect.UNANSWERED.put(backend.service, True)  # it was off a second ago
+        with monkeypatch.context() as off:
+            off.setattr(detect.Detector, "ask", _refused)
+            live(backend)  # it was off a second ago
         assert generate(backend, seed=4).images[0].seed == 4
 
 

@@ -147,12 +147,26 @@ def test_models_without_tasks_return_the_result_on_submit(
     assert isinstance(found.submit(ask(found)), ImageResult)
 
 
-def test_the_polling_interval_grows_from_two_to_five_seconds(studio: FakeModelStudio, clock: FakeClock) -> None:
-    studio.statuses = ["PENDING"] * 30 + ["SUCCEEDED"]
+def test_a_job_is_polled_often_only_near_the_usual_end(studio: FakeModelStudio, clock: FakeClock) -> None:
+    model = backend(studio, clock, "qwen-image-3.0")
+    assert [model.interval(age) for age in (0, 6, 7.8, 30, 75)] == [1.0, 1.5, 0.4, 0.4, 0.5]
+    studio.statuses = ["RUNNING"] * 40 + ["SUCCEEDED"]
+    began = clock.now()
     generated(studio, clock, "qwen-image-3.0")
-    assert clock.pauses[0] == 2.0
-    assert clock.pauses[-1] == 5.0
-    assert clock.pauses == sorted(clock.pauses)
+    took = clock.now() - began
+    assert 10 < took < 40
+    assert [model.interval(age) for age in (0.7 * took, took, 1.2 * took)] == [pytest.approx(0.1 * took), 0.4, 0.4]
+    assert backend(studio, clock, "qwen-image-3.0-pro").interval(20) == 5.0, "every model has a duration of its own"
+
+
+def test_all_jobs_of_an_account_share_its_rate_of_polls(studio: FakeModelStudio, clock: FakeClock) -> None:
+    studio.statuses = ["SUCCEEDED"]
+    model = backend(studio, clock, "qwen-image-3.0")
+    jobs = [submitted(model) for _ in range(30)]
+    began = clock.now()
+    for job in jobs:
+        assert isinstance(model.check(job), ImageResult)
+    assert clock.now() - began >= 29 / 10 - 0.01, "the service allows 20 in a second, other processes included"
 
 
 def test_a_random_seed_is_drawn_within_the_service_and_reported(studio: FakeModelStudio, clock: FakeClock) -> None:
@@ -692,9 +706,10 @@ def test_a_transient_download_error_keeps_the_job(studio: FakeModelStudio, clock
     studio.answer("download", 503, "busy", times=3)
     found = backend(studio, clock, "qwen-image-plus")
     job = submitted(found)
-    with pytest.raises(ServerUnavailable) as caught:
-        found.check(job)
-    assert caught.value.transient
+    for _ in range(3):
+        with pytest.raises(ServerUnavailable) as caught:
+            found.check(job)
+        assert caught.value.transient
     assert isinstance(found.check(job), ImageResult)
 
 
