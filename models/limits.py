@@ -59,7 +59,7 @@ class Limits:
 
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
-    is no limit. `quotas` limit all requests together. `models` are the ids that `auto` and `fallback` may name; empty: all.
+    is no limit. `cache` is how many seconds an image may be given again. `quotas` limit all requests together. `models` are the ids that `auto` and `fallback` may name; empty: all.
     `hosts` are those besides public ones that links in a prompt may lead to. `account` names the account that quotas and
     cached images belong to; empty: the form's fingerprint.
     """
@@ -71,6 +71,7 @@ class Limits:
     formats: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
     instruction: int = 2000
     quotas: tuple[Quota, ...] = ()
+    cache: float = 86_400.0
     audit: Audit = "hash"
     models: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -148,6 +149,10 @@ def _model_ids(names: str) -> tuple[str, ...]:
     return ids
 
 
+def _seconds(duration: str) -> float:
+    return float(duration[:-1]) * {"m": 60, "h": 3_600, "d": 86_400}[duration[-1]]
+
+
 def _mime_types(names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_MIME_TYPES[name.lstrip(".")] for name in names.split() if name != "0"))
 
@@ -195,7 +200,7 @@ _KINDS: Mapping[str, _Kind] = {
         "hosts",
         lambda names: tuple(dict.fromkeys(names.split())),
     ),
-    "cache": _Kind(rf"{_AT_LEAST_1}\d{{1,6}} ?[mhd]", "a duration like `cache 24h` (m, h or d)"),
+    "cache": _Kind(rf"{_AT_LEAST_1}(\d{{1,6}} ?[mhd])", "a duration like `cache 24h` (m, h or d)", "cache", _seconds),
     "language": _Kind("en|zh", "one of en, zh behind the name"),
     "account": _Kind(r"(\S.*)", "`account NAME`", "account"),
 }

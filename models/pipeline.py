@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from models import stages
 from models.backends import registry
-from models.backends.base import SYNC_LIMIT, Backend, JobBackend
+from models.backends.base import SYNC_LIMIT, Backend, Job, JobBackend
 from models.backends.errors import ImageError, ServerUnavailable
 from models.backends.http import TimedOutError
 from models.backends.server_pool import version_of
@@ -28,7 +28,7 @@ from models.request.conversation import Conversation
 from models.routing import ModelRequest, ModelRoute, RoutePlan, backend_of
 from models.settings import Settings
 from models.stages.audit import Receipt
-from models.stages.carried import Carried
+from models.stages.carried import Carried, Following
 from models.turns import Turn, Unfinished
 
 HOLD = 0.8
@@ -71,7 +71,8 @@ class _State(BaseModel):
     `until` ends the turn of that model, `ends` the job; `plan` says who may be asked next, None: nobody.
     """
 
-    job: dict[str, JsonValue]
+    job: dict[str, JsonValue] | None
+    """None while another request makes the image."""
     model: str
     until: float
     ends: float
@@ -100,27 +101,24 @@ class _Order:
     def receipt(self) -> Receipt:
         return self.carried.receipt
 
-    def before(self, request: ImageRequest) -> ImageRequest | ImageResult:
+    def before(self, request: ImageRequest) -> ImageRequest | ImageResult | Following:
         """The request after the stages before the service, or the answer of one of them."""
-        for stage in stages.before_service(self.settings, self.carried.options):
-            outcome = stage(request, self.carried)
-            if isinstance(outcome, ImageResult):
-                return outcome
-            request = outcome
-        return request
+        listed = stages.before_service(self.settings, self.carried.options, self.backend.clock)
+        return stages.passed(listed, request, self.carried)
 
     def finished(self, result: ImageResult) -> Finished:
-        for stage in stages.after_service(self.settings, self.carried.options):
+        for stage in stages.after_service(self.settings, self.carried.options, self.backend.clock):
             result = stage(result, self.carried)
         result = result.priced(self.backend.price_per_image)
         duration = self.backend.clock.now() - self.receipt.time
         self.tell(self.receipt.succeeded(result, duration))
         return Finished(result.answered(self.receipt.model), self.carried.options, duration)
 
-    def waiting(self, seen: Unfinished) -> Waiting:
-        turn = seen.turn
+    def waiting(self, turn: Turn, job: Job | None) -> Waiting:
+        """`job` is None while another request makes the image."""
+        stages.renew(self.settings, self.carried, self.backend.clock)
         state = _State(
-            job=seen.job,
+            job=job,
             model=turn.backend.model.name,
             until=turn.until,
             ends=turn.ends,
@@ -146,6 +144,7 @@ class _Order:
         return request
 
     def tell(self, receipt: Receipt) -> None:
+        stages.release(self.settings, self.carried, self.backend.clock)
         for observer in self.observers:
             observer(receipt)
 
@@ -221,9 +220,11 @@ class Call:
         order = self._order()
         called = order.receipt.time
         with order.observed():
-            order, seen = self._resumed(order, plugin_state)
+            order, turn, job = self._resumed(order, plugin_state)
+        if job is None:
+            return self._followed(order, turn, called)
         with order.observed():
-            return self._served(order, seen.turn, partial(seen.turn.watch, seen.job, hold=HOLD), called, HOLD)
+            return self._served(order, turn, partial(turn.watch, job, hold=HOLD), called, HOLD)
 
     def _handled(self, asked: Asked, *, hold: float) -> Waiting | Finished:
         order = self._order()
@@ -231,12 +232,41 @@ class Call:
         with order.observed(handed_over=False):
             order, route, request = self._read(order, asked)
         polled = isinstance(order.backend, JobBackend) and not math.isinf(hold)
+        order = replace(order, carried=replace(order.carried, polled=polled))
         with order.observed(handed_over=False):
             answer = order.before(self._in_time(request, order.backend, polled=polled))
+        began = called if polled else order.backend.clock.now()
+        return self._begun(order, route, answer, began=began, called=called, hold=hold)
+
+    def _followed(self, order: _Order, turn: Turn, called: float) -> Waiting | Finished:
+        """Look whether the request that makes the image for this one has ended."""
+        with order.observed(handed_over=False):
+            answer = stages.followed(self.settings, order.carried, order.backend.clock)
+        assert turn.route  # noqa: S101 -- nobody was asked yet
+        route = turn.route
+        if (
+            isinstance(answer, ImageRequest) and answer.images
+        ):  # they are not in the state, and no further model gets them
+            route = replace(route, plan=route.plan.model_copy(update={"left": ()}))
+        return self._begun(order, route, answer, began=turn.began, called=called, hold=HOLD)
+
+    def _begun(
+        self,
+        order: _Order,
+        route: ModelRoute,
+        answer: ImageRequest | ImageResult | Following,
+        *,
+        began: float,
+        called: float,
+        hold: float,
+    ) -> Waiting | Finished:
+        """What comes of the answer of the stages before the service."""
         with order.observed():
             if isinstance(answer, ImageResult):
                 return order.finished(answer)
-            began = called if polled else order.backend.clock.now()
+            if isinstance(answer, Following):
+                ends = began + answer.timeout
+                return order.waiting(Turn(order.backend, route, began, ends, ends), None)
             turn, request = Turn.first(route, order.backend, began, answer)
             return self._served(order, turn, partial(self._given, turn, request, hold), called, hold)
 
@@ -257,7 +287,7 @@ class Call:
                 order = order.by(turn.backend)
                 serve = partial(self._given, turn, request, hold)
             else:
-                return order.waiting(seen) if isinstance(seen, Unfinished) else order.finished(seen)
+                return order.waiting(seen.turn, seen.job) if isinstance(seen, Unfinished) else order.finished(seen)
 
     def _given(self, turn: Turn, request: ImageRequest, hold: float) -> ImageResult | Unfinished:
         backend = turn.backend
@@ -272,7 +302,7 @@ class Call:
                 late.next_step = backend.more_time or late.next_step
             raise
 
-    def _resumed(self, order: _Order, plugin_state: Mapping[str, JsonValue]) -> tuple[_Order, Unfinished]:
+    def _resumed(self, order: _Order, plugin_state: Mapping[str, JsonValue]) -> tuple[_Order, Turn, Job | None]:
         state = _State.read(plugin_state)
         backend = backend_of(state.model, self.backend, self.settings) if state else self.backend
         backend.require_access()  # a field may have been emptied while the job ran
@@ -292,7 +322,7 @@ class Call:
         )
         route = ModelRoute(self.backend, self.settings, conversation, schema, state.plan) if state.plan else None
         turn = Turn(backend, route, state.carried.receipt.time, state.until, state.ends)
-        return replace(order, backend=backend, carried=state.carried), Unfinished(turn, dict(state.job))
+        return replace(order, backend=backend, carried=state.carried), turn, state.job
 
     def _order(self) -> _Order:
         backend = self.backend

@@ -87,7 +87,7 @@ def test_an_unknown_entry_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        *("cache 24h", "language ZH"),
+        *("language ZH", "language en"),
     ],
 )
 def test_a_reserved_entry_is_refused(entry: str) -> None:
@@ -117,6 +117,14 @@ def test_the_account_is_its_name_else_a_hash_of_keys_and_addresses() -> None:
     assert account != account_of(Settings({**form, "stability_api_key": "sk-2"}, {}))
     assert "sk-1" not in account
     assert account_of(Settings({**form, "limits": "account Team One"}, {})) == "team one"
+
+
+@pytest.mark.parametrize(
+    ("entry", "seconds"),
+    [("", 86_400), ("cache 30m", 1_800), ("cache 24 H", 86_400), ("cache: 7d", 604_800), ("cache=１h", 3_600)],
+)
+def test_the_age_of_cached_images(entry: str, seconds: float) -> None:
+    assert read(entry).cache == seconds
 
 
 def test_quotas_are_read_in_any_order_case_and_width() -> None:

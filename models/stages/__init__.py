@@ -4,7 +4,8 @@ The order stands in the lists below and nowhere else. A stage is made anew from 
 second half of a job needs travels in the job's state (`Carried`). A stage that is not configured is not in its list and its module
 is not imported.
 
-- before the service: `ImageRequest` and `Carried` in; `ImageRequest` out, or an `ImageResult` that answers in place of the service.
+- before the service: `ImageRequest` and `Carried` in; `ImageRequest` out, or an `ImageResult` that answers in place of the service, or
+  `Following` where a polled request waits for an equal one.
 - after it: `ImageResult` and `Carried` in, `ImageResult` out.
 - an observer is told once of every outcome. It changes nothing, delays nothing and never raises.
 
@@ -17,24 +18,27 @@ import gevent
 from dify_plugin.errors.model import InvokeError
 
 from models.backends.errors import BadRequest, host_errors, logger
+from models.clock import Clock, SystemClock
 from models.entities import ImageRequest, ImageResult
 from models.limits import FIELD, Audit, Limits
 from models.output.structured import STORED, OutputOptions
 from models.settings import Settings
 from models.stages.audit import AuditLog, Receipt
-from models.stages.carried import Carried
+from models.stages.carried import Carried, Following
 from models.stages.files import formatting, proof
 from models.stages.request_limits import RequestLimits
 
 type Shaping = Callable[[ImageRequest, Carried], ImageRequest]
-type Before = Callable[[ImageRequest, Carried], ImageRequest | ImageResult]
+type Before = Callable[[ImageRequest, Carried], ImageRequest | ImageResult | Following]
 type After = Callable[[ImageResult, Carried], ImageResult]
 type Observer = Callable[[Receipt], None]
 
 _NO_OPTIONS = OutputOptions()
 
 
-def before_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> Sequence[Before]:
+def before_service(
+    settings: Settings, options: OutputOptions = _NO_OPTIONS, clock: Clock | None = None
+) -> Sequence[Before]:
     """The stages that refuse a request or answer it in place of the service. Raises BadRequest for a bad setting."""
     stages: list[Before] = [RequestLimits(Limits.read(settings), settings.where(FIELD))]
     if settings.text("forbidden_words"):
@@ -50,6 +54,10 @@ def before_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> 
         from models.stages.marking import MarkRules  # noqa: PLC0415
 
         stages.append(MarkRules.read(settings))
+    if options.cache != "off":
+        from models.stages.cache.lookup import CacheLookup  # noqa: PLC0415
+
+        stages.append(CacheLookup(settings, clock or SystemClock()))
     return [*stages, *_quota(settings)]
 
 
@@ -75,14 +83,39 @@ def _shaping(settings: Settings) -> Sequence[Shaping]:
     return [DefaultNegativePrompt.read(settings)]
 
 
-def after_service(settings: Settings, options: OutputOptions = _NO_OPTIONS) -> Sequence[After]:
+def passed(listed: Sequence[Before], request: ImageRequest, carried: Carried) -> ImageRequest | ImageResult | Following:
+    """The request after these stages, or the answer of one of them."""
+    for stage in listed:
+        outcome = stage(request, carried)
+        if not isinstance(outcome, ImageRequest):
+            return outcome
+        request = outcome
+    return request
+
+
+def after_service(
+    settings: Settings, options: OutputOptions = _NO_OPTIONS, clock: Clock | None = None
+) -> Sequence[After]:
     """The stages that a result passes, in whichever process its end is seen. Raises BadRequest for a bad setting."""
-    stages: list[After] = [proof, *_moderation_of_results(settings), formatting]
+    take, keep = _caching(settings, options, clock)
+    stages: list[After] = [proof, *_moderation_of_results(settings), *take, formatting]
     if options.marked:
         from models.stages.marking import Marking  # noqa: PLC0415
 
         stages.append(Marking.read(settings))
-    return [*stages, *_storage(settings)]
+    return [*stages, *_storage(settings), *keep]
+
+
+def _caching(
+    settings: Settings, options: OutputOptions, clock: Clock | None
+) -> tuple[Sequence[After], Sequence[After]]:
+    """The two places of the cache: images are as the service made them in the first, and stored in the second."""
+    if options.cache == "off":
+        return (), ()
+    from models.stages.cache.keeping import CacheKeeping  # noqa: PLC0415
+
+    keeping = CacheKeeping(settings, clock or SystemClock())
+    return [keeping.take], [keeping.keep]
 
 
 def _moderation_of_results(settings: Settings) -> Sequence[After]:
@@ -100,6 +133,32 @@ def _storage(settings: Settings) -> Sequence[After]:
     from models.stages.storage import Storage  # noqa: PLC0415
 
     return [Storage(settings)]
+
+
+def followed(settings: Settings, carried: Carried, clock: Clock) -> ImageRequest | ImageResult | Following:
+    """What has become of the request that a polled one waits for: as `passed`, from the cache on."""
+    from models.stages.cache.lookup import CacheLookup, resumed  # noqa: PLC0415
+
+    request = resumed(settings, carried, clock)
+    listed = before_service(settings, carried.options, clock)
+    place = next(number for number, stage in enumerate(listed) if isinstance(stage, CacheLookup))
+    return passed(listed[place:], request, carried)
+
+
+def renew(settings: Settings, carried: Carried, clock: Clock) -> None:
+    """A polled job goes on: what it reserved for itself stays its own. Never raises."""
+    if carried.options.cache != "off":
+        from models.stages.cache.keeping import renew  # noqa: PLC0415
+
+        renew(settings, carried, clock)
+
+
+def release(settings: Settings, carried: Carried, clock: Clock) -> None:
+    """The request has ended, whatever the outcome. Never raises."""
+    if carried.options.cache != "off":
+        from models.stages.cache.keeping import release  # noqa: PLC0415
+
+        release(settings, carried, clock)
 
 
 def gives(settings: Settings, request: ImageRequest) -> frozenset[str]:
@@ -130,6 +189,10 @@ def _probes(settings: Settings) -> Iterator[Callable[[Settings], None]]:
         from models.stages.quota import check_quotas  # noqa: PLC0415
 
         yield check_quotas
+    if settings.text("embedding_url"):
+        from models.stages.cache.meaning import check_embeddings  # noqa: PLC0415
+
+        yield check_embeddings
     if settings.text("storage_url") or settings.text("storage_public_url"):
         from models.storage.probe import check_storage  # noqa: PLC0415 -- see the module's docstring
 

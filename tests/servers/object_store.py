@@ -2,15 +2,17 @@
 
 import itertools
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import requests
 
-from tests.servers.scripted import Act, say
+from tests.servers.scripted import Act, free_port, say
 
 KEY, SECRET = "AKIAMARKER7F3A9C51", "wJalr/XUtnFEMI+MARKER/bPxRfiCYEXAMPLEKEY"
 """A secret as AWS makes them, with slashes and plus signs."""
@@ -48,14 +50,28 @@ class ObjectStoreServer:
 
 @contextmanager
 def object_store_server() -> Iterator[ObjectStoreServer]:
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:  # noqa: S603
-        assert server.stdout
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    # It writes a line for each request, and would stop at a pipe that nobody empties.
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:  # noqa: S603
         try:
-            found = next(filter(None, (re.search(r"http://[\d.:]+", line) for line in server.stdout)))
-            yield ObjectStoreServer(found[0])
+            _wait_for(port)
+            yield ObjectStoreServer(f"http://127.0.0.1:{port}")
         finally:
             server.kill()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def refusal(status: int, code: str, message: str = "") -> Act:

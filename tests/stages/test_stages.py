@@ -6,11 +6,12 @@ import pytest
 
 from models import stages
 from models.backends.errors import BadRequest
+from models.output.structured import OutputOptions
 from models.settings import Settings
 
 OPTIONAL = (
     *("forbidden_words", "moderation", "negative_prompt", "marking", "stamp", "variants"),
-    *("quota", "quota_file", "quota_redis", "webhook"),
+    *("quota", "quota_file", "quota_redis", "webhook", "storage", "cache"),
 )
 
 
@@ -51,8 +52,19 @@ def test_the_limits_are_enforced_for_every_request(limits: str) -> None:
 def test_unconfigured_stages_are_neither_listed_nor_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OPTIONAL:
         monkeypatch.delitem(sys.modules, f"models.stages.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, "models.storage", raising=False)
     assert names() == ["request_limits"]
+    assert len(stages.after_service(Settings({}, {}))) == 2
     assert not [name for name in OPTIONAL if f"models.stages.{name}" in sys.modules]
+    assert "models.storage" not in sys.modules
+
+
+def test_the_cache_is_before_the_quota_and_around_format_and_storage() -> None:
+    settings, options = Settings({"limits": "9/day", "storage_url": "file:///srv/x"}, {}), OutputOptions(cache="exact")
+    before = [type(stage).__name__ for stage in stages.before_service(settings, options)]
+    assert before == ["RequestLimits", "CacheLookup", "QuotaReservation"]
+    after = [getattr(stage, "__name__", type(stage).__name__) for stage in stages.after_service(settings, options)]
+    assert after == ["proof", "take", "formatting", "Storage", "keep"]
 
 
 def test_a_request_with_invalid_limits_is_refused_and_logged() -> None:

@@ -1,0 +1,127 @@
+"""Which prompts share an image: a table of pairs, and an embeddings endpoint that may be wrong, slow or down."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from requests import PreparedRequest
+
+from models.backends.errors import AuthorizationFailed, BadRequest
+from models.pipeline import Asked, Call, Finished
+from models.request.conversation import Conversation
+from models.settings import Settings
+from models.stages.cache.meaning import Meaning, check_embeddings
+from models.stages.cache.prompts import bag, canonical, guards
+from tests.fakes import MARKER_KEY, FakeClock
+from tests.stages.cache.test_cache import PaidBackend
+
+PAIRS: list[dict[str, Any]] = yaml.safe_load(
+    (Path(__file__).parents[2] / "fixtures" / "cache" / "prompt_pairs.yaml").read_text("utf-8")
+)
+BASE = "https://embed.example/v1"
+FIELD = f"https://{MARKER_KEY}@embed.example/v1?model=text-embedding&threshold=0.95"
+
+
+def by_likeness(pair: dict[str, Any]) -> Any:
+    """An endpoint that says how much the two prompts of a pair are alike."""
+    likeness = float(pair.get("likeness", 1))
+    vectors = {pair["a"]: [1.0, 0.0], pair["b"]: [likeness, math.sqrt(1 - likeness**2)]}
+
+    def answer(request: PreparedRequest) -> tuple[int, dict[str, str], str]:
+        vector = vectors[json.loads(request.body or b"{}")["input"]]
+        return 200, {}, json.dumps({"data": [{"embedding": vector}]})
+
+    return answer
+
+
+def asked(prompt: str, backend: PaidBackend, folder: Path, **form: str) -> Finished:
+    settings = Settings(form, {"IMAGE_GENERATION_STATE_DIR": str(folder)})
+    return Call(backend, settings).generate(Asked(Conversation(prompt), {"cache": "similar"}))
+
+
+def test_the_table_is_large_and_in_two_languages() -> None:
+    chinese = [pair for pair in PAIRS if not pair["a"].isascii()]
+    assert len(PAIRS) >= 60
+    assert min(len(chinese), len(PAIRS) - len(chinese)) >= 25
+    assert {pair["hit"] for pair in PAIRS} == {"similar", "meaning", False}
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['a']} / {pair['b']}")
+def test_no_pair_is_a_wrong_hit_by_the_rule(pair: dict[str, Any]) -> None:
+    assert (canonical(pair["a"]) == canonical(pair["b"])) == (pair["hit"] == "similar")
+
+
+@responses.activate
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['a']} / {pair['b']}")
+def test_no_pair_is_a_wrong_hit_by_meaning(pair: dict[str, Any], clock: FakeClock, tmp_path: Path) -> None:
+    responses.add_callback(responses.POST, f"{BASE}/embeddings", by_likeness(pair))
+    backend = PaidBackend(clock)
+    first = asked(pair["a"], backend, tmp_path, embedding_url=FIELD)
+    second = asked(pair["b"], backend, tmp_path, embedding_url=FIELD)
+    assert not first.result.cached
+    assert second.result.cached == bool(pair["hit"])
+    if pair["hit"]:
+        assert "for a similar prompt" in second.result.notices[-1]
+        assert second.result.prompt == pair["b"]
+
+
+def test_exact_takes_no_similar_prompt_and_similar_every_equal_one(clock: FakeClock, tmp_path: Path) -> None:
+    backend = PaidBackend(clock)
+    settings = Settings({}, {"IMAGE_GENERATION_STATE_DIR": str(tmp_path)})
+
+    def ask(prompt: str, cache: str) -> bool:
+        return Call(backend, settings).generate(Asked(Conversation(prompt), {"cache": cache})).result.cached
+
+    assert [ask("A fox", "exact"), ask("a fox", "exact"), ask("A fox", "similar")] == [False, False, True]
+    assert [ask("A dog", "similar"), ask("a dog", "similar"), ask("a dog", "exact")] == [False, True, False]
+
+
+@given(st.text(), st.text())
+def test_every_text_has_a_canonical_form(one: str, other: str) -> None:
+    for text in (one, f'{one} "{other}", {one}'):
+        assert canonical(text) == canonical(text)
+        assert hash((guards(text), bag(text)))
+
+
+@given(st.lists(st.sampled_from(["fox", "snow", "a dog", "狐狸", "雪地", "morning light"]), min_size=1, max_size=5))
+def test_case_spaces_and_order_do_not_count(parts: list[str]) -> None:
+    assert canonical(", ".join(parts)) == canonical(" ，".join(part.upper() for part in reversed(parts)) + " ")
+
+
+@responses.activate
+def test_an_endpoint_that_fails_costs_no_image(clock: FakeClock, tmp_path: Path) -> None:
+    responses.add(responses.POST, f"{BASE}/embeddings", status=401, json={"error": {"message": f"no key {MARKER_KEY}"}})
+    done = asked("a fox", PaidBackend(clock), tmp_path, embedding_url=FIELD)
+    assert not done.result.cached
+    (told,) = [notice for notice in done.result.notices if "could not be compared" in notice]
+    assert MARKER_KEY not in told
+    assert asked("A fox", PaidBackend(clock), tmp_path, embedding_url=FIELD).result.cached
+
+
+@responses.activate
+def test_the_request_to_the_endpoint() -> None:
+    responses.add(responses.POST, f"{BASE}/embeddings", json={"data": [{"embedding": [3, 4]}]})
+    meaning = Meaning.read(Settings({"embedding_url": FIELD}, {}), FakeClock())
+    assert meaning.vector("a fox") == (0.6, 0.8)
+    sent = responses.calls[0].request
+    assert json.loads(sent.body or b"") == {"model": "text-embedding", "input": "a fox"}
+    assert sent.headers["Authorization"] == f"Bearer {MARKER_KEY}"
+
+
+@pytest.mark.parametrize("query", ["?treshold=0.9", "?threshold=2", "?threshold=0.0", "?threshold=high"])
+def test_a_query_that_cannot_be_read_is_refused(query: str) -> None:
+    with pytest.raises(BadRequest, match=r"“Embeddings URL” \(embedding_url\)"):
+        Meaning.read(Settings({"embedding_url": f"{BASE}{query}"}, {}))
+
+
+@responses.activate
+def test_saving_a_form_asks_the_endpoint() -> None:
+    responses.add(responses.POST, f"{BASE}/embeddings", status=401, json={"error": {"message": "bad key"}})
+    with pytest.raises(AuthorizationFailed, match="Asking the embeddings endpoint failed"):
+        check_embeddings(Settings({"embedding_url": FIELD}, {}))
