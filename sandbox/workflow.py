@@ -16,7 +16,6 @@ from graphon.engine.filter import EngineEventFilterContext, ResponseStreamFilter
 from graphon.engine.layer.builtin.execution_limits import ExecutionLimitsLayer
 from graphon.engine_events import (
     EngineEvent,
-    GraphNodeEventBase,
     GraphRunAbortedEvent,
     GraphRunFailedEvent,
     GraphRunPartialSucceededEvent,
@@ -301,7 +300,9 @@ class _Recorder:
         self._by_execution[event.id] = (node, event.start_at)
         self.run.nodes.append(node)
 
-    def _end(self, event: GraphNodeEventBase, status: Status, error: str = "") -> None:
+    def _end(
+        self, event: NodeRunSucceededEvent | NodeRunFailedEvent | NodeRunExceptionEvent, status: Status, error: str = ""
+    ) -> None:
         node, started = self._by_execution[event.id]
         result = event.node_run_result
         node.status, node.error = status, error
