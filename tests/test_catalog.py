@@ -59,3 +59,9 @@ def test_all_parameters_switched_on_are_read_as_their_defaults(card: Card) -> No
     switched_on = {rule.name: rule.default for rule in card.rules if rule.default is not None}
     values = read_values(card.rules, switched_on)
     assert values == {name: value for name, value in switched_on.items() if name != "seed"}
+
+
+def test_preview_is_the_first_model_because_dify_makes_the_first_the_default_language_model() -> None:
+    """Dify asks that model for a title after each new conversation; a paid model there costs an image each time."""
+    order = yaml.safe_load((CARDS / "_position.yaml").read_text("utf-8"))
+    assert order[0] == "preview"
