@@ -17,6 +17,9 @@ from models.limits import Limits
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
 from models.settings import Settings
 
+_EMPTY_FORM = {"form": "empty"}
+"""Stored in place of an empty form: Dify shows no model any parameters while a provider's stored credentials are empty."""
+
 
 class ImageGenerationProvider(host.ModelProvider):
     """All services behind one credential form."""
@@ -27,7 +30,8 @@ class ImageGenerationProvider(host.ModelProvider):
     def validate_provider_credentials(self, credentials: dict[str, Any]) -> None:
         """Probe every configured service in parallel, without generating an image or any cost.
 
-        An empty form is valid: it enables the preview model. Raises CredentialsValidateFailedError with one sentence per
+        An empty form is valid: it enables the preview model and the services that the environment configures. Dify
+        stores what this check adds to `credentials`. Raises CredentialsValidateFailedError with one sentence per
         failed service, which names the field to correct, and for invalid limits.
         """
         settings = Settings(credentials)
@@ -35,6 +39,8 @@ class ImageGenerationProvider(host.ModelProvider):
         faults = [*_unreadable(settings), *filter(None, (probe.get() for probe in probes))]
         if faults:
             raise CredentialsValidateFailedError("\n".join(faults))
+        if not any(credentials.values()):
+            credentials.update(_EMPTY_FORM)
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:

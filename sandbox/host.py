@@ -300,9 +300,14 @@ class Host:
         msg = f"the job was still running after {_MOST_CHECKS} checks"
         raise CallTimeoutError(msg)
 
-    def validate_provider_credentials(self, credentials: Values) -> None:
-        """Raises PluginError with the plugin's message if the form is refused."""
-        self._single("validate_provider_credentials", {"credentials": _go(credentials)})
+    def validate_provider_credentials(self, credentials: Values) -> JsonObject:
+        """
+        The credentials that Dify stores: the form's and what the plugin's check added.
+
+        Raises PluginError with the plugin's message if the form is refused.
+        """
+        reply = self._single("validate_provider_credentials", {"credentials": _go(credentials)})
+        return {**credentials, **cast("JsonObject", reply.get("credentials") or {})}
 
     def validate_model_credentials(self, model: str, credentials: Values) -> None:
         """Raises PluginError with the plugin's message if the form of a customizable model is refused."""

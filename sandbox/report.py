@@ -20,12 +20,13 @@ _KIB = 1024
 
 
 def workflow_report(run: WorkflowRun) -> str:
-    """Nodes with status and seconds, outputs, files, seed, price."""
+    """Nodes with status and seconds, outputs, the text that a reader sees, files, seed, price."""
     return "\n".join(
         [
             f"{run.status} in {run.seconds:.1f} s" + (f": {run.error}" if run.error else ""),
             *_node_lines(run),
             *_output_lines(run.outputs),
+            *_shown_lines(run),
             *(f"file: {describe(path)}" for path in run.files),
             *(f"seed: {seed}" for node in run.nodes for seed in _seeds(node)),
             *_price_lines(run.nodes),
@@ -66,6 +67,12 @@ def _node_lines(run: WorkflowRun) -> Iterator[str]:
 def _output_lines(outputs: Mapping[str, Any]) -> Iterator[str]:
     for name, value in outputs.items():
         yield f"{name}: {_short(_words(value))}"
+
+
+def _shown_lines(run: WorkflowRun) -> Iterator[str]:
+    """What a chat or the web app shows; the text of a polling LLM node is not among it."""
+    if run.nodes:
+        yield f"shown to the reader: {_short(run.streamed.strip()) or 'nothing'}"
 
 
 def _words(value: Any) -> str:

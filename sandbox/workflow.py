@@ -12,6 +12,7 @@ from typing import Any, Literal
 from graphon.dsl import DslError, inspect
 from graphon.dsl.entities import DslCredentials, DslDocument
 from graphon.engine import Engine
+from graphon.engine.filter import EngineEventFilterContext, ResponseStreamFilter, filter_engine_events
 from graphon.engine.layer.builtin.execution_limits import ExecutionLimitsLayer
 from graphon.engine_events import (
     EngineEvent,
@@ -23,6 +24,7 @@ from graphon.engine_events import (
     NodeRunFailedEvent,
     NodeRunModelPollingProgressEvent,
     NodeRunStartedEvent,
+    NodeRunStreamChunkEvent,
     NodeRunSucceededEvent,
 )
 from graphon.enums import BuiltinNodeTypes
@@ -30,7 +32,6 @@ from graphon.file.models import File
 from graphon.file.runtime import use_workflow_file_runtime
 from graphon.graph.graph import Graph
 from graphon.graph.validation import GraphValidationError
-from graphon.node_events.base import NodeRunResult
 from graphon.nodes.start.entities import StartNodeData
 from graphon.runtime.init_params import InitParams
 from graphon.runtime.runtime_state import RuntimeState
@@ -76,10 +77,14 @@ class WorkflowRun:
 
     `outputs` is the result of the app (`answer` in a chatflow), `nodes` lists every node run in start order, `files` the
     written images, `error` is the reason of a failed run.
+
+    `streamed` is what the Answer and End nodes stream, that is, what a reader sees in a chat, in the web app and in the
+    result pane. The text of a polling LLM node is missing there, though `outputs` and later nodes have it.
     """
 
     status: Status = "running"
     outputs: dict[str, Any] = field(default_factory=dict)
+    streamed: str = ""
     nodes: list[NodeRun] = field(default_factory=list)
     files: tuple[Path, ...] = ()
     seconds: float = 0.0
@@ -149,10 +154,15 @@ def _images(run: WorkflowRun) -> list[File]:
 
 
 def _events(engine: Engine) -> Iterator[EngineEvent]:
-    """The events of a run. The engine reports a failure as an event and then raises it; it is not raised twice here."""
+    """
+    The events of a run; of the text chunks only those that an Answer or End node shows, in the order of its template.
+
+    The engine reports a failure as an event and then raises it; it is not raised twice here.
+    """
     failed = False
+    context = EngineEventFilterContext.from_engine(engine)
     try:
-        for event in engine.run():
+        for event in filter_engine_events(engine.run(), context=context, filters=[ResponseStreamFilter()]):
             failed = isinstance(event, GraphRunFailedEvent)
             yield event
     except Exception:
@@ -263,14 +273,14 @@ class _Recorder:
         match event:
             case NodeRunStartedEvent():
                 self._begin(event)
+            case NodeRunStreamChunkEvent():
+                self.run.streamed += event.chunk
             case NodeRunModelPollingProgressEvent():
                 self._by_execution[event.id][0].checks = event.attempt + 1
             case NodeRunSucceededEvent():
-                self._end(event.id, "succeeded", event.node_run_result)
-            case NodeRunFailedEvent():
-                self._end(event.id, "failed", event.node_run_result, event.error)
-            case NodeRunExceptionEvent():
-                self._end(event.id, "exception", event.node_run_result, event.error)
+                self._end(event, "succeeded")
+            case NodeRunFailedEvent() | NodeRunExceptionEvent():
+                self._end(event, "failed" if isinstance(event, NodeRunFailedEvent) else "exception", event.error)
             case GraphRunSucceededEvent():
                 self._close("succeeded", event.outputs)
             case GraphRunPartialSucceededEvent():
@@ -290,8 +300,11 @@ class _Recorder:
         self._by_execution[event.id] = (node, event.start_at)
         self.run.nodes.append(node)
 
-    def _end(self, execution: str, status: Status, result: NodeRunResult, error: str = "") -> None:
-        node, started = self._by_execution[execution]
+    def _end(
+        self, event: NodeRunSucceededEvent | NodeRunFailedEvent | NodeRunExceptionEvent, status: Status, error: str = ""
+    ) -> None:
+        node, started = self._by_execution[event.id]
+        result = event.node_run_result
         node.status, node.error = status, error
         node.seconds = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()
         node.outputs = {name: _plain(value) for name, value in result.outputs.items()}

@@ -1,5 +1,6 @@
 """The model cards match the common rules, and all parameters switched on give a valid request."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import yaml
 from models.backends.registry import BACKENDS
 from models.catalog import CARDS, Card, cards
 from models.parameters import read_values
-from tests.asking import bound
+from models.request.build import build_request
+from models.request.conversation import Conversation
+from tests.asking import bound, image_part
+from tests.fakes import image_file
 from tools.cards import rendered, rules_of
 
 EVERY_CARD = pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
@@ -55,7 +59,28 @@ def test_every_number_has_a_default_so_that_dify_never_sends_the_minimum(card: C
 
 
 @EVERY_CARD
+def test_all_parameters_switched_on_ask_for_one_image_of_a_sane_size(card: Card) -> None:
+    """With a minimum as the default, an image had 16 pixels and the job one second."""
+    switched_on = {rule.name: "" if rule.default is None else rule.default for rule in card.rules}
+    photo, mask = (
+        image_part(base64.b64encode(image_file(768, 512)).decode(), "", name) for name in ("a.png", "mask.png")
+    )
+    images = () if not card.vision else (photo,) if "fill" not in card.model else (photo, mask)
+    request = build_request(bound(card.model, {}), Conversation("a red fox", images), switched_on, timeout=590)
+    assert request.n == 1
+    assert request.timeout >= 60
+    assert request.size is None or min(request.size) >= 256
+    assert all(number >= 1 for name, number in request.extra.items() if name == "steps" and isinstance(number, int))
+
+
+@EVERY_CARD
 def test_all_parameters_switched_on_are_read_as_their_defaults(card: Card) -> None:
     switched_on = {rule.name: rule.default for rule in card.rules if rule.default is not None}
     values = read_values(card.rules, switched_on)
     assert values == {name: value for name, value in switched_on.items() if name != "seed"}
+
+
+def test_preview_is_the_first_model_because_dify_makes_the_first_the_default_language_model() -> None:
+    """Dify asks that model for a title after each new conversation; a paid model there costs an image each time."""
+    order = yaml.safe_load((CARDS / "_position.yaml").read_text("utf-8"))
+    assert order[0] == "preview"

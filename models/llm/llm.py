@@ -272,7 +272,13 @@ def _live_rules(backend: Backend) -> Iterable[Rule]:
 def _host_rules(rules: Iterable[Rule]) -> list[ParameterRule]:
     """The rules as the host's, and those that belong to every model."""
     every = {rule.name: rule for rule in (*rules, *EVERY_MODEL)}
-    return [ParameterRule.model_validate(rule.model_dump(mode="json", exclude_none=True)) for rule in every.values()]
+    return [_host_rule(rule) for rule in every.values()]
+
+
+def _host_rule(rule: Rule) -> ParameterRule:
+    """The host draws a slider for a number with two bounds, on which no single seed can be set: a seed has one."""
+    hidden = {"max"} if rule.name == "seed" else set[str]()
+    return ParameterRule.model_validate(rule.model_dump(mode="json", exclude_none=True, exclude=hidden))
 
 
 def _bare_schema(model: str) -> AIModelEntity:

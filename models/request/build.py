@@ -68,7 +68,7 @@ def read_wanted(backend: Backend, conversation: Conversation, parameters: Mappin
     policy = _policy_of(parameters)
     told, notices = _overrides(directed, rules, policy, backend)
     values, pixels = _shaped(node, told)
-    notices = (*conversation.notices, *notices, *_lost_ratio(directed, told))
+    notices = (*conversation.notices, *notices, *_lost(node, directed, told))
     return Wanted(model=backend.model.name, prompt=directed.prompt, values=values, pixels=pixels, notices=notices)
 
 
@@ -124,7 +124,13 @@ def _shaped(node: Values, told: Values) -> tuple[Values, int | None]:
     return {name: value for name, value in values.items() if name not in {"width", "height"}}, area_of(node)
 
 
-def _lost_ratio(directed: Directed, told: Values) -> Iterator[str]:
+def _lost(node: Values, directed: Directed, told: Values) -> Iterator[str]:
+    """What a directive beat: a value of the node, or another directive about the shape."""
+    beaten: dict[str, list[str]] = {}
+    for name, value in told.items():
+        if name in node and node[name] != value:
+            beaten.setdefault(directed.said[name], []).append(f"`{name}`")
+    yield from (f"The node's {' and '.join(names)} lost to `{said}`." for said, names in beaten.items())
     if {"aspect_ratio", "width", "height"} <= set(told):
         yield f"`{directed.said['aspect_ratio']}` lost to `{directed.said['width']}`."
 

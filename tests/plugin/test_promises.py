@@ -14,10 +14,12 @@ from PIL import Image
 from pydantic import JsonValue
 
 from models.catalog import cards
+from models.llm.llm import FORM_SECONDS
 from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, image_file
+from tests.servers.broken import broken_server
 from tests.servers.stability import FakeStability
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +91,20 @@ def test_the_form_of_an_offline_server_loses_only_its_options(plugin: Host) -> N
         schema = plugin.model_schema("automatic1111", dict(form))
         assert schema is not None
         assert "sampler" in str(schema["parameter_rules"])
+
+
+def test_a_silent_server_is_waited_for_once_and_its_models_keep_their_parameters(plugin: Host) -> None:
+    """The page waits for a form; the server's other models do not wait again. Each of the two processes asks once."""
+    asked: list[int] = []
+    with broken_server() as server:
+        server.silent = True
+        for model in ("comfyui-sdxl", "comfyui-sdxl", "comfyui-flux", "comfyui-flux"):
+            schema = plugin.model_schema(model, {"comfyui_base_url": server.url})
+            assert schema is not None
+            assert len(schema["parameter_rules"]) == len(cards()[model].rules)  # type: ignore[arg-type]
+            asked.append(len(server.requests))
+    assert 0 < asked[0] < asked[1] == asked[2] == asked[3]
+    assert FORM_SECONDS <= 3
 
 
 def test_an_unknown_model_has_no_form(plugin: Host) -> None:

@@ -83,6 +83,17 @@ def test_a_service_without_credentials_is_not_probed(
     assert Stability.probed == []
 
 
+def test_an_empty_form_is_not_stored_empty_and_nothing_is_added_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dify returns no parameter rules for a provider whose stored credentials are empty."""
+    monkeypatch.setattr(image_generation, "BACKENDS", {})
+    for form, stored in (({}, {"form": "empty"}), ({"limits": ""}, {"limits": "", "form": "empty"})):
+        ImageGenerationProvider.validate_provider_credentials(object.__new__(ImageGenerationProvider), form)
+        assert form == stored
+    filled = {"limits": "images 4"}
+    ImageGenerationProvider.validate_provider_credentials(object.__new__(ImageGenerationProvider), filled)
+    assert filled == {"limits": "images 4"}
+
+
 def test_a_filled_service_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check(monkeypatch, {"stability_api_key": "sk-1"}, Stability) == ""
     assert Stability.probed == ["sk-1"]

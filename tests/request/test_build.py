@@ -52,7 +52,15 @@ def test_parameters_become_typed_fields() -> None:
 def test_directives_override_parameters() -> None:
     request = build("a fox --size 640x480 --seed 7", width=1024, height=1024, seed=1, directives="all")
     assert (request.prompt, request.width, request.height, request.seed) == ("a fox", 640, 480, 7)
-    assert request.notices == ()
+    assert request.notices == (
+        "The node's `width` and `height` lost to `--size 640x480`.",
+        "The node's `seed` lost to `--seed 7`.",
+    )
+
+
+@pytest.mark.parametrize("given", [7, "7", -1, "", None])
+def test_a_value_of_the_node_that_loses_nothing_to_a_directive_gives_no_notice(given: object) -> None:
+    assert build("a fox --seed 7", seed=given).notices == ()
 
 
 @pytest.mark.parametrize(
@@ -64,10 +72,13 @@ def test_the_node_decides_which_directives_apply_and_ignored_ones_give_a_notice(
 ) -> None:
     request = build("a fox --n 3 --seed 7", seed=1, directives=policy)
     assert (request.prompt, request.n, request.seed) == ("a fox", n, seed)
+    lost = ("The node's `seed` lost to `--seed 7`.",) if seed == 7 else ()
+    ignored = request.notices[: len(request.notices) - len(lost)]
+    assert request.notices == (*ignored, *lost)
     off, look = "the node's `directives` is off", "the node's `directives` allows only what changes the look"
     reason = off if policy in {"off", False} else "" if policy == "all" else look
-    assert [notice.split(":")[0] for notice in request.notices[:1]] == (["`--n 3` was ignored"] if reason else [])
-    assert all(reason in notice for notice in request.notices)
+    assert [notice.split(":")[0] for notice in ignored[:1]] == (["`--n 3` was ignored"] if reason else [])
+    assert all(reason in notice for notice in ignored)
 
 
 def test_an_unknown_value_of_directives_is_refused() -> None:

@@ -68,6 +68,14 @@ def code(source: str, inputs: dict[str, list[str]], outputs: dict[str, str], lan
     }
 
 
+def template(text: str, **inputs: list[str]) -> JsonObject:
+    return {
+        "type": "template-transform",
+        "template": text,
+        "variables": [{"variable": name, "value_selector": [*selector]} for name, selector in inputs.items()],
+    }
+
+
 def end(**outputs: list[str]) -> JsonObject:
     return {
         "type": "end",

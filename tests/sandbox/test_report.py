@@ -44,6 +44,12 @@ def test_a_run_reports_prices_by_currency_and_seeds() -> None:
     assert lines[-2:] == ["seed: 3", "price: 0.3 CNY"]
 
 
+def test_a_run_reports_what_a_reader_sees() -> None:
+    nodes = [NodeRun(id="a", title="A", type="llm", status="succeeded", outputs={"text": "![](x)"})]
+    assert "shown to the reader: ![](x)" in workflow_report(WorkflowRun(nodes=nodes, streamed="![](x)\n"))
+    assert "shown to the reader: nothing" in workflow_report(WorkflowRun(nodes=nodes))
+
+
 def test_long_text_is_truncated_with_its_length(tmp_path: Path) -> None:
     (line, *_) = call_lines("x" * 600, [], None, [CALL])
     assert line == f"text: {'x' * 500}... (600 characters)"

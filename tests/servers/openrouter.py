@@ -20,10 +20,16 @@ BASE = "/api/v1"
 IMAGE_MODELS = {
     "openai/gpt-image-2": {"aspect_ratio", "quality", "background", "n", "input_references"},
     "openai/gpt-image-2.5-flare": {"aspect_ratio", "quality", "background", "n", "input_references"},
+    "openai/gpt-image-2.5-sunburst": {"aspect_ratio", "quality", "background", "n", "input_references"},
     "bytedance-seed/seedream-4.5": {"aspect_ratio", "resolution", "n", "input_references"},
     "krea/krea-1": {"aspect_ratio", "resolution", "seed"},
 }
-CHAT_MODELS = {"google/gemini-3.1-flash-image", "google/gemini-3-pro-image", "acme/painter"}
+CHAT_MODELS = {
+    "google/gemini-3.1-flash-image",
+    "google/gemini-3.1-flash-lite-image",
+    "google/gemini-3-pro-image",
+    "acme/painter",
+}
 VALUES = {"resolution": ["1K", "2K"], "quality": ["auto", "low", "medium", "high"]}
 SHAPES = {None: (1024, 1024), "1:1": (1024, 1024), "16:9": (1344, 768), "21:9": (1536, 672), "9:16": (768, 1344)}
 

@@ -17,7 +17,7 @@ def test_a_prompt_becomes_a_stored_image_of_the_selected_ratio(services: Service
     (path,) = run.files
     with Image.open(path) as image:
         assert image.width / image.height == pytest.approx(wanted, rel=0.05)
-    assert f"![]({run.outputs['image_url']})" in run.outputs["text"]
+    assert str(run.outputs["image"]).startswith(f"![]({run.outputs['image_url']})\n\nSeed ")
     assert services.store.path_of_link(run.outputs["image_url"]) == path
 
 

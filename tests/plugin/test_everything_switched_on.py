@@ -1,0 +1,99 @@
+"""Every predefined model, through the process, with every parameter of its form switched on as Dify's page does it."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pydantic import JsonValue
+
+from models.catalog import Card, cards
+from sandbox import Host
+from sandbox.protocol import JsonObject, image_part, user
+from tests.contract_cases import CASES
+from tests.fakes import image_file
+from tests.servers.comfyui import ComfyUIServer
+
+WORKFLOWS = Path(__file__).parents[2] / "models/backends/comfyui/workflows"
+LEAST_SIDE = 256  # pixels; with a minimum as the default an image had 16
+PART_SERVED = {"black_forest_labs", "fal", "replicate"}
+"""Services whose fake knows some models only, and returns small images; tests/test_catalog.py looks at the requests of all models."""
+SERVED = [card for card in cards().values() if card.backend not in PART_SERVED]
+PHOTO = image_part(image_file(768, 512), filename="photo.png")
+
+
+def switched_on(rule: JsonObject) -> JsonValue:
+    """What the page sends for a parameter that is switched on and left as it is (parameter-item.tsx of Dify 1.16)."""
+    default = rule.get("default")
+    match rule["type"]:
+        case "int" | "float":
+            return (rule.get("min") or 0) if default is None else default
+        case "boolean":
+            return default or False
+        case _:
+            return default or ""
+
+
+def _offer_shipped_files(server: ComfyUIServer) -> None:
+    """Every model file that a shipped workflow names."""
+    for path in WORKFLOWS.glob("*.json"):
+        for node in json.loads(path.read_text("utf-8")).values():
+            inputs = server.engine.object_info.get(node["class_type"], {}).get("input", {}).get("required", {})
+            for name, value in node["inputs"].items():
+                if isinstance(value, str) and isinstance(choices := inputs.get(name, [None])[0], list):
+                    choices.append(value)
+
+
+@pytest.fixture
+def credentials(card: Card) -> Iterator[dict[str, JsonValue]]:
+    """The provider's form with the service of `card`, a fake server."""
+    if card.backend == "comfyui":  # its case is a customizable model
+        with ComfyUIServer() as comfyui:
+            _offer_shipped_files(comfyui)
+            yield {"comfyui_base_url": comfyui.url}
+        return
+    case = CASES[card.backend]
+    if case.serve is None or case.credentials is None:
+        yield {}
+        return
+    with case.serve() as fake:
+        yield dict(case.credentials(fake.url))
+
+
+def size_made(
+    plugin: Host, credentials: dict[str, JsonValue], card: Card, parameters: dict[str, JsonValue]
+) -> tuple[int, int]:
+    """The size of the one image that a model returns; an editing model and the contact sheet get a photo."""
+    images = [PHOTO] if "edit" in card.model or card.backend == "contact_sheet" else []
+    reply = plugin.invoke(card.model, credentials, [user("a red fox in snow", *images)], parameters, stream=True)
+    (image,) = reply.images
+    with Image.open(io.BytesIO(image.data)) as shown:
+        return shown.size
+
+
+@pytest.mark.parametrize("card", SERVED, ids=lambda card: card.model)
+def test_all_parameters_switched_on_make_a_sane_image(
+    plugin: Host, credentials: dict[str, JsonValue], card: Card
+) -> None:
+    schema = plugin.model_schema(card.model, credentials)
+    assert schema is not None
+    rules = schema["parameter_rules"]
+    assert isinstance(rules, list)
+    parameters = {str(rule["name"]): switched_on(rule) for rule in rules if isinstance(rule, dict)}
+    # The fake ComfyUI edits no pixels, so that its edits are as small as they are with nothing switched on.
+    least = min(LEAST_SIDE, *size_made(plugin, credentials, card, {}))
+    assert min(size_made(plugin, credentials, card, parameters)) >= least
+
+
+@pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
+def test_no_form_draws_a_slider_for_a_seed(plugin: Host, credentials: dict[str, JsonValue], card: Card) -> None:
+    """Dify draws one for a number with two bounds."""
+    schema = plugin.model_schema(card.model, credentials)
+    assert schema is not None
+    rules = schema["parameter_rules"]
+    assert isinstance(rules, list)
+    for rule in rules:
+        if isinstance(rule, dict) and "seed" in str(rule["name"]):
+            assert rule["min"] is None or rule["max"] is None
