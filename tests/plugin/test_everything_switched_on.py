@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from models.catalog import Card, cards
 from sandbox import Host
 from sandbox.protocol import JsonObject, image_part, user
+from tests.asking import bound
 from tests.contract_cases import CASES
 from tests.fakes import image_file
 from tests.servers.comfyui import ComfyUIServer
@@ -20,7 +21,12 @@ WORKFLOWS = Path(__file__).parents[2] / "models/backends/comfyui/workflows"
 LEAST_SIDE = 256  # pixels; with a minimum as the default an image had 16
 PART_SERVED = {"black_forest_labs", "fal", "replicate"}
 """Services whose fake knows some models only, and returns small images; tests/test_catalog.py looks at the requests of all models."""
-SERVED = [card for card in cards().values() if card.backend not in PART_SERVED]
+NEED_MORE = {
+    *("stability-outpaint", "stability-search-and-recolor", "stability-search-and-replace", "stability-style-transfer"),
+    *("stability-upscale-conservative", "stability-upscale-creative"),
+}
+"""Models that must be told what or where to edit, and those that cost more than the fake's account has."""
+SERVED = [card for card in cards().values() if card.backend not in PART_SERVED and card.model not in NEED_MORE]
 PHOTO = image_part(image_file(768, 512), filename="photo.png")
 
 
@@ -66,7 +72,8 @@ def size_made(
     plugin: Host, credentials: dict[str, JsonValue], card: Card, parameters: dict[str, JsonValue]
 ) -> tuple[int, int]:
     """The size of the one image that a model returns; an editing model and the contact sheet get a photo."""
-    images = [PHOTO] if "edit" in card.model or card.backend == "contact_sheet" else []
+    needed = bound(card.model, {}).capabilities.min_images
+    images = [PHOTO] * (1 if card.backend == "contact_sheet" else needed)
     reply = plugin.invoke(card.model, credentials, [user("a red fox in snow", *images)], parameters, stream=True)
     (image,) = reply.images
     with Image.open(io.BytesIO(image.data)) as shown:
