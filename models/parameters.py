@@ -30,7 +30,10 @@ class Text(BaseModel):
 
 
 class Rule(StrictModel):
-    """One parameter: the same fields as a `parameter_rules` entry of a model card."""
+    """One parameter: the same fields as a `parameter_rules` entry of a model card.
+
+    `open_ended` options are only those known today: the service gets to see any other word.
+    """
 
     name: str
     type: RuleType
@@ -42,6 +45,7 @@ class Rule(StrictModel):
     max: float | None = None
     precision: int | None = None
     options: tuple[str, ...] = ()
+    open_ended: bool = False
 
     def narrowed(self, **changes: object) -> Self:
         """The same parameter with other bounds, choices, default or help, as one model has them.
@@ -218,6 +222,8 @@ def _choice(rule: Rule, word: str) -> str:
     matches = [option for option in rule.options if option.casefold() == word.casefold()]
     if len(matches) == 1:
         return matches[0]
+    if rule.open_ended:
+        return word
     raise refused(rule, word, f"one of {names_like(word, rule.options)}")
 
 

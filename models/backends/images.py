@@ -6,6 +6,7 @@ services with an image field of their own. `download` fetches any URL, the user'
 """
 
 import io
+import re
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -46,11 +47,12 @@ class FoundImage:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
-    """The images of a 2xx reply in order, its seed if reported (SiliconFlow does), and the errors of single images."""
+    """The images of a 2xx reply in order, its seed and `usage` if reported, and the errors of single images."""
 
     images: tuple[FoundImage, ...] = ()
     seed: int | None = None
     faults: tuple[object, ...] = ()
+    usage: object = None
 
 
 class _JsonBody(RootModel[dict[str, JsonValue] | list[JsonValue]]):
@@ -66,8 +68,9 @@ def parsed(reply: Reply, attempt: str) -> ParsedReply:
     body = reply.json()
     if not isinstance(body, (dict, list)):
         body = parse(reply, _JsonBody, attempt=attempt).root
-    seed = body.get("seed") if isinstance(body, dict) else None
-    return ParsedReply(tuple(_images_in(body)), seed if isinstance(seed, int) else None, tuple(_faults_in(body)))
+    seed, usage = (body.get("seed"), body.get("usage")) if isinstance(body, dict) else (None, None)
+    known = seed if isinstance(seed, int) else None
+    return ParsedReply(tuple(_images_in(body)), known, tuple(_faults_in(body)), usage)
 
 
 def _is_image(data: bytes) -> bool:
@@ -109,8 +112,18 @@ def _images_of(entry: dict[str, object], depth: int) -> Iterator[FoundImage]:
         case {"url": list(several)} | {"image_url": {"url": str() as several}} | {"image_url": str() as several}:
             yield from _images_in(several, depth - 1)
         case _:
-            for key in _CONTAINERS:
-                yield from _images_in(entry.get(key), depth - 1)
+            found = [image for key in _CONTAINERS for image in _images_in(entry.get(key), depth - 1)]
+            yield from found or _images_written(entry.get("content"), depth)
+
+
+# Up to the end of the link: what is longer than a URL there is a data URL, whose base64 has no such character.
+_MARKDOWN_IMAGE = re.compile(r"!\[[^\]\n]*\]\(<?((?:https?://|data:image/)[^\s)>]+)")
+
+
+def _images_written(content: object, depth: int) -> Iterator[FoundImage]:
+    """The images of a chat message: its parts, or the Markdown images in its text."""
+    urls = _MARKDOWN_IMAGE.findall(content) if isinstance(content, str) else content
+    yield from _images_in(urls, depth - 1) if isinstance(urls, list) else ()
 
 
 def _faults_in(body: object) -> Iterator[object]:

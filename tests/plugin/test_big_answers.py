@@ -40,6 +40,6 @@ def test_ten_images_of_four_megapixels_use_less_than_half_a_gigabyte() -> None:
     with scripted_server() as server, Host(plugin_dir=ROOT) as plugin:
         server.then(say(200, answer))
         form = {"backend": "openai_images", "base_url": f"{server.url}/v1", "api_key": "k", "dialect": "openai"}
-        reply = plugin.invoke("gpt-image-1", form, [user("a fox")], {"n": MANY})
+        reply = plugin.invoke("gpt-image-1.5", form, [user("a fox")], {"n": MANY})
         assert len(reply.images) == MANY
         assert peak_memory(plugin.process(0).pid) < 512

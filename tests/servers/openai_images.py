@@ -21,7 +21,7 @@ from typing import Any, Self
 from tests.fakes import image_file
 
 DEFAULT_MODELS = {
-    "openai": ("gpt-image-1.5", "gpt-image-2", "gpt-image-1-mini"),
+    "openai": ("gpt-image-1.5", "gpt-image-2", "gpt-image-1-mini", "gpt-image-2.5-flare"),
     "vllm_omni": ("Qwen/Qwen-Image",),
     "sglang": ("Qwen/Qwen-Image",),
     "localai": ("stablediffusion", "qwen-image-edit"),
@@ -243,13 +243,12 @@ def _openai_error(message: str, param: str | None, code: str | None) -> Refusal:
 
 def _openai(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     edits = seen.path.endswith("/edits")
-    model = str(seen.fields.get("model", "dall-e-2"))
-    gpt = not model.startswith("dall-e")
-    known = _OPENAI_KEYS | ({"input_fidelity"} if edits else {"moderation"}) | (set() if gpt else {"response_format"})
+    model = str(seen.fields.get("model", ""))
+    known = _OPENAI_KEYS | ({"input_fidelity"} if edits else {"moderation"})
     for key in seen.fields:
         if key not in known:
             raise _openai_error(f"Unknown parameter: '{key}'.", key, "unknown_parameter")
-    if model not in (*fake.models, "dall-e-2", "dall-e-3"):
+    if model not in fake.models:
         raise _openai_error(f"The model '{model}' does not exist.", "model", "model_not_found")
     size = str(seen.fields.get("size", "auto" if not edits else "1024x1024"))
     if size != "auto" and not _openai_size(model, size):
@@ -257,7 +256,7 @@ def _openai(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     if not 1 <= int(seen.fields.get("n", 1)) <= 10:
         raise _openai_error("Invalid 'n'.", "n", "invalid_value")
     images = seen.named("image", "image[]")
-    if "input_fidelity" in seen.fields and not re.fullmatch(r"gpt-image-1(\.5)?", model):
+    if "input_fidelity" in seen.fields and model != "gpt-image-1.5":
         message = f"The model '{model}' does not support the 'input_fidelity' parameter."
         raise _openai_error(message, "input_fidelity", "invalid_input_fidelity_model")
     if edits:

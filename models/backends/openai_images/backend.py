@@ -24,6 +24,7 @@ from models.backends.openai_images.models import (
     rules_for,
     rules_for_any,
 )
+from models.backends.openai_images.prices import price_of
 from models.backends.partial import Partial, each
 from models.backends.reply import Explanation, Reply
 from models.backends.servers import PooledBackend, Standing
@@ -70,9 +71,10 @@ class OpenAIImages(PooledBackend):
     @override
     def service(self) -> Service:
         service, access = super().service, self.model.access
-        if access.api_key and self.endpoints.wants_api_key_header:
+        header = self.chosen.key_header if self.chosen else ""
+        if access.api_key and (header or self.endpoints.wants_api_key_header):
             headers = {name: value for name, value in service.headers.items() if name != "Authorization"}
-            return replace(service, headers={"api-key": access.api_key, **headers})
+            return replace(service, headers={header or "api-key": access.api_key, **headers})
         return service
 
     @override
@@ -86,6 +88,12 @@ class OpenAIImages(PooledBackend):
             )
         if not (self.chosen and self.chosen.home):
             super().require_access()
+        if self.endpoints.lacks_version:
+            raise BadRequest(
+                "The address of an Azure deployment needs its API version",
+                next_step=f"Copy the whole target URI, with ?api-version=…, from the deployment's page into "
+                f"{access.where('base_url')}",
+            )
 
     @override
     def explain(self, reply: Reply) -> Explanation:
@@ -120,7 +128,8 @@ class OpenAIImages(PooledBackend):
     def served_by(self, finding: Finding) -> ServedModel:
         remote, dialect = self.model.remote, finding.dialect
         family = family_of(finding.names_of(remote), dialect)
-        if not family.name and dialect.newest and self.endpoints.host in dialect.hosts:
+        anywhere = dialect.model_name == "deployment"
+        if not family.name and dialect.newest and (anywhere or dialect.is_at(self.endpoints.host)):
             family = family_of((dialect.newest,), dialect)
         return ServedModel(dialect, family, remote, finding.samplers, finding.schedulers)
 
@@ -201,17 +210,19 @@ class OpenAIImages(PooledBackend):
             service=service, address=self.endpoints, remote=served.remote, attempt=attempt, deadline=deadline
         )
         self.handed_over = True
-        answer = self._answer(client, wire)
+        wire, answer = self._answer(client, wire)
         fetcher = ImageFetcher(service=service, attempt=attempt, deadline=deadline, kept=served.dialect.urls_expire)
         sources = zip(answer.images, _seeds(wire, request, answer), strict=True)
         made = each(lambda source: fetcher.image(*source), sources) + self._failed(answer, attempt)
-        return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)))
+        # A gateway resells the tokens at a price of its own.
+        price = price_of(answer.usage, served.remote) if served.dialect.is_at(self.endpoints.host) else None
+        return self.result(ready, made, (*wire.notices, *_notices(made.images, wire, request, served)), price)
 
-    def _answer(self, client: ImagesClient, wire: Wire) -> ParsedReply:
-        """The parsed reply. Raises the error of a reply without any image, whatever its status."""
-        reply, answer = client.answer(wire)
+    def _answer(self, client: ImagesClient, wire: Wire) -> tuple[Wire, ParsedReply]:
+        """The call as the server took it, and its parsed reply. Raises the error of a reply without any image, whatever its status."""
+        wire, reply, answer = client.answer(wire)
         if answer.images or answer.faults:
-            return answer
+            return wire, answer
         raise client.service.failure(client.attempt, self._refusals.explain_success(reply))
 
     def _failed(self, answer: ParsedReply, attempt: str) -> Partial:

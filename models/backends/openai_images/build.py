@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from models.backends.errors import BadRequest, unsupported
@@ -13,7 +13,7 @@ from models.images.inputs import as_alpha, fitted
 
 PNG = "png"
 
-type Value = bool | int | float | str
+type Value = bool | int | float | str | tuple[str, ...]
 type Words = Mapping[str, Value]
 """Values by the plugin's names: those of the vocabulary, and `size` as `WxH` or `auto`."""
 
@@ -33,6 +33,8 @@ class Wire:
     @property
     def json_body(self) -> dict[str, object]:
         route = self.route
+        if route.body == "chat":
+            return _as_chat(self.fields, self.images)
         texts = [image.base64 if route.bare_base64 else image.data_url for image in self.images]
         named = dict(zip(route.image_keys, texts, strict=False))
         return {**self.fields, **named, **({route.images_key: texts} if texts and route.images_key else {})}
@@ -49,6 +51,27 @@ class Wire:
 
     def without(self, *keys: str) -> "Wire":
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in keys})
+
+    def in_lower_quality(self) -> "Wire | None":
+        """The same call in the next lower quality, with a notice; None where none is left to fall back to."""
+        word = self.fields.get("quality")
+        lower = _LOWER.get(word) if isinstance(word, str) else None
+        if lower is None:
+            return None
+        notice = f"The service refused the quality `{word}`; `{lower}` was used."
+        return replace(self, fields={**self.fields, "quality": lower}, notices=(*self.notices, notice))
+
+
+_LOWER = {"max": "xhigh", "xhigh": "high"}
+"""Resellers of a model that has these qualities may refuse them."""
+
+
+def _as_chat(fields: Mapping[str, Value], images: Iterable[InputImage]) -> dict[str, object]:
+    """The body of a chat completion: one message of the user with the prompt and the images."""
+    text = {"type": "text", "text": fields["prompt"]}
+    shown = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in images]
+    others = {key: value for key, value in fields.items() if key != "prompt"}
+    return {**others, "messages": [{"role": "user", "content": [text, *shown]}], "stream": False}
 
 
 def _file(image: InputImage, name: str) -> FormField:
@@ -84,7 +107,11 @@ def build(request: ImageRequest, served: ServedModel) -> Wire:
         mask=request.mask,
         optional=_optional(request, route),
         has_seed="seed" in words,
-        notices=(*_left_out(request, served, understood), *_prompt_notices(request, route)),
+        notices=(
+            *_left_out(request, served, understood),
+            *_word_notices(request, served),
+            *_prompt_notices(request, route),
+        ),
     )
 
 
@@ -97,6 +124,8 @@ def _check(request: ImageRequest, served: ServedModel, understood: frozenset[str
         raise BadRequest(
             f"{served.remote} got a mask without an image", next_step="Send the image together with its mask"
         )
+    if request.extra.get("background") == "transparent" and request.output_format == "jpeg":
+        raise BadRequest("JPEG has no transparent background", next_step="Set `output_format` to png or webp")
     if request.mask and served.dialect.inpaint and len(request.images) > 1:
         raise unsupported(
             f"{len(request.images)} input images with a mask on {served.dialect.title}",
@@ -112,6 +141,7 @@ def _words(request: ImageRequest, served: ServedModel, route: Route) -> Mapping[
         **request.extra,
         "model": served.remote,
         "prompt": _prompt(request),
+        "modalities": ("image", "text"),
         "n": request.n,
         "size": _size(request, served),
         "negative_prompt": _negative(request, served),
@@ -155,7 +185,7 @@ def _file_words(request: ImageRequest, served: ServedModel) -> Mapping[str, Valu
 
 def _optional(request: ImageRequest, route: Route) -> frozenset[str]:
     # Not essential: the plugin reads every format and converts to the requested one.
-    words = ("response_format", "output_format", *(("n",) if request.n == 1 else ()))
+    words = ("response_format", "output_format", "modalities", *(("n",) if request.n == 1 else ()))
     return frozenset(key for word in words if (key := route.keys.get(word)))
 
 
@@ -207,6 +237,13 @@ def _left_out(request: ImageRequest, served: ServedModel, understood: frozenset[
     given = [word for word in _REPORTED if getattr(request, word) not in (None, "")]
     names = [f"`{word}`" for word in (*given, *request.extra) if word not in known]
     return [f"{served.dialect.title} does not take {name} for {served.remote}; it was left out." for name in names]
+
+
+def _word_notices(request: ImageRequest, served: ServedModel) -> Iterator[str]:
+    """A quality that OpenAI adds after this was written must not wait for an update of the plugin."""
+    quality, known = request.extra.get("quality"), served.family.qualities
+    if quality and known and quality not in known:
+        yield f"`quality` = {quality} is not known for {served.remote}; it was passed on as it is."
 
 
 def _prompt_notices(request: ImageRequest, route: Route) -> Iterator[str]:

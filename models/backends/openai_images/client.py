@@ -46,21 +46,22 @@ class ImagesClient:
     attempt: str
     deadline: Deadline
 
-    def answer(self, wire: Wire) -> tuple[Reply, ParsedReply]:
-        """The reply to a call, or that of its task, raw and parsed; it may hold errors.
+    def answer(self, wire: Wire) -> tuple[Wire, Reply, ParsedReply]:
+        """The call as the server took it, and its reply or that of its task, raw and parsed; it may hold errors.
 
         Raises BadRequest for a task that cannot be polled, ConnectionFailed for one that outlives the deadline, else
         the error of a refusal.
         """
-        reply = self._sent(wire)
+        wire, reply = self._sent(wire)
         answer = parsed(reply, self.attempt)
         if answer.images or not (task := task_in(reply.json())):
-            return reply, answer
+            return wire, reply, answer
         reply = self._finished(task)
-        return reply, parsed(reply, self.attempt)
+        return wire, reply, parsed(reply, self.attempt)
 
-    def _sent(self, wire: Wire) -> Reply:
-        """Keys that the plugin adds by itself are left out for a server that refuses them by name, which is free."""
+    def _sent(self, wire: Wire) -> tuple[Wire, Reply]:
+        """Keys that the plugin adds by itself are left out for a server that refuses them by name, which is free, and so
+        is a quality that it refuses."""
         place = (self.address.api, self.remote)
         known = REFUSED_KEYS.get(self.service, place) or ()
         wire = wire.without(*known)
@@ -68,10 +69,13 @@ class ImagesClient:
         refused = refused_keys(reply, wire.optional & wire.fields.keys()) if reply.status in _REFUSALS else ()
         if refused:
             REFUSED_KEYS.put(self.service, (*known, *refused), place)
-            reply = self._post(wire.without(*refused))
+            wire = wire.without(*refused)
+            reply = self._post(wire)
+        while reply.status in _REFUSALS and refused_keys(reply, ("quality",)) and (lower := wire.in_lower_quality()):
+            wire, reply = lower, self._post(lower)
         if reply.status in _REFUSALS:
             raise self.service.failure(self.attempt, self.service.explain(reply))
-        return reply
+        return wire, reply
 
     def _post(self, wire: Wire) -> Reply:
         form = wire.route.body == "form"
@@ -249,7 +253,19 @@ class Refusals:
 
 def _fault(reply: Reply) -> Fault:
     body = reply.json()
-    return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}" if state_in(body) in _FAILED else "")
+    if state_in(body) in _FAILED:
+        return Fault.read(reply, said=f"HTTP {reply.status}, {spelled(body)}")
+    fault, filtered = Fault.read(reply), ", ".join(_filtered_in(body))
+    return replace(fault, said=f"{fault.said} (filtered: {filtered})") if filtered else fault
+
+
+def _filtered_in(body: object) -> Iterator[str]:
+    """The categories by which Azure's content filter refused a prompt or an image, each with its severity."""
+    for entry in _objects(body):
+        for category, found in entry.items():
+            match found:
+                case {"filtered": True, **more}:
+                    yield f"{category} {more['severity']}" if more.get("severity") else category
 
 
 _METADATA = frozenset(

@@ -26,7 +26,7 @@ QUICK_SECONDS = 3.0
 FINDING_SECONDS = 600.0
 _REFUSALS = tuple(status for status in range(400, 600) if status not in {401, 403, 407})
 _SHOWN = 12
-_IMAGE_MODEL = re.compile(r"image|dall-?e|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
+_IMAGE_MODEL = re.compile(r"image|diffusion|flux|sdxl|sd-?[123]|kolors", re.IGNORECASE)
 _ENDPOINT = re.compile(r"/(images(/\w+)?|models|chat/completions|completions|responses|embeddings)$")
 _VERSION = re.compile(r"/(v\d+(\.\d+)?((alpha|beta)\d*)?(/.*)?|openai/deployments/[^/]+)$")
 _AZURE = re.compile(r"\.azure\.(com|cn|us)$")
@@ -56,6 +56,8 @@ class Address:
         version = _VERSION.search(above)
         before = above[: version.start()] if version else above
         api = version[1] if version else "v1" if above == path else ""
+        if _AZURE.search(parts.hostname or "") and path in {"", "/openai"}:
+            before = "/openai"  # where its API has the version v1
         root = urlunsplit(parts._replace(path=before, query="", fragment=""))
         return cls(root, api, dict(parse_qsl(parts.query)), parts.hostname or "")
 
@@ -66,6 +68,11 @@ class Address:
     def is_deployment(self) -> bool:
         """Whether the address itself names the model (Azure OpenAI and gateways that copy it)."""
         return "deployments/" in self.api
+
+    @property
+    def lacks_version(self) -> bool:
+        """Whether Azure would refuse it for want of `api-version`; a gateway that copies the path needs none."""
+        return self.is_deployment and bool(_AZURE.search(self.host)) and "api-version" not in self.query
 
     @property
     def wants_api_key_header(self) -> bool:
@@ -124,7 +131,7 @@ class Detector:
     @property
     def hosted(self) -> Finding | None:
         host = self.address.host
-        known = (Finding(row, f"the address is {host}") for row in dialects().values() if host in row.hosts)
+        known = (Finding(row, f"the address is {host}") for row in dialects().values() if row.is_at(host))
         return next(known, None)
 
     @property
@@ -260,6 +267,9 @@ class AccessCheck:
         listed, remote = finding.shown, served.remote
         if served.dialect.model_name == "ignored":
             return []
+        if served.dialect.model_name == "deployment":
+            name = "The deployment" if self.detector.address.is_deployment else f"The deployment {remote}"
+            return [f"{name} is treated as {served.family.name}; name it after its model to change that."]
         if listed and all(model.id != remote for model in finding.models):
             if served.dialect.model_name == "exact":
                 raise BadRequest(
@@ -275,7 +285,12 @@ class AccessCheck:
         if served.dialect.fastapi:
             return self._fastapi_endpoints(served)
         path = served.dialect.generate.path
-        if finding.models or self.detector.hosted or self.detector.answers_posts(path, self.deadline):
+        own_model = self.detector.address.is_deployment
+        if (
+            finding.models
+            or (self.detector.hosted and not own_model)
+            or self.detector.answers_posts(path, self.deadline)
+        ):
             return []
         raise BadRequest(
             f"No path of {self.detector.service.base_url} replies like the OpenAI images API",

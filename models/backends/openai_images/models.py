@@ -22,7 +22,7 @@ class Route(StrictModel):
 
     path: str
     keys: Mapping[str, str]
-    body: Literal["json", "form"] = "json"
+    body: Literal["json", "form", "chat"] = "json"
     image_keys: tuple[str, ...] = ()
     images_key: str = ""
     bare_base64: bool = False
@@ -40,7 +40,7 @@ class Dialect(StrictModel):
     generate: Route
     edit: Route
     inpaint: Route | None = None
-    hosts: frozenset[str] = frozenset()
+    hosts: tuple[str, ...] = ()
     lists: str = ""
     owners: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()
@@ -55,11 +55,15 @@ class Dialect(StrictModel):
     seeds: Literal["shared", "counted", "repeated"] = "shared"
     defaults: bool = False
     blank_negative: bool = False
-    model_name: Literal["exact", "free", "ignored"] = "free"
+    model_name: Literal["exact", "free", "ignored", "deployment"] = "free"
+    key_header: str = ""
     worth_asking: bool = False
     fastapi: bool = False
     ignores_masks: bool = False
     urls_expire: str = ""
+
+    def is_at(self, host: str) -> bool:
+        return host in self.hosts or any(end.startswith(".") and host.endswith(end) for end in self.hosts)
 
     def route(self, *, edits: bool, masked: bool) -> Route:
         if masked and self.inpaint:
@@ -223,7 +227,6 @@ def _bounds(served: ServedModel) -> Mapping[str, Mapping[str, object]]:
         "n": {"max": served.n},
         "seed": {"max": min(MAX_SEED, dialect.seed or 0)},
         "quality": {"options": family.qualities},
-        "style_preset": {"options": ("vivid", "natural")},
         "sampler": {"options": served.samplers},
         "scheduler": {"options": served.schedulers},
     }

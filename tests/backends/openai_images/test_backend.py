@@ -230,7 +230,7 @@ def test_a_relative_path_in_a_reply_is_resolved_against_the_address(base: str, a
 
 
 def test_hosted_services_need_no_address() -> None:
-    backend = asking.bound("gpt-image-1", {"backend": "openai_images", "api_key": "k", "dialect": "openai"})
+    backend = asking.bound("gpt-image-1.5", {"backend": "openai_images", "api_key": "k", "dialect": "openai"})
     backend.require_access()
     assert isinstance(backend, OpenAIImages)
     assert backend.service.base_url == "https://api.openai.com"

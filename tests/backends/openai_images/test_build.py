@@ -15,6 +15,7 @@ from models.backends.openai_images.build import Wire, build, prepared, without_s
 from models.backends.openai_images.models import ServedModel, dialects, families, family_of, rules_for, rules_for_any
 from models.entities import ImageRequest, InputImage
 from models.images.sniff import sniff
+from models.parameters import read_value
 from models.sizes import FreeSizes, ListedSizes, SizeRule, ratio_of
 from tests import asking
 from tests.fakes import image_file
@@ -70,24 +71,70 @@ def test_gpt_image_gets_openais_keys_and_no_response_format() -> None:
 
 
 def test_gpt_image_without_a_size_sends_auto() -> None:
-    assert wired("openai", "gpt-image-1").json_body["size"] == "auto"
-    assert wired("openai", "gpt-image-1", images=(image(),)).fields["size"] == "auto"
+    assert wired("openai", "gpt-image-1.5").json_body["size"] == "auto"
+    assert wired("openai", "gpt-image-1.5", images=(image(),)).fields["size"] == "auto"
 
 
 def test_compression_is_not_sent_for_png() -> None:
-    assert "output_compression" not in wired("openai", "gpt-image-1", output_quality=80).fields
+    assert "output_compression" not in wired("openai", "gpt-image-1.5", output_quality=80).fields
 
 
-def test_dall_e_is_asked_for_base64() -> None:
-    wire = wired("openai", "dall-e-3", style_preset="natural", extra={"quality": "hd"})
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        ("gpt-image-1-mini", ["auto", "low", "medium", "high"]),
+        ("gpt-image-2", ["auto", "low", "medium", "high"]),
+        ("gpt-image-2.5-flare-2026-09-08", ["auto", "low", "medium", "high", "xhigh", "max"]),
+        ("gpt-image-2.5-sunburst", ["auto", "low", "medium", "high", "xhigh", "max"]),
+        ("gpt-image-2.6-flare", ["auto", "low", "medium", "high"]),
+        ("gpt-image-2.6-sunburst", ["auto", "low", "medium", "high"]),
+    ],
+)
+def test_each_model_offers_its_qualities_and_passes_any_other_on_with_a_notice(model: str, known: list[str]) -> None:
+    quality = next(rule for rule in rules_for(server("openai", model)) if rule.name == "quality")
+    assert list(quality.options) == known
+    for word in ("high", "xhigh", "ultra"):
+        assert read_value(quality, word) == word
+        wire = wired("openai", model, extra={"quality": word})
+        assert wire.fields["quality"] == word
+        expected = (
+            () if word in known else (f"`quality` = {word} is not known for {model}; it was passed on as it is.",)
+        )
+        assert wire.notices == expected
+
+
+def test_a_quality_is_still_read_in_any_case() -> None:
+    quality = next(rule for rule in rules_for(server("openai", "gpt-image-2")) if rule.name == "quality")
+    assert read_value(quality, "HIGH") == "high"
+
+
+def test_a_transparent_jpeg_is_refused_before_it_is_paid_for() -> None:
+    transparent = {"background": "transparent"}
+    with pytest.raises(BadRequest, match="JPEG has no transparent background"):
+        wired("openai", "gpt-image-2.5-flare", extra=transparent, output_format="jpeg")
+    fields = wired("openai", "gpt-image-2.5-flare", extra=transparent, output_format="webp").fields
+    assert (fields["background"], fields["output_format"]) == ("transparent", "webp")
+
+
+def test_a_gateway_with_images_in_chat_gets_one_message() -> None:
+    photo = image()
+    wire = wired("chat", "gemini-3.1-flash-image", images=(photo,), seed=7)
+    assert wire.route.path == "chat/completions"
     assert wire.json_body == {
-        "model": "dall-e-3",
-        "prompt": "a red bicycle",
-        "n": 1,
-        "response_format": "b64_json",
-        "style": "natural",
-        "quality": "hd",
+        "model": "gemini-3.1-flash-image",
+        "modalities": ("image", "text"),
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "a red bicycle"},
+                    {"type": "image_url", "image_url": {"url": photo.data_url}},
+                ],
+            }
+        ],
+        "stream": False,
     }
+    assert names("chat", "gemini-3.1-flash-image") == ["output_format", "output_quality", "details", "timeout"]
 
 
 def test_an_unknown_server_gets_only_the_common_parameters() -> None:
@@ -178,8 +225,8 @@ def test_qwen_image_edit_2509_takes_forty_steps_and_the_images_in_order() -> Non
 
 
 def test_openai_takes_a_list_of_images_under_another_name() -> None:
-    one = wired("openai", "gpt-image-1", images=(image(),))
-    two = wired("openai", "gpt-image-1", images=(image(), image()))
+    one = wired("openai", "gpt-image-1.5", images=(image(),))
+    two = wired("openai", "gpt-image-1.5", images=(image(), image()))
     assert [name for name, value in one.form if not isinstance(value, str)] == ["image"]
     assert [name for name, value in two.form if not isinstance(value, str)] == ["image[]", "image[]"]
 
@@ -263,7 +310,7 @@ def test_kolors_takes_a_batch_and_guidance_scale() -> None:
 )
 def test_a_prompt_cannot_set_server_parameters(dialect: str, prompt: str) -> None:
     wire = wired(dialect, prompt=prompt, negative_prompt=prompt)
-    sent = str(wire.json_body["prompt"])
+    sent = str(wire.fields["prompt"])
     users = sent.partition("<sd_cpp_extra_args>")[0] if dialect == "sdcpp" else sent
     assert "extra_args" not in users.lower()
     assert sent.count("<sd_cpp_extra_args>") <= 1
@@ -294,7 +341,7 @@ def test_a_plain_prompt_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("dialect", "model", "n"),
-    [("siliconflow", "Qwen/Qwen-Image", 2), ("openai", "dall-e-3", 2), ("vllm_omni", "x", 11)],
+    [("siliconflow", "Qwen/Qwen-Image", 2), ("chat", "gemini-3.1-flash-image", 2), ("vllm_omni", "x", 11)],
 )
 def test_more_images_than_the_server_supports_are_refused(dialect: str, model: str, n: int) -> None:
     with pytest.raises(BadRequest, match=f"{n} images at once"):
@@ -313,7 +360,7 @@ def test_a_seed_for_openai_gives_a_notice() -> None:
 
 
 def test_every_word_in_the_dialects_is_a_request_parameter() -> None:
-    own = {"model", "prompt", "size", "true_cfg_scale", "response_format"}
+    own = {"model", "prompt", "size", "true_cfg_scale", "response_format", "modalities"}
     known = own | {rule.name for rule in rules_for_any()}
     for dialect in dialects().values():
         routes = [route for route in (dialect.generate, dialect.edit, dialect.inpaint) if route]
@@ -362,7 +409,6 @@ def test_gpt_image_2_takes_any_size_within_its_limits(
 def test_every_landscape_preset_has_a_portrait_preset() -> None:
     assert wired("vllm_omni", "Qwen/Qwen-Image", aspect_ratio="3:4").fields["size"] == "1104x1472"
     assert wired("vllm_omni", "Qwen/Qwen-Image-2.1", aspect_ratio="9:16").fields["size"] == "1536x2752"
-    assert wired("openai", "dall-e-3", aspect_ratio="21:9").fields["size"] == "1792x1024"
 
 
 # ---- masks
@@ -386,8 +432,8 @@ def half_white() -> bytes:
 
 
 def test_white_becomes_transparent_for_openai_in_the_size_of_the_image() -> None:
-    gpt = server("openai", "gpt-image-1")
-    wire = build(ready("openai", "gpt-image-1", images=(image(),), mask=image(half_white())), gpt)
+    gpt = server("openai", "gpt-image-1.5")
+    wire = build(ready("openai", "gpt-image-1.5", images=(image(),), mask=image(half_white())), gpt)
     name, sent = wire.form[-1]
     assert name == "mask"
     assert not isinstance(sent, str)
@@ -408,11 +454,11 @@ def test_a_mask_for_the_other_servers_is_grey_in_the_size_of_the_image() -> None
 def test_images_are_converted_to_a_supported_format() -> None:
     webp = image(image_file(64, 64, kind="WEBP"))
     assert ready("sdcpp", images=(webp,)).images[0].mime_type in {"image/png", "image/jpeg"}
-    assert ready("openai", "gpt-image-1", images=(webp,)).images[0] is webp
+    assert ready("openai", "gpt-image-1.5", images=(webp,)).images[0] is webp
 
 
 def test_a_random_seed_is_sent_only_if_the_server_supports_seeds() -> None:
-    assert asked("openai", "gpt-image-1").seed is None
+    assert asked("openai", "gpt-image-1.5").seed is None
     assert asked("localai", n=2).seed is None
     assert asked("sglang", seed=5).seed == 5
     drawn = {asked("sglang").seed for _ in range(3)}
@@ -442,7 +488,7 @@ def test_each_server_gets_the_mask_in_its_own_field(dialect: str, model: str, pa
         ("vllm_omni", "FLUX.1-dev"),
         ("sglang", "anything"),
         ("siliconflow", "Qwen/Qwen-Image-Edit"),
-        ("openai", "dall-e-3"),
+        ("chat", "gemini-3.1-flash-image"),
     ],
 )
 def test_masks_without_effect_are_not_a_capability(dialect: str, model: str) -> None:
@@ -451,7 +497,7 @@ def test_masks_without_effect_are_not_a_capability(dialect: str, model: str) -> 
 
 def test_a_mask_without_an_image_is_refused() -> None:
     with pytest.raises(BadRequest, match="mask without an image"):
-        wired("openai", "gpt-image-1", mask=image(half_white()))
+        wired("openai", "gpt-image-1.5", mask=image(half_white()))
 
 
 def test_localai_takes_one_image_with_a_mask() -> None:
@@ -480,7 +526,7 @@ def test_the_form_of_gpt_image_has_no_diffusion_controls() -> None:
 
 @pytest.mark.parametrize(
     ("model", "offered"),
-    [("gpt-image-1", True), ("gpt-image-1.5", True), ("gpt-image-1-mini", False), ("gpt-image-2-2026-04-21", False)],
+    [("gpt-image-1.5", True), ("gpt-image-1-mini", False), ("gpt-image-2-2026-04-21", False)],
 )
 def test_input_fidelity_is_offered_only_for_supporting_models(model: str, *, offered: bool) -> None:
     assert ("input_fidelity" in names("openai", model)) is offered
@@ -491,13 +537,6 @@ def test_the_form_of_qwen_image_shows_what_is_sent() -> None:
     assert (rules["steps"].default, rules["cfg_scale"].default) == (50, 4.0)
     assert {"negative_prompt", "seed", "n", "width", "height", "aspect_ratio"} <= set(rules)
     assert not {"denoising_strength", "sampler", "quality"} & set(rules)
-
-
-def test_the_form_of_dall_e_3_narrows_its_choices() -> None:
-    rules = {rule.name: rule for rule in rules_for(server("openai", "dall-e-3"))}
-    assert rules["quality"].options == ("standard", "hd")
-    assert rules["style_preset"].options == ("vivid", "natural")
-    assert "n" not in rules
 
 
 def test_the_form_of_an_unknown_server_offers_the_core() -> None:

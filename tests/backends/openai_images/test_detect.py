@@ -230,7 +230,7 @@ def test_a_model_that_another_server_does_not_list_is_only_mentioned() -> None:
 def test_a_restricted_key_that_cannot_list_models_is_accepted(host: str, dialect: str) -> None:
     message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
     responses.get(f"{host}/v1/models", status=401, json={"error": {"message": message}})
-    said = bound(host, "gpt-image-1", dialect).check_access()
+    said = bound(host, "gpt-image-1.5", dialect).check_access()
     assert "could not be checked" in said[-1]
 
 
@@ -244,10 +244,16 @@ def test_a_restricted_key_does_not_identify_an_unknown_server() -> None:
 
 @responses.activate
 def test_a_long_list_is_reduced_to_the_image_models() -> None:
-    names = ["gpt-4", "whisper-1", *(f"gpt-5-{number}" for number in range(90)), "gpt-image-1", "dall-e-3"]
+    names = [
+        "gpt-4",
+        "whisper-1",
+        *(f"gpt-5-{number}" for number in range(90)),
+        "gpt-image-1.5",
+        "chatgpt-image-latest",
+    ]
     responses.get("https://api.openai.com/v1/models", json={"data": [{"id": name} for name in names]})
     said = bound("https://api.openai.com", "gpt-image-9").check_access()
-    assert "(gpt-image-1, dall-e-3)" in said[1]
+    assert "(gpt-image-1.5, chatgpt-image-latest)" in said[1]
 
 
 def test_the_known_models_are_the_listed_ones() -> None:

@@ -44,7 +44,7 @@ ROWS: list[tuple[str, int, object, type[ImageError], str]] = [
         "change it",
     ),
     ("prompt refused, gateway rewrote type", 400, openai("no", "server_error", "moderation_blocked"), BadRequest, "filter"),
-    ("prompt refused, dall-e-3", 400, openai("no", code="content_policy_violation"), BadRequest, "change it"),
+    ("prompt refused, Azure", 400, openai("no", code="content_policy_violation"), BadRequest, "change it"),
     ("prompt refused, 2023", 400, openai("Your request was rejected as a result of our safety system."), BadRequest, "change it"),
     ("wrong key", 401, openai("Incorrect API key provided", code="invalid_api_key"), AuthorizationFailed, "(api_key) in the model's settings"),
     ("organisation not verified", 403, openai("Your organization must be verified to use the model"), AuthorizationFailed, "Verify the organisation"),
