@@ -24,6 +24,9 @@ MAKERS = {
     "qwen-image-3.0-pro": ((1024, 1024), "0.25"),
     "qwen-image-max": ((1328, 1328), "0.50"),
     "qwen-image-plus": ((1328, 1328), "0.20"),
+    "wan2.7-image": ((1024, 1024), "0.20"),
+    "wan2.5-t2i-preview": ((1280, 1280), "0.20"),
+    "z-image-turbo": ((1024, 1536), "0.10"),
 }
 EDITORS = {
     "qwen-image-2.0": "0.20",

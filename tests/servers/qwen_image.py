@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -35,7 +35,8 @@ EVERYWHERE = BOTH | {"us"}
 
 @dataclass(frozen=True)
 class Kind:
-    """The limits of one model: size rule, number of input and output images, regions."""
+    """The limits of one model: size rule, number of input and output images, regions. `unsaid` is `n` if it is not sent,
+    `sides` and `opaque` what input images must have, `pictures` a list of them instead of a function."""
 
     size: str
     most: int = 1
@@ -44,10 +45,18 @@ class Kind:
     jobs: str = ""
     sync: bool = True
     extra: frozenset[str] = frozenset()
+    unsaid: int = 1
+    sides: tuple[int, int] = (1, 16384)
+    opaque: bool = False
+    pictures: bool = False
 
 
 PLAIN = frozenset({"size", "n", "negative_prompt", "prompt_extend", "watermark", "seed"})
 THINKING = PLAIN | {"prompt_extend_mode", "enable_thinking"}
+WAN = PLAIN - {"negative_prompt", "prompt_extend"} | {"thinking_mode"}
+TWO_ONE = frozenset({"size", "n", "prompt_extend", "watermark", "seed"})
+WAN_27 = Kind("wan2.7", 4, (0, 9), BOTH, "image-generation", extra=WAN, unsaid=4, sides=(240, 8000), opaque=True)
+WAN_EDIT = Kind("wan", 4, (1, 4), EVERYWHERE, "image-generation", extra=PLAIN, unsaid=4, sides=(384, 5000))
 THREE = Kind("area", 6, (0, 3), EVERYWHERE, "image-generation", extra=THINKING)
 MODELS: Mapping[str, Kind] = {
     "qwen-image-3.0": THREE,
@@ -61,8 +70,25 @@ MODELS: Mapping[str, Kind] = {
     "qwen-image-edit-plus": Kind("side", 6, (1, 3), extra=PLAIN),
     "qwen-image-edit-max": Kind("side", 6, (1, 3), extra=PLAIN),
     "qwen-image-edit": Kind("none", 1, (1, 3), extra=PLAIN - {"size", "prompt_extend"}),
+    "qwen-image-2.1-pro": Kind("area", 6, (0, 10), EVERYWHERE, extra=TWO_ONE),
+    "qwen-image-2.1-turbo": Kind("area", 6, (0, 10), extra=PLAIN),
+    "wan2.7-image": WAN_27,
+    "wan2.7-image-pro": replace(WAN_27, size="wan2.7-pro"),
+    "wan2.6-image": WAN_EDIT,
+    "wan2.6-t2i": Kind("t2i", 4, (0, 0), EVERYWHERE, "image-generation", extra=PLAIN, unsaid=4),
+    "wan2.5-t2i-preview": Kind("t2i", 4, jobs="text2image", sync=False, extra=PLAIN, unsaid=4),
+    "wan2.5-i2i-preview": replace(WAN_EDIT, images=(1, 3), regions=BOTH, jobs="image2image", sync=False, pictures=True),
+    "z-image-turbo": Kind("area", 1, extra=frozenset({"size", "prompt_extend", "seed"})),
     "wanx2.1-imageedit": Kind("none", 4, (1, 1), frozenset({"beijing"}), "image2image", sync=False),
 }
+AREAS: Mapping[str, tuple[int, int, int]] = {
+    "area": (512**2, 2048**2, 8),
+    "wan2.7": (768**2, 2048**2, 8),
+    "wan2.7-pro": (768**2, 4096**2, 8),
+    "wan": (768**2, 1280**2, 4),
+    "t2i": (1280**2, 1440**2, 4),
+}
+"""Fewest and most pixels, and the longest ratio."""
 FUNCTIONS: Mapping[str, frozenset[str]] = {
     "stylization_all": frozenset({"strength"}),
     "stylization_local": frozenset(),
@@ -91,6 +117,7 @@ TYPES: Mapping[str, type] = {
     "watermark": bool,
     "prompt_extend_mode": str,
     "enable_thinking": bool,
+    "thinking_mode": bool,
     "is_sketch": bool,
 }
 
@@ -271,10 +298,13 @@ class FakeModelStudio:
         if not kind.sync:
             raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls")
         sizes = self._messages(received.body, kind)
-        urls = self._draw(received.body["parameters"]["n"], sizes)
+        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), sizes)
         width, height = sizes
         return {
-            "output": {"choices": self._choices(urls), "task_metric": {"TOTAL": 1, "SUCCEEDED": 1, "FAILED": 0}},
+            "output": {
+                "choices": self._choices(received.body["model"], urls),
+                "task_metric": {"TOTAL": 1, "SUCCEEDED": 1, "FAILED": 0},
+            },
             "usage": {"image_count": len(urls), "width": width, "height": height},
         }
 
@@ -286,9 +316,11 @@ class FakeModelStudio:
         kind = self._kind(received.body)
         if kind.jobs != api:
             raise Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
-        read = {"text2image": self._prompt, "image-generation": self._messages, "image2image": self._function}[api]
-        urls = self._draw(received.body["parameters"]["n"], read(received.body, kind))
-        output = {"choices": self._choices(urls)} if api == "image-generation" else self._results(received.body, urls)
+        edit = self._pictures if kind.pictures else self._function
+        read = {"text2image": self._prompt, "image-generation": self._messages, "image2image": edit}[api]
+        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), read(received.body, kind))
+        choices = {"choices": self._choices(received.body["model"], urls)}
+        output = choices if api == "image-generation" else self._results(received.body, urls)
         seed = received.body["parameters"].get("seed", 0)
         task = Task(
             f"t-{next(self._ids):03}", received.body["model"], list(self.statuses), {**output, **self.final}, seed=seed
@@ -353,10 +385,12 @@ class FakeModelStudio:
         need(set(text) == {"text"} and isinstance(text["text"], str) and text["text"], "exactly one text is required")
         low, high = kind.images
         need(low <= len(images) <= high, f"{len(images)} images, the model takes {low} to {high}")
-        decoded = [_decoded(item["image"]) for item in images]
+        decoded = [_allowed(_decoded(item["image"]), kind) for item in images]
         parameters = body["parameters"]
-        _check_parameters(parameters, kind.extra, kind)
+        edits = replace(kind, size="wan2.7") if images and kind.size == "wan2.7-pro" else kind
+        _check_parameters(parameters, kind.extra, edits)
         if images:
+            need("thinking_mode" not in parameters, "thinking takes no images")
             need(parameters.get("prompt_extend_mode") != "agent", "agent mode takes no images")
         return _asked_size(parameters.get("size")) or _like(decoded[-1])
 
@@ -365,6 +399,19 @@ class FakeModelStudio:
         need(isinstance(body["input"].get("prompt"), str) and body["input"]["prompt"], "prompt is required")
         _check_parameters(body["parameters"], kind.extra - {"negative_prompt"}, kind)
         return _asked_size(body["parameters"]["size"]) or (1328, 1328)
+
+    def _pictures(self, body: Mapping[str, Any], kind: Kind) -> tuple[int, int]:
+        given = body["input"]
+        need(
+            {"prompt", "images"} <= set(given) <= {"prompt", "images", "negative_prompt"},
+            "input takes prompt and images",
+        )
+        need(isinstance(given["prompt"], str) and given["prompt"], "prompt is required")
+        low, high = kind.images
+        need(low <= len(given["images"]) <= high, f"the model takes {low} to {high} images")
+        decoded = [_allowed(_decoded(item), kind) for item in given["images"]]
+        _check_parameters(body["parameters"], kind.extra - {"negative_prompt"}, kind)
+        return _asked_size(body["parameters"].get("size")) or _like(decoded[-1])
 
     def _function(self, body: Mapping[str, Any], kind: Kind) -> tuple[int, int]:
         given = body["input"]
@@ -396,12 +443,15 @@ class FakeModelStudio:
         self._images[path] = out.getvalue()
         return f"{self.origin}{path}?{SIGNATURE}"
 
-    def _choices(self, urls: list[str]) -> list[dict[str, object]]:
-        groups = [[url] for url in urls] if self.choices_apart else [urls]
+    def _choices(self, model: str, urls: list[str]) -> list[dict[str, object]]:
+        wan = model.startswith("wan")
+        groups = [[url] for url in urls] if self.choices_apart or wan else [urls]
+        words = [{"text": "the prompt in other words"}] if model == "z-image-turbo" else []
+        kind = {"type": "image"} if wan else {}
         return [
             {
                 "finish_reason": "stop",
-                "message": {"role": "assistant", "content": [{"image": url} for url in group]},
+                "message": {"role": "assistant", "content": [*({**kind, "image": url} for url in group), *words]},
             }
             for group in groups
         ]
@@ -452,7 +502,8 @@ def _size_fits(size: str | None, rule: str) -> bool:
     width, height = asked
     if rule == "side":
         return 512 <= width <= 2048 and 512 <= height <= 2048
-    return 262_144 <= width * height <= 4_194_304 and 1 / 8 <= width / height <= 8
+    low, high, ratio = AREAS[rule]
+    return low <= width * height <= high and 1 / ratio <= width / height <= ratio
 
 
 def _asked_size(size: str | None) -> tuple[int, int] | None:
@@ -463,6 +514,15 @@ def _asked_size(size: str | None) -> tuple[int, int] | None:
 def _like(image: Image.Image) -> tuple[int, int]:
     scale = 1024 / (image.width * image.height) ** 0.5
     return max(16, round(image.width * scale / 16) * 16), max(16, round(image.height * scale / 16) * 16)
+
+
+def _allowed(image: Image.Image, kind: Kind) -> Image.Image:
+    low, high = kind.sides
+    if not all(low <= side <= high for side in image.size):
+        raise Refusal(400, "InvalidImage.ImageSize", f"sides of {image.size} must be in {low}..{high}")
+    if kind.opaque and "A" in image.getbands():
+        raise Refusal(400, "InvalidImage.FileFormat", "a transparent image is not supported")
+    return image
 
 
 def _decoded(text: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Qwen-Image at Alibaba Cloud Model Studio, and Wan 2.1 for masks and outpainting.
+"""The image models of Alibaba Cloud Model Studio: Qwen-Image, Wan and Z-Image; Wan 2.1 for masks and outpainting.
 
 `backend.py` is the class, `models.py` what each model takes, read from its card, `wire.py` goes from a request to the
 bodies, with the editing functions of Wan, and reads what comes back. `client.py` holds the calls of one account,

@@ -250,7 +250,8 @@ class QwenImage(JobBackend):
 
     def _priced(self, request: ImageRequest, made: Partial, input_images: int) -> ImageResult:
         prices = self._facts.prices.get(self._account.region or "")
-        price = prices.of(made.images, input_images) if prices else None
+        extended = bool(request.prompt_extend)
+        price = prices.of(made.images, input_images, extended=extended) if prices else None
         return self.result(request, made, (EXPIRY,), price)
 
     @property

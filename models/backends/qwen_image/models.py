@@ -18,31 +18,45 @@ SEEDS = SeedRule(highest=2**31 - 1)
 NEGATIVE_PROMPT_CHARACTERS = 500
 LARGEST_1K = 2_250_000  # pixels; a larger image is billed as 2K
 MAX_BYTES = (10_485_760 - 64) * 3 // 4  # of an input image; as a data URL its head and padding take at most 64
+_FAMILIES: Mapping[str, str] = {
+    "wanx": "wan2.5-t2i-preview",
+    "wan2.2": "wan2.5-t2i-preview",
+    "wan": "wan2.7-image",
+    "z-image": "z-image-turbo",
+}
+"""What the names of unknown models begin with, and the known model with the same requests."""
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
-type JobApi = Literal["text2image", "image-generation", "image2image"]
+type JobApi = Literal["text2image", "image-generation", "image2image", "images2image"]
 
 
 class Prices(StrictModel):
-    """In CNY. `image_2k` applies to images larger than LARGEST_1K, `input_image` to every image sent along."""
+    """In CNY. `image_2k` applies to images larger than LARGEST_1K, `image_extended` to those of a prompt that the service
+    rewrote, `input_image` to every image sent along."""
 
     image: Decimal
     image_2k: Decimal | None = None
+    image_extended: Decimal | None = None
     input_image: Decimal = Decimal(0)
 
-    def of(self, images: Iterable[GeneratedImage], input_images: int) -> Price:
-        made = sum((self._of_one(*image.size) for image in images), Decimal(0))
+    def of(self, images: Iterable[GeneratedImage], input_images: int, *, extended: bool) -> Price:
+        made = sum((self._of_one(*image.size, extended=extended) for image in images), Decimal(0))
         return Price(made + input_images * self.input_image, "CNY")
 
-    def _of_one(self, width: int, height: int) -> Decimal:
+    def _of_one(self, width: int, height: int, *, extended: bool) -> Decimal:
+        if extended and self.image_extended is not None:
+            return self.image_extended
         return self.image_2k if self.image_2k is not None and width * height > LARGEST_1K else self.image
 
 
 class QwenModel(StrictModel):
     """`sync` says whether the model answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
-    edit is brought to sides (pixels) within `min_input_side` and `max_input_side`. `prompt_characters` is where the
-    asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does (None: nowhere that is known).
-    `usual_seconds`: the shortest and the longest that a job usually takes.
+    edit is brought to sides (pixels) within `min_input_side` and `max_input_side`, its result to `max_edit_area` (pixels).
+    `prompt_characters` is where the asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does
+    (None: at the same characters). `prompt_extend`: it can rewrite the prompt, `extends_unasked`:
+    and does so where nothing is asked. `thinks`: it has a thinking mode of its own for text-to-image. `without` are the
+    parameters of every model that this one does not take. `usual_seconds`: the shortest and the longest that a job
+    usually takes.
     """
 
     sync: bool = True
@@ -53,7 +67,11 @@ class QwenModel(StrictModel):
     max_input_side: int = 3072
     images_per_call: int = 1
     sizes: SizeRule
+    max_edit_area: int | None = None
     prompt_extend: bool = True
+    extends_unasked: bool = True
+    thinks: bool = False
+    without: frozenset[str] = frozenset()
     prompt_characters: int | None = None
     prompt_tokens: int | None = None
     requests_per_minute: int = Field(gt=0)
@@ -73,8 +91,9 @@ class QwenModel(StrictModel):
         """The sizes for a request whose last input image has that size: an edit keeps its shape by default."""
         if image is None or isinstance(self.sizes, NoSizes):
             return self.sizes
-        like = self.sizes.nearest(shaped(image[0] / image[1], self.sizes.pixels))
-        return self.sizes.model_copy(update={"default": like, "area": self.sizes.pixels})
+        most = {"max_area": self.max_edit_area} if self.max_edit_area else {}
+        sizes = self.sizes.model_copy(update={"area": self.sizes.pixels, **most})
+        return sizes.model_copy(update={"default": sizes.nearest(shaped(image[0] / image[1], sizes.pixels))})
 
 
 def model_for(remote: str) -> QwenModel:
@@ -94,7 +113,8 @@ def is_known(remote: str) -> bool:
 
 def family_of(remote: str) -> str:
     similar = [known for known in _known() if remote.startswith(known) and known != "qwen-image"]
-    return max(similar, key=len, default="qwen-image-2.0")
+    other = next((model for sign, model in _FAMILIES.items() if remote.startswith(sign)), "qwen-image-2.0")
+    return max(similar, key=len, default=other)
 
 
 def _synchronous(model: QwenModel) -> QwenModel:

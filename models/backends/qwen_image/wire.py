@@ -1,7 +1,7 @@
 """Builds the request bodies, one per call, without I/O.
 
-Source: Model Studio, Qwen-Image API and Wan image editing API. The service silently truncates longer prompts; tasks
-count characters, the synchronous endpoint counts tokens. Wan's function `remove_watermark` is left out on purpose.
+Source: Model Studio, Qwen-Image, Wan and Z-Image APIs. The service silently truncates longer prompts; tasks, Wan and
+Z-Image count characters, the synchronous endpoint of Qwen-Image counts tokens. Wan 2.1's function `remove_watermark` is left out on purpose.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,6 +20,7 @@ JOB_PATHS: Mapping[str, str] = {
     "text2image": "services/aigc/text2image/image-synthesis",
     "image-generation": "services/aigc/image-generation/generation",
     "image2image": "services/aigc/image2image/image-synthesis",
+    "images2image": "services/aigc/image2image/image-synthesis",
 }
 ASYNC_HEADER = {"X-DashScope-Async": "enable"}
 
@@ -75,6 +76,14 @@ class FunctionInput(StrictModel):
     mask_image_url: str | None = None
 
 
+class ImagesInput(StrictModel):
+    """Of images2image tasks."""
+
+    prompt: str
+    negative_prompt: str | None = None
+    images: tuple[str, ...]
+
+
 class Parameters(StrictModel):
     """`size` is `W*H` with an asterisk. The last eight belong to image2image tasks."""
 
@@ -84,6 +93,7 @@ class Parameters(StrictModel):
     prompt_extend: bool | None = None
     prompt_extend_mode: str | None = None
     enable_thinking: bool | None = None
+    thinking_mode: bool | None = None
     watermark: bool
     seed: int
     strength: float | None = Field(default=None, validation_alias="denoising_strength")
@@ -96,15 +106,18 @@ class Parameters(StrictModel):
 
 
 class StudioBody(StrictModel):
+    """`unsent` names parameters that the model does not take."""
+
     model: str
-    input: MessagesInput | PromptInput | FunctionInput
+    input: MessagesInput | PromptInput | FunctionInput | ImagesInput
     parameters: Parameters
+    unsent: frozenset[str] = Field(default=frozenset(), exclude=True)
 
     def repeated(self, *, n: int, seed: int) -> Self:
         return self.model_copy(update={"parameters": self.parameters.model_copy(update={"n": n, "seed": seed})})
 
     def json_body(self) -> dict[str, object]:
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json", exclude_none=True, exclude={"parameters": set(self.unsent)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +134,10 @@ def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: 
     if not (asynchronous or model.sync):
         attempted = f"{remote} works with jobs only, which a Token Plan does not support"
         raise BadRequest(attempted, next_step="Use a pay-as-you-go key for it")
-    jobs = model.jobs if asynchronous and (not model.sync or _fits_jobs(request, model)) else None
+    longer_at_once = model.sync and model.prompt_tokens is not None and not _fits_jobs(request, model)
+    jobs = model.jobs if asynchronous and not longer_at_once else None
     common, notices = _common(request, model, jobs)
-    body = StudioBody(model=remote, input=_input(request, jobs), parameters=common)
+    body = StudioBody(model=remote, input=_input(request, jobs), parameters=common, unsent=model.without)
     starts = zip(range(0, request.n, model.images_per_call), request.seeds[:: model.images_per_call], strict=True)
     calls = (body.repeated(n=min(model.images_per_call, request.n - start), seed=seed) for start, seed in starts)
     return Plan(jobs, tuple(calls), (*notices, *_cut_notices(request, model, jobs)))
@@ -135,12 +149,12 @@ def estimated_tokens(text: str) -> int:
 
 
 def _fits_jobs(request: ImageRequest, model: QwenModel) -> bool:
-    """Whether a task reads the whole prompt; the synchronous endpoint reads longer ones."""
+    """Whether a task reads the whole prompt; the synchronous endpoint of some models reads longer ones."""
     return model.prompt_characters is None or len(request.prompt) <= model.prompt_characters
 
 
 def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> Iterator[str]:
-    if jobs and not _fits_jobs(request, model):
+    if (jobs or model.prompt_tokens is None) and not _fits_jobs(request, model):
         yield f"The prompt has {len(request.prompt)} characters; the model reads the first {model.prompt_characters}."
     tokens = estimated_tokens(request.prompt)
     if jobs is None and model.prompt_tokens and tokens > model.prompt_tokens:
@@ -156,16 +170,19 @@ def _common(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> tup
     if jobs == "image2image":
         own, notices = _function_parameters(request)
     else:
-        own, notices = _thinking(request)
+        own, notices = _thinking(request, model)
         fields["size"] = f"{request.width}*{request.height}" if request.size else None
-        if jobs != "text2image":  # its tasks take the negative prompt beside the prompt
+        if jobs not in {"text2image", "images2image"}:  # their tasks take the negative prompt beside the prompt
             fields["negative_prompt"] = request.negative_prompt or None
         if model.prompt_extend:
-            fields["prompt_extend"] = request.prompt_extend is not False
+            asked = request.prompt_extend
+            fields["prompt_extend"] = model.extends_unasked if asked is None else asked
     return Parameters.model_validate({**fields, **own}), notices
 
 
-def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
+def _thinking(request: ImageRequest, model: QwenModel) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    if model.thinks:
+        return _thinking_mode(request)
     own = {name: request.extra[name] for name in ("prompt_extend_mode", "enable_thinking") if name in request.extra}
     if request.images and own.get("prompt_extend_mode") == "agent":
         notice = "The prompt mode `agent` works without input images only; `direct` was used."
@@ -173,10 +190,21 @@ def _thinking(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, .
     return own, ()
 
 
-def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | PromptInput | FunctionInput:
+def _thinking_mode(request: ImageRequest) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    wanted = request.extra.get("enable_thinking")
+    if not request.images:
+        return {"thinking_mode": wanted}, ()
+    return {}, (("The model does not think about input images: `enable_thinking` was left out.",) if wanted else ())
+
+
+def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | PromptInput | FunctionInput | ImagesInput:
+    negative = request.negative_prompt or None
     match jobs:
         case "text2image":
-            return PromptInput(prompt=request.prompt, negative_prompt=request.negative_prompt or None)
+            return PromptInput(prompt=request.prompt, negative_prompt=negative)
+        case "images2image":
+            images = tuple(image.data_url for image in request.images)
+            return ImagesInput(prompt=request.prompt, negative_prompt=negative, images=images)
         case "image2image":
             function = _function(request)
             return FunctionInput(
@@ -186,8 +214,8 @@ def _input(request: ImageRequest, jobs: JobApi | None) -> MessagesInput | Prompt
                 mask_image_url=request.mask.data_url if request.mask and function == _MASKED else None,
             )
         case _:
-            images = [Content(image=image.data_url) for image in request.images]
-            return MessagesInput(messages=(Message(content=(*images, Content(text=request.prompt))),))
+            shown = [Content(image=image.data_url) for image in request.images]
+            return MessagesInput(messages=(Message(content=(*shown, Content(text=request.prompt))),))
 
 
 def _function(request: ImageRequest) -> str:

@@ -32,10 +32,24 @@ from tests.asking import asked, bound
 from tests.fakes import MARKER_KEY, FakeClock, image_file, noise
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
-TEXT_MODELS = ("qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-3.0", "qwen-image-3.0-pro")
-FIXED_MODELS = ("qwen-image-max", "qwen-image-plus")
-EDIT_MODELS = ("qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit", "wanx2.1-imageedit")
-JOB_MODELS = ("qwen-image-3.0", "qwen-image-3.0-pro", "qwen-image-plus", "wanx2.1-imageedit")
+WAN_JOBS = (
+    "wan2.7-image",
+    "wan2.7-image-pro",
+    "wan2.6-t2i",
+    "wan2.6-image",
+    "wan2.5-t2i-preview",
+    "wan2.5-i2i-preview",
+)
+TEXT_MODELS = (
+    *("qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-2.1-turbo", "qwen-image-2.1-pro"),
+    *("qwen-image-3.0", "qwen-image-3.0-pro", "wan2.7-image", "wan2.7-image-pro"),
+)
+IMAGELESS_MODELS = ("qwen-image-max", "qwen-image-plus", "wan2.6-t2i", "wan2.5-t2i-preview", "z-image-turbo")
+EDIT_MODELS = (
+    *("qwen-image-edit-plus", "qwen-image-edit-max", "qwen-image-edit", "wanx2.1-imageedit"),
+    *("wan2.6-image", "wan2.5-i2i-preview"),
+)
+JOB_MODELS = ("qwen-image-3.0", "qwen-image-3.0-pro", "qwen-image-plus", "wanx2.1-imageedit", *WAN_JOBS)
 
 PROMPT = "a tea shop, 晨光茶舍"
 PHOTO = InputImage(image_file(1200, 800, kind="JPEG"), "image/jpeg", "photo.jpg")
@@ -102,7 +116,7 @@ def failed(studio: FakeModelStudio, clock: FakeClock, model: str = "qwen-image-2
 # Every model
 
 
-@pytest.mark.parametrize("model", [*TEXT_MODELS, *FIXED_MODELS, *EDIT_MODELS])
+@pytest.mark.parametrize("model", [*TEXT_MODELS, *IMAGELESS_MODELS, *EDIT_MODELS])
 def test_every_model_generates_the_reported_size_and_seed(
     model: str, studio: FakeModelStudio, clock: FakeClock
 ) -> None:

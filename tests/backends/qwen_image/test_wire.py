@@ -331,6 +331,8 @@ def test_the_base_model_has_the_format_of_plus_without_its_price() -> None:
         ("qwen-image-3.0-pro-preview", "qwen-image-3.0-pro"),
         ("qwen-image-edit-ultra", "qwen-image-edit"),
         ("qwen-image-4.0", "qwen-image-2.0"),
+        ("wan2.8-image", "wan2.7-image"),
+        ("z-image", "z-image-turbo"),
         ("something", "qwen-image-2.0"),
     ],
 )
