@@ -198,10 +198,11 @@ def test_a_valid_key_is_saved_without_generating(plugin: Host, studio: FakeModel
 def test_a_refusal_has_its_class_and_next_step_by_call_and_by_polling(
     plugin: Host, studio: FakeModelStudio, status: int, code: str, error_type: str, next_step: str
 ) -> None:
-    studio.fail("generate", status, code, times=6, headers={"Retry-After": "0.01"})
+    studio.fail("generate", status, code, times=20, headers={"Retry-After": "1"})
+    short: dict[str, JsonValue] = {"timeout": 2}  # a service that says when to come back is waited for until then
     with pytest.raises(PluginError) as failed:
-        called(plugin, studio, "qwen-image-2.0", "a fox")
-    polled_reply = plugin.start_polling("qwen-image-2.0", credentials(studio), [user("a fox")])
+        plugin.invoke("qwen-image-2.0", credentials(studio), [user("a fox")], short)
+    polled_reply = plugin.start_polling("qwen-image-2.0", credentials(studio), [user("a fox")], short)
     assert failed.value.error_type == error_type
     assert code in failed.value.message
     assert next_step in failed.value.message
