@@ -125,6 +125,7 @@ class _Order:
             carried=self.carried,
             plan=turn.route.plan if turn.route else None,
         )
+        stages.tell_waiting(self.observers, self.receipt)
         pause = max(1, min(_LONGEST_PAUSE, math.ceil((turn.ends - turn.began) / _MOST_CHECKS)))
         return Waiting(state.model_dump(mode="json"), pause)
 

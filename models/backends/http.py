@@ -24,6 +24,7 @@ from models.backends.errors import AuthorizationFailed, ConnectionFailed, ImageE
 from models.backends.network_errors import NETWORK_TROUBLE, hopeless, host_of, refused, silence, unanswered, words_for
 from models.backends.public_adapter import public_adapter
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
+from models.backends.trail import noted
 from models.clock import Clock, Deadline
 
 CLIENT_NAME = "dify-image-generation"
@@ -180,6 +181,7 @@ class Service:
         error.undone |= meaning.retry_after is not None
         return error
 
+    @noted
     def _send_once(
         self,
         send: requests.PreparedRequest,

@@ -13,6 +13,7 @@ A stage refuses by raising ImageError.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import gevent
 from dify_plugin.errors.model import InvokeError
@@ -34,6 +35,15 @@ type After = Callable[[ImageResult, Carried], ImageResult]
 type Observer = Callable[[Receipt], None]
 
 _NO_OPTIONS = OutputOptions()
+_OTLP = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "METRICS_", "TRACES_"))
+
+
+@runtime_checkable
+class WaitingObserver(Protocol):
+    """An observer that keeps facts of a single host call: where a job goes on, they are lost with the call."""
+
+    def waiting(self, receipt: Receipt) -> None:
+        """Never raises."""
 
 
 def before_service(
@@ -238,6 +248,17 @@ def _reporters(settings: Settings) -> Iterator[Callable[[Settings, Audit], Obser
         from models.stages.webhook import WebhookSender  # noqa: PLC0415
 
         yield WebhookSender.read
+    if any(map(settings.environment.get, _OTLP)):
+        from models.stages.telemetry import RequestTelemetry  # noqa: PLC0415
+
+        yield RequestTelemetry.read
+
+
+def tell_waiting(observers: Sequence[Observer], receipt: Receipt) -> None:
+    """A host call ends and its job goes on: for observers that keep facts of a single call."""
+    for observer in observers:
+        if isinstance(observer, WaitingObserver):
+            observer.waiting(receipt)
 
 
 def _limits(settings: Settings) -> Limits:

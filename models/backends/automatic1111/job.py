@@ -18,6 +18,7 @@ from models.backends.errors import ConnectionFailed, ImageError
 from models.backends.http import NOT_THERE, ONCE, Service, timed_out
 from models.backends.outage import Outage
 from models.backends.reply import Reply, parse
+from models.backends.trail import note_queued
 from models.clock import Deadline
 
 FIRST_POLL = 2.0  # seconds after sending; most images of a warm GPU are done by then
@@ -156,10 +157,12 @@ class WebUIJobs:
         Raises ConnectionFailed when the deadline passes first.
         """
         queue = queue_of(self.service.base_url)
-        if queue.busy:
+        if busy := queue.busy:
             self.on_progress(Running("queued behind other images"))
         if not queue.enter(checkpoint, timeout=deadline.remaining):
             raise self._late("it was still queued behind other images for this server")
+        if busy:
+            note_queued(deadline.clock)
         try:
             yield
         finally:
@@ -243,6 +246,8 @@ class WebUIJobs:
                 seen = state or seen
             except ConnectionFailed as trouble:
                 outage.met(trouble, began)
+            if seen and seen.queued:
+                note_queued(self.service.clock)
             if seen and seen.words:
                 self.on_progress(Running(seen.words))
 

@@ -28,6 +28,7 @@ from models.backends.comfyui.state import Change, JobState, Submission, changed,
 from models.backends.errors import BadRequest, ImageError, RateLimited, ServerUnavailable, redact
 from models.backends.partial import Partial
 from models.backends.questions import answered
+from models.backends.trail import note_queued
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage
 
@@ -180,6 +181,8 @@ class JobTracker:
                 self._repeat_lost(submission)
             submission.missing = place is None and not submission.missing
         self.place = next(iter(found), None)
+        if self.place:
+            note_queued(self.clock)
         self.seen = Running(queued(self.place) if self.place else "running")
         if any(submission.missing for submission in waiting):
             self.queue_polled = None

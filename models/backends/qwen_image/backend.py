@@ -21,6 +21,7 @@ from models.backends.qwen_image.durations import UsualDuration
 from models.backends.qwen_image.models import BACKEND, SEEDS, JobApi, family_of, is_known, model_for
 from models.backends.qwen_image.wire import Output, StudioBody, plan
 from models.backends.reply import Explanation, Reply
+from models.backends.trail import note_queued
 from models.catalog import card_for
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult
@@ -129,6 +130,8 @@ class QwenImage(JobBackend):
             raise passing
         waiting = [one.task_status for one in seen if _unfinished(one)]
         if waiting:
+            if set(waiting) == {"PENDING"}:
+                note_queued(self.clock)
             return Running(_progress(waiting, len(seen)))
         if self.in_one_call and any(map(_succeeded, seen)):
             self._usual.learn(self.clock.now() - state.started)

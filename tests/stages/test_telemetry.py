@@ -1,0 +1,299 @@
+"""Telemetry: off without a variable, complete and without secrets with one, never in the way of a request."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import gevent
+import pytest
+
+from models import stages
+from models.backends.errors import RateLimited, logger
+from models.backends.http import Service
+from models.backends.trail import CallTrail, HttpCall, begin_trail, note_queued
+from models.clock import Deadline
+from models.pipeline import Asked, Call
+from models.request.conversation import Conversation
+from models.settings import Settings
+from models.stages import telemetry
+from models.stages.audit import Receipt
+from models.stages.telemetry import RequestFacts, RequestTelemetry, TelemetrySink, signals
+from models.stages.telemetry_export import OtlpExport
+from tests.conftest import ROOT
+from tests.fakes import MARKER_KEY, FakeClock
+from tests.servers.otlp import points, spans
+from tests.servers.scripted import Act, Script, hang_up, say, scripted_server, silence
+
+BOTH = frozenset({"metrics", "traces"})
+SUCCEEDED = Receipt(
+    id="0a1b2c",
+    time=1_790_000_000.0,
+    user="ann",
+    model="auto",
+    backend="stability",
+    answered_by="sd3.5-medium",
+    prompt="a fox",
+    seed="42",
+    width=1024,
+    height=768,
+    n=2,
+    price="0.07",
+    currency="USD",
+    seconds=3.5,
+    outcome="succeeded",
+    image_urls=("https://store/1.png",),
+)
+CALLS = (
+    HttpCall("POST", "api.stability.ai", 443, 1_790_000_000.5, 1_790_000_003.0, 200),
+    HttpCall("GET", "cdn.example", 8443, 1_790_000_003.0, 1_790_000_003.25, None, "ReadTimeout"),
+)
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    with scripted_server() as script:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", script.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+        yield script
+
+
+@pytest.fixture
+def export(receiver: Script) -> OtlpExport:
+    return OtlpExport(BOTH, os.environ)
+
+
+class KeptFacts:
+    """In place of the exporter."""
+
+    def __init__(self) -> None:
+        self.facts: list[RequestFacts] = []
+
+    def report(self, facts: RequestFacts) -> None:
+        self.facts.append(facts)
+
+
+def sink_of(kept: KeptFacts) -> TelemetrySink:
+    return TelemetrySink(BOTH, {}, export=kept)  # type: ignore[arg-type]
+
+
+def test_without_a_variable_nothing_is_told_and_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(("models.stages.telemetry", "opentelemetry"))]:
+        monkeypatch.delitem(sys.modules, name)
+    assert len(stages.observers(Settings({}, {"OTEL_SERVICE_NAME": "images"}))) == 1
+    assert not [name for name in sys.modules if name.startswith(("models.stages.telemetry", "opentelemetry"))]
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, set()),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, {"metrics", "traces"}),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c:4318/m"}, {"metrics"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, {"metrics"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_METRICS_EXPORTER": "none"}, {"traces"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "True"}, set()),
+    ],
+)
+def test_the_standard_variables_switch_it_on(environment: dict[str, str], wanted: set[str]) -> None:
+    assert signals(environment) == wanted
+
+
+def test_a_request_is_counted_under_the_documented_names(export: OtlpExport, receiver: Script) -> None:
+    export.report(RequestFacts(SUCCEEDED, CALLS, queued=1.5))
+    export.report(RequestFacts(replace(SUCCEEDED, cached=True, price="0"), ()))
+    export.flush()
+    names = {
+        "gen_ai.operation.name": "generate_content",
+        "gen_ai.output.type": "image",
+        "gen_ai.provider.name": "stability",
+        "gen_ai.request.model": "auto",
+        "gen_ai.response.model": "sd3.5-medium",
+    }
+    outcome = {"image_generation.outcome": "succeeded"}
+    seen = {point.name: (point.unit, point.attributes, point.total, point.count) for point in points(receiver.seen)}
+    assert seen == {
+        "gen_ai.client.operation.duration": ("s", names | outcome, 7.0, 2),
+        "image_generation.images": ("{image}", names, 4.0, 1),
+        "image_generation.cost": ("{currency}", names | {"image_generation.currency": "USD"}, 0.07, 1),
+        "image_generation.cache.hits": ("{request}", names, 1.0, 1),
+        "image_generation.queue.duration": ("s", names, 1.5, 1),
+    }
+    for page in ("operations.md", "operations_zh_Hans.md"):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        used = {*seen, *(name for point in points(receiver.seen) for name in point.attributes)}
+        assert [name for name in used if f"`{name}`" not in text] == []
+
+
+def test_failures_are_counted_by_class(export: OtlpExport, receiver: Script) -> None:
+    failed = Receipt(time=1.0, user="ann", model="m", backend="").failed(RateLimited("x"), 2.0, handed_over=True)
+    export.report(RequestFacts(failed, ()))
+    export.flush()
+    (duration,) = points(receiver.seen)
+    assert duration.name == "gen_ai.client.operation.duration"
+    assert duration.attributes["error.type"] == "InvokeRateLimitError"
+    assert duration.attributes["image_generation.outcome"] == "failed"
+    assert "gen_ai.provider.name" not in duration.attributes
+    assert spans(receiver.seen)[0].failed
+
+
+def test_a_request_is_a_span_with_its_http_requests_below(export: OtlpExport, receiver: Script) -> None:
+    export.report(RequestFacts(SUCCEEDED, CALLS[:1], finished=False))
+    export.report(RequestFacts(SUCCEEDED, CALLS[1:], dropped=7))
+    export.flush()
+    post, get, request = spans(receiver.seen)
+    assert (request.name, request.parent, request.failed) == ("generate_content auto", "", False)
+    assert (request.began, request.ended) == (SUCCEEDED.time, SUCCEEDED.time + 3.5)
+    assert request.attributes["image_generation.request.id"] == "0a1b2c"
+    assert request.attributes["image_generation.http.dropped"] == 7
+    assert {post.parent, get.parent} == {request.id}
+    assert {post.trace, get.trace} == {request.trace}
+    assert post.attributes == {
+        "http.request.method": "POST",
+        "server.address": "api.stability.ai",
+        "server.port": 443,
+        "http.response.status_code": 200,
+    }
+    assert get.attributes["error.type"] == "ReadTimeout"
+    assert (post.failed, get.failed) == (False, True)
+
+
+def test_the_sampler_leaves_out_whole_requests(receiver: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    export = OtlpExport(frozenset({"traces"}), os.environ)
+    for number in range(60):
+        export.report(RequestFacts(replace(SUCCEEDED, id=f"request {number}"), CALLS))
+    export.flush()
+    found = spans(receiver.seen)
+    traces = {span.trace for span in found}
+    assert 10 < len(traces) < 50
+    assert len(found) == 3 * len(traces)
+
+
+def test_the_resource_names_the_service_and_the_process(receiver: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("", "images of Example"):
+        monkeypatch.setenv("OTEL_SERVICE_NAME", name)
+        export = OtlpExport(frozenset({"traces"}), os.environ)
+        export.report(RequestFacts(SUCCEEDED, ()))
+        export.flush()
+    first, second = (span.resource for span in spans(receiver.seen))
+    assert (first["service.name"], second["service.name"]) == ("dify-image-generation", "images of Example")
+    assert first["service.instance.id"] != second["service.instance.id"]
+
+
+@pytest.mark.parametrize("act", [lambda handler: gevent.sleep(0.4), silence, hang_up])
+def test_a_receiver_that_is_slow_or_silent_holds_up_no_greenlet(
+    export: OtlpExport, receiver: Script, caplog: pytest.LogCaptureFixture, act: Act
+) -> None:
+    receiver.then(*[act] * 20)
+    export.report(RequestFacts(SUCCEEDED, CALLS))
+    flushing, ticks = gevent.spawn(export.flush), 0
+    while not flushing.ready():
+        gevent.sleep(0.005)
+        ticks += 1
+    assert ticks > 10  # a blocking export would leave one
+    assert {seen.path for seen in receiver.seen} == {"/v1/metrics", "/v1/traces"}
+
+
+def test_what_the_receiver_refuses_is_logged_once_and_without_the_headers(
+    receiver: Script, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{MARKER_KEY}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    export = OtlpExport(frozenset({"traces"}), os.environ)
+    logger.addHandler(caplog.handler)
+    receiver.then(*[say(401, f"wrong key {MARKER_KEY}")] * 2)
+    for _ in range(2):
+        export.report(RequestFacts(SUCCEEDED, ()))
+        export.flush()
+    logger.removeHandler(caplog.handler)
+    assert receiver.seen[0].headers["authorization"] == f"Bearer {MARKER_KEY}"
+    assert caplog.text.count("401") == 1
+    assert MARKER_KEY not in caplog.text
+
+
+def test_neither_prompt_nor_user_nor_address_nor_key_is_reported() -> None:
+    kept, trail = KeptFacts(), CallTrail()
+    trail.add(replace(CALLS[0], host=f"{MARKER_KEY}.example"))
+    told = RequestTelemetry(sink_of(kept), trail, (MARKER_KEY,))
+    told(replace(SUCCEEDED, model=f"model {MARKER_KEY}", prompt=f"a fox {MARKER_KEY}"))
+    assert MARKER_KEY not in str(kept.facts)
+    assert "store/1.png" not in str(kept.facts)
+    (facts,) = kept.facts
+    assert (facts.receipt.prompt, facts.receipt.user, facts.receipt.model) == ("", "", "model [hidden]")
+
+
+def test_a_queue_is_measured_from_the_start_of_the_request(clock: FakeClock) -> None:
+    kept = KeptFacts()
+    sink, receipt = sink_of(kept), replace(SUCCEEDED, time=clock.time)
+    first = RequestTelemetry(sink, begin_trail(), ())
+    clock.time += 4
+    gevent.spawn(note_queued, clock).join()
+    first.waiting(receipt)
+    RequestTelemetry(sink, begin_trail(), ())(receipt)
+    RequestTelemetry(sink, begin_trail(), ())(replace(receipt, id="another"))
+    assert [(facts.finished, facts.queued) for facts in kept.facts] == [(False, 4.0), (True, 4.0), (True, None)]
+
+
+def test_telemetry_that_cannot_start_is_logged_and_costs_no_request(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "-1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    telemetry._sink.cache_clear()
+    logger.addHandler(caplog.handler)
+    Call.of("preview", {}, "ann").generate(Asked(Conversation("a fox"), {"width": 16, "height": 16}))
+    sink = telemetry._sink(BOTH)
+    while not sink.failed:
+        gevent.sleep(0.01)
+    logger.removeHandler(caplog.handler)
+    telemetry._sink.cache_clear()
+    assert "telemetry is off: it could not be started" in caplog.text
+    assert not sink.early
+
+
+def test_what_ends_during_the_import_is_reported_after_it(receiver: Script) -> None:
+    sink = TelemetrySink(BOTH, os.environ)
+    sink.put(RequestFacts(SUCCEEDED, CALLS))
+    sink.start()
+    assert sink.export
+    sink.export.flush()
+    assert len(spans(receiver.seen)) == 3
+
+
+def test_the_attributes_of_spans_are_documented(export: OtlpExport, receiver: Script) -> None:
+    export.report(RequestFacts(SUCCEEDED, CALLS, dropped=1, queued=2.0))
+    export.flush()
+    used = {name for span in spans(receiver.seen) for name in span.attributes}
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    assert used - set(re.findall(r"`([\w.]+)`", text)) == set()
+
+
+def test_the_trail_of_a_call_holds_every_attempt(receiver: Script) -> None:
+    clock = FakeClock()
+    service = Service(name="S", base_url=receiver.url, clock=clock, headers={"Authorization": f"Bearer {MARKER_KEY}"})
+    receiver.then(say(500), say(200))
+    trail = begin_trail()
+
+    def asked() -> None:
+        service.request("GET", f"/x/{MARKER_KEY}?k={MARKER_KEY}", attempt="a", deadline=Deadline.after(clock, 60))
+
+    gevent.spawn(asked).join()  # as calls that run beside each other
+    port = int(receiver.url.rpartition(":")[2])
+    assert [(call.method, call.host, call.port, call.status) for call in trail.calls] == [
+        ("GET", "127.0.0.1", port, 500),
+        ("GET", "127.0.0.1", port, 200),
+    ]
+    assert MARKER_KEY not in str(trail.calls)
+    begin_trail()
+    asked()
+    assert len(trail.calls) == 2
+
+
+def test_a_trail_keeps_a_hundred_requests() -> None:
+    trail = CallTrail()
+    for _ in range(103):
+        trail.add(CALLS[0])
+    assert (len(trail.calls), trail.dropped) == (100, 3)
