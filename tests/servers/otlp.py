@@ -1,5 +1,6 @@
 """An OTLP receiver: a scripted server whose received requests are read as metrics and spans."""
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from tests.servers.scripted import Seen
+from tests.servers.scripted import Seen, scripted_server
 
 type Value = str | int | float | bool
 
@@ -87,3 +88,9 @@ def _spans(body: bytes) -> Iterator[ReceivedSpan]:
 
 def _values(pairs: Iterable[KeyValue]) -> dict[str, Value]:
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value") for pair in pairs}
+
+
+if __name__ == "__main__":
+    with scripted_server() as server:
+        print(server.url, flush=True)  # noqa: T201
+        threading.Event().wait()
