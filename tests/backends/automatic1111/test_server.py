@@ -20,6 +20,7 @@ from models.backends.errors import (
     ImageError,
     ServerUnavailable,
 )
+from models.backends.trail import begin_trail
 from models.entities import ImageRequest, ImageResult, InputImage
 from models.parameters import Rule
 from tests.asking import asked, bound
@@ -578,8 +579,10 @@ def test_queue_and_progress_are_reported_in_a_stream(webui: FakeWebUI, quick_loo
     _until(lambda: len(webui._pending) == 2)
     listened = backend(webui)
     listened.on_progress = lambda running: told.append(running.progress)
+    trail = begin_trail()
     invoked(listened, steps=20)
     gevent.joinall(others)
+    assert trail.queued_at is not None
     assert told[0] == "queued behind other images"
     assert "In queue: 1/1" in told
     assert any(re.fullmatch(r"\d+ %, about 9 s left", words) for words in told)

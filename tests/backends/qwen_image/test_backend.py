@@ -26,6 +26,7 @@ from models.backends.partial import Partial
 from models.backends.qwen_image import QwenImage
 from models.backends.qwen_image.backend import EXPIRY
 from models.backends.qwen_image.wire import Output, ResultEntry
+from models.backends.trail import begin_trail
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult, InputImage, Price
 from tests.asking import asked, bound
@@ -147,7 +148,12 @@ def test_a_job_is_polled_through_all_states(model: str, studio: FakeModelStudio,
     job = submitted(found, seed=7)
     assert MARKER_KEY not in json.dumps(job)
     assert "base64" not in json.dumps(job)
-    states = [found.check(job) for _ in range(4)]
+    trail = begin_trail()
+    states = [found.check(job)]
+    queued, trail.queued_at = trail.queued_at, None
+    states += [found.check(job) for _ in range(3)]
+    assert queued is not None
+    assert trail.queued_at is None
     assert states[:3] == [Running("queued"), Running("running"), Running("running")]
     assert isinstance(states[3], ImageResult)
     assert states[3].prompt == PROMPT
