@@ -2,7 +2,9 @@
 
 `uv run python -m benchmarks.mutants [--count 200] [--seed 1] [--only REGEX] [--part 1/4]` prints one line per mutant and the share
 that the tests found. It copies the tree to a temporary folder, records once which test runs which line, and runs for each
-mutant the tests that reach its line, then those of the module's own folder. `--map FILE` keeps the record for the next run.
+mutant the tests that reach its line; where none does, those of the module's own folder. `--map FILE` keeps the record for
+the next run. The libraries are imported once: each run of tests is a fork of this process, which has none of the project's
+own modules.
 
 A test that fails without any mutant finds nothing: those that fail in the record are left out, and at the end each test
 that found a mutant must pass on the unchanged tree.
@@ -10,24 +12,30 @@ that found a mutant must pass on the unchanged tree.
 
 import argparse
 import ast
+import importlib
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import coverage
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MOST_TESTS = 60
+MOST_TESTS = 25
 """Tests for one mutant; those that reach the fewest lines come first, because they look closest at the line."""
-SECONDS = 300
+SECONDS = 600
+_AROUND = 8
+"""Lines before and behind a line whose tests are tried as well."""
 _SETTINGS = """[run]
 source = models
 concurrency = gevent,thread
@@ -147,10 +155,19 @@ class TestMap:
                     self._reach[context] = self._reach.get(context, 0) + 1
 
     def of(self, mutant: Mutant) -> list[str]:
-        """The ids of the tests, those that look closest at the line first."""
+        """The ids of the tests: those that look closest at the line first, then those of the lines around it.
+
+        Lines around it count because a kept record may be older than the tree.
+        """
         file = self._files.get(mutant.path)
-        contexts = self._data.contexts_by_lineno(file).get(mutant.line, []) if file else []
-        named = sorted(filter(None, contexts), key=lambda context: self._reach[context])
+        lines = self._data.contexts_by_lineno(file) if file else {}
+        found: dict[str, tuple[int, int]] = {}
+        for line, contexts in lines.items():
+            for context in contexts:
+                rank = abs(line - mutant.line), self._reach[context]
+                if context and rank[0] <= _AROUND and rank < found.get(context, (_AROUND, sys.maxsize)):
+                    found[context] = rank
+        named = sorted(found, key=found.__getitem__)
         return [test for context in named if (test := _test_id(context))][:MOST_TESTS]
 
 
@@ -200,17 +217,43 @@ class Trial:
             file.write_bytes(source)
 
     def failures(self, tests: Sequence[str], *options: str) -> list[str]:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-        command += [f"--deselect={test}" for test in self.left_out]
+        deselected = [f"--deselect={test}" for test in self.left_out]
+        with tempfile.NamedTemporaryFile("r") as printed:
+            ended = self._forked(["-q", "-p", "no:cacheprovider", *options, *deselected, *tests], printed.name)
+            if ended is None:
+                return [_NEVER_ENDED]
+            if ended in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+                return []
+            return _FAILED.findall(printed.read()) or ["the start of the tests"]
+
+    def _forked(self, arguments: list[str], printed: str) -> int | None:
+        """Run pytest in a fork of this process; the exit code, None for one that did not end in time."""
+        if not (child := os.fork()):
+            self._run(arguments, printed)
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return None
+
+    def _run(self, arguments: list[str], printed: str) -> NoReturn:
+        code = 1
         try:
-            ended = subprocess.run(  # noqa: S603
-                [*command, *tests], cwd=self.tree, capture_output=True, text=True, timeout=SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return [_NEVER_ENDED]
-        if ended.returncode in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
-            return []
-        return _FAILED.findall(ended.stdout) or ["the start of the tests"]
+            os.setsid()  # so that plugin processes end with it
+            out = os.open(printed, os.O_WRONLY)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.chdir(self.tree)
+            sys.path[:] = [str(self.tree), *(path for path in sys.path if path not in {"", str(ROOT)})]
+            del sys.modules["benchmarks"]
+            code = int(pytest.main(arguments))
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
 
     def doubtful(self, finders: set[str]) -> set[str]:
         """Those of the tests that fail on the unchanged tree."""
@@ -246,10 +289,25 @@ def main() -> int:
         recorded = (given.map or Path(folder) / "coverage").absolute()
         if not recorded.exists():
             record(tree, recorded)
+        _import_libraries()
         survivors, doubtful = _run(chosen, TestMap(recorded), Trial(tree, _left_out(recorded)))
     share = 100 * (1 - (survivors + doubtful) / max(1, len(chosen)))
     print(f"{len(chosen)} mutants, {survivors} survived, {doubtful} doubtful: {share:.1f} % found")
     return 0 if share >= given.least else 1
+
+
+def _import_libraries() -> None:
+    """Everything that the project's modules import and that is none of them; `dify_plugin` first, as it patches sockets."""
+    names = ["dify_plugin", "hypothesis"]
+    for file in (ROOT / "models").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names.append(node.module)
+            elif isinstance(node, ast.Import):
+                names += [name.name for name in node.names]
+    for name in names:
+        if name.partition(".")[0] not in {"models", "provider"}:
+            importlib.import_module(name)
 
 
 def _left_out(recorded: Path) -> frozenset[str]:
@@ -264,7 +322,7 @@ def _run(chosen: Sequence[Mutant], known: TestMap, trial: Trial) -> tuple[int, i
     finders: list[str] = []
     for number, mutant in enumerate(chosen, start=1):
         near = known.of(mutant)
-        finder = (near and trial.finder(mutant, near)) or trial.finder(mutant, _own_folder(mutant))
+        finder = trial.finder(mutant, near or _own_folder(mutant))
         finders += [finder] if finder else []
         old = (ROOT / mutant.path).read_bytes()[mutant.start : mutant.end].decode()
         said = f"{mutant.path}:{mutant.line}: {' '.join(old.split())} -> {mutant.new}"

@@ -263,7 +263,9 @@ def _sleeping(graph: dict[str, Any]) -> dict[str, Any]:
     return graph
 
 
-def soak(minutes: float, clients: int, pause: float, *, kill_every: float = KILL_EVERY) -> tuple[Soak, dict[str, RandomFaults], list[Sample]]:
+def soak(
+    minutes: float, clients: int, pause: float, *, kill_every: float = KILL_EVERY
+) -> tuple[Soak, dict[str, RandomFaults], list[Sample]]:
     """Run the traffic. Returns what ended, the proxies, and the samples of the process that was not killed."""
     targets = [target for target in TARGETS if target.case.serve]
     limits = Limits(call=HUNG)
