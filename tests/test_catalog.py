@@ -11,6 +11,7 @@ from models.catalog import CARDS, Card, cards
 from models.parameters import read_values
 from models.request.build import build_request
 from models.request.conversation import Conversation
+from models.sizes import FreeSizes, ratio_of, same_shape
 from tests.asking import bound, image_part
 from tests.fakes import image_file
 from tools.cards import rendered, rules_of
@@ -71,6 +72,15 @@ def test_all_parameters_switched_on_ask_for_one_image_of_a_sane_size(card: Card)
     assert request.timeout >= 60
     assert request.size is None or min(request.size) >= 256
     assert all(number >= 1 for name, number in request.extra.items() if name == "steps" and isinstance(number, int))
+
+
+@EVERY_CARD
+def test_every_preset_of_a_card_is_a_size_that_the_model_takes(card: Card) -> None:
+    sizes = card.facts.get("sizes")
+    if isinstance(sizes, dict) and sizes.get("rule") == "free":
+        rule = FreeSizes.model_validate(sizes)
+        assert [size for size in (rule.default, *rule.presets.values()) if size and rule.nearest(size) != size] == []
+        assert all(same_shape(ratio_of(name), size[0] / size[1], 1.05) for name, size in rule.presets.items())
 
 
 @EVERY_CARD
