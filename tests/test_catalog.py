@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from models.backends.registry import BACKENDS
-from models.catalog import CARDS, Card, cards
+from models.catalog import CARDS, Card, card_for, cards
 from models.parameters import read_values
 from models.request.build import build_request
 from models.request.conversation import Conversation
@@ -94,3 +94,9 @@ def test_preview_is_the_first_model_because_dify_makes_the_first_the_default_lan
     """Dify asks that model for a title after each new conversation; a paid model there costs an image each time."""
     order = yaml.safe_load((CARDS / "_position.yaml").read_text("utf-8"))
     assert order[0] == "preview"
+
+
+def test_a_card_belongs_to_its_own_backend() -> None:
+    assert card_for("preview", "preview") is cards()["preview"]
+    assert card_for("stability", "preview") is None
+    assert card_for("preview", "no-such-model") is None

@@ -56,3 +56,22 @@ def test_an_unexpected_decoder_error_is_handled() -> None:
     whole = image_file(kind="AVIF")
     for place in range(len(whole)):
         _sniffed(whole[:place] + b"\0" + whole[place + 1 :])
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_every_kind_of_jpeg_tells_its_size(marker: int) -> None:
+    data = image_file(64, 48, kind="JPEG").replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
+    assert (sniff(data).width, sniff(data).height) == (64, 48)
+
+
+@pytest.mark.parametrize("marker", [0xC4, 0xC8, 0xCC])
+def test_other_segments_of_a_jpeg_are_not_taken_for_its_size(marker: int) -> None:
+    data = image_file(64, 48, kind="JPEG").replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
+    with pytest.raises(NotAnImageError, match="damaged before the image begins"):
+        sniff(data)
+
+
+@pytest.mark.parametrize("data", [b"RIFF\x24\0\0\0WAVEfmt " + bytes(20), b"RIFX\x24\0\0\0WEBPVP8 " + bytes(20)])
+def test_a_webp_needs_both_of_its_signs(data: bytes) -> None:
+    with pytest.raises(NotAnImageError):
+        sniff(data)

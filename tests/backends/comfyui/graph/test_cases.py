@@ -175,6 +175,12 @@ def test_what_becomes_of_a_seed_after_a_run_is_no_value(name: str, options: dict
     assert (read.named, read.left, read.wrong) == ({name: 7, "steps": 23}, (), ())
 
 
+@pytest.mark.parametrize(("value", "cost"), [(1, 0.0), (30, 0.0), (200, 0.0), (0, 1.0), (201, 1.0)])
+def test_a_number_out_of_the_servers_bounds_is_an_unusual_reading(value: int, cost: float) -> None:
+    steps = InputSpec("steps", "INT", required=True, options={"min": 1, "max": 200})
+    assert aligned([steps], [value]).cost == cost
+
+
 def test_only_behind_a_seed_a_boolean_is_no_value() -> None:
     fields = [InputSpec("steps", "INT", required=True), InputSpec("cfg", "FLOAT", required=True)]
     assert aligned(fields, [7, True, 23]).left == (True,)
