@@ -2,7 +2,7 @@
 
 `uv run python -m benchmarks.mutants [--count 200] [--seed 1] [--only REGEX] [--part 1/4]` prints one line per mutant and the share
 that the tests found. It copies the tree to a temporary folder, records once which test runs which line, and runs for each
-mutant the tests that reach its line; where none does, those of the module's own folder. `--map FILE` keeps the record for
+mutant the tests that reach its line; where none does, those that mirror the module. `--map FILE` keeps the record for
 the next run. The libraries are imported once: each run of tests is a fork of this process, which has none of the project's
 own modules.
 
@@ -261,15 +261,18 @@ class Trial:
         return set(self.failures(named)) if named else set()
 
 
-def _own_folder(mutant: Mutant) -> list[str]:
-    """The tests of a module's folder: the nearest that exists in the mirrored tree."""
-    folder = Path("tests", *Path(mutant.path).parts[1:-1])
+def _own_tests(mutant: Mutant) -> list[str]:
+    """The tests of a module by their place in the mirrored tree: of a folder without folders all, else the module's own
+    file where it has one."""
+    path = Path(mutant.path)
+    folder = Path("tests", *path.parts[1:-1])
     while not (ROOT / folder).is_dir():
         folder = folder.parent
-    deep = folder != Path("tests")
-    return (
-        [str(folder)] if deep else [str(test.relative_to(ROOT)) for test in sorted((ROOT / folder).glob("test_*.py"))]
-    )
+    if not any((ROOT / folder).glob("*/test_*.py")):
+        return [str(folder)]
+    own = folder / f"test_{path.parent.name if path.stem == '__init__' else path.stem}.py"
+    files = [ROOT / own] if (ROOT / own).is_file() else sorted((ROOT / folder).glob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files]
 
 
 def main() -> int:
@@ -322,7 +325,7 @@ def _run(chosen: Sequence[Mutant], known: TestMap, trial: Trial) -> tuple[int, i
     finders: list[str] = []
     for number, mutant in enumerate(chosen, start=1):
         near = known.of(mutant)
-        finder = trial.finder(mutant, near or _own_folder(mutant))
+        finder = trial.finder(mutant, near or _own_tests(mutant))
         finders += [finder] if finder else []
         old = (ROOT / mutant.path).read_bytes()[mutant.start : mutant.end].decode()
         said = f"{mutant.path}:{mutant.line}: {' '.join(old.split())} -> {mutant.new}"

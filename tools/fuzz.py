@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found]
+import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import dify_plugin  # noqa: F401 -- it patches the sockets before anything else imports them
 
 with atheris.instrument_imports(include=["models"]):
     from models import threads
 
-    threads.ThreadShare.run = lambda _, work, *args, **options: work(*args, **options)  # type: ignore[assignment]  # coverage sees one thread
+    threads.ThreadShare.run = lambda _, work, *args, **options: work(*args, **options)  # type: ignore[method-assign, assignment, unused-ignore]  # coverage sees one thread
 
     from models.backends.comfyui.client import History
     from models.backends.comfyui.events import read_event
@@ -44,6 +44,8 @@ with atheris.instrument_imports(include=["models"]):
     from models.settings import Settings
 
 from dify_plugin.entities.model.message import UserPromptMessage
+
+from tests.fakes import image_file
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -134,7 +136,11 @@ def _seeds(target: str) -> list[bytes]:
     found = FIXTURES.glob(patterns[target]) if target in patterns else ()
     seeds = [file.read_bytes() for file in found if file.is_file() and file.stat().st_size < 200_000]  # noqa: PLR2004
     words = ["a fox --ar 16:9 --seed 42 --no “text, x”", "images 4, user 5 USD/day, hosts a b:1, input 10 MB"]
-    return [*seeds, *(word.encode() for word in words)]
+    images = [image_file(kind=kind) for kind in _KINDS] if target == "image" else []
+    return [*seeds, *images, *(word.encode() for word in words)]
+
+
+_KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
 
 
 def main() -> None:
