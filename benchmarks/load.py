@@ -129,7 +129,7 @@ class ComfyUI(ComfyUIServer):
             time.sleep(pace)
             return execute(*job)
 
-        self.engine._execute = execute_slowly  # type: ignore[method-assign, assignment]  # noqa: SLF001
+        self.engine._execute = execute_slowly  # type: ignore[method-assign, assignment, unused-ignore]  # noqa: SLF001
 
     @override
     def start(self) -> None:
