@@ -30,7 +30,7 @@ import psutil
 from PIL import Image as PillowImage
 from pydantic import JsonValue
 
-from benchmarks.fault_cells import TARGETS, Target
+from benchmarks.fault_targets import TARGETS, Target
 from sandbox.errors import CallTimeoutError, PluginDiedError, PluginError, PluginStartError
 from sandbox.host import Host, PollingReply
 from sandbox.process import Limits

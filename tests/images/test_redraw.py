@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models.images.redraw import DecodedFile
+from models.images.redraw import DecodedFile, Draw
+from tests.fakes import image_file
 
 COLOURS = ("red", "lime", "blue")
 
@@ -62,3 +63,10 @@ def test_the_second_image_of_a_camera_file_is_no_frame() -> None:
     opened = DecodedFile.of(out.getvalue())
     assert not opened.animated
     assert opened.kind == "jpeg"
+
+
+@pytest.mark.parametrize("draw", [None, dotted])
+def test_a_variant_has_exactly_its_size_with_or_without_a_drawing(draw: Draw | None) -> None:
+    made, told = DecodedFile.of(image_file(64, 48)).cut((30, 20), draw, None)
+    assert Image.open(io.BytesIO(made)).size == (30, 20)
+    assert told == (("a dot was drawn",) if draw else ())

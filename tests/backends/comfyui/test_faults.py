@@ -338,7 +338,7 @@ def test_a_job_that_the_server_did_not_cancel_is_taken_out_of_the_queue(cancelle
         submitted(backend)
         wait_until(lambda: server.engine.running)
         waiting = submitted(backend)
-        server.engine.cancel = lambda _: cancelled  # type: ignore[method-assign]
+        server.engine.cancel = lambda _: cancelled  # type: ignore[method-assign, assignment]
         backend.cancel(waiting)
         assert server.count("POST /queue") == removed
         server.engine.gate.set()

@@ -173,6 +173,7 @@ def test_what_becomes_of_a_seed_after_a_run_is_no_value(name: str, options: dict
     fields = [InputSpec(name, "INT", required=True, options=options), InputSpec("steps", "INT", required=True)]
     read = aligned(fields, [7, after_run, 23])
     assert (read.named, read.left, read.wrong) == ({name: 7, "steps": 23}, (), ())
+    assert read.cost == (0.0 if isinstance(after_run, str) else 0.5)
 
 
 @pytest.mark.parametrize(("value", "cost"), [(1, 0.0), (30, 0.0), (200, 0.0), (0, 1.0), (201, 1.0)])
