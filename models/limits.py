@@ -60,8 +60,9 @@ class Limits:
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
     is no limit. `cache` is how many seconds an image may be given again. `quotas` limit all requests together. `models` are the ids that `auto` and `fallback` may name; empty: all.
-    `hosts` are those besides public ones that links in a prompt may lead to. `account` names the account that quotas and
-    cached images belong to; empty: the form's fingerprint.
+    `hosts` are those besides public ones that links in a prompt and addresses of input images may lead to; without any,
+    addresses of input images are not limited. `account` names the account that quotas and cached images belong to;
+    empty: the form's fingerprint.
     """
 
     images: int | None = None

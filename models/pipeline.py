@@ -23,6 +23,7 @@ from models.backends.http import TimedOutError
 from models.backends.server_pool import version_of
 from models.clock import Clock, SystemClock
 from models.entities import ImageRequest, ImageResult
+from models.limits import Limits
 from models.output.structured import OutputOptions, OutputSchema
 from models.request.conversation import Conversation
 from models.routing import ModelRequest, ModelRoute, RoutePlan, backend_of
@@ -333,7 +334,8 @@ class Call:
     def _read(self, order: _Order, asked: Asked) -> tuple[_Order, ModelRoute, ImageRequest]:
         """The settled request for the first model, and the order with what is known since. Raises ImageError."""
         schema = OutputSchema.read(asked.json_schema)
-        route, first = ModelRoute.read(self.backend, self.settings, asked.conversation, asked.parameters, schema)
+        conversation = replace(asked.conversation, hosts=Limits.read(self.settings).hosts)
+        route, first = ModelRoute.read(self.backend, self.settings, conversation, asked.parameters, schema)
         request = replace(first.request, user=self.user or order.receipt.id)
         carried = Carried(receipt=order.receipt.of(request), options=OutputOptions.of(request, schema))
         return replace(order, carried=carried).by(first.backend, version_of(first.backend, request)), route, request

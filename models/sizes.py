@@ -53,7 +53,8 @@ class FreeSizes(_Rule):
     presets: Mapping[str, Size] = Field(default_factory=dict)
 
     def nearest(self, size: Size) -> Size:
-        if size == self.default or self._legal(size):  # a ComfyUI workflow's own size may lie off its grid
+        # A ComfyUI workflow's own size may lie off its grid, and GLM-Image advises sizes outside its own bounds.
+        if size == self.default or size in self.presets.values() or self._legal(size):
             return size
         width, height = self._within(*size)
         middle = math.floor(width / self.multiple)

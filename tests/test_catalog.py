@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from models.backends.registry import BACKENDS
-from models.catalog import CARDS, Card, cards
+from models.catalog import CARDS, Card, card_for, cards
 from models.parameters import read_values
 from models.request.build import build_request
 from models.request.conversation import Conversation
+from models.sizes import FreeSizes, ratio_of, same_shape
 from tests.asking import bound, image_part
 from tests.fakes import image_file
 from tools.cards import rendered, rules_of
@@ -74,6 +75,15 @@ def test_all_parameters_switched_on_ask_for_one_image_of_a_sane_size(card: Card)
 
 
 @EVERY_CARD
+def test_every_preset_of_a_card_is_a_size_that_the_model_takes(card: Card) -> None:
+    sizes = card.facts.get("sizes")
+    if isinstance(sizes, dict) and sizes.get("rule") == "free":
+        rule = FreeSizes.model_validate(sizes)
+        assert [size for size in (rule.default, *rule.presets.values()) if size and rule.nearest(size) != size] == []
+        assert all(same_shape(ratio_of(name), size[0] / size[1], 1.05) for name, size in rule.presets.items())
+
+
+@EVERY_CARD
 def test_all_parameters_switched_on_are_read_as_their_defaults(card: Card) -> None:
     switched_on = {rule.name: rule.default for rule in card.rules if rule.default is not None}
     values = read_values(card.rules, switched_on)
@@ -84,3 +94,9 @@ def test_preview_is_the_first_model_because_dify_makes_the_first_the_default_lan
     """Dify asks that model for a title after each new conversation; a paid model there costs an image each time."""
     order = yaml.safe_load((CARDS / "_position.yaml").read_text("utf-8"))
     assert order[0] == "preview"
+
+
+def test_a_card_belongs_to_its_own_backend() -> None:
+    assert card_for("preview", "preview") is cards()["preview"]
+    assert card_for("stability", "preview") is None
+    assert card_for("preview", "no-such-model") is None

@@ -170,3 +170,19 @@ def test_the_shared_fields_are_the_same_in_both_forms() -> None:
 
 def test_waiting_is_a_choice_of_two() -> None:
     assert [option["value"] for option in PROVIDER["waiting"]["options"]] == ["direct", "polling"]
+
+
+@pytest.mark.parametrize("name", ["base_url", "api_key", "username", "password", "headers"])
+@pytest.mark.parametrize("custom", [True, False])
+def test_another_key_or_address_is_another_account(name: str, custom: bool) -> None:
+    form = {"backend": "comfyui"} if custom else {}
+    name = name if custom else f"comfyui_{name}"
+    one, other, same = (Settings({**form, name: value}, {}).fingerprint for value in ("a", "b", " a "))
+    assert one == same != other
+    assert one != Settings(form, {}).fingerprint
+
+
+@pytest.mark.parametrize("name", ["limits", "moderation_api_key", "webhook_url", "waiting", "remote_model"])
+def test_other_fields_do_not_make_another_account(name: str) -> None:
+    for form in ({"backend": "comfyui", "api_key": "k"}, {"comfyui_api_key": "k"}):
+        assert Settings({**form, name: "a"}, {}).fingerprint == Settings(form, {}).fingerprint

@@ -13,9 +13,11 @@ from models.sizes import (
     RatioSizes,
     SeedRule,
     Size,
+    Wish,
     ratio_of,
     same_shape,
     shaped,
+    wished_size,
 )
 
 PRESETS = {
@@ -165,3 +167,8 @@ def test_consecutive_seeds_are_in_range(rule: SeedRule, first: int, count: int) 
 
 def test_a_service_that_derives_seeds_itself_repeats_the_seed() -> None:
     assert SeedRule(highest=10, step=0).following(7, 3) == (7, 7, 7)
+
+
+@pytest.mark.parametrize(("rule", "size"), [(FreeSizes(default=(512, 512)), (512, 512)), (None, (1024, 1024))])
+def test_a_bare_ratio_means_the_pixels_of_the_rule(rule: FreeSizes | None, size: Size) -> None:
+    assert wished_size(Wish(aspect_ratio="1:1"), rule) == size

@@ -14,6 +14,8 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
+from models.images.heic import names_are_text
+
 # Formats this plugin understands; Pillow's other decoders (PSD, EPS, PDF ...) stay closed to hostile files.
 FORMATS = {
     "PNG": "image/png",
@@ -238,6 +240,8 @@ def _read_by_pillow(data: bytes) -> Header | None:
     if not data[:4].startswith((b"BM", b"II", b"MM")) and data[4:8] != b"ftyp":
         return None
     if data[8:12] in _HEIC_BRANDS:
+        if not names_are_text(data):
+            return None
         _register_heif()
     pillow = load_pillow()
     try:

@@ -13,8 +13,9 @@ from dify_plugin.entities.model.message import (
 
 from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest
+from models.backends.file_links import may_be_private
 from models.backends.http import MIB, TooLargeError
-from models.backends.images import download
+from models.backends.images import MAX_REDIRECTS, download
 from models.entities import InputImage, from_base64
 
 FETCH_SECONDS = 60.0
@@ -40,6 +41,8 @@ class Conversation:
     earlier: ImagePromptMessageContent | None = None
     notices: tuple[str, ...] = ()
     with_links: str = ""
+    hosts: tuple[str, ...] = ()
+    """Those of the owner's limits, see `read_part`."""
 
     def text_for(self, able: Capabilities) -> str:
         """The prompt as a model reads it: with its Markdown images where the model follows them."""
@@ -122,7 +125,7 @@ def images_and_mask(backend: Backend, conversation: Conversation) -> tuple[tuple
     if able.images == 0:
         backend.check_image_count(len(parts))
         return (), None
-    images = [read_part(part, backend) for part in parts]
+    images = [read_part(part, backend, conversation.hosts) for part in parts]
     if able.links:  # whatever its file is called, it is one of the images to show
         return tuple(images), None
     # A file that calls itself a mask stays one where the model takes none: it is refused by name, not painted from.
@@ -153,8 +156,12 @@ def _named_mask(images: Iterable[InputImage]) -> InputImage | None:
     return next(filter(looks_like_mask, named), None)
 
 
-def read_part(part: ImagePromptMessageContent, backend: Backend) -> InputImage:
-    """The bytes of an image, sent as base64 or behind an address (private ones too: the host's own links are)."""
+def read_part(part: ImagePromptMessageContent, backend: Backend, hosts: Sequence[str] = ()) -> InputImage:
+    """The bytes of an image, sent as base64 or behind an address.
+
+    The address may be private, as the host's own links are. Where the owner named `hosts`, only those of the host's own
+    form and of the named hosts may be, and only public addresses may redirect.
+    """
     from models.images.inputs import read_input  # noqa: PLC0415 -- see `split_mask`
 
     name = part.filename or "The input image"
@@ -168,10 +175,11 @@ def read_part(part: ImagePromptMessageContent, backend: Backend) -> InputImage:
             f"{name} came as a link without an address, {part.url[:100]}",
             next_step="Set FILES_URL in Dify's environment, or MULTIMODAL_SEND_FORMAT=base64",
         )
-    return read_input(_fetched(part, backend), part.filename)
+    return read_input(_fetched(part, backend, hosts), part.filename)
 
 
-def _fetched(part: ImagePromptMessageContent, backend: Backend) -> bytes:
+def _fetched(part: ImagePromptMessageContent, backend: Backend, hosts: Sequence[str]) -> bytes:
+    private = may_be_private(part.url, hosts)
     try:
         return download(
             part.url,
@@ -179,7 +187,8 @@ def _fetched(part: ImagePromptMessageContent, backend: Backend) -> bytes:
             clock=backend.clock,
             deadline=backend.within(FETCH_SECONDS),
             max_bytes=MAX_INPUT_BYTES,
-            allow_private=True,
+            allow_private=private or not hosts,
+            redirects=0 if private and hosts else MAX_REDIRECTS,
         ).body
     except TooLargeError:
         raise BadRequest(

@@ -1,5 +1,6 @@
 """The HTTP client: timeouts, retries, size limits, and that a key is sent only to its own service."""
 
+import base64
 import gzip
 import re
 import threading
@@ -613,3 +614,12 @@ def test_a_status_has_one_class_and_always_a_next_step(
     caught = failed(service(server.url, clock))
     assert type(caught) is error
     assert caught.next_step
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "header"),
+    [("", "", None), ("u", "", "u:"), ("", "p", ":p"), ("ü", "p", "ü:p")],
+)
+def test_a_login_may_lack_its_name_or_its_password(username: str, password: str, header: str | None) -> None:
+    sent = basic_auth(username, password)
+    assert sent == ({"Authorization": f"Basic {base64.b64encode(header.encode()).decode()}"} if header else {})

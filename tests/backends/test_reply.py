@@ -3,9 +3,13 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from models.backends.errors import ServerUnavailable
+from models.backends.images import parsed
+from models.backends.refusals import Fault
 from models.backends.reply import Reply, parse, plain_explanation, said_by
 
 
@@ -27,6 +31,11 @@ def reply(body: object, status: int = 400, **headers: str) -> Reply:
         ({"detail": [{"field": "b"}]}, "HTTP 400, field: b"),
         ({"fault": {"code": 7, "text": {"en": "no credit."}}}, "HTTP 400, fault.code: 7; fault.text.en: no credit"),
         ({"error": None}, "HTTP 400"),
+        ({"message": "", "detail": "no credit"}, "HTTP 400, no credit"),
+        ({"errors": [], "detail": "no credit"}, "HTTP 400, no credit"),
+        ({"detail": "", "error": "no credit"}, "HTTP 400, no credit"),
+        ({"message": "  ", "code": 7}, "HTTP 400"),
+        ({"fault": {"code": " ", "text": "\n", "dots": "..", "why": "no credit"}}, "HTTP 400, fault.why: no credit"),
         ({}, "HTTP 400"),
         ([], "HTTP 400"),
         ("just text", "HTTP 400, just text"),
@@ -100,3 +109,41 @@ def test_a_reply_of_wrong_shape_is_a_server_error(body: object) -> None:
     with pytest.raises(ServerUnavailable, match="Painting failed: the reply was not understood") as caught:
         parse(reply(body, 200), Answer, attempt="Painting")
     assert caught.value.__cause__ is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["error", "errors", "message", "detail", "loc", "msg", "code", "data", "images", "url", "b64_json"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(JSON, st.sampled_from([200, 400, 429, 500]))
+def test_any_json_is_a_reply_with_words_and_images_or_refused(body: object, status: int) -> None:
+    answer = reply(body, status)
+    assert said_by(answer).startswith(f"HTTP {status}")
+    assert Fault.read(answer).status in {status, *range(400, 600)}
+    try:
+        found = parsed(answer, "Painting").images
+    except ServerUnavailable as refused:
+        assert "Painting failed" in str(refused)  # noqa: PT017 -- both are right
+    else:
+        assert all(image.source or image.address for image in found)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_reply_with_words(body: bytes) -> None:
+    assert said_by(reply(body)).startswith("HTTP 400")
+    with pytest.raises(ServerUnavailable):
+        parse(reply(body, 200), Answer, attempt="Painting")

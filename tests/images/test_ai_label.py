@@ -34,6 +34,7 @@ FILES = {
     "lossless webp": image_file(kind="WEBP", lossless=True),
     "lossless webp with alpha": image_file(kind="WEBP", mode="RGBA", colour=(1, 2, 3, 100), lossless=True),
     "odd webp": image_file(33, 17, kind="WEBP"),
+    "webp with exif": image_file(kind="WEBP", exif=camera()),
 }
 COMPANY = 'Müller & Söhne "北京" <AI>'
 
@@ -73,6 +74,15 @@ def test_a_label_changes_no_pixel_and_leaves_the_file_whole(data: bytes) -> None
     assert pixels(made) == pixels(data)
     assert told == ()
     assert Image.open(io.BytesIO(made)).info["xmp"] == packet_of(made)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_a_label_keeps_what_the_camera_wrote(kind: str) -> None:
+    marked, _ = labelled(FILES[f"{kind} with exif"], COMPANY, "id-1", edited=False)
+    assert Image.open(io.BytesIO(marked)).getexif()[ExifTags.Base.Make] == "camera"
+    if kind == "webp":
+        assert marked[12:16] == b"VP8X"
+        assert marked[20] & 0b1000, "the header does not say that the file has EXIF data"
 
 
 @every_file

@@ -1,11 +1,16 @@
 """Type and size of a file from its first bytes."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.images.sniff import Header, NotAnImageError, describe, sniff
 from tests.fakes import image_file
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "images"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
@@ -56,3 +61,42 @@ def test_an_unexpected_decoder_error_is_handled() -> None:
     whole = image_file(kind="AVIF")
     for place in range(len(whole)):
         _sniffed(whole[:place] + b"\0" + whole[place + 1 :])
+
+
+@pytest.mark.parametrize("name", [b"Exif", b"hvc1"])
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_heic_whose_items_have_no_readable_type_is_refused_unread(name: bytes, place: int) -> None:
+    """Libheif's binding would end the whole process."""
+    photo = (FIXTURES / "phone.heic").read_bytes()
+    at = photo.index(b"infe")
+    assert sniff(photo).mime_type == "image/heic"
+    where = photo.index(name, at) + place
+    with pytest.raises(NotAnImageError):
+        sniff(photo[:where] + b"\xc5" + photo[where + 1 :])
+
+
+@pytest.mark.parametrize("damage", [b"\0\0\0\0infe", b"\0\0\0\x0cinfe", b"\xff\xff\xff\xffinfe"])
+def test_a_heic_whose_item_has_an_impossible_size_is_refused_or_read(damage: bytes) -> None:
+    photo = (FIXTURES / "phone.heic").read_bytes()
+    at = photo.index(b"infe") - 4
+    with suppress(NotAnImageError):
+        assert sniff(photo[:at] + damage + photo[at + 8 :]).mime_type == "image/heic"
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_every_kind_of_jpeg_tells_its_size(marker: int) -> None:
+    data = image_file(64, 48, kind="JPEG").replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
+    assert (sniff(data).width, sniff(data).height) == (64, 48)
+
+
+@pytest.mark.parametrize("marker", [0xC4, 0xC8, 0xCC])
+def test_other_segments_of_a_jpeg_are_not_taken_for_its_size(marker: int) -> None:
+    data = image_file(64, 48, kind="JPEG").replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
+    with pytest.raises(NotAnImageError, match="damaged before the image begins"):
+        sniff(data)
+
+
+@pytest.mark.parametrize("data", [b"RIFF\x24\0\0\0WAVEfmt " + bytes(20), b"RIFX\x24\0\0\0WEBPVP8 " + bytes(20)])
+def test_a_webp_needs_both_of_its_signs(data: bytes) -> None:
+    with pytest.raises(NotAnImageError):
+        sniff(data)

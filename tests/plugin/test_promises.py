@@ -150,12 +150,13 @@ def test_a_model_without_credentials_names_the_field(plugin: Host) -> None:
         plugin.invoke("stable-image-core", {}, [user("a fox")])
 
 
-def test_an_empty_form_may_be_saved(plugin: Host) -> None:
-    plugin.validate_provider_credentials({})
-
-
-def test_a_form_with_only_blanks_is_empty(plugin: Host) -> None:
-    plugin.validate_provider_credentials({"stability_api_key": "  ", "comfyui_base_url": " "})
+@pytest.mark.parametrize("form", [{}, {"stability_api_key": "  ", "comfyui_base_url": " "}])
+def test_an_empty_form_may_be_saved_and_unlocks_the_preview_alone(plugin: Host, form: dict[str, JsonValue]) -> None:
+    plugin.validate_provider_credentials(form)
+    assert len(plugin.invoke("preview", form, [user("a fox")], SMALL).images) == 1
+    for model, field in (("stable-image-core", "stability_api_key"), ("comfyui-sdxl", "comfyui_base_url")):
+        with pytest.raises(PluginError, match=rf"Fill “.*” \({field}\)"):
+            plugin.invoke(model, form, [user("a fox")], {})
 
 
 def test_invalid_limits_are_refused_on_saving(plugin: Host) -> None:

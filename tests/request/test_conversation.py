@@ -11,6 +11,8 @@ from dify_plugin.entities.model.message import (
     UserPromptMessage,
     VideoPromptMessageContent,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.request.conversation import Conversation, read_conversation
 from tests.asking import image_part
@@ -142,3 +144,15 @@ def test_unused_parts_give_a_notice() -> None:
 def test_many_think_tags_and_fences_are_read_in_linear_time(start: str) -> None:
     prompt = f"{start * 100_000}x"
     assert read(UserPromptMessage(content=prompt)).prompt.endswith("x")
+
+
+MARKS = st.sampled_from(["![", "](", ")", "http://x", "<think>", "</think>", "```", "~~~", "\n", "a fox", " "])
+
+
+@settings(deadline=None)
+@given(st.lists(MARKS | st.text(max_size=5), max_size=30).map("".join), st.text(max_size=20))
+def test_any_messages_give_a_prompt_of_their_own_words(asked: str, directing: str) -> None:
+    found = read(SystemPromptMessage(content=directing), UserPromptMessage(content=asked))
+    assert found.prompt == found.prompt.strip()
+    assert all(line.strip() in asked + "\n" + directing or not line.strip() for line in found.with_links.splitlines())
+    assert found.images == ()

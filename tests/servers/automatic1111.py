@@ -13,7 +13,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -93,6 +93,7 @@ class FakeWebUI:
     starting: bool = False  # extensions are not loaded yet
     upscalings_left: int = 1000  # before the memory is full
     drops_next: bool = False  # the process is killed in the middle of the next job
+    draw: Callable[[int, int, str, int, str], bytes] | None = None  # from width, height, checkpoint, seed, prompt
 
     def __post_init__(self) -> None:
         self.options: dict[str, Any] = {
@@ -351,7 +352,8 @@ class FakeWebUI:
             done = self._steps(body["steps"], series)
         first = 1234 if body["seed"] == -1 else body["seed"]
         seeds = list(range(first, first + batch * series))
-        images = [_image(width, height, self.loaded, s, body.get("prompt", "")) for s in seeds[: batch * done]]
+        draw = self.draw or _image
+        images = [draw(width, height, self.loaded, s, body.get("prompt", "")) for s in seeds[: batch * done]]
         if "controlnet" in (body.get("alwayson_scripts") or {}):
             unit = body["alwayson_scripts"]["controlnet"]["args"][0]
             if unit.get("save_detected_map", True):

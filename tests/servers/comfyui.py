@@ -42,13 +42,16 @@ class ComfyUIServer:
     `sockets`: "forbidden" refuses the handshake, "stuck" does not answer it, "redirected" points to another host,
     "silent" never says a word, "mute" greets and then is silent,
     "dropping" breaks off after the start of a job. `faults` holds, per "METHOD /path", what happens to the next
-    requests. `login` is the Authorization header that a proxy in front of the server expects.
+    requests. `login` is the Authorization header that a proxy in front of the server expects; `logins` are further ones.
+    `submitted` holds the Authorization header and the graph of every job.
     """
 
     version: str = "0.10.0"
     prefix: str = ""
     sockets: SocketMode = "open"
     login: str = ""
+    logins: tuple[str, ...] = ()
+    submitted: list[tuple[str | None, Any]] = field(default_factory=list)
     max_upload: int = 100 * 1024 * 1024
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -229,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._break_off()
         if fault == "bad_gateway":
             return self._answer(502, text="<html>Bad Gateway</html>", content_type="text/html")
-        if state.login and self.headers.get("Authorization") != state.login:
+        if state.login and self.headers.get("Authorization") not in {state.login, *state.logins}:
             return self._answer(401, text="<html>401 Authorization Required</html>", content_type="text/html")
         if len(body) > state.max_upload:
             return self._answer(413, text=f"Maximum request body size {state.max_upload} exceeded.")
@@ -286,6 +289,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = self.server_state.engine.submit(json.loads(body))
         except (ValueError, AttributeError):  # what is no JSON, or no graph
             return self._answer(500, text="500 Internal Server Error\n\nServer got itself in trouble")
+        if status == 200:
+            self.server_state.submitted.append((self.headers.get("Authorization"), json.loads(body)["prompt"]))
         return self._answer(status, answer)
 
     def _view(self, query: dict[str, str]) -> None:

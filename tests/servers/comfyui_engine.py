@@ -84,10 +84,14 @@ class Task:
 
 
 class Engine:
-    """One server process. `gate` cleared: a DevSleep node waits. `gap`: seconds between queue and history."""
+    """One server process. `gate` cleared: a DevSleep node waits. `gap`: seconds between queue and history.
+
+    `draw` makes the file of an image in place of the usual one: from its width and height and the job.
+    """
 
     def __init__(self, version: tuple[int, ...], publish: Publish) -> None:
         self.version, self.publish = version, publish
+        self.draw: Callable[[int, int, Task], bytes] | None = None
         info = json.loads((FIXTURES / "object_info_selected.json").read_text("utf-8"))
         self.object_info: dict[str, Json] = {**info, **copy.deepcopy(DEV_NODES)}
         self.lock = threading.RLock()
@@ -355,7 +359,8 @@ class Engine:
             with self.lock:
                 number = 1 + sum(k == kind and f == folder and n.startswith(f"{stem}_") for k, f, n in self.files)
                 name = f"{stem}_{number:05}_.{suffix}"
-                self.files[kind, folder, name] = _image_file(width, height, number, suffix, task)
+                drawn = self.draw and self.draw(width, height, task)
+                self.files[kind, folder, name] = drawn or _image_file(width, height, number, suffix, task)
             images.append({"filename": name, "subfolder": folder, "type": kind})
         return {"images": images}
 

@@ -167,14 +167,21 @@ def open_socket(service: Service, client_id: str) -> EventSocket:
         raise NoSocketError(forbidden=True) from None
     except websocket.WebSocketBadStatusException as error:
         raise NoSocketError(forbidden=error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR) from None
-    except (websocket.WebSocketException, OSError, ValueError):
+    except _NOT_REACHED:
         raise NoSocketError from None
-    if opened.getstatus() != HTTPStatus.SWITCHING_PROTOCOLS:
-        # The library returns a redirect as if it were an open socket.
-        opened.close(timeout=0)
-        raise NoSocketError(forbidden=True)
+    except websocket.WebSocketException:  # something answered that is no WebSocket, such as a redirect to a login page
+        raise NoSocketError(forbidden=True) from None
     keep_from_header((opened.getheaders() or {}).get("set-cookie", ""), service.cookies)
     return EventSocket(opened)
+
+
+_NOT_REACHED = (
+    websocket.WebSocketConnectionClosedException,
+    websocket.WebSocketAddressException,
+    websocket.WebSocketProxyException,
+    OSError,
+    ValueError,
+)
 
 
 @dataclass

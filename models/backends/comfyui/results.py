@@ -142,7 +142,7 @@ def _png_without_workflow(data: bytes) -> Iterator[bytes]:
 def _webp_without_exif(data: bytes) -> Iterator[bytes]:
     for kind, start, end in webp_chunks(data):
         chunk = data[start - 8 : end + end % 2]
-        if kind == b"VP8X":
+        if kind == b"VP8X" and end > start:
             yield chunk[:8] + bytes([chunk[8] & ~_EXIF_FLAG]) + chunk[9:]
         elif kind != b"EXIF":
             yield chunk

@@ -15,9 +15,10 @@ from PIL import Image
 from models.backends.base import Backend, Capabilities
 from models.backends.contact_sheet.entries import SheetEntry, read_entries
 from models.backends.contact_sheet.gallery import Original, page, zipped
-from models.backends.contact_sheet.links import LinkFetcher, is_dify_link
+from models.backends.contact_sheet.links import LinkFetcher
 from models.backends.contact_sheet.sheet import SheetCell, drawn_sheet, shown_in_cell
 from models.backends.errors import BadRequest, ImageError
+from models.backends.file_links import is_dify_link
 from models.clock import Clock, Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult, ParameterValue, SideFile
 from models.images import in_thread

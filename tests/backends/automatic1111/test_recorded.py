@@ -362,3 +362,18 @@ def test_a_proxy_timeout_has_its_own_message() -> None:
     meaning = explained(cut, ACCESS)
     assert (meaning.error, meaning.said) == (ServerUnavailable, "HTTP 504")
     assert "reverse proxy" in meaning.next_step
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (TaskProgress(), ""),
+        (TaskProgress(queued=True), "in the server's queue"),
+        (TaskProgress(queued=True, textinfo="In queue: 2/3"), "In queue: 2/3"),
+        (TaskProgress(active=True), "0 %"),
+        (TaskProgress(active=True, progress=0.4), "40 %"),
+        (TaskProgress(active=True, progress=0.4, eta=12.3), "40 %, about 12 s left"),
+    ],
+)
+def test_the_state_of_a_task_in_words(state: TaskProgress, words: str) -> None:
+    assert state.words == words

@@ -46,8 +46,9 @@ def test_no_websocket_failure_loses_a_job(
     assert server.count("POST /prompt") == 1
 
 
-def test_a_refused_websocket_is_not_retried_for_every_image(server: ComfyUIServer) -> None:
-    server.sockets = "forbidden"
+@pytest.mark.parametrize("sockets", ["forbidden", "redirected"])
+def test_a_refused_websocket_is_not_retried_for_every_image(server: ComfyUIServer, sockets: SocketMode) -> None:
+    server.sockets = sockets
     clock = HurriedClock()
     for seed in range(3):
         invoked(backend_for(server, slow(), clock), seed=seed)
@@ -326,6 +327,21 @@ def test_cancelling_stops_our_own_job_only(version: str) -> None:
         backend.cancel(running)
         server.engine.gate.set()
         assert finished(hurried(server, slow()), others)
+
+
+@pytest.mark.parametrize(("cancelled", "removed"), [(True, 0), (False, 1)])
+def test_a_job_that_the_server_did_not_cancel_is_taken_out_of_the_queue(cancelled: bool, removed: int) -> None:
+    """Servers from 0.38 on say whether they knew the job."""
+    with ComfyUIServer(version="0.38.1") as server:
+        server.engine.gate.clear()
+        backend = hurried(server, slow())
+        submitted(backend)
+        wait_until(lambda: server.engine.running)
+        waiting = submitted(backend)
+        server.engine.cancel = lambda _: cancelled  # type: ignore[method-assign, assignment]
+        backend.cancel(waiting)
+        assert server.count("POST /queue") == removed
+        server.engine.gate.set()
 
 
 def test_the_last_known_state_is_reported_on_timeout(server: ComfyUIServer) -> None:

@@ -1,5 +1,7 @@
 """Parses everything that the recorded servers sent: replies, refusals, failures, events."""
 
+import json
+
 import pytest
 
 from models.backends.comfyui.client import Accepted, History, HistoryEntry, Queue, Refused, SystemStats, Uploaded
@@ -138,7 +140,9 @@ def test_places_in_the_queue_follow_the_servers_order() -> None:
     "one", [one for one in ALL if one.path == "/queue" and one.method == "GET" and one.reply.ok], ids=str
 )
 def test_every_recorded_queue_is_parsed(one: Exchange) -> None:
-    parse(one.reply, Queue, attempt="Asking")
+    queue, raw = parse(one.reply, Queue, attempt="Asking"), json.loads(one.reply.body)
+    for kind, jobs in (("queue_running", queue.queue_running), ("queue_pending", queue.queue_pending)):
+        assert [(number, name) for number, name in jobs] == [(item[0], item[1]) for item in raw[kind]]
 
 
 def test_the_file_name_chosen_by_the_server_is_loaded() -> None:

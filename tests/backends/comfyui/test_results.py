@@ -133,3 +133,11 @@ def test_files_that_cannot_work_together_are_the_requests_fault(kind: str, messa
 )
 def test_the_folder_of_a_missing_file_is_known(node: str, name: str, folder: str) -> None:
     assert folder_of(node, name) == folder
+
+
+def test_a_webp_with_an_empty_header_is_left_to_the_check_of_images() -> None:
+    """Found by `tools.fuzz`: the flags are in the first byte of the header."""
+    frame = image_file(kind="WEBP")[12:]
+    body = b"WEBP" + b"VP8X" + bytes(4) + frame
+    data = b"RIFF" + len(body).to_bytes(4, "little") + body
+    assert without_workflow(data) == data

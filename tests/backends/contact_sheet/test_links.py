@@ -7,8 +7,9 @@ import pytest
 import responses
 
 from models.backends.contact_sheet import links
-from models.backends.contact_sheet.links import LinkFetcher, is_dify_link
+from models.backends.contact_sheet.links import LinkFetcher
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError
+from models.backends.file_links import is_dify_link
 from models.backends.http import ONCE, Service
 from models.backends.public_adapter import is_public_ip
 from models.clock import Deadline, SystemClock

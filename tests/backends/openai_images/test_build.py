@@ -150,6 +150,20 @@ def test_an_unknown_server_gets_only_the_common_parameters() -> None:
     assert not wire.has_seed
 
 
+def test_each_parameter_that_a_server_does_not_take_is_named() -> None:
+    wire = wired("openai", "flux", steps=30, negative_prompt="text", sampler="euler", extra={"tiling": True})
+    assert wire.notices == tuple(
+        f"{server('openai').dialect.title} does not take `{name}` for flux; it was left out."
+        for name in ("negative_prompt", "steps", "sampler", "tiling")
+    )
+
+
+def test_a_parameter_that_the_server_takes_under_another_name_gives_no_notice() -> None:
+    wire = wired("vllm_omni", "Qwen/Qwen-Image", cfg_scale=5.0, steps=30, negative_prompt="text")
+    assert wire.json_body["true_cfg_scale"] == 5.0
+    assert wire.notices == ()
+
+
 def test_qwen_image_on_vllm_omni_always_has_the_negative_prompt_key() -> None:
     wire = wired("vllm_omni", "Qwen/Qwen-Image", seed=7)
     assert wire.json_body == {

@@ -195,6 +195,16 @@ def test_without_a_mask_the_whole_image_is_edited_by_strength() -> None:
     assert body["parameters"] == {"n": 1, "watermark": False, "seed": 42, "strength": 0.3}
 
 
+@pytest.mark.parametrize(("function", "sent_strength"), [("stylization_all", 0.3), ("stylization_local", None)])
+def test_only_stylization_of_the_whole_image_takes_a_strength(function: str, sent_strength: float | None) -> None:
+    made = planned("wanx2.1-imageedit", images=(WIDE,), denoising_strength=0.3, extra={"edit_function": function})
+    assert sent(made)["input"]["function"] == function
+    assert sent(made)["parameters"].get("strength") == sent_strength
+    assert [notice.partition(":")[0] for notice in made.notices] == (
+        [] if sent_strength else ["`denoising_strength` was not used"]
+    )
+
+
 def test_outpainting_takes_its_four_scales() -> None:
     body = wan(extra={"edit_function": "expand", "left_scale": 1.5, "top_scale": 1.0})
     assert body["parameters"] == {"n": 1, "watermark": False, "seed": 42, "left_scale": 1.5, "top_scale": 1.0}

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from models.backends.comfyui.graph import ObjectInfo, Workflow
+from models.backends.comfyui.graph.editor_values import aligned
+from models.backends.comfyui.graph.nodes import InputSpec
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from tests.backends.comfyui.graphs import case, case_info, case_text
@@ -161,6 +163,28 @@ def test_values_stay_with_their_fields(values: list[Any]) -> None:
     assert [read[name] for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")] == [
         *(7, 23, 6.5, "euler", "karras", 1)
     ]
+
+
+@pytest.mark.parametrize("options", [{}, {"control_after_generate": True}])
+@pytest.mark.parametrize("name", ["seed", "noise_seed", "Seed"])
+@pytest.mark.parametrize("after_run", [True, False, "randomize", "fixed"])
+def test_what_becomes_of_a_seed_after_a_run_is_no_value(name: str, options: dict[str, Any], after_run: Any) -> None:
+    """Old servers do not say `control_after_generate` of a seed; the editor adds the field all the same."""
+    fields = [InputSpec(name, "INT", required=True, options=options), InputSpec("steps", "INT", required=True)]
+    read = aligned(fields, [7, after_run, 23])
+    assert (read.named, read.left, read.wrong) == ({name: 7, "steps": 23}, (), ())
+    assert read.cost == (0.0 if isinstance(after_run, str) else 0.5)
+
+
+@pytest.mark.parametrize(("value", "cost"), [(1, 0.0), (30, 0.0), (200, 0.0), (0, 1.0), (201, 1.0)])
+def test_a_number_out_of_the_servers_bounds_is_an_unusual_reading(value: int, cost: float) -> None:
+    steps = InputSpec("steps", "INT", required=True, options={"min": 1, "max": 200})
+    assert aligned([steps], [value]).cost == cost
+
+
+def test_only_behind_a_seed_a_boolean_is_no_value() -> None:
+    fields = [InputSpec("steps", "INT", required=True), InputSpec("cfg", "FLOAT", required=True)]
+    assert aligned(fields, [7, True, 23]).left == (True,)
 
 
 def test_values_that_fit_no_field_are_refused_on_saving() -> None:

@@ -205,6 +205,12 @@ def test_fewer_values_belong_to_the_promoted_fields() -> None:
     assert (inputs["width"], inputs["height"]) == (64, 96)
 
 
+@pytest.mark.parametrize("values", [[None, None], [None, None, None], []])
+def test_promoted_values_that_are_all_null_keep_the_inner_ones(values: list[Any]) -> None:
+    inputs = convert(promoting(values, ["height"]), recorded_info())["3:1"]["inputs"]
+    assert (inputs["width"], inputs["height"]) == (64, 64)
+
+
 def test_ambiguous_values_are_refused() -> None:
     with pytest.raises(BadRequest, match="values of the subgraph 'Make'"):
         convert(promoting([1, 2, 3], ["height"]), recorded_info())

@@ -52,6 +52,18 @@ def test_there_are_at_least_thirty_workflows_with_their_slots() -> None:
     assert len(NAMES) >= 30
 
 
+@pytest.mark.parametrize("link", ["conditioning", "conditioning_to", "conditioning_1"])
+def test_a_text_of_a_node_that_passes_conditioning_on_is_not_the_prompt(link: str) -> None:
+    """Extensions label such nodes, or let them name an area, in an input called `text`."""
+    graph: dict[str, Any] = json.loads(text_of("sd15_txt2img.api.json"))
+    sampler = next(node for node in graph.values() if node["class_type"] == "KSampler")
+    encoder, slot = sampler["inputs"]["positive"]
+    graph["90"] = {"class_type": "ConditioningByExtension", "inputs": {link: [encoder, slot], "text": "a label"}}
+    sampler["inputs"]["positive"] = ["90", 0]
+    found = Workflow.load(json.dumps(graph)).slots.found["prompt"]
+    assert [place(target) for target in found.places] == [f"{encoder}.text"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_slots_are_the_expected_ones(name: str) -> None:
     assert summary(workflow(name)) == expected(name)
