@@ -8,7 +8,8 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from models.images import in_thread
-from models.images.sniff import sniff
+from models.images.sniff import Header, is_video, sniff
+from models.images.video import video_header
 
 type ParameterValue = bool | int | float | str
 
@@ -48,8 +49,8 @@ class ImageRequest:
     `asked_seed` is the seed that the user named; None: the seeds were drawn.
     `timeout` is seconds for the whole job. From `cache` to `fallback` it is what the stages and the routing are asked for.
     `user` names the end user, else the request itself, for choices that stay the same for one user; no result depends on
-    it otherwise. `extra` holds the parameters that only the asked backend knows, already of
-    the type that its rule names. `notices` are sentences for the user about how the request was read.
+    it otherwise. `extra` holds the parameters that have no field here, already of
+    the type that the backend's rule names. `notices` are sentences for the user about how the request was read.
     """
 
     model: str
@@ -119,13 +120,15 @@ class Price:
     currency: str
 
 
+POSTER = "poster"
+"""The suffix of the side file that is a frame of a video."""
 _DOCUMENTS = {"zip": "application/zip", "html": "text/html; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
 class SideFile:
-    """A further file of an image: a thumbnail ("thumb"), the same image in another size ("900x383"), or (of a contact
-    sheet) an archive ("zip") and a page ("html")."""
+    """A further file of an image: a thumbnail ("thumb"), the same image in another size ("900x383"), of a video a frame
+    ("poster"), of a contact sheet an archive ("zip") and a page ("html")."""
 
     suffix: str
     data: bytes
@@ -158,9 +161,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One image. `url` is set only where the service itself published the image; `seed` where it is known.
+    """One image, or a video in the place of one: the bytes say which. `seed` is set where it is known.
 
-    `side_files` are kept beside the image; `kept` is set once they are in the owner's store.
+    `url` is set only where the service itself published the file, `sent_as` is the Content-Type that it has there, if
+    that was seen. `side_files` are kept beside the image; `kept` is set once they are in the owner's store.
     """
 
     data: bytes
@@ -169,17 +173,30 @@ class GeneratedImage:
     revised_prompt: str | None = None
     side_files: tuple[SideFile, ...] = ()
     kept: Kept | None = None
+    sent_as: str = ""
+
+    @property
+    def is_video(self) -> bool:
+        return is_video(self.data)
+
+    @property
+    def header(self) -> Header:
+        """From the bytes, never from a reply's header or a file name."""
+        return video_header(self.data) if self.is_video else sniff(self.data)
 
     @property
     def mime_type(self) -> str:
-        """From the bytes, never from a header or a file name."""
-        return sniff(self.data).mime_type
+        return self.header.mime_type
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, read from the file's header."""
-        header = sniff(self.data)
-        return header.width, header.height
+        """Width and height in pixels, of an image or of a video's frames."""
+        return self.header.width, self.header.height
+
+    @property
+    def poster(self) -> bytes | None:
+        """A frame of a video, as an image, where the service gave one."""
+        return next((side.data for side in self.side_files if side.suffix == POSTER), None)
 
     @property
     def loose_variants(self) -> tuple["GeneratedImage", ...]:
@@ -230,7 +247,8 @@ class ImageResult:
 
     def name_of(self, number: int) -> str:
         """How a notice names the image at this place, counted from 0."""
-        return f"Image {number + 1}" if len(self.images) > 1 else "The image"
+        kind = "video" if self.images[number].is_video else "image"
+        return f"{kind.capitalize()} {number + 1}" if len(self.images) > 1 else f"The {kind}"
 
 
 _BYTES = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))  # five times as fast as `base64`

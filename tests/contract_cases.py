@@ -39,12 +39,14 @@ class Fake(Protocol):
 class Case:
     """`credentials(url)` is a filled form with tests.fakes.MARKER_KEY as every secret; `serve` starts a healthy fake; both are None
     for a backend without a service. `model` is the name to ask for, predefined or the user's own. `edit_model` takes
-    an input image, where one of the service's models does. `images` is how many `model` cannot do without."""
+    an input image, `video_model` makes videos, where one of the service's models does. `images` is how many `model`
+    cannot do without."""
 
     model: str
     credentials: Callable[[str], Credentials] | None = None
     serve: Callable[[], AbstractContextManager[Fake]] | None = None
     edit_model: str | None = None
+    video_model: str | None = None
     images: int = 0
 
 
@@ -115,6 +117,7 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"ark_api_key": MARKER_KEY, "ark_base_url": url},
         serve=lambda: ark(key=MARKER_KEY),
         edit_model="seedream-4.5",
+        video_model="seedance-2.0",
     ),
     "zhipu": Case(
         model="glm-image",

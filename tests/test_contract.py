@@ -26,7 +26,10 @@ from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.broken import Broken, broken_server
 
 SERVICES = sorted(name for name, case in CASES.items() if case.credentials)
+VIDEOS = sorted(name for name, case in CASES.items() if case.video_model)
 EDITORS = sorted(name for name, case in CASES.items() if case.edit_model)
+VIDEO = ("duration", "resolution", "fps")
+"""Parameters of videos."""
 
 
 @pytest.fixture
@@ -85,6 +88,22 @@ def test_an_editing_model_accepts_an_input_image(name: str) -> None:
         result = backend.invoke(ask(backend, images=(photo,)))
     for image in result.images:
         assert_normalised(image)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_a_video_is_normalized_and_its_job_is_plain_json_without_secrets(name: str) -> None:
+    with healthy(name, CASES[name].video_model) as backend:
+        request = ask(backend, extra={rule.name: rule.default for rule in backend.rules() if rule.name in VIDEO})
+        assert isinstance(backend, JobBackend)
+        job = backend.submit(request)
+        assert json.loads(json.dumps(job)) == job
+        assert MARKER_KEY not in json.dumps(job)
+        result = backend.invoke(request)
+    assert (result.backend, result.model, result.prompt) == (name, backend.model.name, "a red fox in the snow")
+    for video in result.images:
+        assert video.is_video
+        assert min(video.size) > 0
+        assert video.image_url.startswith(("http", "data:video/"))
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

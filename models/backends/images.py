@@ -18,12 +18,12 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import JsonValue, RootModel
 
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import MIB, REPEATED, Retries, Service, join_url
+from models.backends.http import MAX_REPLY_BYTES, MIB, REPEATED, Retries, Service, join_url
 from models.backends.public_adapter import is_public_ip
 from models.backends.reply import Explanation, Reply, parse
 from models.clock import Clock, Deadline
-from models.entities import GeneratedImage, from_base64
-from models.images.sniff import NotAnImageError, sniff
+from models.entities import POSTER, GeneratedImage, SideFile, from_base64
+from models.images.sniff import NotAnImageError, is_video, sniff
 
 _ZIP = b"PK\x03\x04"
 _MOST_FILES = 16
@@ -166,13 +166,14 @@ def image_bytes(source: bytes | str, *, attempt: str, next_step: str = _LOG) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFetcher:
-    """Makes the images of one reply of `service`; `kept` says how long its URLs work, if that is known."""
+    """Makes the images and videos of one reply of `service`; `kept` says how long its URLs work, if that is known."""
 
     service: Service
     attempt: str
     deadline: Deadline
     kept: str = ""
     retries: Retries = REPEATED
+    what: str = "image"
 
     def image(self, found: FoundImage, seed: int | None) -> GeneratedImage:
         """Raises ServerUnavailable for a broken or missing image, ConnectionFailed if it cannot be fetched."""
@@ -180,40 +181,54 @@ class ImageFetcher:
         data = image_bytes(source, attempt=self.attempt)
         return GeneratedImage(data, url=url, seed=seed, revised_prompt=found.revised_prompt or None)
 
+    def video(self, address: str, seed: int | None, poster: bytes | None = None) -> GeneratedImage:
+        """`poster`: a frame of it. Raises ServerUnavailable for what is no video, ConnectionFailed if it cannot be fetched."""
+        reply, url = replace(self, what="video").fetched(address)
+        if not is_video(reply.body):
+            raise ServerUnavailable(f"{self.attempt} failed", "the file that came is no video", _LOG)
+        sides = (SideFile(POSTER, poster),) if poster else ()
+        sent_as = reply.headers.get("content-type", "")
+        return GeneratedImage(reply.body, url=url, seed=seed, side_files=sides, sent_as=sent_as)
+
     def _source(self, found: FoundImage) -> tuple[bytes | str, str | None]:
         """The bytes or base64 of an image, and its URL if that is public."""
         if not found.address:
             return found.source, None
-        url = resolved(self.service.base_url, found.address)
+        reply, url = self.fetched(found.address)
+        return reply.body, url
+
+    def fetched(self, address: str) -> tuple[Reply, str | None]:
+        """The file at an address in the reply, and its URL, after redirects, if that is public."""
+        url = resolved(self.service.base_url, address)
         home, there = urlsplit(self.service.base_url), urlsplit(url)
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
             return self._from_origin(url), None
         at_home = there.hostname == home.hostname
-        clock, deadline, advice = self.service.clock, self.deadline, self._kept_there
-        data = download_result(
-            url,
-            attempt=self._fetching,
-            clock=clock,
-            deadline=deadline,
-            allow_private=at_home,
-            next_step=advice,
-            retries=self.retries,
-        )
-        return data, None if at_home else url
+        with _made_already(self._kept_there):
+            reply = download(
+                url,
+                attempt=self._fetching,
+                clock=self.service.clock,
+                deadline=self.deadline,
+                max_bytes=_MOST_BYTES if self.what == "image" else MAX_REPLY_BYTES,
+                allow_private=at_home,
+                retries=self.retries,
+            )
+        return reply, None if at_home else reply.url
 
-    def _from_origin(self, url: str) -> bytes:
+    def _from_origin(self, url: str) -> Reply:
         own, path = at_origin(self.service, url)
         with _made_already(self._kept_there):
-            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline, retries=self.retries).body
+            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline, retries=self.retries)
 
     @property
     def _fetching(self) -> str:
-        return f"{self.attempt}: fetching the image"
+        return f"{self.attempt}: fetching the {self.what}"
 
     @property
     def _kept_there(self) -> str:
-        kept = f" (it keeps images for {self.kept})" if self.kept else ""
-        return f"The image was made: look for it at the service{kept} before generating it again"
+        kept = f" (it keeps {self.what}s for {self.kept})" if self.kept else ""
+        return f"The {self.what} was made: look for it at the service{kept} before generating it again"
 
 
 def at_origin(service: Service, url: str) -> tuple[Service, str]:
@@ -272,7 +287,7 @@ def download(
             accept=_REDIRECTS,
         )
         if reply.ok:
-            return reply
+            return replace(reply, url=url)
         url = _target(url, reply.headers.get("location", ""))
     said = "the address redirects too often" if redirects else "the address redirects, which is not followed here"
     raise BadRequest(f"{attempt} failed", said, "Use the image's final address")

@@ -17,11 +17,15 @@ from models.backends.errors import ImageError, ServerUnavailable, class_for_stat
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete HTTP reply, whatever its status. Header names are lower case."""
+    """A complete HTTP reply, whatever its status. Header names are lower case.
+
+    `url` is where a download ended, after its redirects; empty for any other request.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
     @property
     def ok(self) -> bool:

@@ -110,12 +110,20 @@ def describe(data: bytes) -> str:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if words := next((words for sign, words in _LOOKS if start.startswith(sign)), _SVG if b"<svg" in start else ""):
         return words
-    is_box = data[4:8] == b"ftyp"  # MP4, AVIF and HEIC share one container
-    if data.startswith(_VIDEO) or (is_box and data[8:12] not in _AVIF_BRANDS | _HEIC_BRANDS):
+    if data.startswith(_VIDEO) or is_video(data):
         return "the file is a video, not an image"
-    if is_box or data.startswith(_IMAGES):
+    if _is_box(data) or data.startswith(_IMAGES):
         return "the file breaks off or is damaged before the image begins"
     return "the file is not an image in a known format (PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, AVIF)"
+
+
+def is_video(data: bytes) -> bool:
+    """Whether a file begins like MP4, QuickTime, WebM or Matroska."""
+    return data.startswith(EBML) or (_is_box(data) and data[8:12] not in _AVIF_BRANDS | _HEIC_BRANDS)
+
+
+def _is_box(data: bytes) -> bool:
+    return data[4:8] == b"ftyp"  # MP4, AVIF and HEIC share one container
 
 
 _SVG = "the file is an SVG drawing"
@@ -130,7 +138,9 @@ _LOOKS: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"8bps", _PHOTOSHOP),
     ((b"%!ps", b"\xc5\xd0\xd3\xc6"), _POSTSCRIPT),
 )
-_VIDEO = (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"FLV")
+EBML = b"\x1a\x45\xdf\xa3"
+"""The first bytes of WebM and Matroska."""
+_VIDEO = (b"\x00\x00\x01\xba", b"FLV")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*")
 
 

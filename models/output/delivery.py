@@ -15,15 +15,17 @@ from dify_plugin.entities.model.message import (
     DocumentPromptMessageContent,
     ImagePromptMessageContent,
     TextPromptMessageContent,
+    VideoPromptMessageContent,
 )
 from pydantic import JsonValue
 
 from models.backends.errors import ServerUnavailable, shorten, unusable_image
-from models.entities import GeneratedImage, ImageResult, Price
+from models.entities import POSTER, GeneratedImage, ImageResult, Price
 from models.images import in_thread
 from models.images.sniff import BrokenImageError, sniff
 from models.output.documents import documents_of
 from models.output.structured import OutputOptions
+from models.output.videos import TO_STORE, host_url, link_to, public_url, too_large, video_content
 
 MAX_LINE = 5_000_000
 """Bytes of one line to the host, everything included."""
@@ -33,14 +35,15 @@ _SMALLEST_SHARE = 4_000  # bytes of base64 into which any image can be brought
 
 THUMBNAIL = "thumb"
 """The suffix of the side file that is a thumbnail."""
-_SIDE_NAMES = {THUMBNAIL: "thumbnail_url", "zip": "archive_url", "html": "gallery_url"}
-_LONGEST_URL = 8_000
+_SIDE_NAMES = {THUMBNAIL: "thumbnail_url", POSTER: "poster_url", "zip": "archive_url", "html": "gallery_url"}
 _LONGEST_TEXT = 20_000
 _MOST_NOTICES = 20
 _EXACT = 2**53  # JSON numbers are float64 on the host's side
 _NOTHING = Decimal(0)
 
-type Content = TextPromptMessageContent | ImagePromptMessageContent | DocumentPromptMessageContent
+type Content = (
+    TextPromptMessageContent | ImagePromptMessageContent | VideoPromptMessageContent | DocumentPromptMessageContent
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +167,6 @@ class Report:
         return known
 
 
-def public_url(image: GeneratedImage) -> str | None:
-    """The address in the owner's storage, else the service's own, if it is one that can be handed on."""
-    urls = (image.kept.url if image.kept else "", image.url or "")
-    return next((url for url in urls if url.startswith(("https://", "http://")) and len(url) <= _LONGEST_URL), None)
-
-
 def _addresses(image: OutgoingImage) -> dict[str, JsonValue]:
     return {**({"image_url": image.public_url} if image.public_url else {}), **image.where_kept}
 
@@ -246,7 +243,8 @@ def _whole(report: Report) -> Delivered:
     images = _fitted(report, _overhead(report), lambda number: 1 + report.copies(number), everything)
     used = _overhead(report) + sum(len(image.base64) * (1 + report.copies(n)) for n, image in enumerate(images))
     report = report.with_notices_of(images)
-    contents = (*_text(report.details(images)), *map(_content, images), *_documents(report, MAX_LINE - used))
+    shown = (content for number in everything for content in _contents(report, images, number))
+    contents = (*_text(report.details(images)), *shown, *_documents(report, MAX_LINE - used))
     return Delivered(contents, report.structured(images))
 
 
@@ -255,11 +253,12 @@ def _each(report: Report) -> list[Delivered]:
     report = report.with_notices_of(images)
     structured = report.structured(images)
     documents = [Delivered((document,)) for document in _documents(report, MAX_LINE - _ENVELOPE)]
+    each = [_contents(report, images, number) for number in range(len(images))]
     if structured is not None:
         first = Delivered(_text(f"{json_text(structured)}\n\n"))
-        return [first, *(Delivered((_content(image),)) for image in images), *documents]
-    first = Delivered((*_text(report.details(images)), _content(images[0])))
-    return [first, *(Delivered((_content(image),)) for image in images[1:]), *documents]
+        return [first, *(Delivered(contents) for contents in each if contents), *documents]
+    first = Delivered((*_text(report.details(images)), *each[0]))
+    return [first, *map(Delivered, each[1:]), *documents]
 
 
 def _documents(report: Report, room: int) -> Iterator[Content]:
@@ -285,7 +284,7 @@ def _text(text: str) -> tuple[Content, ...]:
 def _overhead(report: Report) -> int:
     """Bytes of the line without the images' base64, rounded up."""
     blank = [OutgoingImage(image, "", "image/jpeg", 99999, 99999) for image in report.result.images]
-    contents = (*_text(report.details(blank)), *map(_content, blank))
+    contents = (*_text(report.details(blank)), *(one for n in range(len(blank)) for one in _contents(report, blank, n)))
     written_down = sum(len(content.model_dump_json().encode()) + 1 for content in contents)
     # In a stream the structured output is text inside JSON, where quotes are escaped.
     return (
@@ -319,14 +318,25 @@ def _fitted(report: Report, overhead: int, copies: Callable[[int], int], wanted:
 
 def _outgoing(report: Report, number: int, *, max_bytes: int) -> OutgoingImage:
     source = report.result.images[number]
-    if _by_url(source):
+    if host_url(source):
         return OutgoingImage(source, "", source.mime_type, *source.size)
+    if source.is_video and len(source.data) > max_bytes:
+        return _linked(report, number)
     data, changes = source.data, tuple[str, ...]()
     if len(data) > max_bytes:
         data, changes = _smaller(report, number, max_bytes)
-    header = sniff(data)
+    header = source.header if data is source.data else sniff(data)
     encoded = base64.b64encode(data).decode()
     return OutgoingImage(source, encoded, header.mime_type, header.width, header.height, changes)
+
+
+def _linked(report: Report, number: int) -> OutgoingImage:
+    """A video that has no room in the line, by its address as text. Raises ServerUnavailable where none can be told."""
+    source, name, schema = report.result.images[number], report.result.name_of(number), report.options.schema
+    if not public_url(source) or (schema and schema.properties.keys().isdisjoint({"image_url", "images"})):
+        raise too_large(name, report.result.model, source, public_url(source))
+    notice = f"{name} is given as a link, because Dify cannot store it from there: {TO_STORE}."
+    return OutgoingImage(source, "", source.mime_type, *source.size, (notice,))
 
 
 def _smaller(report: Report, number: int, max_bytes: int) -> tuple[bytes, tuple[str, ...]]:
@@ -343,13 +353,20 @@ def _smaller(report: Report, number: int, max_bytes: int) -> tuple[bytes, tuple[
     return smaller, tuple(f"{report.result.name_of(number)} {change}" for change in (*lost, f"{how}, {limit}"))
 
 
-def _by_url(image: GeneratedImage) -> bool:
-    """Whether the host gets the kept image's address in place of its bytes."""
-    return bool(image.kept and image.kept.by_url and public_url(image) == image.kept.url)
+def _contents(report: Report, images: Sequence[OutgoingImage], number: int) -> tuple[Content, ...]:
+    """One image or video of a message. Between videos text begins a new line: the host writes links without one."""
+    image, told = images[number], report.options.schema is None
+    apart = told and number and any(one.source.is_video for one in images)
+    return (*_text("\n" if apart else ""), *_content(image, told=bool(told)))
 
 
-def _content(image: OutgoingImage) -> ImagePromptMessageContent:
-    kind = image.mime_type.removeprefix("image/")
-    if _by_url(image.source):
-        return ImagePromptMessageContent(format=kind, url=image.public_url or "", mime_type=image.mime_type)
-    return ImagePromptMessageContent(format=kind, base64_data=image.base64, mime_type=image.mime_type)
+def _content(image: OutgoingImage, *, told: bool) -> tuple[Content, ...]:
+    url, mime_type = host_url(image.source), image.mime_type
+    if image.source.is_video:
+        if url or image.base64:
+            return (video_content(image.source.mime_type, url, image.base64),)
+        return _text(link_to(image.source, image.public_url or "")) if told else ()
+    kind = mime_type.removeprefix("image/")
+    if url:
+        return (ImagePromptMessageContent(format=kind, url=url, mime_type=mime_type),)
+    return (ImagePromptMessageContent(format=kind, base64_data=image.base64, mime_type=mime_type),)

@@ -13,6 +13,7 @@ from models.entities import GeneratedImage, ImageResult
 from models.images import in_thread
 from models.images.integrity import check_whole
 from models.images.sniff import KINDS, BrokenImageError, Header, Kind, NotAnImageError, sniff
+from models.images.video import video_header
 from models.output.structured import OutputOptions
 from models.sizes import written
 from models.stages.carried import Carried
@@ -54,6 +55,9 @@ def _each(result: ImageResult, work: Callable[[GeneratedImage], _Changed]) -> Im
 
 
 def _proven(image: GeneratedImage) -> _Changed:
+    if image.is_video:
+        in_thread(video_header, image.data)
+        return image, ()
     header = in_thread(check_whole, image.data)
     if header.width == header.height == 1:
         raise BrokenImageError("it is a placeholder of one pixel")
@@ -61,6 +65,8 @@ def _proven(image: GeneratedImage) -> _Changed:
 
 
 def _formatted(options: OutputOptions, image: GeneratedImage) -> _Changed:
+    if image.is_video:
+        return image, ("stays in its own format: videos are not encoded again",) if options.output_format else ()
     header, quality = sniff(image.data), options.output_quality
     wanted = _wanted(header, options)
     without_use = ("is a PNG, on which `output_quality` has no effect",) if wanted == "png" and quality else ()

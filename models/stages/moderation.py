@@ -244,13 +244,14 @@ class ResultModeration:
         if result.cached:  # checked before it was cached
             return result
         result = result.priced(carried.price_per_image)
-        verdicts = self.moderation.verdicts([partial(_image, image.data) for image in result.images])
+        verdicts = self.moderation.verdicts([partial(self._shown, image) for image in result.images])
         kept: list[GeneratedImage] = []
         notices: list[str] = []
         refusals: list[ImageError] = []
         for number, (image, verdict) in enumerate(zip(result.images, verdicts, strict=True)):
             try:
                 notices += self._passed(result.name_of(number), verdict)
+                notices += _one_frame(result, number)
                 kept.append(image)
             except ImageError as error:
                 refusals.append(error)
@@ -260,10 +261,23 @@ class ResultModeration:
             raise refusals[0]
         return replace(result, images=tuple(kept), notices=(*result.notices, *notices))
 
+    def _shown(self, image: GeneratedImage) -> Input:
+        """What is checked: of a video its frame. Raises BadRequest for a video without one."""
+        if not image.is_video:
+            return _image(image.data)
+        if image.poster is None:
+            step = f"Write `images=off` into the query of {self.moderation.where} to deliver videos unchecked"
+            raise BadRequest("The video cannot be moderated", "the service gave no frame of it", step)
+        return _image(image.poster)
+
     def _passed(self, name: str, verdict: Verdict) -> Sequence[str]:
         if verdict and not isinstance(verdict, ImageError):
             raise _refusal(name, verdict, "The service may have billed it; change the prompt and try again")
         return _unchecked(self.moderation, name, verdict)
+
+
+def _one_frame(result: ImageResult, number: int) -> Sequence[str]:
+    return (f"{result.name_of(number)} was moderated by one frame.",) if result.images[number].is_video else ()
 
 
 def _refusal(name: str, categories: Sequence[str], next_step: str) -> BadRequest:

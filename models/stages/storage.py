@@ -15,6 +15,7 @@ from gevent.pool import Pool
 
 from models.backends.errors import BadRequest, logger
 from models.entities import GeneratedImage, ImageResult, Kept, SideFile
+from models.images import video
 from models.images.sniff import sniff
 from models.settings import Settings
 from models.stages.carried import Carried
@@ -23,7 +24,7 @@ from models.storage.objects import Bucket
 
 _BESIDE = 6  # uploads of one result at a time
 _FOREVER = "public, max-age=31536000, immutable"  # a name is never used for a second file
-_EXTENSIONS = {"jpeg": "jpg", "svg+xml": "svg"}
+_EXTENSIONS = {"image/jpeg": "jpg", "image/svg+xml": "svg", **video.EXTENSIONS}
 _ODD = str.maketrans(dict.fromkeys("/\\:?#[]@!$&'()*+,;=<>\"|^`{}~% \t\r\n", "-"))
 
 
@@ -112,8 +113,7 @@ def _uploads(result: ImageResult, number: int, carried: Carried) -> Iterator[_Up
 
 
 def _extension(mime_type: str) -> str:
-    subtype = mime_type.rpartition("/")[2]
-    return _EXTENSIONS.get(subtype, subtype)
+    return _EXTENSIONS.get(mime_type, mime_type.rpartition("/")[2])
 
 
 def _uploaded(bucket: Bucket, result: ImageResult, upload: _Upload) -> str | StoreError:

@@ -13,7 +13,7 @@ from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.ark import FakeArk, ark, error
 
-PREDEFINED = sorted(card.model for card in cards().values() if card.backend == "ark")
+PREDEFINED = sorted(card.model for card in cards().values() if card.model.startswith("seedream"))
 PHOTO = InputImage(image_file(64, 48), "image/png", "photo.png")
 
 

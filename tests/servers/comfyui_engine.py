@@ -21,6 +21,8 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tests.video_files import mp4, webm
+
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "comfyui"
 DEV_NODES = {
     "DevSleep": {
@@ -338,6 +340,12 @@ class Engine:
             case "SaveAnimatedWEBP":
                 made = self._save(task, key, "output", inputs["filename_prefix"], "webp")
                 return {**made, "animated": [True]}
+            case "SaveVideo" | "SaveWEBM" as kind:
+                suffix = "mp4" if kind == "SaveVideo" else "webm"
+                return {**self._save(task, key, "output", inputs["filename_prefix"], suffix), "animated": [True]}
+            case "VHS_VideoCombine":
+                made = self._save(task, key, "output", inputs["filename_prefix"], "mp4")
+                return {"gifs": [{**file, "format": "video/h264-mp4"} for file in made["images"]]}
             case _:
                 pass
         return None
@@ -423,6 +431,8 @@ def _now() -> int:
 
 
 def _image_file(width: int, height: int, number: int, suffix: str, task: Task) -> bytes:
+    if suffix in {"mp4", "webm"}:
+        return {"mp4": mp4, "webm": webm}[suffix](width, height)
     out = io.BytesIO()
     image = Image.new("RGB", (width, height), (number * 40 % 256, 90, 160))
     if suffix == "webp":

@@ -18,6 +18,7 @@ from models.settings import Settings
 from models.stages import after_service, files
 from tests.asking import carried
 from tests.fakes import image_file, noise
+from tests.video_files import EVERY_KIND, mp4
 
 PLAIN = OutputOptions()
 
@@ -224,3 +225,19 @@ def test_a_placeholder_of_one_pixel_is_no_image() -> None:
     with pytest.raises(ServerUnavailable, match="placeholder of one pixel"):
         passed(PLAIN, image_file(1, 1))
     assert data_of(passed(PLAIN, image_file(1, 1), image_file(2, 1))) == [image_file(2, 1)]
+
+
+def test_a_video_is_proven_by_its_container_and_not_encoded_again() -> None:
+    for data in EVERY_KIND.values():
+        assert data_of(passed(PLAIN, data)) == [data]
+    result = passed(OutputOptions(output_format="png"), mp4())
+    assert data_of(result) == [mp4()]
+    assert result.notices == ("The video stays in its own format: videos are not encoded again",)
+
+
+def test_a_broken_video_is_left_out_and_alone_is_an_error() -> None:
+    result = passed(PLAIN, mp4()[:-3], mp4())
+    assert data_of(result) == [mp4()]
+    assert result.notices == ("Video 1 was left out: the file ends in the middle of the video.",)
+    with pytest.raises(ServerUnavailable, match="middle of the video"):
+        passed(PLAIN, mp4()[:-3])

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError, ServerUnavailable
 from models.backends.http import ONCE
-from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, Price
+from models.entities import POSTER, GeneratedImage, ImageRequest, ImageResult, InputImage, Price, SideFile
 from models.pipeline import Asked, Call
 from models.request.conversation import Conversation
 from models.settings import Settings
@@ -21,6 +22,7 @@ from tests.fakes import MARKER_KEY, FakeClock, image_file, noise
 from tests.servers.moderation import KEY, FakeModeration
 from tests.servers.scripted import free_port, raw, say, silence
 from tests.stubs import StubBackend
+from tests.video_files import mp4
 
 GREEN = image_file(colour=(0, 255, 0))
 RED = image_file()
@@ -245,3 +247,19 @@ def test_a_refused_prompt_never_reaches_the_service(fake: FakeModeration, clock:
     with pytest.raises(BadRequest, match="category violence"):
         Call(backend, settings(fake.url)).generate(Asked(Conversation("gore"), {}))
     assert backend.asked == []
+
+
+def test_a_video_is_checked_by_its_frame(fake: FakeModeration) -> None:
+    video = GeneratedImage(mp4(), side_files=(SideFile(POSTER, RED),))
+    result = checked(fake.url, replace(result_of(), images=(video,)))
+    assert result.images == (video,)
+    assert result.notices == ("The video was moderated by one frame.",)
+    refused = GeneratedImage(mp4(), side_files=(SideFile(POSTER, GREEN),))
+    with pytest.raises(BadRequest, match="The video was refused by moderation"):
+        checked(fake.url, replace(result_of(), images=(refused,)))
+
+
+def test_a_video_without_a_frame_is_never_delivered_unchecked(fake: FakeModeration) -> None:
+    for query in ("", "?on_error=allow"):
+        with pytest.raises(BadRequest, match=r"no frame.*`images=off`"):
+            checked(f"{fake.url}{query}", result_of(mp4()))

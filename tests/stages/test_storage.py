@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from models import stages
-from models.entities import GeneratedImage, ImageResult, Kept, SideFile
+from models.entities import POSTER, GeneratedImage, ImageResult, Kept, SideFile
 from models.output.delivery import deliver_whole
 from models.output.structured import OutputOptions
 from models.settings import Settings
@@ -20,6 +20,7 @@ from tests.asking import carried
 from tests.fakes import image_file
 from tests.servers.object_store import KEY, SECRET, ObjectStoreServer, refusal
 from tests.servers.scripted import free_port, scripted_server, silence
+from tests.video_files import mp4
 
 PNG, JPEG, WEBP = image_file(8, 6), image_file(8, 6, kind="JPEG"), image_file(4, 3, kind="WEBP")
 IDENT = "3f2a9c51d2e84b06a1b2c3d4e5f60718"
@@ -157,3 +158,17 @@ def test_a_cached_image_that_is_kept_gets_a_new_signature_and_no_second_file(s3:
 def test_the_stage_is_the_last_and_only_there_when_configured() -> None:
     assert isinstance(stages.after_service(Settings({"storage_url": "file:///srv/x"}, {}))[-1], Storage)
     assert not any(isinstance(stage, Storage) for stage in stages.after_service(Settings({}, {})))
+
+
+def test_a_video_is_kept_with_its_type_and_its_frame_beside_it(s3: ObjectStoreServer) -> None:
+    bucket = s3.bucket()
+    done = kept(result(GeneratedImage(mp4(), side_files=(SideFile(POSTER, PNG),))), s3.storage_url(bucket))
+    where = done.images[0].kept
+    assert where
+    stem = f"kept/here/2026/11/27/preview/{IDENT}"
+    assert sorted(s3.names(bucket)) == [f"{stem}.mp4", f"{stem}.poster.png"]
+    replies = [requests.get(url, timeout=10) for url in (where.url, where.side_urls[POSTER])]
+    assert [(reply.content, reply.headers["Content-Type"]) for reply in replies] == [
+        (mp4(), "video/mp4"),
+        (PNG, "image/png"),
+    ]

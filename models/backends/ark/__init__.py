@@ -1,23 +1,27 @@
-"""ByteDance Ark (Volcengine, BytePlus): the Seedream models. One endpoint makes and edits images; each image is one call.
+"""ByteDance Ark (Volcengine, BytePlus): the Seedream models here, the Seedance video models in `seedance`.
+
+One endpoint makes and edits images; each image is one call.
 
 Source: ModelArk image generation API and error codes (docs.byteplus.com ModelArk, volcengine.com 82379).
 """
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import override
+from typing import ClassVar, override
 
 from pydantic import JsonValue
 
-from models.backends.base import PROBE_SECONDS
+from models.backends.ark.account import ArkAccount, ArkFault, without_nulls
+from models.backends.ark.seedance import EXTRA_RULES, Seedance
+from models.backends.base import PROBE_SECONDS, Backend
 from models.backends.calls import CallBackend, CallFacts
-from models.backends.errors import ImageError
 from models.backends.images import ImageFetcher, parsed
 from models.backends.partial import Partial, each
-from models.backends.refusals import Fault, RefusalTable
-from models.clock import Deadline
+from models.clock import Clock, Deadline
 from models.entities import ImageRequest
 from models.images.inputs import InputLimits
+from models.parameters import Rule
+from models.settings import Settings
 
 GENERATE = "Generating with Ark"
 _READ_SECONDS = 300.0
@@ -29,16 +33,18 @@ class SeedreamFacts(CallFacts):
     formats: bool = False
 
 
-class Ark(CallBackend[SeedreamFacts]):
-    name = "ark"
-    title = "Ark"
-    prefix = "ark"
-    required = ("api_key",)
-    home = "https://ark.cn-beijing.volces.com/api/v3"
-    refusals = RefusalTable.beside(__file__)
+class Ark(ArkAccount, CallBackend[SeedreamFacts]):
+    extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
     facts_type = SeedreamFacts
     like = "seedream-4.5"
     input_limits = InputLimits(formats=("png", "jpeg", "webp"), max_bytes=10_000_000, min_side=15, max_side=2048)
+
+    @override
+    @classmethod
+    def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> Backend:
+        """A model that makes videos is bound to a class of its own, an endpoint by the name that its owner gave it."""
+        is_video = "seedance" in f"{name} {settings.text('remote_model')}".casefold()
+        return Seedance.bind(name, settings, clock) if is_video else super().bind(name, settings, clock)
 
     @override
     def check_access(self) -> Sequence[str]:
@@ -59,21 +65,12 @@ class Ark(CallBackend[SeedreamFacts]):
         found = parsed(reply, GENERATE)
         fetcher = ImageFetcher(service=service, attempt=GENERATE, deadline=deadline, kept="24 hours")
         return each(lambda image: fetcher.image(image, None), found.images) + Partial(
-            failures=tuple(map(self._failure, found.faults))
+            failures=tuple(self.fault(GENERATE, ArkFault.of(one)) for one in found.faults)
         )
 
     @property
     def _remote(self) -> str:
-        """The international service names its models without "doubao-". An endpoint `ep-...` is used as it is."""
-        model = self.facts.model
-        return model.removeprefix("doubao-") if "bytepluses" in self.address else model
-
-    def _failure(self, fault: object) -> ImageError:
-        code, message = (
-            (str(fault.get(key) or "") for key in ("code", "message")) if isinstance(fault, dict) else ("", "")
-        )
-        meaning = self.refusals.explain(Fault(said=message or code, codes=(code,)), self.model.access)
-        return self.service.failure(GENERATE, meaning)
+        return self.at_service(self.facts.model)
 
 
 def body_of(facts: SeedreamFacts, model: str, request: ImageRequest) -> Mapping[str, JsonValue]:
@@ -87,4 +84,4 @@ def body_of(facts: SeedreamFacts, model: str, request: ImageRequest) -> Mapping[
         "watermark": bool(request.watermark),
         "output_format": ("png" if request.output_format == "png" else "jpeg") if facts.formats else None,
     }
-    return {name: value for name, value in body.items() if value is not None}
+    return without_nulls(body)

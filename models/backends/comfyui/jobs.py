@@ -272,7 +272,7 @@ class JobTracker:
         files = read_outputs(entry.outputs, graph)
         images = tuple(self._image(file, submission.seed, deadline) for file in files.images)
         if not images:
-            said = "; ".join(files.notices) or "the workflow ended without an image"
+            said = "; ".join(files.notices) or "the workflow ended without an image or a video"
             raise ServerUnavailable(FAILED, said, "Give the workflow a Save Image node that its result leads to")
         self.state.add_notices(*files.notices, *black_images(images))
         if len(images) > 1 and files.one_batch and submission.seed is not None:

@@ -29,19 +29,21 @@ from models.entities import GeneratedImage
 from models.images import in_thread
 from models.images.codec import decode
 from models.images.integrity import png_chunks, webp_chunks
-from models.images.sniff import BrokenImageError, NotAnImageError, sniff
+from models.images.sniff import BrokenImageError, NotAnImageError, is_video, sniff
+from models.images.video import without_metadata
 from models.settings import Access
 
 _IMAGES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+_VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv"})
 _OTHERS = {
-    "video": frozenset({".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v"}),
+    "video": frozenset({".avi"}),
     "sound": frozenset({".flac", ".mp3", ".wav", ".ogg", ".opus", ".m4a"}),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The image files of a finished job, whether they come from one node, and notices about files of other kinds."""
+    """The images and videos of a finished job, whether they come from one node, and notices about files of other kinds."""
 
     images: tuple[FileRef, ...]
     one_batch: bool = True
@@ -78,7 +80,7 @@ def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> Outp
     Saved images go before previews, which are fetched only when nothing was saved.
     """
     files = [(node, file) for node in _ordered(outputs, order) for file in _files(outputs[node])]
-    images = [(node, file) for node, file in files if _suffix(file) in _IMAGES]
+    images = [(node, file) for node, file in files if _suffix(file) in _IMAGES | _VIDEOS]
     shown = [(node, file) for node, file in images if file.type == "output"] or images
     return OutputFiles(
         images=tuple(file for _, file in shown),
@@ -110,12 +112,14 @@ def _suffix(file: FileRef) -> str:
 def _other_files(files: Sequence[FileRef]) -> Iterator[str]:
     for kind, suffixes in _OTHERS.items():
         if names := [file.filename for file in files if _suffix(file) in suffixes]:
-            yield f"The workflow also made {kind} files, which are not delivered yet: {', '.join(names)}"
+            yield f"The workflow also made {kind} files, which are not delivered: {', '.join(names)}"
 
 
 def without_workflow(data: bytes) -> bytes:
-    """The same image without the graph that ComfyUI writes into it; pixels and other metadata stay as they are."""
+    """The same file without the graph that ComfyUI writes into it; pixels and an image's other metadata stay as they are."""
     try:
+        if is_video(data):
+            return without_metadata(data)
         match sniff(data).mime_type:
             case "image/png":
                 return data[:8] + b"".join(_png_without_workflow(data))

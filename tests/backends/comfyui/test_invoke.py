@@ -19,6 +19,7 @@ from tests.backends.comfyui.jobs import backend_for, comfyui, failing, invoked, 
 from tests.fakes import MARKER_KEY, image_file
 from tests.servers.comfyui import ComfyUIServer, basic, wait_until
 from tests.servers.comfyui_engine import FAILURES
+from tests.video_files import WORKFLOW
 
 
 def sent(server: ComfyUIServer, number: int = -1) -> dict[str, dict[str, Any]]:
@@ -242,6 +243,23 @@ def test_an_animation_is_an_image(server: ComfyUIServer) -> None:
     }
     graph["3"] = {"class_type": "SaveAnimatedWEBP", "inputs": {"images": ["2", 0], "filename_prefix": "anim"}}
     assert invoked(backend_for(server, graph)).images[0].mime_type == "image/webp"
+
+
+@pytest.mark.parametrize(
+    ("kind", "mime_type"),
+    [("SaveVideo", "video/mp4"), ("SaveWEBM", "video/webm"), ("VHS_VideoCombine", "video/mp4")],
+)
+def test_a_video_is_delivered_without_its_workflow(server: ComfyUIServer, kind: str, mime_type: str) -> None:
+    graph = slow()
+    server.engine.object_info[kind] = {
+        **server.engine.object_info["SaveImage"],
+        "input": {"required": {"images": ["IMAGE"], "filename_prefix": ["STRING", {"default": "x"}]}},
+    }
+    graph["3"] = {"class_type": kind, "inputs": {"images": ["2", 0], "filename_prefix": "clip"}}
+    (video,) = invoked(backend_for(server, graph)).images
+    assert (video.mime_type, video.url) == (mime_type, None)
+    assert min(video.size) > 0
+    assert WORKFLOW not in video.data
 
 
 @pytest.mark.parametrize(

@@ -109,17 +109,14 @@ def test_saved_images_are_in_batch_order_and_precede_previews() -> None:
     assert images("upload", "history src.png") == ["ComfyUI_temp_svqgr_00001_.png"]
 
 
-def test_animations_are_images_and_videos_and_sounds_are_named() -> None:
+def test_animations_and_videos_are_delivered_and_sounds_are_named() -> None:
     assert images("other-outputs", "history SaveAnimatedWEBP") == ["anim_00003_.webp"]
     assert images("other-outputs", "history SaveAnimatedPNG") == ["anim_00004_.png"]
-    for step, name in (
-        ("SaveWEBM", "vid_00002_.webm"),
-        ("SaveVideo", "vid_00002_.mp4"),
-        ("SaveAudio", "a_00002_.flac"),
-    ):
-        outputs = read_outputs(entry_of(exchange("other-outputs", f"history {step}")).outputs, ())
-        assert outputs.images == ()
-        assert name in outputs.notices[0]
+    assert images("other-outputs", "history SaveWEBM") == ["vid_00002_.webm"]
+    assert images("other-outputs", "history SaveVideo") == ["vid_00002_.mp4"]
+    outputs = read_outputs(entry_of(exchange("other-outputs", "history SaveAudio")).outputs, ())
+    assert outputs.images == ()
+    assert "a_00002_.flac" in outputs.notices[0]
 
 
 @pytest.mark.parametrize("step", ["PreviewAny text", "SaveLatent", "SaveImageWebsocket"])

@@ -1,0 +1,81 @@
+"""Type, size and proof of videos, from their containers alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.images.sniff import BrokenImageError, is_video
+from models.images.video import EXTENSIONS, video_header, without_metadata
+from tests.fakes import image_file
+from tests.video_files import EVERY_KIND, WORKFLOW, box, mp4, webm
+
+
+@pytest.mark.parametrize(("mime_type", "data"), EVERY_KIND.items(), ids=EVERY_KIND)
+def test_type_and_size_come_from_the_container(mime_type: str, data: bytes) -> None:
+    header = video_header(data)
+    assert header.mime_type == mime_type
+    assert (header.width, header.height) == (
+        (1280, 720) if mime_type in {"video/mp4", "video/quicktime"} else (640, 360)
+    )
+    assert mime_type in EXTENSIONS
+
+
+def test_a_live_recording_does_not_know_its_length() -> None:
+    header = video_header(webm(800, 600, live=True))
+    assert (header.width, header.height) == (800, 600)
+
+
+@pytest.mark.parametrize("data", EVERY_KIND.values(), ids=EVERY_KIND)
+def test_every_cut_is_noticed(data: bytes) -> None:
+    for end in range(12, len(data)):
+        with pytest.raises(BrokenImageError):
+            video_header(data[:end])
+
+
+def test_a_video_without_frames_or_without_a_video_track_is_broken() -> None:
+    with pytest.raises(BrokenImageError, match="without frames"):
+        video_header(mp4(frames=b""))
+    with pytest.raises(BrokenImageError, match="no video track"):
+        video_header(mp4(0, 0))
+    with pytest.raises(BrokenImageError, match="no video track"):
+        video_header(webm(0, 0))
+
+
+def test_large_boxes_and_a_last_box_without_a_size_are_read() -> None:
+    whole = mp4()
+    at = whole.index(b"mdat") - 4
+    large = whole[:at] + (1).to_bytes(4) + b"mdat" + (22).to_bytes(8) + b"frames"
+    last = whole[:at] + (0).to_bytes(4) + b"mdat" + b"frames"
+    assert video_header(large) == video_header(last) == video_header(whole)
+
+
+@pytest.mark.parametrize("data", [*EVERY_KIND.values(), webm(live=True)])
+def test_the_workflow_leaves_a_video_and_nothing_else_changes(data: bytes) -> None:
+    clean = without_metadata(data)
+    assert WORKFLOW in data
+    assert WORKFLOW not in clean
+    assert b"frames" in clean
+    assert len(clean) == len(data)
+    assert video_header(clean) == video_header(data)
+
+
+def test_images_are_no_videos() -> None:
+    assert not is_video(image_file())
+    assert not is_video(image_file(kind="AVIF"))
+    assert all(map(is_video, EVERY_KIND.values()))
+
+
+@given(st.sampled_from(sorted(EVERY_KIND)), st.integers(12, 400), st.binary(min_size=1, max_size=8))
+def test_a_damaged_container_is_read_or_refused(kind: str, at: int, noise: bytes) -> None:
+    data = EVERY_KIND[kind]
+    damaged = data[:at] + noise + data[at + len(noise) :]
+    try:
+        assert video_header(damaged).pixels > 0
+        without_metadata(damaged)
+    except BrokenImageError:
+        pass
+
+
+def test_a_hostile_number_of_boxes_is_refused() -> None:
+    with pytest.raises(BrokenImageError, match="too many"):
+        video_header(mp4() + box(b"free", b"") * 100_001)
