@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.contract_cases import CASES, Case
 from tests.fakes import image_file
@@ -127,6 +127,27 @@ TARGETS: Sequence[Target] = (
         stages={"submit": "POST .*/images/generations"},
         answer=_data,
         filtered=("submit", 400, {"error": {"code": "InputTextSensitiveContentDetected", "message": "sensitive"}}),
+    ),
+    Target(
+        name="ark videos",
+        case=replace(CASES["ark"], model="seedance-2.0"),
+        # The faults of a fetched file are those of images.
+        stages={"submit": "POST .*/contents/generations/tasks$", "look": "GET .*/contents/generations/tasks/"},
+        polled=True,
+        failed=lambda _: {
+            "id": "cgt-0",
+            "status": "failed",
+            "error": {"code": "InternalServiceError", "message": "it broke"},
+        },
+        filtered=(
+            "look",
+            200,
+            {
+                "id": "cgt-0",
+                "status": "failed",
+                "error": {"code": "OutputVideoSensitiveContentDetected", "message": "sensitive"},
+            },
+        ),
     ),
     Target(
         name="zhipu",

@@ -23,7 +23,7 @@ from models.backends.public_adapter import is_public_ip
 from models.backends.reply import Explanation, Reply, parse
 from models.clock import Clock, Deadline
 from models.entities import POSTER, GeneratedImage, SideFile, from_base64
-from models.images.sniff import NotAnImageError, is_video, sniff
+from models.images.sniff import NotAnImageError, describe, is_video, sniff
 
 _ZIP = b"PK\x03\x04"
 _MOST_FILES = 16
@@ -185,7 +185,8 @@ class ImageFetcher:
         """`poster`: a frame of it. Raises ServerUnavailable for what is no video, ConnectionFailed if it cannot be fetched."""
         reply, url = replace(self, what="video").fetched(address)
         if not is_video(reply.body):
-            raise ServerUnavailable(f"{self.attempt} failed", "the file that came is no video", _LOG)
+            what = "the file is an image" if _is_image(reply.body) else describe(reply.body)
+            raise ServerUnavailable(f"{self.attempt} failed", f"no video came: {what}", _LOG)
         sides = (SideFile(POSTER, poster),) if poster else ()
         sent_as = reply.headers.get("content-type", "")
         return GeneratedImage(reply.body, url=url, seed=seed, side_files=sides, sent_as=sent_as)

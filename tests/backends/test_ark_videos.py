@@ -196,6 +196,15 @@ def test_a_task_that_waits_is_cancelled_and_a_running_one_says_that_it_goes_on(s
         generate(backend)
 
 
+def test_a_task_that_the_service_does_not_know_ends_the_job(server: FakeArk) -> None:
+    backend = seedance(server)
+    job = backend.submit(asking.asked(backend, extra=VIDEO))
+    assert isinstance(job, dict)
+    server.videos.looked.clear()
+    with pytest.raises(ServerUnavailable, match="no longer has the task"):
+        backend.check(job)
+
+
 def test_the_record_of_an_ended_task_is_not_erased(server: FakeArk) -> None:
     backend = seedance(server)
     job = backend.submit(asking.asked(backend, extra=VIDEO))

@@ -432,7 +432,7 @@ def _now() -> int:
 
 def _image_file(width: int, height: int, number: int, suffix: str, task: Task) -> bytes:
     if suffix in {"mp4", "webm"}:
-        return {"mp4": mp4, "webm": webm}[suffix](width, height)
+        return mp4(width, height) if suffix == "mp4" else webm(width, height)
     out = io.BytesIO()
     image = Image.new("RGB", (width, height), (number * 40 % 256, 90, 160))
     if suffix == "webp":

@@ -5,6 +5,7 @@ Source: ModelArk video generation API, `contents/generations/tasks` (reference: 
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import ClassVar, override
 
@@ -152,7 +153,10 @@ class Seedance(ArkAccount, TaskBackend):
     @override
     def _look(self, task: Task, deadline: Deadline) -> Running | Reply:
         path = f"{_TASKS}/{task.id}"
-        reply = self.service.request("GET", path, attempt=_LOOK, deadline=deadline, retries=ONCE)
+        accept = (HTTPStatus.NOT_FOUND,)
+        reply = self.service.request("GET", path, attempt=_LOOK, deadline=deadline, retries=ONCE, accept=accept)
+        if not reply.ok:
+            raise ServerUnavailable(f"{GENERATE} failed", "the service no longer has the task", "Start it again")
         state = parse(reply, VideoTaskState, attempt=_LOOK)
         match state.status:
             case "succeeded":
