@@ -1,5 +1,6 @@
 """Every predefined model, through the process, with every parameter of its form switched on as Dify's page does it."""
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.asking import bound
 from tests.contract_cases import CASES
 from tests.fakes import image_file
 from tests.servers.comfyui import ComfyUIServer
+from tests.video_files import mp4
 
 WORKFLOWS = Path(__file__).parents[2] / "models/backends/comfyui/workflows"
 LEAST_SIDE = 256  # pixels; with a minimum as the default an image had 16
@@ -26,7 +28,12 @@ NEED_MORE = {
     *("stability-upscale-conservative", "stability-upscale-creative"),
 }
 """Models that must be told what or where to edit, and those that cost more than the fake's account has."""
-SERVED = [card for card in cards().values() if card.backend not in PART_SERVED and card.model not in NEED_MORE]
+VIDEOS = [card for card in cards().values() if "duration" in {rule.name for rule in card.rules}]
+SERVED = [
+    card
+    for card in cards().values()
+    if card.backend not in PART_SERVED and card.model not in NEED_MORE and card not in VIDEOS
+]
 PHOTO = image_part(image_file(768, 512), filename="photo.png")
 
 
@@ -68,6 +75,14 @@ def credentials(card: Card) -> Iterator[dict[str, JsonValue]]:
         yield dict(case.credentials(fake.url))
 
 
+def everything_on(plugin: Host, credentials: dict[str, JsonValue], card: Card) -> dict[str, JsonValue]:
+    schema = plugin.model_schema(card.model, credentials)
+    assert schema is not None
+    rules = schema["parameter_rules"]
+    assert isinstance(rules, list)
+    return {str(rule["name"]): switched_on(rule) for rule in rules if isinstance(rule, dict)}
+
+
 def size_made(
     plugin: Host, credentials: dict[str, JsonValue], card: Card, parameters: dict[str, JsonValue]
 ) -> tuple[int, int]:
@@ -84,14 +99,19 @@ def size_made(
 def test_all_parameters_switched_on_make_a_sane_image(
     plugin: Host, credentials: dict[str, JsonValue], card: Card
 ) -> None:
-    schema = plugin.model_schema(card.model, credentials)
-    assert schema is not None
-    rules = schema["parameter_rules"]
-    assert isinstance(rules, list)
-    parameters = {str(rule["name"]): switched_on(rule) for rule in rules if isinstance(rule, dict)}
+    parameters = everything_on(plugin, credentials, card)
     # The fake ComfyUI edits no pixels, so that its edits are as small as they are with nothing switched on.
     least = min(LEAST_SIDE, *size_made(plugin, credentials, card, {}))
     assert min(size_made(plugin, credentials, card, parameters)) >= least
+
+
+@pytest.mark.parametrize("card", VIDEOS, ids=lambda card: card.model)
+def test_all_parameters_switched_on_make_a_video(plugin: Host, credentials: dict[str, JsonValue], card: Card) -> None:
+    parameters = everything_on(plugin, credentials, card)
+    chunks = plugin.invoke(card.model, credentials, [user("a red kite", PHOTO)], parameters, stream=True).chunks
+    contents = [part for chunk in chunks for part in chunk.delta.message.contents]
+    (video,) = [part for part in contents if part.type == "video"]
+    assert (base64.b64decode(video.base64_data), video.mime_type) == (mp4(), "video/mp4")
 
 
 @pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.model)
