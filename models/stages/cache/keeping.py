@@ -39,6 +39,9 @@ class CacheKeeping:
             return result
         if len(made.images) != note.n or made.model != note.model:
             return result
+        if not can_be_cached(result):
+            notice = "The video was not cached: that needs storage with an address, as the service's own ends soon."
+            return replace(result, notices=(*result.notices, notice))
         try:
             self._keep(result, made, note, carried)
         except CacheFaultError as fault:
@@ -57,6 +60,11 @@ class CacheKeeping:
         shelf.put(note.name, cached.encoded(), seconds)
         if note.vector:
             _add_neighbour(shelf, note, seconds)
+
+
+def can_be_cached(result: ImageResult) -> bool:
+    """A video from the cache must be kept somewhere: most are too large for the bytes of an answer."""
+    return all(not image.is_video or (image.kept and image.kept.url) for image in result.images)
 
 
 def _add_neighbour(shelf: Shelf, note: CacheNote, seconds: float) -> None:

@@ -16,17 +16,19 @@ from models import stages
 from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest, ConnectionFailed, ServerUnavailable
 from models.clock import Deadline
-from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
+from models.entities import GeneratedImage, ImageRequest, ImageResult, Kept, Price
 from models.output.delivery import usage_of
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
 from models.stages.cache import flights
+from models.stages.cache.keeping import can_be_cached
 from tests.fakes import FakeClock, image_file
 from tests.servers.object_store import ObjectStoreServer
 from tests.servers.scripted import free_port
 from tests.stubs import StubBackend, StubJobs
+from tests.video_files import mp4
 
 PRICE = Price(Decimal("0.035"), "USD")
 
@@ -412,3 +414,12 @@ def test_a_state_of_another_version_is_told(environment: dict[str, str], clock: 
     state["carried"]["notes"]["cache"]["request"] = {"words": "a fox"}
     with pytest.raises(ServerUnavailable, match="Run it again"):
         Call(backend, Settings({}, environment)).check(state)
+
+
+def test_a_video_is_cached_only_where_it_is_kept() -> None:
+    """The service's address ends before the entry, and most videos have no room in an answer."""
+    image, video = GeneratedImage(image_file()), GeneratedImage(mp4(), url="https://service.example/1.mp4")
+    result = ImageResult(images=(image, video), backend="b", model="m", prompt="p")
+    assert not can_be_cached(result)
+    kept = replace(video, kept=Kept("a.mp4", "https://cdn.example/a.mp4"))
+    assert can_be_cached(replace(result, images=(image, kept)))
