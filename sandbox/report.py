@@ -62,7 +62,7 @@ def _output_lines(outputs: Mapping[str, Any]) -> Iterator[str]:
 def _shown_lines(run: WorkflowRun) -> Iterator[str]:
     """What a chat or the web app shows; the text of a polling LLM node is not among it."""
     if run.nodes:
-        yield f"shown to the reader: {_short(run.streamed.strip()) or 'nothing'}"
+        yield f"shown to the reader: {short(run.streamed.strip()) or 'nothing'}"
 
 
 def _words(value: Any) -> str:
