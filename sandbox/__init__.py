@@ -7,6 +7,8 @@ It reads the plugin's folder and runs the plugin as a process over stdio. From t
     uv run python -m sandbox invoke --model preview --prompt "a lighthouse" --seed 7 --details
     uv run python -m sandbox check
     uv run python -m sandbox models
+    uv run python -m sandbox doctor
+    uv run python -m sandbox serve --demo
 
 From a test or a benchmark: `Host` makes single calls like the plugin daemon, with the same limits;
 `sandbox.workflow.run_workflow` runs an exported app on Dify's own workflow engine.

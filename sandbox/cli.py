@@ -1,46 +1,34 @@
 """
-The command line of the sandbox: `python -m sandbox run|invoke|check|slots|models|audit`.
+The command line of the sandbox: `python -m sandbox run|invoke|serve|models|doctor|check|slots|audit`.
 
 Exit codes: 0 success; 1 the plugin returned an error or the workflow failed; 2 wrong usage (arguments, inputs, files);
 3 the plugin process failed (start, crash, line over the host's limit, timeout); 130 interrupted.
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-from graphon.file.enums import FileType
-from graphon.http import HttpStatusError
-from httpx import RequestError
-from pydantic import JsonValue, TypeAdapter, ValidationError
-
 from sandbox import audit, protocol
-from sandbox.credentials import Credentials, CredentialsFileError, load_credentials
-from sandbox.errors import HostError, PluginError
-from sandbox.file_server import served
-from sandbox.files import FileStore, file_saver
+from sandbox.call_report import call_document, call_lines
+from sandbox.credentials import Credentials, load_credentials
+from sandbox.doctor import doctor_lines, examined
+from sandbox.errors import DownloadError, HostError, PluginError, UsageError
+from sandbox.examples import EXAMPLES
 from sandbox.host import ROOT, CallStatistics, Host, InvokeReply, PollingReply
-from sandbox.inputs import InputError
-from sandbox.local_llm import Script
-from sandbox.node_factory import Services
-from sandbox.package import Package, PackageError, read_package
+from sandbox.output_folder import OutputFolder
+from sandbox.package import Package, read_package
 from sandbox.parameters import ParameterError, Schema, parse_parameters, unknown_parameters
-from sandbox.protocol import Image, JsonObject
-from sandbox.report import call_lines, workflow_report
-from sandbox.slots import form_lines, workflow_credentials
+from sandbox.protocol import JsonObject
+from sandbox.slots import form_lines, overview_lines, parameter_lines, workflow_credentials
 from sandbox.status import StatusLine
-from sandbox.workflow import WorkflowError, WorkflowRun, run_workflow
-
-_USER_ERRORS = (CredentialsFileError, InputError, OSError, PackageError, ParameterError, WorkflowError)
-_DOWNLOAD_ERRORS = (HttpStatusError, RequestError)
-_SCRIPT: TypeAdapter[dict[str, str | dict[str, JsonValue]]] = TypeAdapter(dict[str, str | dict[str, JsonValue]])
 
 DONE, REFUSED, MISUSED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -56,9 +44,10 @@ class _Session:
     host: Host
 
     @property
-    def store(self) -> FileStore:
-        stem = getattr(self.arguments, "model", None) or Path(getattr(self.arguments, "file", "image")).stem
-        return FileStore(self.arguments.out, stem=f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    def stem(self) -> str:
+        """The first part of the names of written files."""
+        name = Path(getattr(self.arguments, "file", "")).stem or self.arguments.model
+        return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,28 +63,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run_command(arguments, options)
     except PluginError as error:
         return _complain(error.message, REFUSED)
+    except DownloadError as error:
+        return _complain(str(error), REFUSED)
     except HostError as error:
         return _complain(str(error), BROKEN)
-    except _USER_ERRORS as error:
+    except (UsageError, OSError) as error:
         return _complain(str(error), MISUSED)
-    except _DOWNLOAD_ERRORS as error:
-        return _complain(f"the host cannot fetch the image: {error}", REFUSED)
     except KeyboardInterrupt:
         return _complain("interrupted; a job that was already started at a service continues", INTERRUPTED)
 
 
 def _run_command(arguments: argparse.Namespace, options: Sequence[str]) -> int:
-    package = read_package(arguments.plugin_dir)
+    opened = _open_host(arguments)
+    package = read_package(arguments.plugin_dir)  # while the plugin starts
     credentials = load_credentials(_credentials_path(arguments), os.environ, package)
-    with _open_host(arguments) as host:
+    with opened as host:
+        with StatusLine("starting the plugin"):
+            host.start()
         command: Callable[[_Session], int] = arguments.command
         return command(_Session(arguments, options, package, credentials, host))
 
 
 def _open_host(arguments: argparse.Namespace) -> AbstractContextManager[Host]:
     host = Host(plugin_dir=arguments.plugin_dir, processes=arguments.processes)
-    with StatusLine("starting the plugin"):
-        host.start()
+    host.launch()
     return host
 
 
@@ -117,17 +108,30 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--credentials", metavar="FILE", help="JSON object of the provider's fields (credentials.json)")
     common.add_argument("--plugin-dir", type=Path, default=ROOT, help="folder of the plugin (this project)")
     common.add_argument("--out", type=Path, default=Path("out"), help="folder for images (out)")
+    common.add_argument("--json", action="store_true", help="the result as JSON on standard output, for scripts")
     common.add_argument("--processes", type=_at_least_one, default=1, help="plugin processes that share the calls (1)")
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A local replacement for Dify.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    _add_run(commands.add_parser("run", parents=[common], allow_abbrev=False, help="run a workflow or chatflow"))
-    _add_invoke(commands.add_parser("invoke", parents=[common], allow_abbrev=False, help="call one model"))
-    check = commands.add_parser("check", parents=[common], allow_abbrev=False, help="check the credentials")
-    check.set_defaults(command=_check)
-    _add_slots(commands.add_parser("slots", parents=[common], allow_abbrev=False, help="inspect a ComfyUI workflow"))
-    models = commands.add_parser("models", parents=[common], allow_abbrev=False, help="list models and parameters")
-    models.set_defaults(command=_models)
-    audit.add_arguments(commands.add_parser("audit", allow_abbrev=False, help="sum up audit lines or records"))
+
+    def add(name: str, help_text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            parents=parents,
+            allow_abbrev=False,
+            help=help_text,
+            description=f"{help_text[0].upper()}{help_text[1:]}.",
+            epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    _add_run(add("run", "run a workflow or chatflow", common))
+    _add_invoke(add("invoke", "call one model", common))
+    _add_serve(add("serve", "open the playground, a page in the browser", common))
+    _add_models(add("models", "list models and parameters", common))
+    add("doctor", "say for each service what works and what is missing", common).set_defaults(command=_doctor)
+    add("check", "check the credentials as a whole, like saving the form", common).set_defaults(command=_check)
+    _add_slots(add("slots", "inspect a ComfyUI workflow", common))
+    audit.add_arguments(add("audit", "sum up audit lines or records"))
     return parser
 
 
@@ -150,7 +154,21 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--answers", type=Path, help="YAML with the answers of other providers' LLM nodes, by node id or title"
     )
+    parser.add_argument("--model", metavar="NAME", help="this model in place of the workflow's own image models")
     parser.set_defaults(command=_run)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="MODEL", help="every parameter of this model, with help")
+    parser.add_argument("--chinese", action="store_true", help="labels and help in Chinese")
+    parser.set_defaults(command=_models)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=_at_least_one, default=7861, help="port on this machine (7861)")
+    parser.add_argument("--demo", action="store_true", help="start stand-in servers: every service without a key")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.set_defaults(command=_serve)
 
 
 def _add_invoke(parser: argparse.ArgumentParser) -> None:
@@ -160,7 +178,6 @@ def _add_invoke(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", action="append", type=Path, default=[], help="input image, may be repeated")
     parser.add_argument("--poll", action="store_true", help="start a job and poll it, like a workflow")
     parser.add_argument("--stream", action="store_true", help="stream one chunk per image")
-    parser.epilog = "Any other --<parameter> value is a parameter of the model: --steps 30 --seed 42 --details."
     parser.set_defaults(command=_invoke)
 
 
@@ -172,55 +189,10 @@ def _add_slots(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(session: _Session) -> int:
-    arguments = session.arguments
-    script = _script(arguments.answers)
-    with served(session.store) as store:
-        services = Services(host=session.host, store=store, credentials=session.credentials, script=script)
-        runs = [_run_once(arguments, services, query) for query in arguments.query or [""]]
-    return DONE if all(run.status in {"succeeded", "partial-succeeded"} for run in runs) else REFUSED
+    from sandbox.run_command import run_app  # noqa: PLC0415 - the workflow engine takes seconds to import
 
-
-def _run_once(arguments: argparse.Namespace, services: Services, query: str) -> WorkflowRun:
-    with StatusLine(f"running {arguments.file.name}") as status:
-        run = run_workflow(
-            arguments.file,
-            dict(_input(text) for text in arguments.input),
-            services,
-            query=query,
-            files=arguments.files,
-            on_event=lambda run: _show_progress(status, run),
-        )
-    print(workflow_report(run))
-    return run
-
-
-def _show_progress(status: StatusLine, run: WorkflowRun) -> None:
-    status.text = ", ".join(
-        f"{node.title}" + (f" (check {node.checks})" if node.checks else "")
-        for node in run.nodes
-        if node.status == "running"
-    )
-
-
-def _input(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        msg = f"-i takes NAME=VALUE, not {text!r}"
-        raise InputError(msg)
-    if not value.startswith("@"):
-        return name, value
-    paths = [Path(part.removeprefix("@")) for part in value.split(",")]
-    return name, paths[0] if len(paths) == 1 else paths
-
-
-def _script(path: Path | None) -> Script:
-    if path is None:
-        return {}
-    try:
-        return _SCRIPT.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        msg = f"{path} is not a YAML mapping of nodes to answers: {error}"
-        raise InputError(msg) from error
+    ran = run_app(session.arguments, session.host, session.credentials, stem=session.stem)
+    return DONE if ran else REFUSED
 
 
 def _invoke(session: _Session) -> int:
@@ -242,8 +214,11 @@ def _invoke(session: _Session) -> int:
             calls.append(reply.statistics)
     if isinstance(reply, PollingReply) and reply.status == "failed":
         return _complain(str(reply.error), REFUSED)
-    files = _save(reply.images, session.store)
-    print("\n".join(call_lines(reply.text, files, reply.usage, calls)))
+    files = OutputFolder(arguments.out, session.stem).save(reply.images)
+    if arguments.json:
+        print(json.dumps(call_document(reply.text, files, reply.usage, calls), ensure_ascii=False))
+    else:
+        print("\n".join(call_lines(reply.text, files, reply.usage, calls)))
     return DONE
 
 
@@ -264,20 +239,10 @@ def _messages(arguments: argparse.Namespace) -> list[JsonObject]:
     missing = [str(path) for path in arguments.image if not path.is_file()]
     if missing:
         msg = f"file not found: {', '.join(missing)}"
-        raise InputError(msg)
+        raise UsageError(msg)
     images = [protocol.image_file_part(path) for path in arguments.image]
     system = [protocol.system(arguments.system)] if arguments.system else []
     return [*system, protocol.user(*images, arguments.prompt)]
-
-
-def _save(images: Sequence[Image], store: FileStore) -> list[Path]:
-    saver = file_saver(store)
-    for image in images:
-        if image.url:
-            saver.save_remote_url(image.url, FileType.IMAGE)
-        else:
-            saver.save_binary_string(image.data, image.mime_type, FileType.IMAGE)
-    return store.written
 
 
 def _check(session: _Session) -> int:
@@ -290,6 +255,9 @@ def _check(session: _Session) -> int:
     for line in log:
         print(line)
     fields = ", ".join(sorted(session.credentials.provider)) or "none"
+    if session.arguments.json:
+        print(json.dumps({"valid": True, "fields": sorted(session.credentials.provider)}))
+        return DONE
     print(f"The credentials are valid. Fields, including defaults: {fields}.")
     return DONE
 
@@ -314,8 +282,29 @@ def _slots(session: _Session) -> int:
 
 
 def _models(session: _Session) -> int:
-    for model in (*session.package.models, *session.credentials.models):
-        schema = _schema(session, model)
-        print(f"{model}  [{', '.join(schema.features or [])}]")
-        print(f"    {', '.join(rule.name for rule in schema.parameter_rules) or 'no parameters'}")
+    wanted = session.arguments.name
+    names = [wanted] if wanted else [*session.package.models, *session.credentials.models]
+    schemas = [_schema(session, name) for name in names]
+    if session.arguments.json:
+        print(json.dumps([schema.model_dump(mode="json") for schema in schemas], ensure_ascii=False))
+    elif wanted:
+        print("\n".join(parameter_lines(schemas[0], chinese=session.arguments.chinese)))
+    else:
+        print("\n".join(line for schema in schemas for line in overview_lines(schema)))
     return DONE
+
+
+def _doctor(session: _Session) -> int:
+    with StatusLine("asking the services") as status:
+        findings = examined(session.host, session.package, session.credentials, on_service=status.show)
+    if session.arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        print("\n".join(doctor_lines(findings)))
+    return REFUSED if any(finding.status == "failed" for finding in findings) else DONE
+
+
+def _serve(session: _Session) -> int:
+    from sandbox.playground.serve import serve  # noqa: PLC0415 - an optional group of dependencies
+
+    return serve(session.arguments, session.host, session.package, session.credentials)

@@ -5,16 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphon.model_runtime.schema_validators.provider_credential_schema_validator import (
-    ProviderCredentialSchemaValidator,
-)
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from sandbox.errors import UsageError
+from sandbox.forms import stored_values
 from sandbox.host import Values
 from sandbox.package import Package
 
 
-class CredentialsFileError(Exception):
+class CredentialsFileError(UsageError):
     """The credentials are invalid: malformed JSON, an unknown field or a missing required field."""
 
 
@@ -68,12 +67,12 @@ def _from_environment(environment: Mapping[str, str], package: Package) -> dict[
 
 
 def _validated(values: Mapping[str, object], package: Package) -> Values:
-    known = [field.variable for field in package.provider_form.credential_form_schemas]
+    known = [field.variable for field in package.form]
     unknown = sorted(set(values) - set(known))
     if unknown:
         msg = f"the provider's form has no field {', '.join(unknown)}; it has: {', '.join(known)}"
         raise CredentialsFileError(msg)
     try:
-        return ProviderCredentialSchemaValidator(package.provider_form).validate_and_filter(dict(values))
+        return stored_values(package.form, values)
     except ValueError as error:
         raise CredentialsFileError(str(error)) from error

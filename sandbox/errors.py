@@ -45,3 +45,11 @@ class CallTimeoutError(HostError):
 
 class RefusedError(HostError):
     """The daemon would refuse this request or reply."""
+
+
+class DownloadError(HostError):
+    """The host cannot fetch an image that the model named by its address."""
+
+
+class UsageError(Exception):
+    """Base class of what the user of the sandbox can correct: arguments, inputs, files."""

@@ -6,13 +6,11 @@ Link shape: `<FILES_URL>/files/tools/<id><extension>?timestamp=..&nonce=..&sign=
 """
 
 import base64
-import glob
 import hashlib
 import hmac
 import mimetypes
 import re
 import secrets
-import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
@@ -28,6 +26,8 @@ from graphon.file.protocols import WorkflowFileRuntimeProtocol
 from graphon.http import HttpResponse, HttpxHttpClient
 from graphon.nodes.llm.file_saver import FileSaverImpl
 from graphon.nodes.protocols import FileReferenceFactoryProtocol, ToolFileManagerProtocol
+
+from sandbox.output_folder import OutputFolder
 
 _LINK_LIFETIME = 300.0
 _TOOL_PATH = re.compile(r"/files/tools/(?P<id>[0-9a-f-]{36})(?P<extension>\.\w+)?")
@@ -52,29 +52,23 @@ class StoredFile:
 
 
 @dataclass
-class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowFileRuntimeProtocol):
+class FileStore(OutputFolder, ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowFileRuntimeProtocol):
     """
     All files of one run.
 
     Args:
-        folder: where images are written; made on the first one.
-        stem: first part of their names; an existing file is never overwritten.
+        folder, stem: where images are written, see `OutputFolder`.
         files_url: the host's public address, first part of every link.
         send_format: how images reach a model, `base64` or `url` (Dify's `MULTIMODAL_SEND_FORMAT`).
         now: clock in seconds since the epoch, for the links' expiry.
 
     """
 
-    folder: Path
-    stem: str = "image"
     files_url: str = "http://localhost"
     send_format: Literal["base64", "url"] = "base64"
     now: Callable[[], float] = time.time
-    written: list[Path] = field(default_factory=list)
     _files: dict[str, StoredFile] = field(default_factory=dict)
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    _number: int = 0
-    _numbering: threading.Lock = field(default_factory=threading.Lock)
 
     def add_upload(self, path: Path) -> File:
         """Add a local file as an input of the workflow; it is not copied."""
@@ -102,9 +96,7 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
     @override
     def create_file_by_raw(self, *, file_binary: bytes, mimetype: str, filename: str | None = None) -> StoredFile:
         extension = Path(filename).suffix if filename else mimetypes.guess_extension(mimetype) or ".bin"
-        path = self._free_path(extension)
-        path.write_bytes(file_binary)
-        self.written.append(path)
+        path = self.write(file_binary, extension)
         return self._remember(StoredFile(id=str(uuid.uuid4()), path=path, mime_type=mimetype))
 
     @override
@@ -199,17 +191,6 @@ class FileStore(ToolFileManagerProtocol, FileReferenceFactoryProtocol, WorkflowF
     def _remember(self, stored: StoredFile) -> StoredFile:
         self._files[stored.id] = stored
         return stored
-
-    def _free_path(self, extension: str) -> Path:
-        """The next number in the order of writing, across all file types."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._numbering:
-            while True:
-                self._number += 1
-                if not any(self.folder.glob(f"{glob.escape(self.stem)}-{self._number}.*")):
-                    path = self.folder / f"{self.stem}-{self._number}{extension}"
-                    path.touch(exist_ok=False)
-                    return path
 
 
 def file_saver(store: FileStore) -> FileSaverImpl:

@@ -154,6 +154,10 @@ class Host:
         self._turn_lock = threading.Lock()
         self.restarts = 0
 
+    def launch(self) -> None:
+        """Start the processes that are not running, without waiting. Raises PluginStartError."""
+        self._slots = [slot or self._start() for slot in self._slots]
+
     def start(self) -> None:
         """
         Start the processes that are not running and wait until all are ready.
@@ -163,7 +167,7 @@ class Host:
 
         """
         try:
-            self._slots = [slot or self._start() for slot in self._slots]
+            self.launch()
             for process in self._slots:
                 if process is not None:
                     process.wait_ready()

@@ -8,6 +8,7 @@ from typing import Any
 from graphon.file.models import File
 from graphon.variables.input_entities import VariableEntity, VariableEntityType
 
+from sandbox.errors import UsageError
 from sandbox.files import FileStore
 
 type Given = object
@@ -15,7 +16,7 @@ type Given = object
 _DEFAULT_MAX_LENGTH = {VariableEntityType.TEXT_INPUT: 256}
 
 
-class InputError(Exception):
+class InputError(UsageError):
     """The inputs do not fit the start node."""
 
 

@@ -1,7 +1,7 @@
 """Builds the engine's nodes with local replacements for Dify's services."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, override
 
 from graphon.dsl import node_factory as engine
@@ -23,6 +23,7 @@ from sandbox.files import FileStore, HostHttpClient, file_saver
 from sandbox.host import Host
 from sandbox.local_llm import LocalModel, Script
 from sandbox.model_adapter import plugin_model
+from sandbox.parameters import Schema
 
 type Request = engine._NodeBuildRequest  # noqa: SLF001 - the engine's factory is extended, not copied
 
@@ -39,6 +40,7 @@ class Services:
         script: answers of the local language model, by node id or title.
         polling: the engine's limits for polling; by default checks every 1 to 30 s.
         conversation: earlier turns of a chatflow.
+        model_name: takes the place of the plugin's models that the nodes name.
 
     """
 
@@ -48,6 +50,7 @@ class Services:
     script: Script = field(default_factory=dict)
     polling: LLMPollingConfig = field(default_factory=LLMPollingConfig)
     conversation: Conversation = field(default_factory=Conversation)
+    model_name: str | None = None
 
     def model(self, node_id: str, data: Mapping[str, Any]) -> LLMProtocol:
         """The model of a node: the plugin's, or the local model for every other provider."""
@@ -55,9 +58,16 @@ class Services:
         provider, name = settings["provider"], settings["name"]
         parameters = settings.get("completion_params") or {}
         if provider == self.host.provider:
-            return plugin_model(self.host, provider, name, parameters, self.credentials.of(name), self.polling)
+            return self._plugin_model(provider, self.model_name or name, parameters)
         answer = self.script.get(node_id, self.script.get(str(data.get("title"))))
         return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=answer)
+
+    def _plugin_model(self, provider: str, name: str, parameters: Mapping[str, Any]) -> LLMProtocol:
+        model = plugin_model(self.host, provider, name, parameters, self.credentials.of(name), self.polling)
+        if self.model_name is None:
+            return model
+        rules = Schema.model_validate(model.schema.model_dump(mode="json"))
+        return replace(model, parameters=rules.fitting(parameters))
 
 
 @dataclass

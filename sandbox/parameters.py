@@ -1,27 +1,62 @@
 """Model parameters as command line options: `--steps 30`, `--negative-prompt=blur`, `--details`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, JsonValue
+
+from sandbox.errors import UsageError
 
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 
 
-class ParameterError(Exception):
+class ParameterError(UsageError):
     """An argument is not an option, or a value has the wrong type."""
+
+
+class Localized(BaseModel):
+    """A text in English and, where there is one, in Chinese."""
+
+    en_US: str = ""  # noqa: N815 - the names of the schema
+    zh_Hans: str = ""  # noqa: N815
+
+    def text(self, *, chinese: bool) -> str:
+        return (self.zh_Hans if chinese else "") or self.en_US
 
 
 class Rule(BaseModel):
     """A parameter of a model's schema."""
 
     name: str
+    label: Localized = Localized()
+    help: Localized | None = None
     type: str
     required: bool = False
     default: JsonValue = None
     min: float | None = None
     max: float | None = None
+    precision: int | None = None
     options: list[str] = []
+
+    def allows(self, value: JsonValue) -> bool:
+        """Whether the form would let the value pass."""
+        if self.options:
+            return value in self.options
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        match self.type:
+            case "int" | "float":
+                return number and self._between(value)
+            case "boolean":
+                return isinstance(value, bool)
+            case _:
+                return isinstance(value, str)
+
+    def _between(self, value: JsonValue) -> bool:
+        return (
+            isinstance(value, int | float)
+            and (self.min is None or value >= self.min)
+            and (self.max is None or value <= self.max)
+        )
 
 
 class Schema(BaseModel):
@@ -29,7 +64,13 @@ class Schema(BaseModel):
 
     model: str
     features: list[str] | None = None
+    label: Localized = Localized()
     parameter_rules: list[Rule] = []
+
+    def fitting(self, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """The values, made for another model, that this model's rules allow."""
+        rules = {rule.name: rule for rule in self.parameter_rules}
+        return {name: value for name, value in values.items() if name in rules and rules[name].allows(value)}
 
 
 def parse_parameters(options: Sequence[str], schema: Schema) -> dict[str, JsonValue]:

@@ -1,6 +1,7 @@
-"""Inspects a ComfyUI workflow: the credentials of a model with this workflow, and its form as text."""
+"""The form of a model as text, and the credentials of a model with a given ComfyUI workflow."""
 
 import base64
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,13 +29,31 @@ def form_lines(schema: Schema) -> Iterator[str]:
         yield f"{rule.name:<{width}}  {', '.join(_facts(rule))}"
 
 
-def _facts(rule: Rule) -> Iterator[str]:
+def overview_lines(schema: Schema) -> Iterator[str]:
+    """A model with its features and the names of its parameters."""
+    yield f"{schema.model}  [{', '.join(schema.features or [])}]"
+    yield f"    {', '.join(rule.name for rule in schema.parameter_rules) or 'no parameters'}"
+
+
+def parameter_lines(schema: Schema, *, chinese: bool = False) -> Iterator[str]:
+    """Every parameter of a model with all its options, default and help."""
+    yield f"{schema.model}  {schema.label.text(chinese=chinese)}  [{', '.join(schema.features or [])}]"
+    for rule in schema.parameter_rules:
+        yield ""
+        yield f"--{rule.name}  {rule.label.text(chinese=chinese)}: {', '.join(_facts(rule, shown=len(rule.options)))}"
+        if rule.help:
+            yield from textwrap.wrap(
+                rule.help.text(chinese=chinese), 100, initial_indent="    ", subsequent_indent="    "
+            )
+
+
+def _facts(rule: Rule, shown: int = _SHOWN) -> Iterator[str]:
     yield rule.type
     if rule.min is not None and rule.max is not None:
         yield f"{rule.min:.16g} to {rule.max:.16g}"
     if rule.options:
-        more = f" and {len(rule.options) - _SHOWN} more" if len(rule.options) > _SHOWN else ""
-        yield f"one of {' | '.join(rule.options[:_SHOWN])}{more}"
+        more = f" and {len(rule.options) - shown} more" if len(rule.options) > shown else ""
+        yield f"one of {' | '.join(rule.options[:shown])}{more}"
     if rule.default is not None:
         yield f"default {rule.default}"
     if rule.required:

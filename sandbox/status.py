@@ -39,6 +39,10 @@ class StatusLine:
             self._stream.write(_ERASE)
             self._stream.flush()
 
+    def show(self, text: str) -> None:
+        """A new text, for a call that reports its progress."""
+        self.text = text
+
     def _draw(self) -> None:
         frame = 0
         while not self._done.wait(self._period):

@@ -38,6 +38,7 @@ from graphon.runtime.runtime_state import RuntimeState
 from graphon.runtime.variable_pool import VariablePool
 from graphon.variables.segments import Segment
 
+from sandbox.errors import UsageError
 from sandbox.inputs import Given, start_values, upload
 from sandbox.local_llm import LABEL
 from sandbox.node_factory import NodeFactory, Services
@@ -49,7 +50,7 @@ _MOST_STEPS = 500  # Dify's WORKFLOW_MAX_EXECUTION_STEPS
 _WORKERS = 5
 
 
-class WorkflowError(Exception):
+class WorkflowError(UsageError):
     """The app cannot be run: the file is invalid, or it uses a node that the engine does not support."""
 
 
@@ -174,7 +175,9 @@ def _model_labels(document: DslDocument, services: Services) -> dict[str, str]:
     """The model's name by node, marked if the local language model replaces it."""
     models = {str(node["id"]): node["data"]["model"] for node in _nodes(document) if "model" in node["data"]}
     return {
-        node_id: str(model["name"]) if model["provider"] == services.host.provider else f"{model['name']} ({LABEL})"
+        node_id: services.model_name or str(model["name"])
+        if model["provider"] == services.host.provider
+        else f"{model['name']} ({LABEL})"
         for node_id, model in models.items()
     }
 

@@ -3,9 +3,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from sandbox.call_report import call_lines, describe
 from sandbox.host import CallStatistics
 from sandbox.protocol import Usage
-from sandbox.report import call_lines, describe, workflow_report
+from sandbox.report import workflow_report
 from sandbox.workflow import NodeRun, WorkflowRun
 
 CALL = CallStatistics(
