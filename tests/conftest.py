@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dify_plugin  # noqa: F401
 import pytest
+from hypothesis import settings
 
 from models.backends import cache
 from sandbox import Host
@@ -12,6 +13,9 @@ from tests.fakes import FakeClock
 from tests.servers.object_store import ObjectStoreServer, object_store_server
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile("project", deadline=None)  # the speed of the machine is not what is tested
+settings.load_profile("project")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from sandbox.credentials import Credentials
 from sandbox.doctor import Finding, doctor_lines, examined, services_of
 from sandbox.examples import EXAMPLES
 from sandbox.forms import CredentialField, stored_values
+from sandbox.host import ROOT
 from sandbox.package import read_package
 from sandbox.parameters import Rule, Schema
 from tests.sandbox.apps import app, end, llm, start
@@ -95,7 +96,7 @@ def test_the_doctor_tells_what_works_what_fails_and_what_to_fill(run: Run, tmp_p
 
 
 def test_the_doctor_knows_the_services_of_the_real_form() -> None:
-    services = services_of(read_package(cli.ROOT).form)
+    services = services_of(read_package(ROOT).form)
     assert [field.variable for field in services["ComfyUI"]][:1] == ["comfyui_base_url"]
     assert "stability_base_url" in [field.variable for field in services["Stability AI"]]
     assert "waiting" in [field.variable for field in services["settings"]]

@@ -63,9 +63,12 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     page = browser.new_page()
     page.set_default_timeout(_PATIENCE)
     foreign: list[str] = []
-    page.on(
-        "request", lambda request: request.url.startswith((address, "data:", "blob:")) or foreign.append(request.url)
-    )
+
+    def note(request: Any) -> None:
+        if not request.url.startswith((address, "data:", "blob:")):
+            foreign.append(request.url)
+
+    page.on("request", note)
     page.goto(address)
     page.wait_for_selector("#parameter-seed")
     yield page
