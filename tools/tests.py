@@ -18,22 +18,26 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 _SPLIT = "backends"
 """The folder whose folders are runs of their own, because it is the largest."""
+_SLOW = "plugin"
+"""The folder whose files are runs of their own: each starts processes of the plugin."""
 _COUNTED = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)")
 _NO_TESTS = 5  # pytest's exit code
 
 
 def units() -> list[list[str]]:
-    """The arguments of each run, the largest first."""
-    return sorted(_units(TESTS), key=_size, reverse=True)
+    """The arguments of each run, the longest first as far as sizes tell."""
+    return sorted(_units(TESTS), key=lambda unit: _size(unit) * (10 if _SLOW in unit[0] else 1), reverse=True)
 
 
 def _units(folder: Path) -> Iterator[list[str]]:
     """A folder's own test files together, and each of its folders."""
     own = sorted(str(path.relative_to(ROOT)) for path in folder.glob("test_*.py"))
-    if own:
+    if folder.name == _SLOW:
+        yield from ([path] for path in own)
+    elif own:
         yield own
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if folder == TESTS and inner.name == _SPLIT:
+        if folder == TESTS and inner.name in {_SPLIT, _SLOW}:
             yield from _units(inner)
         elif any(inner.rglob("test_*.py")):
             yield [str(inner.relative_to(ROOT))]
