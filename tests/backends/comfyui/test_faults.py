@@ -217,7 +217,7 @@ def test_progress_is_reported_as_text(server: ComfyUIServer) -> None:
     server.engine.gate.clear()
     submitted(hurried(server, slow(prefix="first")))
     submitted(hurried(server, slow(prefix="second")))
-    backend = hurried(server, slow(0.05, steps=3))
+    backend = hurried(server, slow(0.25, steps=3))
     words: list[str] = []
     backend.on_progress = lambda running: words.append(running.progress)
     watching = gevent.spawn(finished, backend, submitted(backend))
