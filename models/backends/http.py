@@ -281,6 +281,11 @@ def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> by
     return body.getvalue()
 
 
+def without_nulls[V](values: Mapping[str, V | None]) -> dict[str, V]:
+    """A body's values without those that are None: services refuse a null where they take a missing key."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def join_url(base_url: str, path: str) -> str:
     """`path` below `base_url`; a path prefix of the base (a reverse proxy's mount point) is kept."""
     return f"{base_url.rstrip('/')}/{path.removeprefix('/')}"

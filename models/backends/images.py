@@ -240,6 +240,16 @@ def at_origin(service: Service, url: str) -> tuple[Service, str]:
     return host, f"{there.path or '/'}?{there.query}" if there.query else there.path or "/"
 
 
+def at_own_host(service: Service, url: str, hosts: str, attempt: str) -> tuple[Service, str]:
+    """`at_origin` for an address that a reply named and that gets the login: over https at a host that matches the regular
+    expression `hosts`, or at the service's own address. Raises ServerUnavailable for any other."""
+    there = urlsplit(url)
+    own = there.scheme == "https" and re.fullmatch(hosts, there.hostname or "")
+    if not own and there.netloc != urlsplit(service.base_url).netloc:
+        raise ServerUnavailable(f"{attempt} failed", f"it named the foreign address {there.hostname}")
+    return at_origin(service, url)
+
+
 def resolved(base_url: str, address: str) -> str:
     """The absolute URL of an image. A path is taken as below the base: a server does not include its proxy's prefix."""
     prefix = urlsplit(base_url).path

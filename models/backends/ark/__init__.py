@@ -11,10 +11,11 @@ from typing import ClassVar, override
 
 from pydantic import JsonValue
 
-from models.backends.ark.account import ArkAccount, ArkFault, without_nulls
+from models.backends.ark.account import ArkAccount, ArkFault
 from models.backends.ark.seedance import EXTRA_RULES, Seedance
 from models.backends.base import PROBE_SECONDS, Backend
 from models.backends.calls import CallBackend, CallFacts
+from models.backends.http import without_nulls
 from models.backends.images import ImageFetcher, parsed
 from models.backends.partial import Partial, each
 from models.clock import Clock, Deadline

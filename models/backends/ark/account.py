@@ -1,8 +1,6 @@
 """What every model of Ark shares: the account, the names of models, and what refusals mean."""
 
-from collections.abc import Mapping
-
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from models.backends.base import Backend
 from models.backends.errors import ImageError
@@ -41,7 +39,3 @@ class ArkAccount(Backend):
         code, message = found.code or "", found.message or ""
         meaning = self.refusals.explain(Fault(said=message or code, codes=(code,)), self.model.access)
         return self.service.failure(attempt, meaning)
-
-
-def without_nulls(body: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: value for name, value in body.items() if value is not None}

@@ -11,10 +11,10 @@ from typing import ClassVar, override
 
 from pydantic import BaseModel, JsonValue
 
-from models.backends.ark.account import ArkAccount, ArkFault, without_nulls
+from models.backends.ark.account import ArkAccount, ArkFault
 from models.backends.base import PROBE_SECONDS, Capabilities, Model, Running
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable, logger
-from models.backends.http import ONCE
+from models.backends.http import ONCE, without_nulls
 from models.backends.images import FoundImage, ImageFetcher
 from models.backends.partial import Partial, each
 from models.backends.reply import Reply, parse

@@ -3,20 +3,18 @@
 Source: docs.bfl.ai, generated from the API's own schema; see the page of each model.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
 from typing import ClassVar, Literal, override
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, JsonValue
 
 from models.backends.base import PROBE_SECONDS, Capabilities, Model, Running
 from models.backends.errors import BadRequest, ServerUnavailable
-from models.backends.http import ONCE
-from models.backends.images import FoundImage, ImageFetcher, at_origin
+from models.backends.http import ONCE, without_nulls
+from models.backends.images import FoundImage, ImageFetcher, at_own_host
 from models.backends.partial import Partial, each
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Reply, parse, spelled
@@ -31,6 +29,7 @@ from models.sizes import RatioSizes, SeedRule, SizeRule
 GENERATE = "Generating with Black Forest Labs"
 _LOOK = "Looking at the task at Black Forest Labs"
 _INPUTS = InputLimits(formats=("png", "jpeg", "webp"), max_bytes=20_000_000)
+_HOSTS = r"(?:.+\.)?bfl\.ai"
 _NOT_FOUND_YET = 15.0  # seconds in which a region may not know the task of another
 _LIKE = "flux-2-pro"
 """The model whose parameters an unknown one is given."""
@@ -133,9 +132,7 @@ class BlackForestLabs(TaskBackend):
 
     @override
     def _look(self, task: Task, deadline: Deadline) -> Running | Reply:
-        address = str(task.facts["address"])
-        self._require_own_host(address)
-        host, path = at_origin(self.service, address)
+        host, path = at_own_host(self.service, str(task.facts["address"]), _HOSTS, _LOOK)
         accept = (HTTPStatus.NOT_FOUND,)
         reply = host.request("GET", path, attempt=_LOOK, deadline=deadline, retries=ONCE, accept=accept)
         state = parse(reply, TaskState, attempt=_LOOK)
@@ -170,13 +167,6 @@ class BlackForestLabs(TaskBackend):
         numbers = [Decimal(str(cost)) for cost in costs if isinstance(cost, int | float)]
         return Price(sum(numbers, Decimal(0)) / 100, "USD") if costs and len(numbers) == len(costs) else None
 
-    def _require_own_host(self, address: str) -> None:
-        """The key goes to the service's hosts and to the form's address only. Raises ServerUnavailable."""
-        there, home = urlsplit(address), urlsplit(self.address)
-        own = there.scheme == "https" and re.fullmatch(r"(?:.+\.)?bfl\.ai", there.hostname or "")
-        if not own and there.netloc != home.netloc:
-            raise ServerUnavailable(f"{_LOOK} failed", f"it named the foreign address {there.hostname}")
-
 
 class _Credits(BaseModel):
     credits: float
@@ -196,7 +186,7 @@ def body_of(facts: FluxFacts, request: ImageRequest, seed: int) -> Mapping[str, 
         **{key: request.extra.get(name) for key, name in _EDGES.items()},
         **{name: value for name, value in request.extra.items() if name not in _EDGES.values()},
     }
-    return {key: value for key, value in values.items() if value is not None}
+    return without_nulls(values)
 
 
 def _size(facts: FluxFacts, request: ImageRequest) -> Mapping[str, JsonValue]:

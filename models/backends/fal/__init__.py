@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import override
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from models.backends.any_model import AnyModelBackend, data_urls
 from models.backends.base import PROBE_SECONDS, Model, Running
-from models.backends.errors import BadRequest, ServerUnavailable
+from models.backends.errors import BadRequest
 from models.backends.http import NOT_THERE, ONCE, Service
-from models.backends.images import ImageFetcher, at_origin, parsed
+from models.backends.images import ImageFetcher, at_own_host, parsed
 from models.backends.model_inputs import ModelForm, inputs_of, schema_form
 from models.backends.partial import Partial, each
 from models.backends.refusals import Fault, RefusalTable
@@ -34,7 +33,7 @@ _HEADERS = {"X-Fal-Object-Lifecycle-Preference": json.dumps({"expiration_duratio
 """Without it the service keeps every image for ever, at an address that needs no key."""
 _ENDED = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)  # of a request that cannot be cancelled any more
 _FAILURES = tuple(range(400, 600))
-_HOSTS = frozenset({"queue.fal.run", "queue.falrun.com"})
+_HOSTS = r"queue\.(?:fal\.run|falrun\.com)"
 
 
 class QueuedRequest(BaseModel):
@@ -147,12 +146,7 @@ class Fal(AnyModelBackend):
         self, method: str, task: Task, which: str, attempt: str, deadline: Deadline, accept: tuple[int, ...] = ()
     ) -> Reply:
         """Follow one of the task's addresses. Raises ServerUnavailable for a host that must not get the key."""
-        address = str(task.facts[which])
-        there = urlsplit(address)
-        own = there.scheme == "https" and there.hostname in _HOSTS
-        if not own and there.netloc != urlsplit(self.address).netloc:
-            raise ServerUnavailable(f"{attempt} failed", f"it named the foreign address {there.hostname}")
-        host, path = at_origin(self.service, address)
+        host, path = at_own_host(self.service, str(task.facts[which]), _HOSTS, attempt)
         return host.request(method, path, attempt=attempt, deadline=deadline, retries=ONCE, accept=accept)
 
 

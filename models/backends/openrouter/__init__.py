@@ -13,6 +13,7 @@ from pydantic import BaseModel, JsonValue
 from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ServerUnavailable
+from models.backends.http import without_nulls
 from models.backends.images import ImageFetcher, parsed
 from models.backends.partial import Partial, collected, each, together
 from models.backends.refusals import Fault, RefusalTable
@@ -195,15 +196,11 @@ def body_of(facts: ModelFacts, request: ImageRequest, seed: int | None) -> Body:
     images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in request.images]
     if facts.api == "images":
         own = {"aspect_ratio": ratio, **request.extra, "seed": seed, "input_references": images or None}
-        return {"model": facts.model, "prompt": request.prompt, **_given(own)}
-    config = _given({"aspect_ratio": ratio, "image_size": request.extra.get("resolution")})
+        return {"model": facts.model, "prompt": request.prompt, **without_nulls(own)}
+    config = without_nulls({"aspect_ratio": ratio, "image_size": request.extra.get("resolution")})
     return {
         "model": facts.model,
         "messages": [{"role": "user", "content": [{"type": "text", "text": request.prompt}, *images]}],
         "modalities": ["image", "text"],
         **({"image_config": config} if config else {}),
     }
-
-
-def _given(values: Body) -> Body:
-    return {key: value for key, value in values.items() if value is not None}

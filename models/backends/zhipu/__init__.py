@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from models.backends.base import PROBE_SECONDS
 from models.backends.calls import CallBackend, CallFacts
+from models.backends.http import without_nulls
 from models.backends.images import ImageFetcher, parsed
 from models.backends.partial import Partial, each
 from models.backends.refusals import RefusalTable
@@ -53,4 +54,4 @@ def body_of(model: str, request: ImageRequest) -> Mapping[str, JsonValue]:
         "size": f"{request.size[0]}x{request.size[1]}" if request.size else None,
         "watermark_enabled": request.watermark,
     }
-    return {name: value for name, value in body.items() if value is not None}
+    return without_nulls(body)
