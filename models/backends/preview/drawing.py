@@ -51,10 +51,10 @@ def drawn(placeholder: PlaceholderImage) -> Image.Image:
         order = SceneOrder(
             prompt=one.prompt, width=one.width, height=one.height, seed=one.seed, style=one.style, painter=one.painter
         )
-        return _labelled(scene(order), one)
+        return labelled(scene(order), one)
     first = flatten(plain(decode(one.images[0])))
     if one.mask is None:
-        return _labelled(edited(first, size, one.prompt, one.seed, one.style), one)
+        return labelled(edited(first, size, one.prompt, one.seed, one.style), one)
     base, mask = covering(first, size), _mask(one.mask, size)
     return _labelled_within(inpainted(base, mask, one.prompt, one.seed, one.style), mask, one.label)
 
@@ -66,7 +66,8 @@ def _mask(data: bytes, size: tuple[int, int]) -> Image.Image:
     return covering(grey, size).point(lambda value: 255 if value > 127 else 0)  # noqa: PLR2004 -- the middle
 
 
-def _labelled(canvas: Image.Image, placeholder: PlaceholderImage) -> Image.Image:
+def labelled(canvas: Image.Image, placeholder: PlaceholderImage) -> Image.Image:
+    """The image itself, with the further input images and the band drawn on it."""
     unit = _unit(*canvas.size)
     if min(canvas.size) >= _ROOM_FOR_PROMPT:
         _strip(canvas, placeholder.images[1:], unit)

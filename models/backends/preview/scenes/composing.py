@@ -8,7 +8,7 @@ from models.backends.preview.scenes.canvas import box, ellipse
 from models.backends.preview.scenes.colours import mix, named, parsed, shaded, turned
 from models.backends.preview.scenes.far import FAR, LEAVES
 from models.backends.preview.scenes.grounds import FLOOR, GROUNDS, INDOORS
-from models.backends.preview.scenes.reading import Entry, SceneReading, Element, subjects, table
+from models.backends.preview.scenes.reading import Element, Entry, SceneReading, subjects, table
 from models.backends.preview.scenes.sky import fallen, light_for, sky
 from models.backends.preview.scenes.stage import Stage
 from models.images.lettering import Colour
