@@ -434,16 +434,16 @@ class FakeModelStudio:
 
     # Generating
 
-    def _draw(self, n: int, size: tuple[int, int], body: dict[str, Any]) -> list[str]:
-        return [self._publish(size, body, place) for place in range(n)]
+    def _draw(self, n: int, size: tuple[int, int], body: dict[str, Any] | None = None) -> list[str]:
+        return [self._publish(size, body or {}, place) for place in range(n)]
 
     def _publish(self, size: tuple[int, int], body: dict[str, Any], place: int) -> str:
         number = next(self._ids)
         out = io.BytesIO()
         Image.new("RGB", size, (number * 37 % 256, 90, 160)).save(out, "PNG", compress_level=1)
         path = f"/results/{number}.png"
-        order = partial(order_of, "Model Studio", body["model"], body, size=size)
-        seed = body["parameters"].get("seed")
+        seed = body.get("parameters", {}).get("seed")
+        order = partial(order_of, "Model Studio", body.get("model", ""), body, size=size)
         self._images[path] = painted(out.getvalue(), lambda: order(seed=None if seed is None else seed + place))
         return f"{self.origin}{path}?{SIGNATURE}"
 

@@ -17,6 +17,7 @@ from models.images.lettering import Colour
 
 _THICKEST = 0.1  # share of the smaller side of a shape that its line may take
 _TILE = 256
+_LEAST_PIECE = 3.0  # pixels
 _SAMPLE = 480  # pixels of the longer side of the image that is cut into pieces
 _CORNERS: Colour = (12, 12, 24)
 _BRIGHT = 225  # luminance from which a surface shines in the dark: sun, moon, stars
@@ -73,7 +74,7 @@ def painted(
 
 
 def _small(items: Sequence[Item], width: int, height: int, over: Image.Image | None) -> Image.Image:
-    scale = _SAMPLE / max(width, height)
+    scale = min(1.0, _SAMPLE / max(width, height))
     size = max(8, round(width * scale)), max(8, round(height * scale))
     return rasterised([_resized(item, scale) for item in items], *size, over=over and over.resize(size))
 
@@ -159,7 +160,7 @@ def _cut(
     small: Image.Image, width: int, height: int, style: Style, dice: random.Random, finish: "Finishing"
 ) -> Image.Image:
     """The image put together again from squares, triangles or dabs of one colour each."""
-    cell = max(width, height) / style.count
+    cell = max(max(width, height) / style.count, _LEAST_PIECE)
     columns, rows = max(1, round(width / cell)), max(1, round(height / cell))
     if style.pieces == "squares":
         grid = finish.colours(small.resize((columns, rows), Image.Resampling.BOX))
