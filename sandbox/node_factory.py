@@ -13,6 +13,8 @@ from graphon.nodes.code.entities import CodeNodeData
 from graphon.nodes.http_request.config import build_http_request_config
 from graphon.nodes.http_request.entities import HttpRequestNodeData
 from graphon.nodes.http_request.node import HttpRequestNode, HttpRequestNodeDependencies
+from graphon.nodes.human_input.entities import HumanInputNodeData
+from graphon.nodes.human_input.human_input_node import HumanInputNode
 from graphon.nodes.llm import LLMNode, LLMNodeData
 from graphon.nodes.llm.runtime_protocols import LLMProtocol
 
@@ -21,7 +23,8 @@ from sandbox.conversation import Conversation
 from sandbox.credentials import Credentials
 from sandbox.files import FileStore, HostHttpClient, file_saver
 from sandbox.host import Host
-from sandbox.local_llm import LocalModel, Script
+from sandbox.human_input import person
+from sandbox.local_llm import Answer, LocalModel, Script
 from sandbox.model_adapter import plugin_model
 from sandbox.parameters import Schema
 
@@ -37,7 +40,8 @@ class Services:
         host: the plugin, for LLM nodes of its provider.
         store: files.
         credentials: what the host has stored for the plugin's provider and models.
-        script: answers of the local language model, by node id or title.
+        script: answers of the local language model and of the person at Human Input nodes, by node id or title.
+        decision: the action that the person chooses at every Human Input node that the script does not name.
         polling: the engine's limits for polling; by default checks every 1 to 30 s.
         conversation: earlier turns of a chatflow.
         model_name: takes the place of the plugin's models that the nodes name.
@@ -48,6 +52,7 @@ class Services:
     store: FileStore
     credentials: Credentials = field(default_factory=Credentials)
     script: Script = field(default_factory=dict)
+    decision: str | None = None
     polling: LLMPollingConfig = field(default_factory=LLMPollingConfig)
     conversation: Conversation = field(default_factory=Conversation)
     model_name: str | None = None
@@ -59,8 +64,11 @@ class Services:
         parameters = settings.get("completion_params") or {}
         if provider == self.host.provider:
             return self._plugin_model(provider, self.model_name or name, parameters)
-        answer = self.script.get(node_id, self.script.get(str(data.get("title"))))
-        return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=answer)
+        return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=self.answer(node_id, data))
+
+    def answer(self, node_id: str, data: Mapping[str, Any]) -> Answer | None:
+        """What the script says at a node."""
+        return self.script.get(node_id, self.script.get(str(data.get("title"))))
 
     def _plugin_model(self, provider: str, name: str, parameters: Mapping[str, Any]) -> LLMProtocol:
         model = plugin_model(self.host, provider, name, parameters, self.credentials.of(name), self.polling)
@@ -132,9 +140,20 @@ class NodeFactory(engine.SlimDslNodeFactory):
             ),
         )
 
+    def _create_human_input_node(self, request: Request) -> HumanInputNode:
+        decision = self.services.answer(request.node_id, request.data_payload) or self.services.decision
+        return HumanInputNode(
+            node_id=request.node_id,
+            data=HumanInputNodeData.model_validate(request.data_payload),
+            init_params=self.init_params,
+            runtime_state=self.runtime_state,
+            hitl_callback=person(request.data_payload, decision),
+        )
+
     NODE_BUILDERS: ClassVar[Mapping[Any, Any]] = {
         **engine.SlimDslNodeFactory.NODE_BUILDERS,
         BuiltinNodeTypes.LLM: _create_llm_node,
         BuiltinNodeTypes.CODE: _create_code_node,
         BuiltinNodeTypes.HTTP_REQUEST: _create_http_request_node,
+        BuiltinNodeTypes.HUMAN_INPUT: _create_human_input_node,
     }
