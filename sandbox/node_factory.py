@@ -28,6 +28,8 @@ from sandbox.local_llm import Answer, LocalModel, Script
 from sandbox.model_adapter import plugin_model
 from sandbox.parameters import Schema
 
+_NO_IMAGE_MODELS = frozenset({"contact-sheet"})  # they work on images that another node made
+
 type Request = engine._NodeBuildRequest  # noqa: SLF001 - the engine's factory is extended, not copied
 
 
@@ -44,7 +46,7 @@ class Services:
         decision: the action that the person chooses at every Human Input node that the script does not name.
         polling: the engine's limits for polling; by default checks every 1 to 30 s.
         conversation: earlier turns of a chatflow.
-        model_name: takes the place of the plugin's models that the nodes name.
+        model_name: takes the place of the plugin's image models that the nodes name.
 
     """
 
@@ -63,16 +65,21 @@ class Services:
         provider, name = settings["provider"], settings["name"]
         parameters = settings.get("completion_params") or {}
         if provider == self.host.provider:
-            return self._plugin_model(provider, self.model_name or name, parameters)
+            return self._plugin_model(provider, name, parameters)
         return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=self.answer(node_id, data))
 
     def answer(self, node_id: str, data: Mapping[str, Any]) -> Answer | None:
         """What the script says at a node."""
         return self.script.get(node_id, self.script.get(str(data.get("title"))))
 
-    def _plugin_model(self, provider: str, name: str, parameters: Mapping[str, Any]) -> LLMProtocol:
+    def runs(self, name: str) -> str:
+        """The model that runs where a node names this one."""
+        return name if name in _NO_IMAGE_MODELS or self.model_name is None else self.model_name
+
+    def _plugin_model(self, provider: str, named: str, parameters: Mapping[str, Any]) -> LLMProtocol:
+        name = self.runs(named)
         model = plugin_model(self.host, provider, name, parameters, self.credentials.of(name), self.polling)
-        if self.model_name is None:
+        if name == named:
             return model
         rules = Schema.model_validate(model.schema.model_dump(mode="json"))
         return replace(model, parameters=rules.fitting(parameters))

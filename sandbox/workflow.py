@@ -178,7 +178,7 @@ def _model_labels(document: DslDocument, services: Services) -> dict[str, str]:
     """The model's name by node, marked if the local language model replaces it."""
     models = {str(node["id"]): node["data"]["model"] for node in _nodes(document) if "model" in node["data"]}
     return {
-        node_id: services.model_name or str(model["name"])
+        node_id: services.runs(str(model["name"]))
         if model["provider"] == services.host.provider
         else f"{model['name']} ({LABEL})"
         for node_id, model in models.items()
