@@ -11,8 +11,8 @@ from tests.workflows.canvas import APPS, Canvas, load
 
 THEMES = {"blue", "cyan", "green", "yellow", "pink", "violet"}
 LATIN, CHINESE = re.compile(r"[A-Za-z]{3}"), re.compile(r"[\u4e00-\u9fff]{3}")
-SMALLEST = (240, 88)
-"""Width and height below which the editor does not let anybody make a note."""
+LEAST_WIDTH, LEAST_HEIGHT = 240, 88
+"""The editor's smallest note."""
 
 
 @pytest.fixture(params=APPS, ids=lambda path: path.stem)
@@ -52,7 +52,9 @@ def test_notes_have_the_fields_that_the_editor_needs(app: Canvas) -> None:
         data = note["data"]
         assert (data["type"], data["title"], data["author"], data["showAuthor"]) == ("", "", "", False)
         assert data["theme"] in THEMES
-        assert (data["width"], data["height"]) == (note["width"], note["height"]) >= SMALLEST
+        assert (data["width"], data["height"]) == (note["width"], note["height"])
+        assert note["width"] >= LEAST_WIDTH
+        assert note["height"] >= LEAST_HEIGHT
         assert note["position"] == note["positionAbsolute"]
 
 
