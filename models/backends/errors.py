@@ -37,8 +37,8 @@ if plugin_logger_handler not in logger.handlers:
 SAID_LIMIT = 600  # characters kept of a service's own words; a whole traceback does not help
 
 _SHOWN_NAMES = 12
-_MEMORY_REPORT = re.compile(r"(?<=GiB\.|MiB\.) GPU \d+ has a total capacity of .*")
-"""What follows "CUDA out of memory. Tried to allocate 1.25 GiB.": half a screen about other processes and allocators."""
+_MEMORY_REPORT = re.compile(r"(?<=[GM]iB)(?:\. GPU \d+ has a| \(GPU \d+; [\d.]+ [GM]iB) total capacity\b.*")
+"""What follows "CUDA out of memory. Tried to allocate 1.25 GiB": half a screen about other processes and allocators."""
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
 
 
