@@ -5,12 +5,7 @@ from typing import Any
 import pytest
 
 from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, as_link, has_placeholder, natural
-from models.backends.comfyui.graph.nodes import ObjectInfo
-
-
-def graph_of(info: dict[str, Any] | None = None, **nodes: tuple[str, dict[str, Any]]) -> Graph:
-    raw: Any = {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
-    return Graph.of(raw, ObjectInfo.parse(info) if info else None)
+from tests.backends.comfyui.graphs import graph_of
 
 
 @pytest.mark.parametrize(
