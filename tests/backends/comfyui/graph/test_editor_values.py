@@ -172,7 +172,9 @@ def test_the_values_of_a_choice_follow_it() -> None:
         {"key": "size", "inputs": {"required": {"width": ["INT", {"default": 64}], "model": ["MODEL"]}}},
         {"key": "none", "inputs": {}},
     ]
-    resize = InputSpec("resize", "COMFY_DYNAMICCOMBO_V3", required=True, options={"options": options, "default": "size"})
+    resize = InputSpec(
+        "resize", "COMFY_DYNAMICCOMBO_V3", required=True, options={"options": options, "default": "size"}
+    )
     assert aligned([resize, STEPS], ["size", 128, 30]).named == {"resize": "size", "resize.width": 128, "steps": 30}
     assert aligned([resize, STEPS], ["none", 30]).named == {"resize": "none", "steps": 30}
     assert aligned([resize], []).named == {"resize": "size", "resize.width": 64}

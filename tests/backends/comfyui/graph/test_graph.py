@@ -112,9 +112,7 @@ def test_users_are_those_of_an_output_or_of_all() -> None:
         (("Anything", {}), None),
     ],
 )
-def test_a_number_is_found_in_the_node_that_holds_it(
-    holder: tuple[str, dict[str, Any]], place: Target | None
-) -> None:
+def test_a_number_is_found_in_the_node_that_holds_it(holder: tuple[str, dict[str, Any]], place: Target | None) -> None:
     graph = graph_of(held=holder, sampler=("KSampler", {"steps": ["held", 0]}))
     assert graph.settle(graph.nodes["sampler"], "steps") == place
 

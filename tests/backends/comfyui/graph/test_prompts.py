@@ -135,7 +135,10 @@ def test_a_side_without_any_text_is_told() -> None:
 
 
 def test_of_joined_texts_the_first_that_says_something_is_the_prompt() -> None:
-    joined = ("ConditioningCombine", {"conditioning_1": ["e", 0], "conditioning_2": ["p", 0], "conditioning_3": ["q", 0]})
+    joined = (
+        "ConditioningCombine",
+        {"conditioning_1": ["e", 0], "conditioning_2": ["p", 0], "conditioning_3": ["q", 0]},
+    )
     found = prompts(
         s=sampler(("j", 0)),
         j=joined,
@@ -150,7 +153,10 @@ def test_of_joined_texts_the_first_that_says_something_is_the_prompt() -> None:
 
 
 def test_of_joined_texts_that_are_all_empty_the_first_is_the_prompt() -> None:
-    joined = ("ConditioningCombine", {"conditioning_1": ["x", 0], "conditioning_2": ["e", 0], "conditioning_3": ["f", 0]})
+    joined = (
+        "ConditioningCombine",
+        {"conditioning_1": ["x", 0], "conditioning_2": ["e", 0], "conditioning_3": ["f", 0]},
+    )
     empty = ("CLIPTextEncode", {"text": ""})
     found = prompts(s=sampler(("j", 0)), j=joined, x=("Mystery", {}), e=empty, f=empty)
     assert places(found)["prompt"] == ["e.text"]
@@ -164,12 +170,19 @@ def test_a_later_pass_takes_the_same_prompt_and_that_is_told() -> None:
     told = f"node q (CLIPTextEncode) has its own `text` {('a hare ' * 20)[:60]!r}, which the prompt replaces"
     assert found.kept == {Target("q", "text"): told}
     for words in ("a fox", ""):
-        assert prompts(s=sampler(("q", 0), latent_image=["a", 0]), a=sampler(), q=("CLIPTextEncode", {"text": words})).kept == {}
+        assert (
+            prompts(s=sampler(("q", 0), latent_image=["a", 0]), a=sampler(), q=("CLIPTextEncode", {"text": words})).kept
+            == {}
+        )
 
 
 def test_a_later_negative_text_is_replaced_by_the_negative_prompt() -> None:
-    found = prompts(s=sampler(negative=("q", 0), latent_image=["a", 0]), a=sampler(), q=("CLIPTextEncode", {"text": "x"}))
-    assert list(found.kept.values()) == ["node q (CLIPTextEncode) has its own `text` 'x', which the negative prompt replaces"]
+    found = prompts(
+        s=sampler(negative=("q", 0), latent_image=["a", 0]), a=sampler(), q=("CLIPTextEncode", {"text": "x"})
+    )
+    assert list(found.kept.values()) == [
+        "node q (CLIPTextEncode) has its own `text` 'x', which the negative prompt replaces"
+    ]
 
 
 @pytest.mark.parametrize(("words", "clear"), [("a fox", True), ("a hare", False)])

@@ -188,7 +188,12 @@ def files(**nodes: tuple[str, dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def lora(model: str, strength: float, clip: float) -> tuple[str, dict[str, Any]]:
-    inputs = {"lora_name": f"{model}.safetensors", "strength_model": strength, "strength_clip": clip, "model": [model, 0]}
+    inputs = {
+        "lora_name": f"{model}.safetensors",
+        "strength_model": strength,
+        "strength_clip": clip,
+        "model": [model, 0],
+    }
     return "LoraLoader", inputs
 
 

@@ -58,9 +58,7 @@ def test_newer_latents_take_multiples_of_16(kind: str, multiple: int) -> None:
 def test_without_a_size_multiples_of_8_are_usual() -> None:
     found = sizes(l=("LoadImage", {"image": "a.png"}))
     assert found.multiple == 8
-    assert found.found.missing == {
-        name: "it comes from the image of node l (LoadImage)" for name in ("width", "height", "n")
-    }
+    assert found.found.missing == dict.fromkeys(("width", "height", "n"), "it comes from the image of node l (LoadImage)")
 
 
 @pytest.mark.parametrize("name", ["image", "video"])
@@ -71,7 +69,9 @@ def test_the_size_of_a_file_is_not_set(name: str) -> None:
 
 
 def test_a_size_out_of_other_nodes_is_told() -> None:
-    found = sizes(l=("EmptyLatentImage", {"width": ["x", 0], "height": ["x", 1], "batch_size": ["x", 2]}), x=("Picker", {}))
+    found = sizes(
+        l=("EmptyLatentImage", {"width": ["x", 0], "height": ["x", 1], "batch_size": ["x", 2]}), x=("Picker", {})
+    )
     assert set(found.found.missing.values()) == {"node l (EmptyLatentImage) takes it from other nodes"}
 
 
