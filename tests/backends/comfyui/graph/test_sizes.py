@@ -58,7 +58,9 @@ def test_newer_latents_take_multiples_of_16(kind: str, multiple: int) -> None:
 def test_without_a_size_multiples_of_8_are_usual() -> None:
     found = sizes(l=("LoadImage", {"image": "a.png"}))
     assert found.multiple == 8
-    assert found.found.missing == dict.fromkeys(("width", "height", "n"), "it comes from the image of node l (LoadImage)")
+    assert found.found.missing == dict.fromkeys(
+        ("width", "height", "n"), "it comes from the image of node l (LoadImage)"
+    )
 
 
 @pytest.mark.parametrize("name", ["image", "video"])
