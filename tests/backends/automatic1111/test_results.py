@@ -67,7 +67,7 @@ def test_a_stopped_job_keeps_its_finished_batches() -> None:
     assert images(3, stopped=stopped, n_iter=3) == ([None, None], [stopped.said])
     for count in (0, 1):
         with pytest.raises(
-            ServerUnavailable, match="late: the job was interrupted at the server. It was stopped in the WebUI"
+            ServerUnavailable, match=r"late: the job was interrupted at the server\. It was stopped in the WebUI"
         ):
             images(count, stopped=stopped)
 
