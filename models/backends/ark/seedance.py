@@ -181,18 +181,12 @@ class Seedance(ArkAccount, TaskBackend):
     @override
     def _stop(self, task: Task, deadline: Deadline) -> None:
         """A task that waits can be cancelled, a running one cannot; DELETE would erase the record of an ended one."""
-        try:
-            seen = self._look(task, deadline)
-        except ImageError as ended:
-            if ended.transient:
-                raise
-            return
-        if isinstance(seen, Running):
+        if self._goes_on(task, deadline):
             attempt = "Cancelling the task at Ark"
             self.service.request("DELETE", f"{_TASKS}/{task.id}", attempt=attempt, deadline=deadline, retries=ONCE)
 
     @override
-    def _price(self, job: TaskJob, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
+    def _price(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
         """Billed are tokens: about width x height x frames per second x seconds / 1024."""
         total = Decimal(0)
         for task, reply in succeeded:

@@ -14,7 +14,6 @@ from models.backends.errors import BadRequest, ImageError, ServerUnavailable
 from models.backends.http import MIB, NOT_THERE, ONCE, REPEATED, Retries, Service
 from models.backends.images import download_result, image_bytes, is_public
 from models.backends.partial import Partial, collected, each, together
-from models.backends.questions import answered
 from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
 from models.backends.qwen_image.models import JobApi
 from models.backends.qwen_image.wire import (
@@ -57,11 +56,11 @@ class ModelStudio:
 
     def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
-        return self._output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
+        return self.output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
 
     def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
         reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_SUBMIT_SECONDS)
-        if task_id := self._output(reply, GENERATE).task_id:
+        if task_id := self.output(reply, GENERATE).task_id:
             return task_id
         raise ServerUnavailable(
             f"{GENERATE} failed",
@@ -69,16 +68,12 @@ class ModelStudio:
             "It may have been billed: check the Model Studio console before sending it again",
         )
 
-    def poll(self, task_id: str, *, deadline: Deadline) -> Output:
+    def look(self, task_id: str, *, deadline: Deadline) -> Reply:
         """The state of a task. Not retried: the caller polls again anyway."""
-        return answered(self.service, task_id, lambda until: self._polled(task_id, until), deadline)
-
-    def _polled(self, task_id: str, deadline: Deadline) -> Output:
         self._wait_for_turn()
-        reply = self.service.request(
+        return self.service.request(
             "GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline, retries=ONCE, max_bytes=_MAX_TASK_BYTES
         )
-        return self._output(reply, _LOOK)
 
     def _wait_for_turn(self) -> None:
         """Keep all jobs of the process within the account's rate of polls."""
@@ -116,7 +111,7 @@ class ModelStudio:
         meaning = explain_failure(self.context, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
         return self.service.failure(attempt, meaning, transient=meaning.retry_after is not None)
 
-    def _output(self, reply: Reply, attempt: str) -> Output:
+    def output(self, reply: Reply, attempt: str = _LOOK) -> Output:
         """The output of a 200; raises the failure that it may hold in place of one."""
         body = reply.json()
         failure = StudioFailure.read(body)

@@ -49,7 +49,14 @@ class Prices(StrictModel):
         return self.image_2k if self.image_2k is not None and width * height > LARGEST_1K else self.image
 
 
-class QwenModel(StrictModel):
+class StudioModel(StrictModel):
+    """What is known of every model: its rate, and the keys of REGIONS that offer it."""
+
+    requests_per_minute: int = Field(gt=0)
+    regions: tuple[str, ...]
+
+
+class QwenModel(StudioModel):
     """`sync` says whether the model answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
     edit is brought to sides (pixels) within `min_input_side` and `max_input_side`, its result to `max_edit_area` (pixels).
     `prompt_characters` is where the asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does
@@ -74,9 +81,7 @@ class QwenModel(StrictModel):
     without: frozenset[str] = frozenset()
     prompt_characters: int | None = None
     prompt_tokens: int | None = None
-    requests_per_minute: int = Field(gt=0)
     usual_seconds: tuple[float, float] = (5.0, 20.0)
-    regions: tuple[str, ...]
     prices: Mapping[str, Prices] = Field(default_factory=dict)
 
     @property
