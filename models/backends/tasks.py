@@ -22,6 +22,8 @@ from models.entities import ImageRequest, ImageResult, Price
 _FETCH_SECONDS = 120.0
 _LAST_SECONDS = 4.0
 """For each step with a job that is given up."""
+_VIDEO_POLLS = (2.0, 10.0)
+"""The shortest and the longest pause, in seconds."""
 QUEUED = "queued"
 """What the progress of a task begins with that the service has not begun."""
 
@@ -181,3 +183,8 @@ class TaskBackend(JobBackend):
     def _result(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> ImageResult:
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
         return self.result(request, made, price=self._price(job, made, succeeded))
+
+
+def video_pause(elapsed: float) -> float:
+    """Seconds until the next look at a task that makes a video, which takes one to five minutes."""
+    return min(_VIDEO_POLLS[1], max(_VIDEO_POLLS[0], elapsed / 10))

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import override
 
-from models.backends.base import SYNC_LIMIT, Capabilities, Job, Model, Running
+from models.backends.base import SYNC_LIMIT, Backend, Capabilities, Job, Model, Running
 from models.backends.http import ONCE
 from models.backends.partial import Partial, collected, together
 from models.backends.qwen_image.durations import UsualDuration
 from models.backends.qwen_image.models import SEEDS, QwenModel, family_of, is_known, model_for
 from models.backends.qwen_image.tasks import StudioTasks
+from models.backends.qwen_image.videos import WanVideo, is_video
 from models.backends.qwen_image.wire import Plan, StudioBody, plan
 from models.backends.reply import Reply
 from models.backends.tasks import Task, TaskJob
@@ -22,6 +23,7 @@ from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, Price
 from models.images.inputs import fitted, hard_edged, size_of
 from models.parameters import Rule
+from models.settings import Settings
 from models.sizes import SeedRule, SizeRule
 
 EXPIRY = "The address in `image_url` is public and expires 24 hours after the image was made."
@@ -29,6 +31,13 @@ EXPIRY = "The address in `image_url` is public and expires 24 hours after the im
 
 class QwenImage(StudioTasks):
     facts: QwenModel
+
+    @override
+    @classmethod
+    def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> Backend:
+        """A model that makes videos is bound to a class of its own."""
+        makes_videos = is_video(settings.text("remote_model") or name)
+        return WanVideo.bind(name, settings, clock) if makes_videos else super().bind(name, settings, clock)
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
