@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from models.backends import images as door
 from models.backends.base import Running
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.qwen_image import QwenImage
@@ -363,7 +362,6 @@ def test_a_public_video_keeps_its_address(studio: FakeModelStudio, monkeypatch: 
         return len(seen) > 1  # the service is not, so that plain http is allowed; the file is
 
     monkeypatch.setattr(client, "is_public", is_public)
-    monkeypatch.setattr(door, "is_public", lambda _: True)
     (video,) = generate(wan()).images
     assert video.url
     assert video.url.startswith(studio.origin)
