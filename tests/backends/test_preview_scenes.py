@@ -81,10 +81,17 @@ def test_every_drawing_stays_near_its_box(name: str) -> None:
         ("hot air balloons", [Element("balloon", "", 3)]),
         ("a car in blue", [Element("car", "blue")]),
         ("the category of carpets", []),
+        ("海报，前面有画面", []),
     ],
 )
 def test_colours_and_numbers_belong_to_what_they_stand_before(prompt: str, elements: list[Element]) -> None:
     assert list(read(prompt).subjects) == elements
+
+
+def test_a_word_within_another_one_is_not_read() -> None:
+    assert read("海报") == read("something")
+    assert read("灯塔").subjects == (Element("lighthouse"),)
+    assert read("火车").subjects == (Element("train"),)
 
 
 def test_words_in_quotes_are_lettered_and_not_drawn() -> None:

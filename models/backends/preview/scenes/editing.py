@@ -75,7 +75,7 @@ def inpainted(image: Image.Image, mask: Image.Image, prompt: str, seed: int, sty
     part = below.crop(area)
     if _colour(reading) and not reading.places and not reading.subjects:
         part = recoloured(image.crop(area), _named(reading))
-    elif reading.subjects and not reading.places:
+    elif reading.subjects:
         stage = Stage(
             *part.size, part.height * 0.5, light_for(SceneReading(time="day"), 0), dice, floor=part.height * 0.94
         )

@@ -20,6 +20,8 @@ _LONGEST = 4000  # characters of a prompt that are read
 _QUOTED = re.compile(
     r"\"([^\"]{1,80})\"|“([^”]{1,80})”|「([^」]{1,80})」|『([^』]{1,80})』|(?<!\w)'([^']{2,80})'(?!\w)"
 )
+_NOTHING = ("海报", "人物", "人工", "山寨", "花费", "书法", "画面", "方面", "面前", "里面", "前面", "后面", "上面", "下面", "表面")
+"""Words that hold the character of something and mean something else."""
 _NUMBERS = {
     **dict.fromkeys(("two", "2", "两", "二", "pair of", "couple of", "一对"), 2),
     **dict.fromkeys(("three", "3", "三"), 3),
@@ -75,7 +77,8 @@ def _vocabulary() -> Mapping[str, tuple[str, str]]:
         for name, entry in entries.items()
         for word in entry.get("words", ())
     }
-    return known | {word: ("number", str(number)) for word, number in _NUMBERS.items()}
+    numbers = {word: ("number", str(number)) for word, number in _NUMBERS.items()}
+    return known | numbers | dict.fromkeys(_NOTHING, ("nothing", ""))
 
 
 @cache
