@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sandbox.playground.serve import ADDRESS
+from tests.fakes import image_file
 from tests.sandbox.conftest import PLUGIN
 
 _BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -110,6 +111,28 @@ def test_the_page_is_used_with_the_keyboard_and_in_chinese(page: Any, address: s
     page.keyboard.press("Enter")
     page.wait_for_selector('.card[data-state="done"]')
     assert "耗时" in page.inner_text(".card")
+
+
+def test_a_mask_is_painted_with_the_mouse(page: Any, tmp_path: Path) -> None:
+    """The page sends a mask only where something is painted."""
+    image = tmp_path / "photo.png"
+    image.write_bytes(image_file(256, 256))
+    page.fill("#prompt textarea", "a cat")
+    page.click("#mask button >> nth=0")
+    page.set_input_files("#editor input[type=file]", str(image))
+    page.locator("#editor button[aria-label=Brush]").click()
+    page.wait_for_timeout(1000)  # the canvas takes its size
+    canvas = page.locator("#editor canvas").first.bounding_box()
+    x, y = canvas["x"] + canvas["width"] / 2, canvas["y"] + canvas["height"] / 2
+    page.mouse.move(x - 30, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20, steps=8)
+    page.mouse.up()
+    page.click("#run")
+    page.wait_for_selector('.card[data-state="done"]')
+    sent = page.locator(".card details").first.text_content()
+    assert "image.png" in sent
+    assert "mask.png" in sent
 
 
 def test_files_outside_the_folder_are_not_served(page: Any, address: str) -> None:
