@@ -26,7 +26,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tests.servers.busy import BusyServer
 from tests.servers.model_studio_videos import VIDEO, VIDEO_MODELS, VIDEO_PATHS, usage_of, wrong
-from tests.servers.scenes import order_of, painted
+from tests.servers.scenes import Order, order_of, painted
 
 GOOD_KEY = "sk-test-good"
 SIGNATURE = "Expires=1795000000&OSSAccessKeyId=LTAI&Signature=abc%2Bd%2F%3D"
@@ -462,16 +462,25 @@ class FakeModelStudio:
     # Generating
 
     def _draw(self, n: int, size: tuple[int, int], body: dict[str, Any] | None = None) -> list[str]:
-        return [self._publish(size, body or {}, place) for place in range(n)]
+        urls = [self._publish(size) for _ in range(n)]
+        if body is not None:
+            self._paint(urls, partial(order_of, "Model Studio", body["model"], body, size=size), body)
+        return urls
 
-    def _publish(self, size: tuple[int, int], body: dict[str, Any], place: int) -> str:
+    def _paint(self, urls: list[str], order: Callable[..., Order], body: dict[str, Any]) -> None:
+        """In the demo, a scene in place of each image."""
+        first = body["parameters"].get("seed")
+        for place, path in enumerate(urlsplit(url).path for url in urls):
+            if path in self._images:
+                seed = None if first is None else first + place
+                self._images[path] = painted(self._images[path], partial(order, seed=seed))
+
+    def _publish(self, size: tuple[int, int]) -> str:
         number = next(self._ids)
         out = io.BytesIO()
         Image.new("RGB", size, (number * 37 % 256, 90, 160)).save(out, "PNG", compress_level=1)
         path = f"/results/{number}.png"
-        seed = body.get("parameters", {}).get("seed")
-        order = partial(order_of, "Model Studio", body.get("model", ""), body, size=size)
-        self._images[path] = painted(out.getvalue(), lambda: order(seed=None if seed is None else seed + place))
+        self._images[path] = out.getvalue()
         return f"{self.origin}{path}?{SIGNATURE}"
 
     def _choices(self, model: str, urls: list[str]) -> list[dict[str, object]]:

@@ -18,7 +18,9 @@ from models.backends.preview.scenes.stage import Stage
 from models.backends.preview.scenes.styles import painted, style_of
 from models.images.lettering import Colour
 
-_ADDS = re.compile(r"\b(?:add|put|place|insert|include|with|wearing|holding|under|beside|riding|on an?|next to)\b|加|放|添|戴|拿")
+_ADDS = re.compile(
+    r"\b(?:add|put|place|insert|include|with|wearing|holding|under|beside|riding|on an?|next to)\b|加|放|添|戴|拿"
+)
 _EXTENDS = re.compile(r"\b(?:outpaint|extend|expand|uncrop|zoom out|widen)|扩|延展|延伸")
 _ERASES = re.compile(r"\b(?:remove|erase|delete|without|clean)|去除|去掉|移除|删除|擦除|消除")
 _ON_MASK = 127

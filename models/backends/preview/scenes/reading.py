@@ -20,7 +20,26 @@ _LONGEST = 4000  # characters of a prompt that are read
 _QUOTED = re.compile(
     r"\"([^\"]{1,80})\"|“([^”]{1,80})”|「([^」]{1,80})」|『([^』]{1,80})』|(?<!\w)'([^']{2,80})'(?!\w)"
 )
-_NOTHING = ("海报", "乌龙", "桂花", "留白", "人物", "人工", "山寨", "花费", "书法", "画面", "方面", "面前", "里面", "前面", "后面", "上面", "下面", "表面")
+_NOTHING = (
+    "海报",
+    "乌龙",
+    "桂花",
+    "留白",
+    "人物",
+    "人工",
+    "山寨",
+    "花费",
+    "书法",
+    "画面",
+    "方面",
+    "面前",
+    "里面",
+    "前面",
+    "后面",
+    "上面",
+    "下面",
+    "表面",
+)
 """Words that hold the character of something and mean something else."""
 _NUMBERS = {
     **dict.fromkeys(("two", "2", "两", "二", "pair of", "couple of", "一对"), 2),
