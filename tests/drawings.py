@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from models.backends.contact_sheet.sheet import SheetCell, drawn_sheet, shown_in_cell
-from models.backends.preview.drawing import PlaceholderImage, draw, scenery
+from models.backends.preview.drawing import PlaceholderImage, draw
+from models.backends.preview.scenes import SceneOrder, scene
 from tests.fakes import image_file
 
 FOLDER = Path(__file__).parent / "fixtures" / "drawings"
@@ -43,18 +44,24 @@ def _mixed(cell_size: int) -> list[SheetCell]:
     ]
 
 
-_THUMBNAILS = (("1. a.png", image_file(80, 40)), ("mask", image_file(40, 80, mode="L", colour=255)))
+_IMAGES = (image_file(80, 60, colour=(40, 90, 200)), image_file(40, 80))
+
+
+def _scene(prompt: str, width: int, height: int, style: str = "") -> Image.Image:
+    return scene(SceneOrder(prompt=prompt, width=width, height=height, seed=7, style=style))
+
 
 DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
-    "placeholder": lambda: _placeholder(320, 240, negative_prompt="blur, noise", thumbnails=_THUMBNAILS),
+    "placeholder": lambda: _placeholder(320, 240, negative_prompt="blur, noise", images=_IMAGES),
     "placeholder-tall": lambda: _placeholder(120, 300, prompt=_LONG, seed=8),
     "placeholder-wide": lambda: _placeholder(400, 96, prompt=_LONG),
     "placeholder-without-badge": lambda: _placeholder(200, 95),
     "placeholder-tiny": lambda: _placeholder(16, 16),
     "placeholder-cut": lambda: _placeholder(240, 180, prompt=f"{_LONG} " * 20, model="a model with a long name " * 12),
     "placeholder-large": lambda: _placeholder(640, 480, prompt=_LONG).crop((0, 0, 240, 480)),
-    "scenery": lambda: scenery(90, 120, "another source"),
-    "scenery-beyond-the-drawn-size": lambda: scenery(4000, 12, "wide"),
+    "scene": lambda: _scene("a red car in the city at night", 120, 90),
+    "scene-in-line-art": lambda: _scene("two cats by a lighthouse", 120, 90, "line-art"),
+    "scene-of-one-row": lambda: _scene("a boat on the sea", 400, 12),
     "sheet": lambda: _sheet(_mixed(96), "Autumn", 0, 96),
     "sheet-in-columns": lambda: _sheet(_mixed(120), "", 2, 120),
     "sheet-of-wide-images": lambda: _sheet([_cell(n, 300, 100, 160, f"{n}") for n in range(3)], "Wide 宽", 0, 160),
