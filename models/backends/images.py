@@ -112,7 +112,9 @@ def _images_of(entry: dict[str, object], depth: int) -> Iterator[FoundImage]:
         case {"url": list(several)} | {"image_url": {"url": str() as several}} | {"image_url": str() as several}:
             yield from _images_in(several, depth - 1)
         case _:
-            found = [image for key in _CONTAINERS for image in _images_in(entry.get(key), depth - 1)]
+            found: list[FoundImage] = []
+            for images in (list(_images_in(entry.get(key), depth - 1)) for key in _CONTAINERS):
+                found += images if images != found else []  # SiliconFlow lists its images under two keys
             yield from found or _images_written(entry.get("content"), depth)
 
 

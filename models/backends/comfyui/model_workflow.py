@@ -206,7 +206,7 @@ class ShippedWorkflows:
         workflows = self.variants.values()
         mask = any(workflow.takes_mask for workflow in workflows)
         most, least = max(one.images for one in workflows), min(one.min_images for one in workflows)
-        return Capabilities(images=most, min_images=least, mask=mask, alpha_is_mask=mask)
+        return Capabilities(images=most, min_images=least, mask=mask, second_image="image", alpha_is_mask=mask)
 
     def rules(self) -> tuple[Rule, ...]:
         return self.card.rules
