@@ -256,13 +256,19 @@ def _words(fault: ValidationFault) -> str:
 
 
 _NODE_ID = re.compile(r"#(.+?)'?$")
+_NO_CLASS = re.compile(r"(does not exist|not found)\.")
 
 
 def _missing_class(fault: ValidationFault, graph: Graph) -> Node | None:
-    """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`."""
+    """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`.
+
+    A proxy may pass on the message alone, which names the class.
+    """
     found = _NODE_ID.search(fault.details)
-    node = graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
-    return node if fault.type in {"invalid_prompt", "missing_node_type"} else None
+    if fault.type in {"invalid_prompt", "missing_node_type"}:
+        return graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
+    named = (node for node in graph.nodes.values() if f" {node.class_type} " in fault.message)
+    return next(named, None) if _NO_CLASS.search(fault.message) else None
 
 
 def _advice(located: _LocatedFault, choices: Choices) -> str:

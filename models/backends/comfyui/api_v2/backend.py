@@ -198,6 +198,10 @@ class ComfyAPI(WorkflowBackend, TaskBackend):
         return failure
 
     @override
+    def _stop(self, task: Task, deadline: Deadline) -> None:
+        self.client.cancel(task.id, str(task.facts["cancel"]), deadline=deadline)
+
+    @override
     def _images(self, task: Task, reply: Reply, deadline: Deadline) -> Partial:
         files = _files(task, reply)
         if not files.images:
