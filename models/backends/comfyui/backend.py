@@ -47,6 +47,7 @@ class ComfyUI(WorkflowBackend):
     @classmethod
     @override
     def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> Backend:
+        """The backend for the API that the form's address speaks."""
         bound = super().bind(name, settings, clock)
         return ComfyAPI(bound.model, bound.clock) if speaks_v2(bound.model.access.base_url) else bound
 

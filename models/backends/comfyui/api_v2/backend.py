@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, override
@@ -117,6 +118,7 @@ class ComfyAPI(WorkflowBackend, TaskBackend):
 
     @override
     def interval(self, elapsed: float) -> float:
+        # The pace of the vendor's own clients; accounts have rate limits.
         return min(5.0, max(0.5, elapsed / 20))
 
     @override
@@ -181,7 +183,7 @@ class ComfyAPI(WorkflowBackend, TaskBackend):
 
     def _failure(self, task: Task, job: ApiJob) -> ImageError:
         if job.status == "canceled":
-            said = "the job was canceled at the service, which also ends one that reaches the time limit of its plan"
+            said = "the job was canceled at the service, which also ends jobs at the time limit of a plan"
             return ServerUnavailable(FAILED, said, "Run it again unless it was stopped on purpose")
         if job.status == "expired":
             said = "the service no longer has the job: it was deleted, or ComfyUI restarted"
@@ -208,28 +210,28 @@ class ComfyAPI(WorkflowBackend, TaskBackend):
             said = "; ".join(files.notices) or "the workflow ended without an image or a video"
             next_step = "Give the workflow a Save Image node that its result leads to"
             return Partial(failures=(ServerUnavailable(FAILED, said, next_step),))
+        return each(lambda file: self._image(task, file.output, deadline), files.images)
+
+    def _image(self, task: Task, output: ApiOutput, deadline: Deadline) -> GeneratedImage:
+        data = self._bytes(output, deadline)
+        return GeneratedImage(data if task.facts["keep"] else without_workflow(data), seed=task.seed)
+
+    def _bytes(self, output: ApiOutput, deadline: Deadline) -> bytes:
+        """Where its link fails (expired, or built from a name that only the service's own network knows), the asset
+        leads to the file."""
         fetcher = ImageFetcher(
             service=self.service,
             attempt=FAILED.removesuffix(" failed"),
             deadline=deadline,
             retries=ONCE,
+            what="video" if output.content_type.startswith("video/") else "image",
             redirected=True,
         )
-        return each(lambda file: self._image(task, file.output, fetcher), files.images)
-
-    def _image(self, task: Task, output: ApiOutput, fetcher: ImageFetcher) -> GeneratedImage:
-        data = self._bytes(output, fetcher)
-        return GeneratedImage(data if task.facts["keep"] else without_workflow(data), seed=task.seed)
-
-    def _bytes(self, output: ApiOutput, fetcher: ImageFetcher) -> bytes:
-        """Where its link fails (expired, or built from a name that only the service's own network knows), the asset
-        leads to the file."""
-        try:
-            return fetcher.fetched(output.url or self.client.content_url(output.id))[0].body
-        except ImageError:
-            if not output.url or not output.id or output.url == self.client.content_url(output.id):
-                raise
-        return fetcher.fetched(self.client.content_url(output.id))[0].body
+        asset = self.client.content_url(output.id)
+        if output.url and output.url != asset:
+            with suppress(ImageError):
+                return fetcher.fetched(output.url)[0].body
+        return fetcher.fetched(asset)[0].body
 
     @override
     def _result(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> ImageResult:
