@@ -116,6 +116,16 @@ TARGETS: Sequence[Target] = (
         filtered=("look", 200, _task("FAILED", code="DataInspectionFailed", message="inappropriate content")),
     ),
     Target(
+        name="qwen_image videos",
+        case=replace(CASES["qwen_image"], model="wan2.7-t2v"),
+        # The faults of a fetched file are those of images.
+        stages={"submit": "POST .*/video-synthesis$", "look": "GET .*/tasks/"},
+        polled=True,
+        failed=lambda _: _task("FAILED", code="InternalError.Algo", message="it broke"),
+        vanished=lambda _: _task("UNKNOWN"),
+        filtered=("look", 200, _task("FAILED", code="DataInspectionFailed", message="inappropriate content")),
+    ),
+    Target(
         name="stability",
         case=CASES["stability"],
         stages={"submit": "POST /v2beta/"},

@@ -85,6 +85,7 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": url},
         serve=lambda: model_studio(key=MARKER_KEY),
         edit_model="qwen-image-edit-plus",
+        video_model="wan2.7-t2v",
     ),
     "comfyui": Case(
         model="my-workflow",

@@ -164,6 +164,14 @@ def image_bytes(source: bytes | str, *, attempt: str, next_step: str = _LOG) -> 
     return data
 
 
+def video_in(reply: Reply, *, attempt: str) -> GeneratedImage:
+    """The video that was fetched. Raises ServerUnavailable for what is none."""
+    if not is_video(reply.body):
+        what = "the file is an image" if _is_image(reply.body) else describe(reply.body)
+        raise ServerUnavailable(f"{attempt} failed", f"no video came: {what}", _LOG)
+    return GeneratedImage(reply.body, sent_as=reply.headers.get("content-type", ""))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFetcher:
     """Makes the images and videos of one reply of `service`; `kept` says how long its URLs work, if that is known.
@@ -188,12 +196,8 @@ class ImageFetcher:
     def video(self, address: str, seed: int | None, poster: bytes | None = None) -> GeneratedImage:
         """`poster`: a frame of it. Raises ServerUnavailable for what is no video, ConnectionFailed if it cannot be fetched."""
         reply, url = replace(self, what="video").fetched(address)
-        if not is_video(reply.body):
-            what = "the file is an image" if _is_image(reply.body) else describe(reply.body)
-            raise ServerUnavailable(f"{self.attempt} failed", f"no video came: {what}", _LOG)
-        sides = (SideFile(POSTER, poster),) if poster else ()
-        sent_as = reply.headers.get("content-type", "")
-        return GeneratedImage(reply.body, url=url, seed=seed, side_files=sides, sent_as=sent_as)
+        video = video_in(reply, attempt=self.attempt)
+        return replace(video, url=url, seed=seed, side_files=(SideFile(POSTER, poster),) if poster else ())
 
     def _source(self, found: FoundImage) -> tuple[bytes | str, str | None]:
         """The bytes or base64 of an image, and its URL if that is public."""
@@ -327,12 +331,19 @@ def download_result(
     allow_private: bool,
     next_step: str,
     retries: Retries = REPEATED,
-) -> bytes:
+    max_bytes: int = _MOST_BYTES,
+) -> Reply:
     """As `download`, but a URL that is forbidden or refused raises ServerUnavailable: the user's request was fine."""
     with _made_already(next_step):
         return download(
-            url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private, retries=retries
-        ).body
+            url,
+            attempt=attempt,
+            clock=clock,
+            deadline=deadline,
+            max_bytes=max_bytes,
+            allow_private=allow_private,
+            retries=retries,
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A fake of Alibaba Cloud Model Studio's image API, as strict as the service: `python -m tests.servers.qwen_image`.
+"""A fake of Alibaba Cloud Model Studio's image API and of its video tasks, as strict as the service: `python -m tests.servers.qwen_image`.
 
 It accepts only documented requests, records every request, returns real images of the requested size, and can fail,
 delay, drop connections and lose tasks on request. It shares no code with the plugin, so that both cannot contain the
@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 from PIL import Image, UnidentifiedImageError
 
 from tests.servers.busy import BusyServer
+from tests.servers.model_studio_videos import VIDEO, VIDEO_MODELS, VIDEO_PATHS, usage_of, wrong
 
 GOOD_KEY = "sk-test-good"
 SIGNATURE = "Expires=1795000000&OSSAccessKeyId=LTAI&Signature=abc%2Bd%2F%3D"
@@ -172,6 +173,7 @@ class Task:
     output: dict[str, object]
     status: str = "PENDING"
     seed: int = 0
+    usage: Mapping[str, object] = field(default_factory=lambda: {"image_count": 1})
 
 
 class FakeModelStudio:
@@ -313,6 +315,8 @@ class FakeModelStudio:
             raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls")
         if self.key.startswith("sk-sp-"):
             raise Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
+        if api in VIDEO_PATHS:
+            return self._video(received.body, api)
         kind = self._kind(received.body)
         if kind.jobs != api:
             raise Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
@@ -324,6 +328,29 @@ class FakeModelStudio:
         seed = received.body["parameters"].get("seed", 0)
         task = Task(
             f"t-{next(self._ids):03}", received.body["model"], list(self.statuses), {**output, **self.final}, seed=seed
+        )
+        self._tasks[task.id] = task
+        return {"output": {"task_status": "PENDING", "task_id": task.id}}
+
+    def _video(self, body: Any, api: str) -> dict[str, object]:
+        if body["model"] not in VIDEO_MODELS:
+            raise Refusal(404, "ModelNotFound", f"model {body['model']} does not exist")
+        fault = wrong(body, api)
+        need(not fault, fault)
+        path = f"/results/{next(self._ids)}.mp4"
+        self._images[path] = VIDEO
+        output = {
+            "video_url": f"{self.origin}{path}?{SIGNATURE}",
+            "orig_prompt": body["input"]["prompt"],
+            "actual_prompt": f"{body['input']['prompt']}, in slow motion",
+        }
+        task = Task(
+            f"t-{next(self._ids):03}",
+            body["model"],
+            list(self.statuses),
+            {**output, **self.final},
+            seed=body["parameters"]["seed"],
+            usage=usage_of(body),
         )
         self._tasks[task.id] = task
         return {"output": {"task_status": "PENDING", "task_id": task.id}}
@@ -343,7 +370,7 @@ class FakeModelStudio:
             "submit_time": "2026-11-20 10:00:00.000",
         }
         if task.status == "SUCCEEDED":
-            return {"output": {**known, **task.output}, "usage": {"image_count": 1}}
+            return {"output": {**known, **task.output}, "usage": dict(task.usage)}
         if task.status == "FAILED":
             told: dict[str, object] = {key: task.output[key] for key in ("code", "message") if key in task.output}
             return {"output": {**known, "code": "InternalError.Timeout", "message": "as told", **told}}
@@ -599,7 +626,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, received: Received) -> None:
         if received.kind == "download":
-            self._send(200, self.studio.download(received), {"Content-Type": "image/png"})
+            kind = "video/mp4" if ".mp4" in received.path else "image/png"
+            self._send(200, self.studio.download(received), {"Content-Type": kind})
             return
         self.studio.authorize(received.headers)
         if received.method == "POST" and received.kind != "cancel":
@@ -639,9 +667,10 @@ _PATHS: tuple[tuple[str, str, str], ...] = (
     ("generate", "POST", r"/api/v1/services/aigc/multimodal-generation/generation"),
     ("submit", "POST", r"/api/v1/services/aigc/(text2image|image2image)/image-synthesis"),
     ("submit", "POST", r"/api/v1/services/aigc/image-generation/generation"),
+    ("submit", "POST", r"/api/v1/services/aigc/(video-generation|image2video)/video-synthesis"),
     ("cancel", "POST", r"/api/v1/tasks/[^/]+/cancel"),
     ("poll", "GET", r"/api/v1/tasks/[^/]+"),
-    ("download", "GET", r"/results/\d+\.png"),
+    ("download", "GET", r"/results/\d+\.(png|mp4)"),
 )
 
 

@@ -189,7 +189,10 @@ class ServedModel:
 EXTRA_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
 
 _LAST = frozenset({"output_format", "output_quality", "details", "timeout"})  # every form ends with them
-_UNKNOWN = frozenset({"checkpoint", "prompt_extend", "watermark"})  # no server of this kind takes them
+_UNKNOWN = frozenset(  # no server of this kind takes them
+    {"checkpoint", "prompt_extend", "watermark", "duration", "fps", "resolution", "generate_audio", "input_mode"}
+    | {"outpaint_left", "outpaint_right", "outpaint_up", "outpaint_down"}
+)
 _ALL = (
     *(rule for rule in VOCABULARY if rule.name not in _LAST | _UNKNOWN),
     *EXTRA_RULES,

@@ -227,9 +227,9 @@ class ComfyAPI(WorkflowBackend, TaskBackend):
             what="video" if output.content_type.startswith("video/") else "image",
             redirected=True,
         )
-        asset = self.client.content_url(output.id)
+        asset = self.client.content_url(output.id) if output.id else output.url
         if output.url and output.url != asset:
-            with suppress(ImageError):
+            with suppress(ImageError):  # what becomes of the asset is reported
                 return fetcher.fetched(output.url)[0].body
         return fetcher.fetched(asset)[0].body
 
