@@ -50,7 +50,9 @@ def test_shorten_leaves_out_the_memory_report_of_pytorch() -> None:
         " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for Memory Management"
     )
     assert shorten(f"node 3 (KSampler): {said}") == "node 3 (KSampler): CUDA out of memory. Tried to allocate 1.25 GiB"
-    older = "CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 8.00 GiB total capacity; 7.2 GiB already allocated;"
+    older = (
+        "CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 8.00 GiB total capacity; 7.2 GiB already allocated;"
+    )
     assert shorten(older) == "CUDA out of memory. Tried to allocate 20.00 MiB"
 
 
