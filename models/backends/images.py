@@ -176,7 +176,10 @@ def video_in(reply: Reply, *, attempt: str) -> GeneratedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFetcher:
-    """Makes the images and videos of one reply of `service`; `kept` says how long its URLs work, if that is known."""
+    """Makes the images and videos of one reply of `service`; `kept` says how long its URLs work, if that is known.
+
+    `redirected`: the service's own URLs may lead to a file server, which gets no credentials.
+    """
 
     service: Service
     attempt: str
@@ -184,6 +187,7 @@ class ImageFetcher:
     kept: str = ""
     retries: Retries = REPEATED
     what: str = "image"
+    redirected: bool = False
 
     def image(self, found: FoundImage, seed: int | None) -> GeneratedImage:
         """Raises ServerUnavailable for a broken or missing image, ConnectionFailed if it cannot be fetched."""
@@ -209,8 +213,11 @@ class ImageFetcher:
         url = resolved(self.service.base_url, address)
         home, there = urlsplit(self.service.base_url), urlsplit(url)
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
-            return self._from_origin(url), None
-        at_home = there.hostname == home.hostname
+            reply = self._from_origin(url)
+            if reply.ok:
+                return reply, None
+            url = _target(url, reply.headers.get("location", ""))
+        at_home = _hostname(url) == home.hostname
         with _made_already(self._kept_there):
             reply = download(
                 url,
@@ -226,7 +233,14 @@ class ImageFetcher:
     def _from_origin(self, url: str) -> Reply:
         own, path = at_origin(self.service, url)
         with _made_already(self._kept_there):
-            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline, retries=self.retries)
+            return own.request(
+                "GET",
+                path,
+                attempt=self._fetching,
+                deadline=self.deadline,
+                retries=self.retries,
+                accept=_REDIRECTS if self.redirected else (),
+            )
 
     @property
     def _fetching(self) -> str:
@@ -359,6 +373,13 @@ def _target(url: str, location: str) -> str:
         return urljoin(url, location)
     except ValueError:
         return location  # refused by the check of the next round
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # the download refuses it
+        return None
 
 
 def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:

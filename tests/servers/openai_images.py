@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.fakes import image_file
+from tests.servers.scenes import Order, painted
 
 DEFAULT_MODELS = {
     "openai": ("gpt-image-1.5", "gpt-image-2", "gpt-image-1-mini", "gpt-image-2.5-flare"),
@@ -210,7 +211,21 @@ class FakeOpenAIImages:
     def _image(self, order: Generated, number: int) -> bytes:
         seed = order.seed or 0
         colour = (seed % 256, (seed >> 8) % 256, number * 20 % 256)
-        return image_file(order.width, order.height, kind=_KINDS[order.kind], colour=colour)
+        small = image_file(order.width, order.height, kind=_KINDS[order.kind], colour=colour)
+        return painted(small, lambda: self._scene(order, None if order.seed is None else seed + number))
+
+    def _scene(self, order: Generated, seed: int | None) -> Order:
+        return Order(
+            service=self.dialect,
+            model=str(self.seen[-1].fields.get("model", self.models[0])),
+            prompt=order.prompt,
+            negative_prompt=order.negative or "",
+            size=(order.width, order.height),
+            seed=seed,
+            images=order.images,
+            mask=order.mask,
+            kind="jpeg" if order.kind in {"jpg", "jpeg"} else "webp" if order.kind == "webp" else "png",
+        )
 
     def note_ignored(self, seen: Seen, known: set[str]) -> None:
         self.ignored += sorted(set(seen.fields) - known)

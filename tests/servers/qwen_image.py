@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +26,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tests.servers.busy import BusyServer
 from tests.servers.model_studio_videos import VIDEO, VIDEO_MODELS, VIDEO_PATHS, usage_of, wrong
+from tests.servers.scenes import order_of, painted
 
 GOOD_KEY = "sk-test-good"
 SIGNATURE = "Expires=1795000000&OSSAccessKeyId=LTAI&Signature=abc%2Bd%2F%3D"
@@ -300,7 +302,7 @@ class FakeModelStudio:
         if not kind.sync:
             raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls")
         sizes = self._messages(received.body, kind)
-        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), sizes)
+        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), sizes, received.body)
         width, height = sizes
         return {
             "output": {
@@ -322,7 +324,7 @@ class FakeModelStudio:
             raise Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
         edit = self._pictures if kind.pictures else self._function
         read = {"text2image": self._prompt, "image-generation": self._messages, "image2image": edit}[api]
-        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), read(received.body, kind))
+        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), read(received.body, kind), received.body)
         choices = {"choices": self._choices(received.body["model"], urls)}
         output = choices if api == "image-generation" else self._results(received.body, urls)
         seed = received.body["parameters"].get("seed", 0)
@@ -459,15 +461,17 @@ class FakeModelStudio:
 
     # Generating
 
-    def _draw(self, n: int, size: tuple[int, int]) -> list[str]:
-        return [self._publish(size) for _ in range(n)]
+    def _draw(self, n: int, size: tuple[int, int], body: dict[str, Any] | None = None) -> list[str]:
+        return [self._publish(size, body or {}, place) for place in range(n)]
 
-    def _publish(self, size: tuple[int, int]) -> str:
+    def _publish(self, size: tuple[int, int], body: dict[str, Any], place: int) -> str:
         number = next(self._ids)
         out = io.BytesIO()
         Image.new("RGB", size, (number * 37 % 256, 90, 160)).save(out, "PNG", compress_level=1)
         path = f"/results/{number}.png"
-        self._images[path] = out.getvalue()
+        seed = body.get("parameters", {}).get("seed")
+        order = partial(order_of, "Model Studio", body.get("model", ""), body, size=size)
+        self._images[path] = painted(out.getvalue(), lambda: order(seed=None if seed is None else seed + place))
         return f"{self.origin}{path}?{SIGNATURE}"
 
     def _choices(self, model: str, urls: list[str]) -> list[dict[str, object]]:
