@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from models.backends.contact_sheet.sheet import SheetCell, drawn_sheet, shown_in_cell
-from models.backends.preview.drawing import PlaceholderImage, draw, scenery
+from models.backends.preview.drawing import PlaceholderImage, draw
+from models.backends.preview.scenes import SceneOrder, scene
 from tests.fakes import image_file
 
 FOLDER = Path(__file__).parent / "fixtures" / "drawings"
@@ -43,18 +44,20 @@ def _mixed(cell_size: int) -> list[SheetCell]:
     ]
 
 
-_THUMBNAILS = (("1. a.png", image_file(80, 40)), ("mask", image_file(40, 80, mode="L", colour=255)))
+_PHOTOS = (image_file(80, 40), image_file(40, 80, colour=(30, 120, 60)))
+_MASK = image_file(80, 40, mode="L", colour=255)
 
 DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
-    "placeholder": lambda: _placeholder(320, 240, negative_prompt="blur, noise", thumbnails=_THUMBNAILS),
+    "placeholder": lambda: _placeholder(320, 240, negative_prompt="blur, noise", images=_PHOTOS),
+    "placeholder-masked": lambda: _placeholder(320, 240, images=_PHOTOS[:1], mask=_MASK),
     "placeholder-tall": lambda: _placeholder(120, 300, prompt=_LONG, seed=8),
     "placeholder-wide": lambda: _placeholder(400, 96, prompt=_LONG),
     "placeholder-without-badge": lambda: _placeholder(200, 95),
     "placeholder-tiny": lambda: _placeholder(16, 16),
     "placeholder-cut": lambda: _placeholder(240, 180, prompt=f"{_LONG} " * 20, model="a model with a long name " * 12),
     "placeholder-large": lambda: _placeholder(640, 480, prompt=_LONG).crop((0, 0, 240, 480)),
-    "scenery": lambda: scenery(90, 120, "another source"),
-    "scenery-beyond-the-drawn-size": lambda: scenery(4000, 12, "wide"),
+    "scene": lambda: scene(SceneOrder(prompt="a boat by night", width=90, height=120, seed=3)),
+    "scene-beyond-the-drawn-size": lambda: scene(SceneOrder(prompt="wide", width=4000, height=12)),
     "sheet": lambda: _sheet(_mixed(96), "Autumn", 0, 96),
     "sheet-in-columns": lambda: _sheet(_mixed(120), "", 2, 120),
     "sheet-of-wide-images": lambda: _sheet([_cell(n, 300, 100, 160, f"{n}") for n in range(3)], "Wide 宽", 0, 160),
