@@ -324,7 +324,7 @@ def test_a_flag_without_a_category_refuses() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_a_small_file_is_sent_as_it_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_file_that_is_sent_as_it_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = image_file(kind=kind)
     monkeypatch.setattr(moderation, "_SMALL", len(data))
     assert sent(data) == (f"data:image/{kind.lower()};base64", data)
