@@ -163,7 +163,7 @@ def test_the_size_is_read_from_the_header_alone(kind: str, data: bytes) -> None:
     ],
 )
 def test_a_header_with_a_wrong_sign_or_an_empty_side_is_none(data: bytes) -> None:
-    with pytest.raises(NotAnImageError, match="breaks off or is damaged|not an image in a known format"):
+    with pytest.raises(NotAnImageError, match=r"breaks off or is damaged|not an image in a known format"):
         sniff(data)
 
 
