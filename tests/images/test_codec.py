@@ -111,7 +111,7 @@ def test_a_big_webp_is_encoded_by_the_fast_method(height: int, method: int) -> N
 def test_a_profile_of_up_to_64_kib_is_kept(length: int, kept: bool) -> None:
     image = plain(decode(image_file(icc_profile=bytes(length))))
     for kind in ("png", "webp"):
-        assert bool(decode(encode(image, kind)).info.get("icc_profile")) is kept  # type: ignore[arg-type]
+        assert bool(decode(encode(image, kind)).info.get("icc_profile")) is kept
 
 
 @pytest.mark.parametrize(

@@ -488,7 +488,7 @@ def test_the_unit_price_is_that_of_one_image(
         *map(Decimal, (unit, total, total)),
     )
     assert (usage.currency, usage.completion_tokens, usage.total_tokens, usage.latency) == (currency, count, count, 1.5)
-    assert (usage.prompt_tokens, usage.prompt_price, usage.completion_price_unit) == (0, 0, 1)
+    assert (usage.prompt_tokens, usage.prompt_price, usage.completion_price_unit) == (0, Decimal(0), Decimal(1))
 
 
 def test_durations_are_told_in_hundredths_of_a_second() -> None:

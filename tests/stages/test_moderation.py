@@ -343,7 +343,7 @@ def test_a_large_or_rare_file_is_sent_as_a_smaller_jpeg(size: tuple[int, int], c
 
 
 def sent(data: bytes) -> tuple[str, bytes]:
-    (part,) = moderation._image(data)
+    (part,) = list(moderation._image(data))
     assert isinstance(part, dict)
     address = part["image_url"]
     assert part["type"] == "image_url"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import responses
+from cachetools import TTLCache
 
 from models.backends.errors import BadRequest
 from models.images.stamps import LogoStamp, QRStamp, TextStamp
@@ -16,12 +17,14 @@ from tests.fakes import image_file
 LOGO = image_file(8, 8)
 DATA_URI = f"data:image/png;base64,{base64.b64encode(LOGO).decode()}"
 
+LOGOS: TTLCache[object, bytes] = stamp._logo.cache  # type: ignore[assignment]  # the stubs know any mapping
+
 
 @pytest.fixture(autouse=True)
 def _forget_logos() -> Iterator[None]:
-    stamp._logo.cache.clear()  # type: ignore[attr-defined]
+    LOGOS.clear()
     yield
-    stamp._logo.cache.clear()  # type: ignore[attr-defined]
+    LOGOS.clear()
 
 
 @pytest.mark.parametrize(
@@ -101,4 +104,4 @@ def test_marks_are_tried_when_a_form_is_saved() -> None:
 
 def test_how_long_a_logo_is_waited_for_and_kept() -> None:
     assert (stamp._LOGO_SECONDS, stamp._LARGEST_LOGO) == (10, 4 * 1024 * 1024)
-    assert (stamp._logo.cache.ttl, stamp._logo.cache.maxsize) == (3600, 64)  # type: ignore[attr-defined]
+    assert (LOGOS.ttl, LOGOS.maxsize) == (3600, 64)
