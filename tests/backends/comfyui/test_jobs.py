@@ -101,8 +101,8 @@ def submit(job: JobTracker, clock: FakeClock) -> None:
     job.submit(Deadline.after(clock, 60))
 
 
-def lost(**parts: bool) -> ConnectionFailed:
-    return ConnectionFailed("Submitting failed", "lost", transient=True, **parts)
+def lost(*, in_flight: bool = False) -> ConnectionFailed:
+    return ConnectionFailed("Submitting failed", "lost", transient=True, in_flight=in_flight)
 
 
 # --- submitting ---
