@@ -317,4 +317,5 @@ class JobTracker:
 
 def queued(place: int) -> str:
     teens = place % 100 in {11, 12, 13}
-    return f"queued {place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
+    ordinal = f"{place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
+    return f"queued {ordinal}"
