@@ -1,10 +1,12 @@
 """The catalogue: English templates and their Chinese, in the files of `zh_Hans/`.
 
 An entry is a sentence or a part of one: `en` with named fields in the syntax of `str.format`, `zh` with the same names
-(a field that Chinese does not need is left out), and `words` for fields that hold one of a few English words.
+(a field that Chinese does not need is left out), `words` for fields that hold one of a few English words, and `only` for
+fields that always hold something of one form, as a regular expression.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import islice
@@ -17,7 +19,7 @@ from pydantic import Field
 from models.entities import StrictModel
 
 FOLDER = Path(__file__).with_name("zh_Hans")
-_MOST_READINGS = 400
+_MOST_READINGS = 60
 """Ways to divide a text between the fields of one template that are looked at."""
 
 
@@ -27,6 +29,11 @@ class Entry(StrictModel):
     en: str
     zh: str
     words: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    only: Mapping[str, str] = Field(default_factory=dict)
+
+
+_BEGINNINGS = " ,;("
+"""What a part begins with that is written right behind another one."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,11 @@ class Template:
 
     def readings(self, text: str) -> Iterator[tuple[str, ...]]:
         """The values of the fields with which the template gives `text`, shortest first."""
-        return islice(self._from(text, 0, 0), _MOST_READINGS)
+        found = islice(self._from(text, 0, 0), _MOST_READINGS)
+        if not self.entry.only:
+            return found
+        forms = [self.entry.only.get(name, "(?s:.*)") for name in self.fields]
+        return (values for values in found if all(map(re.fullmatch, forms, values)))
 
     def _from(self, text: str, place: int, number: int) -> Iterator[tuple[str, ...]]:
         """The values from the field with this number on, which begins behind the literal at `place`."""
@@ -71,12 +82,23 @@ class Template:
                 yield ()
             return
         behind, last = self.literals[number + 1], number + 1 == len(self.fields)
-        least = begin if number and not literal else begin + 1  # a field right behind another one may be empty
-        ends = [len(text) - len(behind)] if last else places(text, behind, least)
+        glued = literal[-1:].isalnum() or (number and not literal)
+        least = begin if glued else begin + 1  # a part may be empty that is written right behind a word or a field
+        ends = [len(text) - len(behind)] if last else self._ends(text, least, number + 1)
         for end in ends:
             if end >= least:
                 for others in self._from(text, end, number + 1):
                     yield (text[begin:end], *others)
+
+    def _ends(self, text: str, least: int, number: int) -> Iterable[int]:
+        """Where the field before the literal with this number may end."""
+        if behind := self.literals[number]:
+            return places(text, behind, least)
+        then = self.literals[number + 1]
+        marks = (
+            at for at in range(least, len(text)) if text[at] in _BEGINNINGS or (then and text.startswith(then, at))
+        )
+        return (*marks, len(text))
 
 
 def places(text: str, part: str, start: int) -> Iterator[int]:

@@ -18,13 +18,13 @@ from models.messages.catalogue import Template, constants, places, templates
 
 _FORMS = Path(__file__).parents[2] / "provider" / "image_generation.yaml"
 _LONGEST = 2_000  # characters; a longer text is no sentence of ours
-_DEEPEST = 8
-_FEW_LETTERS = 8
+_MOST_PARTS = 400
+"""Parts of one text that are looked at: what users and services write may have any number of commas."""
+_FEW_LETTERS = 7
 """A template with fewer letters of its own says little: its fields must be sentences or single words."""
 _FIELD = re.compile(
     r"(?:“(?P<label>[^”]+)” \((?P<variable>\w+)\)|(?P<plain>`\w+`)(?= in the))(?: (?P<place>in the \w+'s settings))?"
 )
-_ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
 _LEAST_SAID = 10
 """Characters of what is said of a name at least; and the longest name that is not understood."""
 _LONGEST_NAME = 30
@@ -32,7 +32,8 @@ _VERBATIM = ("`", "“", '"', "'")
 """What opens a field that is quoted as it is."""
 _CJK = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z0-9`'<(\[{%+~-]")
-_LATIN_END = re.compile(r"[A-Za-z0-9`'>)\]}%…]")
+_LATIN_END = re.compile(r"[A-Za-z0-9`'>)\]}%….]")
+_SENTENCES = re.compile(r"[.:;] ")
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
 
 
@@ -78,58 +79,67 @@ class _Reader:
 
     def __post_init__(self) -> None:
         self.templates = [one for one in templates() if all(part in self.whole for part in one.literals)]
+        told = {text for text in constants() if text in self.whole}
+        self.openings = tuple({*filter(None, (one.literals[0] for one in self.templates)), *told})
+        """What begins something that can be read, unless it begins with a name."""
+        self.marks = ("” (", *told, *{max(one.literals, key=len) for one in self.templates})
+        """One of them stands in whatever can be read, but for words of a field."""
 
-    def read(self, text: str, depth: int = 0) -> _Read | None:
+    def read(self, text: str) -> _Read | None:
         """The best reading of a part of the text, else None."""
-        if text not in self.known and depth <= _DEEPEST:
-            self.known[text] = None  # a part is never read by itself
-            found = [*self._joined(text, depth), *self._directly(text, depth)]
+        if text not in self.known:
+            if len(self.known) >= _MOST_PARTS or not any(mark in text for mark in self.marks):
+                return None
+            self.known[text] = None
+            found = [*self._directly(text), *self._joined(text)]
             self.known[text] = max(found, key=lambda one: one.rank, default=None)
-        return self.known.get(text)
+        return self.known[text]
 
     # --- whole sentences ---
 
-    def _directly(self, text: str, depth: int) -> Iterator[_Read]:
+    def _directly(self, text: str) -> Iterator[_Read]:
         if (chinese := constants().get(text)) is not None:
             yield _Read(chinese, len(text))
         if match := _FIELD.fullmatch(text):
             yield _Read(_form_field(match), len(text))
-        if match := _ORDINAL.fullmatch(text):
-            yield _Read(match[1], 0)
         for template in self.templates:
-            readings = (self._filled(template, values, depth) for values in template.readings(text))
+            readings = (self._filled(template, values) for values in template.readings(text))
             yield from filter(None, readings)
 
-    def _filled(self, template: Template, values: Sequence[str], depth: int) -> _Read | None:
+    def _filled(self, template: Template, values: Sequence[str]) -> _Read | None:
         """The Chinese of a template with these values; None where they are more than the template says itself."""
         known, parts, shown = sum(map(len, template.literals)), 1, dict[str, str]()
         for place, (name, value) in enumerate(zip(template.fields, values, strict=True)):
             quoted = template.literals[place].endswith(_VERBATIM)
-            reading = None if quoted else self._value(template, name, value, depth)
-            if reading is None and not quoted and template.letters < _FEW_LETTERS and " " in value.strip():
+            reading = None if quoted else self._value(template, name, value)
+            if reading is None and not quoted and template.letters < _FEW_LETTERS and _is_prose(value):
                 return None
             text, understood, count = reading or _Read(value, 0, 0)
-            shown[name], known, parts = text, known + understood, parts + count
+            several = 2 if _SENTENCES.search(value) else 0  # a joint belongs between sentences, not into a field
+            shown[name], known, parts = text, known + understood, parts + count + several
         return _Read(
             _spaced([part for text, name in template.zh for part in (text, shown.get(name or "", ""))]), known, parts
         )
 
-    def _value(self, template: Template, name: str, value: str, depth: int) -> _Read | None:
+    def _value(self, template: Template, name: str, value: str) -> _Read | None:
         word = template.entry.words.get(name, {}).get(value)
-        return self.read(value, depth + 1) if word is None else _Read(word, len(value), 0)
+        return self.read(value) if word is None else _Read(word, len(value), 0)
 
     # --- parts with a joint between them ---
 
-    def _joined(self, text: str, depth: int) -> Iterator[_Read]:
-        if text.endswith(".") and (reading := self.read(text[:-1], depth + 1)):
-            yield _Read(f"{reading.text}。", reading.known + 1, reading.parts)
+    def _joined(self, text: str) -> Iterator[_Read]:
+        if text.endswith(".") and (reading := self.read(text[:-1])):
+            end = "。" if _is_chinese(reading.text[-1]) or reading.known * 2 > len(text) else "."
+            yield _Read(f"{reading.text}{end}", reading.known + 1, reading.parts)
         for joint, chinese in _JOINTS.items():
             for at in places(text, joint, 1):
-                yield from self._pair(text[:at], (joint, chinese), text[at + len(joint) :], depth)
-        yield from self._bracketed(text, depth)
+                left, right = text[:at], text[at + len(joint) :]
+                if left.count("(") == left.count(")") and (joint != " " or right.startswith(self.openings)):
+                    yield from self._pair(left, (joint, chinese), right)
+        yield from self._bracketed(text)
 
-    def _pair(self, left: str, joint: tuple[str, str], right: str, depth: int) -> Iterator[_Read]:
-        (english, chinese), one, other = joint, self.read(left, depth + 1), self.read(right, depth + 1)
+    def _pair(self, left: str, joint: tuple[str, str], right: str) -> Iterator[_Read]:
+        (english, chinese), one, other = joint, self.read(left), self.read(right)
         if not (one or other) or (english in _BOTH and not (one and other)):
             return
         if english == " " and not _belongs(left, one, right, other):
@@ -138,14 +148,17 @@ class _Reader:
             chinese = "，"
         first, second = one or _Read(left, 0), other or _Read(right, 0)
         whole = _spaced([first.text, chinese, second.text])
-        yield _Read(whole, first.known + second.known + len(english.strip()), first.parts + second.parts)
+        yield _Read(whole, first.known + second.known + (1 if one and other else 0), first.parts + second.parts)
 
-    def _bracketed(self, text: str, depth: int) -> Iterator[_Read]:
-        """A sentence with a remark in brackets behind it."""
+    def _bracketed(self, text: str) -> Iterator[_Read]:
+        """A text with a remark in brackets behind it."""
         head, bracket, remark = text.partition(" (")
-        if not (bracket and text.endswith(")")) or (first := self.read(head, depth + 1)) is None:
+        if not (bracket and text.endswith(")")):
             return
-        second = self.read(remark[:-1], depth + 1) or _Read(remark[:-1], 0, 0)
+        one, other = self.read(head), self.read(remark[:-1])
+        if not (one or other):
+            return
+        first, second = one or _Read(head, 0), other or _Read(remark[:-1], 0)
         yield _Read(f"{first.text}（{second.text}）", first.known + second.known + 2, first.parts + second.parts)
 
 
@@ -159,6 +172,11 @@ _JOINTS: Mapping[str, str] = {
     " ": " ",
 }
 _BOTH = frozenset({" and ", " or "})
+
+
+def _is_prose(value: str) -> bool:
+    """Whether it is more than a name, a number or a list of them."""
+    return " " in value.strip().replace(", ", "")
 
 
 def _belongs(left: str, one: _Read | None, right: str, other: _Read | None) -> bool:

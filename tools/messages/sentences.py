@@ -117,19 +117,29 @@ def of_module(path: Path) -> Iterator[Sentence]:
 
 
 def of_tables() -> Iterator[Sentence]:
-    """The next steps of the services' refusals, what stores say, and why a model of a card has no sizes."""
-    for path in sorted((ROOT / "models").rglob("refusals.yaml")):
-        for row in yaml.safe_load(path.read_text("utf-8")):
-            template = " ".join(row["next_step"].split())
-            if _WORDS.search(re.sub(r"\{\w+\}", "", template)):
-                yield Sentence(_numbered(template), str(path.relative_to(ROOT)), 0)
-    failures = ROOT / "models" / "storage" / "failures.yaml"
-    for row in yaml.safe_load(failures.read_text("utf-8")):
-        for text in (row["said"], row["next"]):
-            yield Sentence(_numbered(text), str(failures.relative_to(ROOT)), 0)
-    for path in sorted((ROOT / "models" / "llm").rglob("*.yaml")):
-        for reason in re.findall(r"^ +reason: (.+)$", path.read_text("utf-8"), re.MULTILINE):
-            yield Sentence(_escaped(reason), str(path.relative_to(ROOT)), 0)
+    """The next steps of the services' refusals, what stores say, and the words of dialects and cards."""
+    for path in sorted((ROOT / "models").rglob("*.yaml")):
+        for text in _shown_in(path):
+            if is_prose(template := numbered(" ".join(text.split()))):
+                yield Sentence(template, str(path.relative_to(ROOT)), 0)
+
+
+def _shown_in(path: Path) -> Iterator[str]:
+    """The templates in a table."""
+    match path.parent.name, path.name:
+        case _, "refusals.yaml":
+            yield from (row["next_step"] for row in _rows(path))
+        case "storage", "failures.yaml":
+            yield from (text for row in _rows(path) for text in (row["said"], row["next"]))
+        case _, "dialects.yaml":
+            yield from (_escaped(row[name]) for row in _rows(path) for name in ("title", "urls_expire") if name in row)
+        case _ if path.parents[1].name == "llm":
+            yield from map(_escaped, re.findall(r"^ +reason: (.+)$", path.read_text("utf-8"), re.MULTILINE))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = yaml.safe_load(path.read_text("utf-8"))
+    return rows
 
 
 def is_prose(template: str) -> bool:
@@ -243,7 +253,7 @@ def field_name(node: ast.expr) -> str:
     return next((name for name in reversed(names) if name not in _SAY_NOTHING), "value")
 
 
-def _numbered(template: str) -> str:
+def numbered(template: str) -> str:
     """The template with different names for its fields: a value may be shown twice."""
     taken: dict[str, int] = {}
     pieces = []
