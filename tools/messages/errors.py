@@ -149,7 +149,7 @@ class _Scope:
         if name in self.given:
             return self.given[name]
         for function in reversed(self.around):
-            if found := [value for one, value in _assigned(_statements(function)) if one == name]:
+            if found := _locals(function).get(name):
                 scope = _Scope(self.module, (), self.given)
                 return tuple(text for value in found if _is_text(value) for text in scope.texts(value))
         constant = self.module.constants.get(name)
@@ -172,8 +172,13 @@ def _is_text(node: ast.expr) -> bool:
             return False
 
 
-def _statements(function: _Function) -> Iterator[ast.stmt]:
-    return (node for node in ast.walk(function) if isinstance(node, ast.stmt))
+@cache
+def _locals(function: _Function) -> Mapping[str, list[ast.expr]]:
+    """What the names of a function are set to."""
+    found: dict[str, list[ast.expr]] = {}
+    for name, value in _assigned(node for node in ast.walk(function) if isinstance(node, ast.stmt)):
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def _scopes(module: _Module, around: tuple[_Function, ...], needed: set[str], deep: int = 0) -> Iterator[_Scope]:
@@ -182,15 +187,14 @@ def _scopes(module: _Module, around: tuple[_Function, ...], needed: set[str], de
     parameters = _parameters(function) if function else []
     wanted = (needed & set(parameters)) - _OPAQUE
     callers = _callers_of(function.name, module) if function and wanted and deep < _DEEPEST else []
-    found = False
+    given: dict[tuple[tuple[str, tuple[str, ...]], ...], None] = {}
     for other, call, outer in callers:
         args = _arguments(call, parameters)
-        shown = {name: args[name] for name in wanted if name in args}
+        shown = {name: args[name] for name in sorted(wanted) if name in args}
         for scope in _scopes(other, outer, _names(shown.values()), deep + 1):
-            found = True
-            yield _Scope(module, around, {name: scope.texts(value) for name, value in shown.items()})
-    if not found:
-        yield _Scope(module, around, {})
+            given[tuple((name, scope.texts(value)) for name, value in shown.items())] = None
+    for texts in given or {(): None}:
+        yield _Scope(module, around, dict(texts))
 
 
 def _parameters(function: _Function) -> list[str]:
@@ -207,7 +211,8 @@ def _names(nodes: Iterable[ast.expr]) -> set[str]:
     return {one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
-def errors() -> list[ErrorRow]:
+@cache
+def errors() -> tuple[ErrorRow, ...]:
     """All errors in the order of the files, each once."""
     found: dict[ErrorRow, None] = {}
     for module in _modules():
@@ -218,7 +223,7 @@ def errors() -> list[ErrorRow]:
             found |= dict.fromkeys(_pairs(module, kind))
     for path in sorted((ROOT / "models").rglob("refusals.yaml")):
         found |= dict.fromkeys(_refusals(path))
-    return list(found)
+    return tuple(found)
 
 
 def _rows(module: _Module, call: ast.Call, around: tuple[_Function, ...], kind: str) -> Iterator[ErrorRow]:
