@@ -8,7 +8,7 @@ Entries are `name value` pairs, separated by commas or newlines (Dify's page dro
     models a b c                                 what `auto` and `fallback` may name
     hosts a b, cache 24h, audit hash, language zh, account NAME
 
-An entry whose feature this version does not have is refused, so that nobody relies on it.
+An unknown entry is refused, so that nobody relies on it.
 """
 
 import re
@@ -100,10 +100,8 @@ def account_of(settings: Settings) -> str:
 
 def language_of(settings: Settings) -> Language:
     """The language of messages, also where another entry cannot be read."""
-    chinese = any(
-        entry.casefold() in {"language zh", "language:zh", "language=zh"} for entry in _entries(settings.text(FIELD))
-    )
-    return "zh" if chinese else "en"
+    named = [value.casefold() for name, value in map(_split, _entries(settings.text(FIELD))) if name == "language"]
+    return "zh" if "zh" in named else "en"
 
 
 class _EntryError(ValueError):
@@ -126,8 +124,6 @@ def _add(entry: str, values: dict[str, object]) -> None:
     found = re.fullmatch(kind.pattern, value, re.IGNORECASE)
     if found is None:
         raise _EntryError("cannot be read", f"Write {kind.wanted}")
-    if not kind.field:
-        raise _EntryError("is not available in this version", "Take it out")
     if kind.field == "quotas":
         values["quotas"] = _joined(cast(tuple[Quota, ...], values.get("quotas", ())), _quota(found))
         return
@@ -172,12 +168,12 @@ def _mime_types(names: str) -> tuple[str, ...]:
 class _Kind:
     """An entry: the form of what stands behind its name, in words as well, and how its first group is read.
 
-    `field` is the one of Limits that it sets; empty while the feature does not exist.
+    `field` is the one of Limits that it sets.
     """
 
     pattern: str
     wanted: str
-    field: str = ""
+    field: str
     read: Callable[[str], object] = str
 
 

@@ -26,14 +26,16 @@ _FIELD = re.compile(
     r"(?:“(?P<label>[^”]+)” \((?P<variable>\w+)\)|(?P<plain>`\w+`)(?= in the))(?: (?P<place>in the \w+'s settings))?"
 )
 _LEAST_SAID = 10
-"""Characters of what is said of a name at least; and the longest name that is not understood."""
-_LONGEST_NAME = 30
+"""Characters of what is said of a name, at least."""
+_MOST_WORDS = 3
+"""Words of a name that is not understood, unless it is that of a file."""
+_FILE = re.compile(r"\.\w{2,5}$")
 _VERBATIM = ("`", "“", '"', "'")
 """What opens a field that is quoted as it is."""
 _CJK = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z0-9`'<(\[{%+~-]")
 _LATIN_END = re.compile(r"[A-Za-z0-9`'>)\]}%….]")
-_SENTENCES = re.compile(r"[.:;] ")
+_SENTENCES = re.compile(r"[.:;] |\.$")
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
 
 
@@ -112,7 +114,8 @@ class _Reader:
         for place, (name, value) in enumerate(zip(template.fields, values, strict=True)):
             quoted = template.literals[place].endswith(_VERBATIM)
             reading = None if quoted else self._value(template, name, value)
-            if reading is None and not quoted and template.letters < _FEW_LETTERS and _is_prose(value):
+            free = quoted or name in template.entry.only
+            if reading is None and not free and template.letters < _FEW_LETTERS and _is_prose(value):
                 return None
             text, understood, count = reading or _Read(value, 0, 0)
             several = 2 if _SENTENCES.search(value) else 0  # a joint belongs between sentences, not into a field
@@ -129,8 +132,9 @@ class _Reader:
 
     def _joined(self, text: str) -> Iterator[_Read]:
         if text.endswith(".") and (reading := self.read(text[:-1])):
-            end = "。" if _is_chinese(reading.text[-1]) or reading.known * 2 > len(text) else "."
-            yield _Read(f"{reading.text}{end}", reading.known + 1, reading.parts)
+            yield _Read(
+                f"{reading.text}{_full_stop(text[:-1], reading.text).strip()}", reading.known + 1, reading.parts
+            )
         for joint, chinese in _JOINTS.items():
             for at in places(text, joint, 1):
                 left, right = text[:at], text[at + len(joint) :]
@@ -147,8 +151,10 @@ class _Reader:
         if english == ", " and not (one and other):
             chinese = "，"
         first, second = one or _Read(left, 0), other or _Read(right, 0)
+        if english == ". ":
+            chinese = _full_stop(left, first.text)
         whole = _spaced([first.text, chinese, second.text])
-        yield _Read(whole, first.known + second.known + (1 if one and other else 0), first.parts + second.parts)
+        yield _Read(whole, first.known + second.known, first.parts + second.parts)
 
     def _bracketed(self, text: str) -> Iterator[_Read]:
         """A text with a remark in brackets behind it."""
@@ -174,6 +180,11 @@ _JOINTS: Mapping[str, str] = {
 _BOTH = frozenset({" and ", " or "})
 
 
+def _full_stop(english: str, chinese: str) -> str:
+    """The full stop behind a sentence: behind a service's own words it stays."""
+    return ". " if english.endswith(chinese[-4:]) else "。"
+
+
 def _is_prose(value: str) -> bool:
     """Whether it is more than a name, a number or a list of them."""
     return " " in value.strip().replace(", ", "")
@@ -183,7 +194,7 @@ def _belongs(left: str, one: _Read | None, right: str, other: _Read | None) -> b
     """Whether two parts with only a space between them are one sentence: a name, and what is said of it."""
     if other is None or other.known < max(_LEAST_SAID, len(right) // 2):
         return False
-    return one is not None or len(left) <= max(_LONGEST_NAME, other.known)
+    return one is not None or len(left.split(" ")) <= _MOST_WORDS or _FILE.search(left) is not None
 
 
 def _spaced(parts: list[str]) -> str:
@@ -204,7 +215,7 @@ def _spaced(parts: list[str]) -> str:
 
 
 def _is_chinese(char: str) -> bool:
-    return bool(_CJK.match(char)) or char in "，。；：、（）“”……！？"
+    return bool(_CJK.match(char)) or char in "，。；：、（）“”！？"
 
 
 def _form_field(match: re.Match[str]) -> str:
