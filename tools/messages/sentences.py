@@ -64,7 +64,6 @@ _SILENT_CALLS = {
     "split",
     "finditer",
     "findall",
-    "cast",
     "execute",
     "executescript",
 }
@@ -175,7 +174,9 @@ class _Texts(ast.NodeVisitor):
         if isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "logger":
             return
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name not in _SILENT_CALLS:
+        if name == "cast":
+            self.visit(node.args[1])
+        elif name not in _SILENT_CALLS:
             self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
