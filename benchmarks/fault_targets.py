@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.contract_cases import CASES, Case
-from tests.fakes import image_file
+from tests.fakes import MARKER_KEY, image_file
+from tests.servers.comfy_api import comfy_api
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,24 @@ TARGETS: Sequence[Target] = (
         polled=True,
         failed=lambda path: _history(path, _NODE_FAILED),
         vanished=lambda path: _history(path, None),
+    ),
+    Target(
+        name="comfyui api_v2",
+        case=replace(
+            CASES["comfyui api_v2"], serve=lambda: comfy_api(MARKER_KEY)
+        ),  # its files come from its own address
+        stages={
+            "submit": "POST /api/v2/jobs$",
+            "look": "GET /api/v2/jobs/",
+            "fetch": "GET /api/v2/assets/.*/content",
+        },
+        polled=True,
+        failed=lambda _: {
+            "id": "job-0",
+            "status": "failed",
+            "error": {"code": "node_execution_error", "message": "it broke", "node_id": "3", "class_type": "KSampler"},
+        },
+        vanished=lambda _: {"id": "job-0", "status": "expired", "outputs": [], "error": None},
     ),
     Target(
         name="openai_images",

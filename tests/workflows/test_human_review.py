@@ -20,8 +20,8 @@ def services(services: Services, request: pytest.FixtureRequest) -> Services:
 
 
 def reviewed(services: Services, script: Script, decision: str | None = None) -> WorkflowRun:
-    given = {"prompt": "a reading week", "aspect_ratio": "16:9"}
-    return run_workflow(APP, given, replace(services, script=script, decision=decision))
+    chosen = replace(services, script=script, decision=decision)
+    return run_workflow(APP, {"aspect_ratio": "16:9"}, chosen, query="a reading week")
 
 
 def test_a_good_image_waits_for_a_person(services: Services) -> None:
@@ -31,14 +31,16 @@ def test_a_good_image_waits_for_a_person(services: Services) -> None:
     assert (run.outputs, run.streamed) == ({}, "")
 
 
-def test_an_approved_image_is_returned_with_a_new_link(services: Services) -> None:
+def test_an_approved_image_is_the_answer_with_a_new_link(services: Services) -> None:
     script: Script = {**GOOD, "approval": {"action": "approve", "comment": "for the front page"}}
     run = reviewed(services, script)
     assert (run.status, run.error) == ("succeeded", "")
     made, copy = run.files
     assert made.read_bytes() == copy.read_bytes()
-    assert [services.store.path_of(file) for file in run.outputs["image"]] == [copy]
-    assert run.outputs["comment"] == "for the front page"
+    link = run.streamed.partition("](")[2].partition(")")[0]
+    assert services.store.path_of_link(link) == copy
+    assert link not in run.node("image").outputs["text"]
+    assert "for the front page" in run.streamed
 
 
 def test_the_person_sees_image_request_and_scores(services: Services) -> None:
@@ -56,20 +58,19 @@ def test_the_vision_model_gets_the_image(services: Services) -> None:
     assert run.node("review").model == "qwen2.5vl:3b (local model)"
 
 
-def test_a_rejected_image_is_not_returned(services: Services) -> None:
+def test_a_rejected_image_is_not_in_the_answer(services: Services) -> None:
     run = reviewed(services, {**GOOD, "approval": {"action": "reject", "comment": "too dark"}})
     assert run.status == "succeeded"
-    assert [*run.outputs] == ["rejection"]
+    assert "The image was rejected." in run.streamed
     assert "too dark" in run.streamed
     assert "](" not in run.streamed
 
 
 @pytest.mark.parametrize(("quality", "safety"), [(3, "safe"), (5, "doubtful"), (1, "unsafe")])
-def test_a_bad_image_reaches_nobody(services: Services, quality: int, safety: str) -> None:
+def test_a_bad_image_reaches_no_person(services: Services, quality: int, safety: str) -> None:
     run = reviewed(services, {"review": {"quality": quality, "safety": safety, "reason": "A broken hand."}}, "approve")
     assert run.status == "succeeded"
     assert "approval" not in [node.id for node in run.nodes]
-    assert [*run.outputs] == ["review"]
     assert f"{quality} / 5" in run.streamed
     assert "A broken hand." in run.streamed
     assert "](" not in run.streamed

@@ -87,12 +87,7 @@ class BlackForestLabs(TaskBackend):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            images=self._facts.images,
-            min_images=self._facts.min_images,
-            mask=self._facts.mask,
-            second_image="mask" if self._facts.mask else "image",
-        )
+        return Capabilities(images=self._facts.images, min_images=self._facts.min_images, mask=self._facts.mask)
 
     @override
     def rules(self) -> tuple[Rule, ...]:

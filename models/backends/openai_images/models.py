@@ -50,6 +50,7 @@ class Dialect(StrictModel):
     n: int = 10
     images: int = 8
     inputs: InputLimits = InputLimits()
+    size_mark: str = "x"
     steps: int = 200
     seed: int | None = None
     seeds: Literal["shared", "counted", "repeated"] = "shared"
@@ -146,7 +147,7 @@ class ServedModel:
             images=self.images,
             min_images=self.family.min_images,
             mask=self.masks,
-            second_image="mask" if self.masks and self.images == 1 else "image",
+            second_image="mask" if self.images == 1 else "image",
         )
 
     def understood(self, route: Route) -> frozenset[str]:

@@ -51,7 +51,7 @@ class Preview(JobBackend):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        return Capabilities(images=8, mask=True)
+        return Capabilities(images=8, mask=True, second_image="image")
 
     @override
     def sizes(self, request: ImageRequest) -> SizeRule:

@@ -49,12 +49,7 @@ class QwenImage(StudioTasks):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            images=self.facts.images,
-            min_images=self.facts.min_images,
-            mask=self.facts.mask,
-            second_image="mask" if self.facts.mask else "image",
-        )
+        return Capabilities(images=self.facts.images, min_images=self.facts.min_images, mask=self.facts.mask)
 
     @override
     def rules(self) -> tuple[Rule, ...]:
