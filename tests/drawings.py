@@ -12,10 +12,7 @@ from PIL import Image, ImageChops, ImageDraw
 from models.backends.contact_sheet.sheet import SheetCell, drawn_sheet, shown_in_cell
 from models.backends.preview.drawing import PlaceholderImage, draw
 from models.backends.preview.scenes import SceneOrder, scene
-<<<<<<< HEAD
-=======
 from models.backends.preview.scenes.reading import subjects, table
->>>>>>> next
 from tests.fakes import image_file
 
 FOLDER = Path(__file__).parent / "fixtures" / "drawings"
@@ -48,18 +45,6 @@ def _mixed(cell_size: int) -> list[SheetCell]:
     ]
 
 
-<<<<<<< HEAD
-_IMAGES = (image_file(80, 60, colour=(40, 90, 200)), image_file(40, 80))
-
-
-def _scene(prompt: str, width: int, height: int, style: str = "") -> Image.Image:
-    return scene(SceneOrder(prompt=prompt, width=width, height=height, seed=7, style=style))
-
-
-DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
-    "placeholder": lambda: _placeholder(320, 240, negative_prompt="blur, noise", images=_IMAGES),
-    "placeholder-tall": lambda: _placeholder(120, 300, prompt=_LONG, seed=8),
-=======
 def _photo(width: int, height: int) -> Image.Image:
     """A red ball on a wall, as an input image."""
     photo = Image.linear_gradient("L").resize((width, height)).convert("RGB")
@@ -123,17 +108,10 @@ _SHAPES = ((160, 40), (40, 120), (96, 96), (16, 16), (300, 24))
 DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     "placeholder": lambda: _placeholder(320, 240, negative_prompt="blur, noise"),
     "placeholder-tall": lambda: _placeholder(120, 300, prompt=_LONG, seed=8, painter="another"),
->>>>>>> next
     "placeholder-wide": lambda: _placeholder(400, 96, prompt=_LONG),
     "placeholder-without-room": lambda: _placeholder(200, 95),
     "placeholder-tiny": lambda: _placeholder(16, 16),
     "placeholder-cut": lambda: _placeholder(240, 180, prompt=f"{_LONG} " * 20, model="a model with a long name " * 12),
-<<<<<<< HEAD
-    "placeholder-large": lambda: _placeholder(640, 480, prompt=_LONG).crop((0, 0, 240, 480)),
-    "scene": lambda: _scene("a red car in the city at night", 120, 90),
-    "scene-in-line-art": lambda: _scene("two cats by a lighthouse", 120, 90, "line-art"),
-    "scene-of-one-row": lambda: _scene("a boat on the sea", 400, 12),
-=======
     "placeholder-large": lambda: _placeholder(640, 480, prompt=_LONG).crop((0, 300, 240, 480)),
     "placeholder-of-images": lambda: _placeholder(
         240, 180, prompt="at sunset", images=[_file(_photo(80, 60)), image_file(80, 40), image_file(40, 80)]
@@ -165,7 +143,6 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     "edits-within-a-mask": lambda: _edits(
         ("a cat", "night", "remove it", "blue", "watercolor"), (80, 60), _right_half(80, 60)
     ),
->>>>>>> next
     "sheet": lambda: _sheet(_mixed(96), "Autumn", 0, 96),
     "sheet-in-columns": lambda: _sheet(_mixed(120), "", 2, 120),
     "sheet-of-wide-images": lambda: _sheet([_cell(n, 300, 100, 160, f"{n}") for n in range(3)], "Wide 宽", 0, 160),
