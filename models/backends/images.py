@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from pydantic import JsonValue, RootModel
 
@@ -217,7 +217,7 @@ class ImageFetcher:
             if reply.ok:
                 return reply, None
             url = _target(url, reply.headers.get("location", ""))
-        at_home = _hostname(url) == home.hostname
+        at_home = _parts(url).hostname == home.hostname
         with _made_already(self._kept_there):
             reply = download(
                 url,
@@ -375,19 +375,16 @@ def _target(url: str, location: str) -> str:
         return location  # refused by the check of the next round
 
 
-def _hostname(url: str) -> str | None:
+def _parts(url: str) -> SplitResult:
+    """Without anything in it for what is no URL."""
     try:
-        return urlsplit(url).hostname
-    except ValueError:  # the download refuses it
-        return None
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
-    failed = f"{attempt} failed"
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
+    failed, parts = f"{attempt} failed", _parts(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadRequest(failed, "the address is not an http(s) URL", "Give a URL that starts with https://")
     if not allow_private and not is_public(parts.hostname):
