@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphon.nodes.human_input.entities import Completed, HITLContext, HITLDecision, PauseRequested
+from graphon.nodes.human_input.entities import Completed, Expired, HITLContext, HITLDecision, PauseRequested
 from graphon.runtime.runtime_state_protocol import ReadOnlyVariablePool
 from graphon.variables.factory import build_segment
 from graphon.variables.template_resolution import convert_template
 from pydantic import BaseModel, JsonValue
 
 type Decision = str | Mapping[str, JsonValue]
-"""The id of an action, or a mapping with `action` and the fields of the form."""
+"""The id of an action, or a mapping with `action` and the fields of the form; `__timeout__` if nobody answers."""
+
+_TIMEOUT = "__timeout__"
 
 
 class _Source(BaseModel):
@@ -53,6 +55,8 @@ class Person:
         if self.decision is None:
             return PauseRequested(session_id=context.node_id)
         given = {"action": self.decision} if isinstance(self.decision, str) else dict(self.decision)
+        if given.get("action") == _TIMEOUT:
+            return Expired(selected_handle=_TIMEOUT, outputs={})
         action = self._action(given.pop("action", None))
         fields = {field.output_variable_name: _default(field, context.variable_pool) for field in self.form.inputs}
         if unknown := sorted(given.keys() - fields.keys()):

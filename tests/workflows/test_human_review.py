@@ -66,6 +66,12 @@ def test_a_rejected_image_is_not_in_the_answer(services: Services) -> None:
     assert "](" not in run.streamed
 
 
+def test_if_nobody_decides_the_answer_says_so(services: Services) -> None:
+    run = reviewed(services, GOOD, "__timeout__")
+    assert (run.status, run.error) == ("succeeded", "")
+    assert run.streamed.startswith("**Nobody decided")
+
+
 @pytest.mark.parametrize(("quality", "safety"), [(3, "safe"), (5, "doubtful"), (1, "unsafe")])
 def test_a_bad_image_reaches_no_person(services: Services, quality: int, safety: str) -> None:
     run = reviewed(services, {"review": {"quality": quality, "safety": safety, "reason": "A broken hand."}}, "approve")
