@@ -92,6 +92,7 @@ def tracked(server: Server, clock: FakeClock, count: int = 1, **changes: Any) ->
         "choices": lambda *_: (),
         "parameters": {},
         "secrets": lambda: [("9", "api_key", "secret-key")],
+        "account_key": "",
         "workflow": None,
     }
     return JobTracker(**{**given, **changes})
