@@ -159,7 +159,8 @@ def names_like(asked: str, offered: Sequence[str]) -> str:
     """At most a dozen of the names on offer, for a message: the most similar ones first."""
     near = difflib.get_close_matches(asked, offered, n=_SHOWN_NAMES, cutoff=0.5)
     shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_NAMES]
-    return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")
+    listed = ", ".join(shown)
+    return f"{listed} … ({len(offered)} in all)" if len(offered) > len(shown) else listed
 
 
 def shorten(text: str, limit: int = SAID_LIMIT) -> str:
@@ -246,10 +247,14 @@ def host_errors(credentials: Mapping[str, object]) -> Iterator[None]:
 
 def translated(error: Exception, credentials: Mapping[str, object]) -> InvokeError:
     """The host's error for `error`; an unforeseen one is logged with its traceback and named by its type only."""
-    secrets = Settings(credentials).secrets
+    from models.messages import in_words, say  # noqa: PLC0415 -- it imports this module
+
+    settings = Settings(credentials)
+    secrets = settings.secrets
     if isinstance(error, ImageError):
-        return error.host(redact(str(error), secrets))
+        return error.host(redact(in_words(error, settings), secrets))
     logger.error("unforeseen failure: %s", redact("".join(traceback.format_exception(error)), secrets))
-    return InvokeServerUnavailableError(
+    said = (
         f"The plugin itself failed ({type(error).__name__}). Try again; if it stays, report it with the plugin's log."
     )
+    return InvokeServerUnavailableError(say(said, settings))

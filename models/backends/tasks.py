@@ -115,13 +115,12 @@ class TaskBackend(JobBackend):
         seen = self._seen(state, self.look_deadline())
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
-        waiting = [one.progress or "running" for one in seen if isinstance(one, Running)]
+        waiting = [one.progress for one in seen if isinstance(one, Running)]
         if waiting:
-            # One that has begun says more than one that waits.
-            words = next((words for words in waiting if not words.startswith(QUEUED)), waiting[0])
-            if words.startswith(QUEUED):
+            begun = [words for words in waiting if not words.startswith(QUEUED)]
+            if not begun:
                 note_queued(self.clock)
-            ended = len(seen) - len(waiting)
+            words, ended = next(filter(None, begun or waiting), "running"), len(seen) - len(waiting)
             return Running(words if len(seen) == 1 else f"{words}, {ended} of {len(seen)} finished")
         # Images are fetched when all tasks have ended: one that cannot be had at the moment is tried with the next poll.
         made, succeeded = self._made(state, seen, _FETCH_SECONDS)

@@ -75,7 +75,7 @@ def test_what_a_result_always_has_is_known_before(
     clock: FakeClock, seeds: tuple[int, ...], price: Price | None, gives: set[str]
 ) -> None:
     class Priced(StubBackend):
-        price_per_image = price  # type: ignore[assignment]
+        price_per_image = price
 
     assert Priced(clock).gives(request(seeds=seeds)) == gives
 
@@ -93,7 +93,8 @@ def test_a_result_tells_what_is_missing(clock: FakeClock) -> None:
     plain = backend.result(asked, [MADE], ["then"], Price(Decimal(1), "USD"))
     assert (plain.notices, plain.price, plain.backend) == (("before", "then"), Price(Decimal(1), "USD"), "stub")
     assert (plain.model, plain.prompt, plain.images) == ("stub-model", "a fox", (MADE,))
-    for empty in (Partial(), []):
+    nothing: tuple[Partial | list[GeneratedImage], ...] = (Partial(), [])
+    for empty in nothing:
         with pytest.raises(
             ServerUnavailable, match="Generating with Stub failed: the service reported success without an"
         ):

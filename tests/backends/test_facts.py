@@ -10,7 +10,7 @@ from requests import ConnectTimeout
 from models.backends.base import JobBackend
 from models.backends.errors import ImageError
 from models.backends.registry import BACKENDS
-from tests.asking import asked, bound
+from tests.asking import asked, bound, sent_with
 from tests.fakes import FakeClock
 
 FACTS = {
@@ -67,9 +67,9 @@ def test_a_call_is_waited_for_and_sent_again_only_where_a_failure_is_free(name: 
     backend = service(name, clock)
     with pytest.raises(ImageError):
         backend.invoke(asked(backend, timeout=580.0))
-    posts = [call.request for call in responses.calls if call.request.method == "POST"]
+    posts = [call for call in responses.calls if call.request.method == "POST"]
     _, seconds, times = CALLS[name]
-    assert [post.req_kwargs["timeout"] for post in posts] == [(10.0, seconds)] * times
+    assert [sent_with(post, "timeout") for post in posts] == [(10.0, seconds)] * times
 
 
 @responses.activate
@@ -78,10 +78,10 @@ def test_a_check_of_the_key_is_short_and_generates_nothing(name: str, clock: Fak
     responses.get(re.compile(".*"), status=401)
     with pytest.raises(ImageError):
         service(name, clock).check_access()
-    (asked_once,) = (call.request for call in responses.calls)
-    assert asked_once.method == "GET"
-    assert asked_once.req_kwargs["timeout"] == pytest.approx((8.1, 10.0))
-    assert (asked_once.url or "").startswith(f"{URL}/")
+    (asked_once,) = responses.calls
+    assert asked_once.request.method == "GET"
+    assert sent_with(asked_once, "timeout") == pytest.approx((8.1, 10.0))
+    assert (asked_once.request.url or "").startswith(f"{URL}/")
 
 
 RETRIED = {

@@ -27,6 +27,7 @@ from models.backends.images import (
 )
 from models.backends.reply import Reply
 from models.clock import Deadline
+from tests.asking import sent_with
 from tests.fakes import FakeClock, image_file
 
 PNG = image_file()
@@ -278,7 +279,7 @@ def fetch(clock: FakeClock, url: str = "https://a.example/0", **parts: Any) -> R
 def test_a_download_waits_a_minute_for_each_part_and_takes_64_mib(clock: FakeClock) -> None:
     responses.get("https://a.example/0", body=bytes(64 * MIB))
     assert len(fetch(clock).body) == 64 * MIB
-    assert responses.calls[0].request.req_kwargs["timeout"] == (10.0, 60.0)
+    assert sent_with(responses.calls[0], "timeout") == (10.0, 60.0)
     responses.replace(responses.GET, "https://a.example/0", body=bytes(64 * MIB + 1))
     with pytest.raises(ServerUnavailable, match="larger than 64 MiB"):
         fetch(clock)

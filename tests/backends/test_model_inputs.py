@@ -221,7 +221,13 @@ def sent(model: ModelInputs, seed: int | None = None, images: tuple[str, ...] = 
 def test_only_what_is_asked_for_and_known_is_sent() -> None:
     model = ModelInputs(names=NAMES)
     assert sent(model) == {"prompt": "a fox"}
-    asked = {"steps": 9, "cfg_scale": 0.0, "negative_prompt": "x", "sampler": "euler", "extra": {"mine": 5}}
+    asked: dict[str, Any] = {
+        "steps": 9,
+        "cfg_scale": 0.0,
+        "negative_prompt": "x",
+        "sampler": "euler",
+        "extra": {"mine": 5},
+    }
     assert sent(model, 7, **asked) == {
         "prompt": "a fox",
         "my_steps": 9,

@@ -15,7 +15,7 @@ def able(
 
     one = Placed()
     one.place = place  # type: ignore[attr-defined]
-    return AbleServer(one, ServerRecord(used=used), Standing(**standing), asked)  # type: ignore[arg-type, type-var]
+    return AbleServer(one, ServerRecord(used=used), Standing(**standing), asked)  # type: ignore[arg-type]
 
 
 def test_the_shortest_queue_goes_first_and_loading_counts_as_a_job(clock: FakeClock) -> None:

@@ -193,7 +193,7 @@ class Seedance(ArkAccount, TaskBackend):
 
 def body_of(facts: SeedanceFacts, model: str, request: ImageRequest, seed: int | None) -> dict[str, JsonValue]:
     """The body of one task. The last frame comes back as an image: it is the video's poster."""
-    images = [_image(*pair) for pair in zip(request.images, roles(request), strict=True)]
+    images = [_image(*pair) for pair in zip(request.images, roles(request), strict=False)]
     content: list[JsonValue] = [{"type": "text", "text": request.prompt}, *images]
     return without_nulls(
         {

@@ -319,5 +319,12 @@ class JobTracker:
 
 
 def queued(place: int) -> str:
-    teens = place % 100 in {11, 12, 13}
-    return f"queued {place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
+    match 0 if place % 100 in {11, 12, 13} else place % 10:
+        case 1:
+            return f"queued {place}st"
+        case 2:
+            return f"queued {place}nd"
+        case 3:
+            return f"queued {place}rd"
+        case _:
+            return f"queued {place}th"

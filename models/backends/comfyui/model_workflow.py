@@ -235,9 +235,10 @@ class ShippedWorkflows:
     def too_many(self, count: int) -> BadRequest:
         """The refusal of more input images than the largest workflow takes, control image and mask aside."""
         most, able = max(_plain_images(workflow) for workflow in self.variants.values()), self.capabilities
-        way_out = f"Send at most {most}" + (" and a mask whose file name contains `mask`" if able.mask else "")
+        mask = " and a mask whose file name contains `mask`" if able.mask else ""
+        way_out = f"Send at most {most}{mask}"
         if most < able.images:
-            way_out += "; set `controlnet` to send a control image as the last one"
+            way_out = f"{way_out}; set `controlnet` to send a control image as the last one"
         return unsupported(f"{count} input images", model=self.card.model, way_out=way_out)
 
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:

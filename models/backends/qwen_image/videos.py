@@ -222,7 +222,7 @@ def _images_of(model: WanModel, request: ImageRequest) -> Mapping[str, JsonValue
     urls = [image.data_url for image in request.images]
     if model.image_fields:
         return dict(zip(model.image_fields, urls, strict=False))
-    media: list[JsonValue] = [{"type": role, "url": url} for role, url in zip(roles(request), urls, strict=True)]
+    media: list[JsonValue] = [{"type": role, "url": url} for role, url in zip(roles(request), urls, strict=False)]
     return {"media": media} if media else {}
 
 

@@ -49,10 +49,8 @@ def resolver(lists: Mapping[str, tuple[Name, ...]] = MODERN, **later: tuple[Name
     return NameResolver(KnownLists(lists, later))  # type: ignore[arg-type]
 
 
-def resolved(
-    asked: Mapping[str, Any] | None = None, checkpoint: str = "", lists: Any = MODERN, **extra: Any
-) -> ResolvedNames:
-    request = ImageRequest(model="m", **{"prompt": "a fox", **(asked or {})})  # type: ignore[arg-type]
+def resolved(asked: Any = None, checkpoint: Any = "", lists: Any = MODERN, **extra: Any) -> ResolvedNames:
+    request = ImageRequest(model="m", **{"prompt": "a fox", **(asked or {})})
     return resolver(lists).resolve(request, Options(**extra), checkpoint)
 
 

@@ -33,7 +33,7 @@ def images(count: int, info: Info = Info(), stopped: Any = None, **body: int) ->
     """The seeds of the images that are kept, and the words of the failures."""
     made = generated_images(
         Generated(images=(PLAIN,) * count), info, Generation(prompt="x", **body), "Trying", stopped=stopped
-    )  # type: ignore[arg-type]
+    )
     assert all(image.data == PNG for image in made.images)
     return [image.seed for image in made.images], [failure.said for failure in made.failures]
 
@@ -239,4 +239,4 @@ def test_a_refused_login_names_what_was_sent(key: str, step: str) -> None:
     [({}, False), ({"active": True}, True), ({"queued": True}, True), ({"completed": True}, True)],
 )
 def test_a_task_is_known_while_it_waits_runs_or_has_just_ended(state: dict[str, bool], known: bool) -> None:
-    assert TaskProgress(**state).known is known  # type: ignore[arg-type]
+    assert TaskProgress(**state).known is known

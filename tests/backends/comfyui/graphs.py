@@ -31,7 +31,7 @@ def case_info() -> ObjectInfo:
     return ObjectInfo.parse(json.loads((FIXTURES / "cases" / "object_info.json").read_text("utf-8")))
 
 
-def graph_of(info: dict[str, Any] | None = None, **nodes: tuple[str, dict[str, Any]]) -> Graph:
+def graph_of(info: Any = None, **nodes: tuple[str, dict[str, Any]]) -> Graph:
     """A graph of `id=(class, inputs)`; `info` are definitions as a server gives them."""
     raw: Any = {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
     return Graph.of(raw, ObjectInfo.parse(info) if info else None)

@@ -102,29 +102,30 @@ def submit(job: JobTracker, clock: FakeClock) -> None:
     job.submit(Deadline.after(clock, 60))
 
 
-def lost(**parts: bool) -> ConnectionFailed:
-    return ConnectionFailed("Submitting failed", "lost", transient=True, **parts)
+def lost(*, in_flight: bool = False) -> ConnectionFailed:
+    return ConnectionFailed("Submitting failed", "lost", transient=True, in_flight=in_flight)
 
 
 # --- submitting ---
 
 
 @pytest.mark.parametrize(
-    ("workflow", "front", "extra", "first"),
+    ("workflow", "account_key", "front", "extra", "first"),
     [
-        (None, False, {"preview_method": "none"}, None),
-        ({"nodes": []}, True, {"preview_method": "none", "extra_pnginfo": {"workflow": {"nodes": []}}}, True),
+        (None, "", False, {}, None),
+        ({"nodes": []}, "", True, {"extra_pnginfo": {"workflow": {"nodes": []}}}, True),
+        (None, "comfy-key", False, {"api_key_comfy_org": "comfy-key"}, None),
     ],
 )
 def test_a_submission_has_its_keys_and_its_place(
-    server: Server, clock: FakeClock, workflow: Any, front: bool, extra: Any, first: Any
+    server: Server, clock: FakeClock, workflow: Any, account_key: str, front: bool, extra: Any, first: Any
 ) -> None:
-    job = tracked(server, clock, workflow=workflow)
+    job = tracked(server, clock, workflow=workflow, account_key=account_key)
     job.state.front = front
     submit(job, clock)
     (sent,) = server.submitted
     assert (sent.prompt_id, sent.client_id) == (job.state.ids[0], job.state.client_id)
-    assert (sent.extra_data, sent.front) == (extra, first)
+    assert (sent.extra_data, sent.front) == ({**extra, "preview_method": "none"}, first)
     assert sent.prompt["9"]["inputs"]["api_key"] == "secret-key"  # type: ignore[index, call-overload]
     assert "secret-key" not in str(job.state.dump())
 

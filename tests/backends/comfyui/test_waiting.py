@@ -42,7 +42,7 @@ class Wire(EventSocket):
             self.clock.time += seconds
         if isinstance(said, Exception):
             raise said
-        return said  # type: ignore[no-any-return]
+        return said
 
     def close(self) -> None:
         self.closed += 1
@@ -261,7 +261,8 @@ def test_a_job_is_over_with_all_or_with_the_first_failure(kinds: list[tuple[str,
 
 class Refuses:
     def __init__(self, error: Exception) -> None:
-        self.error, self.asked = error, {}
+        self.error = error
+        self.asked: dict[str, Any] = {}
 
     def __call__(self, url: str, **options: Any) -> Any:
         self.asked = {"url": url, **options}
@@ -306,7 +307,8 @@ class Raw:
     """The library's socket."""
 
     def __init__(self, outcome: Any) -> None:
-        self.outcome, self.timeouts = outcome, []
+        self.outcome = outcome
+        self.timeouts: list[float] = []
 
     def settimeout(self, seconds: float) -> None:
         self.timeouts.append(seconds)

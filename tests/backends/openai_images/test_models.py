@@ -61,7 +61,7 @@ def test_a_request_has_its_route(edits: bool, masked: bool, inpaint: Route | Non
         ({"images": 1}, 1, "mask", True),
         ({"images": 0}, 0, "image", False),
         ({"masks": frozenset()}, 8, "image", False),
-        ({"images": 1, "masks": frozenset({"x"})}, 1, "image", False),
+        ({"images": 1, "masks": frozenset({"x"})}, 1, "mask", False),
         ({"images": 2, "min_images": 1, "masks": frozenset({"d"})}, 2, "image", True),
     ],
 )

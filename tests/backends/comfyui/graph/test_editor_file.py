@@ -139,7 +139,7 @@ INSIDE = [[0, 0, 1, 0, 5, "IMAGE"]]
 
 def grouped(group: dict[str, Any], links: list[Any] = [], *, slot: int = 0, **outer: Any) -> dict[str, Any]:  # noqa: B006
     """The inputs of all nodes: a group, a text for it, an image for it, and a node that takes its output."""
-    file = {
+    file: Any = {
         "nodes": [
             {"id": 3, "type": "PrimitiveNode", "widgets_values": ["said"]},
             {"id": 4, "type": "Make"},

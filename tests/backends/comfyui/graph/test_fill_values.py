@@ -34,7 +34,7 @@ NODES: dict[str, NodeOf] = {
 NOW = datetime(2026, 3, 4, 15, 6, 7, tzinfo=UTC)
 
 
-def graph(info: dict[str, Any] | None = None, titles: dict[str, str] | None = None, **nodes: NodeOf) -> Graph:
+def graph(info: Any = None, titles: Any = None, **nodes: NodeOf) -> Graph:
     found = graph_of(info, **{**NODES, **nodes})
     raw = found.raw()
     for node, title in (titles or {}).items():

@@ -21,7 +21,7 @@ def sampler(positive: Any = ("p", 0), negative: Any = ("n", 0), **more: Any) -> 
     return "KSampler", {"model": ["m", 0], "seed": 5, **links, **more}
 
 
-def prompts(info: dict[str, Any] | None = None, **nodes: NodeOf) -> Findings:
+def prompts(info: Any = None, **nodes: NodeOf) -> Findings:
     graph = graph_of(info, **{"s": sampler(), "p": FOX, "n": BLUR, **nodes})
     found = find_samplers(graph, ["s"])
     first = first_samplers(graph, found)

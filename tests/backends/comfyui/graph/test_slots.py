@@ -133,7 +133,7 @@ def test_the_servers_definition_says_what_an_output_is(is_output: bool) -> None:
 # Workflows without a sampler
 
 
-def slots_of(info: dict[str, Any] | None = None, **nodes: Any) -> Slots:
+def slots_of(info: Any = None, **nodes: Any) -> Slots:
     return find_slots(graph_of(info, **{"o": ("SaveImage", {"images": ["x", 0], "filename_prefix": "out"}), **nodes}))
 
 
