@@ -37,6 +37,8 @@ if plugin_logger_handler not in logger.handlers:
 SAID_LIMIT = 600  # characters kept of a service's own words; a whole traceback does not help
 
 _SHOWN_NAMES = 12
+_MEMORY_REPORT = re.compile(r"(?<=[GM]iB)(?:\. GPU \d+ has a| \(GPU \d+; [\d.]+ [GM]iB) total capacity\b.*")
+"""What follows "CUDA out of memory. Tried to allocate 1.25 GiB": half a screen about other processes and allocators."""
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
 
 
@@ -161,8 +163,8 @@ def names_like(asked: str, offered: Sequence[str]) -> str:
 
 
 def shorten(text: str, limit: int = SAID_LIMIT) -> str:
-    """One line of readable text: white space folded, cut at `limit` characters."""
-    line = " ".join(text.split())
+    """One line of readable text: white space folded, PyTorch's memory report left out, cut at `limit` characters."""
+    line = _MEMORY_REPORT.sub("", " ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
