@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Literal
 from urllib.parse import urlsplit
 
 from models.backends.cache import ServerCache
@@ -37,7 +36,8 @@ GENERATE = "Generating with Model Studio"
 _LOOK = "Looking at the job in Model Studio"
 _CANCEL = "Cancelling the job in Model Studio"
 _CHECK_KEY = "Checking the key with Model Studio"
-_DOWNLOADS = {what: f"Downloading the {what} from Model Studio" for what in ("image", "video")}
+_DOWNLOAD = "Downloading the image from Model Studio"
+_DOWNLOAD_VIDEO = "Downloading the video from Model Studio"
 
 _SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
 _SUBMIT_SECONDS = 60.0
@@ -128,29 +128,31 @@ class ModelStudio:
 
     def video(self, address: str, seed: int | None, *, deadline: Deadline) -> GeneratedImage:
         """A finished video, with its address where the host can fetch it too."""
-        reply = self._downloaded(address, "video", deadline, ONCE)
+        next_step = "Generate it again: the service keeps videos for 24 hours"
+        reply = self._downloaded(address, _DOWNLOAD_VIDEO, next_step, deadline, ONCE)
         public = is_public(urlsplit(reply.url).hostname or "")
         return replace(video_in(reply, attempt=GENERATE), url=reply.url if public else None, seed=seed)
 
     def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline, retries: Retries) -> GeneratedImage:
-        reply = self._downloaded(entry.url, "image", deadline, retries)
-        image = image_bytes(reply.body, attempt=_DOWNLOADS["image"])
+        next_step = "Generate it again: the service keeps images for 24 hours"
+        reply = self._downloaded(entry.url, _DOWNLOAD, next_step, deadline, retries)
+        image = image_bytes(reply.body, attempt=_DOWNLOAD)
         return GeneratedImage(image, url=reply.url, seed=seed, revised_prompt=entry.actual_prompt)
 
-    def _downloaded(self, address: str, what: Literal["image", "video"], deadline: Deadline, retries: Retries) -> Reply:
+    def _downloaded(self, address: str, attempt: str, next_step: str, deadline: Deadline, retries: Retries) -> Reply:
         """A service on the public internet is asked over https, at public addresses only; one on a private address (a
         gateway, a test double) may name what it likes."""
         private = not is_public(urlsplit(self.service.base_url).hostname or "")
         return download_result(
             # The URL's signature does not cover its scheme, so http can be replaced by https.
             address if private else re.sub("^http:", "https:", address),
-            attempt=_DOWNLOADS[what],
+            attempt=attempt,
             clock=self.service.clock,
             deadline=deadline,
             retries=retries,
             allow_private=private,
-            next_step=f"Generate it again: the service keeps {what}s for 24 hours",
-            max_bytes=MAX_REPLY_BYTES if what == "video" else _MAX_IMAGE_BYTES,
+            next_step=next_step,
+            max_bytes=MAX_REPLY_BYTES if attempt == _DOWNLOAD_VIDEO else _MAX_IMAGE_BYTES,
         )
 
     def _has_native_list(self, deadline: Deadline) -> bool:

@@ -24,7 +24,7 @@ JOB_PATHS: Mapping[str, str] = {
 }
 ASYNC_HEADER = {"X-DashScope-Async": "enable"}
 
-_NEGATIVE = 500  # characters of the negative prompt that are read
+NEGATIVE_PROMPT_CHARACTERS = 500
 
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
 # The usual rule for Qwen's tokenizer, on the low side: a prompt that fits must not be reported as too long.
@@ -164,10 +164,10 @@ def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -
 
 def cut_notices(request: ImageRequest, prompt_characters: int | None) -> Iterator[str]:
     """Of the texts that are longer than the service reads; it cuts them silently."""
-    texts = (("prompt", request.prompt, prompt_characters), ("negative prompt", request.negative_prompt, _NEGATIVE))
-    for what, text, most in texts:
-        if most and len(text) > most:
-            yield f"The {what} has {len(text)} characters; the model reads the first {most}."
+    if prompt_characters and len(request.prompt) > prompt_characters:
+        yield f"The prompt has {len(request.prompt)} characters; the model reads the first {prompt_characters}."
+    if (length := len(request.negative_prompt)) > NEGATIVE_PROMPT_CHARACTERS:
+        yield f"The negative prompt has {length} characters; the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
 
 
 def jobs_only(remote: str) -> BadRequest:
