@@ -221,7 +221,7 @@ class ComfyAPI(WorkflowBackend, TaskBackend):
         leads to the file."""
         fetcher = ImageFetcher(
             service=self.service,
-            attempt=FAILED.removesuffix(" failed"),
+            attempt="Generating with ComfyUI",
             deadline=deadline,
             retries=ONCE,
             what="video" if output.content_type.startswith("video/") else "image",
