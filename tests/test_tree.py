@@ -24,7 +24,7 @@ FORBIDDEN = {
 CHANGING = {
     *("JobProgress", "EventSocket", "EventStream", "JobWait", "JobTracker"),  # a job that is being watched
     *("Outage", "ServerRecord", "LinkFetcher", "CallTrail", "TelemetrySink"),  # what a process counts and remembers
-    *("ModelRoute", "CacheKeeping", "_Search", "PastedWorkflow"),  # the way of one request
+    *("ModelRoute", "CacheKeeping", "_Search", "PastedWorkflow", "Stage"),  # the way of one request
 }
 """The dataclasses that change after they were made; every other one is frozen."""
 WITHOUT_SLOTS = {
@@ -37,7 +37,7 @@ WITHOUT_SLOTS = {
         "RefusalTable",
         "StoreAddress",
     ),  # cached properties
-    *("JobProgress", "EventStream", "JobWait", "JobTracker", "PastedWorkflow", "CallTrail", "TelemetrySink"),
+    *("JobProgress", "EventStream", "JobWait", "JobTracker", "PastedWorkflow", "Stage", "CallTrail", "TelemetrySink"),
 }
 SECRETIVE = {
     *("Settings", "Access", "StoreAddress", "RedisClient"),
