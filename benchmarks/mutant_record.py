@@ -57,7 +57,7 @@ class TestMap:
                     self._reach[context] = self._reach.get(context, 0) + 1
         said = text.read_text("utf-8") if (text := _beside(recorded)).exists() else ""
         self.failed = frozenset(_FAILED.findall(said))
-        self._slow = {test for seconds, test in _DURATION.findall(said) if float(seconds) > _SLOW}
+        self.slow = frozenset(test for seconds, test in _DURATION.findall(said) if float(seconds) > _SLOW)
 
     def of(self, path: str, at: int) -> list[str]:
         """The ids of the tests: those that look closest at the line first, then those of the lines around it.
@@ -71,7 +71,7 @@ class TestMap:
             for context in contexts:
                 if abs(line - at) > _AROUND or not (test := _test_id(context)):
                     continue
-                rank = test in self._slow, abs(line - at), self._reach[context]
+                rank = test in self.slow, abs(line - at), self._reach[context]
                 found[test] = min(rank, found.get(test, rank))
         return sorted(found, key=found.__getitem__)[:_MOST_TESTS]
 

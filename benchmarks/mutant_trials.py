@@ -67,10 +67,14 @@ class Task:
 
 
 class Picked:
-    """A plugin of pytest that runs some of the collected tests, and stops at the first that fails."""
+    """A plugin of pytest that runs some of the collected tests, and stops at the first that fails.
 
-    def __init__(self, left_out: frozenset[str]) -> None:
+    `left_out` are tests that fail anyway, `slow` functions that come last.
+    """
+
+    def __init__(self, left_out: frozenset[str], slow: frozenset[str]) -> None:
         self._left_out = left_out
+        self._slow = slow
         self._items: dict[str, list[pytest.Item]] = {}
         self._failed = False
 
@@ -86,8 +90,9 @@ class Picked:
     def first_failing(self, names: Sequence[str], note: Callable[[str], None]) -> str:
         """The first test that fails, empty for none. `note` is told each test before it runs."""
         found = dict.fromkeys(item for name in names for item in self._items.get(name, ()))
+        ordered = sorted(found, key=lambda item: item.nodeid.partition("[")[0] in self._slow)
         end = time.process_time() + _BUDGET
-        for item, following in pairwise((*found, None)):
+        for item, following in pairwise((*ordered, None)):
             assert item is not None  # noqa: S101 -- only the last is
             note(item.nodeid)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -113,10 +118,11 @@ class InPlaceOfTests:
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """Trials in the copied tree, without the tests that fail without a mutant as well."""
+    """Trials in the copied tree, without the tests that fail without a mutant as well, the slow ones last."""
 
     tree: Path
     left_out: frozenset[str]
+    slow: frozenset[str]
 
     def run(self, tasks: Sequence[Task]) -> tuple[int, int]:
         """The number of survivors, and of mutants that only tests found which fail without them too."""
@@ -135,7 +141,7 @@ class Trials:
 
     def _of_collected(self, tasks: Sequence[Task]) -> list[str]:
         """For each mutant inside a function the test that fails, empty for none; `_CANNOT` where it must be tried anew."""
-        picked = Picked(self.left_out)
+        picked = Picked(self.left_out, self.slow)
         results: list[str] = []
 
         def each_task() -> None:
@@ -180,7 +186,7 @@ class Trials:
             return self._tried(task.near) or self._tried(task.further)
 
     def _tried(self, names: Sequence[str]) -> str:
-        picked = Picked(self.left_out)
+        picked = Picked(self.left_out, self.slow)
         found: list[str] = []
 
         def work(note: Callable[[str], None]) -> str:

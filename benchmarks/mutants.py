@@ -147,7 +147,7 @@ def main() -> int:
         known = TestMap(recorded)
         print(f"{len(known.failed)} tests fail without a mutant and are left out: {', '.join(sorted(known.failed))}")
         tasks = [_task(mutant, known) for mutant in chosen]
-        survivors, doubtful = Trials(tree, known.failed).run(tasks)
+        survivors, doubtful = Trials(tree, known.failed, known.slow).run(tasks)
     share = 100 * (1 - (survivors + doubtful) / max(1, len(chosen)))
     print(f"{len(chosen)} mutants, {survivors} survived, {doubtful} doubtful: {share:.1f} % found")
     return 0 if share >= given.least else 1

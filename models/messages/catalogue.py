@@ -23,7 +23,7 @@ _MOST_READINGS = 60
 """Ways to divide a text between the fields of one template that are looked at."""
 
 
-class Entry(StrictModel):
+class CatalogueEntry(StrictModel):
     """One entry of a file."""
 
     en: str
@@ -40,12 +40,12 @@ _BEGINNINGS = " ,;("
 class Template:
     """An entry taken apart: `literals` stand before, between and behind its `fields`."""
 
-    entry: Entry
+    entry: CatalogueEntry
     literals: tuple[str, ...]
     fields: tuple[str, ...]
 
     @classmethod
-    def of(cls, entry: Entry) -> "Template":
+    def of(cls, entry: CatalogueEntry) -> "Template":
         literals, fields = [""], list[str]()
         for literal, name, _, _ in Formatter().parse(entry.en):
             literals[-1] += literal
@@ -109,11 +109,11 @@ def places(text: str, part: str, start: int) -> Iterator[int]:
 
 
 @cache
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[CatalogueEntry, ...]:
     """Every entry, in the order of the files."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     rows = [row for path in sorted(FOLDER.glob("*.yaml")) for row in yaml.load(path.read_text("utf-8"), loader)]  # noqa: S506 -- both loaders are safe
-    return tuple(map(Entry.model_validate, rows))
+    return tuple(map(CatalogueEntry.model_validate, rows))
 
 
 @cache

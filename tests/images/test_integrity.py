@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.images import codec
+from models.images import codec, integrity
 from models.images.integrity import check_whole
 from models.images.sniff import BrokenImageError, Header, NotAnImageError
 from tests.fakes import image_file, noise
@@ -232,3 +232,78 @@ def test_any_damage_passes_or_is_refused(kind: str, data: st.DataObject) -> None
         check_whole(bytes(damaged))
     except BROKEN:
         return
+
+
+@pytest.mark.parametrize(("kind", "critical"), [(b"IDAT", True), (b"Idat", True), (b"iDAT", False), (b"tEXt", False)])
+def test_the_first_letter_tells_whether_a_chunk_is_critical(kind: bytes, critical: bool) -> None:
+    assert integrity._is_critical(kind) is critical
+
+
+@pytest.mark.parametrize(
+    ("start", "good"), [(b"\x78\x9c", True), (b"\x78\x01", True), (b"\x78\x9d", False), (b"\x79\x9c", False), (b"\x78", False)]
+)  # fmt: skip
+def test_the_head_of_a_zlib_stream(start: bytes, good: bool) -> None:
+    assert integrity._is_zlib(start) is good
+
+
+def header_of(width: int, height: int, depth: int, colour: int, *rest: int) -> bytes:
+    return bytes(16) + width.to_bytes(4) + height.to_bytes(4) + bytes([depth, colour, *(rest or (0, 0, 0))])
+
+
+@pytest.mark.parametrize(
+    ("header", "compressed", "possible"),
+    [
+        (header_of(1032, 10, 8, 0), 10, True),
+        (header_of(1032, 10, 8, 0), 9, False),
+        (header_of(1032, 10, 1, 0), 2, True),
+        (header_of(1032, 10, 1, 0), 1, False),
+        (header_of(1032, 10, 16, 6), 80, True),
+        (header_of(1032, 10, 16, 6), 79, False),
+        (header_of(1, 1, 8, 2, 0, 0, 1), 9, True),
+        (header_of(1, 1, 8, 2, 0, 0, 2), 9, False),
+        (header_of(1, 1, 8, 2, 1, 0, 0), 9, False),
+        (header_of(1, 1, 8, 2, 0, 1, 0), 9, False),
+        (header_of(1, 1, 4, 2), 9, False),
+        (header_of(1, 1, 8, 5), 9, False),
+        (header_of(1, 1, 8, 3), 9, False),
+    ],
+)
+def test_so_much_compressed_data_can_hold_all_pixels(header: bytes, compressed: int, possible: bool) -> None:
+    assert integrity._could_fill(header, [b"IHDR", b"IDAT"], compressed) is possible
+    if header[25] == 3:
+        assert integrity._could_fill(header, [b"IHDR", b"PLTE", b"IDAT"], compressed)
+
+
+@pytest.mark.parametrize(
+    ("tag", "sign", "size", "whole"),
+    [
+        (0x000000, b"\x9d\x01\x2a", 10, True),
+        (0x000020, b"\x9d\x01\x2a", 11, True),
+        (0x000040, b"\x9d\x01\x2a", 11, False),
+        (0x000001, b"\x9d\x01\x2a", 10, False),
+        (0x000000, b"\x9d\x01\x2b", 10, False),
+        (0x000000, b"\x9d\x01\x2a", 9, False),
+    ],
+)
+def test_a_lossy_webp_begins_with_a_key_frame(tag: int, sign: bytes, size: int, whole: bool) -> None:
+    data = b"xx" + tag.to_bytes(3, "little") + sign + bytes(20)
+    assert integrity._vp8(data, (b"VP8 ", 2, 2 + size)) is whole
+
+
+@pytest.mark.parametrize(("flags", "size"), [(0x00, 0), (0x07, 0), (0x80, 6), (0x81, 12), (0x87, 768)])
+def test_the_size_of_a_colour_table(flags: int, size: int) -> None:
+    assert integrity._colour_table(bytes([flags]), 0) == size
+    with pytest.raises(BrokenImageError):
+        integrity._colour_table(bytes([flags]), 1)
+
+
+def test_blocks_of_a_gif_are_followed_to_their_end() -> None:
+    assert integrity._after_sub_blocks(b"\2ab\1c\0x", 0) == 6
+    assert integrity._after_sub_blocks(b"\0", 0) == 1
+    assert integrity._after_sub_blocks(b"", 0) == 1
+    gif = b"GIF89a\1\0\1\0\0\0\0"
+    assert not integrity._gif(gif + b"\0\x21\xf9\1a\0\x2c\0\0\0\0\1\0\1\0\0\2\1a\0\x3b")
+    with pytest.raises(BrokenImageError, match="no block begins where one should"):
+        integrity._gif(gif + b"\x22")
+    with pytest.raises(BrokenImageError, match="in the middle of the image"):
+        integrity._gif(gif + b"\x21\xf9\0")

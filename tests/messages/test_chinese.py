@@ -9,7 +9,7 @@ from dify_plugin.errors.model import InvokeBadRequestError, InvokeServerUnavaila
 
 from models.backends.errors import BadRequest, host_errors
 from models.messages import say
-from models.messages.catalogue import Entry, Template, constants, entries, templates
+from models.messages.catalogue import CatalogueEntry, Template, constants, entries, templates
 from models.messages.chinese import _MOST_PARTS, _Reader, composed, translated
 from models.settings import Settings
 from tests.conftest import ROOT
@@ -53,7 +53,7 @@ def test_every_constant_is_read_as_itself() -> None:
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.en[:40])
-def test_the_chinese_of_an_entry_is_chinese_and_has_its_fields(entry: Entry) -> None:
+def test_the_chinese_of_an_entry_is_chinese_and_has_its_fields(entry: CatalogueEntry) -> None:
     template = Template.of(entry)
     shown = {name for _, name in template.zh if name}
     assert shown <= set(template.fields)

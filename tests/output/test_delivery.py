@@ -496,3 +496,16 @@ def test_durations_are_told_in_hundredths_of_a_second() -> None:
         result_of(image_file()), asking("duration_seconds", "cached", "answered_by"), duration=1.23456
     )
     assert output.structured_output == {"duration_seconds": 1.23, "cached": False, "answered_by": "preview"}
+
+
+def test_json_for_people_keeps_their_letters() -> None:
+    assert delivery.json_text({"prompt": "café 狐狸"}) == '{"prompt": "café 狐狸"}'
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, True), (-1, False)])
+def test_a_file_of_exactly_the_room_keeps_its_bytes(room: int, kept: bool) -> None:
+    data = noise(60, 40)
+    report = delivery.Report(result_of(data), PLAIN, 1.0)
+    made = delivery._outgoing(report, 0, max_bytes=len(data) + room)
+    assert (base64.b64decode(made.base64) == data) is kept
+    assert len(made.notices) == (not kept)

@@ -91,6 +91,18 @@ def test_a_logo_that_cannot_be_fetched_is_told() -> None:
     assert told.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BadRequest("Fetching failed", "the host is down"), "the host is down"),
+        (BadRequest("Fetching failed"), "Fetching failed"),
+        (ValueError("no base64"), "no base64"),
+    ],
+)
+def test_the_reason_of_a_failure(error: BadRequest | ValueError, reason: str) -> None:
+    assert stamp._reason(error) == reason
+
+
 def test_marks_are_tried_when_a_form_is_saved() -> None:
     check_marks(Settings({}, {}))
     check_marks(Settings({"marks": f"logo {DATA_URI}"}, {}))

@@ -368,3 +368,11 @@ def test_a_warning_of_the_sdk_is_told_once_a_minute(caplog: pytest.LogCaptureFix
     logger.removeHandler(caplog.handler)
     assert [message.rpartition(" ")[2] for message in caplog.messages] == ["1000.0", "1060.0"]
     assert MARKER_KEY not in caplog.text
+
+
+def test_a_request_is_reported_without_its_prompt_user_and_addresses() -> None:
+    telling = RequestTelemetry(sink_of(KeptFacts()), CallTrail(), ("stability",))
+    shown = telling._shown(replace(SUCCEEDED, answered_by=None))
+    assert (shown.prompt, shown.user, shown.image_urls, shown.answered_by) == ("", "", (), None)
+    assert (shown.model, "stability" in shown.backend, shown.seconds) == ("auto", False, 3.5)
+    assert telling._shown(SUCCEEDED).answered_by == "sd3.5-medium"

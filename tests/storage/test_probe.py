@@ -6,6 +6,7 @@ import pytest
 
 from models.backends.errors import BadRequest
 from models.settings import Settings
+from models.storage import probe
 from models.storage.probe import check_storage
 from tests.fakes import FakeClock
 from tests.servers.object_store import KEY, SECRET, ObjectStoreServer, refusal
@@ -66,3 +67,26 @@ def refused_after(server: Script, url: str, *acts: Act) -> str:
 
 def dated(body: bytes) -> Act:
     return say(200, body, Last_Modified="Fri, 27 Nov 2026 03:00:00 GMT", ETag='"1"')
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (say(200, probe._TEXT), ""),
+        (say(200, b"<html>"), "it shows something else"),
+        (say(204, b""), "it shows something else"),
+        (say(206, probe._TEXT), "it shows something else"),
+    ],
+)
+def test_an_address_must_give_the_file(reply: Act, said: str) -> None:
+    with scripted_server() as server:
+        server.then(reply)
+        assert probe._fetched(f"{server.url}/a/b.txt?sig=1", FakeClock()) == said
+        assert server.seen[0].path == "/a/b.txt?sig=1"
+
+
+def test_an_answer_that_is_far_longer_than_the_file_is_not_read() -> None:
+    with scripted_server() as server:
+        server.then(say(200, bytes(len(probe._TEXT) * 100 + 1)), say(200, bytes(len(probe._TEXT) * 100)))
+        assert probe._fetched(server.url, FakeClock()) not in {"", "it shows something else"}
+        assert probe._fetched(server.url, FakeClock()) == "it shows something else"

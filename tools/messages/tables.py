@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from string import Formatter
 
-from models.messages.catalogue import Entry, Template, entries
+from models.messages.catalogue import CatalogueEntry, Template, entries
 from models.messages.chinese import translated
 from tools.messages.areas import TITLES, area_of
 from tools.messages.errors import ErrorRow, errors
@@ -84,7 +84,7 @@ def _cell(template: str) -> str:
 
 
 @cache
-def _entries() -> Mapping[str, Entry]:
+def _entries() -> Mapping[str, CatalogueEntry]:
     return {shape(entry.en): entry for entry in entries()}
 
 

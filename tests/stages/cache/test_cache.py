@@ -22,7 +22,7 @@ from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
-from models.stages.cache import flights
+from models.stages.cache import flights, lookup
 from models.stages.cache.keeping import can_be_cached
 from tests.fakes import FakeClock, image_file
 from tests.servers.object_store import ObjectStoreServer
@@ -121,6 +121,31 @@ def test_what_changes_no_image_does_not_count(ask: Any, backend: PaidBackend) ->
     assert ask(timeout=50).result.cached
     assert not ask(output_format="webp").result.cached
     assert ask(output_format="webp").result.images[0].mime_type == "image/webp"
+
+
+@pytest.mark.parametrize(("age", "cached"), [(1799.0, True), (1800.0, False)])
+def test_a_shorter_age_counts_for_what_is_kept_already(ask: Any, clock: FakeClock, age: float, cached: bool) -> None:
+    ask()
+    clock.time += age
+    assert ask(form={"limits": "cache 30m"}).result.cached is cached
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0 seconds"),
+        (1.0, "1 second"),
+        (59.9, "59 seconds"),
+        (60.0, "1 minute"),
+        (7199.0, "1 hour"),
+        (7200.0, "2 hours"),
+        (86_399.0, "23 hours"),
+        (86_400.0, "1 day"),
+        (200_000.0, "2 days"),
+    ],
+)
+def test_an_age_is_told_in_the_largest_unit(seconds: float, words: str) -> None:
+    assert lookup._duration(seconds) == words
 
 
 def test_an_entry_ends_when_the_owner_says_so(ask: Any, backend: PaidBackend, clock: FakeClock) -> None:
