@@ -214,13 +214,21 @@ class ImageFetcher:
                 max_bytes=_MOST_BYTES if self.what == "image" else MAX_REPLY_BYTES,
                 allow_private=at_home,
                 retries=self.retries,
+                brings_result=True,
             )
         return reply, None if at_home else reply.url
 
     def _from_origin(self, url: str) -> Reply:
         own, path = at_origin(self.service, url)
         with _made_already(self._kept_there):
-            return own.request("GET", path, attempt=self._fetching, deadline=self.deadline, retries=self.retries)
+            return own.request(
+                "GET",
+                path,
+                attempt=self._fetching,
+                deadline=self.deadline,
+                retries=self.retries,
+                brings_result=True,
+            )
 
     @property
     def _fetching(self) -> str:
@@ -271,6 +279,7 @@ def download(
     allow_private: bool,
     redirects: int = MAX_REDIRECTS,
     retries: Retries = REPEATED,
+    brings_result: bool = False,
 ) -> Reply:
     """GET a URL from a user or a service, without credentials, following at most `redirects`.
 
@@ -296,6 +305,7 @@ def download(
             read_timeout=60.0,
             retries=retries,
             accept=_REDIRECTS,
+            brings_result=brings_result,
         )
         if reply.ok:
             return replace(reply, url=url)
@@ -317,7 +327,13 @@ def download_result(
     """As `download`, but a URL that is forbidden or refused raises ServerUnavailable: the user's request was fine."""
     with _made_already(next_step):
         return download(
-            url, attempt=attempt, clock=clock, deadline=deadline, allow_private=allow_private, retries=retries
+            url,
+            attempt=attempt,
+            clock=clock,
+            deadline=deadline,
+            allow_private=allow_private,
+            retries=retries,
+            brings_result=True,
         ).body
 
 

@@ -45,6 +45,7 @@ from models.output.delivery import deliver_each, deliver_whole, json_text, usage
 from models.parameters import EVERY_MODEL, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation
+from models.room import room_for_call
 from models.settings import Settings
 
 CONTEXT_SIZE = 10_000
@@ -69,7 +70,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
         user: str | None = None,
     ) -> LLMResult | Generator[LLMResultChunk, None, None]:
         del tools, stop
-        with host_errors(credentials):
+        with host_errors(credentials), room_for_call(credentials):
             call = Call.of(model, credentials, user)
             # Without polling the host hands the structured output's schema over as one more parameter.
             others = {name: value for name, value in model_parameters.items() if name != "json_schema"}
@@ -183,7 +184,7 @@ def _wants_progress(call: Call, asked: Asked) -> bool:
 def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Generator[LLMResultChunk, None, None]:
     """Progress as reasoning text while the job runs, then the answer. The reasoning is closed before an error too."""
     opened, answer = False, list[LLMResultChunk]()
-    with host_errors(credentials):
+    with host_errors(credentials), room_for_call(credentials):
         try:
             for step in call.narrated(asked):
                 if isinstance(step, Finished):
@@ -204,7 +205,7 @@ def _polled(
     model: str, credentials: Mapping[str, Any], user: str | None, ask: Callable[[Call], Waiting | Finished]
 ) -> LLMPollingResult:
     try:
-        with host_errors(credentials):
+        with host_errors(credentials), room_for_call(credentials):
             call = Call.of(model, credentials, user)
             outcome = ask(call)
             if isinstance(outcome, Finished):
