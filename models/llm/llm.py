@@ -4,7 +4,7 @@ The host executes this module outside `sys.modules`: nothing imports it, and not
 `AIModel` subclasses in its namespace the last one wins, so the base class is imported with its module.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import gevent
@@ -145,7 +145,8 @@ class ImageGenerationModel(host.LargeLanguageModel):
         if card is None and not credentials:
             return None
         known = card or _bare_schema(model)
-        rules, images = _form(model, settings) or (known.parameter_rules, ModelFeature.VISION in (known.features or []))
+        form = _form(model, settings)
+        rules, images = form or (_with_every(known.parameter_rules), ModelFeature.VISION in (known.features or []))
         features = [
             *([ModelFeature.POLLING] if settings.text("waiting") == "polling" else []),
             ModelFeature.STRUCTURED_OUTPUT,
@@ -272,8 +273,12 @@ def _live_rules(backend: Backend) -> Iterable[Rule]:
 
 def _host_rules(rules: Iterable[Rule]) -> list[ParameterRule]:
     """The rules as the host's, and those that belong to every model."""
-    every = {rule.name: rule for rule in (*rules, *EVERY_MODEL)}
-    return [_host_rule(rule) for rule in every.values()]
+    return _with_every([_host_rule(rule) for rule in rules])
+
+
+def _with_every(rules: Sequence[ParameterRule]) -> list[ParameterRule]:
+    every = {rule.name: rule for rule in (*rules, *map(_host_rule, EVERY_MODEL))}
+    return list(every.values())
 
 
 def _host_rule(rule: Rule) -> ParameterRule:
