@@ -240,16 +240,16 @@ EXCEPTIONS: Sequence[tuple[str, str, str, Mapping[str, Any]]] = (
     ("google", "submit", "^503$", {"submitted": 3}),
     # Its models of the community have another address.
     ("replicate", "submit", "^404$", {"submitted": 2}),
-    ("black_forest_labs", "look", "^404$", {"outcome": SERVER}),
+    ("black_forest_labs|comfyui api_v2", "look", "^404$", {"outcome": SERVER}),
     # The image was made: only its address fails.
-    ("zhipu|huggingface|replicate|fal|black_forest_labs", "fetch", "^4(04|13|22)$", {"outcome": SERVER}),
+    ("zhipu|huggingface|replicate|fal|black_forest_labs|comfyui api_v2", "fetch", "^4(04|13|22)$", {"outcome": SERVER}),
     # There is no job to look at again.
     ("zhipu|huggingface", "fetch", r"silent|one byte|reset|closed|429|50\d", {"says": ""}),
     ("zhipu|huggingface", "fetch", "back", {"outcome": CONNECTION}),
     # Results lie at a file server, which is asked without a key and may redirect.
     ("qwen_image", "fetch", r"^4\d\d( no credit)?$", {"outcome": SERVER, "says": ""}),
     ("qwen_image", "fetch", "^429", {"within": TIMEOUT + 60}),
-    ("qwen_image", "fetch", "redirect", {"says": "not an image"}),
+    ("qwen_image|comfyui api_v2", "fetch", "redirect", {"says": "not an image"}),
 )
 
 

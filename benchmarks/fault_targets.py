@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.contract_cases import CASES, Case
-from tests.fakes import image_file
+from tests.fakes import MARKER_KEY, image_file
+from tests.servers.comfy_api import comfy_api
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,24 @@ TARGETS: Sequence[Target] = (
         vanished=lambda path: _history(path, None),
     ),
     Target(
+        name="comfyui api_v2",
+        case=replace(
+            CASES["comfyui api_v2"], serve=lambda: comfy_api(MARKER_KEY)
+        ),  # its files come from its own address
+        stages={
+            "submit": "POST /api/v2/jobs$",
+            "look": "GET /api/v2/jobs/",
+            "fetch": "GET /api/v2/assets/.*/content",
+        },
+        polled=True,
+        failed=lambda _: {
+            "id": "job-0",
+            "status": "failed",
+            "error": {"code": "node_execution_error", "message": "it broke", "node_id": "3", "class_type": "KSampler"},
+        },
+        vanished=lambda _: {"id": "job-0", "status": "expired", "outputs": [], "error": None},
+    ),
+    Target(
         name="openai_images",
         case=CASES["openai_images"],
         stages={"submit": "POST /v1/images/"},
@@ -91,6 +110,16 @@ TARGETS: Sequence[Target] = (
             "look": "GET .*/tasks/",
             "fetch": "GET /results/",
         },
+        polled=True,
+        failed=lambda _: _task("FAILED", code="InternalError.Algo", message="it broke"),
+        vanished=lambda _: _task("UNKNOWN"),
+        filtered=("look", 200, _task("FAILED", code="DataInspectionFailed", message="inappropriate content")),
+    ),
+    Target(
+        name="qwen_image videos",
+        case=replace(CASES["qwen_image"], model="wan2.7-t2v"),
+        # The faults of a fetched file are those of images.
+        stages={"submit": "POST .*/video-synthesis$", "look": "GET .*/tasks/"},
         polled=True,
         failed=lambda _: _task("FAILED", code="InternalError.Algo", message="it broke"),
         vanished=lambda _: _task("UNKNOWN"),

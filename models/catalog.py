@@ -1,4 +1,4 @@
-"""The model cards as data: `models/llm/<backend>/<model>.yaml`, each read when it is first asked for.
+"""The model cards as data: `models/llm/<backend>/<model>.yaml`, or one folder deeper, each read when it is first asked for.
 
 A card is the host's own format plus one block `image_generation`, which the host does not read: the facts that a
 backend needs about the model (endpoint, sizes, limits).
@@ -27,7 +27,7 @@ class Pricing(BaseModel):
 
 
 class Card(StrictModel):
-    """A predefined model: one YAML file, and the `backend` whose folder it lies in."""
+    """A predefined model: one YAML file, and the `backend` below whose folder it lies."""
 
     backend: str
     model: str
@@ -69,17 +69,18 @@ class Lazy[S, V](Mapping[str, V]):
 @cache
 def cards() -> Mapping[str, Card]:
     """The cards by model id, which is the name of the file. To read all of them takes a tenth of a second."""
-    return Lazy(_paths(), _read)
+    return Lazy(card_files(), _read)
 
 
 @cache
-def _paths() -> Mapping[str, Path]:
-    return {path.stem: path for path in sorted(CARDS.glob("*/*.yaml"))}
+def card_files() -> Mapping[str, Path]:
+    """The card of each model id."""
+    return {path.stem: path for pattern in ("*/*.yaml", "*/*/*.yaml") for path in sorted(CARDS.glob(pattern))}
 
 
 def service_of(model: str) -> str:
     """The backend of a predefined model, without reading its card; empty for any other name."""
-    return _paths()[model].parent.name if model in _paths() else ""
+    return card_files()[model].relative_to(CARDS).parts[0] if model in card_files() else ""
 
 
 @cache
@@ -95,7 +96,7 @@ def nameable() -> tuple[str, ...]:
 
 
 def _read(path: Path) -> Card:
-    return Card.model_validate({"backend": path.parent.name, **read_yaml(path)})
+    return Card.model_validate({"backend": service_of(path.stem), **read_yaml(path)})
 
 
 def card_for(backend: str, model: str) -> Card | None:

@@ -247,8 +247,9 @@ class ImageResult:
 
     def name_of(self, number: int) -> str:
         """How a notice names the image at this place, counted from 0."""
-        kind = "video" if self.images[number].is_video else "image"
-        return f"{kind.capitalize()} {number + 1}" if len(self.images) > 1 else f"The {kind}"
+        if len(self.images) == 1:
+            return "The video" if self.images[number].is_video else "The image"
+        return f"Video {number + 1}" if self.images[number].is_video else f"Image {number + 1}"
 
 
 _BYTES = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))  # five times as fast as `base64`

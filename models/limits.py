@@ -8,7 +8,7 @@ Entries are `name value` pairs, separated by commas or newlines (Dify's page dro
     models a b c                                 what `auto` and `fallback` may name
     hosts a b, cache 24h, audit hash, language zh, account NAME
 
-An entry whose feature this version does not have is refused, so that nobody relies on it.
+An unknown entry is refused, so that nobody relies on it.
 """
 
 import re
@@ -24,6 +24,7 @@ from models.images.sniff import FORMATS
 from models.settings import Settings
 
 type Audit = Literal["text", "hash", "none"]
+type Language = Literal["en", "zh"]
 type Period = Literal["minute", "day", "month"]
 
 FIELD = "limits"
@@ -59,7 +60,7 @@ class Limits:
 
     `images`, `megapixels` (each 1024 × 1024 pixels) and `timeout` (seconds) are the most for one request. `formats`
     (MIME types, empty: any), `input_mb` (of 1,000,000 bytes) and `instruction` (characters) are the rules for editing; 0
-    is no limit. `cache` is how many seconds an image may be given again. `quotas` limit all requests together. `models` are the ids that `auto` and `fallback` may name; empty: all.
+    is no limit. `language` is the one of messages. `cache` is how many seconds an image may be given again. `quotas` limit all requests together. `models` are the ids that `auto` and `fallback` may name; empty: all.
     `hosts` are those besides public ones that links in a prompt and addresses of input images may lead to; without any,
     addresses of input images are not limited. `account` names the account that quotas and cached images belong to;
     empty: the form's fingerprint.
@@ -77,6 +78,7 @@ class Limits:
     models: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     account: str = ""
+    language: Language = "en"
 
     @classmethod
     def read(cls, settings: Settings) -> "Limits":
@@ -94,6 +96,12 @@ class Limits:
 def account_of(settings: Settings) -> str:
     """Whose quotas and cached images these are: the name in `limits`, else the form's fingerprint. Raises BadRequest."""
     return Limits.read(settings).account or settings.fingerprint
+
+
+def language_of(settings: Settings) -> Language:
+    """The language of messages, also where another entry cannot be read."""
+    named = [value.casefold() for name, value in map(_split, _entries(settings.text(FIELD))) if name == "language"]
+    return "zh" if "zh" in named else "en"
 
 
 class _EntryError(ValueError):
@@ -116,8 +124,6 @@ def _add(entry: str, values: dict[str, object]) -> None:
     found = re.fullmatch(kind.pattern, value, re.IGNORECASE)
     if found is None:
         raise _EntryError("cannot be read", f"Write {kind.wanted}")
-    if not kind.field:
-        raise _EntryError("is not available in this version", "Take it out")
     if kind.field == "quotas":
         values["quotas"] = _joined(cast(tuple[Quota, ...], values.get("quotas", ())), _quota(found))
         return
@@ -162,12 +168,12 @@ def _mime_types(names: str) -> tuple[str, ...]:
 class _Kind:
     """An entry: the form of what stands behind its name, in words as well, and how its first group is read.
 
-    `field` is the one of Limits that it sets; empty while the feature does not exist.
+    `field` is the one of Limits that it sets.
     """
 
     pattern: str
     wanted: str
-    field: str = ""
+    field: str
     read: Callable[[str], object] = str
 
 
@@ -202,7 +208,7 @@ _KINDS: Mapping[str, _Kind] = {
         lambda names: tuple(dict.fromkeys(names.split())),
     ),
     "cache": _Kind(rf"{_AT_LEAST_1}(\d{{1,6}} ?[mhd])", "a duration like `cache 24h` (m, h or d)", "cache", _seconds),
-    "language": _Kind("en|zh", "one of en, zh behind the name"),
+    "language": _Kind("(en|zh)", "one of en, zh behind the name", "language"),
     "account": _Kind(r"(\S.*)", "`account NAME`", "account"),
 }
 _SHOWN = "`images 4`, `megapixels 4`, `timeout 900`, `200/day`, `user 5 USD/month`, `input 10 MB`, `formats jpg png webp`, `audit hash`"

@@ -2,8 +2,8 @@
 
 A form is the provider's, with a field `<prefix>_<name>` per service, or a customizable model's own, which names its
 `backend` and has plain names. The environment (`IMAGE_GENERATION_` + the field's name in capitals) stands for the
-whole Dify instance: it fills in every field of the provider's form, and those fields of a model's own form that the
-provider's form has under the same name.
+whole Dify instance: it fills in every field of the provider's form, those fields of a model's own form that the
+provider's form has under the same name, and the key of the instance's Comfy account.
 """
 
 import hashlib
@@ -24,6 +24,8 @@ SHARED_FIELDS = (
     *("moderation_url", "moderation_api_key", "webhook_url", "webhook_secret"),
 )
 """The fields that stand under one name in both forms."""
+INSTANCE_FIELDS = ("comfy_account_api_key",)
+"""The fields of a model's own form alone that the environment fills in all the same."""
 SECRET_ENDINGS = ("api_key", "password", "secret", "headers", "storage_url", "redis_url", "embedding_url")
 """A field whose name ends like this is a secret: the forms draw it as `secret-input`."""
 
@@ -94,7 +96,7 @@ class Settings:
         return own.strip() if isinstance(own, str) else ""
 
     def _inherited(self, name: str) -> str:
-        if self.is_custom and name not in SHARED_FIELDS:
+        if self.is_custom and name not in (*SHARED_FIELDS, *INSTANCE_FIELDS):
             return ""
         return self.environment.get(f"{_ENVIRONMENT}{name.upper()}", "").strip()
 
@@ -118,6 +120,7 @@ class Access:
     canary_workflow: str = ""
     canary_percent: str = ""
     checkpoint: str = ""
+    comfy_account_api_key: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -149,7 +152,8 @@ class Access:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return tuple(value for value in (self.api_key, self.password, *_secret_headers(self.headers)) if value)
+        own = (self.api_key, self.password, self.comfy_account_api_key, *_secret_headers(self.headers))
+        return tuple(value for value in own if value)
 
 
 _TEXT_FIELDS = tuple(f.name for f in fields(Access) if f.name not in {"prefix", "headers"})

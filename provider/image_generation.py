@@ -14,6 +14,7 @@ from models.backends.registry import BACKENDS
 from models.backends.server_pool import pooled
 from models.catalog import cards
 from models.limits import Limits
+from models.messages import about, in_words, say
 from models.parameters import PROMPT_RULE, VOCABULARY, Rule
 from models.settings import Settings
 
@@ -46,11 +47,11 @@ class ImageGenerationProvider(host.ModelProvider):
 def _unreadable(settings: Settings) -> Iterator[str]:
     """A sentence for each invalid setting of the plugin itself."""
     if settings.text("waiting", "direct") not in {"direct", "polling"}:
-        yield f"Only direct and polling can be chosen in {settings.where('waiting')}."
+        yield say(f"Only direct and polling can be chosen in {settings.where('waiting')}.", settings)
     try:
         Limits.read(settings)
     except BadRequest as error:
-        yield str(error)
+        yield in_words(error, settings)
     yield from stages.check(settings)
 
 
@@ -74,5 +75,5 @@ def _fault(backend: type[Backend], settings: Settings) -> str:
             for sentence in pooled(backend.bind(any_model, settings)).probe():
                 logger.info("%s: %s", backend.title, sentence)
     except InvokeError as error:
-        return f"{backend.title[:1].upper()}{backend.title[1:]}: {error}"
+        return about(backend.title, str(error), settings)
     return ""

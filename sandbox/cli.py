@@ -1,8 +1,9 @@
 """
 The command line of the sandbox: `python -m sandbox run|invoke|serve|models|doctor|check|slots|audit`.
 
-Exit codes: 0 success; 1 the plugin returned an error or the workflow failed; 2 wrong usage (arguments, inputs, files);
-3 the plugin process failed (start, crash, line over the host's limit, timeout); 130 interrupted.
+Exit codes: 0 success; 1 the plugin returned an error, the workflow failed or waits for a person; 2 wrong usage
+(arguments, inputs, files); 3 the plugin process failed (start, crash, line over the host's limit, timeout);
+130 interrupted.
 """
 
 import argparse
@@ -152,7 +153,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--file", dest="files", action="append", type=Path, default=[], help="attachment to each turn")
     parser.add_argument(
-        "--answers", type=Path, help="YAML with the answers of other providers' LLM nodes, by node id or title"
+        "--answers",
+        type=Path,
+        help="YAML with the answers of other providers' LLM nodes and of Human Input nodes, by node id or title",
+    )
+    parser.add_argument(
+        "--decide", metavar="ACTION", help="what the person at a Human Input node chooses, e.g. approve"
     )
     parser.add_argument("--model", metavar="NAME", help="this model in place of the workflow's own image models")
     parser.set_defaults(command=_run)

@@ -159,7 +159,7 @@ def last_words(prompt_messages: Sequence[PromptMessage]) -> str:
 
 
 def _fill(schema: Mapping[str, Any], text: str) -> Any:
-    """A value that satisfies a JSON schema: strings hold the text, numbers the minimum."""
+    """A value that satisfies a JSON schema: the first of a choice, else strings hold the text, numbers the minimum."""
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):

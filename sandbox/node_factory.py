@@ -13,6 +13,8 @@ from graphon.nodes.code.entities import CodeNodeData
 from graphon.nodes.http_request.config import build_http_request_config
 from graphon.nodes.http_request.entities import HttpRequestNodeData
 from graphon.nodes.http_request.node import HttpRequestNode, HttpRequestNodeDependencies
+from graphon.nodes.human_input.entities import HumanInputNodeData
+from graphon.nodes.human_input.human_input_node import HumanInputNode
 from graphon.nodes.llm import LLMNode, LLMNodeData
 from graphon.nodes.llm.runtime_protocols import LLMProtocol
 
@@ -21,9 +23,12 @@ from sandbox.conversation import Conversation
 from sandbox.credentials import Credentials
 from sandbox.files import FileStore, HostHttpClient, file_saver
 from sandbox.host import Host
-from sandbox.local_llm import LocalModel, Script
+from sandbox.human_input import person
+from sandbox.local_llm import Answer, LocalModel, Script
 from sandbox.model_adapter import plugin_model
 from sandbox.parameters import Schema
+
+_NO_IMAGE_MODELS = frozenset({"contact-sheet"})  # they work on images that another node made
 
 type Request = engine._NodeBuildRequest  # noqa: SLF001 - the engine's factory is extended, not copied
 
@@ -37,10 +42,11 @@ class Services:
         host: the plugin, for LLM nodes of its provider.
         store: files.
         credentials: what the host has stored for the plugin's provider and models.
-        script: answers of the local language model, by node id or title.
+        script: answers of the local language model and of the person at Human Input nodes, by node id or title.
+        decision: the action that the person chooses at every Human Input node that the script does not name.
         polling: the engine's limits for polling; by default checks every 1 to 30 s.
         conversation: earlier turns of a chatflow.
-        model_name: takes the place of the plugin's models that the nodes name.
+        model_name: takes the place of the plugin's image models that the nodes name.
 
     """
 
@@ -48,6 +54,7 @@ class Services:
     store: FileStore
     credentials: Credentials = field(default_factory=Credentials)
     script: Script = field(default_factory=dict)
+    decision: str | None = None
     polling: LLMPollingConfig = field(default_factory=LLMPollingConfig)
     conversation: Conversation = field(default_factory=Conversation)
     model_name: str | None = None
@@ -58,13 +65,21 @@ class Services:
         provider, name = settings["provider"], settings["name"]
         parameters = settings.get("completion_params") or {}
         if provider == self.host.provider:
-            return self._plugin_model(provider, self.model_name or name, parameters)
-        answer = self.script.get(node_id, self.script.get(str(data.get("title"))))
-        return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=answer)
+            return self._plugin_model(provider, name, parameters)
+        return LocalModel(provider=provider, model_name=name, parameters=parameters, answer=self.answer(node_id, data))
 
-    def _plugin_model(self, provider: str, name: str, parameters: Mapping[str, Any]) -> LLMProtocol:
+    def answer(self, node_id: str, data: Mapping[str, Any]) -> Answer | None:
+        """What the script says at a node."""
+        return self.script.get(node_id, self.script.get(str(data.get("title"))))
+
+    def runs(self, name: str) -> str:
+        """The model that runs where a node names this one."""
+        return name if name in _NO_IMAGE_MODELS or self.model_name is None else self.model_name
+
+    def _plugin_model(self, provider: str, named: str, parameters: Mapping[str, Any]) -> LLMProtocol:
+        name = self.runs(named)
         model = plugin_model(self.host, provider, name, parameters, self.credentials.of(name), self.polling)
-        if self.model_name is None:
+        if name == named:
             return model
         rules = Schema.model_validate(model.schema.model_dump(mode="json"))
         return replace(model, parameters=rules.fitting(parameters))
@@ -132,9 +147,20 @@ class NodeFactory(engine.SlimDslNodeFactory):
             ),
         )
 
+    def _create_human_input_node(self, request: Request) -> HumanInputNode:
+        decision = self.services.answer(request.node_id, request.data_payload) or self.services.decision
+        return HumanInputNode(
+            node_id=request.node_id,
+            data=HumanInputNodeData.model_validate(request.data_payload),
+            init_params=self.init_params,
+            runtime_state=self.runtime_state,
+            hitl_callback=person(request.data_payload, decision),
+        )
+
     NODE_BUILDERS: ClassVar[Mapping[Any, Any]] = {
         **engine.SlimDslNodeFactory.NODE_BUILDERS,
         BuiltinNodeTypes.LLM: _create_llm_node,
         BuiltinNodeTypes.CODE: _create_code_node,
         BuiltinNodeTypes.HTTP_REQUEST: _create_http_request_node,
+        BuiltinNodeTypes.HUMAN_INPUT: _create_human_input_node,
     }

@@ -39,7 +39,9 @@ class Rule(BaseModel):
     options: list[str] = []
 
     def allows(self, value: JsonValue) -> bool:
-        """Whether the form would let the value pass."""
+        """Whether the form would let the value pass; what a workflow variable holds is not known before the run."""
+        if isinstance(value, str) and "{{#" in value:
+            return True
         if self.options:
             return value in self.options
         number = isinstance(value, int | float) and not isinstance(value, bool)

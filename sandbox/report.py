@@ -10,7 +10,7 @@ from graphon.file.models import File
 from sandbox.call_report import describe, seeds_in, short
 from sandbox.workflow import NodeRun, WorkflowRun
 
-_MARKS = {"succeeded": "✓", "failed": "✗", "exception": "!", "running": "…"}
+_MARKS = {"succeeded": "✓", "failed": "✗", "exception": "!", "running": "…", "paused": "⏸"}
 
 
 def workflow_report(run: WorkflowRun) -> str:

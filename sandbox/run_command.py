@@ -27,7 +27,7 @@ _SCRIPT: TypeAdapter[dict[str, str | dict[str, JsonValue]]] = TypeAdapter(dict[s
 
 def run_app(arguments: argparse.Namespace, host: Host, credentials: Credentials, *, stem: str) -> bool:
     """
-    Run the app of the arguments and print its report; False if a turn failed.
+    Run the app of the arguments and print its report; False if a turn failed or waits for a person.
 
     Raises:
         UsageError: the app, the inputs or the answers cannot be used.
@@ -36,7 +36,14 @@ def run_app(arguments: argparse.Namespace, host: Host, credentials: Credentials,
     """
     script = _script(arguments.answers)
     with served(FileStore(arguments.out, stem)) as store:
-        services = Services(host=host, store=store, credentials=credentials, script=script, model_name=arguments.model)
+        services = Services(
+            host=host,
+            store=store,
+            credentials=credentials,
+            script=script,
+            decision=arguments.decide,
+            model_name=arguments.model,
+        )
         runs = [_run_once(arguments, services, query) for query in arguments.query or [""]]
     return all(run.status in {"succeeded", "partial-succeeded"} for run in runs)
 

@@ -19,10 +19,12 @@ from graphon.engine_events import (
     GraphRunAbortedEvent,
     GraphRunFailedEvent,
     GraphRunPartialSucceededEvent,
+    GraphRunPausedEvent,
     GraphRunSucceededEvent,
     NodeRunExceptionEvent,
     NodeRunFailedEvent,
     NodeRunModelPollingProgressEvent,
+    NodeRunPauseRequestedEvent,
     NodeRunStartedEvent,
     NodeRunStreamChunkEvent,
     NodeRunSucceededEvent,
@@ -39,11 +41,12 @@ from graphon.runtime.variable_pool import VariablePool
 from graphon.variables.segments import Segment
 
 from sandbox.errors import UsageError
+from sandbox.human_input import open_question
 from sandbox.inputs import Given, start_values, upload
 from sandbox.local_llm import LABEL
 from sandbox.node_factory import NodeFactory, Services
 
-type Status = Literal["running", "succeeded", "failed", "exception", "partial-succeeded", "aborted"]
+type Status = Literal["running", "succeeded", "failed", "exception", "partial-succeeded", "aborted", "paused"]
 
 _LONGEST_RUN = 1200  # seconds: Dify's WORKFLOW_MAX_EXECUTION_TIME
 _MOST_STEPS = 500  # Dify's WORKFLOW_MAX_EXECUTION_STEPS
@@ -77,7 +80,7 @@ class WorkflowRun:
     A finished run.
 
     `outputs` is the result of the app (`answer` in a chatflow), `nodes` lists every node run in start order, `files` the
-    written images, `error` is the reason of a failed run.
+    written images, `error` is the reason of a failed run, or what a paused run waits for.
 
     `streamed` is what the Answer and End nodes stream, that is, what a reader sees in a chat, in the web app and in the
     result pane. The text of a polling LLM node is missing there, though `outputs` and later nodes have it.
@@ -137,7 +140,7 @@ def run_workflow(
         dialogue_count = len(services.conversation.turns)
         system = {"query": query, "files": uploads, "dialogue_count": dialogue_count}
         engine = _engine(document, inputs, services, system=system)
-        recorder = _Recorder(_model_labels(document, services))
+        recorder = _Recorder(_model_labels(document, services), _open_questions(document))
         for event in _events(engine):
             recorder.record(event)
             if on_event is not None:
@@ -175,10 +178,19 @@ def _model_labels(document: DslDocument, services: Services) -> dict[str, str]:
     """The model's name by node, marked if the local language model replaces it."""
     models = {str(node["id"]): node["data"]["model"] for node in _nodes(document) if "model" in node["data"]}
     return {
-        node_id: services.model_name or str(model["name"])
+        node_id: services.runs(str(model["name"]))
         if model["provider"] == services.host.provider
         else f"{model['name']} ({LABEL})"
         for node_id, model in models.items()
+    }
+
+
+def _open_questions(document: DslDocument) -> dict[str, str]:
+    """What each Human Input node waits for."""
+    return {
+        str(node["id"]): open_question(node["data"])
+        for node in _nodes(document)
+        if node["data"]["type"] == BuiltinNodeTypes.HUMAN_INPUT
     }
 
 
@@ -266,9 +278,10 @@ def _variable_pool(
 class _Recorder:
     """Builds a `WorkflowRun` from the engine's events."""
 
-    def __init__(self, models: Mapping[str, str]) -> None:
+    def __init__(self, models: Mapping[str, str], questions: Mapping[str, str]) -> None:
         self.run = WorkflowRun()
         self._models = models
+        self._questions = questions
         self._started = time.perf_counter()
         self._by_execution: dict[str, tuple[NodeRun, datetime]] = {}
 
@@ -280,16 +293,26 @@ class _Recorder:
                 self.run.streamed += event.chunk
             case NodeRunModelPollingProgressEvent():
                 self._by_execution[event.id][0].checks = event.attempt + 1
+            case NodeRunPauseRequestedEvent():
+                self._by_execution[event.id][0].status = "paused"
+                self.run.error = self._questions[event.node_id]
             case NodeRunSucceededEvent():
                 self._end(event, "succeeded")
             case NodeRunFailedEvent() | NodeRunExceptionEvent():
                 self._end(event, "failed" if isinstance(event, NodeRunFailedEvent) else "exception", event.error)
+            case _:
+                self._record_outcome(event)
+
+    def _record_outcome(self, event: EngineEvent) -> None:
+        match event:
             case GraphRunSucceededEvent():
                 self._close("succeeded", event.outputs)
             case GraphRunPartialSucceededEvent():
                 self._close("partial-succeeded", event.outputs)
             case GraphRunAbortedEvent():
                 self._close("aborted", event.outputs, event.reason or "aborted")
+            case GraphRunPausedEvent():
+                self._close("paused", event.outputs, self.run.error)
             case GraphRunFailedEvent():
                 self._close("failed", {}, event.error)
 

@@ -37,6 +37,12 @@ def asked(backend: Backend, prompt: str = "a red fox in the snow", **parts: obje
     return settle(request, wish, backend)
 
 
+def sent_with(call: object, name: str) -> object:
+    """An option with which a recorded request was sent, such as its `timeout`."""
+    options: Mapping[str, object] = call.request.req_kwargs  # type: ignore[attr-defined]
+    return options[name]
+
+
 def carried(
     options: OutputOptions | None = None,
     *,

@@ -1,6 +1,7 @@
 """The cases of the contract suite: for each backend, credentials for an address and a fake server.
 
-A new backend adds one entry; a test fails for a registered backend without one.
+A new backend adds one entry; a test fails for a registered backend without one. A second word in a name tells another API
+of the same backend.
 """
 
 import json
@@ -14,6 +15,7 @@ from tests.fakes import MARKER_KEY
 from tests.servers.ark import ark
 from tests.servers.automatic1111 import FakeWebUI
 from tests.servers.black_forest_labs import black_forest_labs
+from tests.servers.comfy_api import comfy_api
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.fal import fal
 from tests.servers.google import google
@@ -83,6 +85,7 @@ CASES: Mapping[str, Case] = {
         credentials=lambda url: {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": url},
         serve=lambda: model_studio(key=MARKER_KEY),
         edit_model="qwen-image-edit-plus",
+        video_model="wan2.7-t2v",
     ),
     "comfyui": Case(
         model="my-workflow",
@@ -93,6 +96,17 @@ CASES: Mapping[str, Case] = {
             "workflow": json.dumps(TXT2IMG),
         },
         serve=lambda: ComfyUIServer(login=f"Bearer {MARKER_KEY}"),
+    ),
+    "comfyui api_v2": Case(
+        model="my-deployment",
+        credentials=lambda url: {
+            "backend": "comfyui",
+            "base_url": f"{url}/api/v2",
+            "api_key": MARKER_KEY,
+            "comfy_account_api_key": MARKER_KEY,
+            "workflow": json.dumps(TXT2IMG),
+        },
+        serve=lambda: comfy_api(MARKER_KEY, hosted=True),
     ),
     "openrouter": Case(
         model="openrouter-gpt-image-2",

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from models.backends.registry import BACKENDS
-from models.catalog import CARDS, Card, card_for, cards
+from models.catalog import CARDS, Card, card_files, card_for, cards, service_of
 from models.parameters import EVERY_MODEL, read_values
 from models.request.build import build_request
 from models.request.conversation import Conversation
@@ -23,10 +23,10 @@ def test_every_card_belongs_to_a_registered_backend() -> None:
     assert {card.backend for card in cards().values()} <= set(BACKENDS)
 
 
-@pytest.mark.parametrize("path", sorted(CARDS.glob("*/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", card_files().values(), ids=lambda path: path.stem)
 def test_a_card_matches_the_providers_rules(path: Path) -> None:
     text = path.read_text("utf-8")
-    assert rendered(yaml.safe_load(text), path.parent.name) == text
+    assert rendered(yaml.safe_load(text), service_of(path.stem)) == text
 
 
 @EVERY_CARD

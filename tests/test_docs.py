@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from models.backends.registry import BACKENDS
+from models.catalog import card_files
 from models.parameters import VOCABULARY
 from tools.package import packed_files
 
@@ -92,7 +93,7 @@ def test_every_command_names_an_existing_module(page: Path) -> None:
 @readme
 def test_every_model_is_named(readme: Path) -> None:
     text = readme.read_text("utf-8")
-    models = [path.stem for path in (ROOT / "models" / "llm").glob("*/*.yaml")]
+    models = list(card_files())
     assert models
     assert [model for model in models if not names_code(text, f"`{model}`")] == []
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.limits import Limits, Quota, account_of
+from models.limits import Limits, Quota, account_of, language_of
 from models.settings import Settings
 
 
@@ -84,15 +84,22 @@ def test_an_unknown_entry_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry",
+    ("text", "language"),
     [
-        *("language ZH", "language en"),
+        *(
+            ("", "en"),
+            ("language en", "en"),
+            ("language zh", "zh"),
+            ("images 4，language：ZH", "zh"),
+            ("language=ｚｈ", "zh"),
+        ),
+        *(("images none, language zh", "zh"), ("language fr", "en"), ("account language zh", "en")),
     ],
 )
-def test_a_reserved_entry_is_refused(entry: str) -> None:
-    assert refusal(f"images 4, {entry}") == (
-        f"“{entry}” in “Limits” (limits) in the provider's settings is not available in this version. Take it out."
-    )
+def test_the_language_of_messages_is_known_even_where_another_entry_cannot_be_read(text: str, language: str) -> None:
+    assert language_of(Settings({"limits": text}, {})) == language
+    if not text.startswith(("images none", "language fr")):
+        assert Limits.read(Settings({"limits": text}, {})).language == language
 
 
 def test_the_models_that_may_be_named_are_listed() -> None:
@@ -163,9 +170,8 @@ def test_a_message_names_the_models_form_or_the_environment() -> None:
         *("models", "hosts", "cache 0h", "cache 24", "cache -1h", "language fr", "account"),
     ],
 )
-def test_a_bad_quota_or_entry_of_a_coming_feature_is_refused(entry: str) -> None:
+def test_a_bad_quota_or_entry_is_refused(entry: str) -> None:
     assert refusal(entry).startswith(f"“{entry}” in “Limits” (limits) in the provider's settings ")
-    assert "is not available" not in refusal(entry)
 
 
 @given(st.text(max_size=60))

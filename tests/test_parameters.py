@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.parameters import MAX_SEED, RULES, VOCABULARY, Rule, read_value, read_values
+from models.parameters import MAX_SEED, RULES, VOCABULARY, Rule, nearest_value, read_value, read_values
 
 
 @pytest.mark.parametrize("value", [42, 42.0, "42", " 42 ", "42.0"])
@@ -82,3 +82,108 @@ def test_any_value_is_read_as_its_type_or_refused(rule: Rule, value: object) -> 
 
 
 _TYPES = {"int": int, "float": float, "boolean": bool, "string": str, "text": str}
+
+
+@pytest.mark.parametrize("value", ["16:9", "16/9", "16x9", "16X9", "16×9", "16：9", " 16 : 9 "])
+def test_the_same_ratio_in_every_spelling(value: str) -> None:
+    assert read_value(RULES["aspect_ratio"], value) == "16:9"
+
+
+@pytest.mark.parametrize("value", ["16", "16:0", "0:9", "16:9:1", "16-9", "wide", ":", "1e3:1"])
+def test_a_ratio_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        read_value(RULES["aspect_ratio"], value)
+    assert str(refusal.value) == f"The parameter `aspect_ratio` cannot be {value!r}. Give a ratio such as 16:9."
+
+
+BOUNDED = RULES["steps"].narrowed(min=2, max=5, default=3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "allowed"),
+    [
+        (2, 5, 1, "between 2 and 5"),
+        (2, 5, 6, "between 2 and 5"),
+        (2, None, 1, "of at least 2"),
+        (None, 5, 6, "of at most 5"),
+        (0.5, 1.5, 2, "between 0.5 and 1.5"),
+    ],
+)
+def test_the_words_for_bounds(low: float | None, high: float | None, value: int, allowed: str) -> None:
+    with pytest.raises(BadRequest, match=f"Give a number {allowed}"):
+        read_value(BOUNDED.narrowed(min=low, max=high), value)
+
+
+@pytest.mark.parametrize("number", [2, 5])
+def test_a_number_on_a_bound_is_taken(number: int) -> None:
+    assert read_value(BOUNDED, number) == nearest_value(BOUNDED, number)[0] == number
+
+
+@pytest.mark.parametrize(
+    ("value", "near", "words"), [(1, 2, "2, the nearest value"), (6, 5, "5, the nearest value"), ("4", 4, "")]
+)
+def test_the_nearest_number_within_the_bounds(value: object, near: int, words: str) -> None:
+    assert nearest_value(BOUNDED, value) == (near, words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", -2), ("output_format", "tga"), ("steps", "many"), ("details", "maybe")]
+)
+def test_what_has_no_near_value_is_refused(name: str, value: object) -> None:
+    with pytest.raises(BadRequest, match=f"The parameter `{name}` cannot be"):
+        nearest_value(RULES[name], value)
+
+
+def test_a_longer_timeout_is_read_because_it_is_lowered_later() -> None:
+    most = RULES["timeout"].max
+    assert most
+    assert read_value(RULES["timeout"], most + 1) == most + 1
+    with pytest.raises(BadRequest):
+        read_value(RULES["timeout"], 0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "default"),
+    [
+        (BOUNDED, {"min": 4}, 4),
+        (BOUNDED, {"max": 2}, 2),
+        (BOUNDED, {"min": 2.5}, 3),
+        (BOUNDED, {"min": 4, "default": 9}, 9),
+        (RULES["cfg_scale"].narrowed(default=7.0), {"max": 6.5}, 6.5),
+        (Rule(name="x", type="string", label=RULES["n"].label, default="b"), {"options": ("a", "b")}, "b"),
+        (Rule(name="x", type="string", label=RULES["n"].label, default="b"), {"options": ("a", "c")}, None),
+        (Rule(name="x", type="string", label=RULES["n"].label, default="b"), {"help": None}, "b"),
+    ],
+)
+def test_a_default_stays_within_narrower_bounds(rule: Rule, changes: dict[str, object], default: object) -> None:
+    assert rule.narrowed(**changes).default == default
+
+
+@pytest.mark.parametrize(
+    ("options", "open_ended", "word", "read"),
+    [
+        ((), False, "Any", "Any"),
+        (("Euler", "euler a"), False, "EULER", "Euler"),
+        (("Euler", "euler"), False, "euler", "euler"),
+        (("Euler",), True, "new", "new"),
+        (("Euler", "EULER"), True, "euler", "euler"),
+        (("1", "2"), False, 1.0, "1"),
+    ],
+)
+def test_a_choice_is_one_of_the_options_in_any_case(
+    options: tuple[str, ...], open_ended: bool, word: object, read: str
+) -> None:
+    rule = Rule(name="x", type="string", label=RULES["n"].label, options=options, open_ended=open_ended)
+    assert read_value(rule, word) == read
+
+
+def test_a_choice_that_fits_two_options_is_refused() -> None:
+    rule = Rule(name="x", type="string", label=RULES["n"].label, options=("Euler", "EULER"))
+    with pytest.raises(BadRequest, match="Give one of Euler, EULER"):
+        read_value(rule, "euler")
+
+
+def test_a_random_seed_is_no_seed_and_form_defaults_are_left_out() -> None:
+    rules = [RULES["seed"], RULES["n"], RULES["width"]]
+    assert read_values(rules, {"seed": -1}) == {"n": 1}
+    assert read_values(rules, {"seed": "0", "width": " "}) == {"seed": 0, "n": 1}

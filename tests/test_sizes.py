@@ -172,3 +172,102 @@ def test_a_service_that_derives_seeds_itself_repeats_the_seed() -> None:
 @pytest.mark.parametrize(("rule", "size"), [(FreeSizes(default=(512, 512)), (512, 512)), (None, (1024, 1024))])
 def test_a_bare_ratio_means_the_pixels_of_the_rule(rule: FreeSizes | None, size: Size) -> None:
     assert wished_size(Wish(aspect_ratio="1:1"), rule) == size
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "kept"),
+    [
+        (FreeSizes(min_side=16), (16, 40), True),
+        (FreeSizes(min_side=16), (15, 40), False),
+        (FreeSizes(max_side=64), (64, 1), True),
+        (FreeSizes(max_side=64), (65, 1), False),
+        (FreeSizes(min_area=600), (20, 30), True),
+        (FreeSizes(min_area=601), (20, 30), False),
+        (FreeSizes(max_area=600), (20, 30), True),
+        (FreeSizes(max_area=599), (20, 30), False),
+        (FreeSizes(max_ratio=2), (40, 20), True),
+        (FreeSizes(max_ratio=2), (41, 20), False),
+        (FreeSizes(multiple=8), (16, 24), True),
+        (FreeSizes(multiple=8), (16, 25), False),
+        (FreeSizes(multiple=8), (17, 24), False),
+        (FreeSizes(), (1, 1000), True),
+        (FreeSizes(), (1, 1001), False),
+        (FreeSizes(), (16_384, 17), True),
+        (FreeSizes(), (16_385, 17), False),
+    ],
+)
+def test_a_size_on_a_bound_is_kept_and_one_beyond_it_is_not(rule: FreeSizes, size: Size, kept: bool) -> None:
+    for wish in (size, size[::-1]):
+        assert (rule.nearest(wish) == wish) is kept
+
+
+@pytest.mark.parametrize(
+    ("rule", "wish", "used"),
+    [
+        (FreeSizes(min_side=512), (100, 300), (512, 1536)),
+        (FreeSizes(min_side=512, max_side=1024), (100, 300), (512, 1024)),
+        (FreeSizes(min_area=1_000_000), (500, 500), (1000, 1000)),
+        (FreeSizes(max_area=250_000), (2000, 500), (1000, 250)),
+        (FreeSizes(max_ratio=4, max_area=250_000), (10_000, 100), (1000, 250)),
+        (FreeSizes(multiple=64), (97, 98), (128, 128)),
+        (FreeSizes(multiple=64), (30, 30), (64, 64)),
+        (FreeSizes(multiple=100, max_side=250), (240, 240), (200, 200)),
+        (FreeSizes(multiple=100, max_side=200, min_side=200), (900, 900), (200, 200)),
+        (FreeSizes(multiple=100, min_area=40_000, max_area=40_000), (150, 260), (200, 200)),
+        (FreeSizes(multiple=100, min_area=40_000, max_area=40_000), (90, 500), (100, 400)),
+        (FreeSizes(multiple=100, min_area=210_000, max_area=210_000, max_ratio=3), (4000, 50), (700, 300)),
+    ],
+)
+def test_the_nearest_size_is_on_the_grid_and_within_all_bounds(rule: FreeSizes, wish: Size, used: Size) -> None:
+    assert rule.nearest(wish) == used
+    assert rule.nearest(wish[::-1]) == used[::-1]
+
+
+def test_a_listed_size_of_the_same_shape_is_chosen_by_its_area() -> None:
+    rule = ListedSizes(sizes=((512, 512), (1024, 1024), (2048, 2048)))
+    sides = (100, 809, 810, 1619, 1620, 9000)
+    assert [rule.nearest((side, side))[0] for side in sides] == [512, 512, 1024, 1024, 2048, 2048]
+
+
+@pytest.mark.parametrize(
+    ("rule", "pixels"),
+    [
+        (FreeSizes(), 1_048_576),
+        (FreeSizes(default=(20, 30)), 600),
+        (FreeSizes(default=(20, 30), area=700), 700),
+        (RatioSizes(ratios=("1:1",)), 1_048_576),
+    ],
+)
+def test_the_pixels_of_a_bare_ratio(rule: FreeSizes | RatioSizes, pixels: int) -> None:
+    assert rule.pixels == pixels
+
+
+@pytest.mark.parametrize(("one", "other", "alike"), [(1.0, 1.0009, True), (1.0, 1.0011, False), (1.0011, 1.0, False)])
+def test_shapes_differ_from_a_thousandth_on(one: float, other: float, alike: bool) -> None:
+    assert same_shape(one, other) is alike
+    assert same_shape(1.0, 1.5, 1.5) is False
+
+
+@pytest.mark.parametrize(
+    ("wish", "size"),
+    [
+        (Wish(width=1000, height=3), (1000, 3)),
+        (Wish(width=900, aspect_ratio="3:2"), (900, 600)),
+        (Wish(height=600, aspect_ratio="3:2"), (900, 600)),
+        (Wish(width=1, aspect_ratio="9:1"), (1, 1)),
+        (Wish(height=1, aspect_ratio="1:9"), (1, 1)),
+        (Wish(width=900), (900, 900)),
+        (Wish(aspect_ratio="4:1", pixels=400), (40, 10)),
+        (Wish(aspect_ratio="4:1"), (2048, 512)),
+        (Wish(aspect_ratio="100:1", pixels=4), (20, 1)),
+    ],
+)
+def test_the_size_that_a_wish_means_without_a_rule(wish: Wish, size: Size) -> None:
+    assert wished_size(wish, None) == size
+
+
+def test_seeds_go_round_within_the_range() -> None:
+    assert SeedRule(highest=10).following(9, 4) == (9, 10, 0, 1)
+    assert SeedRule(highest=10, zero_is_random=True).following(9, 4) == (9, 10, 1, 2)
+    assert SeedRule(highest=10, step=3).following(8, 3) == (8, 0, 3)
+    assert (SeedRule(highest=10).draw, SeedRule(highest=10).lowest) == (True, 0)

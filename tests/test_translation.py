@@ -90,3 +90,14 @@ def test_a_services_own_parameters_stay_within_it() -> None:
 
 def test_any_ratio_is_left_to_be_settled() -> None:
     assert into("stable-image-core", {"aspect_ratio": "7:5"}) == ({"aspect_ratio": "7:5"}, ())
+
+
+def test_only_so_many_parameters_are_named() -> None:
+    values: dict[str, ParameterValue] = {f"own_{number}": 1 for number in range(13)}
+    shown = ", ".join(f"`own_{number}`" for number in range(12))
+    assert into("preview", values) == ({}, (f"preview has no {shown}: not used.",))
+
+
+def test_a_number_of_a_kind_that_no_model_has_near_is_dropped() -> None:
+    assert into("stable-diffusion-xl", {"steps": 50})[1] == ()
+    assert into("stable-diffusion-xl", {"steps": 51})[0] == {"steps": 50}

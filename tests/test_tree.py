@@ -21,6 +21,29 @@ FORBIDDEN = {
     "storage": ("llm", "request", "output", "stages", "pipeline"),
 }
 """For each folder, the folders of `models/` that it must not import."""
+CHANGING = {
+    *("JobProgress", "EventSocket", "EventStream", "JobWait", "JobTracker"),  # a job that is being watched
+    *("Outage", "ServerRecord", "LinkFetcher", "CallTrail", "TelemetrySink"),  # what a process counts and remembers
+    *("ModelRoute", "CacheKeeping", "_Search", "PastedWorkflow"),  # the way of one request
+}
+"""The dataclasses that change after they were made; every other one is frozen."""
+WITHOUT_SLOTS = {
+    *(
+        "Graph",
+        "ObjectInfo",
+        "Slots",
+        "Workflow",
+        "ShippedWorkflows",
+        "RefusalTable",
+        "StoreAddress",
+    ),  # cached properties
+    *("JobProgress", "EventStream", "JobWait", "JobTracker", "PastedWorkflow", "CallTrail", "TelemetrySink"),
+}
+SECRETIVE = {
+    *("Settings", "Access", "StoreAddress", "RedisClient"),
+    *("AuditStore", "WebhookSender", "RequestTelemetry", "Meaning"),
+}
+"""The dataclasses that hold secrets and do not print their fields."""
 
 
 def classes() -> Iterator[tuple[Path, ast.ClassDef]]:
@@ -51,6 +74,30 @@ def test_exceptions_end_in_error_except_the_five_image_errors() -> None:
         if {base.id for base in node.bases if isinstance(base, ast.Name)} & roots and node.name not in five
     ]
     assert [name for name in raised if not name.endswith("Error")] == []
+
+
+@pytest.mark.parametrize(
+    ("option", "default", "exceptions"),
+    [("frozen", False, CHANGING), ("slots", False, WITHOUT_SLOTS), ("repr", True, SECRETIVE)],
+)
+def test_dataclasses_are_frozen_have_slots_and_print_no_secrets(
+    option: str, default: bool, exceptions: set[str]
+) -> None:
+    """A repr that is off is the exception, as options that are left out are for the others."""
+    assert {name for name, given in dataclass_options().items() if not given.get(option, default)} == exceptions
+
+
+def dataclass_options() -> dict[str, dict[str, bool]]:
+    return {
+        node.name: {
+            str(keyword.arg): keyword.value.value is True
+            for keyword in (mark.keywords if isinstance(mark, ast.Call) else ())
+            if isinstance(keyword.value, ast.Constant)
+        }
+        for _, node in classes()
+        for mark in node.decorator_list
+        if ast.unparse(mark).partition("(")[0] == "dataclass"
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -140,3 +140,16 @@ def test_a_requested_shape_is_read_from_parameters() -> None:
     assert wish_of({"width": 5, "seed": 7, "steps": 30}, 99) == Wish(width=5, seed=7, pixels=99)
     assert area_of({"width": 20, "height": 10}) == 200
     assert area_of({"width": 20}) is None
+
+
+@pytest.mark.parametrize(("ratio", "size", "told"), [("1.28:1", (640, 512), False), ("1.36:1", (640, 448), True)])
+def test_a_side_that_completes_the_other_may_be_rounded_by_a_twentieth(ratio: str, size: Size, told: bool) -> None:
+    used, notices = settle_size(Wish(width=640, aspect_ratio=ratio), FreeSizes(multiple=64), "m")
+    assert used == size
+    assert bool(notices) is told
+
+
+def test_a_seed_may_be_the_highest_and_a_drawn_one_too() -> None:
+    assert settle_seeds(100, SEEDS, 1, "The service") == ((100,), ())
+    assert {settle_seeds(None, SeedRule(highest=2), 1, "The service")[0][0] for _ in range(100)} == {0, 1, 2}
+    assert settle_seeds(1, SeedRule(highest=9, zero_is_random=True), 1, "The service") == ((1,), ())

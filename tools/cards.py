@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from models.backends.registry import BACKENDS
-from models.catalog import CARDS
+from models.catalog import CARDS, card_files, service_of
 from models.parameters import EVERY_MODEL, RULES, Rule
 
 _PARTICULAR = ("required", "default", "min", "max", "precision", "options")
@@ -54,7 +54,7 @@ def _tidy(value: object) -> object:
 
 def _wanted(path: Path, text: str) -> str:
     try:
-        return rendered(yaml.safe_load(text), path.parent.name)
+        return rendered(yaml.safe_load(text), service_of(path.stem))
     except yaml.YAMLError as error:
         sys.exit(f"{path} is not YAML: {error}")
     except KeyError as error:
@@ -66,7 +66,7 @@ def main() -> int:
     options.add_argument("--check", action="store_true", help="write nothing; fail if a card is outdated")
     check = options.parse_args().check
     stale: list[Path] = []
-    for path in sorted(CARDS.glob("*/*.yaml")):
+    for path in card_files().values():
         text = path.read_text("utf-8")
         wanted = _wanted(path, text)
         if wanted != text:

@@ -28,7 +28,6 @@ _TAGS = frozenset((
     "education", "business", "entertainment", "utilities", "other", "agent", "rag", "trigger",
 ))
 # fmt: on
-_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def packed_files(root: Path) -> list[Path]:
@@ -52,10 +51,10 @@ def glob_like_the_daemon(pattern: str, files: list[Path]) -> list[Path]:
 def faults(root: Path) -> Iterator[str]:
     """Everything that the daemon would refuse, as sentences."""
     files = packed_files(root)
-    manifest = _yaml(root / "manifest.yaml")
+    manifest = read_yaml(root / "manifest.yaml")
     yield from _manifest_faults(root, manifest, files)
     for source in manifest["plugins"]["models"]:
-        provider = _yaml(root / source)
+        provider = read_yaml(root / source)
         yield from _provider_faults(root, provider, manifest, files)
     yield from _content_faults(root, files)
     yield from untracked_faults(root, files)
@@ -86,10 +85,9 @@ def _manifest_faults(root: Path, manifest: Mapping[str, Any], files: list[Path])
     )
     if Path(manifest["privacy"]) not in files or not (root / manifest["privacy"]).read_text("utf-8").strip():
         yield "manifest: privacy names no file with text"
-    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    door = (root / "models/backends/http.py").read_text("utf-8")
-    if project != manifest["version"] or f'CLIENT_VERSION = "{project}"' not in door:
-        yield "the versions in manifest.yaml, pyproject.toml and models/backends/http.py differ"
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    if "version" in project or "version" not in project.get("dynamic", ()):
+        yield "pyproject.toml has a version of its own; the version stands in manifest.yaml alone"
 
 
 def _provider_faults(
@@ -111,7 +109,7 @@ def _provider_faults(
     llm = provider["models"]["llm"]
     cards = [path for pattern in llm["predefined"] for path in glob_like_the_daemon(pattern, files)]
     cards = [path for path in cards if path.name != "_position.yaml"]
-    yield from _card_faults(root, cards, _yaml(root / llm["position"]))
+    yield from _card_faults(root, cards, read_yaml(root / llm["position"]))
 
 
 def _form_faults(form: str, fields: list[dict[str, Any]]) -> Iterator[str]:
@@ -132,7 +130,7 @@ def _form_faults(form: str, fields: list[dict[str, Any]]) -> Iterator[str]:
 def _card_faults(root: Path, cards: list[Path], position: list[str]) -> Iterator[str]:
     names = []
     for path in cards:
-        card = _yaml(root / path)
+        card = read_yaml(root / path)
         names.append(card["model"])
         if not card.get("label", {}).get("en_US"):
             yield f"{path}: no label.en_US"
@@ -157,8 +155,6 @@ def _content_faults(root: Path, files: list[Path]) -> Iterator[str]:
     size = sum((root / path).stat().st_size for path in files)
     if size > MAX_UNPACKED:
         yield f"the package unpacks to {size:,} bytes, more than {MAX_UNPACKED:,}"
-    if Path("README.md") in files and _CJK.search((root / "README.md").read_text("utf-8")):
-        yield "README.md holds CJK characters; translations live in readme/"
 
 
 def untracked_faults(root: Path, files: list[Path]) -> Iterator[str]:
@@ -207,7 +203,7 @@ def _asset(name: str, files: list[Path]) -> bool:
     return len(name) <= 128 and Path("_assets") / name in files  # noqa: PLR2004
 
 
-def _yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text("utf-8"))
     except yaml.YAMLError as error:
@@ -226,7 +222,7 @@ def main() -> int:
         print(f"fault: {fault}", file=sys.stderr)
     if found:
         return 1
-    manifest = _yaml(ROOT / "manifest.yaml")
+    manifest = read_yaml(ROOT / "manifest.yaml")
     target = asked.out / f"{manifest['author']}-{manifest['name']}_{manifest['version']}.difypkg"
     files = packed_files(ROOT)
     unpacked = sum((ROOT / path).stat().st_size for path in files)

@@ -50,12 +50,7 @@ class AnyModelBackend(TaskBackend):
     @override
     def capabilities(self) -> Capabilities:
         inputs = self.inputs
-        return Capabilities(
-            images=inputs.images,
-            min_images=inputs.min_images,
-            mask=bool(inputs.mask),
-            second_image="mask" if inputs.mask else "image",
-        )
+        return Capabilities(images=inputs.images, min_images=inputs.min_images, mask=bool(inputs.mask))
 
     @override
     def rules(self) -> tuple[Rule, ...]:

@@ -42,15 +42,15 @@ class Capabilities:
     """What the bound model takes besides a prompt.
 
     `images` is the largest number of input images (0: text only), `min_images` the smallest (1: an editing model).
-    `mask`: whether masks are supported. `second_image`: how the second of two images is read if no file name says which
-    is the mask. `alpha_is_mask`: whether transparency of a single image is its mask although `second_image` is "image".
+    `mask`: whether masks are supported. `second_image`: how the second of two images is read then if no file name says
+    which is the mask. `alpha_is_mask`: whether transparency of a single image is its mask although `second_image` is "image".
     `links`: whether Markdown images stay in the prompt, for the model to follow.
     """
 
     images: int = 0
     min_images: int = 0
     mask: bool = False
-    second_image: Literal["image", "mask"] = "image"
+    second_image: Literal["image", "mask"] = "mask"
     alpha_is_mask: bool = False
     links: bool = False
 

@@ -34,6 +34,7 @@ class ServerCache[V]:
         self._at(service.clock).pop((_account(service), key), None)
 
     def clear(self, base_url: str = "") -> None:
+        self._kept.expire()  # it hides old entries, which another clock would show again
         for place in [place for place in self._kept if place[0].startswith(base_url)]:
             self._kept.pop(place, None)
 

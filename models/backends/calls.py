@@ -25,7 +25,7 @@ class CallFacts(StrictModel):
 
 
 class CallBackend[F: CallFacts](Backend):
-    """A service without jobs. `facts_type` reads the cards; a model without a card is asked like `like`."""
+    """A service without jobs. `facts_type` reads the cards; a model without a card is not `known` and asked like `like`."""
 
     facts_type: ClassVar[Any]
     like: ClassVar[str]
@@ -36,7 +36,7 @@ class CallBackend[F: CallFacts](Backend):
         super().__init__(model, clock)
         own = (card for card in cards().values() if card.backend == self.name)
         known = next((card for card in own if model.remote in {card.model, card.facts["model"]}), None)
-        card = known or cards()[self.like]
+        card, self.known = known or cards()[self.like], known is not None
         facts: F = self.facts_type.model_validate(card.facts)
         self.facts: F = facts if known else facts.named(model.remote)
         self._rules = card.rules

@@ -37,6 +37,8 @@ if plugin_logger_handler not in logger.handlers:
 SAID_LIMIT = 600  # characters kept of a service's own words; a whole traceback does not help
 
 _SHOWN_NAMES = 12
+_MEMORY_REPORT = re.compile(r"(?<=[GM]iB)(?:\. GPU \d+ has a| \(GPU \d+; [\d.]+ [GM]iB) total capacity\b.*")
+"""What follows "CUDA out of memory. Tried to allocate 1.25 GiB": half a screen about other processes and allocators."""
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」)\]]*$")
 
 
@@ -157,12 +159,13 @@ def names_like(asked: str, offered: Sequence[str]) -> str:
     """At most a dozen of the names on offer, for a message: the most similar ones first."""
     near = difflib.get_close_matches(asked, offered, n=_SHOWN_NAMES, cutoff=0.5)
     shown = [*near, *(name for name in offered if name not in near)][:_SHOWN_NAMES]
-    return ", ".join(shown) + (f" … ({len(offered)} in all)" if len(offered) > len(shown) else "")
+    listed = ", ".join(shown)
+    return f"{listed} … ({len(offered)} in all)" if len(offered) > len(shown) else listed
 
 
 def shorten(text: str, limit: int = SAID_LIMIT) -> str:
-    """One line of readable text: white space folded, cut at `limit` characters."""
-    line = " ".join(text.split())
+    """One line of readable text: white space folded, PyTorch's memory report left out, cut at `limit` characters."""
+    line = _MEMORY_REPORT.sub("", " ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
@@ -244,10 +247,14 @@ def host_errors(credentials: Mapping[str, object]) -> Iterator[None]:
 
 def translated(error: Exception, credentials: Mapping[str, object]) -> InvokeError:
     """The host's error for `error`; an unforeseen one is logged with its traceback and named by its type only."""
-    secrets = Settings(credentials).secrets
+    from models.messages import in_words, say  # noqa: PLC0415 -- it imports this module
+
+    settings = Settings(credentials)
+    secrets = settings.secrets
     if isinstance(error, ImageError):
-        return error.host(redact(str(error), secrets))
+        return error.host(redact(in_words(error, settings), secrets))
     logger.error("unforeseen failure: %s", redact("".join(traceback.format_exception(error)), secrets))
-    return InvokeServerUnavailableError(
+    said = (
         f"The plugin itself failed ({type(error).__name__}). Try again; if it stays, report it with the plugin's log."
     )
+    return InvokeServerUnavailableError(say(said, settings))

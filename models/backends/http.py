@@ -27,9 +27,9 @@ from models.backends.reply import Explain, Explanation, Reply, plain_explanation
 from models.backends.trail import noted
 from models.clock import Clock, Deadline
 from models.room import Intake
+from models.version import VERSION
 
 CLIENT_NAME = "dify-image-generation"
-CLIENT_VERSION = "0.1.0"
 MIB = 1024 * 1024
 MAX_REPLY_BYTES = 192 * MIB  # ten images of 4 megapixels as base64 take 170
 CONNECT_TIMEOUT = 10.0
@@ -157,7 +157,7 @@ class Service:
 
     def _prepared(self, send: requests.Request, attempt: str) -> requests.PreparedRequest:
         headers = with_cookies(self.headers, self.cookies)
-        send.headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **headers, **send.headers}
+        send.headers = {"User-Agent": f"{CLIENT_NAME}/{VERSION}", **headers, **send.headers}
         send.auth = lambda prepared: prepared  # else requests replaces our login by one of ~/.netrc
         if not all(_sendable(value) for value in send.headers.values()):
             raise AuthorizationFailed(

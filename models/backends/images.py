@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from pydantic import JsonValue, RootModel
 
@@ -112,7 +112,9 @@ def _images_of(entry: dict[str, object], depth: int) -> Iterator[FoundImage]:
         case {"url": list(several)} | {"image_url": {"url": str() as several}} | {"image_url": str() as several}:
             yield from _images_in(several, depth - 1)
         case _:
-            found = [image for key in _CONTAINERS for image in _images_in(entry.get(key), depth - 1)]
+            found: list[FoundImage] = []
+            for images in (list(_images_in(entry.get(key), depth - 1)) for key in _CONTAINERS):
+                found += images if images != found else []  # SiliconFlow lists its images under two keys
             yield from found or _images_written(entry.get("content"), depth)
 
 
@@ -164,9 +166,20 @@ def image_bytes(source: bytes | str, *, attempt: str, next_step: str = _LOG) -> 
     return data
 
 
+def video_in(reply: Reply, *, attempt: str) -> GeneratedImage:
+    """The video that was fetched. Raises ServerUnavailable for what is none."""
+    if not is_video(reply.body):
+        what = "the file is an image" if _is_image(reply.body) else describe(reply.body)
+        raise ServerUnavailable(f"{attempt} failed", f"no video came: {what}", _LOG)
+    return GeneratedImage(reply.body, sent_as=reply.headers.get("content-type", ""))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFetcher:
-    """Makes the images and videos of one reply of `service`; `kept` says how long its URLs work, if that is known."""
+    """Makes the images and videos of one reply of `service`; `kept` says how long its URLs work, if that is known.
+
+    `redirected`: the service's own URLs may lead to a file server, which gets no credentials.
+    """
 
     service: Service
     attempt: str
@@ -174,6 +187,7 @@ class ImageFetcher:
     kept: str = ""
     retries: Retries = REPEATED
     what: str = "image"
+    redirected: bool = False
 
     def image(self, found: FoundImage, seed: int | None) -> GeneratedImage:
         """Raises ServerUnavailable for a broken or missing image, ConnectionFailed if it cannot be fetched."""
@@ -184,12 +198,8 @@ class ImageFetcher:
     def video(self, address: str, seed: int | None, poster: bytes | None = None) -> GeneratedImage:
         """`poster`: a frame of it. Raises ServerUnavailable for what is no video, ConnectionFailed if it cannot be fetched."""
         reply, url = replace(self, what="video").fetched(address)
-        if not is_video(reply.body):
-            what = "the file is an image" if _is_image(reply.body) else describe(reply.body)
-            raise ServerUnavailable(f"{self.attempt} failed", f"no video came: {what}", _LOG)
-        sides = (SideFile(POSTER, poster),) if poster else ()
-        sent_as = reply.headers.get("content-type", "")
-        return GeneratedImage(reply.body, url=url, seed=seed, side_files=sides, sent_as=sent_as)
+        video = video_in(reply, attempt=self.attempt)
+        return replace(video, url=url, seed=seed, side_files=(SideFile(POSTER, poster),) if poster else ())
 
     def _source(self, found: FoundImage) -> tuple[bytes | str, str | None]:
         """The bytes or base64 of an image, and its URL if that is public."""
@@ -203,30 +213,34 @@ class ImageFetcher:
         url = resolved(self.service.base_url, address)
         home, there = urlsplit(self.service.base_url), urlsplit(url)
         if (there.scheme, there.netloc) == (home.scheme, home.netloc):
-            return self._from_origin(url), None
-        at_home = there.hostname == home.hostname
-        with _made_already(self._kept_there):
-            reply = download(
-                url,
-                attempt=self._fetching,
-                clock=self.service.clock,
-                deadline=self.deadline,
-                max_bytes=_MOST_BYTES if self.what == "image" else MAX_REPLY_BYTES,
-                allow_private=at_home,
-                retries=self.retries,
-                brings_result=True,
-            )
+            reply = self._from_origin(url)
+            if reply.ok:
+                return reply, None
+            url = _target(url, reply.headers.get("location", ""))
+        at_home = _parts(url).hostname == home.hostname
+        reply = download_result(
+            url,
+            attempt=self._fetching,
+            clock=self.service.clock,
+            deadline=self.deadline,
+            max_bytes=_MOST_BYTES if self.what == "image" else MAX_REPLY_BYTES,
+            allow_private=at_home,
+            next_step=self._kept_there,
+            retries=self.retries,
+        )
         return reply, None if at_home else reply.url
 
     def _from_origin(self, url: str) -> Reply:
         own, path = at_origin(self.service, url)
+        accept, end = _REDIRECTS if self.redirected else (), self.deadline
         with _made_already(self._kept_there):
             return own.request(
                 "GET",
                 path,
                 attempt=self._fetching,
-                deadline=self.deadline,
+                deadline=end,
                 retries=self.retries,
+                accept=accept,
                 brings_result=True,
             )
 
@@ -323,7 +337,8 @@ def download_result(
     allow_private: bool,
     next_step: str,
     retries: Retries = REPEATED,
-) -> bytes:
+    max_bytes: int = _MOST_BYTES,
+) -> Reply:
     """As `download`, but a URL that is forbidden or refused raises ServerUnavailable: the user's request was fine."""
     with _made_already(next_step):
         return download(
@@ -331,10 +346,11 @@ def download_result(
             attempt=attempt,
             clock=clock,
             deadline=deadline,
+            max_bytes=max_bytes,
             allow_private=allow_private,
             retries=retries,
             brings_result=True,
-        ).body
+        )
 
 
 @contextmanager
@@ -364,12 +380,16 @@ def _target(url: str, location: str) -> str:
         return location  # refused by the check of the next round
 
 
-def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
-    failed = f"{attempt} failed"
+def _parts(url: str) -> SplitResult:
+    """Without anything in it for what is no URL."""
     try:
-        parts = urlsplit(url)
+        return urlsplit(url)
     except ValueError:
-        parts = urlsplit("")
+        return urlsplit("")
+
+
+def _check_address(url: str, attempt: str, *, allow_private: bool) -> None:
+    failed, parts = f"{attempt} failed", _parts(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadRequest(failed, "the address is not an http(s) URL", "Give a URL that starts with https://")
     if not allow_private and not is_public(parts.hostname):

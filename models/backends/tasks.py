@@ -5,7 +5,7 @@ written here.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, override
 
 from pydantic import BaseModel, JsonValue
@@ -15,12 +15,17 @@ from models.backends.errors import ImageError
 from models.backends.partial import Partial, collected, first_failure, together
 from models.backends.questions import answered
 from models.backends.reply import Reply
+from models.backends.trail import note_queued
 from models.clock import Deadline
 from models.entities import ImageRequest, ImageResult, Price
 
 _FETCH_SECONDS = 120.0
 _LAST_SECONDS = 4.0
 """For each step with a job that is given up."""
+_VIDEO_POLLS = (2.0, 10.0)
+"""The shortest and the longest pause, in seconds."""
+QUEUED = "queued"
+"""What the progress of a task begins with that the service has not begun."""
 
 
 class Task(BaseModel):
@@ -75,14 +80,23 @@ class TaskBackend(JobBackend):
     def _task_count(self, request: ImageRequest) -> int:
         return request.n
 
-    def _price(self, job: TaskJob, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
-        """The price of the tasks that succeeded, where the service tells it; else the card's applies."""
+    def _turns(self, deadline: Deadline) -> Callable[[int], None]:
+        """What waits until the task with a number may be started, where the service bounds the rate. Raises ImageError."""
+        return lambda _: None
+
+    def _price(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
+        """The price of the tasks that succeeded, where more is known of it than the card tells."""
         return None
 
     @override
     def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
         request, places = self._prepared(request), range(self._task_count(request))
-        outcomes = together(lambda place: self._start(request, place, deadline), places, at_once=self.tasks_at_once)
+        outcomes = together(
+            lambda place: self._start(request, place, deadline),
+            places,
+            at_once=self.tasks_at_once,
+            wait=self._turns(deadline),
+        )
         tasks = tuple(outcome for outcome in outcomes if isinstance(outcome, Task))
         failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
         if not tasks:
@@ -101,9 +115,13 @@ class TaskBackend(JobBackend):
         seen = self._seen(state, self.look_deadline())
         if passing := next((one for one in seen if isinstance(one, ImageError) and one.transient), None):
             raise passing
-        waiting = [one for one in seen if isinstance(one, Running)]
+        waiting = [one.progress for one in seen if isinstance(one, Running)]
         if waiting:
-            return Running(_progress(waiting, len(seen)))
+            begun = [words for words in waiting if not words.startswith(QUEUED)]
+            if not begun:
+                note_queued(self.clock)
+            words, ended = next(filter(None, begun or waiting), "running"), len(seen) - len(waiting)
+            return Running(words if len(seen) == 1 else f"{words}, {ended} of {len(seen)} finished")
         # Images are fetched when all tasks have ended: one that cannot be had at the moment is tried with the next poll.
         made, succeeded = self._made(state, seen, _FETCH_SECONDS)
         if passing := next((failure for failure in made.failures if failure.transient), None):
@@ -128,6 +146,15 @@ class TaskBackend(JobBackend):
                 failures.append(error)
         if failures:
             raise failures[0]
+
+    def _goes_on(self, task: Task, deadline: Deadline) -> bool:
+        """Whether a task has not ended, for a service where only such a one may be cancelled. Raises a transient ImageError."""
+        try:
+            return isinstance(self._look(task, deadline), Running)
+        except ImageError as ended:
+            if ended.transient:
+                raise
+            return False
 
     def _seen(self, job: TaskJob, deadline: Deadline) -> list[_Seen]:
         service = self.service
@@ -154,9 +181,9 @@ class TaskBackend(JobBackend):
 
     def _result(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> ImageResult:
         request = ImageRequest(model=self.model.name, prompt=job.prompt, n=job.n, notices=job.notices)
-        return self.result(request, made, price=self._price(job, succeeded))
+        return self.result(request, made, price=self._price(job, made, succeeded))
 
 
-def _progress(waiting: Sequence[Running], tasks: int) -> str:
-    words = next((one.progress for one in waiting if one.progress), "running")
-    return words if tasks == 1 else f"{words}, {tasks - len(waiting)} of {tasks} finished"
+def video_pause(elapsed: float) -> float:
+    """Seconds until the next look at a task that makes a video, which takes one to five minutes."""
+    return min(_VIDEO_POLLS[1], max(_VIDEO_POLLS[0], elapsed / 10))

@@ -5,6 +5,7 @@ The host executes this module outside `sys.modules`: nothing imports it, and not
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import gevent
@@ -41,6 +42,7 @@ from models.backends import registry
 from models.backends.base import Backend
 from models.backends.errors import ImageError, host_errors, logger
 from models.limits import Limits
+from models.messages import say
 from models.output.delivery import deliver_each, deliver_whole, json_text, usage_of
 from models.parameters import EVERY_MODEL, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
@@ -191,7 +193,8 @@ def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Gener
                 if isinstance(step, Finished):
                     answer = _chunks(call, step)
                 else:
-                    yield _chunk(call.model, f"{step}\n" if opened else f"<think>\n{step}\n")
+                    words = say(step, call.settings)
+                    yield _chunk(call.model, f"{words}\n" if opened else f"<think>\n{words}\n")
                     opened = True
         except Exception:
             if opened:
@@ -219,7 +222,8 @@ def _polled(
 
 
 def _llm_result(call: Call, done: Finished) -> LLMResult:
-    delivered = deliver_whole(done.result, done.options, duration=done.duration)
+    told = partial(say, settings=call.settings)
+    delivered = deliver_whole(done.result, done.options, duration=done.duration, say=told)
     usage = usage_of(done.result, done.duration)
     message = AssistantPromptMessage(content=list(delivered.contents))
     if delivered.structured_output is None:
@@ -240,7 +244,8 @@ def _answer(call: Call, done: Finished) -> LLMResult:
 
 def _chunks(call: Call, done: Finished) -> list[LLMResultChunk]:
     """A list, not a generator: what fails inside a generator would reach the host untranslated."""
-    deliveries = deliver_each(done.result, done.options, duration=done.duration)
+    told = partial(say, settings=call.settings)
+    deliveries = deliver_each(done.result, done.options, duration=done.duration, say=told)
     chunks = [_chunk(call.model, list(delivered.contents), index) for index, delivered in enumerate(deliveries)]
     last = chunks[-1].delta
     last.usage, last.finish_reason = usage_of(done.result, done.duration), "stop"

@@ -41,6 +41,7 @@ _MOST_NOTICES = 20
 _EXACT = 2**53  # JSON numbers are float64 on the host's side
 _NOTHING = Decimal(0)
 
+type Say = Callable[[str], str]
 type Content = (
     TextPromptMessageContent | ImagePromptMessageContent | VideoPromptMessageContent | DocumentPromptMessageContent
 )
@@ -91,11 +92,12 @@ class OutgoingImage:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything about a result that is not the images' bytes. `duration` is seconds."""
+    """Everything about a result that is not the images' bytes. `duration` is seconds; `say` gives a notice in the user's language."""
 
     result: ImageResult
     options: OutputOptions
     duration: float
+    say: Say = str
     extra_notices: tuple[str, ...] = ()
 
     def with_notices_of(self, images: Iterable[OutgoingImage]) -> "Report":
@@ -105,9 +107,9 @@ class Report:
     def notices(self) -> list[JsonValue]:
         every = (*self.result.notices, *self.extra_notices)
         every = tuple(dict.fromkeys(shorten(notice[:_LONGEST_TEXT]) for notice in every))
-        if len(every) <= _MOST_NOTICES:
-            return list(every)
-        return [*every[:_MOST_NOTICES], f"… and {len(every) - _MOST_NOTICES} more notices"]
+        if len(every) > _MOST_NOTICES:
+            every = (*every[:_MOST_NOTICES], f"… and {len(every) - _MOST_NOTICES} more notices")
+        return [*map(self.say, every)]
 
     def details(self, images: Sequence[OutgoingImage]) -> str:
         """The line of details; empty where nobody asked. It ends with a newline: the image's Markdown follows it."""
@@ -179,17 +181,17 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 
-def deliver_whole(result: ImageResult, options: OutputOptions, *, duration: float) -> Delivered:
+def deliver_whole(result: ImageResult, options: OutputOptions, *, duration: float, say: Say = str) -> Delivered:
     """The whole result as one message; `duration` in seconds. Raises ServerUnavailable when no image can be sent."""
-    return _of_the_decodable(Report(result.shown, options, duration), _whole)
+    return _of_the_decodable(Report(result.shown, options, duration, say), _whole)
 
 
-def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float) -> list[Delivered]:
+def deliver_each(result: ImageResult, options: OutputOptions, *, duration: float, say: Say = str) -> list[Delivered]:
     """One message per image, the details in the first; with structured output the first is its JSON and nothing else.
 
     Raises ServerUnavailable when no image can be sent.
     """
-    return _of_the_decodable(Report(result.shown, options, duration), _each)
+    return _of_the_decodable(Report(result.shown, options, duration, say), _each)
 
 
 def usage_of(result: ImageResult, duration: float) -> LLMUsage:

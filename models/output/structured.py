@@ -125,7 +125,7 @@ class OutputSchema:
             if name not in PROPERTIES:
                 yield name, "which no image has"
             elif name in STORED - gives:
-                yield name, "which needs a storage in the settings" + _PARAMETER_OF.get(name, "")
+                yield name, f"which needs a storage in the settings{_PARAMETER_OF.get(name, '')}"
             elif name in NOT_ALWAYS - gives:
                 yield name, f"which {model} cannot tell"
             elif _bounded(rule) or not list(_fitting(name, samples[name], rule)):

@@ -47,7 +47,7 @@ def too_large(name: str, model: str, video: GeneratedImage, url: str | None) -> 
     """The error for a video that neither fits into the line nor can be linked; it says where the video is."""
     said = f"it has {len(video.data) / 1e6:.1f} MB, and one answer to Dify holds at most 5 MB"
     place = url or (video.kept.key if video.kept else "")
-    step = f"{TO_STORE[0].upper()}{TO_STORE[1:]}, or ask for a shorter or smaller video"
+    step = f"Ask for a shorter or smaller video, or {TO_STORE}"
     return ServerUnavailable(
         f"{name} of {model} cannot be delivered", said, f"It is at {place}. {step}" if place else step
     )

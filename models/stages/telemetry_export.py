@@ -33,10 +33,11 @@ from opentelemetry.trace import (
 )
 
 from models.backends.errors import logger, redact
-from models.backends.http import CLIENT_NAME, CLIENT_VERSION
+from models.backends.http import CLIENT_NAME
 from models.backends.trail import HttpCall
 from models.stages.audit import Receipt
 from models.stages.telemetry import RequestFacts, secrets_of
+from models.version import VERSION
 
 _NAME = "image_generation"
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120)
@@ -78,7 +79,7 @@ class RequestMetrics:
         reader = PeriodicExportingMetricReader(OTLPMetricExporter())
         # A process ends without waiting for a receiver: Dify's daemon kills it.
         self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
-        meter = self.provider.get_meter(_NAME, CLIENT_VERSION)
+        meter = self.provider.get_meter(_NAME, VERSION)
         self._duration = meter.create_histogram(
             "gen_ai.client.operation.duration",
             "s",
@@ -138,7 +139,7 @@ class RequestSpans:
         self.provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
         batch = None if os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE") else _BATCH
         self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_export_batch_size=batch))
-        self._tracer = self.provider.get_tracer(_NAME, CLIENT_VERSION)
+        self._tracer = self.provider.get_tracer(_NAME, VERSION)
 
     def end(self, facts: RequestFacts) -> None:
         trace_id, span_id = self._ids.of(facts.receipt)
@@ -227,7 +228,7 @@ def _resource(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "service.name", CLIENT_NAME
     if "service.instance.id=" not in given:
         yield "service.instance.id", str(uuid.uuid4())
-    yield "service.version", CLIENT_VERSION
+    yield "service.version", VERSION
 
 
 def _log_failures(environment: Mapping[str, str]) -> None:

@@ -41,6 +41,21 @@ def test_the_services_message_is_one_short_line() -> None:
     assert "\n" not in str(error)
 
 
+def test_shorten_leaves_out_the_memory_report_of_pytorch() -> None:
+    said = (  # as PyTorch 2.11 words it, seen with ComfyUI 0.3.64 on an H100
+        "CUDA out of memory. Tried to allocate 1.25 GiB. GPU 0 has a total capacity of 79.18 GiB of which 61.25 GiB is"
+        " free. Process 805 has 518.00 MiB memory in use. Including non-PyTorch memory, this process has 10.10 GiB memory"
+        " in use. 9.90 GiB allowed; Of the allocated memory 9.10 GiB is allocated by PyTorch, and 331.25 MiB is reserved"
+        " by PyTorch but unallocated. If reserved but unallocated memory is large try setting"
+        " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for Memory Management"
+    )
+    assert shorten(f"node 3 (KSampler): {said}") == "node 3 (KSampler): CUDA out of memory. Tried to allocate 1.25 GiB"
+    older = (
+        "CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 8.00 GiB total capacity; 7.2 GiB already allocated;"
+    )
+    assert shorten(older) == "CUDA out of memory. Tried to allocate 20.00 MiB"
+
+
 def test_shorten_marks_the_cut() -> None:
     assert shorten("a  b\n c", 10) == "a b c"
     assert shorten("abcdef", 4) == "abc…"

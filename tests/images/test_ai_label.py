@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from models.images.ai_label import EDITED, GENERATED, KEYS, carried_over, label_of, labelled
+from models.images import ai_label, metadata
+from models.images.ai_label import EDITED, GENERATED, KEYS, AILabel, carried_over, label_of, labelled
 from models.images.codec import fit_file
 from models.images.integrity import check_whole
 from models.images.metadata import has_credentials, packet_of, png_texts, with_packet
@@ -253,3 +254,121 @@ def test_an_image_is_not_lost_to_a_label_that_leaves_no_room() -> None:
 def test_other_formats_take_no_label() -> None:
     with pytest.raises(ValueError, match="only PNG, JPEG and WebP"):
         labelled(image_file(kind="GIF"), COMPANY, "id-1", edited=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"Label": "1"}', {"Label": "1"}),
+        ('{"AIGC": {"Label": 1, "Other": 2}}', {"Label": "1"}),
+        ('{"Label": ""}', {}),
+        ('{"Other": "1"}', {}),
+        ('{"AIGC": [1]}', {}),
+        ("[1]", {}),
+        ("{", {}),
+        ("", {}),
+        (json.dumps({"ProduceID": "x" * 1001}), {"ProduceID": "x" * 1000}),
+    ],
+)
+def test_the_values_of_a_services_label(text: str, values: dict[str, str]) -> None:
+    assert ai_label._values(text) == values
+
+
+@pytest.mark.parametrize(
+    ("packet", "value"),
+    [
+        ("<a:Name>v &amp; w</a:Name>", "v & w"),
+        ("<Name> v </Name>", "v"),
+        ('<a:Name rdf:resource="http://x/1"/>', "http://x/1"),
+        ('<r a:Name="v"/>', "v"),
+        ("<r a:Name = 'v'/>", "v"),
+        ("<a:Names>v</a:Names>", ""),
+        ("<a:Name/>", ""),
+        ("", ""),
+    ],
+)
+def test_a_property_is_an_element_or_an_attribute(packet: str, value: str) -> None:
+    assert ai_label._property("Name", packet) == value
+
+
+@pytest.mark.parametrize(
+    ("packet", "readable"),
+    [(b"<a/>", True), (b"<!-- c --><a/>", True), (b"<!DOCTYPE a><a/>", False), (b"<a>", False), (b"", False)],
+)
+def test_only_well_formed_packets_without_entities_are_read(packet: bytes, readable: bool) -> None:
+    assert ai_label._readable(packet) == (packet.decode() if readable else "")
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(GENERATED, True), ("http://x/digitalCapture", False)])
+def test_only_a_source_type_of_an_algorithm_is_a_label(kind: str, kept: bool) -> None:
+    packet = AILabel(source_type=kind).packet
+    assert label_of(with_packet(image_file(), packet)) == (AILabel(source_type=kind) if kept else None)
+
+
+def test_an_edited_image_and_a_generated_one_have_their_source_type() -> None:
+    for edited, kind in ((True, EDITED), (False, GENERATED)):
+        label = label_of(labelled(image_file(), "P", "1", edited=edited)[0])
+        assert label == AILabel(
+            {**dict.fromkeys(KEYS, ""), "Label": "1", "ContentProducer": "P", "ProduceID": "1"}, kind
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "flags"), [(b"\x2f\0\0\0\x10", 0x10), (b"\x2f\0\0\0\xef", 0), (b"\x2f\0\0\0\0", 0)]
+)
+def test_only_a_lossless_webp_says_whether_it_uses_alpha(content: bytes, flags: int) -> None:
+    view = memoryview(content)
+    assert metadata._webp_flags(metadata._Part(b"VP8L", view, view)) == flags
+    assert metadata._webp_flags(metadata._Part(b"VP8 ", view, view)) == 0
+
+
+def test_flags_of_an_extended_webp_stay_and_its_exif_too() -> None:
+    data = FILES["webp with exif"]
+    made = labelled(data, "P", "1", edited=False)[0]
+    flags = made[20]
+    assert made[12:16] == b"VP8X"
+    assert flags == data[20] | 0x04
+    assert flags & 0x08
+    assert metadata.exif_of(made) == metadata.exif_of(data) != b""
+
+
+@pytest.mark.parametrize(("size", "fits"), [(65_504, True), (65_505, False)])
+def test_the_longest_packet_of_a_jpeg(size: int, fits: bool) -> None:
+    data, packet = image_file(kind="JPEG"), b"x" * size
+    if fits:
+        assert packet_of(with_packet(data, packet)) == packet
+    else:
+        with pytest.raises(ValueError, match=f"a JPEG holds no XMP packet of {size} bytes"):
+            with_packet(data, packet)
+
+
+@pytest.mark.parametrize(("size", "read"), [(256 * 1024 - 22, True), (256 * 1024 - 21, False)])
+def test_the_largest_packet_that_is_read(size: int, read: bool) -> None:
+    data = with_packet(image_file(), b"x" * size)
+    assert (len(packet_of(data)) == size) is read
+    assert bool(packet_of(data)) is read
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        (b"tEXt", b"a\0caf\xe9", "café"),
+        (b"zTXt", b"a\0\0" + zlib.compress(b"caf\xe9"), "café"),
+        (b"iTXt", b"a\0\0\0en\0key\0caf\xc3\xa9", "café"),
+        (b"iTXt", b"a\0\1\0en\0key\0" + zlib.compress("café".encode()), "café"),
+        (b"zTXt", b"a\0\0no zlib", ""),
+        (b"iTXt", b"a\0\0\0\0\0\xff", ""),
+    ],
+)
+def test_the_text_of_a_png_chunk(kind: bytes, body: bytes, text: str) -> None:
+    view = memoryview(body)
+    assert metadata._text(metadata._Part(kind, view, view)) == text
+    assert metadata._keyword(metadata._Part(kind, view, view)) == b"a"
+    assert metadata._keyword(metadata._Part(b"IDAT", view, view)) == b""
+
+
+def test_other_formats_take_no_packet() -> None:
+    with pytest.raises(ValueError, match="only PNG, JPEG and WebP files take an XMP packet"):
+        with_packet(image_file(kind="GIF"), b"x")
+    assert (packet_of(image_file(kind="GIF")), png_texts(image_file(kind="JPEG"))) == (b"", {})
+    assert not has_credentials(image_file(kind="GIF"))

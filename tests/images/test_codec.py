@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from models.images import in_thread
-from models.images.codec import decode, encode, has_alpha, plain
-from models.images.sniff import BrokenImageError
+from models.images.codec import decode, encodable, encode, flatten, has_alpha, is_animated, plain
+from models.images.sniff import BrokenImageError, Kind
 from tests.fakes import image_file, noise
 
 
@@ -84,3 +84,79 @@ def test_every_exif_orientation_is_applied(orientation: int) -> None:
     assert turned.size == (40, 20)
     assert turned.getpixel((3, 3)) == (255, 0, 0)
     assert turned.getpixel((36, 16)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_the_quality_is_90_where_none_was_asked_for(kind: Kind, name: str) -> None:
+    image = decode(noise(64, 64))
+    assert encode(image, kind) == encode(image, kind, 90) != encode(image, kind, 91)
+    assert encode(image, kind, 1) != encode(image, kind, 2)
+    assert Image.open(io.BytesIO(encode(image, kind, 1))).format == name
+
+
+def test_lossless_webp_keeps_every_pixel() -> None:
+    image = decode(noise(64, 64))
+    assert decode(encode(image, "webp", lossless=True)).tobytes() == image.tobytes()
+    assert decode(encode(image, "webp")).tobytes() != image.tobytes()
+
+
+@pytest.mark.parametrize(("height", "method"), [(1000, 4), (1001, 0)])
+def test_a_big_webp_is_encoded_by_the_fast_method(height: int, method: int) -> None:
+    image = Image.radial_gradient("L").resize((1000, height)).convert("RGB")
+    assert encode(image, "webp") == saved(image, "WEBP", quality=90, method=method)
+    assert encode(image, "webp") != saved(image, "WEBP", quality=90, method=4 - method)
+
+
+@pytest.mark.parametrize(("length", "kept"), [(64 * 1024, True), (64 * 1024 + 1, False)])
+def test_a_profile_of_up_to_64_kib_is_kept(length: int, kept: bool) -> None:
+    image = plain(decode(image_file(icc_profile=bytes(length))))
+    for kind in ("png", "webp"):
+        assert bool(decode(encode(image, kind)).info.get("icc_profile")) is kept
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "used"),
+    [
+        ("webp", (16_383, 20), (16_383, 20)),
+        ("webp", (16_384, 20), (16_383, 19)),
+        ("webp", (10, 20_000), (8, 16_383)),
+        ("webp", (1, 20_000), (1, 16_383)),
+        ("png", (16_384, 20), (16_384, 20)),
+        ("jpeg", (16_384, 20), (16_384, 20)),
+    ],
+)
+def test_only_a_side_that_webp_cannot_hold_is_scaled(kind: Kind, size: tuple[int, int], used: tuple[int, int]) -> None:
+    image = Image.new("L", size)
+    made = encodable(image, kind)
+    assert made.size == used
+    assert (made is image) is (size == used)
+
+
+@pytest.mark.parametrize(("alpha", "transparent"), [(254, True), (255, False), (0, True)])
+def test_one_pixel_that_is_not_opaque_is_transparency(alpha: int, transparent: bool) -> None:
+    for image in (Image.new("RGBA", (2, 1), (1, 2, 3, 255)), Image.new("LA", (2, 1), (1, 255))):
+        image.putpixel((1, 0), (*((1, 2, 3) if image.mode == "RGBA" else (1,)), alpha))
+        assert has_alpha(image) is transparent
+
+
+@pytest.mark.parametrize(
+    ("brightest", "other", "expected"), [(65_535, 25_700, 100), (256, 100, 0), (255, 100, 100), (514, 257, 1)]
+)
+def test_grey_of_more_than_8_bits_is_scaled(brightest: int, other: int, expected: int) -> None:
+    image = Image.new("I", (2, 1), brightest)
+    image.putpixel((0, 0), other)
+    assert plain(image).getpixel((0, 0)) == (expected,) * 3
+
+
+def test_transparency_becomes_white_on_flat_images() -> None:
+    image = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    assert flatten(image).getpixel((0, 0)) == (255, 255, 255)
+    opaque = Image.new("RGB", (1, 1))
+    assert flatten(opaque) is opaque
+
+
+@pytest.mark.parametrize(("kind", "animated"), [("GIF", True), ("PNG", True), ("WEBP", True), ("MPO", False)])
+def test_the_second_image_of_a_camera_file_makes_no_animation(kind: str, animated: bool) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    assert is_animated(decode(saved(frames[0], kind, save_all=True, append_images=frames[1:]))) is animated
+    assert not is_animated(decode(image_file(kind=kind)))

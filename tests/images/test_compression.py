@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.images import codec
+from models.images.ai_label import label_of, labelled
 from models.images.codec import decode, squeezed
 from models.images.sniff import Kind
 from tests.fakes import noise
@@ -77,3 +79,105 @@ def test_the_size_limit_is_always_kept(
     data, _ = squeezed(NOISE.crop((0, 0, *size)).convert(mode), 0, room, kind, best)
     assert len(data) <= room
     opened(data).load()
+
+
+FLAT = Image.new("RGB", (8, 8), "red")
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "how"),
+    [
+        (1500, "webp", "saved as WebP without loss"),
+        (1501, "webp", "saved as WebP with quality 90"),
+        (1500, "png", "compressed again as PNG without loss"),
+        (1501, "png", "saved as WebP with quality 90"),
+        (1, "webp", "saved as WebP without loss"),
+        (0, "webp", "saved as WebP with quality 90"),
+        (1000, "jpeg", "saved as JPEG with quality 90"),
+    ],
+)
+def test_a_lossless_copy_is_tried_where_it_may_fit(size: int, kind: Kind, how: str) -> None:
+    """It rarely saves more than a third."""
+    assert squeezed(FLAT, size, 1000, kind, None)[1] == how
+
+
+@pytest.mark.parametrize(
+    ("best", "quality"), [(None, 90), (100, 90), (90, 90), (89, 80), (80, 80), (79, 65), (65, 65), (64, 50), (50, 50)]
+)
+def test_the_best_quality_that_was_asked_for_is_the_first(best: int | None, quality: int) -> None:
+    assert squeezed(FLAT, 0, 1000, "jpeg", best)[1] == f"saved as JPEG with quality {quality}"
+
+
+@pytest.mark.parametrize(("best", "quality"), [(None, 80), (95, 80), (80, 80), (79, 79), (49, 49)])
+def test_fewer_pixels_have_at_most_quality_80(best: int | None, quality: int) -> None:
+    data, how = squeezed(NOISE, 0, 2_000, "jpeg", best)
+    size = opened(data).size
+    assert how == f"made smaller, 300×300 to {size[0]}×{size[1]}, as JPEG with quality {quality}"
+
+
+def test_a_limit_that_is_met_exactly_is_met() -> None:
+    whole = squeezed(NOISE, 0, 10**9, "jpeg", 90)[0]
+    assert squeezed(NOISE, 0, len(whole), "jpeg", 90) == (whole, "saved as JPEG with quality 90")
+    assert squeezed(NOISE, 0, len(whole) - 1, "jpeg", 90)[1] == "saved as JPEG with quality 80"
+
+
+@pytest.mark.parametrize(("height", "kind"), [(3000, "WebP"), (3001, "PNG")])
+def test_webp_without_loss_ends_at_four_and_a_half_million_pixels(height: int, kind: str) -> None:
+    how = squeezed(Image.new("RGB", (1500, height)), 1, 10**6, "webp", None)[1]
+    assert how == ("saved as WebP without loss" if kind == "WebP" else "compressed again as PNG without loss")
+
+
+@pytest.mark.parametrize(("size", "sampled"), [((2047, 3000), False), ((2048, 2048), True), ((3000, 2100), True)])
+def test_big_images_are_judged_by_a_mosaic_from_all_over(size: tuple[int, int], sampled: bool) -> None:
+    image = Image.linear_gradient("L").resize(size)
+    sample = codec._sample(image)
+    assert (sample is not image) is sampled
+    if sampled:
+        assert sample.size == (1024, 1024)
+        corners = [(0, 0), (1023, 0), (0, 1023), (1023, 1023)]
+        assert [sample.getpixel(at) for at in corners] == [
+            image.getpixel((x and size[0] - 1, y and size[1] - 1)) for x, y in corners
+        ]
+        assert sample.getpixel((256, 256)) == image.getpixel(((size[0] - 256) // 3, (size[1] - 256) // 3))
+
+
+def test_a_prediction_counts_the_share_of_the_sample() -> None:
+    sample = Image.new("L", (10, 10))
+    assert codec._predicted(Image.new("L", (20, 30)), sample, "png", 90) == 6 * len(codec.encode(sample, "png"))
+
+
+def labelled_file(kind: str = "PNG", *, animated: bool = False) -> bytes:
+    out = io.BytesIO()
+    more = [Image.effect_noise((200, 200), 80).convert("RGB")] if animated else []
+    NOISE.crop((0, 0, 200, 200)).save(out, kind, **({"save_all": True, "append_images": more} if animated else {}))
+    return labelled(out.getvalue(), "Producer", "1", edited=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "made"),
+    [
+        ("PNG", None, "WEBP"),
+        ("PNG", "png", "WEBP"),
+        ("PNG", "jpeg", "JPEG"),
+        ("JPEG", None, "JPEG"),
+        ("JPEG", "webp", "WEBP"),
+        ("WEBP", None, "WEBP"),
+    ],
+)
+def test_a_file_that_is_made_to_fit_keeps_its_kind_and_its_label(kind: str, asked: str | None, made: str) -> None:
+    data, told = codec.fit_file(labelled_file(kind), 12_000, asked, None)
+    assert (opened(data).format, len(data) <= 12_000, len(told)) == (made, True, 1)
+    assert label_of(data) == label_of(labelled_file(kind))
+
+
+def test_a_file_without_room_for_its_label_says_so() -> None:
+    data, told = codec.fit_file(labelled_file(), 1_500, None, None)
+    assert told[0] == "lost its AI label for want of room"
+    assert label_of(data) is None
+
+
+def test_an_animation_that_is_made_to_fit_says_so() -> None:
+    data, told = codec.fit_file(labelled_file("WEBP", animated=True), 12_000, None, None)
+    assert told[0] == "lost its animation; this is the first frame"
+    assert len(told) == 2
+    assert not codec.is_animated(opened(data))

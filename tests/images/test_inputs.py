@@ -9,17 +9,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.backends.errors import BadRequest
-from models.entities import InputImage
+from models.entities import ImageRequest, InputImage
 from models.images.inputs import (
     InputLimits,
     alpha_mask,
     as_alpha,
+    cover,
     fit,
+    fitted,
+    hard_edged,
     laid_on,
+    looks_like_mask,
     mask_of,
     read_input,
     size_of,
 )
+from models.images.sniff import Kind
 from tests.fakes import image_file, noise
 
 ANY = InputLimits()
@@ -272,3 +277,136 @@ def test_a_mask_is_scaled_to_its_image() -> None:
     exif[0x0112] = 6
     photo = read_input(image_file(40, 30, kind="JPEG", exif=exif))
     assert opened(laid_on(mask_of(half_transparent()), photo)[0]).size == (30, 40)
+
+
+@pytest.mark.parametrize(
+    ("filename", "renamed"),
+    [("photo.jpg", "photo.png"), ("a.b.jpg", "a.b.png"), ("photo", "photo.png"), ("", ""), (".jpg", ".png")],
+)
+def test_a_converted_file_gets_the_end_of_its_kind(filename: str, renamed: str) -> None:
+    assert fit(read_input(image_file(kind="GIF"), filename), InputLimits(formats=("png",)))[0].filename == renamed
+    assert mask_of(read_input(image_file(), filename)).filename == renamed
+
+
+def test_a_file_without_a_name_is_the_input_image_and_a_long_name_is_cut() -> None:
+    for name, shown in (("", "The input image"), ("n" * 200, "n" * 100)):
+        with pytest.raises(BadRequest) as refused:
+            read_input(b"", name)
+        assert str(refused.value).startswith(f"{shown} cannot be used: the file is empty. ")
+
+
+@pytest.mark.parametrize(("grey", "hard"), [(127, 0), (128, 255), (0, 0), (255, 255)])
+def test_a_hard_edge_is_at_middle_grey(grey: int, hard: int) -> None:
+    mask = read_input(image_file(4, 2, mode="L", colour=grey))
+    assert values(hard_edged(mask)) == [hard] * 4
+
+
+@pytest.mark.parametrize(
+    ("mask_size", "image_size", "told"),
+    [
+        ((100, 100), (50, 50), False),
+        ((100, 100), (101, 100), False),
+        ((100, 100), (51, 50), True),
+        ((100, 100), (102, 100), True),
+        ((100, 100), (100, 102), True),
+        ((200, 100), (100, 100), True),
+    ],
+)
+def test_a_mask_of_another_shape_is_stretched_and_told(
+    mask_size: tuple[int, int], image_size: tuple[int, int], told: bool
+) -> None:
+    mask, image = read_input(image_file(*mask_size)), read_input(image_file(*image_size))
+    laid, notices = laid_on(mask, image)
+    assert opened(laid).size == image_size
+    sizes = [f"{width}×{height}" for width, height in (mask_size, image_size)]
+    assert notices == ((f"The mask of {sizes[0]} was stretched over the image of {sizes[1]}.",) if told else ())
+
+
+@pytest.mark.parametrize(
+    ("colour", "mode", "looks"),
+    [
+        ((100, 100, 100), "RGB", True),
+        ((100, 103, 100), "RGB", True),
+        ((100, 104, 104), "RGB", False),
+        ((100, 100, 104), "RGB", False),
+        (7, "L", True),
+        ((200, 30, 30, 254), "RGBA", True),
+        ((200, 30, 30, 255), "RGBA", False),
+    ],
+)
+def test_grey_or_transparent_images_look_like_masks(colour: object, mode: str, looks: bool) -> None:
+    assert looks_like_mask(read_input(image_file(mode=mode, colour=colour))) is looks
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_image(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = read_input(image_file(40, 30, kind="JPEG", exif=exif))
+    assert size_of(photo) == ((30, 40) if orientation >= 5 else (40, 30))
+
+
+@pytest.mark.parametrize(
+    ("own", "mode", "formats", "made"),
+    [
+        ("GIF", "RGB", ("png", "jpeg", "webp"), "JPEG"),
+        ("GIF", "RGB", ("png", "webp"), "WEBP"),
+        ("GIF", "RGB", ("png",), "PNG"),
+        ("PNG", "RGB", ("jpeg", "webp"), "WEBP"),
+        ("PNG", "RGB", ("jpeg",), "JPEG"),
+        ("WEBP", "RGBA", ("png", "jpeg"), "PNG"),
+        ("WEBP", "RGBA", ("webp", "jpeg"), "WEBP"),
+        ("JPEG", "RGB", ("webp", "jpeg"), "JPEG"),
+    ],
+)
+def test_the_format_is_the_files_own_else_the_best_that_the_service_takes(
+    own: str, mode: str, formats: tuple[Kind, ...], made: str
+) -> None:
+    colour = (1, 2, 3, 9) if mode == "RGBA" else (1, 2, 3)
+    limits = InputLimits(formats=formats, max_side=20, keep_alpha=True)
+    fitted, _ = fit(read_input(image_file(40, 30, kind=own, mode=mode, colour=colour)), limits)
+    assert opened(fitted).format == made
+
+
+def test_the_words_about_what_was_changed() -> None:
+    photo = read_input(image_file(400, 200, mode="RGBA", colour=(1, 2, 3, 9)), "a.png")
+    assert fit(photo, InputLimits(max_side=100))[1] == (
+        "a.png is transparent in places; white is used there",
+        "a.png was scaled from 400×200 to 100×50, as the service takes no other size",
+    )
+    with pytest.raises(BadRequest) as refused:
+        fit(read_input(image_file(400, 20), "a.png"), InputLimits(min_side=64, max_side=300))
+    assert str(refused.value) == (
+        "a.png cannot be used: its shape of 400×20 cannot be brought to sides between 64 and 300. "
+        "Crop it to a less narrow shape."
+    )
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, True), (-1, False)])
+def test_a_file_of_exactly_the_limit_keeps_its_bytes(room: int, kept: bool) -> None:
+    photo = read_input(noise(60, 40), "a.png")
+    fitted, notices = fit(photo, InputLimits(max_bytes=len(photo.data) + room))
+    assert (fitted is photo) is kept
+    assert (notices == ()) is kept
+
+
+def test_a_cover_has_exactly_its_size() -> None:
+    made = cover(read_input(image_file(40, 30, kind="JPEG"), "a.jpg"), (16, 16))
+    assert (opened(made).size, opened(made).format, made.mime_type, made.filename) == (
+        (16, 16),
+        "PNG",
+        "image/png",
+        "a.jpg",
+    )
+
+
+def test_the_mask_of_a_request_follows_its_first_image() -> None:
+    image, mask = (
+        read_input(image_file(400, 200), "a.png"),
+        read_input(image_file(40, 40, mode="L", colour=255), "m.png"),
+    )
+    request = fitted(ImageRequest(model="m", prompt="", images=(image, image), mask=mask), InputLimits(max_side=100))
+    assert [opened(one).size for one in (*request.images, *filter(None, [request.mask]))] == [(100, 50)] * 3
+    assert len(request.notices) == 3
+    assert fitted(ImageRequest(model="m", prompt="", mask=mask), InputLimits()).mask is mask
+    assert fitted(ImageRequest(model="m", prompt="", images=(image,)), InputLimits()).mask is None

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models.images.redraw import DecodedFile, Draw
-from tests.fakes import image_file
+from models.images import redraw
+from models.images.codec import decode, encode
+from models.images.redraw import DecodedFile, Draw, thumbnail
+from models.images.sniff import BrokenImageError
+from tests.fakes import image_file, noise
 
 COLOURS = ("red", "lime", "blue")
 
@@ -70,3 +73,60 @@ def test_a_variant_has_exactly_its_size_with_or_without_a_drawing(draw: Draw | N
     made, told = DecodedFile.of(image_file(64, 48)).cut((30, 20), draw, None)
     assert Image.open(io.BytesIO(made)).size == (30, 20)
     assert told == (("a dot was drawn",) if draw else ())
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 95), (94, 94), (1, 1)])
+def test_a_file_that_is_drawn_anew_has_quality_95_unless_another_was_asked_for(asked: int | None, used: int) -> None:
+    data = noise(64, 48, kind="JPEG")
+    made, _ = DecodedFile.of(data).redrawn(lambda _: (), asked)
+    assert made == encode(decode(data), "jpeg", used)
+    cut, _ = DecodedFile.of(data).cut((64, 48), None, asked)
+    assert cut == encode(decode(data), "jpeg", used)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("GIF", "png"), ("BMP", "png")]
+)
+def test_the_format_of_a_file_that_is_drawn_anew(kind: str, made: str) -> None:
+    assert DecodedFile.of(image_file(kind=kind)).kind == made
+    assert DecodedFile.of(animation("GIF")).kind == "webp"
+
+
+def test_a_still_is_a_copy_that_may_be_drawn_on() -> None:
+    file = DecodedFile.of(image_file())
+    dotted(file.still())
+    assert file.image.getpixel((0, 0)) == (200, 30, 30)
+    palette = DecodedFile.of(image_file(mode="P", colour=3))
+    assert palette.still().mode == "RGB"
+
+
+def test_each_frame_keeps_its_time_and_one_without_a_time_has_a_tenth_of_a_second() -> None:
+    made, _ = DecodedFile.of(animation("PNG")).redrawn(dotted, None)
+    image = Image.open(io.BytesIO(made))
+    times = []
+    for number in range(3):
+        image.seek(number)
+        times.append(image.info["duration"])
+    assert times == [50, 200, 70]
+    out = io.BytesIO()
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    first.save(out, "PNG", save_all=True, append_images=[second])
+    timeless, _ = DecodedFile.of(out.getvalue()).redrawn(dotted, None)
+    assert Image.open(io.BytesIO(timeless)).info["duration"] == 100
+
+
+def test_an_animation_with_too_many_pixels_is_not_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert redraw._MOST_ANIMATED == 33_554_432
+    monkeypatch.setattr(redraw, "_MOST_ANIMATED", 48 * 32 * 3)
+    DecodedFile.of(animation("PNG")).redrawn(dotted, None)
+    monkeypatch.setattr(redraw, "_MOST_ANIMATED", 48 * 32 * 3 - 1)
+    with pytest.raises(BrokenImageError, match="the animation is too long to be drawn anew"):
+        DecodedFile.of(animation("PNG")).redrawn(dotted, None)
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, (32, 24)), (64, (64, 48)), (100, (64, 48))])
+def test_a_thumbnail_is_a_webp_of_at_most_its_side(side: int, size: tuple[int, int]) -> None:
+    made = Image.open(io.BytesIO(thumbnail(image_file(64, 48), side)))
+    assert (made.format, made.size) == ("WEBP", size)
+    data = noise(64, 48)
+    assert thumbnail(data, 64) == encode(decode(data), "webp", 80)

@@ -1,12 +1,28 @@
 """Type and size of a file from its first bytes."""
 
+import struct
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.images.sniff import Header, NotAnImageError, describe, sniff
+from models.images import sniff as sniffing
+from models.images.sniff import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    BrokenImageError,
+    DrawingError,
+    Header,
+    NotAnImageError,
+    OversizedImageError,
+    check_pixels,
+    describe,
+    is_video,
+    jpeg_segments,
+    sniff,
+    sniff_within_limits,
+)
 from tests.fakes import image_file
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "images"
@@ -79,3 +95,106 @@ def test_other_segments_of_a_jpeg_are_not_taken_for_its_size(marker: int) -> Non
 def test_a_webp_needs_both_of_its_signs(data: bytes) -> None:
     with pytest.raises(NotAnImageError):
         sniff(data)
+
+
+def test_the_most_bytes_and_pixels_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (MAX_BYTES, MAX_PIXELS) == (134_217_728, 67_108_864)
+    check_pixels(8192, 8192)
+    with pytest.raises(OversizedImageError) as refused:
+        check_pixels(8192, 8193)
+    assert str(refused.value) == "the image has 8192×8193 pixels, more than the 67 megapixels taken"
+    data = image_file()
+    monkeypatch.setattr(sniffing, "MAX_BYTES", len(data))
+    assert sniff_within_limits(data).pixels == 64 * 48
+    with pytest.raises(OversizedImageError, match="the file has 0 MB, more than the 0 MB taken"):
+        sniff_within_limits(data + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("png", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + struct.pack(">II", 700, 800)),
+        ("gif", b"GIF87a" + struct.pack("<HH", 700, 800)),
+        ("webp", b"RIFF\0\0\0\0WEBPVP8X\0\0\0\0\0\0\0\0\xbb\x02\0\x1f\x03\0"),
+        ("webp", b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f" + struct.pack("<I", 699 | 799 << 14)),
+        ("webp", b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 700 | 0x4000, 800 | 0x8000)),
+        ("jpeg", b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc0\0\x08\x08" + struct.pack(">HH", 800, 700) + b"\0"),
+    ],
+)  # fmt: skip
+def test_the_size_is_read_from_the_header_alone(kind: str, data: bytes) -> None:
+    assert sniff(data) == Header(f"image/{kind}", 700, 800)
+    with pytest.raises(NotAnImageError):
+        sniff(data[:-6])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0cIHDR" + struct.pack(">II", 7, 8),
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDX" + struct.pack(">II", 7, 8),
+        b"GIF89a" + struct.pack("<HH", 0, 8),
+        b"GIF89a" + struct.pack("<HH", 8, 0),
+        b"GIF88a" + struct.pack("<HH", 8, 8),
+        b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2e" + struct.pack("<I", 699 | 799 << 14),
+        b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2b" + struct.pack("<HH", 700, 800),
+        b"RIFF\0\0\0\0WEBPVP8Z\0\0\0\0\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 700, 800),
+        b"\xff\xd8\xff\xda\0\4ab\xff\xc0\0\x08\x08" + struct.pack(">HH", 800, 700) + b"\0",
+    ],
+)
+def test_a_header_with_a_wrong_sign_or_an_empty_side_is_none(data: bytes) -> None:
+    with pytest.raises(NotAnImageError, match=r"breaks off or is damaged|not an image in a known format"):
+        sniff(data)
+
+
+def test_the_kind_of_a_header_is_one_that_images_are_made_in() -> None:
+    assert [Header(f"image/{name}", 1, 1).kind for name in ("png", "jpeg", "webp", "gif")] == [
+        "png",
+        "jpeg",
+        "webp",
+        None,
+    ]
+    assert Header("image/png", 3, 5).pixels == 15
+
+
+@pytest.mark.parametrize("data", [b"<svg/>", b"<?xml?><svg>", b"8BPS", b"%!PS", b"\xc5\xd0\xd3\xc6"])
+def test_a_drawing_must_be_exported_first(data: bytes) -> None:
+    with pytest.raises(DrawingError) as refused:
+        sniff(data)
+    assert refused.value.advice == "Export it as PNG first"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'{"error": 1}', "the file is JSON text, not an image"),
+        (b"  [1]", "the file is JSON text, not an image"),
+        (b"<HTML>", "the file is an HTML page, not an image"),
+        (b"%PDF-1.7", "the file is a PDF, not an image"),
+        (b"PK\3\4", "the file is a ZIP archive or an Office document, not an image"),
+        (b"\0\0\1\xba", "the file is a video, not an image"),
+        (b"FLV\1", "the file is a video, not an image"),
+        (b"\0\0\0\x18ftypisom", "the file is a video, not an image"),
+        (b"\0\0\0\x18ftypavif", "the file breaks off or is damaged before the image begins"),
+        (b"\0\0\0\x18ftypheic", "the file breaks off or is damaged before the image begins"),
+        (b"x" * 512 + b"<svg", "the file is not an image in a known format (PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, AVIF)"),
+        (b"x" * 508 + b"<svg", "the file is an SVG drawing"),
+    ],
+)  # fmt: skip
+def test_what_a_file_looks_like(data: bytes, words: str) -> None:
+    assert describe(data) == words
+    assert is_video(data) is (words == "the file is a video, not an image" and data[4:8] == b"ftyp")
+
+
+def test_the_segments_of_a_jpeg() -> None:
+    data = b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xfe\0\2\xff\xda\0\3xscan\xff\0\xff\xd0\xff\xd9behind"
+    assert list(jpeg_segments(data)) == [(0xE0, 6, 8), (0xFE, 13, 13), (0xDA, 17, 18), (0xD9, 28, 28)]
+    assert [marker for marker, _, _ in jpeg_segments(data.replace(b"\0\4ab", b"\0\1ab"))] == []
+    for cut in (3, 5, 7, 20, 27):
+        with pytest.raises(BrokenImageError, match="the file ends in the middle of the image"):
+            list(jpeg_segments(data[:cut]))
+
+
+@pytest.mark.parametrize("length", [0, 1, 999_995, 999_996, 999_997, 999_998, 1_000_000, 2_500_000])
+def test_the_end_of_a_scan_is_found_at_every_distance(length: int) -> None:
+    data = b"\xff\xd8\xff\xda\0\2" + b"s" * length + b"\xff\xd9"
+    assert list(jpeg_segments(data))[-1] == (0xD9, len(data), len(data))

@@ -7,6 +7,7 @@ import pytest
 import zxingcpp
 from PIL import Image, ImageChops
 
+from models.images import stamps
 from models.images.lettering import missing
 from models.images.stamps import Layer, LogoStamp, QRStamp, TextStamp
 from models.marks import Position
@@ -138,3 +139,111 @@ def test_characters_without_a_glyph_are_known() -> None:
     assert missing("AI生成 人工智能 简体繁體 かな 한글 äßçЖΩ") == ""
     assert missing("a\ue123b\U000e0fff") == "\ue123\U000e0fff"
     assert Layer((TextStamp("a\ue123"), QRStamp("\ue123"))).undrawable == "\ue123"
+
+
+RED_LOGO = LogoStamp(image_file(280, 160, colour=(255, 0, 0)))
+FLAT_LOGO = LogoStamp(image_file(300, 10, colour=(255, 0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("size", "position", "stamp", "box"),
+    [
+        # A margin of 3 % of the shortest side; a code of 24 % with four modules of white around it.
+        ((600, 600), "top-left", QRStamp("abc"), (38, 38, 143, 143)),
+        ((600, 600), "center", QRStamp("abc"), (247, 247, 352, 352)),
+        ((600, 600), "bottom-right", QRStamp("abc"), (457, 457, 562, 562)),
+        ((1000, 400), "top", QRStamp("abc"), (468, 24, 531, 87)),
+        ((1000, 400), "bottom", QRStamp("abc"), (468, 313, 531, 376)),
+        ((100, 80), "left", QRStamp("abc"), (10, 19, 52, 61)),
+        # A logo within 28 % by 16 %.
+        ((600, 600), "top-left", RED_LOGO, (18, 18, 186, 114)),
+        ((600, 600), "bottom", FLAT_LOGO, (216, 576, 384, 582)),
+        ((1000, 400), "left", RED_LOGO, (12, 168, 124, 232)),
+        ((100, 80), "bottom-right", FLAT_LOGO, (76, 77, 98, 78)),
+        # Letters of 5 %, at least 9 pixels.
+        ((600, 600), "top-left", TextStamp("Sale"), (19, 21, 80, 50)),
+        ((600, 600), "bottom-right", TextStamp("Sale"), (520, 541, 581, 570)),
+        ((1000, 400), "center", TextStamp("Sale"), (479, 187, 520, 206)),
+        ((100, 80), "left", TextStamp("Sale"), (2, 34, 20, 43)),
+    ],
+)
+def test_a_stamp_has_its_place_and_its_size(
+    size: tuple[int, int], position: Position, stamp: QRStamp | LogoStamp | TextStamp, box: tuple[int, int, int, int]
+) -> None:
+    before = paper(size)
+    after, told = drawn(Layer((stamp,), position, 1.0), before)
+    assert (changed(before, after), told) == (box, ())
+
+
+@pytest.mark.parametrize(
+    ("size", "position", "label", "both"),
+    [
+        ((600, 600), "bottom-right", (18, 517, 103, 582), (18, 457, 562, 582)),
+        ((600, 600), "bottom-left", (497, 517, 582, 582), (38, 457, 582, 582)),
+        ((600, 600), "bottom", (18, 517, 103, 582), (18, 374, 352, 582)),
+        ((600, 600), "top", (18, 517, 103, 582), (18, 38, 352, 582)),
+        ((1000, 400), "bottom", (12, 344, 69, 388), (12, 257, 531, 388)),
+        ((100, 80), "bottom-left", (80, 64, 98, 78), (10, 28, 98, 78)),
+        ((100, 80), "bottom", (2, 64, 20, 78), (2, 12, 71, 78)),
+    ],
+)
+def test_the_label_is_opposite_the_stamps_and_below_them_in_the_middle(
+    size: tuple[int, int], position: Position, label: tuple[int, int, int, int], both: tuple[int, int, int, int]
+) -> None:
+    before = paper(size)
+    assert changed(before, drawn(Layer(position=position, label="AI"), before)[0]) == label
+    assert changed(before, drawn(Layer((QRStamp("abc"),), position, label="AI"), before)[0]) == both
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "tile"),
+    [
+        ("Sale", (600, 600), (63, 44)),
+        ("Sale", (1000, 400), (43, 29)),
+        ("Sale", (100, 80), (18, 14)),
+        ("one two three four five six seven eight nine ten " * 3, (600, 600), (519, 43)),
+        ("one two three four five six seven eight nine ten " * 3, (1000, 400), (874, 20)),
+        ("one two three four five six seven eight nine ten " * 3, (100, 80), (85, 50)),
+        ("one two three four five six seven eight nine ten " * 3, (4000, 3000), (3499, 210)),
+    ],
+)
+def test_long_texts_get_smaller_letters_down_to_the_half_and_then_lines(
+    text: str, size: tuple[int, int], tile: tuple[int, int]
+) -> None:
+    assert stamps._text_tile(text, size).size == tile
+
+
+def test_a_label_has_readable_letters_where_they_have_room() -> None:
+    """Below 180 pixels a twentieth is less than nine pixels."""
+    boxes = [
+        changed(paper(size), drawn(Layer(label="AI"), paper(size))[0]) for size in ((100, 100), (179, 179), (14, 100))
+    ]
+    assert [right - left for left, _, right, _ in boxes] == [18, 26, 14]
+
+
+@pytest.mark.parametrize(("sizes", "fitting"), [(((58, 58), (58, 100)), True), (((57, 57), (100, 57)), False)])
+def test_a_code_needs_two_pixels_for_each_module(sizes: tuple[tuple[int, int], ...], fitting: bool) -> None:
+    for size in sizes:
+        after, told = drawn(Layer((QRStamp("abc"),), "center"), paper(size))
+        assert [code.text for code in zxingcpp.read_barcodes(after)] == (["abc"] if fitting else [])
+        assert told == (() if fitting else ("has no room for a QR code of 58 pixels; the stamp was left out",))
+
+
+@pytest.mark.parametrize(("height", "fitting"), [(120, 6), (111, 6), (110, 5)])
+def test_stamps_below_each_other_need_a_margin_between_them(height: int, fitting: int) -> None:
+    """Six logos of 16 pixels, and 3 pixels between two of them."""
+    tiles, told = Layer((LogoStamp(image_file(10, 20)),) * 6)._tiles(paper((100, height)))
+    assert (len(tiles), len(told)) == (fitting, 6 - fitting)
+
+
+def test_opacity_counts_for_letters_and_logos() -> None:
+    faded = stamps._faded(Image.new("RGBA", (1, 1), (1, 2, 3, 200)), 0.5)
+    assert faded.getpixel((0, 0)) == (1, 2, 3, 100)
+    half, _ = drawn(Layer((RED_LOGO,), "center", 0.5), paper((600, 600), "black"))
+    assert half.getpixel((300, 300)) == (128, 0, 0)
+    assert Layer().opacity == 0.8
+
+
+def test_the_label_stands_on_a_dark_pane_of_three_quarters() -> None:
+    after, _ = drawn(Layer(label="AI"), paper((600, 600)))
+    assert after.getpixel((60, 519)) == (74, 77, 83)

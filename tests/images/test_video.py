@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.images import video
 from models.images.sniff import BrokenImageError, is_video
 from models.images.video import EXTENSIONS, video_header, without_metadata
 from tests.fakes import image_file
@@ -79,3 +80,44 @@ def test_a_damaged_container_is_read_or_refused(kind: str, at: int, noise: bytes
 def test_a_hostile_number_of_boxes_is_refused() -> None:
     with pytest.raises(BrokenImageError, match="too many"):
         video_header(mp4() + box(b"free", b"") * 100_001)
+
+
+@pytest.mark.parametrize(
+    ("data", "number", "end"),
+    [(b"\x81", 0x81, 1), (b"\x40\x05", 0x4005, 2), (b"\x1a\x45\xdf\xa3", 0x1A45DFA3, 4), (b"\x01" + b"\xff" * 7, 2**57 - 1, 8)],
+)  # fmt: skip
+def test_the_first_bits_of_a_number_tell_its_length(data: bytes, number: int, end: int) -> None:
+    assert video._number(data, 0, marked=True) == (number, end)
+    assert video._number(b"x" + data, 1, marked=False) == (number - (1 << 7 * end), end + 1)
+    for damaged in (data[:-1], b"\0" + data[1:]):
+        with pytest.raises(BrokenImageError, match="the file ends in the middle of the video"):
+            video._number(damaged, 0, marked=True)
+
+
+@pytest.mark.parametrize(("version", "read"), [(80, False), (84, True), (96, True)])
+def test_a_track_has_one_of_two_lengths(version: int, read: bool) -> None:
+    sides = (1280 << 16).to_bytes(4) + (720 << 16).to_bytes(4)
+    track = box(b"trak", box(b"tkhd", bytes(version - 8) + sides))
+    data = box(b"ftyp", b"isom") + box(b"moov", track) + box(b"mdat", b"f")
+    if read:
+        assert (video_header(data).width, video_header(data).height) == (1280, 720)
+    else:
+        with pytest.raises(BrokenImageError, match="no video track"):
+            video_header(data)
+
+
+def test_an_empty_box_of_frames_holds_none_and_a_box_smaller_than_its_head_is_broken() -> None:
+    whole = mp4()
+    at = whole.index(b"mdat") - 4
+    with pytest.raises(BrokenImageError, match="without frames"):
+        video_header(whole[:at] + box(b"mdat", b""))
+    with pytest.raises(BrokenImageError, match="in the middle"):
+        video_header(whole[:at] + (7).to_bytes(4) + b"mdat")
+
+
+def test_exactly_the_most_parts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_MOST_PARTS", 5)
+    assert len(list(video._boxes(box(b"free", b"") * 4, 0, 32))) == 4
+    for count in (5, 6):
+        with pytest.raises(BrokenImageError, match="too many"):
+            list(video._boxes(box(b"free", b"") * count, 0, 8 * count))

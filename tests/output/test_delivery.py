@@ -422,3 +422,77 @@ def test_usage_counts_images_and_money(
     assert (usage.total_price, usage.currency) == (Decimal(total[0]), total[1])
     assert usage.completion_unit_price == Decimal(unit)
     assert usage.latency == 2.5
+
+
+@pytest.mark.parametrize(
+    ("seed", "shown"), [(2**53, 2**53), (2**53 + 1, str(2**53 + 1)), (-(2**53), -(2**53)), (0, 0), (None, None)]
+)
+def test_a_seed_that_a_json_number_cannot_hold_is_text(seed: int | None, shown: JsonValue) -> None:
+    delivered = deliver_whole(result_of(GeneratedImage(image_file(), seed=seed)), asking("seed"), duration=1)
+    assert (delivered.structured_output or {}).get("seed") == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown", "more"), [(20, 20, None), (21, 20, "… and 1 more notices"), (25, 20, "… and 5 more notices")]
+)
+def test_only_so_many_notices_are_told(count: int, shown: int, more: str | None) -> None:
+    result = result_of(image_file(), notices=tuple(f"Notice {number}." for number in range(count)) * 2)
+    told = details(deliver_whole(result, OutputOptions(details=True), duration=1))["notices"]
+    assert told == [f"Notice {number}." for number in range(shown)] + ([more] if more else [])
+
+
+@pytest.mark.parametrize(("length", "cut"), [(20_000, False), (20_001, True)])
+def test_long_prompts_are_cut_in_the_answer(length: int, cut: bool) -> None:
+    image = GeneratedImage(image_file(), revised_prompt="r" * length)
+    output = deliver_whole(result_of(image, prompt="p" * length), asking("prompt", "revised_prompt"), duration=1)
+    assert output.structured_output == {
+        "prompt": "p" * 20_000 + ("…" if cut else ""),
+        "revised_prompt": "r" * 20_000 + ("…" if cut else ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "url", "copies"),
+    [
+        ((), None, [0, 0]),
+        (("image_url",), None, [1, 0]),
+        (("images",), None, [1, 1]),
+        (("image_url", "images"), None, [2, 1]),
+        (("image_url", "images"), "https://a.example/1.png", [0, 0]),
+        (("width",), None, [0, 0]),
+    ],
+)
+def test_how_often_the_structured_output_holds_an_image(
+    names: tuple[str, ...], url: str | None, copies: list[int]
+) -> None:
+    image = GeneratedImage(image_file(), url=url)
+    options = asking(*names) if names else PLAIN
+    report = delivery.Report(result_of(image, image), options, 1.0)
+    assert [report.copies(number) for number in (0, 1)] == copies
+
+
+@pytest.mark.parametrize(
+    ("images", "price", "expected"),
+    [
+        (2, Price(Decimal("0.07"), "CNY"), ("0.035", "0.07", "CNY", 2)),
+        (1, None, ("0", "0", "USD", 1)),
+        (0, Price(Decimal("0.07"), "USD"), ("0", "0.07", "USD", 0)),
+    ],
+)
+def test_the_unit_price_is_that_of_one_image(
+    images: int, price: Price | None, expected: tuple[str, str, str, int]
+) -> None:
+    usage = usage_of(result_of(*[image_file()] * images, price=price), 1.5)
+    unit, total, currency, count = expected
+    assert (usage.completion_unit_price, usage.total_price, usage.completion_price) == (
+        *map(Decimal, (unit, total, total)),
+    )
+    assert (usage.currency, usage.completion_tokens, usage.total_tokens, usage.latency) == (currency, count, count, 1.5)
+    assert (usage.prompt_tokens, usage.prompt_price, usage.completion_price_unit) == (0, Decimal(0), Decimal(1))
+
+
+def test_durations_are_told_in_hundredths_of_a_second() -> None:
+    output = deliver_whole(
+        result_of(image_file()), asking("duration_seconds", "cached", "answered_by"), duration=1.23456
+    )
+    assert output.structured_output == {"duration_seconds": 1.23, "cached": False, "answered_by": "preview"}

@@ -9,6 +9,7 @@ from dify_plugin.entities.model.message import DocumentPromptMessageContent
 
 from models.entities import GeneratedImage, ImageResult, Kept, SideFile
 from models.output.delivery import MAX_LINE, deliver_each, deliver_whole
+from models.output.documents import documents_of
 from models.output.structured import OutputOptions, OutputSchema
 from tests.fakes import image_file, noise
 
@@ -85,3 +86,12 @@ def test_with_structured_output_no_text_stands_beside_the_json() -> None:
 def test_without_a_store_the_archive_is_still_delivered() -> None:
     (_, document), _ = whole(sheet(b"PK archive", kept=None))
     assert isinstance(document, DocumentPromptMessageContent)
+
+
+def test_an_archive_goes_out_as_bytes_where_it_has_room() -> None:
+    """Base64 makes four bytes of three, and 500 bytes of JSON stand around it."""
+    image = GeneratedImage(image_file(), side_files=(SideFile("zip", bytes(3000)),))
+    (content,) = documents_of(image, 4500, told=False)
+    assert isinstance(content, DocumentPromptMessageContent)
+    assert (content.base64_data, content.filename) == ("A" * 4000, "originals.zip")
+    assert list(documents_of(image, 4499, told=True)) == []

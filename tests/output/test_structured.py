@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from models.backends.errors import BadRequest
-from models.output.structured import NOT_ALWAYS, PROPERTIES, STORED, OutputSchema
+from models.output import structured
+from models.output.structured import NOT_ALWAYS, PROPERTIES, STORED, OutputOptions, OutputSchema
 
 ADDRESS = "https://service.example/1.png"
 KNOWN: dict[str, JsonValue] = {
@@ -276,3 +277,111 @@ def test_every_accepted_schema_is_satisfied(properties: dict[str, JsonValue], so
     except BadRequest:
         return
     jsonschema.Draft7Validator(whole).validate(schema.fill(KNOWN))
+
+
+@pytest.mark.parametrize(
+    ("rule", "bounded"),
+    [
+        (True, False),
+        ({}, False),
+        ({"minimum": 1, "minLength": 1, "minItems": 0}, False),
+        ({"minimum": 2}, True),
+        ({"minLength": 2}, True),
+        ({"minItems": 2}, True),
+        ({"maximum": 5}, True),
+        ({"items": {"pattern": "x"}}, True),
+        ({"items": {"type": "string"}}, False),
+        ({"anyOf": [{"type": "null"}, {"maxLength": 3}]}, True),
+        ({"oneOf": [{"type": "null"}]}, False),
+        ({"properties": {"a": {"multipleOf": 2}}}, True),
+        ({"properties": {"a": {}}}, False),
+    ],
+)
+def test_bounds_whose_outcome_nobody_knows(rule: JsonValue, bounded: bool) -> None:
+    assert structured._bounded(rule) is bounded
+
+
+@pytest.mark.parametrize(
+    ("rule", "neutral"),
+    [
+        ({"type": "string"}, ""),
+        ({"type": "integer"}, 0),
+        ({"type": "number"}, 0),
+        ({"type": "boolean"}, False),
+        ({"type": "array"}, []),
+        ({"type": "object"}, {}),
+        ({"type": ["string", "null"]}, None),
+        ({}, None),
+    ],
+)
+def test_a_required_value_that_is_missing_is_empty(rule: JsonValue, neutral: JsonValue) -> None:
+    filled = OutputSchema({"revised_prompt": rule}, ("revised_prompt",)).fill({})
+    assert filled == {"revised_prompt": neutral}
+    assert type(filled["revised_prompt"]) is type(neutral)
+    assert OutputSchema({"revised_prompt": {"type": "string"}}).fill({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "fits"),
+    [
+        (7, {"const": 7}, [7]),
+        (7, {"const": 8}, []),
+        (7, {"enum": [6, 7]}, [7]),
+        (7, {"enum": []}, []),
+        (7.0, {"type": "integer"}, [7]),
+        (7.5, {"type": "integer"}, []),
+        (7.5, {"type": "number"}, [7.5]),
+        (True, {"type": "number"}, []),
+        ("12345678901234567890", {"type": "integer"}, [12345678901234567890]),
+        ("x1", {"type": "integer"}, []),
+        (True, {"type": "boolean"}, [True]),
+        (1, {"type": "boolean"}, []),
+        (None, {"type": "null"}, [None]),
+        (None, {}, []),
+        (["a", "b"], {"type": "string"}, ["a\nb"]),
+        (["é", 1], {"type": "string"}, ['["é", 1]']),
+        (True, {"type": "string"}, ["true"]),
+        ({"a": 1}, {"type": "string"}, []),
+        ([1, 2.5], {"type": "array", "items": {"type": "integer"}}, []),
+        ([], {"type": "array", "items": {"type": "integer"}}, [[]]),
+        ({"a": 1}, {"type": "object"}, [{"a": 1}]),
+        ({"a": 1}, {"type": "object", "additionalProperties": False}, [{}]),
+        ({"a": 1, "b": "x"}, {"type": "object", "properties": {"a": {"type": "string"}}}, [{"a": "1"}]),
+        ({"a": 1}, {"type": "object", "properties": {"b": {}}, "required": ["b"]}, []),
+        ({"a": 1}, {"type": "object", "properties": {"b": {}}}, [{}]),
+        ({"a": 1}, {"type": "object", "properties": {"a": {}}, "required": ["a", "other"]}, [{"a": 1}]),
+        (0.5, {"type": "array"}, []),
+    ],
+)
+def test_the_forms_of_a_value_that_fit_a_type(value: JsonValue, rule: JsonValue, fits: list[JsonValue]) -> None:
+    found = list(structured._fitting("", value, rule))
+    assert found == fits
+    assert [type(one) for one in found] == [type(one) for one in fits]
+
+
+def test_a_schema_without_names_names_nothing() -> None:
+    assert OutputSchema.read({"properties": [], "required": "seed"}) == OutputSchema()
+    assert OutputSchema.read({"schema": {"properties": {"seed": {}}}}) == OutputSchema({"seed": {}})
+    assert OutputSchema.read({"schema": {"properties": {"a": {}}}, "properties": {"b": {}}}) == OutputSchema({"b": {}})
+    assert OutputSchema.read({"schema": 1, "required": ["seed", 2]}) == OutputSchema(
+        {"seed": {}, "2": {}}, ("seed", "2")
+    )
+
+
+def test_faults_are_listed_up_to_five_and_names_are_cut() -> None:
+    schema = OutputSchema({f"{number}{'x' * 120}": {} for number in range(7)} | {"width": {}})
+    (told,) = schema.check(frozenset(), {}, "m")
+    assert (
+        told
+        == "Missing in the structured output: "
+        + "; ".join(f"`{number}{'x' * 99}`, which no image has" for number in range(5))
+        + "."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "marked"),
+    [({}, False), ({"stamp": "a"}, True), ({"variants": "a"}, True), ({"thumbnail": 8}, True), ({"ai_label": "on"}, True), ({"details": True, "cache": "exact"}, False)],
+)  # fmt: skip
+def test_what_makes_marks(changes: dict[str, Any], marked: bool) -> None:
+    assert OutputOptions(**changes).marked is marked

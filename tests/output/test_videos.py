@@ -10,6 +10,7 @@ from models.backends.errors import ServerUnavailable
 from models.entities import POSTER, GeneratedImage, ImageResult, Kept, SideFile
 from models.output.delivery import MAX_LINE, Content, Delivered, deliver_each, deliver_whole, usage_of
 from models.output.structured import OutputOptions, OutputSchema
+from models.output.videos import host_url, public_url
 from tests.fakes import image_file
 from tests.video_files import EVERY_KIND, mp4, webm
 
@@ -141,3 +142,37 @@ def test_an_image_and_a_large_video_share_the_line() -> None:
 def test_a_video_is_one_unit_of_usage() -> None:
     result = result_of(video(side_files=(SideFile(POSTER, image_file()),)))
     assert usage_of(result, 2.0).completion_tokens == 1
+
+
+@pytest.mark.parametrize(
+    ("kept", "url", "public"),
+    [
+        ("https://cdn.example/1", "https://service.example/1", "https://cdn.example/1"),
+        ("", "https://service.example/1", "https://service.example/1"),
+        ("file:///srv/1", "http://service.example/1", "http://service.example/1"),
+        ("", "ftp://service.example/1", None),
+        ("", "https://" + "a" * 7992, "https://" + "a" * 7992),
+        ("", "https://" + "a" * 7993, None),
+        (None, None, None),
+    ],
+)
+def test_the_address_that_can_be_handed_on(kept: str | None, url: str | None, public: str | None) -> None:
+    image = GeneratedImage(image_file(), url=url, kept=None if kept is None else Kept("k", kept))
+    assert public_url(image) == public
+
+
+@pytest.mark.parametrize(
+    ("image", "address"),
+    [
+        (GeneratedImage(image_file(), url="https://a/1", sent_as="image/png"), ""),
+        (GeneratedImage(mp4(), url="https://a/1", sent_as="video/mp4"), "https://a/1"),
+        (GeneratedImage(mp4(), url="https://a/1", sent_as="video/webm"), ""),
+        (GeneratedImage(mp4(), url="https://a/" + "1" * 7991, sent_as="video/mp4"), ""),
+        (GeneratedImage(mp4(), sent_as="video/mp4"), ""),
+        (GeneratedImage(image_file(), kept=Kept("k", "https://c/1", by_url=True)), "https://c/1"),
+        (GeneratedImage(image_file(), kept=Kept("k", "https://c/1")), ""),
+        (GeneratedImage(image_file(), kept=Kept("k", "", by_url=True), url="https://a/1"), ""),
+    ],
+)
+def test_the_address_that_the_host_gets_in_place_of_the_bytes(image: GeneratedImage, address: str) -> None:
+    assert host_url(image) == address

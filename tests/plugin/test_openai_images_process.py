@@ -15,6 +15,7 @@ GENERATORS = {
     "openai": "gpt-image-1.5",
     "vllm_omni": "Qwen/Qwen-Image",
     "sglang": "Qwen/Qwen-Image",
+    "xinference": "Qwen-Image",
     "localai": "stablediffusion",
     "sdcpp": "sd-cpp-local",
     "siliconflow": "Qwen/Qwen-Image",
@@ -23,12 +24,13 @@ EDITORS = {
     "openai": "gpt-image-1.5",
     "vllm_omni": "Qwen/Qwen-Image-Edit-2509",
     "sglang": "Qwen/Qwen-Image-Edit-2509",
+    "xinference": "Qwen-Image-Edit-2509",
     "localai": "qwen-image-edit",
     "sdcpp": "sd-cpp-local",
     "siliconflow": "Qwen/Qwen-Image-Edit-2509",
 }
 MASK = image_file(64, 48, mode="L", colour=255)
-RECOGNISED = ("vllm_omni", "sglang", "localai", "sdcpp")
+RECOGNISED = ("vllm_omni", "sglang", "xinference", "localai", "sdcpp")
 
 GREY = image_file(64, 48, colour=(90, 90, 90))
 
@@ -85,7 +87,7 @@ def test_each_dialect_generates_by_invoke_and_by_polling(host: Host, dialect: st
 @pytest.mark.parametrize("dialect", sorted(EDITORS))
 def test_each_dialect_edits_an_image(host: Host, dialect: str) -> None:
     model = EDITORS[dialect]
-    models = (model,) if dialect in {"vllm_omni", "sglang", "siliconflow"} else ()
+    models = (model,) if dialect in {"vllm_omni", "sglang", "xinference", "siliconflow"} else ()
     photo = image_file(320, 240)
     with FakeOpenAIImages(dialect, key=MARKER_KEY, models=models) as server:
         messages = [user("make it blue", image_part(photo, filename="photo.png"))]

@@ -1,5 +1,6 @@
 """Every Qwen-Image model through the plugin process, by call and by polling, with the strict fake server."""
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
 from tests.fakes import MARKER_KEY, image_file
 from tests.images.test_inputs import BROKEN
+from tests.servers.model_studio_videos import VIDEO
 from tests.servers.qwen_image import SIGNATURE, FakeModelStudio, model_studio
 
 MAKERS = {
@@ -131,6 +133,15 @@ def test_an_image_is_edited_as_a_polled_job(plugin: Host, studio: FakeModelStudi
     assert reply.result is not None
     assert reply.result.structured_output is not None
     assert_complete(reply, LIKE_THE_PHOTO, EDITORS[model], reply.result.structured_output)
+
+
+def test_a_video_is_made_as_a_polled_job(plugin: Host, studio: FakeModelStudio) -> None:
+    studio.statuses = ["PENDING", "SUCCEEDED"]
+    reply = plugin.run_polling("wan2.7-i2v", credentials(studio), [user("it waves", photo())], {"duration": 4})
+    assert (reply.error, reply.status) == (None, "succeeded")
+    assert reply.result is not None
+    (video,) = [part for part in reply.result.message.contents if part.type == "video"]
+    assert (base64.b64decode(video.base64_data), video.mime_type) == (VIDEO, "video/mp4")
 
 
 def test_a_twelve_megapixel_phone_photo_is_edited_upright(plugin: Host, studio: FakeModelStudio) -> None:

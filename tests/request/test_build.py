@@ -16,8 +16,8 @@ from tests.asking import image_part
 from tests.fakes import FakeClock, image_file
 from tests.stubs import STUB_RULES, StubBackend
 
-EDITOR = Capabilities(images=3, mask=True)
-INPAINTER = Capabilities(images=2, mask=True, second_image="mask")
+EDITOR = Capabilities(images=3, mask=True, second_image="image")
+INPAINTER = Capabilities(images=2, mask=True)
 
 
 def part(name: str = "photo.png", data: bytes | None = None) -> ImagePromptMessageContent:

@@ -187,3 +187,44 @@ def test_a_long_prompt_of_dashes_is_read_in_linear_time() -> None:
     for part in ("--no ", '"', "```\n", "“—ar ", "--ar 16:9 x ", '"a" --n 1 x ', "“「", "--no a,\n"):
         split_directives(part * 20_000, [])
     assert time.perf_counter() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("prompt", "left", "values"),
+    [
+        ('a fox --no "', "a fox", {}),
+        ("a fox --no ''", "a fox", {}),
+        ("a fox --style ''", "a fox", {}),
+        ("a fox --size", "a fox", {}),
+        ("a fox --size big", "a fox", {"width": "big", "height": "big"}),
+        ("a fox --size 10 20", "a fox --size 10 20", {}),
+        ("a fox --style two words", "a fox --style two words", {}),
+        ("a fox --lens two words", "a fox --lens two words", {}),
+        ("a fox --lens 35mm", "a fox --lens 35mm", {}),
+        ("```\na fox\n```", "```\na fox\n```", {}),
+        ("a fox\n```\nno flags\n```", "a fox\n```\nno flags\n```", {}),
+        ("**a fox**", "**a fox**", {}),
+        ("**a** fox **--ar 16:9**", "**a** fox", {"aspect_ratio": "16:9"}),
+        ("``", "``", {}),
+        ("a fox (--seed 1) --seed 2", "a fox", {"seed": "2"}),
+        ("a fox --no (big) hats", "a fox", {"negative_prompt": "(big) hats"}),
+        ("a fox --no hats)", "a fox", {"negative_prompt": "hats"}),
+        ("a fox --no text\n, hats", "a fox", {"negative_prompt": "text , hats"}),
+        ("a fox --no text\nhats --seed 1", "a fox", {"negative_prompt": "text hats", "seed": "1"}),
+        ("a fox --FORMAT JPEG", "a fox", {"output_format": "jpeg"}),
+        ("a fox ---seed 1", "a fox", {"seed": "1"}),
+        ("a fox —lens 1", "a fox —lens 1", {}),
+    ],
+)
+def test_values_that_are_empty_or_end_early(prompt: str, left: str, values: dict[str, object]) -> None:
+    assert split(prompt) == (left, values)
+
+
+def test_what_a_directive_said_is_kept_as_written() -> None:
+    directed = split_directives("a fox --size 10x20 --details --no 'a, b'", [])
+    assert dict(directed.said) == {
+        "width": "--size 10x20",
+        "height": "--size 10x20",
+        "details": "--details",
+        "negative_prompt": "--no a, b",
+    }

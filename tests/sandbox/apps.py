@@ -85,3 +85,23 @@ def end(**outputs: list[str]) -> JsonObject:
 
 def answer(text: str) -> JsonObject:
     return {"type": "answer", "answer": text, "variables": []}
+
+
+def human_input(content: str, *actions: str, **fields: str) -> JsonObject:
+    """A form with text fields (name and default) and a button for each action."""
+    return {
+        "type": "human-input",
+        "form_content": content,
+        "inputs": [
+            {
+                "type": "paragraph",
+                "output_variable_name": name,
+                "default": {"type": "constant", "selector": [], "value": value},
+            }
+            for name, value in fields.items()
+        ],
+        "user_actions": [{"id": action, "title": action.title(), "button_style": "default"} for action in actions],
+        "delivery_methods": [{"id": "5f0c6a0e-59a4-4c51-9f0a-0c1f6a20c101", "type": "webapp", "enabled": True}],
+        "timeout": 3,
+        "timeout_unit": "day",
+    }

@@ -73,6 +73,7 @@ def test_models_gives_json_to_scripts(run: Run) -> None:
     [
         ({"type": "int", "min": 1, "max": 4}, 4, 5),
         ({"type": "float"}, 0.5, "0.5"),
+        ({"type": "int", "min": 1, "max": 4}, "{{#start.steps#}}", "4"),
         ({"type": "boolean"}, True, 1),
         ({"type": "string", "options": ["1:1", "16:9"]}, "16:9", "7:3"),
         ({"type": "text"}, "blur", 3),

@@ -9,6 +9,7 @@ from typing import Any
 from tests.fakes import image_file
 from tests.servers.ark_videos import TASKS, VideoTasks
 from tests.servers.json_service import Call, JsonService, running
+from tests.servers.scenes import order_of, painted
 
 FIELDS = {"model", "prompt", "image", "size", "response_format", "watermark"}
 LEAST = {"seedream-4-5": 3_686_400, "seedream-5-0-260128": 3_686_400}
@@ -55,7 +56,8 @@ class FakeArk(JsonService):
         least = next((area for name, area in LEAST.items() if name in model), 0)
         if sides[0] * sides[1] < least:
             return error(400, "InvalidParameter", "the area is too small")
-        data = base64.b64encode(image_file(64, 48, kind="JPEG")).decode()
+        small = image_file(64, 48, kind="JPEG")
+        data = base64.b64encode(painted(small, lambda: order_of("Ark", model, call.body, kind="jpeg"))).decode()
         return 200, {"model": model, "data": [{"b64_json": data, "size": "64x48"}], "usage": {"generated_images": 1}}
 
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from tests.servers.busy import BusyServer
+from tests.servers.scenes import Order, order_of, painted
 
 type Kind = Literal["a1111", "forge", "sdnext", "old"]
 
@@ -353,7 +354,14 @@ class FakeWebUI:
         first = 1234 if body["seed"] == -1 else body["seed"]
         seeds = list(range(first, first + batch * series))
         draw = self.draw or _image
-        images = [draw(width, height, self.loaded, s, body.get("prompt", "")) for s in seeds[: batch * done]]
+        loaded, prompt = self.loaded, body.get("prompt", "")
+        images = [
+            painted(
+                draw(width, height, loaded, s, prompt),
+                lambda s=s: self._scene(body, loaded, (width, height), s),  # type: ignore[misc]
+            )
+            for s in seeds[: batch * done]
+        ]
         if "controlnet" in (body.get("alwayson_scripts") or {}):
             unit = body["alwayson_scripts"]["controlnet"]["args"][0]
             if unit.get("save_detected_map", True):
@@ -361,6 +369,12 @@ class FakeWebUI:
         if body.get("save_images") and len(images) > 1:
             images.insert(0, _image(width * 2, height, "grid", 0, ""))
         return self._answer(body, images, seeds, clip_skip, vae)
+
+    @staticmethod
+    def _scene(body: dict[str, Any], checkpoint: str, size: tuple[int, int], seed: int) -> Order:
+        """The words of a request for the demo; saved styles of the server come as a list of names."""
+        order = order_of("WebUI", checkpoint, body, size=size, seed=seed)
+        return replace(order, style=next(iter(body.get("styles") or []), ""))
 
     @staticmethod
     def _check_numbers(body: dict[str, Any]) -> None:
@@ -469,7 +483,9 @@ class FakeWebUI:
         to_size = (body.get("upscaling_resize_w", 512), body.get("upscaling_resize_h", 512))
         with self._queue.turn():
             large = image.convert("RGB").resize(to_size if body.get("resize_mode") else by_factor)
-        return {"image": base64.b64encode(_png(large)).decode(), "html_info": "<p>Postprocess upscaler</p>"}
+        order = Order(service="WebUI", model=body.get("upscaler_1", ""), size=large.size, task="upscale")
+        data = painted(_png(large), lambda: replace(order, images=(_png(image.convert("RGB")),)))
+        return {"image": base64.b64encode(data).decode(), "html_info": "<p>Postprocess upscaler</p>"}
 
     # --- error formats ---
 

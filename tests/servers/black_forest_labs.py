@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.fakes import image_file
 from tests.servers.json_service import Call, JsonService, running
+from tests.servers.scenes import order_of, painted
 
 COMMON = {"prompt", "seed", "output_format", "safety_tolerance"}
 INPUTS = {"input_image", *(f"input_image_{place}" for place in range(2, 9))}
@@ -47,6 +48,7 @@ class FakeFlux(JsonService):
     states: deque[tuple[int, object]] = field(default_factory=deque)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     looked: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
 
     def answer(self, call: Call) -> tuple[int, object]:
         if call.method == "POST":
@@ -68,7 +70,7 @@ class FakeFlux(JsonService):
         if wrong := self._wrong(model, body):
             return 422, {"detail": [{"loc": ["body", wrong], "msg": "not allowed here", "type": "value_error"}]}
         number = f"task-{len(self.looked)}"
-        self.looked[number] = 0
+        self.looked[number], self.jobs[number] = 0, (model, body)
         return 200, {"id": number, "polling_url": f"{self.url}/v1/get_result?id={number}", "cost": self.cost}
 
     def _wrong(self, model: str, body: dict[str, Any]) -> str:
@@ -83,7 +85,8 @@ class FakeFlux(JsonService):
         if path == "/v1/credits":
             return 200, {"credits": 123.4}
         if path.startswith("/results/"):
-            return 200, image_file(64, 48)
+            model, body = self.jobs[path.rpartition("/")[2].removesuffix(".png")]
+            return 200, painted(image_file(64, 48), lambda: order_of("Black Forest Labs", model, body))
         number = query["id"]
         if self.states:
             return self.states.popleft()

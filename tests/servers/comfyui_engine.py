@@ -15,12 +15,14 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tests.servers.scenes import Order, painted
 from tests.video_files import mp4, webm
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "comfyui"
@@ -368,7 +370,9 @@ class Engine:
                 number = 1 + sum(k == kind and f == folder and n.startswith(f"{stem}_") for k, f, n in self.files)
                 name = f"{stem}_{number:05}_.{suffix}"
                 drawn = self.draw and self.draw(width, height, task)
-                self.files[kind, folder, name] = drawn or _image_file(width, height, number, suffix, task)
+                small = drawn or _image_file(width, height, number, suffix, task)
+                order = partial(_scene, task, (width, height), number)
+                self.files[kind, folder, name] = painted(small, order) if suffix == "png" else small
             images.append({"filename": name, "subfolder": folder, "type": kind})
         return {"images": images}
 
@@ -428,6 +432,23 @@ def _canonical(text: Json) -> bool:
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def _scene(task: Task, size: tuple[int, int], number: int) -> Order:
+    """The first text, checkpoint and seed of a graph, for the demo; small sizes of a test graph become a megapixel."""
+    nodes = [node["inputs"] for node in task.graph.values()]
+
+    def first(*names: str) -> Json:
+        return next((node[name] for name in names for node in nodes if isinstance(node.get(name), str | int)), "")
+
+    scale = max(1, round(1024 / max(size)))
+    return Order(
+        service="ComfyUI",
+        model=str(first("ckpt_name", "unet_name") or "workflow"),
+        prompt=str(first("text", "prompt")),
+        size=(size[0] * scale, size[1] * scale),
+        seed=int(first("seed", "noise_seed") or number),
+    )
 
 
 def _image_file(width: int, height: int, number: int, suffix: str, task: Task) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.fakes import image_file
 from tests.servers.json_service import Call, JsonService, running
+from tests.servers.scenes import order_of, painted
 
 OPEN = {"prompt", "image_size", "seed", "num_inference_steps", "guidance_scale", "output_format"}
 ENDPOINTS: dict[str, set[str]] = {
@@ -70,6 +71,7 @@ class FakeFal(JsonService):
     lives: list[str] = field(default_factory=list)
     looked: dict[str, int] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
+    jobs: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
 
     def answer(self, call: Call) -> tuple[int, object]:
         if call.method == "PUT":
@@ -102,7 +104,7 @@ class FakeFal(JsonService):
             }
             return 422, {"detail": [fault]}
         number = f"r{len(self.looked)}"
-        self.looked[number] = 0
+        self.looked[number], self.jobs[number] = 0, (path, body)
         app = "/".join(path.split("/")[:3])
         at = f"{self.url}{app}/requests/{number}"
         urls = {"response_url": at, "status_url": f"{at}/status", "cancel_url": f"{at}/cancel"}
@@ -114,7 +116,8 @@ class FakeFal(JsonService):
         if path == "/api/openapi/queue/openapi.json":
             return (200, DOCUMENT) if query["endpoint_id"] == "acme/painter" else (404, {"detail": "none"})
         if path.startswith("/files/"):
-            return 200, image_file(64, 48)
+            app, body = self.jobs[path.rpartition("/")[2].removesuffix(".png")]
+            return 200, painted(image_file(64, 48), lambda: order_of("fal", app.strip("/"), body))
         if path.endswith("/status"):
             return self._state(path.split("/")[-2])
         if self.results:

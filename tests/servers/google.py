@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.fakes import image_file
 from tests.servers.json_service import Call, JsonService, running
+from tests.servers.scenes import order_of, painted
 
 SIZES = {None: (64, 64), "1:1": (64, 64), "16:9": (96, 54), "3:2": (96, 64)}
 
@@ -37,7 +38,9 @@ class FakeGemini(JsonService):
         config = call.body["generationConfig"].get("imageConfig", {})
         if unknown := set(config) - {"aspectRatio", "imageSize"}:
             return error(400, "INVALID_ARGUMENT", f"Unknown name {min(unknown)}")
-        data = base64.b64encode(image_file(*SIZES[config.get("aspectRatio")])).decode()
+        model = call.path.rpartition("/")[2].partition(":")[0]
+        small = image_file(*SIZES[config.get("aspectRatio")])
+        data = base64.b64encode(painted(small, lambda: order_of("Google", model, call.body))).decode()
         image = {"inlineData": {"mimeType": "image/png", "data": data}}
         draft = {"inlineData": {"mimeType": "image/png", "data": "ZHJhZnQ="}, "thought": True}
         parts = [{"text": "Here it is."}, draft, image]

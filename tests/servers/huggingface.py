@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.fakes import image_file
 from tests.servers.json_service import Call, JsonService, running
+from tests.servers.scenes import order_of, painted
 
 SCHNELL = "black-forest-labs/FLUX.1-schnell"
 
@@ -52,7 +53,7 @@ class FakeHub(JsonService):
 
     def answer(self, call: Call) -> tuple[int, object]:
         if call.path == "/file.png":
-            return 200, image_file(64, 48)
+            return 200, self._painted(int(call.query.get("number", -1)))
         if call.path == "/api/whoami-v2":
             return 200, {"type": "user", "name": "dify"}
         if call.method == "GET":
@@ -66,8 +67,12 @@ class FakeHub(JsonService):
         if known_inputs is None or set(call.body) - known_inputs:
             return 422, {"error": f"not possible: {sorted(call.body)}"}
         if call.path.startswith(("/fal-ai", "/replicate")):
-            return 200, {"images": [{"url": f"{self.url}/file.png"}], "output": None}
-        return 200, {"data": [{"b64_json": base64.b64encode(image_file(64, 48)).decode()}]}
+            return 200, {"images": [{"url": f"{self.url}/file.png?number={len(self.asked) - 1}"}], "output": None}
+        return 200, {"data": [{"b64_json": base64.b64encode(self._painted(-1)).decode()}]}
+
+    def _painted(self, number: int) -> bytes:
+        path, body = self.asked[number]
+        return painted(image_file(64, 48), lambda: order_of("Hugging Face", path.strip("/"), body))
 
 
 def huggingface(key: str = "") -> AbstractContextManager[FakeHub]:

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -15,13 +17,25 @@ from tests.servers.busy import BusyServer
 
 @dataclass(frozen=True)
 class Call:
-    """One request: `query` holds the first value of each name, `body` the JSON, header names are lower case."""
+    """One request: `query` holds the first value of each name, `body` the JSON, header names are lower case.
+
+    `form` holds the parts of a multipart body, files as bytes.
+    """
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: dict[str, Any]
+    form: Mapping[str, bytes | str]
+
+
+@dataclass(frozen=True)
+class Headed:
+    """The body of a reply that has headers of its own."""
+
+    body: object
+    headers: Mapping[str, str]
 
 
 @dataclass
@@ -40,6 +54,14 @@ class JsonService:
         return None
 
 
+def _parts(content_type: str, raw: bytes) -> Iterator[tuple[str, bytes | str]]:
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    for part in BytesParser(policy=HTTP).parsebytes(head + raw).iter_parts():
+        data = part.get_payload(decode=True)
+        assert isinstance(data, bytes)
+        yield str(part.get_param("name", header="content-disposition")), data if part.get_filename() else data.decode()
+
+
 class _Handler(BaseHTTPRequestHandler):
     service: ClassVar[JsonService]
     protocol_version = "HTTP/1.1"
@@ -49,12 +71,16 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        call = Call(self.command, parts.path, query, headers, json.loads(raw or "{}"))
-        status, body = self.service.refusal(call) or self.service.answer(call)
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        form = dict(_parts(headers["content-type"], raw)) if "multipart" in headers.get("content-type", "") else {}
+        body = {} if form else json.loads(raw or "{}")
+        call = Call(self.command, parts.path, query, headers, body, form)
+        status, answer = self.service.refusal(call) or self.service.answer(call)
+        reply = answer if isinstance(answer, Headed) else Headed(answer, {})
+        data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "image/png" if isinstance(body, bytes) else "application/json")
-        self.send_header("Content-Length", str(len(data)))
+        usual = "image/png" if isinstance(reply.body, bytes) else "application/json"
+        for name, value in {"Content-Type": usual, **reply.headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.fakes import image_file
+from tests.servers.scenes import Order, painted
 
 DEFAULT_MODELS = {
     "openai": ("gpt-image-1.5", "gpt-image-2", "gpt-image-1-mini", "gpt-image-2.5-flare"),
@@ -26,6 +27,7 @@ DEFAULT_MODELS = {
     "sglang": ("Qwen/Qwen-Image",),
     "localai": ("stablediffusion", "qwen-image-edit"),
     "sdcpp": ("sd-cpp-local",),
+    "xinference": ("Qwen-Image", "sd-inpainting"),
     "siliconflow": ("Qwen/Qwen-Image", "Qwen/Qwen-Image-Edit-2509", "Kwai-Kolors/Kolors"),
 }
 _KINDS = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP"}
@@ -150,7 +152,7 @@ class FakeOpenAIImages:
             return 200, {"object": "list", "data": [self._card(model) for model in self.models]}
         if path in self.files:
             return 200, self.files[path]
-        if path in self.paths and self.dialect in {"vllm_omni", "sglang", "localai"}:
+        if path in self.paths and self.dialect in {"vllm_omni", "sglang", "localai", "xinference"}:
             return 405, {"detail": "Method Not Allowed"}
         if path == "/sdcpp/v1/capabilities" and self.dialect == "sdcpp" and path not in self.lacks:
             loaded = {"name": f"{self.root}.gguf", "stem": self.root, "path": f"/models/{self.root}.gguf"}
@@ -168,6 +170,8 @@ class FakeOpenAIImages:
                 return {**card, "created": 1, "owned_by": "sglang", "root": self.root or model, "task_type": "T2I"}
             case "sdcpp":
                 return {**card, "owned_by": "local"}
+            case "xinference":
+                return {**card, "created": 0, "owned_by": "xinference", "model_type": "image"}
             case "siliconflow":
                 return {**card, "created": 0, "owned_by": ""}
             case _:
@@ -184,12 +188,14 @@ class FakeOpenAIImages:
         data = [self._image(order, number) for number in range(order.n)]
         if self.dialect == "siliconflow":
             links = [{"url": self._kept(one)} for one in data]
-            return {"images": links, "timings": {"inference": 1.5}, "seed": order.seed}
+            return {"images": links, "timings": {"inference": 1.5}, "seed": order.seed, "data": links}
         items = [self._item(one, order) for one in data]
         size = f"{order.width}x{order.height}"
         return {"created": 1790000000, "data": items, "output_format": order.kind, "size": size}
 
     def _item(self, data: bytes, order: Generated) -> dict[str, object]:
+        if not order.base64 and self.dialect == "xinference":
+            return {"url": "/root/.xinference/image/0a1b.jpg", "b64_json": None}
         if not order.base64:
             return {"url": self._kept(data), "b64_json": None}
         item: dict[str, object] = {"b64_json": base64.b64encode(data).decode()}
@@ -205,7 +211,21 @@ class FakeOpenAIImages:
     def _image(self, order: Generated, number: int) -> bytes:
         seed = order.seed or 0
         colour = (seed % 256, (seed >> 8) % 256, number * 20 % 256)
-        return image_file(order.width, order.height, kind=_KINDS[order.kind], colour=colour)
+        small = image_file(order.width, order.height, kind=_KINDS[order.kind], colour=colour)
+        return painted(small, lambda: self._scene(order, None if order.seed is None else seed + number))
+
+    def _scene(self, order: Generated, seed: int | None) -> Order:
+        return Order(
+            service=self.dialect,
+            model=str(self.seen[-1].fields.get("model", self.models[0])),
+            prompt=order.prompt,
+            negative_prompt=order.negative or "",
+            size=(order.width, order.height),
+            seed=seed,
+            images=order.images,
+            mask=order.mask,
+            kind="jpeg" if order.kind in {"jpg", "jpeg"} else "webp" if order.kind == "webp" else "png",
+        )
 
     def note_ignored(self, seen: Seen, known: set[str]) -> None:
         self.ignored += sorted(set(seen.fields) - known)
@@ -459,6 +479,44 @@ def _sdcpp(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     )
 
 
+_PIPELINE = {"num_inference_steps", "guidance_scale", "true_cfg_scale", "seed", "negative_prompt", "strength"}
+
+
+def _xinference(fake: FakeOpenAIImages, seen: Seen) -> Generated:
+    edits, fields = not seen.path.endswith("/generations"), seen.fields
+    own = {"negative_prompt", "image"} if edits else set()
+    mask = {"mask_image"} if seen.path.endswith("/inpainting") else set()
+    fake.note_ignored(seen, {"model", "prompt", "n", "size", "response_format", "kwargs"} | own | mask)
+    if fields.get("model") not in fake.models:
+        raise Refusal(400, {"detail": f"Model not found in the model list, uid: {fields.get('model')}"})
+    kwargs = json.loads(fields.get("kwargs", "{}"))
+    if unknown := set(kwargs) - _PIPELINE:
+        raise Refusal(500, {"detail": f"__call__() got an unexpected keyword argument '{min(unknown)}'"})
+    images = seen.named("image")
+    if (edits and not images) or (mask and not seen.named("mask_image")):
+        raise Refusal(422, {"detail": [{"loc": ["body", "image"], "msg": "Field required", "type": "missing"}]})
+    size = re.fullmatch(r"(\d+)\*(\d+)", str(fields.get("size", "*".join(map(str, _shape(images))))))
+    if size is None:
+        raise Refusal(500, {"detail": f"invalid literal for int() with base 10: '{fields['size']}'"})
+    return Generated(
+        prompt=str(fields["prompt"]),
+        width=int(size[1]),
+        height=int(size[2]),
+        n=int(fields.get("n", 1)),
+        negative=fields.get("negative_prompt", kwargs.get("negative_prompt")),
+        steps=kwargs.get("num_inference_steps"),
+        cfg=kwargs.get("true_cfg_scale", kwargs.get("guidance_scale")),
+        seed=kwargs.get("seed"),
+        images=tuple(images),
+        mask=next(iter(seen.named("mask_image")), None),
+        base64=fields.get("response_format", "url") == "b64_json",
+    )
+
+
+def _shape(images: list[bytes]) -> tuple[int, int]:
+    return _first_size(images) if images else (1024, 1024)
+
+
 def _siliconflow(fake: FakeOpenAIImages, seen: Seen) -> Generated:
     fields = seen.fields
     model = str(fields.get("model", ""))
@@ -503,6 +561,7 @@ _ORDERS = {
     "sglang": _sglang,
     "localai": _localai,
     "sdcpp": _sdcpp,
+    "xinference": _xinference,
     "siliconflow": _siliconflow,
 }
 
@@ -512,6 +571,11 @@ _PATHS = {
     "sglang": {"/v1/images/generations": "json", "/v1/images/edits": "form"},
     "localai": {"/v1/images/generations": "json", "/v1/images/inpainting": "form"},
     "sdcpp": {"/v1/images/generations": "json", "/v1/images/edits": "form"},
+    "xinference": {
+        "/v1/images/generations": "json",
+        "/v1/images/variations": "form",
+        "/v1/images/inpainting": "form",
+    },
     "siliconflow": {"/v1/images/generations": "json"},
 }
 
@@ -521,6 +585,7 @@ _HEALTH: dict[str, dict[str, tuple[int, object]]] = {
     "sglang": {"/health": (200, {"status": "ok"})},
     "localai": {"/readyz": (200, b""), "/healthz": (200, b""), "/.well-known/localai.json": (200, {"version": "3"})},
     "sdcpp": {},
+    "xinference": {},
     "siliconflow": {},
 }
 
@@ -539,6 +604,7 @@ _UNAUTHORIZED: dict[str, object] = {
         "error": {"code": 401, "message": "An authentication key is required", "type": "invalid_request_error"}
     },
     "sdcpp": {"error": "Unauthorized"},
+    "xinference": {"detail": "Could not validate credentials"},
     "siliconflow": "Invalid token",
 }
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from tests.fakes import image_file
 from tests.servers.busy import BusyServer
+from tests.servers.scenes import order_of, painted
 
 BASE = "/api/v1"
 IMAGE_MODELS = {
@@ -71,7 +72,7 @@ class FakeOpenRouter:
         unknown = set(body) - known - {"model", "prompt"}
         if unknown:
             return 400, _error(400, f"Unrecognized key(s): {', '.join(sorted(unknown))}")
-        data = base64.b64encode(image_file(*SHAPES[body.get("aspect_ratio")])).decode()
+        data = self._painted(body, body.get("aspect_ratio"))
         return 200, {"created": 1790000000, "data": [{"b64_json": data, "media_type": "image/png"}], **self._usage}
 
     def _answered_in_chat(self, body: dict[str, Any]) -> tuple[int, object]:
@@ -79,10 +80,15 @@ class FakeOpenRouter:
             return 404, _error(404, f"No endpoints found for {body['model']}.")
         message: dict[str, object] = {"role": "assistant", "content": self.words or "Here is your image."}
         if not self.words:
-            data = base64.b64encode(image_file(*SHAPES[body.get("image_config", {}).get("aspect_ratio")])).decode()
+            data = self._painted(body, body.get("image_config", {}).get("aspect_ratio"))
             part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
             message["images"] = [part]
         return 200, {"choices": [{"message": message, "finish_reason": "stop"}], **self._usage}
+
+    @staticmethod
+    def _painted(body: dict[str, Any], ratio: str | None) -> str:
+        small = image_file(*SHAPES[ratio])
+        return base64.b64encode(painted(small, lambda: order_of("OpenRouter", body["model"], body))).decode()
 
     @property
     def _usage(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A fake of Alibaba Cloud Model Studio's image API, as strict as the service: `python -m tests.servers.qwen_image`.
+"""A fake of Alibaba Cloud Model Studio's image API and of its video tasks, as strict as the service: `python -m tests.servers.qwen_image`.
 
 It accepts only documented requests, records every request, returns real images of the requested size, and can fail,
 delay, drop connections and lose tasks on request. It shares no code with the plugin, so that both cannot contain the
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +25,8 @@ from urllib.parse import parse_qs, urlsplit
 from PIL import Image, UnidentifiedImageError
 
 from tests.servers.busy import BusyServer
+from tests.servers.model_studio_videos import VIDEO, VIDEO_MODELS, VIDEO_PATHS, usage_of, wrong
+from tests.servers.scenes import order_of, painted
 
 GOOD_KEY = "sk-test-good"
 SIGNATURE = "Expires=1795000000&OSSAccessKeyId=LTAI&Signature=abc%2Bd%2F%3D"
@@ -172,6 +175,7 @@ class Task:
     output: dict[str, object]
     status: str = "PENDING"
     seed: int = 0
+    usage: Mapping[str, object] = field(default_factory=lambda: {"image_count": 1})
 
 
 class FakeModelStudio:
@@ -298,7 +302,7 @@ class FakeModelStudio:
         if not kind.sync:
             raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls")
         sizes = self._messages(received.body, kind)
-        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), sizes)
+        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), sizes, received.body)
         width, height = sizes
         return {
             "output": {
@@ -313,17 +317,42 @@ class FakeModelStudio:
             raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls")
         if self.key.startswith("sk-sp-"):
             raise Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
+        if api in VIDEO_PATHS:
+            return self._video(received.body, api)
         kind = self._kind(received.body)
         if kind.jobs != api:
             raise Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
         edit = self._pictures if kind.pictures else self._function
         read = {"text2image": self._prompt, "image-generation": self._messages, "image2image": edit}[api]
-        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), read(received.body, kind))
+        urls = self._draw(received.body["parameters"].get("n", kind.unsaid), read(received.body, kind), received.body)
         choices = {"choices": self._choices(received.body["model"], urls)}
         output = choices if api == "image-generation" else self._results(received.body, urls)
         seed = received.body["parameters"].get("seed", 0)
         task = Task(
             f"t-{next(self._ids):03}", received.body["model"], list(self.statuses), {**output, **self.final}, seed=seed
+        )
+        self._tasks[task.id] = task
+        return {"output": {"task_status": "PENDING", "task_id": task.id}}
+
+    def _video(self, body: Any, api: str) -> dict[str, object]:
+        if body["model"] not in VIDEO_MODELS:
+            raise Refusal(404, "ModelNotFound", f"model {body['model']} does not exist")
+        fault = wrong(body, api)
+        need(not fault, fault)
+        path = f"/results/{next(self._ids)}.mp4"
+        self._images[path] = VIDEO
+        output = {
+            "video_url": f"{self.origin}{path}?{SIGNATURE}",
+            "orig_prompt": body["input"]["prompt"],
+            "actual_prompt": f"{body['input']['prompt']}, in slow motion",
+        }
+        task = Task(
+            f"t-{next(self._ids):03}",
+            body["model"],
+            list(self.statuses),
+            {**output, **self.final},
+            seed=body["parameters"]["seed"],
+            usage=usage_of(body),
         )
         self._tasks[task.id] = task
         return {"output": {"task_status": "PENDING", "task_id": task.id}}
@@ -343,7 +372,7 @@ class FakeModelStudio:
             "submit_time": "2026-11-20 10:00:00.000",
         }
         if task.status == "SUCCEEDED":
-            return {"output": {**known, **task.output}, "usage": {"image_count": 1}}
+            return {"output": {**known, **task.output}, "usage": dict(task.usage)}
         if task.status == "FAILED":
             told: dict[str, object] = {key: task.output[key] for key in ("code", "message") if key in task.output}
             return {"output": {**known, "code": "InternalError.Timeout", "message": "as told", **told}}
@@ -432,15 +461,17 @@ class FakeModelStudio:
 
     # Generating
 
-    def _draw(self, n: int, size: tuple[int, int]) -> list[str]:
-        return [self._publish(size) for _ in range(n)]
+    def _draw(self, n: int, size: tuple[int, int], body: dict[str, Any] | None = None) -> list[str]:
+        return [self._publish(size, body or {}, place) for place in range(n)]
 
-    def _publish(self, size: tuple[int, int]) -> str:
+    def _publish(self, size: tuple[int, int], body: dict[str, Any], place: int) -> str:
         number = next(self._ids)
         out = io.BytesIO()
         Image.new("RGB", size, (number * 37 % 256, 90, 160)).save(out, "PNG", compress_level=1)
         path = f"/results/{number}.png"
-        self._images[path] = out.getvalue()
+        seed = body.get("parameters", {}).get("seed")
+        order = partial(order_of, "Model Studio", body.get("model", ""), body, size=size)
+        self._images[path] = painted(out.getvalue(), lambda: order(seed=None if seed is None else seed + place))
         return f"{self.origin}{path}?{SIGNATURE}"
 
     def _choices(self, model: str, urls: list[str]) -> list[dict[str, object]]:
@@ -599,7 +630,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, received: Received) -> None:
         if received.kind == "download":
-            self._send(200, self.studio.download(received), {"Content-Type": "image/png"})
+            kind = "video/mp4" if ".mp4" in received.path else "image/png"
+            self._send(200, self.studio.download(received), {"Content-Type": kind})
             return
         self.studio.authorize(received.headers)
         if received.method == "POST" and received.kind != "cancel":
@@ -639,9 +671,10 @@ _PATHS: tuple[tuple[str, str, str], ...] = (
     ("generate", "POST", r"/api/v1/services/aigc/multimodal-generation/generation"),
     ("submit", "POST", r"/api/v1/services/aigc/(text2image|image2image)/image-synthesis"),
     ("submit", "POST", r"/api/v1/services/aigc/image-generation/generation"),
+    ("submit", "POST", r"/api/v1/services/aigc/(video-generation|image2video)/video-synthesis"),
     ("cancel", "POST", r"/api/v1/tasks/[^/]+/cancel"),
     ("poll", "GET", r"/api/v1/tasks/[^/]+"),
-    ("download", "GET", r"/results/\d+\.png"),
+    ("download", "GET", r"/results/\d+\.(png|mp4)"),
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.fakes import image_file
 from tests.servers.json_service import Call, JsonService, running
+from tests.servers.scenes import order_of, painted
 
 BASE = "/v1"
 VERSION = "7762fd07cf82c948538e41f63f77d685e02b063e37e496e96eefd46c929f9bdc"
@@ -72,6 +73,7 @@ class FakeReplicate(JsonService):
     lives: list[str] = field(default_factory=list)
     looked: dict[str, int] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
+    jobs: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
 
     def answer(self, call: Call) -> tuple[int, object]:
         if call.method == "POST":
@@ -99,6 +101,8 @@ class FakeReplicate(JsonService):
             return 422, {"title": "Input validation failed", "detail": said, "status": 422}
         number = f"p{len(self.looked)}"
         self.looked[number] = 0
+        model = path.removeprefix(f"{BASE}/models/").removesuffix("/predictions")
+        self.jobs[number] = ("stability-ai/sdxl" if "version" in body else model, body)
         return 201, {"id": number, "status": "starting", "output": None, "error": None, "logs": ""}
 
     def _inputs(self, path: str, body: dict[str, Any]) -> set[str] | None:
@@ -112,7 +116,8 @@ class FakeReplicate(JsonService):
         if path == f"{BASE}/models/stability-ai/sdxl":
             return 200, {"latest_version": {"id": VERSION, "openapi_schema": {"components": {"schemas": SDXL}}}}
         if path.startswith("/files/"):
-            return 200, image_file(64, 48)
+            model, body = self.jobs[path.rpartition("/")[2].removesuffix(".png")]
+            return 200, painted(image_file(64, 48), lambda: order_of("Replicate", model, body))
         if path.startswith(f"{BASE}/predictions/"):
             return 200, self._prediction(path.rpartition("/")[2])
         return 404, {"detail": "The requested resource could not be found.", "status": 404}

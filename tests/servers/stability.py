@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler
 from typing import ClassVar, Self
@@ -22,7 +22,8 @@ from typing import ClassVar, Self
 from PIL import Image
 
 from tests.servers.busy import BusyServer
-from tests.servers.stability_edit import ENDPOINTS, fault
+from tests.servers.scenes import Order, order_of, painted
+from tests.servers.stability_edit import ENDPOINTS, Sizes, fault
 
 KEY = "sk-fake-stability-key"
 MAX_BODY = 10 * 1024 * 1024
@@ -215,6 +216,7 @@ class FakeStability:
     draw: Draw | None = None
     requests: list[Recorded] = field(default_factory=list)
     jobs: dict[str, "V2Call"] = field(default_factory=dict)
+    ordered: dict[str, Recorded] = field(default_factory=dict)
     looked: set[str] = field(default_factory=set)
     answered: int = 0
     at_work: int = 0
@@ -405,7 +407,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_image(request, call, plan)
             return
         job = secrets.token_hex(32)
-        self.fake.jobs[job] = call
+        self.fake.jobs[job], self.fake.ordered[job] = call, request
         self._json(200, {"id": job})
 
     def _result(self, request: Recorded, plan: str) -> None:
@@ -419,7 +421,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_image(request, self.fake.jobs[job], plan)
 
     def _send_image(self, request: Recorded, call: "V2Call", plan: str) -> None:
-        data = self._draw(*call.size, call.kind, call.seed)
+        data = self._draw(request, call.size, call.kind, call.seed)
         finish = "CONTENT_FILTERED" if plan == "filter" else "SUCCESS"
         extra = {"x-request-id": "0f0e0d0c0b0a09080706050403020100"}
         if request.headers.get("accept", "image/*").startswith("application/json"):
@@ -438,7 +440,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(REFUSALS["insufficient_balance"])
         artifacts = [
             {
-                "base64": base64.b64encode(self._draw(*call.size, "png", call.seed + index)).decode(),
+                "base64": base64.b64encode(self._draw(request, call.size, "png", call.seed + index)).decode(),
                 "seed": call.seed + index,
                 "finishReason": "CONTENT_FILTERED" if plan == "filter" and index == 0 else "SUCCESS",
             }
@@ -446,8 +448,10 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         self._answer(200, "application/json", json.dumps({"artifacts": artifacts}).encode(), {}, plan)
 
-    def _draw(self, width: int, height: int, kind: str, seed: int) -> bytes:
-        return (self.fake.draw or plain_image)(width, height, kind, seed)
+    def _draw(self, request: Recorded, size: Sizes, kind: str, seed: int) -> bytes:
+        small = (self.fake.draw or plain_image)(*size, kind, seed)
+        job = self.fake.ordered.get(request.path.rpartition("/")[2], request)
+        return painted(small, lambda: scene_order(job, size, kind, seed))
 
     def _json(self, status: int, content: object) -> None:
         self._answer(status, "application/json", json.dumps(content).encode(), {})
@@ -472,6 +476,39 @@ def plain_image(width: int, height: int, kind: str, seed: int) -> bytes:
     colour = (seed % 251, seed // 251 % 251, 120)
     Image.new("RGB", (width, height), colour).save(out, kind.upper())
     return out.getvalue()
+
+
+TASKS = {
+    "edit/erase": "erase",
+    "edit/outpaint": "outpaint",
+    "edit/remove-background": "cut-out",
+    "upscale/fast": "upscale",
+    "upscale/conservative": "upscale",
+    "upscale/creative": "upscale",
+}
+
+
+def scene_order(request: Recorded, size: Sizes, kind: str, seed: int) -> Order:
+    """What a request asks for, for the demo."""
+    texts, endpoint = request.texts, request.path.removeprefix("/v2beta/stable-image/")
+    sides = [int(texts.get(side, "0")) for side in ("left", "up", "right", "down")]
+    body = (
+        request.json
+        if request.body[:1] == b"{"
+        else {name: part.value for name, part in request.form.items() if part.filename is not None}
+    )
+    task = TASKS.get(endpoint, "")
+    words = [texts.get(name, "") for name in ("prompt", "background_prompt", "text_prompts[0][text]")]
+    read = order_of("Stability AI", texts.get("model") or endpoint.rpartition("/")[2], {**body, **texts})
+    return replace(
+        read,
+        prompt=read.prompt or next(filter(None, words), ""),
+        size=(size[0] * 2, size[1] * 2) if task == "upscale" else size,
+        seed=seed,
+        kind="jpeg" if kind == "jpeg" else "webp" if kind == "webp" else "png",
+        task=task,
+        margins=(sides[0], sides[1], sides[2], sides[3]),
+    )
 
 
 def parse_form(content_type: str, body: bytes) -> dict[str, Part]:

@@ -1,4 +1,4 @@
-"""Every fake service of the contract suite at once: `python -m tests.servers.stand_ins`.
+"""Every fake service of the contract suite at once, with scenes as images: `python -m tests.servers.stand_ins`.
 
 Prints one line of JSON, `{"provider": {...}, "models": {...}}`, the credentials that lead to them, and serves until
 its parent process ends.
@@ -10,9 +10,11 @@ import time
 from contextlib import ExitStack
 
 from tests.contract_cases import CASES
+from tests.servers.scenes import SWITCH
 
 
 def main() -> None:
+    SWITCH.on = True
     provider: dict[str, str] = {}
     models: dict[str, dict[str, str]] = {}
     with ExitStack() as running:

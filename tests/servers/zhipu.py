@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.fakes import image_file
 from tests.servers.json_service import Call, JsonService, running
+from tests.servers.scenes import order_of, painted
 
 MULTIPLE = {"glm-image": 32}
 
@@ -25,7 +26,8 @@ class FakeZhipu(JsonService):
 
     def answer(self, call: Call) -> tuple[int, object]:
         if call.path == "/file.png":
-            return 200, image_file(64, 48)
+            body = self.asked[int(call.query.get("number", -1))]
+            return 200, painted(image_file(64, 48), lambda: order_of("Zhipu", body["model"], body))
         if call.method == "GET":
             return 200, {"data": [{"id": "glm-image"}]}
         self.asked.append(call.body)
@@ -35,7 +37,7 @@ class FakeZhipu(JsonService):
         unknown = set(call.body) - {"model", "prompt", "size", "watermark_enabled", "quality"}
         if unknown or any(side % MULTIPLE.get(call.body["model"], 16) for side in sides):
             return 400, {"error": {"code": "1210", "message": "API 调用参数有误"}}
-        return 200, {"created": 1795000000, "data": [{"url": f"{self.url}/file.png"}]}
+        return 200, {"created": 1795000000, "data": [{"url": f"{self.url}/file.png?number={len(self.asked) - 1}"}]}
 
 
 def zhipu(key: str = "") -> AbstractContextManager[FakeZhipu]:

@@ -81,3 +81,21 @@ def test_an_instruction_above_the_limit_is_refused_with_both_lengths() -> None:
     assert "has 201 characters; at most 200" in refusal(edit("x" * 201), "instruction 200")
     check(edit("x" * 200), "instruction 200")
     check(edit("x" * 5000), "instruction 0")
+
+
+def test_a_file_may_have_exactly_the_limit() -> None:
+    check(edit("turn it", InputImage(b"x" * 5_000_000, "image/png")), "input 5 MB")
+    assert "has 5.0 MB; at most 5 MB" in refusal(
+        edit("turn it", InputImage(b"x" * 5_000_001, "image/png")), "input 5 MB"
+    )
+
+
+def test_the_defaults_are_ten_megabytes_and_two_thousand_characters() -> None:
+    check(edit("x" * 2000, InputImage(b"x" * 10_000_000, "image/png")))
+    assert "at most 10 MB" in refusal(edit("turn it", InputImage(b"x" * 10_000_001, "image/png")))
+    assert "has 2001 characters; at most 2000" in refusal(edit("x" * 2001))
+
+
+def test_a_long_file_name_is_cut() -> None:
+    gif = InputImage(b"GIF89a", "image/gif", "n" * 200)
+    assert refusal(edit("turn it", gif)).startswith(f"The edit was refused: {'n' * 100} is a GIF file;")

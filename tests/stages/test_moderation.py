@@ -263,3 +263,101 @@ def test_a_video_without_a_frame_is_never_delivered_unchecked(fake: FakeModerati
     for query in ("", "?on_error=allow"):
         with pytest.raises(BadRequest, match=r"no frame.*`images=off`"):
             checked(f"{fake.url}{query}", result_of(mp4()))
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ("", ("", {}, "refuse", True)),
+        ("?model=m-1&on_error=allow&images=off", ("m-1", {}, "allow", False)),
+        ("?on_error=refuse&images=on&thresholds=", ("", {}, "refuse", True)),
+        ("?thresholds=sexual:0, violence/graphic:1 ,a:b:0.25,", ("", {"sexual": 0, "violence/graphic": 1, "a:b": 0.25}, "refuse", True)),
+    ],
+)  # fmt: skip
+def test_the_policy_is_read_from_the_query(query: str, options: tuple[object, ...]) -> None:
+    read = Moderation.read(settings(f"https://host/v1/moderations{query}"))
+    assert (read.model, read.thresholds, read.on_error, read.images) == options
+    assert read.service.base_url == "https://host/v1"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("on_error=maybe", "`on_error=maybe` in {} cannot be read. Write allow or refuse."),
+        ("images=", "`images=` in {} cannot be read. Write on or off."),
+        ("imges=on", "`imges` in the query of {} is not known. Write some of images, model, on_error, thresholds."),
+        *(
+            (f"thresholds={entry}", f"`{entry}` in `thresholds` in {{}} cannot be read. Write a category and a score from 0 to 1, like `sexual:0.4`.")
+            for entry in ("sexual", "sexual:1.01", "sexual:-0.1", ":0.5", "sexual:nan", "sexual:x")
+        ),
+    ],
+)  # fmt: skip
+def test_a_policy_that_cannot_be_read_is_refused_and_the_field_named(query: str, said: str) -> None:
+    form = settings(f"https://host/v1?{query}")
+    with pytest.raises(BadRequest) as refused:
+        Moderation.read(form)
+    assert str(refused.value) == said.format(form.where("moderation_url"))
+
+
+@pytest.mark.parametrize(
+    ("scores", "flagged", "categories"),
+    [
+        ({"sexual": 0.4}, {}, ["sexual"]),
+        ({"sexual": 0.39}, {}, []),
+        ({"sexual": None}, {}, []),
+        ({"sexual": 0.39}, {"sexual": True}, []),
+        ({}, {"violence": True, "hate": False, "self-harm": None}, ["violence"]),
+    ],
+)
+def test_a_threshold_counts_in_place_of_the_endpoints_word(
+    scores: dict[str, float | None], flagged: dict[str, bool | None], categories: list[str]
+) -> None:
+    policy = Moderation.read(settings("https://host/v1?thresholds=sexual:0.4"))
+    judged = moderation._Judged(category_scores=scores, categories=flagged)
+    assert list(policy._refused(moderation._Judgement(results=[judged]))) == categories
+
+
+def test_a_flag_without_a_category_refuses() -> None:
+    judged = moderation._Judgement(results=[moderation._Judged(flagged=True)])
+    assert list(Moderation.read(settings("https://host/v1"))._refused(judged)) == ["no category named"]
+    assert not moderation._Judged().flagged
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_the_largest_file_that_is_sent_as_it_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = image_file(kind=kind)
+    monkeypatch.setattr(moderation, "_SMALL", len(data))
+    assert sent(data) == (f"data:image/{kind.lower()};base64", data)
+    monkeypatch.setattr(moderation, "_SMALL", len(data) - 1)
+    assert sent(data)[0] == "data:image/jpeg;base64"
+    assert moderation._SIDE == 1024
+
+
+@pytest.mark.parametrize(
+    ("size", "copied"), [((3000, 1500), (1024, 512)), ((1024, 20), (1024, 20)), ((60, 40), (60, 40))]
+)
+def test_a_large_or_rare_file_is_sent_as_a_smaller_jpeg(size: tuple[int, int], copied: tuple[int, int]) -> None:
+    kind, data = sent(image_file(*size, kind="BMP"))
+    image = Image.open(io.BytesIO(data))
+    assert (kind, image.format, image.size) == ("data:image/jpeg;base64", "JPEG", copied)
+
+
+def sent(data: bytes) -> tuple[str, bytes]:
+    (part,) = list(moderation._image(data))
+    assert isinstance(part, dict)
+    address = part["image_url"]
+    assert part["type"] == "image_url"
+    assert isinstance(address, dict)
+    kind, _, text = str(address["url"]).partition(",")
+    return kind, base64.b64decode(text)
+
+
+def test_the_only_input_image_has_no_number(fake: FakeModeration) -> None:
+    said = refusal(fake.url, request_of(images=(InputImage(GREEN, "image/png"),)))
+    assert said == "The input image was refused by moderation: category sexual. Change it and try again."
+
+
+def test_nothing_to_check_asks_nothing(fake: FakeModeration) -> None:
+    request = request_of("")
+    assert check(fake.url, request) is request
+    assert fake.inputs == []

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from models.backends.errors import (
     ServerUnavailable,
 )
 from models.entities import GeneratedImage, ImageRequest, ImageResult, Price
-from models.limits import Period
+from models.limits import Period, Quota
 from models.pipeline import Asked, Call, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
@@ -383,3 +384,62 @@ def test_a_silent_redis_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(ConnectionFailed):
             asked.get()
     assert held_up < 0.2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "1 min"),
+        (60.0, "1 min"),
+        (60.5, "2 min"),
+        (3599.0, "1 h 0 min"),
+        (3540.0, "59 min"),
+        (3600.0, "1 h 0 min"),
+        (3661.0, "1 h 2 min"),
+        (86_340.0, "23 h 59 min"),
+        (86_400.0, "1 d 0 h"),
+        (180_000.0, "2 d 2 h"),
+    ],
+)
+def test_a_duration_is_told_in_whole_minutes_that_are_enough(seconds: float, words: str) -> None:
+    assert quota._duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "words"),
+    [(0, "", "0 images"), (1, "", "1 image"), (2, "", "2 images"), (1_500_000, "USD", "1.5 USD"), (1, "USD", "0.000001 USD"), (100_000_000, "USD", "100 USD")],
+)  # fmt: skip
+def test_amounts_are_told_in_images_or_money(amount: int, currency: str, words: str) -> None:
+    assert quota._shown(Quota(Decimal(1), "day", currency), amount) == words
+
+
+@pytest.mark.parametrize(
+    ("price", "millionths"),
+    [
+        (None, 1),
+        (Price(Decimal("0.04"), "USD"), 40_000),
+        (Price(Decimal("0.0000001"), "USD"), 1),
+        (Price(Decimal("0.04"), "CNY"), 0),
+        (Price(Decimal(0), "USD"), 0),
+    ],
+)
+def test_money_is_counted_in_whole_millionths_rounded_up(price: Price | None, millionths: int) -> None:
+    assert quota._money(Quota(Decimal(1), "day", "USD"), price) == millionths
+
+
+@pytest.mark.parametrize(
+    ("period", "name", "ends"),
+    [
+        ("minute", "2026-11-27T12:00", "2026-11-27T12:01:00"),
+        ("day", "2026-11-27", "2026-11-28T00:00:00"),
+        ("month", "2026-11", "2026-12-01T00:00:00"),
+    ],
+)
+def test_a_window_has_a_name_and_an_end(period: Period, name: str, ends: str) -> None:
+    for at in (NOON, NOON + 0.5, NOON + 59.999):
+        assert window(period, at) == (name, datetime.fromisoformat(f"{ends}+00:00").timestamp())
+
+
+def test_the_last_second_of_a_month_of_31_days_ends_with_it() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    assert window("month", at) == ("2026-01", datetime(2026, 2, 1, tzinfo=UTC).timestamp())

@@ -6,7 +6,7 @@ from models.backends.errors import BadRequest
 from models.entities import ImageRequest, InputImage
 from models.limits import Limits
 from models.settings import Settings
-from models.stages.request_limits import RequestLimits
+from models.stages.request_limits import RequestLimits, largest
 from tests.asking import carried
 from tests.fakes import image_file
 
@@ -56,3 +56,32 @@ def test_a_longer_timeout_is_lowered_with_a_notice() -> None:
     assert request.timeout == 300
     assert request.notices == ("`timeout` became 300 seconds: the owner allows no more.",)
     assert passed("timeout 300", timeout=200.0).notices == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "largest_size"),
+    [
+        ({"width": 100, "height": 50}, (100, 50)),
+        ({"width": 100, "height": 50, "extra": {"upscale_by": 1.5}}, (150, 75)),
+        ({"width": 100, "height": 50, "extra": {"upscale_by": 0.5}}, (100, 50)),
+        ({"width": 100, "height": 50, "extra": {"upscale_by": 2, "hires_scale": 3}}, (300, 150)),
+        ({"width": 100, "height": 50, "extra": {"upscale_by": "2"}}, (100, 50)),
+        ({}, None),
+        ({"extra": {"upscale_by": 2}}, None),
+        ({"images": (InputImage(image_file(10, 20), "image/png"),)}, None),
+        ({"images": (InputImage(image_file(10, 20), "image/png"),), "extra": {"upscale_by": 1}}, None),
+        ({"images": (InputImage(image_file(10, 20), "image/png"),), "extra": {"upscale_by": 2}}, (20, 40)),
+    ],
+)
+def test_the_largest_image_that_is_asked_for(parts: dict[str, object], largest_size: tuple[int, int] | None) -> None:
+    assert largest(ImageRequest(model="m", prompt="", **parts)) == largest_size  # type: ignore[arg-type]
+
+
+def test_one_pixel_over_the_limit_is_refused() -> None:
+    with pytest.raises(BadRequest) as refused:
+        passed("megapixels 1.5", width=1024, height=1537)
+    assert str(refused.value) == (
+        "An image of 1.5 megapixels (1024×1537) was asked for; the owner allows at most 1.5 megapixels. Ask for a smaller "
+        "image, or let the owner change “Limits” (limits) in the provider's settings."
+    )
+    assert passed("megapixels 1.5", width=1024, height=1536)

@@ -1,5 +1,6 @@
 """Telemetry: off without a variable, complete and without secrets with one, never in the way of a request."""
 
+import logging
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ from models.backends.trail import CallTrail, HttpCall, begin_trail, note_queued
 from models.pipeline import Asked, Call
 from models.request.conversation import Conversation
 from models.settings import Settings
-from models.stages import telemetry
+from models.stages import telemetry, telemetry_export
 from models.stages.audit import Receipt
 from models.stages.telemetry import RequestFacts, RequestTelemetry, TelemetrySink, signals
 from models.stages.telemetry_export import OtlpExport
@@ -267,3 +268,103 @@ def test_the_attributes_of_spans_are_documented(export: OtlpExport, receiver: Sc
     used = {name for span in spans(receiver.seen) for name in span.attributes}
     text = (ROOT / "docs" / "operations.md").read_text("utf-8")
     assert used - set(re.findall(r"`([\w.]+)`", text)) == set()
+
+
+@pytest.mark.parametrize(
+    ("environment", "secrets"),
+    [
+        ({}, ()),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20k1,x-team=art"}, ("Bearer%20k1", "k1", "art", "art")),
+        ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a= k2 "}, ("k2", "k2")),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "a=b", "OTHER_HEADERS": "a=b"}, ()),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "a=,b"}, ()),
+    ],
+)
+def test_the_values_of_the_exporters_headers_are_secret(environment: dict[str, str], secrets: tuple[str, ...]) -> None:
+    assert telemetry.secrets_of(environment) == secrets
+
+
+def resource_of(environment: dict[str, str]) -> dict[str, str]:
+    return dict(telemetry_export._resource(environment))
+
+
+def test_each_process_counts_for_itself() -> None:
+    plain = resource_of({})
+    assert set(plain) == {"service.name", "service.instance.id", "service.version"}
+    assert plain["service.instance.id"] != resource_of({})["service.instance.id"]
+    assert "service.name" not in resource_of({"OTEL_SERVICE_NAME": "x"})
+    assert "service.name" not in resource_of({"OTEL_RESOURCE_ATTRIBUTES": "service.name=x"})
+    assert "service.instance.id" not in resource_of({"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=x"})
+
+
+def test_ids_of_a_trace_come_from_the_request_and_are_used_once() -> None:
+    ids = telemetry_export.RequestIds()
+    trace_id, span_id = ids.of(SUCCEEDED)
+    assert (trace_id, span_id) == ids.of(replace(SUCCEEDED, n=9)) != ids.of(replace(SUCCEEDED, id="other"))
+    assert (trace_id.bit_length() <= 128, span_id.bit_length() <= 64, bool(trace_id and span_id)) == (True, True, True)
+    assert ids.generate_trace_id() != ids.generate_trace_id()
+    ids.trace_id, ids.span_id = trace_id, span_id
+    assert (ids.generate_trace_id(), ids.generate_span_id()) == (trace_id, span_id)
+    assert ids.generate_span_id() not in {0, span_id}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({}, set()),
+        ({"width": None}, {"image_generation.width", "image_generation.height"}),
+        ({"height": None}, {"image_generation.width", "image_generation.height"}),
+        ({"price": None}, {"image_generation.cost", "image_generation.currency"}),
+    ],
+)
+def test_unknown_facts_are_left_out_of_a_span(changes: dict[str, None], left_out: set[str]) -> None:
+    facts = RequestFacts(replace(SUCCEEDED, **changes), (), dropped=2, queued=0.0)  # type: ignore[arg-type]
+    everything = {
+        "image_generation.request.id": "0a1b2c",
+        "image_generation.images": 2,
+        "image_generation.cached": False,
+        "image_generation.width": 1024,
+        "image_generation.height": 768,
+        "image_generation.cost": 0.07,
+        "image_generation.currency": "USD",
+        "image_generation.queue.duration": 0.0,
+        "image_generation.http.dropped": 2,
+    }
+    shown = {name: value for name, value in everything.items() if name not in left_out}
+    assert dict(telemetry_export._details(facts)) == shown
+    without = dict(telemetry_export._details(RequestFacts(SUCCEEDED, ())))
+    assert {"image_generation.queue.duration", "image_generation.http.dropped"}.isdisjoint(without)
+
+
+def test_the_names_of_an_outcome() -> None:
+    failed = replace(SUCCEEDED, backend="", answered_by=None, outcome="failed", error_class="X")
+    assert telemetry_export._outcome(failed) == {
+        "gen_ai.operation.name": "generate_content",
+        "gen_ai.output.type": "image",
+        "gen_ai.request.model": "auto",
+        "image_generation.outcome": "failed",
+        "error.type": "X",
+    }
+    assert "error.type" not in telemetry_export._outcome(SUCCEEDED)
+    assert telemetry_export._nanoseconds(1.5) == 1_500_000_000
+
+
+@pytest.mark.parametrize(("protocol", "warned"), [("", False), ("http/protobuf", False), ("grpc", True)])
+def test_another_protocol_is_warned_of(protocol: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    logger.addHandler(caplog.handler)
+    telemetry_export._log_failures({"OTEL_EXPORTER_OTLP_PROTOCOL": protocol})
+    logger.removeHandler(caplog.handler)
+    said = f"telemetry: OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}; this plugin sends http/protobuf"
+    assert (said in caplog.messages) is warned
+
+
+def test_a_warning_of_the_sdk_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    handler = telemetry_export.ExportLog((MARKER_KEY,))
+    logger.addHandler(caplog.handler)
+    for created in (1000.0, 1059.5, 1060.0, 1061.0):
+        record = logging.LogRecord("opentelemetry", logging.WARNING, "", 1, f"no {MARKER_KEY} %s", (created,), None)
+        record.created = created
+        handler.emit(record)
+    logger.removeHandler(caplog.handler)
+    assert [message.rpartition(" ")[2] for message in caplog.messages] == ["1000.0", "1060.0"]
+    assert MARKER_KEY not in caplog.text

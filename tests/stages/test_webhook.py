@@ -232,3 +232,69 @@ def test_a_receiver_that_hangs_holds_up_nobody(clock: FakeClock, monkeypatch: py
         script.then(lambda handler: gevent.sleep(0.5))
         told(script.url, clock, succeeded(clock))
     assert json.loads(script.seen[0].body)["type"] == "image.succeeded"
+
+
+@pytest.mark.parametrize(
+    ("address", "base", "path"),
+    [
+        ("https://host/a/b?c=d", "https://host", "/a/b?c=d"),
+        ("http://host:8080", "http://host:8080", "/"),
+        ("host/hook", "http://host", "/hook"),
+        ("https://ann:pass@host/hook", "https://host", "/hook"),
+    ],
+)
+def test_the_address_of_the_receiver(address: str, base: str, path: str, clock: FakeClock) -> None:
+    made = sender(address, clock)
+    assert (made.service.base_url, made.path) == (base, path)
+
+
+@pytest.mark.parametrize("address", ["ftp://host/hook", "https://", "https://host:0/hook", "https://host:x/hook"])
+def test_an_address_that_is_none_is_refused(address: str, clock: FakeClock) -> None:
+    with pytest.raises(BadRequest) as refused:
+        sender(address, clock)
+    assert str(refused.value).endswith(
+        "(webhook_url) in the provider's settings holds no URL. Write it as https://host/path."
+    )
+
+
+@pytest.mark.parametrize(("size", "good"), [(24, True), (25, True), (23, False), (0, False)])
+@pytest.mark.parametrize("prefix", ["", "whsec_"])
+def test_a_secret_has_at_least_24_bytes(size: int, good: bool, prefix: str, clock: FakeClock) -> None:
+    text = prefix + base64.b64encode(bytes(size)).decode().rstrip("=")
+    if good:
+        assert sender("https://host", clock, webhook_secret=text).secret == text
+        return
+    with pytest.raises(BadRequest) as refused:
+        sender("https://host", clock, webhook_secret=text)
+    where = "“Webhook secret” (webhook_secret) in the provider's settings"
+    said = f"The webhook has no usable secret in {where}" if text else "The webhook has no secret"
+    assert str(refused.value) == f"{said}. Write `whsec_` and the base64 of at least 24 random bytes into {where}."
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "pauses"),
+    [
+        (500, {}, [2, 10, 60, 300]),
+        (404, {}, [2, 10, 60, 300]),
+        (429, {"Retry_After": "30"}, [30, 30, 60, 300]),
+        (503, {"Retry_After": "9999"}, [900, 900, 900, 900]),
+        (410, {}, []),
+    ],
+)
+def test_a_failed_event_is_tried_again_after_growing_pauses(
+    status: int, headers: dict[str, str], pauses: list[float], receiver: Script, clock: FakeClock
+) -> None:
+    receiver.then(*(say(status, b"", **headers) for _ in range(9)))
+    told(receiver.url, clock, succeeded(clock))
+    assert clock.pauses == pauses
+    assert len(receiver.seen) == len(pauses) + 1
+
+
+@pytest.mark.parametrize(("waiting", "lost"), [(0, True), (1, False)])
+def test_only_so_many_events_wait(
+    waiting: int, lost: bool, receiver: Script, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert webhook._MOST == 1000
+    monkeypatch.setattr(webhook, "_MOST", waiting)
+    told(receiver.url, clock, succeeded(clock))
+    assert (len(receiver.seen) == 0) is lost

@@ -125,3 +125,53 @@ def test_a_public_address_without_a_storage_is_refused() -> None:
 def test_no_login_is_shown() -> None:
     address = read("s3://KEYMARKER:SECRETMARKER@h/b")
     assert "MARKER" not in f"{address!r} {address.place}"
+
+
+@pytest.mark.parametrize(
+    ("hours", "read_hours"), [("168", 168.0), ("0.5", 0.5), ("0.001", 0.001), ("", 168.0), ("168.0", 168.0)]
+)
+def test_the_hours_of_a_link(hours: str, read_hours: float) -> None:
+    assert read(f"s3://K:S@h/b?storage_link_hours={hours}").link_hours == read_hours
+
+
+@pytest.mark.parametrize("hours", ["168.001", "0", "0.0", "-1", "1e2", "inf", "0.0001", "1000"])
+def test_hours_beyond_the_bounds_are_refused(hours: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        read(f"s3://K:S@h/b?storage_link_hours={hours}")
+    assert f"has `storage_link_hours={hours}`; write hours above 0, at most 168. Correct it, and save again." in str(
+        refused.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("file:///srv/images", "the folder /srv/images"),
+        ("s3://K:S@minio.lan:9000/b/p?tls=false", "minio.lan:9000 (bucket b)"),
+        ("gs://b", "Google Cloud Storage (bucket b)"),
+        ("az://a:k@box", "Azure (bucket box)"),
+        ("gs://b?endpoint=https://gcs.lan/", "gcs.lan (bucket b)"),
+    ],
+)
+def test_a_store_is_named_without_its_login(url: str, place: str) -> None:
+    assert read(url).place == place
+
+
+def test_names_without_a_prefix_and_a_base() -> None:
+    address = read("gs://b")
+    assert (address.full_key("x.png"), address.public("x.png"), address.deliver_url) == ("x.png", "", False)
+    assert read("s3://K:S@h/b?deliver=URL&tls=TRUE&style=Path").deliver_url
+    assert read("file:///srv?deliver=url", "cdn.example").public("a.png") == "https://cdn.example/a.png"
+
+
+@pytest.mark.parametrize("url", ["gs://", "gs:///", "az://a:k@"])
+def test_a_store_without_a_bucket_is_refused(url: str) -> None:
+    with pytest.raises(BadRequest, match="names no bucket"):
+        read(url)
+
+
+def test_a_bucket_in_the_host_is_recognised_by_the_service() -> None:
+    assert read("s3://K:S@s3.cn-north-1.amazonaws.com.cn/b").virtual_hosted
+    assert read("s3://K:S@s3.dualstack.eu-west-1.amazonaws.com/b").region == "eu-west-1"
+    assert not read("s3://K:S@amazonaws.com.example/b").virtual_hosted
+    assert read("s3://K:S@h/b?region=").region == "us-east-1"

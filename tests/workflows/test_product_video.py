@@ -52,6 +52,7 @@ def test_a_photo_becomes_a_scene_and_the_scene_a_video(
     answer = str(run.outputs["answer"])
     links = [part.partition(")")[0] for part in answer.split("](")[1:]]
     assert [services.store.path_of_link(link) for link in links] == [scene, clip]
+    assert run.streamed == answer
     node = run.node("video")
     assert (f"{node.price:.4f}", node.currency) == ("0.6098", "USD")
 

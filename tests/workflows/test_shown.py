@@ -24,6 +24,9 @@ INPUTS: Mapping[str, Mapping[str, Given]] = {
     "ecommerce_posters": {"products": "name,points\nRug,soft\nLamp,bright", "look": "clean", "size": "512x512"},
     "comfyui_scene": {"style": "anime", "aspect_ratio": "16:9"},
     "lesson_illustration": {"lesson": "the kites fly in spring"},
+    "style_series": {"reference": ROOT / "_assets/text_to_image.png", "scenes": "asleep\nawake", "seed": 5},
+    "agent_tool": {"prompt": "a red fox"},
+    "compare_models": {"prompt": "a red fox"},
 }
 IMAGE = re.compile(r"!\[[^\]]*\]\((http[^)]+)\)")
 
@@ -51,8 +54,8 @@ def is_json(line: str) -> bool:
 
 
 def test_every_app_is_looked_at() -> None:
-    """The app that shows a video has tests of its own."""
-    assert {path.stem for path in (ROOT / "workflows").glob("*.yml")} == {*INPUTS, "product_video"}
+    """The apps that show a video or a copy of their image have tests of their own."""
+    assert {path.stem for path in (ROOT / "workflows").glob("*.yml")} == {*INPUTS, "product_video", "human_review"}
 
 
 @pytest.mark.parametrize("name", sorted(INPUTS))

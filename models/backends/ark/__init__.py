@@ -7,12 +7,12 @@ Source: ModelArk image generation API and error codes (docs.byteplus.com ModelAr
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import ClassVar, override
+from typing import override
 
 from pydantic import JsonValue
 
 from models.backends.ark.account import ArkAccount, ArkFault
-from models.backends.ark.seedance import EXTRA_RULES, Seedance
+from models.backends.ark.seedance import Seedance
 from models.backends.base import PROBE_SECONDS, Backend
 from models.backends.calls import CallBackend, CallFacts
 from models.backends.http import without_nulls
@@ -21,7 +21,6 @@ from models.backends.partial import Partial, each
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest
 from models.images.inputs import InputLimits
-from models.parameters import Rule
 from models.settings import Settings
 
 GENERATE = "Generating with Ark"
@@ -35,7 +34,6 @@ class SeedreamFacts(CallFacts):
 
 
 class Ark(ArkAccount, CallBackend[SeedreamFacts]):
-    extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
     facts_type = SeedreamFacts
     like = "seedream-4.5"
     input_limits = InputLimits(formats=("png", "jpeg", "webp"), max_bytes=10_000_000, min_side=15, max_side=2048)

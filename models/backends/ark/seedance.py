@@ -6,24 +6,24 @@ Source: ModelArk video generation API, `contents/generations/tasks` (reference: 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from http import HTTPStatus
-from pathlib import Path
-from typing import ClassVar, override
+from typing import override
 
 from pydantic import BaseModel, JsonValue
 
 from models.backends.ark.account import ArkAccount, ArkFault
 from models.backends.base import PROBE_SECONDS, Capabilities, Model, Running
-from models.backends.errors import BadRequest, ImageError, ServerUnavailable, logger
+from models.backends.errors import ImageError, ServerUnavailable, logger
 from models.backends.http import ONCE, without_nulls
 from models.backends.images import FoundImage, ImageFetcher
 from models.backends.partial import Partial, each
 from models.backends.reply import Reply, parse
-from models.backends.tasks import Task, TaskBackend, TaskJob
+from models.backends.tasks import Task, TaskBackend, TaskJob, video_pause
 from models.catalog import Card, cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, InputImage, Price, StrictModel
+from models.images.frames import check_frames, roles
 from models.images.inputs import InputLimits, fitted
-from models.parameters import Rule, load_rules
+from models.parameters import Rule
 from models.sizes import RatioSizes, SeedRule, SizeRule
 
 GENERATE = "Generating the video with Ark"
@@ -33,9 +33,7 @@ _INPUTS = InputLimits(formats=("png", "jpeg", "webp"), max_bytes=10_000_000, min
 _SEEDS = SeedRule(highest=2**32 - 1)
 _LIKE = "seedance-2.0"
 """The model that a model without a card is asked like."""
-_POLL_SECONDS = (2.0, 10.0)  # the shortest and the longest pause; a video takes one to five minutes
 _EXPIRY = "The address in `image_url` expires 24 hours after the video was made."
-EXTRA_RULES: tuple[Rule, ...] = load_rules(Path(__file__).with_name("parameters.yaml"))
 
 
 class SeedanceFacts(StrictModel):
@@ -86,8 +84,6 @@ class VideoTaskState(BaseModel):
 
 
 class Seedance(ArkAccount, TaskBackend):
-    extra_rules: ClassVar[tuple[Rule, ...]] = EXTRA_RULES
-
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
         known = next((card for card in _cards() if model.remote in {card.model, card.facts["model"]}), None)
@@ -122,9 +118,7 @@ class Seedance(ArkAccount, TaskBackend):
     @override
     def check_inputs(self, request: ImageRequest) -> None:
         super().check_inputs(request)
-        if len(request.images) > len(_FRAMES) and _mode(request) == "frames":
-            step = "Set `input_mode` to references" if self._facts.references else "Send fewer"
-            raise BadRequest(f"{self.model.name} takes the first and the last frame", next_step=step)
+        check_frames(request, self.model.name, references=self._facts.references)
 
     @override
     def check_access(self) -> Sequence[str]:
@@ -135,7 +129,7 @@ class Seedance(ArkAccount, TaskBackend):
 
     @override
     def interval(self, elapsed: float) -> float:
-        return min(_POLL_SECONDS[1], max(_POLL_SECONDS[0], elapsed / 10))
+        return video_pause(elapsed)
 
     @override
     def _prepared(self, request: ImageRequest) -> ImageRequest:
@@ -181,18 +175,12 @@ class Seedance(ArkAccount, TaskBackend):
     @override
     def _stop(self, task: Task, deadline: Deadline) -> None:
         """A task that waits can be cancelled, a running one cannot; DELETE would erase the record of an ended one."""
-        try:
-            seen = self._look(task, deadline)
-        except ImageError as ended:
-            if ended.transient:
-                raise
-            return
-        if isinstance(seen, Running):
+        if self._goes_on(task, deadline):
             attempt = "Cancelling the task at Ark"
             self.service.request("DELETE", f"{_TASKS}/{task.id}", attempt=attempt, deadline=deadline, retries=ONCE)
 
     @override
-    def _price(self, job: TaskJob, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
+    def _price(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
         """Billed are tokens: about width x height x frames per second x seconds / 1024."""
         total = Decimal(0)
         for task, reply in succeeded:
@@ -203,13 +191,9 @@ class Seedance(ArkAccount, TaskBackend):
         return Price(total, "USD") if succeeded else None
 
 
-_FRAMES = ("first_frame", "last_frame")
-
-
 def body_of(facts: SeedanceFacts, model: str, request: ImageRequest, seed: int | None) -> dict[str, JsonValue]:
     """The body of one task. The last frame comes back as an image: it is the video's poster."""
-    roles = _FRAMES if _mode(request) == "frames" else ("reference_image",) * len(request.images)
-    images = [_image(*pair) for pair in zip(request.images, roles, strict=False)]
+    images = [_image(*pair) for pair in zip(request.images, roles(request), strict=False)]
     content: list[JsonValue] = [{"type": "text", "text": request.prompt}, *images]
     return without_nulls(
         {
@@ -228,10 +212,6 @@ def body_of(facts: SeedanceFacts, model: str, request: ImageRequest, seed: int |
 
 def _image(image: InputImage, role: str) -> dict[str, JsonValue]:
     return {"type": "image_url", "image_url": {"url": image.data_url}, "role": role}
-
-
-def _mode(request: ImageRequest) -> str:
-    return str(request.extra.get("input_mode", "frames"))
 
 
 def _frame(fetcher: ImageFetcher, address: str | None) -> bytes | None:

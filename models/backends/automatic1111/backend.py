@@ -63,7 +63,7 @@ class Automatic1111(PooledBackend):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        return Capabilities(images=_MAX_IMAGES, mask=True, second_image="mask")
+        return Capabilities(images=_MAX_IMAGES, mask=True)
 
     @override
     def rules(self) -> tuple[Rule, ...]:

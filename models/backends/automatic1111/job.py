@@ -50,8 +50,8 @@ class TaskProgress(BaseModel):
             return self.textinfo or "in the server's queue"
         if not self.active:
             return ""
-        left = f", about {self.eta:.0f} s left" if self.eta else ""
-        return f"{100 * (self.progress or 0):.0f} %{left}"
+        done = f"{100 * (self.progress or 0):.0f} %"
+        return f"{done}, about {self.eta:.0f} s left" if self.eta else done
 
 
 class ServerState(BaseModel):

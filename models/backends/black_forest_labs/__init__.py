@@ -87,12 +87,7 @@ class BlackForestLabs(TaskBackend):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            images=self._facts.images,
-            min_images=self._facts.min_images,
-            mask=self._facts.mask,
-            second_image="mask" if self._facts.mask else "image",
-        )
+        return Capabilities(images=self._facts.images, min_images=self._facts.min_images, mask=self._facts.mask)
 
     @override
     def rules(self) -> tuple[Rule, ...]:
@@ -162,7 +157,7 @@ class BlackForestLabs(TaskBackend):
         )
 
     @override
-    def _price(self, job: TaskJob, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
+    def _price(self, job: TaskJob, made: Partial, succeeded: Sequence[tuple[Task, Reply]]) -> Price | None:
         costs = [task.facts.get("cost") for task, _ in succeeded]
         numbers = [Decimal(str(cost)) for cost in costs if isinstance(cost, int | float)]
         return Price(sum(numbers, Decimal(0)) / 100, "USD") if costs and len(numbers) == len(costs) else None

@@ -1,167 +1,75 @@
-"""The backend `comfyui`: joins a workflow (`graph/`) and a server (the other modules)."""
+"""The backend `comfyui` for a ComfyUI server: joins a workflow (`workflow_backend.py`) and the server's own API."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar, override
 
 from models.backends.affinity import Cookies
-from models.backends.base import Capabilities, Job, JobBackend, Model, Running
+from models.backends.base import Backend, Job, Model, Running
 from models.backends.cache import ServerCache
-from models.backends.comfyui.canary import Translation, read_percent, takes_inputs, version_for
+from models.backends.comfyui.api_v2 import ComfyAPI, speaks_v2
 from models.backends.comfyui.client import ComfyUIClient
 from models.backends.comfyui.events import EventStream, JobProgress, JobWait, SocketOpener, open_socket
-from models.backends.comfyui.graph import Graph, ObjectInfo, RawGraph, Workflow, extra_rules, read_source
+from models.backends.comfyui.graph import Graph, ObjectInfo, Workflow, read_source
 from models.backends.comfyui.jobs import REQUEST_SECONDS, JobTracker
-from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, ShippedWorkflows, model_files
-from models.backends.comfyui.results import TABLE, ParameterNames
-from models.backends.comfyui.state import Change, JobState, Version, secrets_of
-from models.backends.errors import BadRequest, ImageError
+from models.backends.comfyui.model_workflow import NodeDefinitions, PastedWorkflow, model_files
+from models.backends.comfyui.results import TABLE
+from models.backends.comfyui.state import Change, JobState, secrets_of
+from models.backends.comfyui.workflow_backend import WorkflowBackend
+from models.backends.errors import ImageError
 from models.backends.http import Service
 from models.backends.partial import Partial
 from models.backends.refusals import RefusalTable
-from models.backends.servers import PooledBackend, Standing, server_is_gone
+from models.backends.servers import Standing, server_is_gone
 from models.clock import Clock, Deadline
-from models.entities import ImageRequest, ImageResult
-from models.images.inputs import mask_of
-from models.parameters import Rule
-from models.sizes import SeedRule, SizeRule
+from models.entities import ImageRequest, ImageResult, InputImage
+from models.settings import Settings
 
-# With QUICK_SECONDS in between, a hanging server delays the saving of a form by nine seconds in all.
-FINDINGS_SECONDS = 9.0
 PROBE_SECONDS = 6.0
-CHECK_SECONDS = 30.0
 
 _LAST_FILES: ServerCache[frozenset[str]] = ServerCache(seconds=3600.0)
 """The model files of the job that this process last submitted to a server: it probably still has them loaded."""
 
 
-class ComfyUI(PooledBackend, JobBackend):
-    name: ClassVar[str] = "comfyui"
+class ComfyUI(WorkflowBackend):
     title: ClassVar[str] = "ComfyUI"
-    prefix: ClassVar[str] = "comfyui"
-    required: ClassVar[tuple[str, ...]] = ("base_url",)
     charges: ClassVar[bool] = False
     refusals: ClassVar[RefusalTable] = TABLE
-    extra_rules: ClassVar[tuple[Rule, ...]] = extra_rules()
 
     def __init__(self, model: Model, clock: Clock) -> None:
-        super().__init__(model, clock)
         self.cookies: Cookies = {}
-        self.client = ComfyUIClient(self.service)
-        self.definitions = NodeDefinitions(self.client)
+        super().__init__(model, clock)
         self.open_socket: SocketOpener = open_socket
-        self.workflow: PastedWorkflow | ShippedWorkflows = PastedWorkflow(model, self.definitions)
-        if model.card and not model.access.workflow:
-            self.workflow = ShippedWorkflows(model.card, self.definitions)
-        self.canary: PastedWorkflow | None = None
-        if model.access.workflow and model.access.canary_workflow:
-            self.canary = PastedWorkflow(model, self.definitions, "canary_workflow")
         self._events: EventStream | None = None
-        self._parameters: ParameterNames = {}
 
+    @classmethod
     @override
-    def require_access(self) -> None:
-        super().require_access()
-        if "?" in self.address:
-            raise BadRequest(
-                f"The address in {self.model.access.where('base_url')} has a query, which {self.title} would not receive",
-                next_step=f"Remove what follows the question mark; a token belongs in "
-                f"{self.model.access.where('api_key')} and is sent as `Authorization: Bearer`",
-            )
+    def bind(cls, name: str, settings: Settings, clock: Clock | None = None) -> Backend:
+        """The backend for the API that the form's address speaks."""
+        bound = super().bind(name, settings, clock)
+        return ComfyAPI(bound.model, bound.clock) if speaks_v2(bound.model.access.base_url) else bound
+
+    @cached_property
+    def client(self) -> ComfyUIClient:
+        return ComfyUIClient(self.service)
+
+    @cached_property
+    @override
+    def definitions(self) -> NodeDefinitions:
+        return NodeDefinitions(self.client)
 
     @property
     @override
     def service(self) -> Service:
         return replace(super().service, cookies=self.cookies)
 
-    @property
-    @override
-    def capabilities(self) -> Capabilities:
-        return self.workflow.capabilities
-
-    @override
-    def check_image_count(self, count: int) -> None:
-        if isinstance(self.workflow, ShippedWorkflows) and count > self.capabilities.images:
-            raise self.workflow.too_many(count)
-        super().check_image_count(count)
-
-    @override
-    def rules(self) -> tuple[Rule, ...]:
-        return self.workflow.rules()
-
-    @override
-    def sizes(self, request: ImageRequest) -> SizeRule | None:
-        workflow = self._known_workflow(request)
-        return workflow.sizes if workflow else None
-
-    @override
-    def seeds(self, request: ImageRequest) -> SeedRule | None:
-        workflow = self._known_workflow(request)
-        return workflow.seeds if workflow else None
-
-    def _known_workflow(self, request: ImageRequest) -> Workflow | None:
-        try:
-            return self.workflow.choose(request)
-        except BadRequest:  # the request itself reports it
-            return None
-
-    @override
-    def version(self, request: ImageRequest) -> Version | None:
-        """Raises BadRequest for a share of requests that is none."""
-        return self._version_of(request) if self.canary else None
-
-    def _version_of(self, request: ImageRequest) -> Version:
-        return "canary" if self._drawn(request) == "canary" and self._second_takes(request) else "main"
-
-    def _drawn(self, request: ImageRequest) -> Version:
-        """The version of the request's user."""
-        if self.canary is None:
-            return "main"
-        return version_for(self.model.name, request.user, read_percent(self.model.access))
-
-    def _second_takes(self, request: ImageRequest) -> bool:
-        second = self.canary.readable if self.canary else None
-        return second is None or takes_inputs(second, request)
-
-    @override
-    def learn(self, deadline: Deadline) -> None:
-        if isinstance(self.workflow, PastedWorkflow):
-            self.workflow.learn(deadline)
-        if self.canary:
-            with suppress(ImageError):  # reported by the requests that it would serve
-                self.canary.learn(deadline)
-
-    @property
-    def _pasted(self) -> Sequence[PastedWorkflow]:
-        own = [self.workflow] if isinstance(self.workflow, PastedWorkflow) else []
-        return [*own, self.canary] if self.canary else own
-
-    @override
-    def live_form(self, deadline: Deadline) -> tuple[Rule, ...]:
-        return self.workflow.live_rules(deadline)
-
     @override
     def check_access(self) -> Sequence[str]:
         version = self.client.stats(deadline=self.within(PROBE_SECONDS)).comfyui_version
-        access = self.model.access
-        if read_percent(access) and self.canary is None:
-            raise BadRequest(
-                f"{self.model.name} has a share of requests for a second workflow, and not both workflows",
-                next_step=f"Fill {access.words('workflow')} and {access.where('canary_workflow')}",
-            )
-        for source in self._pasted:
-            source.check(self.within(CHECK_SECONDS))
+        self.check_workflows()
         return (f"ComfyUI {version}",)
-
-    @override
-    def findings(self) -> Sequence[str]:
-        if not isinstance(self.workflow, PastedWorkflow) or not self.model.access.workflow:
-            return ()
-        self.learn(self.within(FINDINGS_SECONDS))
-        found = tuple(self.workflow.read().explained())
-        second = self.canary.read().explained() if self.canary else ()
-        return (*found, *(f"second workflow: {sentence}" for sentence in second))
 
     # One of several servers
 
@@ -232,19 +140,14 @@ class ComfyUI(PooledBackend, JobBackend):
         with self._tracked(job) as tracker:
             tracker.cancel()
 
-    def _planned(self, request: ImageRequest, deadline: Deadline) -> JobState:
-        asked = request
-        workflow, request = self._chosen(asked, deadline)
-        self._parameters = {
-            (place.node, place.input): slot.name for slot in workflow.slots.found.values() for place in slot.places
-        }
-        images = [self.client.upload(image, deadline=deadline) for image in request.images]
-        mask = self.client.upload(mask_of(request.mask), deadline=deadline) if request.mask else None
-        known = self.definitions.known(workflow.classes)
-        workflow = workflow.known(known) if known.classes and not workflow.info else workflow
-        filled = [workflow.filled(one, images=images, mask=mask) for one in _submissions(request, workflow)]
+    @override
+    def _upload(self, image: InputImage, deadline: Deadline) -> str:
+        return self.client.upload(image, deadline=deadline)
+
+    def _planned(self, asked: ImageRequest, deadline: Deadline) -> JobState:
+        request, filled = self._fill(asked, deadline)
         state = JobState.of(
-            [(with_files(one.graph), one.seed) for one in filled],
+            [(one.graph, one.seed) for one in filled],
             prompt=request.prompt,
             keep_workflow=request.extra.get("embed_workflow") is True,
         )
@@ -252,18 +155,6 @@ class ComfyUI(PooledBackend, JobBackend):
         state.front = request.extra.get("priority") == "high"
         state.add_notices(*request.notices, *(notice for one in filled for notice in one.notices))
         return state
-
-    def _chosen(self, request: ImageRequest, deadline: Deadline) -> tuple[Workflow, ImageRequest]:
-        """The workflow for a request, and the request as that workflow takes it. Raises ImageError."""
-        source = self.workflow
-        workflow = source.ready(deadline) if isinstance(source, PastedWorkflow) else source.choose(request)
-        if self.canary is None or self._drawn(request) == "main":
-            return workflow, request
-        second = self.canary.ready(deadline)
-        if takes_inputs(second, request):
-            return second, Translation(workflow, second).of(request)
-        notice = "The second workflow was not used: it does not take these input images, this mask or this seed"
-        return workflow, request.with_notices(notice)
 
     def _state_or_result(self, state: JobState, seen: Running | Partial) -> Running | ImageResult:
         return seen if isinstance(seen, Running) else self._result(state, seen)
@@ -296,6 +187,7 @@ class ComfyUI(PooledBackend, JobBackend):
                 choices=self._choices,
                 parameters=self._parameters,
                 secrets=secrets,
+                account_key=self.account_key,
                 workflow=editor,
             )
         finally:
@@ -309,20 +201,3 @@ class ComfyUI(PooledBackend, JobBackend):
         titles = {node.id: node.title or node.class_type for node in Graph.of(state.graph).nodes.values()}
         progress = JobProgress(state.ids, titles, lambda words: self.on_progress(Running(words)))
         return EventStream(self.service, state.client_id, progress, self.open_socket)
-
-
-def _submissions(request: ImageRequest, workflow: Workflow) -> Sequence[ImageRequest]:
-    """One request per submission: a workflow with a batch field makes all images at once, others one at a time with
-    seeds that count up, so that each image can be reproduced on its own."""
-    found = workflow.slots.found
-    if request.n == 1 or "n" in found or "seed" not in found:
-        return (request,)
-    return tuple(replace(request, n=1, seeds=(seed,)) for seed in request.seeds)
-
-
-def with_files(graph: RawGraph) -> RawGraph:
-    """SaveImageWebsocket sends its images over the socket only and saves no file that a later check could fetch."""
-    return {
-        key: {**node, "class_type": "PreviewImage"} if node["class_type"] == "SaveImageWebsocket" else node
-        for key, node in graph.items()
-    }

@@ -27,7 +27,7 @@ _SUBMIT_SECONDS = 30.0  # the server validates the graph and answers
 _MAX_IMAGE_BYTES = 128 * MIB
 _MAX_QUEUE_BYTES = 64 * MIB  # the queue carries every waiting graph
 _MAX_ENTRY_BYTES = 16 * MIB  # one graph and the names of its files
-_SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp"}
+SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp"}
 
 
 class _ServerReply(BaseModel):
@@ -106,6 +106,10 @@ class FileRef(_ServerReply):
     filename: str
     subfolder: LooseText = ""
     type: Annotated[str, BeforeValidator(lambda value: value or "output")] = "output"
+
+    @property
+    def saved(self) -> bool:
+        return self.type == "output"
 
 
 class Uploaded(_ServerReply):
@@ -274,7 +278,7 @@ class ComfyUIClient:
         The input folder is shared by all users and never cleaned up: names are random and lie in a folder of their own.
         """
         attempt = "Sending the input image to ComfyUI"
-        name = f"{uuid.uuid4()}.{_SUFFIXES.get(image.mime_type, 'png')}"
+        name = f"{uuid.uuid4()}.{SUFFIXES.get(image.mime_type, 'png')}"
         form: dict[str, FormField] = {
             "image": (name, image.data, image.mime_type),
             "type": "input",

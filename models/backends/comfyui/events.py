@@ -30,10 +30,11 @@ from models.backends.base import Running
 from models.backends.cache import ServerCache
 from models.backends.comfyui.jobs import QUEUE_SECONDS, JobTracker
 from models.backends.errors import ImageError
-from models.backends.http import CLIENT_NAME, CLIENT_VERSION, Service, join_url
+from models.backends.http import CLIENT_NAME, Service, join_url
 from models.backends.outage import Outage
 from models.backends.partial import Partial
 from models.clock import Deadline
+from models.version import VERSION
 
 OPEN_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 0.5
@@ -148,7 +149,7 @@ type SocketOpener = Callable[[Service, str], EventSocket]
 def open_socket(service: Service, client_id: str) -> EventSocket:
     """Connect with the same login and below the same path as the HTTP requests. Raises NoSocketError."""
     base_url = f"ws{service.base_url.removeprefix('http')}"  # http → ws, https → wss
-    headers = {"User-Agent": f"{CLIENT_NAME}/{CLIENT_VERSION}", **with_cookies(service.headers, service.cookies)}
+    headers = {"User-Agent": f"{CLIENT_NAME}/{VERSION}", **with_cookies(service.headers, service.cookies)}
     try:
         opened = websocket.create_connection(
             f"{join_url(base_url, 'ws')}?{urlencode({'clientId': client_id})}",

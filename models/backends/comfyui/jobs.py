@@ -46,8 +46,8 @@ class JobTracker:
     """Submits and polls a job and fetches its images; `state` is kept up to date.
 
     `within` and `look` give the deadlines of a request and of a look at the job. `choices` and `parameters` are for
-    messages about a refused graph; `secrets` returns the keys that belong in the graph but not in the state; `workflow`
-    is the editor's graph to embed in the images, None for none.
+    messages about a refused graph; `secrets` returns the keys that belong in the graph but not in the state, and
+    `account_key` pays for partner nodes; `workflow` is the editor's graph to embed in the images, None for none.
     """
 
     state: JobState
@@ -58,6 +58,7 @@ class JobTracker:
     choices: Choices
     parameters: ParameterNames
     secrets: Callable[[], list[Change]]
+    account_key: str
     workflow: JsonValue
     queue_polled: float | None = field(default=None, init=False)  # on the clock
     place: int | None = field(default=None, init=False)  # at the last poll of the queue; 0: running
@@ -77,6 +78,8 @@ class JobTracker:
     def _submit(self, submission: Submission, deadline: Deadline) -> None:
         graph = changed(self.state.graph_of(submission), self.secrets())
         extra: dict[str, JsonValue] = {"extra_pnginfo": {"workflow": self.workflow}} if self.workflow else {}
+        if self.account_key:
+            extra["api_key_comfy_org"] = self.account_key
         request = PromptRequest(
             prompt=dict(graph),
             prompt_id=submission.prompt_id,
@@ -316,5 +319,12 @@ class JobTracker:
 
 
 def queued(place: int) -> str:
-    teens = place % 100 in {11, 12, 13}
-    return f"queued {place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
+    match 0 if place % 100 in {11, 12, 13} else place % 10:
+        case 1:
+            return f"queued {place}st"
+        case 2:
+            return f"queued {place}nd"
+        case 3:
+            return f"queued {place}rd"
+        case _:
+            return f"queued {place}th"

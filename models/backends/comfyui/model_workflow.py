@@ -1,4 +1,4 @@
-"""A model's workflows, with the server's node definitions. Only methods that take a deadline send requests.
+"""A model's workflows, with the server's node definitions where its API has them. Only methods that take a deadline send requests.
 
 A pasted workflow serves every request of its model. A card names the shipped ones (`image_generation: workflows:
 {txt2img: sdxl-txt2img.v1, ...}`): per predefined model one graph for each kind of input, in API format, of standard
@@ -90,7 +90,7 @@ class PastedWorkflow:
     filled."""
 
     model: Model
-    definitions: NodeDefinitions
+    definitions: NodeDefinitions | None
     source: Literal["workflow", "canary_workflow"] = "workflow"
     _workflow: Workflow | None = field(default=None, init=False)
 
@@ -142,6 +142,9 @@ class PastedWorkflow:
         if not self.pasted:
             return
         source = read_source(self.text)
+        if self.definitions is None:
+            self._workflow = Workflow.load(self.text)
+            return
         if source.api is None:
             try:
                 self._workflow = Workflow.load(self.text, self.definitions.fetched(source.classes, deadline))
@@ -168,8 +171,9 @@ class PastedWorkflow:
     def check(self, deadline: Deadline) -> None:
         """Raises BadRequest where the server lacks what the workflow needs, or every request would be refused."""
         workflow = self.ready(deadline)
-        classes = [node.class_type for node in workflow.graph.nodes.values()]
-        self._workflow = workflow = workflow.known(self.definitions.refetched(classes, deadline))
+        if self.definitions:
+            classes = [node.class_type for node in workflow.graph.nodes.values()]
+            self._workflow = workflow = workflow.known(self.definitions.refetched(classes, deadline))
         workflow.check()
         if not workflow.output_nodes:
             next_step = "Add a node that saves the image, such as Save Image"
@@ -194,7 +198,7 @@ class PastedWorkflow:
 @dataclass(frozen=True)
 class ShippedWorkflows:
     card: Card
-    definitions: NodeDefinitions
+    definitions: NodeDefinitions | None
 
     @cached_property
     def variants(self) -> Mapping[Variant, Workflow]:
@@ -206,7 +210,7 @@ class ShippedWorkflows:
         workflows = self.variants.values()
         mask = any(workflow.takes_mask for workflow in workflows)
         most, least = max(one.images for one in workflows), min(one.min_images for one in workflows)
-        return Capabilities(images=most, min_images=least, mask=mask, alpha_is_mask=mask)
+        return Capabilities(images=most, min_images=least, mask=mask, second_image="image", alpha_is_mask=mask)
 
     def rules(self) -> tuple[Rule, ...]:
         return self.card.rules
@@ -231,12 +235,15 @@ class ShippedWorkflows:
     def too_many(self, count: int) -> BadRequest:
         """The refusal of more input images than the largest workflow takes, control image and mask aside."""
         most, able = max(_plain_images(workflow) for workflow in self.variants.values()), self.capabilities
-        way_out = f"Send at most {most}" + (" and a mask whose file name contains `mask`" if able.mask else "")
+        mask = " and a mask whose file name contains `mask`" if able.mask else ""
+        way_out = f"Send at most {most}{mask}"
         if most < able.images:
-            way_out += "; set `controlnet` to send a control image as the last one"
+            way_out = f"{way_out}; set `controlnet` to send a control image as the last one"
         return unsupported(f"{count} input images", model=self.card.model, way_out=way_out)
 
     def live_rules(self, deadline: Deadline) -> tuple[Rule, ...]:
+        if self.definitions is None:
+            return self.rules()
         workflows = self.variants.values()
         classes = [name for one in workflows for name in one.classes]
         info = self.definitions.available(classes, deadline)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Protocol
 
 from pydantic import JsonValue, ValidationError
 
@@ -19,6 +20,7 @@ from models.backends.comfyui.client import (
     FileRef,
     NodeFaults,
     Refused,
+    RunError,
     RunStatus,
     ValidationFault,
 )
@@ -41,11 +43,20 @@ _OTHERS = {
 }
 
 
+class NamedFile(Protocol):
+    """A file of a job; `saved`: it stays on the server, unlike a preview."""
+
+    @property
+    def filename(self) -> str: ...
+    @property
+    def saved(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
-class OutputFiles:
+class OutputFiles[F: NamedFile]:
     """The images and videos of a finished job, whether they come from one node, and notices about files of other kinds."""
 
-    images: tuple[FileRef, ...]
+    images: tuple[F, ...]
     one_batch: bool = True
     notices: tuple[str, ...] = ()
 
@@ -74,14 +85,18 @@ def _is_black(image: GeneratedImage) -> bool:
         return False
 
 
-def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> OutputFiles:
-    """The files of one history entry. `order`: the graph's node ids, since the history's own order is not stable.
+def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> OutputFiles[FileRef]:
+    """The files of one history entry. `order`: the graph's node ids, since the history's own order is not stable."""
+    return chosen_files([(node, file) for node in ordered(outputs, order) for file in _files(outputs[node])])
+
+
+def chosen_files[F: NamedFile](files: Sequence[tuple[str, F]]) -> OutputFiles[F]:
+    """What is delivered of a job's files, each beside the node that made it.
 
     Saved images go before previews, which are fetched only when nothing was saved.
     """
-    files = [(node, file) for node in _ordered(outputs, order) for file in _files(outputs[node])]
     images = [(node, file) for node, file in files if _suffix(file) in _IMAGES | _VIDEOS]
-    shown = [(node, file) for node, file in images if file.type == "output"] or images
+    shown = [(node, file) for node, file in images if file.saved] or images
     return OutputFiles(
         images=tuple(file for _, file in shown),
         one_batch=len({node for node, _ in shown}) == 1,
@@ -89,9 +104,11 @@ def read_outputs(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> Outp
     )
 
 
-def _ordered(outputs: Mapping[str, JsonValue], order: Iterable[str]) -> list[str]:
-    known = [node for node in order if node in outputs]
-    return [*known, *sorted(outputs.keys() - set(known))]
+def ordered(nodes: Iterable[str], order: Iterable[str]) -> list[str]:
+    """The nodes in the order of their graph, others last."""
+    found = set(nodes)
+    known = [node for node in order if node in found]
+    return [*known, *sorted(found - set(known))]
 
 
 def _files(output: JsonValue) -> Iterator[FileRef]:
@@ -105,11 +122,11 @@ def _files(output: JsonValue) -> Iterator[FileRef]:
                     continue  # an extension's own format: not a file for `/view`
 
 
-def _suffix(file: FileRef) -> str:
+def _suffix(file: NamedFile) -> str:
     return PurePosixPath(file.filename).suffix.lower()
 
 
-def _other_files(files: Sequence[FileRef]) -> Iterator[str]:
+def _other_files(files: Sequence[NamedFile]) -> Iterator[str]:
     for kind, suffixes in _OTHERS.items():
         if names := [file.filename for file in files if _suffix(file) in suffixes]:
             yield f"The workflow also made {kind} files, which are not delivered: {', '.join(names)}"
@@ -204,15 +221,22 @@ def dropped_outputs(reply: Accepted, raw: RawGraph) -> list[str]:
 
 
 def failed_run(status: RunStatus, raw: RawGraph) -> ImageError:
-    error = status.error
-    node = Graph.of(raw).nodes.get(error.node_id) or Node(error.node_id, error.node_type, {})
-    where = node.described if error.node_id else "the job"
     if status.last == INTERRUPTED:
         next_step = "Run it again unless it was stopped on purpose"
-        return ServerUnavailable(FAILED, f"interrupted on the server at {where}", next_step)
-    said = f"{where}: {error.exception_message.strip() or error.exception_type or 'failed without a message'}"
+        return ServerUnavailable(FAILED, f"interrupted on the server at {_place(status.error, raw)}", next_step)
+    return failed_node(status.error, raw)
+
+
+def failed_node(error: RunError, raw: RawGraph) -> ImageError:
+    where, words = _place(error, raw), error.exception_message.strip() or error.exception_type
+    said = f"{where}: {words or 'failed without a message'}"
     meaning = TABLE.explain(Fault(said=said, codes=(error.exception_type, "failed_run")), Access())
     return meaning.error(FAILED, said, meaning.next_step)
+
+
+def _place(error: RunError, raw: RawGraph) -> str:
+    node = Graph.of(raw).nodes.get(error.node_id) or Node(error.node_id, error.node_type, {})
+    return node.described if error.node_id else "the job"
 
 
 def _located(faults: Mapping[str, NodeFaults], graph: Graph, parameters: ParameterNames) -> list[_LocatedFault]:
@@ -232,13 +256,19 @@ def _words(fault: ValidationFault) -> str:
 
 
 _NODE_ID = re.compile(r"#(.+?)'?$")
+_NO_CLASS = re.compile(r"(does not exist|not found)\.")
 
 
 def _missing_class(fault: ValidationFault, graph: Graph) -> Node | None:
-    """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`."""
+    """The node whose class the server lacks, if the refusal is about one; the id stands in `Node ID '#x'`.
+
+    A proxy may pass on the message alone, which names the class.
+    """
     found = _NODE_ID.search(fault.details)
-    node = graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
-    return node if fault.type in {"invalid_prompt", "missing_node_type"} else None
+    if fault.type in {"invalid_prompt", "missing_node_type"}:
+        return graph.nodes.get(fault.extra_info.node_id or (found[1] if found else ""))
+    named = (node for node in graph.nodes.values() if f" {node.class_type} " in fault.message)
+    return next(named, None) if _NO_CLASS.search(fault.message) else None
 
 
 def _advice(located: _LocatedFault, choices: Choices) -> str:

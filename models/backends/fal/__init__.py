@@ -21,7 +21,6 @@ from models.backends.partial import Partial, each
 from models.backends.refusals import Fault, RefusalTable
 from models.backends.reply import Explanation, Reply, parse
 from models.backends.tasks import Task
-from models.backends.trail import note_queued
 from models.catalog import card_for
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest
@@ -113,7 +112,6 @@ class Fal(AnyModelBackend):
         if state.status == "COMPLETED":  # which says nothing about success: the result does
             return self._finished(task, state, deadline)
         if state.status == "IN_QUEUE":
-            note_queued(self.clock)
             return Running("queued" if state.queue_position is None else f"queued, {state.queue_position} before it")
         return Running("running")
 

@@ -158,10 +158,11 @@ class HuggingFace(Backend):
         able = [name for name, provider in _providers().items() if provider.image or not request.images]
         usable = [name for name in able if name in live and wanted in {"", name}]
         if not usable:
-            offered = f"; it is served by {', '.join(live)}" if live else "; no provider serves it"
-            what = "with input images " if request.images else ""
+            names = ", ".join(live)
             raise BadRequest(
-                f"{model} cannot be asked {what}at {wanted or 'any provider that is supported here'}{offered}",
+                f"{model} cannot be asked {'with input images ' if request.images else ''}at "
+                f"{wanted or 'any provider that is supported here'}; "
+                f"{f'it is served by {names}' if live else 'no provider serves it'}",
                 next_step=f"Choose another model, or write one of {', '.join(able)} behind it, as in {model}:{able[0]}",
             )
         return usable[0], live[usable[0]]

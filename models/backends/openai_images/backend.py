@@ -34,7 +34,7 @@ from models.images.inputs import size_of
 from models.parameters import FORM_ONLY, Rule
 from models.sizes import SeedRule, SizeRule
 
-_ANY = Capabilities(images=16, mask=True)
+_ANY = Capabilities(images=16, mask=True, second_image="image")
 
 
 class OpenAIImages(PooledBackend):

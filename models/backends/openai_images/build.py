@@ -102,7 +102,7 @@ def build(request: ImageRequest, served: ServedModel) -> Wire:
     written = {**words, "prompt": in_prompt(words)} if in_prompt else words
     return Wire(
         route=route,
-        fields={key: value for word, value in written.items() if (key := route.keys[word])},
+        fields=_nested({key: value for word, value in written.items() if (key := route.keys[word])}),
         images=request.images,
         mask=request.mask,
         optional=_optional(request, route),
@@ -113,6 +113,17 @@ def build(request: ImageRequest, served: ServedModel) -> Wire:
             *_prompt_notices(request, route),
         ),
     )
+
+
+def _nested(fields: Mapping[str, Value]) -> Mapping[str, Value]:
+    """The fields as they are sent: a key `a.b` is the entry `b` of the JSON text `a`."""
+    inner: dict[str, dict[str, Value]] = {}
+    for key, value in fields.items():
+        outer, dot, name = key.partition(".")
+        if dot:
+            inner.setdefault(outer, {})[name] = value
+    texts = {outer: json.dumps(values) for outer, values in inner.items()}
+    return {**{key: value for key, value in fields.items() if "." not in key}, **texts}
 
 
 def _check(request: ImageRequest, served: ServedModel, understood: frozenset[str]) -> None:
@@ -165,7 +176,7 @@ def _prompt(request: ImageRequest) -> str:
 
 def _size(request: ImageRequest, served: ServedModel) -> str | None:
     if request.size:
-        return "{}x{}".format(*request.size)
+        return served.dialect.size_mark.join(map(str, request.size))
     return "auto" if served.family.gpt else None
 
 

@@ -296,7 +296,7 @@ class AccessCheck:
             f"No path of {self.detector.service.base_url} replies like the OpenAI images API",
             f"neither /{self.detector.address.path('models')} nor /{self.detector.address.path(path)} exists",
             "Write the address with its version (…/v1, …/api/v3), or the whole endpoint, into "
-            + self.model.access.where("base_url"),
+            f"{self.model.access.where('base_url')}",
         )
 
     def _fastapi_endpoints(self, served: ServedModel) -> list[str]:

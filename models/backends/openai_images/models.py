@@ -50,6 +50,7 @@ class Dialect(StrictModel):
     n: int = 10
     images: int = 8
     inputs: InputLimits = InputLimits()
+    size_mark: str = "x"
     steps: int = 200
     seed: int | None = None
     seeds: Literal["shared", "counted", "repeated"] = "shared"
@@ -146,7 +147,7 @@ class ServedModel:
             images=self.images,
             min_images=self.family.min_images,
             mask=self.masks,
-            second_image="mask" if self.masks and self.images == 1 else "image",
+            second_image="mask" if self.images == 1 else "image",
         )
 
     def understood(self, route: Route) -> frozenset[str]:
@@ -189,7 +190,10 @@ class ServedModel:
 EXTRA_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
 
 _LAST = frozenset({"output_format", "output_quality", "details", "timeout"})  # every form ends with them
-_UNKNOWN = frozenset({"checkpoint", "prompt_extend", "watermark"})  # no server of this kind takes them
+_UNKNOWN = frozenset(  # no server of this kind takes them
+    {"checkpoint", "prompt_extend", "watermark", "duration", "fps", "resolution", "generate_audio", "input_mode"}
+    | {"outpaint_left", "outpaint_right", "outpaint_up", "outpaint_down"}
+)
 _ALL = (
     *(rule for rule in VOCABULARY if rule.name not in _LAST | _UNKNOWN),
     *EXTRA_RULES,

@@ -10,35 +10,35 @@ from typing import ClassVar, Literal, override
 
 from pydantic import BaseModel, JsonValue
 
-from models.backends.base import PROBE_SECONDS, Backend, Capabilities, Model
+from models.backends.base import PROBE_SECONDS, Model
 from models.backends.cache import ServerCache
+from models.backends.calls import CallBackend, CallFacts
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.backends.http import without_nulls
 from models.backends.images import ImageFetcher, parsed
-from models.backends.partial import Partial, collected, each, together
+from models.backends.partial import Partial, each
 from models.backends.refusals import Fault, RefusalTable
 from models.backends.reply import Explanation, Reply, parse, said_by, spelled
-from models.catalog import cards
 from models.clock import Clock, Deadline
 from models.entities import ImageRequest, ImageResult, Price
+from models.images.inputs import InputLimits
 from models.parameters import RULES, Rule, load_rules
-from models.sizes import RatioSizes, SeedRule, SizeRule
+from models.sizes import RatioSizes, SeedRule
 
 RATIOS = RatioSizes(ratios=("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"))
 MOST_IMAGES = 8
-AT_ONCE = 4
 _OWN_RULES = load_rules(Path(__file__).with_name("parameters.yaml"))
 _COMMON = ("aspect_ratio", "width", "height", "n", "output_format", "output_quality", "details", "timeout")
 
 type Body = Mapping[str, object]
 
 
-class ModelFacts(BaseModel):
+class ModelFacts(CallFacts):
     """One model: its name at OpenRouter, the API that serves it, and how many input images it takes."""
 
-    model: str
-    api: Literal["images", "chat/completions"] = "images"
+    sizes: RatioSizes = RATIOS
     images: int = MOST_IMAGES
+    api: Literal["images", "chat/completions"] = "images"
 
 
 class ModelRecord(BaseModel):
@@ -65,7 +65,7 @@ class KeyReply(BaseModel):
 _RECORDS: ServerCache[tuple[ModelRecord, ...]] = ServerCache(seconds=600)
 
 
-class OpenRouter(Backend):
+class OpenRouter(CallBackend[ModelFacts]):
     name = "openrouter"
     title = "OpenRouter"
     prefix = "openrouter"
@@ -73,26 +73,15 @@ class OpenRouter(Backend):
     home = "https://openrouter.ai/api/v1"
     refusals = RefusalTable.beside(__file__)
     extra_rules: ClassVar[tuple[Rule, ...]] = _OWN_RULES
+    facts_type = ModelFacts
+    like = "openrouter-seedream-4.5"
+    input_limits = InputLimits(keep_alpha=True)
 
     def __init__(self, model: Model, clock: Clock) -> None:
         super().__init__(model, clock)
-        own = (card for card in cards().values() if card.backend == self.name)
-        card = next((card for card in own if model.remote in {card.model, card.facts["model"]}), None)
-        self._facts = ModelFacts.model_validate(card.facts) if card else None
-        self._rules = card.rules if card else tuple(RULES[name] for name in _COMMON)
-
-    @property
-    @override
-    def capabilities(self) -> Capabilities:
-        return Capabilities(images=self._facts.images if self._facts else MOST_IMAGES)
-
-    @override
-    def rules(self) -> tuple[Rule, ...]:
-        return self._rules
-
-    @override
-    def sizes(self, request: ImageRequest) -> SizeRule:
-        return RATIOS
+        if not self.known:
+            self.facts, self._rules = ModelFacts(model=model.remote), tuple(RULES[name] for name in _COMMON)
+        self._costs: list[Decimal] = []  # of the calls, in USD
 
     @override
     def seeds(self, request: ImageRequest) -> SeedRule | None:
@@ -100,11 +89,12 @@ class OpenRouter(Backend):
 
     @override
     def learn(self, deadline: Deadline) -> None:
-        if self._facts:
+        if self.known:
             return
         remote = self.model.remote
         record = next((record for record in self._records(deadline) if record.id == remote), None)
-        self._facts = record.facts if record else ModelFacts(model=remote, api="chat/completions")
+        self.known = True
+        self.facts = record.facts if record else ModelFacts(model=remote, api="chat/completions")
         self._rules = (*self._rules[:4], *(_own_rules(record) if record else ()), *self._rules[4:])
 
     def _records(self, deadline: Deadline) -> tuple[ModelRecord, ...]:
@@ -124,23 +114,25 @@ class OpenRouter(Backend):
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
         self.learn(deadline)
         self.check_inputs(request)  # once more: the model may have been unknown before
-        costs: list[Decimal] = []
-        calls = together(lambda place: self._made(request, place, deadline, costs), range(request.n), at_once=AT_ONCE)
-        return self.result(request, collected(calls), price=Price(sum(costs, Decimal(0)), "USD") if costs else None)
+        return super()._generate(request, deadline)
 
-    def _made(self, request: ImageRequest, place: int, deadline: Deadline, costs: list[Decimal]) -> Partial:
-        """The images of one call; adds to `costs` what it cost."""
+    @override
+    def _call(self, request: ImageRequest, place: int, deadline: Deadline) -> Partial:
         service, attempt = self.service, f"Generating with {self.title}"
         seed = request.seeds[place] if request.seeds else None
-        facts = self._facts or ModelFacts(model=self.model.remote)
-        wait, body = deadline.remaining, body_of(facts, request, seed)
-        reply = service.request("POST", facts.api, attempt=attempt, deadline=deadline, json=body, read_timeout=wait)
-        costs.extend(_cost(reply))
+        wait, body = deadline.remaining, body_of(self.facts, request, seed)
+        path = self.facts.api
+        reply = service.request("POST", path, attempt=attempt, deadline=deadline, json=body, read_timeout=wait)
+        self._costs.extend(_cost(reply))
         found = parsed(reply, attempt).images
         if not found:
             raise service.failure(attempt, self._without_image(reply))
         fetcher = ImageFetcher(service=service, attempt=attempt, deadline=deadline)
         return each(lambda image: fetcher.image(image, seed), found)
+
+    @override
+    def _price(self, request: ImageRequest, images: int) -> Price | None:
+        return Price(sum(self._costs, Decimal(0)), "USD") if self._costs else None
 
     def _without_image(self, reply: Reply) -> Explanation:
         match reply.json():

@@ -5,16 +5,17 @@ Source: Model Studio, multimodal generation API, task API, model list.
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import Literal
 from urllib.parse import urlsplit
 
 from models.backends.cache import ServerCache
 from models.backends.errors import BadRequest, ImageError, ServerUnavailable
-from models.backends.http import MIB, NOT_THERE, ONCE, REPEATED, Retries, Service
-from models.backends.images import download_result, image_bytes, is_public
+from models.backends.http import MAX_REPLY_BYTES, MIB, NOT_THERE, ONCE, REPEATED, Retries, Service
+from models.backends.images import download_result, image_bytes, is_public, video_in
 from models.backends.partial import Partial, collected, each, together
-from models.backends.questions import answered
 from models.backends.qwen_image.account import RefusalContext, compatible_base, explain_failure
 from models.backends.qwen_image.models import JobApi
 from models.backends.qwen_image.wire import (
@@ -36,12 +37,13 @@ GENERATE = "Generating with Model Studio"
 _LOOK = "Looking at the job in Model Studio"
 _CANCEL = "Cancelling the job in Model Studio"
 _CHECK_KEY = "Checking the key with Model Studio"
-_DOWNLOAD = "Downloading the image from Model Studio"
+_DOWNLOADS = {what: f"Downloading the {what} from Model Studio" for what in ("image", "video")}
 
 _SYNC_SECONDS = 300.0  # the service ends a synchronous call there; several images of 3.0 may take twice as long
 _SUBMIT_SECONDS = 60.0
 _MAX_TASK_BYTES = 4 * MIB  # addresses and rewritten prompts
-_DOWNLOADS_AT_ONCE = 4
+_MAX_IMAGE_BYTES = 64 * MIB
+_FETCHED_AT_ONCE = 4
 _POLLS_A_SECOND = 10  # the service allows an account 20; other processes may share it
 
 _NEXT_POLL: ServerCache[float] = ServerCache(seconds=60)
@@ -57,11 +59,15 @@ class ModelStudio:
 
     def generate(self, body: StudioBody, *, deadline: Deadline) -> Output:
         seconds = _SYNC_SECONDS * min(2, body.parameters.n)
-        return self._output(self._post(SYNC_PATH, body, deadline=deadline, read_timeout=seconds), GENERATE)
+        return self.output(self._post(SYNC_PATH, body.json_body(), deadline=deadline, read_timeout=seconds), GENERATE)
 
     def submit(self, api: JobApi, body: StudioBody, *, deadline: Deadline) -> str:
-        reply = self._post(JOB_PATHS[api], body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_SUBMIT_SECONDS)
-        if task_id := self._output(reply, GENERATE).task_id:
+        return self.submit_to(JOB_PATHS[api], body.json_body(), deadline=deadline)
+
+    def submit_to(self, path: str, body: Mapping[str, object], *, deadline: Deadline) -> str:
+        """The id of a new task."""
+        reply = self._post(path, body, deadline=deadline, headers=ASYNC_HEADER, read_timeout=_SUBMIT_SECONDS)
+        if task_id := self.output(reply, GENERATE).task_id:
             return task_id
         raise ServerUnavailable(
             f"{GENERATE} failed",
@@ -69,16 +75,12 @@ class ModelStudio:
             "It may have been billed: check the Model Studio console before sending it again",
         )
 
-    def poll(self, task_id: str, *, deadline: Deadline) -> Output:
+    def look(self, task_id: str, *, deadline: Deadline) -> Reply:
         """The state of a task. Not retried: the caller polls again anyway."""
-        return answered(self.service, task_id, lambda until: self._polled(task_id, until), deadline)
-
-    def _polled(self, task_id: str, deadline: Deadline) -> Output:
         self._wait_for_turn()
-        reply = self.service.request(
+        return self.service.request(
             "GET", f"tasks/{task_id}", attempt=_LOOK, deadline=deadline, retries=ONCE, max_bytes=_MAX_TASK_BYTES
         )
-        return self._output(reply, _LOOK)
 
     def _wait_for_turn(self) -> None:
         """Keep all jobs of the process within the account's rate of polls."""
@@ -110,13 +112,13 @@ class ModelStudio:
         def fetched(entry: ResultEntry) -> Partial:
             return each(lambda one: self._fetch(one, seed, deadline, retries), (entry,))
 
-        return Partial(failures=refused) + collected(together(fetched, named, at_once=_DOWNLOADS_AT_ONCE))
+        return Partial(failures=refused) + collected(together(fetched, named, at_once=_FETCHED_AT_ONCE))
 
     def failure(self, failure: StudioFailure, attempt: str = GENERATE) -> ImageError:
         meaning = explain_failure(self.context, failure, HTTPStatus.INTERNAL_SERVER_ERROR)
         return self.service.failure(attempt, meaning, transient=meaning.retry_after is not None)
 
-    def _output(self, reply: Reply, attempt: str) -> Output:
+    def output(self, reply: Reply, attempt: str = _LOOK) -> Output:
         """The output of a 200; raises the failure that it may hold in place of one."""
         body = reply.json()
         failure = StudioFailure.read(body)
@@ -124,23 +126,32 @@ class ModelStudio:
             raise self.failure(failure, attempt)
         return parse(reply, StudioReply, attempt=attempt).output
 
+    def video(self, address: str, seed: int | None, *, deadline: Deadline) -> GeneratedImage:
+        """A finished video, with its address where the host can fetch it too."""
+        reply = self._downloaded(address, "video", deadline, ONCE)
+        public = is_public(urlsplit(reply.url).hostname or "")
+        return replace(video_in(reply, attempt=GENERATE), url=reply.url if public else None, seed=seed)
+
     def _fetch(self, entry: ResultEntry, seed: int, deadline: Deadline, retries: Retries) -> GeneratedImage:
+        reply = self._downloaded(entry.url, "image", deadline, retries)
+        image = image_bytes(reply.body, attempt=_DOWNLOADS["image"])
+        return GeneratedImage(image, url=reply.url, seed=seed, revised_prompt=entry.actual_prompt)
+
+    def _downloaded(self, address: str, what: Literal["image", "video"], deadline: Deadline, retries: Retries) -> Reply:
         """A service on the public internet is asked over https, at public addresses only; one on a private address (a
         gateway, a test double) may name what it likes."""
         private = not is_public(urlsplit(self.service.base_url).hostname or "")
-        # The URL's signature does not cover its scheme, so http can be replaced by https.
-        url = entry.url if private else re.sub("^http:", "https:", entry.url)
-        data = download_result(
-            url,
-            attempt=_DOWNLOAD,
+        return download_result(
+            # The URL's signature does not cover its scheme, so http can be replaced by https.
+            address if private else re.sub("^http:", "https:", address),
+            attempt=_DOWNLOADS[what],
             clock=self.service.clock,
             deadline=deadline,
             retries=retries,
             allow_private=private,
-            next_step="Generate it again: the service keeps images for 24 hours",
+            next_step=f"Generate it again: the service keeps {what}s for 24 hours",
+            max_bytes=MAX_REPLY_BYTES if what == "video" else _MAX_IMAGE_BYTES,
         )
-        image = image_bytes(data, attempt=_DOWNLOAD)
-        return GeneratedImage(image, url=url, seed=seed, revised_prompt=entry.actual_prompt)
 
     def _has_native_list(self, deadline: Deadline) -> bool:
         reply = self.service.request(
@@ -157,7 +168,7 @@ class ModelStudio:
     def _post(
         self,
         path: str,
-        body: StudioBody,
+        body: Mapping[str, object],
         *,
         deadline: Deadline,
         read_timeout: float,
@@ -165,10 +176,10 @@ class ModelStudio:
     ) -> Reply:
         return self.service.request(
             "POST",
-            path,
+            f"services/aigc/{path}",
             attempt=GENERATE,
             deadline=deadline,
-            json=body.json_body(),
+            json=body,
             headers=headers,
             read_timeout=read_timeout,
             retries=_retries(),

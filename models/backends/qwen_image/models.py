@@ -15,7 +15,6 @@ from models.sizes import NoSizes, SeedRule, Size, SizeRule, shaped
 
 BACKEND = "qwen_image"
 SEEDS = SeedRule(highest=2**31 - 1)
-NEGATIVE_PROMPT_CHARACTERS = 500
 LARGEST_1K = 2_250_000  # pixels; a larger image is billed as 2K
 MAX_BYTES = (10_485_760 - 64) * 3 // 4  # of an input image; as a data URL its head and padding take at most 64
 _FAMILIES: Mapping[str, str] = {
@@ -49,7 +48,14 @@ class Prices(StrictModel):
         return self.image_2k if self.image_2k is not None and width * height > LARGEST_1K else self.image
 
 
-class QwenModel(StrictModel):
+class StudioModel(StrictModel):
+    """What is known of every model: its rate, and the keys of REGIONS that offer it."""
+
+    requests_per_minute: int = Field(gt=0)
+    regions: tuple[str, ...]
+
+
+class QwenModel(StudioModel):
     """`sync` says whether the model answers on the synchronous endpoint, `jobs` which asynchronous one takes it. An image to
     edit is brought to sides (pixels) within `min_input_side` and `max_input_side`, its result to `max_edit_area` (pixels).
     `prompt_characters` is where the asynchronous endpoint stops reading, `prompt_tokens` where the synchronous one does
@@ -74,9 +80,7 @@ class QwenModel(StrictModel):
     without: frozenset[str] = frozenset()
     prompt_characters: int | None = None
     prompt_tokens: int | None = None
-    requests_per_minute: int = Field(gt=0)
     usual_seconds: tuple[float, float] = (5.0, 20.0)
-    regions: tuple[str, ...]
     prices: Mapping[str, Prices] = Field(default_factory=dict)
 
     @property
@@ -102,13 +106,18 @@ def model_for(remote: str) -> QwenModel:
     known = _known()
     if remote in known:
         return known[remote]
-    if (family := known.get(_SNAPSHOT.sub("", remote))) is not None:
+    if (family := known.get(without_date(remote))) is not None:
         return _synchronous(family)
     return _synchronous(known[family_of(remote)]).model_copy(update={"prices": {}})
 
 
 def is_known(remote: str) -> bool:
-    return remote in _known() or _SNAPSHOT.sub("", remote) in _known()
+    return remote in _known() or without_date(remote) in _known()
+
+
+def without_date(remote: str) -> str:
+    """The name of the model of which this is a snapshot."""
+    return _SNAPSHOT.sub("", remote)
 
 
 def family_of(remote: str) -> str:
@@ -123,6 +132,7 @@ def _synchronous(model: QwenModel) -> QwenModel:
 
 @cache
 def _known() -> Mapping[str, QwenModel]:
-    known = {card.model: QwenModel.model_validate(card.facts) for card in cards().values() if card.backend == BACKEND}
+    own = [card for card in cards().values() if card.backend == BACKEND and "video" not in card.facts]
+    known = {card.model: QwenModel.model_validate(card.facts) for card in own}
     # The base model has no card: qwen-image-plus has the same abilities for less money.
     return {**known, "qwen-image": known["qwen-image-plus"].model_copy(update={"prices": {}})}

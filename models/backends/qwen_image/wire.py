@@ -11,18 +11,20 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, Field, ValidationError
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image.models import NEGATIVE_PROMPT_CHARACTERS, JobApi, QwenModel
+from models.backends.qwen_image.models import JobApi, QwenModel
 from models.backends.reply import spelled
 from models.entities import ImageRequest, StrictModel
 
-SYNC_PATH = "services/aigc/multimodal-generation/generation"
+SYNC_PATH = "multimodal-generation/generation"
 JOB_PATHS: Mapping[str, str] = {
-    "text2image": "services/aigc/text2image/image-synthesis",
-    "image-generation": "services/aigc/image-generation/generation",
-    "image2image": "services/aigc/image2image/image-synthesis",
-    "images2image": "services/aigc/image2image/image-synthesis",
+    "text2image": "text2image/image-synthesis",
+    "image-generation": "image-generation/generation",
+    "image2image": "image2image/image-synthesis",
+    "images2image": "image2image/image-synthesis",
 }
 ASYNC_HEADER = {"X-DashScope-Async": "enable"}
+
+_NEGATIVE = 500  # characters of the negative prompt that are read
 
 _WIDE = "\u2e80"  # from here on the scripts of East Asia, whose characters hold more
 # The usual rule for Qwen's tokenizer, on the low side: a prompt that fits must not be reported as too long.
@@ -132,8 +134,7 @@ class Plan:
 def plan(request: ImageRequest, model: QwenModel, remote: str, *, asynchronous: bool) -> Plan:
     """The calls of a request. Raises BadRequest for what the model or the account does not support."""
     if not (asynchronous or model.sync):
-        attempted = f"{remote} works with jobs only, which a Token Plan does not support"
-        raise BadRequest(attempted, next_step="Use a pay-as-you-go key for it")
+        raise jobs_only(remote)
     longer_at_once = model.sync and model.prompt_tokens is not None and not _fits_jobs(request, model)
     jobs = model.jobs if asynchronous and not longer_at_once else None
     common, notices = _common(request, model, jobs)
@@ -154,14 +155,24 @@ def _fits_jobs(request: ImageRequest, model: QwenModel) -> bool:
 
 
 def _cut_notices(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> Iterator[str]:
-    if (jobs or model.prompt_tokens is None) and not _fits_jobs(request, model):
-        yield f"The prompt has {len(request.prompt)} characters; the model reads the first {model.prompt_characters}."
     tokens = estimated_tokens(request.prompt)
     if jobs is None and model.prompt_tokens and tokens > model.prompt_tokens:
         reads = f"the model reads the first {model.prompt_tokens}"
         yield f"The prompt has about {tokens} tokens; {reads}, so its end may have no effect."
-    if (length := len(request.negative_prompt)) > NEGATIVE_PROMPT_CHARACTERS:
-        yield f"The negative prompt has {length} characters; the model reads the first {NEGATIVE_PROMPT_CHARACTERS}."
+    yield from cut_notices(request, model.prompt_characters if jobs or model.prompt_tokens is None else None)
+
+
+def cut_notices(request: ImageRequest, prompt_characters: int | None) -> Iterator[str]:
+    """Of the texts that are longer than the service reads; it cuts them silently."""
+    texts = (("prompt", request.prompt, prompt_characters), ("negative prompt", request.negative_prompt, _NEGATIVE))
+    for what, text, most in texts:
+        if most and len(text) > most:
+            yield f"The {what} has {len(text)} characters; the model reads the first {most}."
+
+
+def jobs_only(remote: str) -> BadRequest:
+    attempted = f"{remote} works with jobs only, which a Token Plan does not support"
+    return BadRequest(attempted, next_step="Use a pay-as-you-go key for it")
 
 
 def _common(request: ImageRequest, model: QwenModel, jobs: JobApi | None) -> tuple[Parameters, tuple[str, ...]]:

@@ -20,7 +20,6 @@ from models.backends.partial import Partial, each
 from models.backends.refusals import Fault, RefusalTable
 from models.backends.reply import Reply, parse
 from models.backends.tasks import Task
-from models.backends.trail import note_queued
 from models.clock import Deadline
 from models.entities import ImageRequest
 
@@ -130,8 +129,6 @@ class Replicate(AnyModelBackend):
             case "canceled" | "aborted":
                 raise ServerUnavailable(f"{GENERATE} failed", "the prediction was cancelled there", "Start it again")
         steps = _PROGRESS.findall(state.logs or "")
-        if state.status == "starting":
-            note_queued(self.clock)
         waiting = "queued" if state.status == "starting" else "running"
         return Running(f"{waiting}, {steps[-1]}%" if steps else waiting)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from models.backends.base import PROBE_SECONDS, Backend
 from models.backends.errors import BadRequest, ConnectionFailed, RateLimited, ServerUnavailable
-from models.backends.http import CLIENT_NAME, CLIENT_VERSION
+from models.backends.http import CLIENT_NAME
 from models.backends.refusals import RefusalTable
 from models.backends.reply import Reply, parse
 from models.backends.stability.models import BASE_URL, LOW_BALANCE, READ_TIMEOUT, RETRIES
@@ -19,6 +19,7 @@ from models.backends.stability.wire import ATTEMPT, StabilityCall
 from models.catalog import cards
 from models.clock import Deadline
 from models.parameters import Rule, load_rules
+from models.version import VERSION
 
 
 class Balance(BaseModel):
@@ -39,7 +40,7 @@ class StabilityAccount(Backend):
         return {
             "Accept": "application/json",
             "stability-client-id": CLIENT_NAME,
-            "stability-client-version": CLIENT_VERSION,
+            "stability-client-version": VERSION,
         }
 
     @override

@@ -70,9 +70,7 @@ class StabilityEdit(StabilityAccount, TaskBackend):
     @property
     @override
     def capabilities(self) -> Capabilities:
-        second = bool(self.facts.second_image)
-        mask = bool(self.facts.mask)
-        return Capabilities(images=1 + second, min_images=1, mask=mask, second_image="mask" if mask else "image")
+        return Capabilities(images=1 + bool(self.facts.second_image), min_images=1, mask=bool(self.facts.mask))
 
     @override
     def needs_prompt(self, parameters: Mapping[str, ParameterValue]) -> bool:

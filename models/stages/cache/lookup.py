@@ -201,11 +201,16 @@ def _input_name(carried: Carried, number: int) -> str:
     return f"input-{carried.receipt.id}-{number}"
 
 
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_UNITS = (
+    (86_400, "1 day", "{count} days"),
+    (3_600, "1 hour", "{count} hours"),
+    (60, "1 minute", "{count} minutes"),
+    (1, "1 second", "{count} seconds"),
+)
 
 
 def _duration(seconds: float) -> str:
     """In the largest unit that counts at least one."""
-    size, unit = next((pair for pair in _UNITS if seconds >= pair[0]), _UNITS[-1])
+    size, one, several = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
     count = int(seconds // size)
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    return one if count == 1 else several.format(count=count)

@@ -21,6 +21,7 @@ from models.backends.errors import BadRequest
 from models.catalog import cards
 from models.entities import ImageRequest, InputImage
 from models.images.inputs import alpha_mask
+from models.parameters import RULES
 from tests.asking import asked, bound
 from tests.fakes import image_file
 
@@ -444,13 +445,16 @@ def test_an_upscaled_image_keeps_its_shape_if_one_side_is_given() -> None:
 
 
 def test_every_extra_rule_is_an_option_and_every_option_has_a_rule() -> None:
-    assert {rule.name for rule in EXTRA_RULES} == set(Options.model_fields)
+    own, options = {rule.name for rule in EXTRA_RULES}, set(Options.model_fields)
+    assert own <= options
+    assert options - own <= set(RULES), "those of outpainting are common"
 
 
 def test_the_rules_name_the_effective_defaults() -> None:
-    defaults = {rule.name: rule.default for rule in EXTRA_RULES if rule.default is not None}
+    rules = (rule for rule in (*EXTRA_RULES, *RULES.values()) if rule.name in Options.model_fields)
+    defaults = {rule.name: rule.default for rule in rules if rule.default is not None}
     assert defaults == {name: getattr(Options(), name) for name in defaults}
 
 
 def test_the_card_offers_every_option() -> None:
-    assert {rule.name for rule in EXTRA_RULES} <= {rule.name for rule in cards()["automatic1111"].rules}
+    assert set(Options.model_fields) <= {rule.name for rule in cards()["automatic1111"].rules}

@@ -3,7 +3,9 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from models.backends.comfyui.graph.graph import Graph
 from models.backends.comfyui.graph.nodes import ObjectInfo
 from models.backends.comfyui.graph.workflow import Workflow
 
@@ -27,6 +29,12 @@ def recorded_info() -> ObjectInfo:
 def case_info() -> ObjectInfo:
     """The classes used by the cases, including extensions."""
     return ObjectInfo.parse(json.loads((FIXTURES / "cases" / "object_info.json").read_text("utf-8")))
+
+
+def graph_of(info: Any = None, **nodes: tuple[str, dict[str, Any]]) -> Graph:
+    """A graph of `id=(class, inputs)`; `info` are definitions as a server gives them."""
+    raw: Any = {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
+    return Graph.of(raw, ObjectInfo.parse(info) if info else None)
 
 
 def case(name: str, info: ObjectInfo | None = None) -> Workflow:

@@ -10,6 +10,7 @@ import responses
 from models.backends.comfyui import ComfyUI, model_workflow
 from models.backends.comfyui import backend as backend_module
 from models.backends.comfyui.graph.source import Source
+from models.backends.comfyui.workflow_backend import FINDINGS_SECONDS
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
 from models.backends.registry import COMMON_RULES
 from models.parameters import Rule
@@ -139,7 +140,7 @@ def test_a_local_address_without_a_scheme_is_http(address: str, clock: FakeClock
 def test_saving_with_a_hanging_server_takes_at_most_nine_seconds(
     workflow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert max(model_workflow.QUICK_SECONDS + backend_module.PROBE_SECONDS, backend_module.FINDINGS_SECONDS) <= 9
+    assert max(model_workflow.QUICK_SECONDS + backend_module.PROBE_SECONDS, FINDINGS_SECONDS) <= 9
     monkeypatch.setattr(model_workflow, "QUICK_SECONDS", 0.1)
     monkeypatch.setattr(backend_module, "PROBE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as hung:  # accepts connections and never answers

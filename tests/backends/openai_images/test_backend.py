@@ -25,6 +25,7 @@ EDITORS = {
     "sglang": "Qwen/Qwen-Image-Edit-2509",
     "localai": "qwen-image-edit",
     "sdcpp": "sd-cpp-local",
+    "xinference": "Qwen-Image-Edit-2509",
     "siliconflow": "Qwen/Qwen-Image-Edit-2509",
 }
 GENERATORS = {
@@ -33,6 +34,7 @@ GENERATORS = {
     "sglang": "Qwen/Qwen-Image",
     "localai": "stablediffusion",
     "sdcpp": "sd-cpp-local",
+    "xinference": "Qwen-Image",
     "siliconflow": "Qwen/Qwen-Image",
 }
 HOME = "http://images.test"
@@ -112,13 +114,22 @@ def test_every_dialect_edits(servers: Servers, dialect: str, way: str) -> None:
 
 
 def test_two_and_three_images_reach_qwen_image_edit_in_order(servers: Servers) -> None:
-    for dialect in ("vllm_omni", "sglang", "siliconflow"):
+    for dialect in ("vllm_omni", "sglang", "xinference", "siliconflow"):
         server = servers.start(dialect, models=(EDITORS[dialect],))
         photos = (image(64, 64), image(96, 64), image(64, 96))
         generate(bound(server.url, EDITORS[dialect], dialect), images=photos)
         assert server.generated[0].images == tuple(photo.data for photo in photos)
         with pytest.raises(BadRequest, match="4 input images"):
             generate(bound(server.url, EDITORS[dialect], dialect), images=(*photos, image()))
+
+
+def test_xinference_paints_a_mask_on_its_own_path(servers: Servers) -> None:
+    server = servers.start("xinference")
+    mask = InputImage(image_file(320, 240, mode="L", colour=255), "image/png", "mask.png")
+    generate(bound(server.url, "sd-inpainting"), images=(image(),), mask=mask, denoising_strength=0.8)
+    assert server.posts[0].path == "/v1/images/inpainting"
+    assert server.ignored == []
+    assert server.generated[0].mask
 
 
 def test_qwen_image_edit_without_an_image_is_refused_before_anything_is_sent(servers: Servers) -> None:

@@ -286,6 +286,31 @@ def test_sdcpp_parameters_are_sent_inside_the_prompt() -> None:
     }
 
 
+def test_xinference_gets_what_steers_the_pipeline_as_json_text() -> None:
+    wire = wired("xinference", "SDXL", width=1024, height=768, seed=11, steps=30, cfg_scale=6.0, negative_prompt="text")
+    body = wire.json_body
+    assert json.loads(str(body.pop("kwargs"))) == {
+        "negative_prompt": "text",
+        "num_inference_steps": 30,
+        "guidance_scale": 6.0,
+        "seed": 11,
+    }
+    assert body == {
+        "model": "SDXL",
+        "prompt": "a red bicycle",
+        "n": 1,
+        "size": "1024*768",
+        "response_format": "b64_json",
+    }
+
+
+def test_xinference_gets_images_by_form() -> None:
+    wire = wired("xinference", "SDXL", images=(image(),), denoising_strength=0.4, negative_prompt="text", seed=3)
+    fields = dict(wire.form)
+    assert json.loads(str(fields["kwargs"])) == {"strength": 0.4, "seed": 3}
+    assert (wire.route.path, fields["negative_prompt"]) == ("images/variations", "text")
+
+
 def test_siliconflow_has_its_own_names() -> None:
     wire = wired("siliconflow", "Qwen/Qwen-Image", aspect_ratio="4:3", seed=11, steps=30)
     assert wire.json_body == {

@@ -50,6 +50,7 @@ def models(*cards: object) -> None:
     [
         ("vllm_omni", "Qwen/Qwen-Image", "owned by vllm"),
         ("sglang", "Qwen/Qwen-Image", "owned by sglang"),
+        ("xinference", "Qwen-Image", "owned by xinference"),
         ("localai", "stablediffusion", "/.well-known/localai.json"),
         ("sdcpp", "anything", "sd-cpp-local"),
     ],

@@ -84,6 +84,12 @@ ROWS: list[tuple[str, int, object, type[ImageError], str]] = [
     ("bare string", 401, "Invalid token", AuthorizationFailed, "(api_key)"),
     ("model", 400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None}, BadRequest, "(remote_model)"),
     ("balance", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient", "data": None}, RateLimited, "add some"),
+    ("account not verified", 403, "Please complete real-name verification", AuthorizationFailed, "real name"),
+    ("model switched off", 403, {"code": 30003, "message": "Model disabled.", "data": None}, BadRequest, "(remote_model)"),
+    ("images a minute", 429, {"message": "Request was rejected due to rate limiting. Details:IPM limit reached."}, RateLimited, "Wait a moment"),
+    ("images a day", 429, {"message": "Request was rejected due to rate limiting. Details:IPD limit reached."}, RateLimited, "next day"),
+    ("filter", 451, {"code": 20000, "message": "not allowed"}, BadRequest, "content filter"),
+    ("overloaded there", 503, {"code": 50505, "message": "Model service overloaded. Please try again later."}, ServerUnavailable, "in a moment"),
     ("size required", 400, {"code": 20015, "message": "The image_size field is required", "data": None}, BadRequest, "`width`"),
     # platforms and proxies
     ("platform", 504, {"detail": "gone", "error_type": "request_timeout"}, ServerUnavailable, "read timeout"),

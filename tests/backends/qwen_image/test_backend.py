@@ -749,7 +749,7 @@ def fetched(base_url: str, entry: ResultEntry, clock: FakeClock) -> Partial:
     """The image that a service at that address returns for one entry of a result."""
     account = qwen("qwen-image-2.0", {"dashscope_api_key": MARKER_KEY, "dashscope_base_url": base_url}, clock)
     output = Output(results=(entry,))
-    return account._studio.images(output, 1, deadline=Deadline.after(clock, 1))
+    return account.studio.images(output, 1, deadline=Deadline.after(clock, 1))
 
 
 @responses.activate

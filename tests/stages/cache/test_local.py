@@ -9,6 +9,7 @@ import gevent
 import pytest
 
 from models.settings import Settings
+from models.stages.cache import local
 from models.stages.cache.fault import CacheFaultError
 from models.stages.cache.leases import Leases, leases_of
 from models.stages.cache.local import LocalState
@@ -118,3 +119,47 @@ def test_redis_that_is_down_is_told_without_its_password(clock: FakeClock) -> No
         leases_of(Settings(form, {}), clock).take("a", "me", 60)
     assert MARKER_KEY not in failed.value.notice
     assert "(redis_url)" in failed.value.notice
+
+
+def test_the_limits_of_the_file(state: LocalState, clock: FakeClock, tmp_path: Path) -> None:
+    assert LocalState(tmp_path, clock).most_bytes == local.MOST_BYTES == 512_000_000
+    assert (local._LARGEST, local._BUSY) == (64_000_000, 10)
+    state.put("a", bytes(1000), 60)
+    assert state.get("a") == bytes(1000)
+    state.put("b", b"", 60)
+    assert (state.get("a"), state.get("b")) == (bytes(1000), b"")
+
+
+def test_an_entry_ends_with_its_last_second(state: LocalState, clock: FakeClock) -> None:
+    state.put("a", b"1", 60)
+    clock.time += 59.5
+    assert state.get("a") == b"1"
+    clock.time += 0.5
+    assert state.get("a") is None
+
+
+@pytest.mark.parametrize(("after", "first"), [(60.0, "b"), (60.5, "a")])
+def test_a_second_use_is_written_down_after_a_minute(
+    state: LocalState, clock: FakeClock, after: float, first: str
+) -> None:
+    state.put("a", bytes(400), 10_000)
+    clock.time += after - 1
+    state.put("b", bytes(400), 10_000)
+    clock.time += 1
+    state.get("a")
+    clock.time += 1
+    state.put("c", bytes(400), 10_000)
+    assert [name for name in "abc" if state.get(name)] == [first, "c"]
+
+
+def test_a_lease_is_taken_renewed_and_dropped_by_its_holder(state: LocalState, clock: FakeClock) -> None:
+    assert state.is_free("one")
+    assert [state.take("one", holder, 10) for holder in ("ann", "bob", "ann")] == ["ann", "ann", "ann"]
+    clock.time += 10
+    assert (state.is_free("one"), state.take("one", "bob", 10)) == (False, "ann")
+    clock.time += 0.5
+    assert (state.is_free("one"), state.take("one", "bob", 10)) == (True, "bob")
+    state.drop("one", "ann")
+    assert not state.is_free("one")
+    state.drop("one", "bob")
+    assert state.is_free("one")

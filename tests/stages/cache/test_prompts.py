@@ -16,6 +16,7 @@ from models.backends.errors import AuthorizationFailed, BadRequest
 from models.pipeline import Asked, Call, Finished
 from models.request.conversation import Conversation
 from models.settings import Settings
+from models.stages.cache.entries import Neighbour
 from models.stages.cache.meaning import Meaning, check_embeddings
 from models.stages.cache.prompts import bag, canonical, guards
 from tests.fakes import MARKER_KEY, FakeClock
@@ -125,3 +126,88 @@ def test_saving_a_form_asks_the_endpoint() -> None:
     responses.add(responses.POST, f"{BASE}/embeddings", status=401, json={"error": {"message": "bad key"}})
     with pytest.raises(AuthorizationFailed, match="Asking the embeddings endpoint failed"):
         check_embeddings(Settings({"embedding_url": FIELD}, {}))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "form"),
+    [
+        ("A fox, in snow", ("a fox", "in snow")),
+        ("a “Big Sale” sign, red", ("a “Big Sale” sign", "red")),
+        ("b, a", ("a", "b")),
+        ("((red)) fox, Snow", ("as written", "((red)) fox, snow")),
+        ("(red:1.3) “Big” fox", ("as written", "(red:1.3) \ue000\ue001 fox", "Big")),
+        ("1,000 foxes, 2.5 m", ("1,000 foxes", "2.5 m")),
+        ("don’t, it's", ("dont", "its")),
+        ("50% grey #1 & co", ("50% grey #1 & co",)),
+        ("at -5 degrees; well-known", ("at -5 degrees well known",)),
+        ("狐狸 雪地、 猫", ("狐狸雪地", "猫")),
+        ("", ()),
+        (",,", ()),
+    ],
+)
+def test_the_canonical_form_of_a_prompt(prompt: str, form: tuple[str, ...]) -> None:
+    assert canonical(prompt) == form
+
+
+@pytest.mark.parametrize(
+    ("prompt", "counts"),
+    [
+        ("b, a", False),
+        ("b left of a tree, a", True),
+        ("b, red", True),
+        ("b, a red hat", False),
+        ("b, 2", True),
+        ("b, without a hat", True),
+        ("猫，红色", True),
+        ("猫，狐狸", False),
+    ],
+)
+def test_the_order_counts_where_a_part_may_refer_to_its_neighbours(prompt: str, counts: bool) -> None:
+    separator = "，" if "，" in prompt else ", "
+    turned = separator.join(reversed(prompt.split(separator)))
+    assert (canonical(prompt) != canonical(turned)) is counts
+
+
+def test_what_must_be_equal_where_meaning_decides() -> None:
+    found = guards("Two red foxes and 3 cats, no hats. “Sale” left of a tree")
+    assert found.numbers == (*guards("two").numbers, "3")
+    assert found.quoted == ("Sale",)
+    assert found.colours == guards("red").colours
+    assert found.negated == ("no hats",)
+    assert found.places == guards("left of").places
+    assert all((found.numbers, found.colours, found.places))
+    assert guards("a fox") == type(found)((), (), (), (), ())
+
+
+def test_the_words_of_a_prompt_without_their_order() -> None:
+    assert bag("A dog chases 2 cats, 狐狸") == tuple(sorted(("a", "dog", "chases", "2", "cats", "狐", "狸")))
+
+
+def test_the_nearest_meaning_counts_from_the_threshold_on() -> None:
+    meaning = Meaning.read(Settings({"embedding_url": f"{BASE}?threshold=0.6"}, {}))
+    others = [Neighbour("a", "x", (0.6, 0.8)), Neighbour("b", "y", (0.59, 0.8)), Neighbour("c", "z", (1.0,))]
+    assert meaning.nearest((1.0, 0.0), "w", others) == "a"
+    assert meaning.nearest((1.0, 0.0), "x", others) is None
+    assert meaning.nearest((1.0, 0.0), "w", []) is None
+    assert Meaning.read(Settings({"embedding_url": BASE}, {})).threshold == 0.95
+
+
+@pytest.mark.parametrize(
+    ("field", "base", "authorization"),
+    [
+        ("https://key@host/v1/embeddings", "https://host/v1", "Bearer key"),
+        ("https://key:more@host/v1/embeddings/", "https://host/v1", "Bearer key:more"),
+        ("https://:key@host/v1?threshold=1.0", "https://host/v1", "Bearer key"),
+        ("https://host/v1?model=m&threshold=1", "https://host/v1", None),
+    ],
+)
+def test_the_address_of_the_endpoint(field: str, base: str, authorization: str | None) -> None:
+    service = Meaning.read(Settings({"embedding_url": field}, {})).service
+    assert (service.base_url, service.headers.get("Authorization")) == (base, authorization)
+
+
+@responses.activate
+def test_only_the_beginning_of_a_long_prompt_is_sent_and_a_vector_of_nothing_stays() -> None:
+    responses.add(responses.POST, f"{BASE}/embeddings", json={"data": [{"embedding": [0, 0]}]})
+    assert Meaning.read(Settings({"embedding_url": BASE}, {}), FakeClock()).vector("x" * 8001) == (0, 0)
+    assert json.loads(responses.calls[0].request.body or b"") == {"input": "x" * 8000}

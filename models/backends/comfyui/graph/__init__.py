@@ -15,12 +15,14 @@
 Nothing here knows the transport; the modules beside this folder use the names below alone.
 """
 
+from models.backends.comfyui.graph.fill import Filled
 from models.backends.comfyui.graph.graph import Graph, Node, RawGraph
 from models.backends.comfyui.graph.nodes import ObjectInfo, extra_rules, folder_of, package_of, workflow_rules
 from models.backends.comfyui.graph.source import read_source
 from models.backends.comfyui.graph.workflow import Workflow
 
 __all__ = [
+    "Filled",
     "Graph",
     "Node",
     "ObjectInfo",

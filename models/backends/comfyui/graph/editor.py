@@ -156,7 +156,7 @@ def _node(scope: _Scope, node: EditorNode, known: NodeClass, notes: list[str]) -
     linked = {port.name: came for slot, port in enumerate(node.inputs) if (came := _follow(scope, node, slot, port))}
     for name, came in linked.items():
         inputs[name] = [came.node, came.slot] if isinstance(came, Link) else _wrapped(came.value)
-    wrong = [f"`{name}` would be {str(inputs[name])[:40]!r}" for name in read.wrong if name not in linked]
+    wrong = [f"`{name}` would be {str(read.named[name])[:40]!r}" for name in read.wrong if name not in linked]
     if wrong:
         raise _refused(f"the values of {scope.described(node)} do not fit its definition: {', '.join(wrong)}")
     shows = known.is_output and meaning_of(node.type).passes  # such a node saves the text that it showed last

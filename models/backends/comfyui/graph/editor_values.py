@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from models.backends.comfyui.graph.nodes import DYNAMIC_COMBO, InputSpec
 
 _AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize"})
-_MOST = 250  # values of one node
+_MOST = 150  # values of one node: each is a few frames of the stack, of which Python allows 1000
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 # What a step of the reading costs. Exact readings are free; the cheapest reading wins.

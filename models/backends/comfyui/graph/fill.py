@@ -39,7 +39,12 @@ class Filled:
 
 
 def fill(
-    graph: Graph, slots: Slots, request: ImageRequest, images: Sequence[str], mask: str | None, now: datetime | None
+    graph: Graph,
+    slots: Slots,
+    request: ImageRequest,
+    images: Sequence[JsonValue],
+    mask: JsonValue,
+    now: datetime | None,
 ) -> Filled:
     require_clear_prompt(slots)
     raw = graph.raw()

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pydantic import JsonValue
+
 from models.backends.comfyui.graph.graph import Graph, Link, MutableGraph, Node, Target, has_placeholder, natural
 from models.backends.errors import BadRequest
 from models.entities import InputImage
@@ -120,7 +122,7 @@ def _order(node: Node) -> tuple[float, list[tuple[int, int, str]]]:
 # Putting the uploaded files in
 
 
-def fill_images(raw: MutableGraph, graph: Graph, slots: Sequence[Target], names: Sequence[str]) -> list[str]:
+def fill_images(raw: MutableGraph, graph: Graph, slots: Sequence[Target], names: Sequence[JsonValue]) -> list[str]:
     """Set the loaders' files in the order of the slots; returns notices.
 
     Raises BadRequest for more images than there are loaders left, and for a placeholder without an image.
@@ -163,7 +165,7 @@ def _is_optional(graph: Graph, node: str, name: str) -> bool:
 
 
 def fill_mask(
-    raw: MutableGraph, slot: MaskSlot | None, images: Sequence[InputImage], names: Sequence[str], mask: str | None
+    raw: MutableGraph, slot: MaskSlot | None, images: Sequence[InputImage], names: Sequence[JsonValue], mask: JsonValue
 ) -> None:
     """White repaints. Without a mask of its own the transparent part of the first image is repainted.
 
@@ -182,7 +184,7 @@ def fill_mask(
             _set_mask(raw, slot, names[0], "alpha")
 
 
-def _set_mask(raw: MutableGraph, slot: MaskSlot, name: str, channel: str) -> None:
+def _set_mask(raw: MutableGraph, slot: MaskSlot, name: JsonValue, channel: str) -> None:
     if slot.kind == "file":
         raw.inputs(slot.node).update(image=name, channel=channel)
         loaded = slot.output

@@ -132,7 +132,8 @@ def _parts(graph: Graph, link: Link | None) -> str:
     behind = graph.upstream([link.node] if link else [])
     worded = [node for node in behind if any(isinstance(v, str) and len(v) > 1 for v in node.inputs.values())]
     listed = ", ".join(node.described for node in worded[:_SHOWN])
-    return f"by {graph.described(link.node if link else '')}" + (f" out of the texts of {listed}" if listed else "")
+    joining = graph.described(link.node if link else "")
+    return f"by {joining} out of the texts of {listed}" if listed else f"by {joining}"
 
 
 def _mixes_sides(graph: Graph, node: Node, link: Link) -> bool:

@@ -7,6 +7,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Self
 
+from pydantic import JsonValue
+
 from models.backends.comfyui.graph.editor import convert
 from models.backends.comfyui.graph.fill import Filled, fill, leave_out, require_clear_prompt
 from models.backends.comfyui.graph.graph import Graph, Node, Target, has_placeholder, is_number
@@ -134,13 +136,14 @@ class Workflow:
         self,
         request: ImageRequest,
         *,
-        images: Sequence[str] = (),
-        mask: str | None = None,
+        images: Sequence[JsonValue] = (),
+        mask: JsonValue = None,
         now: datetime | None = None,
     ) -> Filled:
         """The graph for one request, on a deep copy, with the seed used and notices.
 
-        `images` and `mask` are the server's names of the uploaded images, in the order of `request.images`;
+        `images` and `mask` stand for the uploaded images, by the server's names or as its objects, in the order of
+        `request.images`;
         `request.n` images are made in one run with the first seed; `now` is for dates in file names.
         Raises BadRequest, naming the node, where the workflow cannot take the request.
         """

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from models.backends.comfyui.graph.graph import Graph, Link, as_link, natural
-from models.backends.comfyui.graph.source import read_source
+from models.backends.comfyui.graph.source import Source, read_source
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from tests.backends.comfyui.graphs import WORKFLOWS, recorded_info, text_of
@@ -145,3 +145,131 @@ def test_upstream_nodes_are_nearest_first_and_cycles_end() -> None:
 
 def test_ids_are_sorted_numerically() -> None:
     assert sorted(["65:10", "9", "65:9", "10", "a"], key=natural) == ["9", "10", "65:9", "65:10", "a"]
+
+
+# Piece by piece
+
+NODE: dict[str, Any] = {"class_type": "A", "inputs": {}}
+SMALL: dict[str, Any] = {"1": NODE}
+EDITOR: dict[str, Any] = {"nodes": [{"type": "B"}], "links": []}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": SMALL},
+        {"input": {"workflow": SMALL}},
+        {"job": {"prompt": [1, "id", SMALL]}},
+        {"a": {"b": {"c": {"d": SMALL}}}},
+        {"workflow": json.dumps(SMALL)},
+        {"workflow": f"\n {json.dumps(SMALL)}"},
+        {"note": "{not json", "prompt": SMALL},
+        {"extra": EDITOR, "prompt": SMALL},
+        {"note": "text", "count": 5, "prompt": SMALL},
+    ],
+)
+def test_a_graph_is_found_inside_a_request_body(body: Any) -> None:
+    assert read_source(json.dumps(body)) == Source(api=SMALL)
+
+
+def test_a_graph_deeper_than_a_request_body_is_not_looked_for() -> None:
+    with pytest.raises(BadRequest, match="no node with a `class_type`"):
+        read_source(json.dumps({"a": {"b": {"c": {"d": {"e": SMALL}}}}}))
+
+
+@pytest.mark.parametrize("body", [EDITOR, {"workflow": EDITOR}, {"prompt": "x", "extra_pnginfo": {"workflow": EDITOR}}])
+def test_the_editors_file_is_found_inside_a_body_too(body: Any) -> None:
+    assert read_source(json.dumps(body)) == Source(editor=EDITOR)
+
+
+def test_the_classes_inside_subgraphs_and_groups_are_named_once() -> None:
+    editor: dict[str, Any] = {
+        "nodes": [{"type": "B"}, {"type": "A"}, {"id": 5}, 7],
+        "definitions": {"subgraphs": [{"nodes": [{"type": "C"}, {"type": "B"}]}]},
+        "extra": {"groupNodes": {"x": {"nodes": [{"type": "D"}]}}, "nodes": "none"},
+        "links": [],
+    }
+    assert read_source(json.dumps(editor)).classes == ("B", "A", "C", "D")
+    assert read_source(json.dumps({"1": NODE, "2": {"class_type": "Z"}, "3": NODE})).classes == ("A", "Z")
+
+
+def read(inputs: Any, **more: Any) -> dict[str, Any]:
+    api = read_source(json.dumps({"1": {"class_type": "A", "inputs": inputs, **more}})).api
+    assert api is not None
+    return api["1"]
+
+
+def test_only_what_a_server_takes_is_kept() -> None:
+    title = {"title": "First"}
+    assert read({"x": 1}, _meta=title, is_changed=[1], version=3) == {
+        "class_type": "A",
+        "_meta": title,
+        "inputs": {"x": 1},
+    }
+    assert read(None) == read([]) == {"class_type": "A", "inputs": {}}
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ([4, 0], ["4", 0]),
+        (["4", 0], ["4", 0]),
+        ([True, 0], [True, 0]),
+        ([4, False], [4, False]),
+        ([4, 0, 1], [4, 0, 1]),
+        ([4, "a"], [4, "a"]),
+        ("%steps%", "{{steps}}"),
+        ("%scale% and %model%", "{{cfg_scale}} and {{checkpoint}}"),
+        ("%unknown%", "%unknown%"),
+        ("50 %", "50 %"),
+    ],
+)
+def test_links_and_placeholders_of_other_programs_are_rewritten(value: Any, kept: Any) -> None:
+    assert read({"text": value})["inputs"]["text"] == kept
+
+
+@pytest.mark.parametrize("name", ["filename_prefix", "file", "Path", "output_FOLDER"])
+def test_tokens_in_a_files_name_are_comfyuis_own(name: str) -> None:
+    assert read({name: "%width%"})["inputs"][name] == "%width%"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"1": {"class_type": "A", "inputs": {"x": ' + "9" * 25 + "}}}", f"the number {'9' * 24}… is too large"),
+        ('{"1": {"class_type": "A", "inputs": {"x": 1e400}}}', "the number 1e400 is too large"),
+        ('{"1": {"class_type": "A", "inputs": {"x": -1e400}}}', "the number -1e400 is too large"),
+        ('{"a": ' * 65 + "1" + "}" * 65, "nested too deeply"),
+        ('{"a": ' * 3000 + "1" + "}" * 3000, "nested too deeply"),
+        ("{{{", "it is not JSON (Expecting property name"),
+    ],
+)
+def test_text_that_no_server_would_take_is_refused_with_the_reason(text: str, said: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        read_source(text)
+    assert said in refusal.value.said
+
+
+def test_the_longest_number_and_the_deepest_nesting_are_read() -> None:
+    assert read({"x": int("9" * 24)})["inputs"]["x"] == int("9" * 24)
+    deep: Any = 1
+    for _ in range(61):
+        deep = [deep]
+    assert read({"x": deep})["inputs"]["x"] == deep
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        read({"x": [deep]})
+
+
+@pytest.mark.parametrize("field", [0x0110, 0x010F])
+def test_a_webp_holds_the_graph_in_one_of_two_exif_fields(field: int) -> None:
+    exif = Image.Exif()
+    exif[field] = f"{'prompt' if field == 0x0110 else 'workflow'}:{json.dumps(SMALL)}"
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "WEBP", exif=exif)
+    assert read_source(out.getvalue()) == Source(api=SMALL)
+
+
+@pytest.mark.parametrize("start", [b"RIFF\0\0\0\0WAVE", b"\x89PNX\r\n\x1a\n\xff"])
+def test_other_files_are_no_images_of_comfyui(start: bytes) -> None:
+    with pytest.raises(BadRequest, match="it is n"):
+        read_source(start)
