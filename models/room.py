@@ -24,7 +24,7 @@ _KEY = "image_generation.room"
 _numbers = count()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class CallRoom:
     """The room of one call of the host for the account `form`; `size` bytes, which others respect until `until`."""
 

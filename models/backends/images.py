@@ -232,16 +232,10 @@ class ImageFetcher:
 
     def _from_origin(self, url: str) -> Reply:
         own, path = at_origin(self.service, url)
-        accept, end = _REDIRECTS if self.redirected else (), self.deadline
+        what, end, accept = self._fetching, self.deadline, _REDIRECTS if self.redirected else ()
         with _made_already(self._kept_there):
             return own.request(
-                "GET",
-                path,
-                attempt=self._fetching,
-                deadline=end,
-                retries=self.retries,
-                accept=accept,
-                brings_result=True,
+                "GET", path, attempt=what, deadline=end, retries=self.retries, accept=accept, brings_result=True
             )
 
     @property
