@@ -88,7 +88,7 @@ RULES: Mapping[str, Rule] = {rule.name: rule for rule in VOCABULARY}
 EVERY_MODEL = tuple(
     RULES[name] for name in ("directives", "cache", "stamp", "ai_label", "variants", "thumbnail", "fallback")
 )
-"""Parameters that belong to every model, whatever its service can do."""
+"""Parameters that belong to every model, whatever its service can do. They are on no card: the schema adds them."""
 
 FORM_ONLY = frozenset(
     {"width", "height", "aspect_ratio", "seed", "denoising_strength", "output_quality", "timeout", "thumbnail"}

@@ -26,6 +26,7 @@ from models.entities import ImageRequest, ImageResult
 from models.limits import Limits
 from models.output.structured import OutputOptions, OutputSchema
 from models.request.conversation import Conversation
+from models.room import leave_room
 from models.routing import ModelRequest, ModelRoute, RoutePlan, backend_of
 from models.settings import Settings
 from models.stages.audit import Receipt
@@ -285,6 +286,7 @@ class Call:
             try:
                 seen = serve()
             except ImageError as error:
+                leave_room()
                 turn, request = turn.next(error, called, order.admitted)
                 order = order.by(turn.backend)
                 serve = partial(self._given, turn, request, hold)

@@ -8,7 +8,7 @@ import yaml
 
 from models.backends.registry import BACKENDS
 from models.catalog import CARDS, Card, card_files, card_for, cards, service_of
-from models.parameters import read_values
+from models.parameters import EVERY_MODEL, read_values
 from models.request.build import build_request
 from models.request.conversation import Conversation
 from models.sizes import FreeSizes, ratio_of, same_shape
@@ -36,6 +36,7 @@ def test_a_card_stays_within_the_providers_rules_and_names_its_features(card: Ca
     assert len(names) == len(set(names))
     of_images = () if "duration" in names else ("output_format", "output_quality")  # videos are not encoded again
     assert {"details", "timeout", *of_images} <= set(names)
+    assert not {rule.name for rule in EVERY_MODEL} & set(names), "the schema adds them, and each start reads the cards"
     assert "structured-output" in card.features
     assert "polling" not in card.features, "the owner's form chooses polling"
     for rule in card.rules:
@@ -63,7 +64,7 @@ def test_every_number_has_a_default_so_that_dify_never_sends_the_minimum(card: C
 @EVERY_CARD
 def test_all_parameters_switched_on_ask_for_one_image_of_a_sane_size(card: Card) -> None:
     """With a minimum as the default, an image had 16 pixels and the job one second."""
-    switched_on = {rule.name: "" if rule.default is None else rule.default for rule in card.rules}
+    switched_on = {rule.name: "" if rule.default is None else rule.default for rule in (*card.rules, *EVERY_MODEL)}
     photo, mask = (
         image_part(base64.b64encode(image_file(768, 512)).decode(), "", name) for name in ("a.png", "mask.png")
     )
@@ -86,8 +87,9 @@ def test_every_preset_of_a_card_is_a_size_that_the_model_takes(card: Card) -> No
 
 @EVERY_CARD
 def test_all_parameters_switched_on_are_read_as_their_defaults(card: Card) -> None:
-    switched_on = {rule.name: rule.default for rule in card.rules if rule.default is not None}
-    values = read_values(card.rules, switched_on)
+    rules = (*card.rules, *EVERY_MODEL)
+    switched_on = {rule.name: rule.default for rule in rules if rule.default is not None}
+    values = read_values(rules, switched_on)
     assert values == {name: value for name, value in switched_on.items() if name != "seed"}
 
 

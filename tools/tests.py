@@ -1,4 +1,4 @@
-"""Run the whole test suite in several processes: `uv run python -m tools.tests [--processes 2]`.
+"""Run the whole test suite in several processes: `uv run python -m tools.tests [--processes 4]`.
 
 The tests change the process they run in (gevent's patches, caches), so pytest's own plugins for parallel runs do not fit.
 Each folder of tests is one run of pytest; the largest start first. Prints the output of each run and a sum at the end.
@@ -21,6 +21,7 @@ _SPLIT = "backends"
 _SLOW = "plugin"
 """The folder whose files are runs of their own: each starts processes of the plugin."""
 _COUNTED = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)")
+_PER_CORE = 2  # processes: half of the time is waiting for servers and processes
 _NO_TESTS = 5  # pytest's exit code
 
 
@@ -59,7 +60,7 @@ def run(unit: list[str]) -> tuple[int, str]:
 
 def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    options.add_argument("--processes", type=int, default=_PER_CORE * (os.cpu_count() or 1))
     processes = options.parse_args().processes
     with ThreadPoolExecutor(processes) as pool:
         outcomes = list(pool.map(run, units()))

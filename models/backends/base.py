@@ -11,14 +11,7 @@ from typing import ClassVar, Literal
 import gevent
 from pydantic import JsonValue
 
-from models.backends.errors import (
-    BadRequest,
-    ConnectionFailed,
-    ImageError,
-    no_image,
-    no_input_image,
-    unsupported,
-)
+from models.backends.errors import BadRequest, ConnectionFailed, ImageError, no_image, no_input_image, unsupported
 from models.backends.http import Service, TimedOutError, basic_auth, bearer_auth, split_userinfo, with_scheme
 from models.backends.outage import Outage
 from models.backends.partial import Partial
@@ -28,6 +21,7 @@ from models.catalog import Card, card_for
 from models.clock import Clock, Deadline, SystemClock
 from models.entities import GeneratedImage, ImageRequest, ImageResult, ParameterValue, Price
 from models.parameters import FORM_ONLY, Rule
+from models.room import leave_room
 from models.settings import Access, Settings
 from models.sizes import SeedRule, SizeRule
 
@@ -367,6 +361,7 @@ class JobBackend(Backend):
             pause = min(max(self.interval(self.clock.now() - started), self.outage.pause), until.remaining)
             if pause <= 0 or self.outage.lasting:
                 return state
+            leave_room()
             self.clock.sleep(pause)
 
     def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:

@@ -26,6 +26,7 @@ from models.backends.public_adapter import public_adapter
 from models.backends.reply import Explain, Explanation, Reply, plain_explanation
 from models.backends.trail import noted
 from models.clock import Clock, Deadline
+from models.room import Intake
 from models.version import VERSION
 
 CLIENT_NAME = "dify-image-generation"
@@ -100,13 +101,15 @@ class Service:
         retries: Retries = REPEATED,
         accept: tuple[int, ...] = (),
         question: bool = False,
+        brings_result: bool | None = None,
     ) -> Reply:
         """Send one request and return the reply if its status is 2xx or in `accept`.
 
         `attempt` completes the sentence "… failed" for the user ("Generating with Stability AI"). `form` makes the body
         multipart. A GET, a HEAD and a `question` (a POST that changes nothing) are repeated after any temporary failure;
         others only if nothing was sent or the service promises that nothing happened (`Explanation.retry_after`, or 429
-        and 503 with `Retry-After`).
+        and 503 with `Retry-After`). The body of a reply that `brings_result` is read when there is room for it (`models/room.py`);
+        that is expected of a request which changes something.
 
         Raises an ImageError: ConnectionFailed for network errors and a passed deadline, else what `explain` returns.
         """
@@ -119,7 +122,15 @@ class Service:
         waits, failure = iter(retries.delays), None
         while True:
             try:
-                reply = self._send_once(send, attempt, deadline, read_timeout, max_bytes, idempotent=idempotent)
+                reply = self._send_once(
+                    send,
+                    attempt,
+                    deadline,
+                    read_timeout,
+                    max_bytes,
+                    idempotent=idempotent,
+                    brings_result=not idempotent if brings_result is None else brings_result,
+                )
             except TimedOutError as late:
                 raise (failure or late).in_doubt() from None  # an earlier failure tells the cause
             except NETWORK_TROUBLE as error:
@@ -191,6 +202,7 @@ class Service:
         max_bytes: int,
         *,
         idempotent: bool,
+        brings_result: bool,
     ) -> Reply:
         if deadline.passed:
             raise timed_out(attempt)
@@ -207,7 +219,8 @@ class Service:
             adapter = public_adapter() if self.public_only else session.get_adapter(url)
             with over, closing(adapter.send(send, timeout=timeout, **settings)) as response:
                 keep_affinity(response.cookies, self.cookies)
-                body = read_capped(response, max_bytes, attempt)
+                intake = Intake(_length(response)) if brings_result else None
+                body = read_capped(response, max_bytes, attempt, intake)
                 return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
         except gevent.Timeout as passed:
             if passed is not over:  # set by a caller, not here
@@ -266,7 +279,13 @@ def timed_out(attempt: str) -> TimedOutError:
     return TimedOutError(f"{attempt} failed", "the time limit of the job has passed", next_step)
 
 
-def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> bytes:
+def _length(response: requests.Response) -> int:
+    """The length of the body as the server says it; 0 where it does not."""
+    said = response.headers.get("content-length", "")
+    return min(int(said), MAX_REPLY_BYTES) if said.isdecimal() else 0
+
+
+def read_capped(response: requests.Response, max_bytes: int, attempt: str, intake: Intake | None = None) -> bytes:
     """The body, decompressed, at most `max_bytes` long. Raises TooLargeError for a longer one."""
     body = io.BytesIO()  # grows in place; joining a list of chunks would take twice the memory
     for chunk in response.iter_content(64 * 1024):
@@ -277,6 +296,8 @@ def read_capped(response: requests.Response, max_bytes: int, attempt: str) -> by
                 f"the reply is larger than {max_bytes // MIB} MiB",
                 "Request fewer or smaller images",
             )
+        if intake:
+            intake.received(body.tell() + len(chunk))
         body.write(chunk)
     return body.getvalue()
 

@@ -218,28 +218,24 @@ class ImageFetcher:
                 return reply, None
             url = _target(url, reply.headers.get("location", ""))
         at_home = _parts(url).hostname == home.hostname
-        with _made_already(self._kept_there):
-            reply = download(
-                url,
-                attempt=self._fetching,
-                clock=self.service.clock,
-                deadline=self.deadline,
-                max_bytes=_MOST_BYTES if self.what == "image" else MAX_REPLY_BYTES,
-                allow_private=at_home,
-                retries=self.retries,
-            )
+        reply = download_result(
+            url,
+            attempt=self._fetching,
+            clock=self.service.clock,
+            deadline=self.deadline,
+            max_bytes=_MOST_BYTES if self.what == "image" else MAX_REPLY_BYTES,
+            allow_private=at_home,
+            next_step=self._kept_there,
+            retries=self.retries,
+        )
         return reply, None if at_home else reply.url
 
     def _from_origin(self, url: str) -> Reply:
         own, path = at_origin(self.service, url)
+        what, end, accept = self._fetching, self.deadline, _REDIRECTS if self.redirected else ()
         with _made_already(self._kept_there):
             return own.request(
-                "GET",
-                path,
-                attempt=self._fetching,
-                deadline=self.deadline,
-                retries=self.retries,
-                accept=_REDIRECTS if self.redirected else (),
+                "GET", path, attempt=what, deadline=end, retries=self.retries, accept=accept, brings_result=True
             )
 
     @property
@@ -291,6 +287,7 @@ def download(
     allow_private: bool,
     redirects: int = MAX_REDIRECTS,
     retries: Retries = REPEATED,
+    brings_result: bool = False,
 ) -> Reply:
     """GET a URL from a user or a service, without credentials, following at most `redirects`.
 
@@ -316,6 +313,7 @@ def download(
             read_timeout=60.0,
             retries=retries,
             accept=_REDIRECTS,
+            brings_result=brings_result,
         )
         if reply.ok:
             return replace(reply, url=url)
@@ -345,6 +343,7 @@ def download_result(
             max_bytes=max_bytes,
             allow_private=allow_private,
             retries=retries,
+            brings_result=True,
         )
 
 

@@ -9,6 +9,7 @@ from itertools import product
 from PIL import Image, ImageOps
 
 from models.images.ai_label import carried_over, label_of
+from models.images.heic import heic_as_png, is_heic
 from models.images.sniff import (
     KINDS,
     MAX_PIXELS,
@@ -50,7 +51,8 @@ def opened(data: bytes) -> Image.Image:
     """The image with its header read and its pixels not yet decoded. Raises as `decode`."""
     sniff_within_limits(data)
     with _damage_named():
-        image = Image.open(io.BytesIO(data), formats=openable())
+        file = heic_as_png(data) if is_heic(data) else data
+        image = Image.open(io.BytesIO(file), formats=openable())
     check_pixels(image.width, image.height)  # the first frame of a GIF may be larger than its header says
     return image
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
-from models.images.heic import names_are_text
+from models.images.heic import heic_size, is_heic
 
 # Formats this plugin understands; Pillow's other decoders (PSD, EPS, PDF ...) stay closed to hostile files.
 FORMATS = {
@@ -249,10 +249,9 @@ def truncated() -> BrokenImageError:
 def _read_by_pillow(data: bytes) -> Header | None:
     if not data[:4].startswith((b"BM", b"II", b"MM")) and data[4:8] != b"ftyp":
         return None
-    if data[8:12] in _HEIC_BRANDS:
-        if not names_are_text(data):
-            return None
-        _register_heif()
+    if is_heic(data):
+        size = heic_size(data)
+        return Header("image/heic", *size) if size and all(size) else None
     pillow = load_pillow()
     try:
         with pillow.open(io.BytesIO(data), formats=openable()) as image:
@@ -274,14 +273,6 @@ def load_pillow() -> Any:
     return Image
 
 
-@cache
-def _register_heif() -> None:
-    # Loading the library takes 40 ms and is rarely needed, so not before the first HEIC file.
-    import pi_heif  # noqa: PLC0415
-
-    pi_heif.register_heif_opener()
-
-
 def openable() -> list[str]:
-    """Names of the formats that Pillow may open now; HEIF is among them once a HEIC file was seen."""
-    return [name for name in FORMATS if name in load_pillow().OPEN]
+    """Names of the formats that Pillow may open in this process; `heic` is for the other one."""
+    return [name for name in FORMATS if name != "HEIF" and name in load_pillow().OPEN]

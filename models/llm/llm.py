@@ -4,7 +4,7 @@ The host executes this module outside `sys.modules`: nothing imports it, and not
 `AIModel` subclasses in its namespace the last one wins, so the base class is imported with its module.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ from models.output.delivery import deliver_each, deliver_whole, json_text, usage
 from models.parameters import EVERY_MODEL, Rule
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import read_conversation
+from models.room import room_for_call
 from models.settings import Settings
 
 CONTEXT_SIZE = 10_000
@@ -71,7 +72,7 @@ class ImageGenerationModel(host.LargeLanguageModel):
         user: str | None = None,
     ) -> LLMResult | Generator[LLMResultChunk, None, None]:
         del tools, stop
-        with host_errors(credentials):
+        with host_errors(credentials), room_for_call(credentials):
             call = Call.of(model, credentials, user)
             # Without polling the host hands the structured output's schema over as one more parameter.
             others = {name: value for name, value in model_parameters.items() if name != "json_schema"}
@@ -146,7 +147,8 @@ class ImageGenerationModel(host.LargeLanguageModel):
         if card is None and not credentials:
             return None
         known = card or _bare_schema(model)
-        rules, images = _form(model, settings) or (known.parameter_rules, ModelFeature.VISION in (known.features or []))
+        form = _form(model, settings)
+        rules, images = form or (_with_every(known.parameter_rules), ModelFeature.VISION in (known.features or []))
         features = [
             *([ModelFeature.POLLING] if settings.text("waiting") == "polling" else []),
             ModelFeature.STRUCTURED_OUTPUT,
@@ -185,7 +187,7 @@ def _wants_progress(call: Call, asked: Asked) -> bool:
 def _narrated(call: Call, asked: Asked, credentials: Mapping[str, Any]) -> Generator[LLMResultChunk, None, None]:
     """Progress as reasoning text while the job runs, then the answer. The reasoning is closed before an error too."""
     opened, answer = False, list[LLMResultChunk]()
-    with host_errors(credentials):
+    with host_errors(credentials), room_for_call(credentials):
         try:
             for step in call.narrated(asked):
                 if isinstance(step, Finished):
@@ -207,7 +209,7 @@ def _polled(
     model: str, credentials: Mapping[str, Any], user: str | None, ask: Callable[[Call], Waiting | Finished]
 ) -> LLMPollingResult:
     try:
-        with host_errors(credentials):
+        with host_errors(credentials), room_for_call(credentials):
             call = Call.of(model, credentials, user)
             outcome = ask(call)
             if isinstance(outcome, Finished):
@@ -276,8 +278,12 @@ def _live_rules(backend: Backend) -> Iterable[Rule]:
 
 def _host_rules(rules: Iterable[Rule]) -> list[ParameterRule]:
     """The rules as the host's, and those that belong to every model."""
-    every = {rule.name: rule for rule in (*rules, *EVERY_MODEL)}
-    return [_host_rule(rule) for rule in every.values()]
+    return _with_every([_host_rule(rule) for rule in rules])
+
+
+def _with_every(rules: Sequence[ParameterRule]) -> list[ParameterRule]:
+    every = {rule.name: rule for rule in (*rules, *map(_host_rule, EVERY_MODEL))}
+    return list(every.values())
 
 
 def _host_rule(rule: Rule) -> ParameterRule:

@@ -13,7 +13,9 @@ from models.backends.preview.drawing import PlaceholderImage, draw
 from models.pipeline import Asked, Call, Waiting
 from models.request.conversation import Conversation
 from sandbox import Host
+from sandbox.errors import HostError
 from sandbox.protocol import image_part, user
+from tests.conftest import ROOT
 from tests.fakes import FakeClock, image_file
 
 
@@ -56,3 +58,16 @@ def test_successive_large_images_stay_within_the_declared_memory() -> None:
     assert len(reply.images) == 2
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     assert int(peak) < 240 * 1024
+
+
+def test_a_photo_that_ends_its_decoder_leaves_the_plugin_alive(plugin: Host) -> None:
+    photo = (ROOT / "tests/fixtures/images/phone.heic").read_bytes()
+    at = photo.index(b"hvc1", photo.index(b"infe"))
+    fatal = image_part(photo[:at] + b"\xc5" + photo[at + 1 :], filename="fatal.heic")
+    processes = [plugin.process(number).pid for number in range(2)]
+    form = {"limits": "formats png heic"}
+    with pytest.raises(HostError, match=r"fatal\.heic cannot be used: the file is damaged"):
+        plugin.invoke("preview", form, [user("make it blue", fatal)], {})
+    drawn = plugin.invoke("preview", form, [user("make it blue", image_part(photo))], {"width": 64, "height": 64})
+    assert len(drawn.images) == 1
+    assert [plugin.process(number).pid for number in range(2)] == processes

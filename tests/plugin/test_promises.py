@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from models.catalog import cards
 from models.llm.llm import FORM_SECONDS
+from models.parameters import EVERY_MODEL
 from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
@@ -64,6 +65,13 @@ def png_of(megabytes: float, *, noise: bool = False) -> bytes:
     return out.getvalue()
 
 
+def named(schema: Mapping[str, JsonValue]) -> list[JsonValue]:
+    """The names of a form's parameters."""
+    rules = schema["parameter_rules"]
+    assert isinstance(rules, list)
+    return [rule["name"] for rule in rules if isinstance(rule, dict)]
+
+
 @pytest.mark.parametrize("waiting", ["", "direct", "polling"])
 def test_every_predefined_model_has_a_schema_and_waiting_sets_polling(plugin: Host, waiting: str) -> None:
     for model, card in cards().items():
@@ -72,7 +80,7 @@ def test_every_predefined_model_has_a_schema_and_waiting_sets_polling(plugin: Ho
         assert (schema["model"], schema["fetch_from"]) == (model, "predefined-model")
         vision = ["vision"] if card.vision else []
         assert schema["features"] == [*(["polling"] if waiting == "polling" else []), "structured-output", *vision]
-        assert len(schema["parameter_rules"]) == len(card.rules)  # type: ignore[arg-type]
+        assert named(schema) == [rule.name for rule in (*card.rules, *EVERY_MODEL)]
         assert (schema["pricing"] is None) == (card.price_per_image is None)
         assert schema["model_properties"]
 
@@ -101,7 +109,7 @@ def test_a_silent_server_is_waited_for_once_and_its_models_keep_their_parameters
         for model in ("comfyui-sdxl", "comfyui-sdxl", "comfyui-flux", "comfyui-flux"):
             schema = plugin.model_schema(model, {"comfyui_base_url": server.url})
             assert schema is not None
-            assert len(schema["parameter_rules"]) == len(cards()[model].rules)  # type: ignore[arg-type]
+            assert named(schema) == [rule.name for rule in (*cards()[model].rules, *EVERY_MODEL)]
             asked.append(len(server.requests))
     assert 0 < asked[0] < asked[1] == asked[2] == asked[3]
     assert FORM_SECONDS <= 3

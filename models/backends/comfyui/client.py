@@ -267,6 +267,7 @@ class ComfyUIClient:
             params={"filename": file.filename, "subfolder": file.subfolder, "type": file.type},
             max_bytes=_MAX_IMAGE_BYTES,
             retries=ONCE,
+            brings_result=True,
             accept=(HTTPStatus.NOT_FOUND,),
         )
         return reply.body if reply.ok else None

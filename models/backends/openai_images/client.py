@@ -125,6 +125,7 @@ class ImagesClient:
                 deadline=self.deadline,
                 params=self.address.query if not task.address else None,
                 accept=NOT_THERE,
+                brings_result=True,
             )
         except ImageError as error:
             raise _with_id(error, task) from None

@@ -129,7 +129,9 @@ class StabilityEdit(StabilityAccount, TaskBackend):
     def _look(self, task: Task, deadline: Deadline) -> Running | Reply:
         accept = (HTTPStatus.NOT_FOUND,)
         path = f"/v2beta/results/{task.id}"
-        reply = self.service.request("GET", path, attempt=_LOOK, deadline=deadline, retries=ONCE, accept=accept)
+        reply = self.service.request(
+            "GET", path, attempt=_LOOK, deadline=deadline, retries=ONCE, accept=accept, brings_result=True
+        )
         if reply.status == HTTPStatus.NOT_FOUND:
             step = "Start it again; jobs are kept for 24 hours, for the key that started them"
             raise ServerUnavailable(f"{ATTEMPT} failed", "the service no longer has the job", step)
