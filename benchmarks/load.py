@@ -188,8 +188,8 @@ class ModelStudio(FakeModelStudio):
         return super().submit(received, api)
 
     @override
-    def _publish(self, size: tuple[int, int], body: dict[str, Any], place: int) -> str:
-        url = super()._publish((64, 64), body, place)
+    def _publish(self, size: tuple[int, int]) -> str:
+        url = super()._publish((64, 64))
         self._images[urlsplit(url).path] = named_image(*size, *self._submitting.made_of)
         return url
 

@@ -26,6 +26,7 @@ CHANGING = {
     # what a process counts and remembers
     *("Outage", "ServerRecord", "LinkFetcher", "CallTrail", "CallRoom", "_Waiting", "TelemetrySink"),
     *("ModelRoute", "CacheKeeping", "_Search", "PastedWorkflow", "Stage"),  # the way of one request
+    "_Reader",  # the parts of one text
 }
 """The dataclasses that change after they were made; every other one is frozen."""
 WITHOUT_SLOTS = {
@@ -37,8 +38,19 @@ WITHOUT_SLOTS = {
         "ShippedWorkflows",
         "RefusalTable",
         "StoreAddress",
+        "Template",
     ),  # cached properties
-    *("JobProgress", "EventStream", "JobWait", "JobTracker", "PastedWorkflow", "Stage", "CallTrail", "TelemetrySink"),
+    *(
+        "JobProgress",
+        "EventStream",
+        "JobWait",
+        "JobTracker",
+        "PastedWorkflow",
+        "Stage",
+        "CallTrail",
+        "TelemetrySink",
+        "_Reader",
+    ),
 }
 SECRETIVE = {
     *("Settings", "Access", "StoreAddress", "RedisClient"),
