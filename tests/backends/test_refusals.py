@@ -15,7 +15,7 @@ from models.settings import Access
 
 TABLES = sorted(Path("models/backends").rglob("refusals.yaml"))
 ACCESS = Access(prefix="stability", api_key="k")
-OWN_WORDS = {"automatic1111": {"login"}, "comfyui": {"input", "parameter"}, "openai_images": {"login", "models"},
+OWN_WORDS = {"automatic1111": {"login"}, "comfyui": {"comfy_account_api_key", "input", "parameter"}, "openai_images": {"login", "models"},
              "qwen_image": {"key_advice", "model_advice", "region"}}  # fmt: skip
 """Values that a service adds to its next steps besides the fields of the form."""
 

@@ -52,14 +52,14 @@ def test_a_notice_and_the_progress_of_a_stream(plugin: Host) -> None:
 def test_a_polled_job_tells_its_notices_in_chinese(plugin: Host) -> None:
     form = {**CHINESE, "waiting": "polling"}
     done = plugin.run_polling(
-        "preview", form, [user("a fox --style nowhere")], {"details": True, "simulate_seconds": 1}
+        "preview", form, [user("a fox --sampler nowhere")], {"details": True, "simulate_seconds": 1}
     )
     assert done.status == "succeeded"
-    assert notices(done.text) == ["已忽略 `--style nowhere`：preview 没有参数 style_preset。"]
+    assert notices(done.text) == ["已忽略 `--sampler nowhere`：preview 没有参数 sampler。"]
 
 
 def test_the_state_of_a_job_stays_english(plugin: Host) -> None:
-    begun = plugin.start_polling("preview", CHINESE, [user("a fox --style nowhere")], {"simulate_seconds": 2})
+    begun = plugin.start_polling("preview", CHINESE, [user("a fox --sampler nowhere")], {"simulate_seconds": 2})
     assert "was ignored: preview has no parameter" in json.dumps(begun.plugin_state)
 
 
