@@ -240,7 +240,7 @@ EXCEPTIONS: Sequence[tuple[str, str, str, Mapping[str, Any]]] = (
     ("google", "submit", "^503$", {"submitted": 3}),
     # Its models of the community have another address.
     ("replicate", "submit", "^404$", {"submitted": 2}),
-    ("black_forest_labs|comfyui api_v2", "look", "^404$", {"outcome": SERVER}),
+    ("black_forest_labs|comfyui api_v2|ark videos", "look", "^404$", {"outcome": SERVER}),
     # The image was made: only its address fails.
     ("zhipu|huggingface|replicate|fal|black_forest_labs|comfyui api_v2", "fetch", "^4(04|13|22)$", {"outcome": SERVER}),
     # There is no job to look at again.
