@@ -147,8 +147,13 @@ def _holds(folder: Path, files: set[Path]) -> bool:
 
 def test_every_backend_has_a_page_that_the_readmes_link() -> None:
     for readme in READMES:
-        text = readme.read_text("utf-8")
-        assert [name for name in BACKENDS if f"docs/{PAGES_OF.get(name, name)}.md)" not in text] == []
+        text, language = readme.read_text("utf-8"), readme.stem.removeprefix("README")
+        assert [name for name in BACKENDS if f"docs/{PAGES_OF.get(name, name)}{language}.md)" not in text] == []
+
+
+def test_every_page_has_a_chinese_version() -> None:
+    english = [path for path in (ROOT / "docs").glob("*.md") if not path.stem.endswith("_zh_Hans")]
+    assert [path.name for path in english if not path.with_stem(f"{path.stem}_zh_Hans").exists()] == []
 
 
 def test_images_stay_small() -> None:
