@@ -194,6 +194,8 @@ def test_three_faults_are_told(count: int, more: str) -> None:
         ({"type": "invalid_prompt", "message": "m", "details": "Node ID '#99'"}, "m: Node ID '#99'"),
         ({"type": "other", "message": "m", "details": "Node ID '#3'"}, "m: Node ID '#3'"),
         ({"type": "other", "message": "m"}, "m"),
+        ({"type": "other", "message": "Node type KSampler not found."}, 'the server does not have node 3 (KSampler "Main")'),
+        ({"type": "other", "message": "A KSampler input is too large"}, "A KSampler input is too large"),
     ],
 )  # fmt: skip
 def test_a_missing_class_is_named_by_its_node(error: Any, said: str) -> None:

@@ -379,12 +379,17 @@ def test_a_plain_prompt_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "model", "n"),
-    [("siliconflow", "Qwen/Qwen-Image", 2), ("chat", "gemini-3.1-flash-image", 2), ("vllm_omni", "x", 11)],
+    ("dialect", "model", "n", "step"),
+    [
+        ("siliconflow", "Qwen/Qwen-Image", 2, "Ask for one, or repeat the node"),
+        ("chat", "gemini-3.1-flash-image", 2, "Ask for one, or repeat the node"),
+        ("vllm_omni", "x", 11, "Ask for at most 10"),
+    ],
 )
-def test_more_images_than_the_server_supports_are_refused(dialect: str, model: str, n: int) -> None:
-    with pytest.raises(BadRequest, match=f"{n} images at once"):
+def test_more_images_than_the_server_supports_are_refused(dialect: str, model: str, n: int, step: str) -> None:
+    with pytest.raises(BadRequest, match=f"{n} images at once") as refused:
         wired(dialect, model, n=n)
+    assert refused.value.next_step == step
 
 
 def test_a_seed_out_of_the_servers_range_is_refused() -> None:

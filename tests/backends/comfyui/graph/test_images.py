@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from models.backends.comfyui.graph.graph import Graph, Link, Target
-from models.backends.comfyui.graph.images import MaskSlot, base64_input, fill_images, fill_mask, find_images
+from models.backends.comfyui.graph.images import (
+    MaskSlot,
+    base64_input,
+    fill_images,
+    fill_mask,
+    find_images,
+    loads_image,
+)
 from models.backends.errors import BadRequest
 from models.entities import InputImage
 from tests.backends.comfyui.graphs import graph_of
@@ -72,6 +79,14 @@ def test_the_servers_definition_names_the_inputs_of_uploads() -> None:
         o=("Save", {"a": ["i", 0], "b": ["k", 0]}),
     )
     assert found(graph)[0] == ["i.picture"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "loads"),
+    [("LoadImage", True), ("LoadImageMask", True), ("ETN_LoadImageBase64", True), ("EmptyImage", False)],
+)
+def test_a_node_that_reads_an_image_is_known(kind: str, loads: bool) -> None:
+    assert loads_image(graph_of(a=(kind, {"image": "own.png"})).nodes["a"]) is loads
 
 
 def test_images_are_ordered_by_the_number_in_their_title_then_by_id() -> None:
