@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.fault_targets import TARGETS
-from benchmarks.faults import cells, outcomes, table
+from benchmarks.faults import cells, outcomes, repeated, table
 from models.backends.registry import BACKENDS
 
 NO_SERVICE = {"auto", "contact_sheet", "preview"}
@@ -21,7 +21,9 @@ def test_cells_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("service", [target.name for target in TARGETS])
 def test_every_fault_is_told_as_it_should(service: str) -> None:
-    seen = list(outcomes(cell for cell in FAST if cell.target.name == service))
+    first = list(outcomes(cell for cell in FAST if cell.target.name == service))
+    alone = repeated(first)
+    seen = [(cell, alone.get(cell.name, one)) for cell, one in first]
     assert {cell.stage for cell, _ in seen} >= {"submit"}
     assert {cell.name: list(one.wrongs(cell)) for cell, one in seen if any(one.wrongs(cell))} == {}
     assert "!" not in "".join(table(seen))
