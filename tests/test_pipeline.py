@@ -1,6 +1,7 @@
 """The pipeline: the same result by call and by polling, complete state, no lost result, no endless wait."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -306,3 +307,28 @@ def test_a_stage_can_change_refuse_or_answer_a_request(clock: FakeClock, monkeyp
     assert call(backend).start(asked(prompt="kept")) == call(backend).generate(asked(prompt="kept"))
     call(backend).generate(asked())
     assert [request.notices for request in backend.asked] == [("seen",)]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "started", "is_polled"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_the_stages_know_whether_a_request_is_polled(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, *, jobs: bool, started: bool, is_polled: bool
+) -> None:
+    seen: list[bool] = []
+
+    def noting(request: ImageRequest, carried: Carried) -> ImageRequest:
+        seen.append(carried.polled)
+        return request
+
+    monkeypatch.setattr(stages, "before_service", lambda *_: [noting])
+    one = call(StubJobs(clock, takes=1) if jobs else StubBackend(clock))
+    _ = one.start(asked()) if started else one.generate(asked())
+    assert seen == [is_polled]
+
+
+def test_a_request_without_a_user_is_known_by_its_receipt(clock: FakeClock, told: list[Receipt]) -> None:
+    backend = StubBackend(clock)
+    call(backend).generate(asked())
+    replace(call(backend), user="u-1").generate(asked())
+    assert [request.user for request in backend.asked] == [told[0].id, "u-1"]

@@ -73,6 +73,8 @@ SENTENCES = {
     "The size 1000x1000 became 1024x1024, the nearest that sd3 makes.": "尺寸 1000x1000 改成了 1024x1024，这是 sd3 支持的最接近的值。",
     "queued 2nd": "排队中，第 2 位",
     "queued 11th": "排队中，第 11 位",
+    "queued 2nd (nothing known)": "排队中，第 2 位（nothing known）",
+    "unknown words (queued 2nd)": "unknown words（排队中，第 2 位）",
     "image 2 of 3, step 4/20": "第 2 张图片（共 3 张），第 4/20 步",
     "40 %, about 12 s left": "40 %，剩余约 12 秒",
     "There is no sampler 'Oiler' on the server": "服务器上没有采样器 'Oiler'",

@@ -94,6 +94,17 @@ def test_waiting_in_the_form_of_a_customizable_model_sets_polling(plugin: Host) 
         assert ("polling" in schema["features"]) is polled  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(("model", "form"), [("comfyui-sdxl", {}), ("mine", {"backend": "automatic1111"})])
+def test_a_form_bounds_every_number_but_the_seed_above(plugin: Host, model: str, form: dict[str, JsonValue]) -> None:
+    schema = plugin.model_schema(model, {"base_url": "http://127.0.0.1:9", **form})
+    assert schema is not None
+    rules = schema["parameter_rules"]
+    assert isinstance(rules, list)
+    tops = {rule["name"]: rule.get("max") for rule in rules if isinstance(rule, dict)}
+    assert tops["seed"] is None
+    assert tops["steps"] is not None
+
+
 def test_the_form_of_an_offline_server_loses_only_its_options(plugin: Host) -> None:
     for form in ({"automatic1111_base_url": "http://127.0.0.1:9"}, {}):
         schema = plugin.model_schema("automatic1111", dict(form))
