@@ -313,3 +313,15 @@ def test_only_web_addresses_are_fetched(clock: FakeClock, url: str) -> None:
 @pytest.mark.parametrize(("host", "public"), [("127.0.0.1", False), ("8.8.8.8", True), ("nobody.invalid", True)])
 def test_a_name_that_does_not_resolve_is_reported_by_the_request(host: str, public: bool) -> None:
     assert is_public(host) is public
+
+
+@pytest.mark.parametrize(("levels", "count"), [(3, 1), (4, 0)])
+def test_the_parts_of_messages_are_looked_for_eight_levels_deep(levels: int, count: int) -> None:
+    body: Any = {"url": LINK}
+    for _ in range(levels):
+        body = {"content": [body]}
+    assert len(found(body)) == count
+
+
+def test_an_empty_revised_prompt_is_none() -> None:
+    assert fetcher().image(FoundImage(PNG, revised_prompt=""), None).revised_prompt is None

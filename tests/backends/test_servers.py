@@ -388,6 +388,22 @@ def test_what_a_request_depends_on_is_learned_from_a_server_that_answers(clock: 
         backend.learn(Deadline.after(clock, 30))
 
 
+def test_the_server_that_failed_last_is_asked_last(clock: FakeClock, room: Room) -> None:
+    room[FIRST].told = unreachable()
+    backend = pool(clock, FIRST, SECOND)
+    backend.learn(Deadline.after(clock, 30))
+    room[FIRST].told = None
+    backend.learn(Deadline.after(clock, 30))
+    assert isinstance(backend, CallServerPool)
+    assert [member.model.access.base_url for member in backend.chooser.in_order()] == [SECOND, FIRST]
+
+
+def test_a_form_comes_from_the_one_server_that_answers(clock: FakeClock, room: Room) -> None:
+    room[FIRST].form = (RULES["checkpoint"].narrowed(options=("a", "b")),)
+    room[SECOND].told = unreachable()
+    assert pool(clock, FIRST, SECOND).live_form(Deadline.after(clock, 3)) == room[FIRST].form
+
+
 def test_saving_probes_every_address_and_names_the_one_that_fails(clock: FakeClock, room: Room) -> None:
     room[SECOND].told = unreachable()
     told: list[str] = []

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.images import codec
 from models.images.ai_label import label_of, labelled
-from models.images.codec import decode, squeezed
+from models.images.codec import decode, fit_file, squeezed
 from models.images.sniff import Kind
 from tests.fakes import noise
 
@@ -181,3 +181,15 @@ def test_an_animation_that_is_made_to_fit_says_so() -> None:
     assert told[0] == "lost its animation; this is the first frame"
     assert len(told) == 2
     assert not codec.is_animated(opened(data))
+
+
+def test_a_lossy_image_is_not_saved_without_loss() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (300, 300), "red").save(out, "JPEG")
+    _, done = fit_file(out.getvalue(), len(out.getvalue()), "webp", None)
+    assert done == ("was saved as WebP with quality 90",)
+
+
+def test_a_big_image_that_fits_keeps_its_pixels() -> None:
+    data, what = squeezed(Image.new("RGB", (2048, 2048)), 0, 1_000_000, "jpeg", None)
+    assert (opened(data).size, what) == ((2048, 2048), "saved as JPEG with quality 90")

@@ -361,3 +361,11 @@ def test_nothing_to_check_asks_nothing(fake: FakeModeration) -> None:
     request = request_of("")
     assert check(fake.url, request) is request
     assert fake.inputs == []
+
+
+def test_a_verdict_that_is_missing_is_not_taken_for_a_pass(
+    fake: FakeModeration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Moderation, "verdicts", lambda *_: ())
+    with pytest.raises(ValueError, match="shorter"):
+        check(fake.url, request_of())

@@ -90,3 +90,7 @@ def test_an_answer_that_is_far_longer_than_the_file_is_not_read() -> None:
         server.then(say(200, bytes(len(probe._TEXT) * 100 + 1)), say(200, bytes(len(probe._TEXT) * 100)))
         assert probe._fetched(server.url, FakeClock()) not in {"", "it shows something else"}
         assert probe._fetched(server.url, FakeClock()) == "it shows something else"
+
+
+def test_a_next_step_becomes_a_sentence() -> None:
+    assert probe._sentence("check the key") == "Check the key"

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import gevent
 import pytest
 import responses
+from gevent.event import Event
 
-from models.backends.automatic1111.job import WebUIJobs, queue_of
+from models.backends.automatic1111 import job
+from models.backends.automatic1111.job import TaskProgress, WebUIJobs, queue_of
 from models.backends.base import Running
 from models.backends.errors import ConnectionFailed
+from models.backends.outage import Outage
 from models.clock import Deadline
 from tests.asking import bound
 from tests.fakes import FakeClock
@@ -141,3 +146,15 @@ def test_a_turn_behind_another_one_is_told(clock: FakeClock) -> None:
         with pytest.raises(ConnectionFailed, match="it was still queued behind other images for this server"), late:
             pass
     assert told == [Running("queued behind other images")]
+
+
+def test_a_followed_job_leaves_its_last_known_state(
+    server: responses.RequestsMock, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "FIRST_POLL", 0.0)
+    server.post(f"{URL}/internal/progress", json={"active": True, "progress": 0.4})
+    ended = Event()
+    followed = replace(jobs(clock), on_progress=lambda state: ended.set())
+    post = gevent.spawn(ended.wait)
+    seen = followed._follow(post, "task(1)", Deadline.after(clock, 60), Outage(clock))
+    assert seen == TaskProgress(active=True, progress=0.4)

@@ -12,6 +12,7 @@ import responses
 from dify_plugin.entities.model.message import ImagePromptMessageContent, UserPromptMessage
 from PIL import Image
 
+from models.backends.contact_sheet.links import LinkFetcher
 from models.backends.contact_sheet.sheet import SheetCell, drawn_sheet
 from models.backends.errors import BadRequest
 from models.entities import ImageResult, InputImage
@@ -91,6 +92,16 @@ def test_a_dead_link_and_a_broken_file_cost_only_themselves() -> None:
         "Dify's own links work for 300 seconds: make the sheet sooner, raise FILES_ACCESS_TIMEOUT, or use storage.",
         "Send a PNG, JPEG or WebP file.",
     )
+
+
+def test_an_error_without_details_is_told_by_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fetcher: LinkFetcher, address: str) -> bytes:
+        raise BadRequest("The link is not allowed")
+
+    monkeypatch.setattr(LinkFetcher, "fetch", refuse)
+    with pytest.raises(BadRequest) as caught:
+        packed(links(1), {})
+    assert caught.value.said == "The link is not allowed"
 
 
 def test_without_any_image_the_first_reason_is_told() -> None:

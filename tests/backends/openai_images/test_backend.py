@@ -13,7 +13,9 @@ import responses
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.images import resolved
 from models.backends.openai_images import OpenAIImages
-from models.backends.openai_images.detect import Address
+from models.backends.openai_images.detect import Address, Finding, ListedModel
+from models.backends.openai_images.models import dialects
+from models.backends.reply import Reply
 from models.entities import ImageResult, InputImage
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
@@ -516,3 +518,11 @@ def test_fewer_or_different_images_give_a_notice(generic: OpenAIImages) -> None:
     assert result.images[0].revised_prompt == "a red bicycle in snow"
     assert "The requested size was 512x512; the server made 64x48." in result.notices
     assert "1 of 3 images came back." in result.notices
+
+
+def test_a_refusal_names_the_models_that_the_server_lists(servers: Servers) -> None:
+    backend = bound(servers.start("openai").url, "gone")
+    backend._learned = Finding(dialects()["openai"], models=(ListedModel(id="gpt-image-1.5"),))
+    body = json.dumps({"error": {"message": "no", "code": "model_not_found"}}).encode()
+    meaning = backend.explain(Reply(404, {"content-type": "application/json"}, body))
+    assert "it has gpt-image-1.5" in meaning.next_step

@@ -1,6 +1,7 @@
 """Request bodies for Model Studio, compared completely; sizes, seeds and the split into calls."""
 
 import base64
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image.models import QwenModel, family_of, model_for
+from models.backends.qwen_image.models import Prices, QwenModel, family_of, model_for
 from models.backends.qwen_image.wire import Plan, plan
-from models.entities import ImageRequest, InputImage
+from models.entities import GeneratedImage, ImageRequest, InputImage, Price
 from models.sizes import FreeSizes
 from tests.asking import asked, bound
 from tests.fakes import image_file
@@ -369,3 +370,8 @@ def test_a_misspelt_fact_in_a_card_is_an_error() -> None:
 def test_a_seed_out_of_range_is_refused(seed: int) -> None:
     with pytest.raises(BadRequest, match="from 0 to 2147483647"):
         settled("qwen-image-2.0", seed=seed)
+
+
+def test_an_extended_prompt_without_a_price_of_its_own_costs_the_same() -> None:
+    prices = Prices(image=Decimal("0.10"))
+    assert prices.of([GeneratedImage(image_file(8, 8))], 0, extended=True) == Price(Decimal("0.10"), "CNY")

@@ -16,14 +16,20 @@ from models import stages
 from models.backends.base import Backend, Capabilities
 from models.backends.errors import BadRequest, ConnectionFailed, ServerUnavailable
 from models.clock import Deadline
-from models.entities import GeneratedImage, ImageRequest, ImageResult, Kept, Price
+from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, Kept, Price
 from models.output.delivery import usage_of
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
-from models.stages.cache import flights, lookup
+from models.stages.cache import flights, keeping, lookup
+from models.stages.cache.entries import decoded_neighbours
 from models.stages.cache.keeping import can_be_cached
+from models.stages.cache.key import account_name
+from models.stages.cache.leases import leases_of
+from models.stages.cache.note import CacheNote, dumped
+from models.stages.cache.shelf import shelf_of
+from tests.asking import carried
 from tests.fakes import FakeClock, image_file
 from tests.servers.object_store import ObjectStoreServer
 from tests.servers.scripted import free_port
@@ -448,3 +454,39 @@ def test_a_video_is_cached_only_where_it_is_kept() -> None:
     assert not can_be_cached(result)
     kept = replace(video, kept=Kept("a.mp4", "https://cdn.example/a.mp4"))
     assert can_be_cached(replace(result, images=(image, kept)))
+
+
+def test_a_resumed_request_has_its_mask_again(environment: dict[str, str], clock: FakeClock) -> None:
+    settings, waiting = Settings({}, environment), carried()
+    shelf = shelf_of(settings, account_name(settings), clock)
+    for number, data in enumerate((b"image", b"mask")):
+        shelf.put(lookup._input_name(waiting, number), data, 60.0)
+    request = ImageRequest(model="m", prompt="a fox")
+    inputs = [("image/png", "a.png"), ("image/png", "m.png")]
+    note = CacheNote(name="e", model="m", n=1, told=[], request=dumped(request), inputs=inputs, has_mask=True)
+    note.leave(waiting)
+    resumed = lookup.resumed(settings, waiting, clock)
+    assert resumed.images == (InputImage(b"image", "image/png", "a.png"),)
+    assert resumed.mask == InputImage(b"mask", "image/png", "m.png")
+
+
+def test_a_neighbour_made_again_replaces_itself_only(environment: dict[str, str], clock: FakeClock) -> None:
+    shelf = shelf_of(Settings({}, environment), "account", clock)
+    for name in ("a", "b", "a"):
+        keeping._add_neighbour(shelf, CacheNote(name=name, model="m", n=1, told=[], near="n", vector=[1.0]), 60.0)
+    assert [other.name for other in decoded_neighbours(shelf.get("n"))] == ["b", "a"]
+
+
+@pytest.mark.parametrize(("cache", "renewed"), [("exact", True), ("off", False)])
+def test_a_lease_is_renewed_and_released_where_the_cache_is_on(
+    environment: dict[str, str], clock: FakeClock, cache: str, renewed: bool
+) -> None:
+    settings, polled = Settings({}, environment), carried()
+    polled = replace(polled, options=replace(polled.options, cache=cache))
+    CacheNote(name="e", model="m", n=1, told=[], leads=True).leave(polled)
+    leases = leases_of(settings, clock)
+    stages.renew(settings, polled, clock)
+    assert leases.is_free("e") is not renewed
+    leases.take("e", polled.receipt.id, 60.0)
+    stages.release(settings, polled, clock)
+    assert leases.is_free("e") is renewed
