@@ -367,18 +367,18 @@ def _work() -> None:
         print(json.dumps([cell.name, asdict(one)]), flush=True)
 
 
-def repeated(seen: Iterable[tuple[Cell, Seen]]) -> Mapping[str, Seen]:
-    """What comes of each wrong cell, by name, when it runs alone: those beside it on a busy machine can make it late."""
+def repeated(seen: Iterable[tuple[Cell, Seen]]) -> list[tuple[Cell, Seen]]:
+    """The same with each wrong cell run again, alone: those beside it on a busy machine can make it late."""
     with fast_network():
-        return {cell.name: run(cell) for cell, one in seen if any(one.wrongs(cell))}
+        return [(cell, run(cell) if any(one.wrongs(cell)) else one) for cell, one in seen]
 
 
 def measured(chosen: Sequence[Cell], processes: int) -> tuple[list[tuple[Cell, Seen]], int]:
     """What came of each cell, and how many were right only when they ran alone."""
     first = _in_processes(chosen, processes)
-    second = repeated((cell, first[cell.name]) for cell in chosen)
-    mended = sum(not any(second[cell.name].wrongs(cell)) for cell in chosen if cell.name in second)
-    return [(cell, {**first, **second}[cell.name]) for cell in chosen], mended
+    seen = repeated((cell, first[cell.name]) for cell in chosen)
+    mended = sum(any(first[cell.name].wrongs(cell)) and not any(one.wrongs(cell)) for cell, one in seen)
+    return seen, mended
 
 
 def main() -> None:
