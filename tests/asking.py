@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from dify_plugin.entities.model.message import ImagePromptMessageContent
+from pydantic import JsonValue
 
 from models.backends import registry
 from models.backends.base import Backend
@@ -28,6 +29,13 @@ def image_part(base64_data: str = "", url: str = "", filename: str = "") -> Imag
 def bound(model: str, credentials: Mapping[str, object], clock: Clock | None = None) -> Backend:
     """The backend of a model name and a credential form, without the environment of the machine."""
     return registry.bind(model, Settings(credentials, {}), clock)
+
+
+def rules_of(schema: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
+    """The rules of the parameters in a model's schema, as the host gets it."""
+    rules = schema["parameter_rules"]
+    assert isinstance(rules, list)
+    return [rule for rule in rules if isinstance(rule, dict)]
 
 
 def asked(backend: Backend, prompt: str = "a red fox in the snow", **parts: object) -> ImageRequest:

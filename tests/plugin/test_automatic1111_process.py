@@ -13,6 +13,7 @@ from sandbox import Host
 from sandbox.errors import PluginError
 from sandbox.host import InvokeReply, PollingReply
 from sandbox.protocol import image_part, user
+from tests.asking import rules_of
 from tests.fakes import MARKER_KEY, image_file
 from tests.servers.automatic1111 import FakeWebUI, Kind, read_image
 
@@ -233,8 +234,8 @@ def test_the_form_of_a_customizable_model_lists_the_servers_options(plugin: Host
     plugin.validate_model_credentials("my-webui", own)
     schema = plugin.model_schema("my-webui", own)
     assert schema is not None
-    rules = {rule["name"]: rule for rule in schema["parameter_rules"]}  # type: ignore[call-overload, index, union-attr]
-    assert rules["checkpoint"]["options"] == ["alpha", "beta"]  # type: ignore[call-overload, index]
+    rules = {rule["name"]: rule for rule in rules_of(schema)}
+    assert rules["checkpoint"]["options"] == ["alpha", "beta"]
     made = plugin.invoke("my-webui", own, [user("a fox")], {"width": 64, "height": 64, "seed": 1}).images[0]
     assert read_image(made.data) == ("beta", 1, "a fox")
     assert webui.bodies("/sdapi/v1/txt2img")[0]["steps"] == 20

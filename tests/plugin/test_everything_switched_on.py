@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from models.catalog import Card, cards
 from sandbox import Host
 from sandbox.protocol import JsonObject, image_part, user
-from tests.asking import bound
+from tests.asking import bound, rules_of
 from tests.contract_cases import CASES
 from tests.fakes import image_file
 from tests.servers.comfyui import ComfyUIServer
@@ -78,9 +78,7 @@ def credentials(card: Card) -> Iterator[dict[str, JsonValue]]:
 def everything_on(plugin: Host, credentials: dict[str, JsonValue], card: Card) -> dict[str, JsonValue]:
     schema = plugin.model_schema(card.model, credentials)
     assert schema is not None
-    rules = schema["parameter_rules"]
-    assert isinstance(rules, list)
-    return {str(rule["name"]): switched_on(rule) for rule in rules if isinstance(rule, dict)}
+    return {str(rule["name"]): switched_on(rule) for rule in rules_of(schema)}
 
 
 def size_made(
@@ -121,8 +119,6 @@ def test_no_form_draws_a_slider_for_a_seed(plugin: Host, credentials: dict[str, 
     """Dify draws one for a number with two bounds."""
     schema = plugin.model_schema(card.model, credentials)
     assert schema is not None
-    rules = schema["parameter_rules"]
-    assert isinstance(rules, list)
-    for rule in rules:
-        if isinstance(rule, dict) and "seed" in str(rule["name"]):
+    for rule in rules_of(schema):
+        if "seed" in str(rule["name"]):
             assert rule["min"] is None or rule["max"] is None

@@ -8,6 +8,7 @@ import pytest
 from models.images.sniff import sniff
 from sandbox import Host, PluginError
 from sandbox.protocol import image_part, user
+from tests.asking import rules_of
 from tests.fakes import MARKER_KEY, image_file
 from tests.servers.openai_images import FakeOpenAIImages, Fault
 
@@ -143,8 +144,8 @@ def test_the_form_of_a_model_depends_on_its_server(host: Host) -> None:
     with FakeOpenAIImages("vllm_omni", key=MARKER_KEY) as server:
         schema = host.model_schema("m", form(server, "auto", "Qwen/Qwen-Image"))
     assert schema
-    rules = {rule["name"]: rule for rule in schema["parameter_rules"]}  # type: ignore[index,union-attr,call-overload]
-    assert rules["steps"]["default"] == 50  # type: ignore[index,call-overload]
+    rules = {rule["name"]: rule for rule in rules_of(schema)}
+    assert rules["steps"]["default"] == 50
     assert "vision" not in schema["features"]  # type: ignore[operator]
     no_key_in(schema)
 
@@ -154,7 +155,7 @@ def test_the_form_of_an_offline_server_is_fast_and_complete(host: Host) -> None:
         credentials = form(server, "auto", "m")
     schema = host.model_schema("m", credentials)
     assert schema
-    assert "steps" in [rule["name"] for rule in schema["parameter_rules"]]  # type: ignore[index,union-attr,call-overload]
+    assert "steps" in [rule["name"] for rule in rules_of(schema)]
 
 
 def test_a_refused_prompt_fails_the_job_with_a_sentence(host: Host) -> None:

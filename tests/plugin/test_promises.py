@@ -19,6 +19,7 @@ from models.parameters import EVERY_MODEL
 from sandbox import Host, protocol
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
+from tests.asking import rules_of
 from tests.fakes import MARKER_KEY, image_file
 from tests.servers.broken import broken_server
 from tests.servers.stability import FakeStability
@@ -67,9 +68,7 @@ def png_of(megabytes: float, *, noise: bool = False) -> bytes:
 
 def named(schema: Mapping[str, JsonValue]) -> list[JsonValue]:
     """The names of a form's parameters."""
-    rules = schema["parameter_rules"]
-    assert isinstance(rules, list)
-    return [rule["name"] for rule in rules if isinstance(rule, dict)]
+    return [rule["name"] for rule in rules_of(schema)]
 
 
 @pytest.mark.parametrize("waiting", ["", "direct", "polling"])
@@ -94,13 +93,16 @@ def test_waiting_in_the_form_of_a_customizable_model_sets_polling(plugin: Host) 
         assert ("polling" in schema["features"]) is polled  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(("model", "form"), [("comfyui-sdxl", {}), ("mine", {"backend": "automatic1111"})])
-def test_a_form_bounds_every_number_but_the_seed_above(plugin: Host, model: str, form: dict[str, JsonValue]) -> None:
-    schema = plugin.model_schema(model, {"base_url": "http://127.0.0.1:9", **form})
+@pytest.mark.parametrize(
+    ("model", "form"),
+    [("comfyui-sdxl", {}), ("mine", {"backend": "automatic1111", "base_url": "http://127.0.0.1:9"})],
+)
+def test_a_form_has_an_upper_bound_for_steps_and_none_for_the_seed(
+    plugin: Host, model: str, form: dict[str, JsonValue]
+) -> None:
+    schema = plugin.model_schema(model, form)
     assert schema is not None
-    rules = schema["parameter_rules"]
-    assert isinstance(rules, list)
-    tops = {rule["name"]: rule.get("max") for rule in rules if isinstance(rule, dict)}
+    tops = {rule["name"]: rule.get("max") for rule in rules_of(schema)}
     assert tops["seed"] is None
     assert tops["steps"] is not None
 

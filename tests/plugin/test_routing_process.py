@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from sandbox import Host
 from sandbox.errors import PluginError
 from sandbox.protocol import image_part, user
+from tests.asking import rules_of
 from tests.backends.comfyui.jobs import slow
 from tests.conftest import ROOT
 from tests.fakes import MARKER_KEY, image_file
@@ -185,8 +186,8 @@ def test_the_form_of_auto_follows_the_providers_form(plugin: Host) -> None:
     ):
         schema = plugin.model_schema("auto", dict(filled))
         assert schema is not None
-        rules: Any = schema["parameter_rules"]
-        (options,) = [rule["options"] for rule in rules if rule["name"] == "model"]
+        (options,) = [rule["options"] for rule in rules_of(schema) if rule["name"] == "model"]
+        assert isinstance(options, list)
         assert (options[0], "vision" in str(schema["features"])) == (first, vision)
 
 
