@@ -2,16 +2,53 @@
 
 import pytest
 
-from tests.drawings import DRAWINGS, drawn_before, look_alike
+from tests.compositions import COMPOSITIONS, composed_before, compositions
+from tests.drawings import DRAWINGS, drawn_before, look_alike, looks_as_before
+
+IF_MEANT = "if it was meant to change: python -m tests.drawings"
 
 
-@pytest.mark.parametrize("name", DRAWINGS)
-def test_a_drawing_looks_as_before(name: str) -> None:
-    assert look_alike(DRAWINGS[name](), drawn_before(name)), "if it was meant to change: python -m tests.drawings"
+def named(start: str) -> list[str]:
+    return [name for name in DRAWINGS if name.startswith(start)]
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_a_scene_consists_of_the_same_shapes(name: str) -> None:
+    assert compositions(name) == composed_before(name), IF_MEANT
+
+
+@pytest.mark.parametrize("name", named("styles"))
+def test_a_style_paints_as_before(name: str) -> None:
+    assert looks_as_before(name), IF_MEANT
+
+
+@pytest.mark.parametrize("name", named("photos"))
+def test_work_on_an_image_looks_as_before(name: str) -> None:
+    assert looks_as_before(name), IF_MEANT
+
+
+@pytest.mark.parametrize("name", named("edits"))
+def test_an_edit_looks_as_before(name: str) -> None:
+    assert looks_as_before(name), IF_MEANT
+
+
+@pytest.mark.parametrize("name", named("placeholder"))
+def test_a_placeholder_looks_as_before(name: str) -> None:
+    assert looks_as_before(name), IF_MEANT
+
+
+@pytest.mark.parametrize("name", named("scenes"))
+def test_a_scene_looks_as_before(name: str) -> None:
+    assert looks_as_before(name), IF_MEANT
+
+
+@pytest.mark.parametrize("name", named("sheet"))
+def test_a_sheet_looks_as_before(name: str) -> None:
+    assert looks_as_before(name), IF_MEANT
 
 
 def test_a_different_drawing_is_noticed() -> None:
     drawing = drawn_before("placeholder")
-    assert look_alike(drawing, drawing)
-    assert not look_alike(drawing, drawing.crop((0, 0, 319, 240)))
-    assert not look_alike(drawing, drawing.point(lambda value: min(255, value + 20)))
+    assert look_alike(drawing, drawing, 0)
+    assert not look_alike(drawing, drawing.crop((0, 0, 319, 240)), 12)
+    assert not look_alike(drawing, drawing.point(lambda value: min(255, value + 20)), 12)

@@ -1,0 +1,85 @@
+"""The shapes of the preview's scenes and edits, before they become pixels: a checksum of each, in
+`tests/fixtures/drawings/compositions.json`.
+
+`uv run python -m tests.drawings` writes the file anew, with the drawings that show what has changed.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+from models.backends.preview.scenes.canvas import Item, Shape
+from models.backends.preview.scenes.composing import composed
+from models.backends.preview.scenes.reading import read, subjects, table
+
+_FILE = Path(__file__).parent / "fixtures" / "drawings" / "compositions.json"
+_SIZES = {"small": (72, 54), "wide": (200, 60), "tall": (60, 150)}
+
+
+def words(name: str) -> list[str]:
+    """The first word of every entry of a list."""
+    listed = subjects() if name == "subjects" else table(name)
+    return [str(entry["words"][0]) for entry in listed.values() if entry.get("words")]
+
+
+def checksum(items: Iterable[Item]) -> str:
+    """Of positions to a thousandth of a pixel, so that it is the same on every machine, and of paints."""
+    whole = hashlib.sha256()
+    for item in items:
+        polygons = item.polygons if isinstance(item, Shape) else [[item.box[:2], item.box[2:]]]
+        for polygon in polygons:
+            whole.update(",".join(f"{x:.3f} {y:.3f}" for x, y in polygon).encode())
+        rest = (item.paint, item.edge, item.outline) if isinstance(item, Shape) else (item.colour, item.alpha)
+        whole.update(repr(rest).encode())
+    return whole.hexdigest()[:12]
+
+
+def composition(prompt: str, size: tuple[int, int], seed: int = 3) -> str:
+    stage = composed(read(prompt), *size, random.Random(seed))  # noqa: S311 -- a composition
+    numbers = (stage.horizon, stage.floor, stage.ground, stage.main, stage.backdrop)
+    return f"{checksum(stage.items)} {' '.join(map(str, numbers))}"
+
+
+def _in_turn(prompts: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
+    return list(zip(prompts, cycle(_SIZES.values()), strict=False))
+
+
+def _everywhere(change: str) -> list[tuple[str, tuple[int, int]]]:
+    return _in_turn(change.format(word) for word in words("places"))
+
+
+COMPOSITIONS: Mapping[str, Sequence[tuple[str, tuple[int, int]]]] = {
+    **{f"places {shape}": [(word, size) for word in words("places")] for shape, size in _SIZES.items()},
+    "places at night": _everywhere("{} at night with two cats and a cup"),
+    "places in snow": _everywhere("a red bird and boats, {}, snow"),
+    "coloured places": _everywhere("a blue {} with tulips and a robot at dawn"),
+    "places in autumn": _everywhere("{}, autumn, sunset, portrait of a man, bottles"),
+    "times": _in_turn(f"{place} {word}" for place in ("lake", "city", "nothing") for word in words("times")),
+    "weather": _in_turn(f"{place}, {word}" for place in ("a house in a village", "") for word in words("weather")),
+    "subjects alone": _in_turn(words("subjects")[::2]),
+    "subjects in a place": _in_turn(f"{word} at a lake" for word in words("subjects")[1::2]),
+    "several": _in_turn(f"five {word}s on a table" for word in words("subjects")),
+    "colours": _in_turn(f"{word}, nothing else" for word in words("colours")),
+}
+
+
+def compositions(name: str) -> dict[str, str]:
+    return {
+        f"{prompt} {width}x{height}": composition(prompt, (width, height))
+        for prompt, (width, height) in COMPOSITIONS[name]
+    }
+
+
+def composed_before(name: str) -> dict[str, str]:
+    known: dict[str, dict[str, str]] = json.loads(_FILE.read_text("utf-8"))
+    return known[name]
+
+
+def keep_compositions() -> None:
+    """Write the file anew."""
+    _FILE.write_text(
+        json.dumps({name: compositions(name) for name in COMPOSITIONS}, indent=1, ensure_ascii=False) + "\n", "utf-8"
+    )
