@@ -37,8 +37,9 @@ def checksum(items: Iterable[Item]) -> str:
     return whole.hexdigest()[:12]
 
 
-def composition(prompt: str, size: tuple[int, int], seed: int = 3) -> str:
-    stage = composed(read(prompt), *size, random.Random(seed))  # noqa: S311 -- a composition
+def composition(prompt: str, size: tuple[int, int]) -> str:
+    dice = random.Random(f"{prompt} {size}")  # noqa: S311 -- a composition
+    stage = composed(read(prompt), *size, dice)
     numbers = (stage.horizon, stage.floor, stage.ground, stage.main, stage.backdrop)
     return f"{checksum(stage.items)} {' '.join(map(str, numbers))}"
 
@@ -53,6 +54,8 @@ def _everywhere(change: str) -> list[tuple[str, tuple[int, int]]]:
 
 COMPOSITIONS: Mapping[str, Sequence[tuple[str, tuple[int, int]]]] = {
     **{f"places {shape}": [(word, size) for word in words("places")] for shape, size in _SIZES.items()},
+    "places again": _everywhere("{} again"),
+    "places once more": _everywhere("{} once more, at night"),
     "places at night": _everywhere("{} at night with two cats and a cup"),
     "places in snow": _everywhere("a red bird and boats, {}, snow"),
     "coloured places": _everywhere("a blue {} with tulips and a robot at dawn"),

@@ -147,7 +147,16 @@ _MORE_EDITS = (
     *("add a car and a dog in winter", "a cat at sunset", "a dog as anime", "more of it", "加一只猫", "换成沙滩"),
 )
 _MASKED = ("a cat", "night", "remove it", "blue", "watercolor")
-_MORE_MASKED = ("a green tree as anime", "remove it and add two cups", "forest with a fox", "a red wall", "去掉", "z")
+_MORE_MASKED = (
+    "a green tree as anime",
+    "remove it and add two cups",
+    "forest with a fox",
+    "a red wall",
+    "去掉",
+    "z",
+    "a bird",
+    "kite",
+)
 _SHAPES = ((160, 40), (40, 120), (96, 96), (16, 16), (300, 24))
 
 _STYLES = ("", *table("styles"))
@@ -211,6 +220,7 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     ),
     "edits": lambda: _edits(_EDITS),
     "edits-more": lambda: _edits(_MORE_EDITS),
+    "edits-of-the-same-shape": lambda: _edits(("", "improve it", "a cup", "red", "in rain"), (80, 60)),
     "edits-of-another-shape": lambda: _edits(("extend the image", "at night", "a cat"), (108, 54)),
     "edits-within-a-mask": lambda: _edits(_MASKED, (80, 60), _right_half(80, 60)),
     "edits-within-a-mask-more": lambda: _edits(_MORE_MASKED, (80, 60), _file(_ellipse(80, 60, (20, 10, 70, 55)))),

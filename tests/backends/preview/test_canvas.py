@@ -94,7 +94,10 @@ def test_smaller_images_have_finer_edges(size: tuple[int, int], edge: int) -> No
 def test_what_lies_outside_is_not_drawn() -> None:
     outside: list[Item] = [
         *(Shape([box(left, top, 3, 3)], Paint(WHITE, alpha)) for left, top in ((-9, 0), (20, 0)) for alpha in (1, 0.5)),
-        *(Glow((left, top, left + 3, top + 3), WHITE, 1.0) for left, top in ((-9, 0), (20, 0), (0, -9), (0, 20))),
+        *(
+            Glow((left, top, left + 3, top + 3), WHITE, 1.0)
+            for left, top in ((-9, 0), (20, 0), (0, -9), (0, 20), (-3.05, 0))
+        ),
     ]
     assert rasterised(outside, 8, 8).getbbox() is None
 

@@ -366,8 +366,3 @@ def _dots(scale: int) -> Image.Image:
 def _corners() -> Image.Image:
     """Nothing in the middle, full beyond the corners."""
     return Image.radial_gradient("L").point([round(255 * max(0.0, (value - 120) / 135) ** 1.6) for value in range(256)])
-
-
-def ink_on(colour: Colour) -> Colour:
-    """Dark or light, whichever is read better on the colour."""
-    return (30, 30, 44) if luminance(colour) > 150 else WHITE  # noqa: PLR2004
