@@ -23,7 +23,7 @@ from tests.compositions import keep_compositions, words
 from tests.fakes import image_file
 
 FOLDER = Path(__file__).parent / "fixtures" / "drawings"
-_ROUNDING = 2  # of 255
+_ROUNDING = 1  # of 255
 _ROUNDING_OF_LETTERS = 12  # another release of the font library may draw edges a little differently
 _LETTERED = ("placeholder", "edits", "sheet", "scenes-lettering")
 _LONG = "A red fox in the snow, soft light of the morning, 雪地里的红狐，电影感光线。"
@@ -220,7 +220,7 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     ),
     "edits": lambda: _edits(_EDITS),
     "edits-more": lambda: _edits(_MORE_EDITS),
-    "edits-of-the-same-shape": lambda: _edits(("", "improve it", "a cup", "red", "in rain"), (80, 60)),
+    "edits-of-the-same-shape": lambda: _edits(("", "improve it", "a cup", "red", "in rain", "from red to yellow"), (80, 60)),
     "edits-of-another-shape": lambda: _edits(("extend the image", "at night", "a cat"), (108, 54)),
     "edits-within-a-mask": lambda: _edits(_MASKED, (80, 60), _right_half(80, 60)),
     "edits-within-a-mask-more": lambda: _edits(_MORE_MASKED, (80, 60), _file(_ellipse(80, 60, (20, 10, 70, 55)))),
