@@ -7,7 +7,8 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from models.backends.preview.scenes.composing import composed
 from models.backends.preview.scenes.reading import read, subjects, table
 
 _FILE = Path(__file__).parent / "fixtures" / "drawings" / "compositions.json"
-_SIZES = {"small": (72, 54), "wide": (200, 60), "tall": (60, 150)}
+_SIZES = ((72, 54), (200, 60), (60, 150))
 
 
 def words(name: str) -> list[str]:
@@ -45,44 +46,37 @@ def composition(prompt: str, size: tuple[int, int]) -> str:
 
 
 def _in_turn(prompts: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
-    return list(zip(prompts, cycle(_SIZES.values()), strict=False))
+    return list(zip(prompts, cycle(_SIZES), strict=False))
 
 
 def _everywhere(change: str) -> list[tuple[str, tuple[int, int]]]:
     return _in_turn(change.format(word) for word in words("places"))
 
 
-COMPOSITIONS: Mapping[str, Sequence[tuple[str, tuple[int, int]]]] = {
-    **{f"places {shape}": [(word, size) for word in words("places")] for shape, size in _SIZES.items()},
-    "places again": _everywhere("{} again"),
-    "places once more": _everywhere("{} once more, at night"),
-    "places at night": _everywhere("{} at night with two cats and a cup"),
-    "places in snow": _everywhere("a red bird and boats, {}, snow"),
-    "coloured places": _everywhere("a blue {} with tulips and a robot at dawn"),
-    "places in autumn": _everywhere("{}, autumn, sunset, portrait of a man, bottles"),
-    "times": _in_turn(f"{place} {word}" for place in ("lake", "city", "nothing") for word in words("times")),
-    "weather": _in_turn(f"{place}, {word}" for place in ("a house in a village", "") for word in words("weather")),
-    "subjects alone": _in_turn(words("subjects")[::2]),
-    "subjects in a place": _in_turn(f"{word} at a lake" for word in words("subjects")[1::2]),
-    "several": _in_turn(f"five {word}s on a table" for word in words("subjects")),
-    "colours": _in_turn(f"{word}, nothing else" for word in words("colours")),
-}
+_ORDERS = (
+    *((word, size) for word in words("places") for size in _SIZES),
+    *_everywhere("{} again"),
+    *_everywhere("{} once more, at night"),
+    *_everywhere("{} at night with two cats and a cup"),
+    *_everywhere("a red bird and boats, {}, snow"),
+    *_everywhere("a blue {} with tulips and a robot at dawn"),
+    *_everywhere("{}, autumn, sunset, portrait of a man, bottles"),
+    *_in_turn(f"{place} {word}" for place in ("lake", "city", "nothing") for word in words("times")),
+    *_in_turn(f"{place}, {word}" for place in ("a house in a village", "") for word in words("weather")),
+    *_in_turn(words("subjects")),
+    *_in_turn(f"five {word}s on a table" for word in words("subjects")),
+    *_in_turn(f"{word}, nothing else" for word in words("colours")),
+)
+COMPOSITIONS = {f"{prompt} {width}x{height}": (prompt, (width, height)) for prompt, (width, height) in _ORDERS}
 
 
-def compositions(name: str) -> dict[str, str]:
-    return {
-        f"{prompt} {width}x{height}": composition(prompt, (width, height))
-        for prompt, (width, height) in COMPOSITIONS[name]
-    }
-
-
-def composed_before(name: str) -> dict[str, str]:
-    known: dict[str, dict[str, str]] = json.loads(_FILE.read_text("utf-8"))
-    return known[name]
+@cache
+def composed_before() -> dict[str, str]:
+    known: dict[str, str] = json.loads(_FILE.read_text("utf-8"))
+    return known
 
 
 def keep_compositions() -> None:
     """Write the file anew."""
-    _FILE.write_text(
-        json.dumps({name: compositions(name) for name in COMPOSITIONS}, indent=1, ensure_ascii=False) + "\n", "utf-8"
-    )
+    found = {name: composition(*order) for name, order in COMPOSITIONS.items()}
+    _FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")

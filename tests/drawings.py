@@ -114,11 +114,11 @@ def _ellipse(width: int, height: int, bounds: tuple[int, int, int, int]) -> Imag
     return mask
 
 
-def _cut_out(background: Colour, colour: Colour, radius: int = 18) -> Image.Image:
+def _cut_out(background: Colour, colour: Colour, radius: int = 11) -> Image.Image:
     """The mask of a disc in front of a plain background; grey where none is found."""
-    image = Image.new("RGB", (90, 80), background)
-    ImageDraw.Draw(image).ellipse((45 - radius, 40 - radius, 45 + radius, 40 + radius), fill=colour)
-    ImageDraw.Draw(image).rectangle((4, 4, 10, 10), fill=colour)
+    image = Image.new("RGB", (60, 50), background)
+    ImageDraw.Draw(image).ellipse((30 - radius, 25 - radius, 30 + radius, 25 + radius), fill=colour)
+    ImageDraw.Draw(image).rectangle((3, 3, 8, 8), fill=colour)
     return (foreground(image) or Image.new("L", image.size, 128)).convert("RGB")
 
 
@@ -164,7 +164,7 @@ _RED, _BLUE, _GREY = (210, 50, 40), (50, 90, 190), (128, 130, 126)
 _RECOLOURED = ((_BLUE,), (_GREY,), ((20, 20, 20),), ((250, 250, 250),), (_RED,), (_GREY, _BLUE), (_RED, (60, 170, 80)))
 _PRODUCTS = (
     *(((230, 228, 224), _RED), ((30, 30, 34), _BLUE), ((120, 120, 120), (150, 140, 130))),
-    *(((255, 255, 255), (0, 0, 0)), ((240, 240, 240), _GREY, 2), ((240, 240, 240), _GREY, 46)),
+    *(((255, 255, 255), (0, 0, 0)), ((240, 240, 240), _GREY, 2), ((240, 240, 240), _GREY, 40)),
 )
 
 DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
@@ -185,7 +185,8 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     "photos-filled": lambda: _side_by_side(
         [filled(_photo(90, 60), _ellipse(90, 60, box)) for box in ((20, 10, 60, 50), (60, 0, 90, 60), (-9, -9, 99, 69))]
     ),
-    "photos-cut-out": lambda: _side_by_side([_cut_out(*colours) for colours in _PRODUCTS]),
+    "photos-cut-out": lambda: _side_by_side([_cut_out(*colours) for colours in _PRODUCTS[:3]]),
+    "photos-cut-out-or-not": lambda: _side_by_side([_cut_out(*colours) for colours in _PRODUCTS[3:]]),
     "photos-recoloured": lambda: _side_by_side([recoloured(_of_colours(), *colours) for colours in _RECOLOURED]),
     "photos-in-styles": lambda: _side_by_side([in_manner_of(_photo(64, 48), style_of(style)) for style in _STYLES]),
     "placeholder": lambda: _placeholder(320, 240, negative_prompt="blur, noise"),
@@ -219,8 +220,11 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
         [scene(SceneOrder(prompt="a castle on a hill", width=w, height=h, seed=5)) for w, h in _SHAPES], 2
     ),
     "edits": lambda: _edits(_EDITS),
-    "edits-more": lambda: _edits(_MORE_EDITS),
-    "edits-of-the-same-shape": lambda: _edits(("", "improve it", "a cup", "red", "in rain", "from red to yellow"), (80, 60)),
+    "edits-more": lambda: _edits(_MORE_EDITS[:8]),
+    "edits-still-more": lambda: _edits(_MORE_EDITS[8:]),
+    "edits-of-the-same-shape": lambda: _edits(
+        ("", "improve it", "a cup", "red", "in rain", "from red to yellow"), (80, 60)
+    ),
     "edits-of-another-shape": lambda: _edits(("extend the image", "at night", "a cat"), (108, 54)),
     "edits-within-a-mask": lambda: _edits(_MASKED, (80, 60), _right_half(80, 60)),
     "edits-within-a-mask-more": lambda: _edits(_MORE_MASKED, (80, 60), _file(_ellipse(80, 60, (20, 10, 70, 55)))),

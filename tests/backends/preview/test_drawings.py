@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.compositions import COMPOSITIONS, composed_before, compositions
+from tests.compositions import COMPOSITIONS, composed_before, composition
 from tests.drawings import DRAWINGS, drawn_before, look_alike, looks_as_before
 
 IF_MEANT = "if it was meant to change: python -m tests.drawings"
@@ -14,7 +14,7 @@ def named(start: str) -> list[str]:
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
 def test_a_scene_consists_of_the_same_shapes(name: str) -> None:
-    assert compositions(name) == composed_before(name), IF_MEANT
+    assert composition(*COMPOSITIONS[name]) == composed_before()[name], IF_MEANT
 
 
 @pytest.mark.parametrize("name", named("styles"))
