@@ -232,6 +232,14 @@ def test_a_mask_keeps_every_other_pixel(clock: FakeClock) -> None:
     assert box[0] >= 128
 
 
+def test_an_empty_mask_changes_nothing() -> None:
+    shirt = InputImage(SHIRT, "image/png")
+    mask = InputImage(file_of(Image.new("L", (320, 240))), "image/png")
+    made = backend(FakeClock()).submit(ask(images=(shirt,), mask=mask))
+    assert isinstance(made, ImageResult)
+    assert opened(made.images[0].data).tobytes() == opened(SHIRT).tobytes()
+
+
 @pytest.mark.parametrize(("size", "made"), [((300, 200), (300, 200)), ((8, 8), (16, 16)), ((5000, 1000), (4096, 819))])
 def test_an_edit_has_the_size_of_its_image(size: tuple[int, int], made: tuple[int, int], clock: FakeClock) -> None:
     photo = InputImage(image_file(*size), "image/png", "a.png")

@@ -81,11 +81,44 @@ def test_every_drawing_stays_near_its_box(name: str) -> None:
         ("hot air balloons", [Element("balloon", "", 3)]),
         ("a car in blue", [Element("car", "blue")]),
         ("the category of carpets", []),
+        ("a cat, a dog, a car, a tree and a house", [Element("cat"), Element("dog"), Element("car"), Element("tree")]),
+        ("five cats and 3 dogs", [Element("cat", "", 5), Element("dog", "", 3)]),
+        ("two old and rather a cats", [Element("cat", "", 2)]),
+        ("two old and rather an cats", [Element("cat", "", 3)]),
+        ("red old and rather a cat, dog", [Element("cat", "red"), Element("dog")]),
+        ("red old and rather an cat, dog", [Element("cat"), Element("dog")]),
+        ("a cat and a blue cat", [Element("cat")]),
+        ("portrait of a woman", [Element("portrait")]),
+        ("a hot-air balloon", [Element("balloon")]),
+        (f"{'x ' * 1998}cat", [Element("cat")]),
+        (f"{'x ' * 1999}cat", []),
         ("海报，前面有画面", []),
     ],
 )
 def test_colours_and_numbers_belong_to_what_they_stand_before(prompt: str, elements: list[Element]) -> None:
     assert list(read(prompt).subjects) == elements
+
+
+@pytest.mark.parametrize(
+    ("prompt", "colours"),
+    [
+        ("red and blue", ("red", "blue")),
+        ("a cat and a dog, red", ("red",)),
+        ("red, blue cat, dog, green", ("red", "green")),
+        ("a cat in red and in blue", ("red", "blue")),
+        ("a white cat, red", ("red",)),
+        ("red, and then at last a cat and a dog", ("red",)),
+        ("a cat, red", ()),
+    ],
+)
+def test_other_colours_belong_to_no_subject(prompt: str, colours: tuple[str, ...]) -> None:
+    assert read(prompt).colours == colours
+
+
+def test_times_weather_and_style_are_read_beside_the_rest() -> None:
+    found = read("a city in the rain and fog, more rain, at night, then dawn, as a watercolor, anime")
+    assert (found.time, found.weather, found.style) == ("night", ("rain", "fog"), "watercolor")
+    assert (found.places, found.subjects) == ((Element("city"),), ())
 
 
 def test_a_word_within_another_one_is_not_read() -> None:
