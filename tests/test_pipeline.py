@@ -1,6 +1,7 @@
 """The pipeline: the same result by call and by polling, complete state, no lost result, no endless wait."""
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from models.pipeline import HOLD, Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
-from models.stages.carried import Carried
+from models.stages.carried import Carried, Following
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.stubs import StubBackend, StubJobs
 
@@ -332,3 +333,78 @@ def test_a_request_without_a_user_is_known_by_its_receipt(clock: FakeClock, told
     call(backend).generate(asked())
     replace(call(backend), user="u-1").generate(asked())
     assert [request.user for request in backend.asked] == [told[0].id, "u-1"]
+
+
+def test_a_polled_request_counts_what_its_stages_waited_and_one_call_does_not(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(request: ImageRequest, _: Carried) -> ImageRequest:
+        clock.sleep(10)
+        return request
+
+    monkeypatch.setattr(stages, "before_service", lambda *_: [slow])
+    assert call(StubJobs(clock, takes=95)).generate(asked(timeout=100)).result.images
+    outcome, _, _ = polled(StubJobs(clock, takes=95), 100)
+    assert isinstance(outcome, ConnectionFailed)
+
+
+def test_a_request_that_waits_for_another_one_is_asked_for_by_its_timeout(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, told: list[Receipt]
+) -> None:
+    """What is refused when the wait ends was not handed over, so that it cost nothing."""
+    monkeypatch.setattr(stages, "before_service", lambda *_: [lambda *_: Following(600)])
+    waiting = call(StubJobs(clock, takes=1)).start(asked(timeout=600))
+    assert isinstance(waiting, Waiting)
+    assert (waiting.next_check, waiting.state["job"]) == (3, None)
+    assert waiting.state["ends"] == clock.now() + 600
+
+    def refuse(*_: object) -> ImageRequest:
+        raise BadRequest("Over the limit")
+
+    monkeypatch.setattr(stages, "followed", refuse)
+    with pytest.raises(BadRequest, match="Over the limit"):
+        call(StubJobs(clock, takes=1)).check(waiting.state)
+    assert [receipt.outcome for receipt in told] == ["refused"]
+
+
+def test_a_job_that_goes_on_is_told_to_those_who_count_calls(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[Receipt] = []
+    monkeypatch.setattr(stages, "tell_waiting", lambda _, receipt: waiting.append(receipt))
+    started = call(StubJobs(clock, takes=40)).start(asked())
+    assert isinstance(started, Waiting)
+    assert isinstance(call(StubJobs(clock, takes=40)).check(started.state), Waiting)
+    assert [receipt.model for receipt in waiting] == ["stub-model", "stub-model"]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "silent", "advice"),
+    [(590, False, "Ask for less"), (590, True, "Look at it"), (589, False, "Look at it")],
+)
+def test_less_is_advised_where_more_time_would_not_help(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, timeout: float, advice: str, *, silent: bool
+) -> None:
+    def fail(*_: object) -> ImageResult:
+        raise TimedOutError("Generating failed", "no end", "Look at it", transient=silent)
+
+    monkeypatch.setattr(StubBackend, "_generate", fail)
+    with pytest.raises(TimedOutError) as failure:
+        call(StubBackend(clock)).generate(asked(timeout=timeout))
+    assert failure.value.next_step.startswith(advice)
+
+
+def test_a_form_emptied_during_a_job_is_named(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = call(StubJobs(clock, takes=40)).start(asked())
+    assert isinstance(started, Waiting)
+    monkeypatch.setattr(StubJobs, "required", ("api_key",))
+    with pytest.raises(ImageError, match="IMAGE_GENERATION_STUB_API_KEY"):
+        call(StubJobs(clock, takes=40)).check(started.state)
+
+
+def test_an_unknown_model_is_observed_at_the_time_of_the_call(clock: FakeClock, told: list[Receipt]) -> None:
+    for its_clock in (clock, None):
+        with pytest.raises(BadRequest):
+            Call.of("no-such-model", {}, "u-1", its_clock)
+    assert [(receipt.model, receipt.user, receipt.seconds) for receipt in told] == [("no-such-model", "u-1", 0)] * 2
+    assert [receipt.outcome for receipt in told] == ["refused", "refused"]
+    assert told[0].time == clock.now()
+    assert told[1].time == pytest.approx(time.time(), abs=600)

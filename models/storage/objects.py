@@ -65,27 +65,28 @@ class Bucket:
 
     def get(self, name: str) -> bytes | None:
         """An object's bytes; None where there is none."""
-        return self._call(lambda store: bytes(obstore.get(store, name).bytes()), missing=None)
+        return self._call(lambda store: bytes(obstore.get(store, name).bytes()), may_lack=True)
 
     def exists(self, name: str) -> bool:
-        return bool(self._call(lambda store: obstore.head(store, name), missing=None))
+        return bool(self._call(lambda store: obstore.head(store, name), may_lack=True))
 
     def delete(self, name: str) -> None:
-        self._call(lambda store: obstore.delete(store, name), missing=None)
+        self._call(lambda store: obstore.delete(store, name), may_lack=True)
 
     def url(self, name: str) -> str:
         """The object's address: below the public base, else signed for `link_hours`; empty for a folder without one."""
         if self.address.public_url or self.address.kind == "file":
             return self.address.public(name)
         hours = timedelta(hours=self.address.link_hours)
-        return self._call(lambda store: obstore.sign(cast("SignCapableStore", store), "GET", name, hours))
+        return self._call(lambda store: obstore.sign(cast("SignCapableStore", store), "GET", name, hours)) or ""
 
-    def _call[R](self, work: Callable[["ObjectStore"], R], **missing: Any) -> R:
+    def _call[R](self, work: Callable[["ObjectStore"], R], *, may_lack: bool = False) -> R | None:
+        """What `work` returns; None where it finds no object and `may_lack`."""
         try:
             return _THREADS.run(lambda: work(_opened(self.address, self.patience)))
         except FileNotFoundError as error:
-            if missing and "<Code>NoSuchBucket</Code>" not in str(error):
-                return missing["missing"]  # type: ignore[no-any-return]
+            if may_lack and "<Code>NoSuchBucket</Code>" not in str(error):
+                return None
             raise self._explained(error) from None
         except Exception as error:  # noqa: BLE001 -- obstore raises its own errors, ValueError and OSError
             raise self._explained(error) from None  # the raw error holds addresses and headers

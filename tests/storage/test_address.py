@@ -107,6 +107,7 @@ def test_options_and_the_public_base() -> None:
         ("s3://K:S@h/b?storage_link_hours=200", "at most 168"),
         ("s3://K:S@h/b?storage_link_hours=0", "hours above 0"),
         ("s3://K:S@h/b?regoin=x", "has the unknown option `regoin`"),
+        ("s3://K:S@h/b?regoin=", "has the unknown option `regoin`"),
         ("file:///srv/images?deliver=url", "needs an address of the folder"),
     ],
 )

@@ -158,3 +158,24 @@ def test_no_greenlet_is_held_up_by_a_slow_store_and_calls_run_beside_each_other(
         assert bucket
         gevent.joinall([gevent.spawn(bucket.put, f"{n}.txt", b"1") for n in range(4)], raise_error=True)
     assert len(server.seen) == 4
+
+
+def test_a_bucket_that_is_gone_is_no_missing_object() -> None:
+    with scripted_server() as server:
+        server.then(*[refusal(404, "NoSuchBucket")] * 2, *[refusal(404, "NoSuchKey")] * 2)
+        bucket = bucket_of(f"s3://{KEY}:{SECRET}@{server.url.removeprefix('http://')}/b?tls=false")
+        for asked in (bucket.get, bucket.delete):
+            with pytest.raises(StoreError, match="no such bucket"):
+                asked("a.txt")
+        assert (bucket.get("a.txt"), bucket.delete("a.txt")) == (None, None)  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("name", ["a", "ab", "abc", "abcd"])
+def test_a_google_key_may_lack_its_padding(name: str) -> None:
+    account = {"private_key": "", "private_key_id": "", "client_email": name, "disable_oauth": True}
+    with scripted_server() as server:
+        account["gcs_base_url"] = server.url
+        server.then(say(200, ETag='"1"'))
+        encoded = base64.b64encode(json.dumps(account).encode()).decode()
+        bucket_of(f"gs://{encoded.rstrip('=')}@box").put("a.png", b"1")
+    assert unquote(server.seen[0].path) == "/box/a.png"

@@ -83,6 +83,9 @@ def test_an_address_must_give_the_file(reply: Act, said: str) -> None:
         server.then(reply)
         assert probe._fetched(f"{server.url}/a/b.txt?sig=1", FakeClock()) == said
         assert server.seen[0].path == "/a/b.txt?sig=1"
+        server.then(reply)
+        assert probe._fetched(f"{server.url}/a/b.txt", FakeClock()) == said
+        assert server.seen[1].path == "/a/b.txt"
 
 
 def test_an_answer_that_is_far_longer_than_the_file_is_not_read() -> None:
