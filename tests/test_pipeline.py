@@ -77,16 +77,12 @@ def test_a_service_without_jobs_finishes_in_start_polling(clock: FakeClock) -> N
 def test_the_timeout_without_jobs_is_below_the_hosts_call_limit(clock: FakeClock) -> None:
     backend = StubBackend(clock)
     call(backend).start(asked(timeout=6900))
-    assert backend.asked[0].timeout == 590
-    assert backend.asked[0].notices == (
-        "`timeout` became 590 seconds: Dify waits no longer. Ask for less: fewer or smaller images.",
-    )
-
-
-def test_the_default_timeout_is_that_of_one_call(clock: FakeClock) -> None:
-    backend = StubBackend(clock)
     call(backend).start(asked())
-    assert (backend.asked[0].timeout, backend.asked[0].notices) == (590, ())
+    assert [request.timeout for request in backend.asked] == [590, 590]
+    assert [request.notices for request in backend.asked] == [
+        ("`timeout` became 590 seconds: Dify waits no longer. Ask for less: fewer or smaller images.",),
+        (),
+    ]
 
 
 def test_a_longer_timeout_without_polling_is_lowered_and_names_waiting(
@@ -102,9 +98,12 @@ def test_a_longer_timeout_without_polling_is_lowered_and_names_waiting(
     assert "Raise `timeout`" not in str(failure.value)
 
 
-def test_a_short_timeout_can_be_raised(clock: FakeClock) -> None:
+def test_a_single_call_waits_for_its_job_and_a_short_timeout_can_be_raised(clock: FakeClock) -> None:
+    assert call(StubJobs(clock, takes=30)).generate(asked()).result.images
+    backend = StubJobs(clock, takes=100)
     with pytest.raises(ConnectionFailed, match="Raise `timeout`, or request fewer or smaller images"):
-        call(StubJobs(clock, takes=100)).generate(asked(timeout=10))
+        call(backend).generate(asked(timeout=10))
+    assert len(backend.cancelled) == 1
 
 
 def test_finished_images_of_a_job_are_kept_on_timeout(clock: FakeClock) -> None:
@@ -246,14 +245,6 @@ def test_the_state_holds_no_secret(clock: FakeClock) -> None:
     started = call(StubJobs(clock, takes=40), stub_api_key=MARKER_KEY).start(asked())
     assert isinstance(started, Waiting)
     assert MARKER_KEY not in json.dumps(started.state)
-
-
-def test_a_single_call_waits_for_the_same_job_and_times_out_in_the_same_way(clock: FakeClock) -> None:
-    assert call(StubJobs(clock, takes=30)).generate(asked()).result.images
-    backend = StubJobs(clock, takes=100)
-    with pytest.raises(ConnectionFailed):
-        call(backend).generate(asked(timeout=10))
-    assert len(backend.cancelled) == 1
 
 
 def test_each_progress_is_reported_once_and_the_result_returned(clock: FakeClock) -> None:
