@@ -180,6 +180,11 @@ def test_a_choice_that_is_no_file_names_the_parameter() -> None:
     assert refused(nodes={"9": node(wrong, kind="Other")})[0].startswith("node 9 (Other): ")
 
 
+def test_a_choice_of_which_none_is_there_is_explained_by_its_words() -> None:
+    wrong = fault(input_name="sampler_name", received_value="warp", input_config=[[], {}])
+    assert refused(nodes={"3": node(wrong)})[1] == refused({"type": "x", "message": "m"})[1]
+
+
 @pytest.mark.parametrize(("count", "more"), [(1, ""), (3, ""), (4, "; and 1 more"), (6, "; and 3 more")])
 def test_three_faults_are_told(count: int, more: str) -> None:
     said, _ = refused(nodes={"4": node(*(fault(**NAMED) for _ in range(count)))})
