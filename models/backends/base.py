@@ -157,6 +157,8 @@ class Backend(ABC):
     def check_access(self) -> Sequence[str]:
         """Check address and login without spending anything; returns notices, such as a low balance.
 
+        `probe` has made sure before that the required fields are filled.
+
         Raises ImageError when the account cannot be used, naming the form field to correct.
         """
 

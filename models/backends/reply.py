@@ -98,8 +98,6 @@ def said_by(reply: Reply) -> str:
 
 def _words(parsed: object) -> str:
     match parsed:
-        case str():
-            return parsed
         case {"error": dict(error)}:
             return _words(error)
         case {"message": str(message)} if message:

@@ -13,6 +13,7 @@ import pytest
 from models import stages
 from models.backends.errors import RateLimited, logger
 from models.backends.trail import CallTrail, HttpCall, begin_trail, note_queued
+from models.limits import Limits
 from models.pipeline import Asked, Call
 from models.request.conversation import Conversation
 from models.settings import Settings
@@ -97,6 +98,21 @@ def test_without_a_variable_nothing_is_told_and_nothing_is_imported(monkeypatch:
 )
 def test_the_standard_variables_switch_it_on(environment: dict[str, str], wanted: set[str]) -> None:
     assert signals(environment) == wanted
+
+
+@pytest.mark.parametrize("environment", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}])
+def test_a_request_is_reported_where_a_receiver_is_named(environment: dict[str, str]) -> None:
+    reporting = RequestTelemetry.read(Settings({}, environment), Limits().audit)
+    assert (reporting is not None) is bool(environment)
+
+
+@pytest.mark.parametrize("wanted", [{"metrics"}, {"traces"}, {"metrics", "traces"}])
+def test_only_the_wanted_signals_are_exported(wanted: set[str]) -> None:
+    export = OtlpExport(frozenset(wanted), {})
+    assert {"metrics": export.metrics is not None, "traces": export.spans is not None} == {
+        "metrics": "metrics" in wanted,
+        "traces": "traces" in wanted,
+    }
 
 
 def test_a_request_is_counted_under_the_documented_names(export: OtlpExport, receiver: Script) -> None:

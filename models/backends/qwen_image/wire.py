@@ -277,7 +277,7 @@ class StudioFailure(BaseModel):
     @property
     def words(self) -> str:
         ids = ", ".join(part for part in (self.code, self.request_id and f"request {self.request_id}") if part)
-        return f"{self.message} ({ids})" if self.message else ids
+        return f"{self.message} ({ids})" if self.message and ids else self.message or ids
 
     @classmethod
     def read(cls, parsed: object) -> Self:

@@ -130,8 +130,6 @@ def _readable(chars: list[str], place: int) -> str:
 
 
 def _order_counts(folded: str, parts: list[str]) -> bool:
-    if len(parts) < 2:  # noqa: PLR2004
-        return True
     words = ("negations", "places")
     alone = any(_word_of(part, kind) for part in parts for kind in ("colours", "numbers"))
     return alone or any(True for kind in words for _ in _found(folded, kind))

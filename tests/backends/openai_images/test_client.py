@@ -117,6 +117,7 @@ def success(body: Any) -> Any:
     [
         ({"data": [{"note": "asleep"}]}, ServerUnavailable, "the service reported success without an image (asleep)"),
         ({}, ServerUnavailable, "the service reported success without an image"),
+        (["asleep"], ServerUnavailable, "the service reported success without an image (asleep)"),
         ({"created": 5, "id": "x", "usage": {}}, ServerUnavailable, "the service reported success without an image"),
     ],
 )

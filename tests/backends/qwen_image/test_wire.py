@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
 from models.backends.qwen_image.models import Prices, QwenModel, family_of, model_for
-from models.backends.qwen_image.wire import Plan, plan
+from models.backends.qwen_image.wire import Plan, StudioFailure, plan
 from models.entities import GeneratedImage, ImageRequest, InputImage, Price
 from models.sizes import FreeSizes
 from tests.asking import asked, bound
@@ -188,6 +188,28 @@ def test_a_mask_means_inpainting() -> None:
         },
         "parameters": {"n": 1, "watermark": False, "seed": 42},
     }
+
+
+def test_a_mask_that_is_read_gives_no_notice() -> None:
+    mask = InputImage(image_file(1600, 800, mode="L", colour=255), "image/png")
+    assert planned("wanx2.1-imageedit", images=(WIDE,), mask=mask).notices == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"message": "No credit", "code": "Arrearage", "request_id": "r1"}, "No credit (Arrearage, request r1)"),
+        ({"message": "No credit", "code": "Arrearage"}, "No credit (Arrearage)"),
+        ({"code": "Arrearage", "request_id": "r1"}, "Arrearage, request r1"),
+        ({"error": {"code": 7, "message": None}}, "7"),
+        ({"error": "No credit"}, "No credit"),
+        ({}, ""),
+        ([], ""),
+        ("text", ""),
+    ],
+)
+def test_the_words_of_a_failure_name_code_and_request(body: object, words: str) -> None:
+    assert StudioFailure.read(body).words == words
 
 
 def test_without_a_mask_the_whole_image_is_edited_by_strength() -> None:
