@@ -19,13 +19,14 @@ from models.backends.preview.scenes.photo import extended, filled, foreground, i
 from models.backends.preview.scenes.reading import table
 from models.backends.preview.scenes.styles import Finishing, painted, style_of
 from models.images.lettering import Colour
+from models.images.stamps import Layer, LogoStamp, QRStamp, TextStamp
 from tests.compositions import keep_compositions, words
 from tests.fakes import image_file
 
 FOLDER = Path(__file__).parent / "fixtures" / "drawings"
 _ROUNDING = 1  # of 255
 _ROUNDING_OF_LETTERS = 12  # another release of the font library may draw edges a little differently
-_LETTERED = ("placeholder", "edits", "sheet", "scenes-lettering")
+_LETTERED = ("placeholder", "edits", "sheet", "stamps", "scenes-lettering")
 _LONG = "A red fox in the snow, soft light of the morning, 雪地里的红狐，电影感光线。"
 
 
@@ -136,6 +137,14 @@ def _edits(prompts: Sequence[str], size: tuple[int, int] = (72, 54), mask: bytes
     return _side_by_side([_placeholder(*size, prompt=one, images=images, mask=mask) for one in prompts], 6)
 
 
+def _stamped(width: int, height: int, mode: str = "RGB", **parts: object) -> Image.Image:
+    canvas = _photo(width, height).convert(mode)
+    Layer(**parts).draw(canvas)  # type: ignore[arg-type]
+    return canvas.convert("RGB")
+
+
+_LOGO = LogoStamp(image_file(30, 20, colour=(20, 140, 70)))
+_STAMPS = (TextStamp("© Fox 2026 狐狸"), QRStamp("https://example.com"), _LOGO)
 _EDITS = (
     *("make it night", "at sunset", "at dawn", "make the ball blue", "add a cat", "add two birds", "in watercolor"),
     *("on a beach", "extend the image", "snow", "rain", "fog", 'write "SALE"', "something else", "pixel art"),
@@ -228,6 +237,15 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     "edits-of-another-shape": lambda: _edits(("extend the image", "at night", "a cat"), (108, 54)),
     "edits-within-a-mask": lambda: _edits(_MASKED, (80, 60), _right_half(80, 60)),
     "edits-within-a-mask-more": lambda: _edits(_MORE_MASKED, (80, 60), _file(_ellipse(80, 60, (20, 10, 70, 55)))),
+    "stamps": lambda: _side_by_side(
+        [
+            _stamped(400, 300, stamps=_STAMPS),
+            _stamped(300, 400, stamps=_STAMPS[::2], position="top-left", opacity=0.5, label="AI"),
+            _stamped(240, 240, "RGBA", stamps=_STAMPS[:2], position="bottom", label="AI generated"),
+            _stamped(500, 200, stamps=[TextStamp("A text that needs two lines " * 5)], position="left", label="AI生成"),
+        ],
+        2,
+    ),
     "sheet": lambda: _sheet(_mixed(96), "Autumn", 0, 96),
     "sheet-in-columns": lambda: _sheet(_mixed(120), "", 2, 120),
     "sheet-of-wide-images": lambda: _sheet([_cell(n, 300, 100, 160, f"{n}") for n in range(3)], "Wide 宽", 0, 160),
@@ -240,7 +258,13 @@ def drawn_before(name: str) -> Image.Image:
     return Image.open(FOLDER / f"{name}.webp").convert("RGB")
 
 
+def drawings_of(start: str) -> list[str]:
+    """The names of the drawings of one kind, for a test of each."""
+    return [name for name in DRAWINGS if name.startswith(start)]
+
+
 def looks_as_before(name: str) -> bool:
+    """If a change was meant: `uv run python -m tests.drawings`."""
     rounding = _ROUNDING_OF_LETTERS if name.startswith(_LETTERED) else _ROUNDING
     return look_alike(DRAWINGS[name](), drawn_before(name), rounding)
 

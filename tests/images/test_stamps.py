@@ -11,6 +11,7 @@ from models.images import stamps
 from models.images.lettering import missing
 from models.images.stamps import Layer, LogoStamp, QRStamp, TextStamp
 from models.marks import Position
+from tests.drawings import looks_as_before
 from tests.fakes import image_file
 
 LINK = "https://shop.example/item/12345?from=poster&lang=zh"
@@ -247,3 +248,7 @@ def test_opacity_counts_for_letters_and_logos() -> None:
 def test_the_label_stands_on_a_dark_pane_of_three_quarters() -> None:
     after, _ = drawn(Layer(label="AI"), paper((600, 600)))
     assert after.getpixel((60, 519)) == (74, 77, 83)
+
+
+def test_stamps_look_as_before() -> None:
+    assert looks_as_before("stamps")

@@ -19,6 +19,7 @@ from models.entities import ImageResult, InputImage
 from models.pipeline import Asked, Call
 from models.request.conversation import Conversation, read_conversation
 from tests.asking import asked, bound
+from tests.drawings import drawings_of, looks_as_before
 from tests.fakes import image_file
 
 HOSTS = {"limits": "hosts files.internal"}
@@ -207,3 +208,8 @@ def test_a_long_title_and_a_long_caption_are_cut() -> None:
     sheet, _ = drawn_sheet([cell], "Title " * 100, 0, 200)
     assert sheet.width < 230
     assert sheet.height < 330
+
+
+@pytest.mark.parametrize("name", drawings_of("sheet"))
+def test_a_sheet_looks_as_before(name: str) -> None:
+    assert looks_as_before(name)
