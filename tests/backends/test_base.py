@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.backends import base
-from models.backends.base import Backend, Capabilities, Running
+from models.backends.base import Backend, Capabilities, Job, Running
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
 from models.backends.partial import Partial
 from models.backends.registry import BACKENDS, is_filled
@@ -250,3 +250,40 @@ class Noting(StubBackend):
 def test_a_probe_tells_findings_and_notices(clock: FakeClock) -> None:
     assert list(Noting(clock).probe()) == ["one", "two"]
     assert base.PROBE_SECONDS == 9.0
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [(600, base.LOOK_SECONDS), (10, 10), (4, 4), (0.3, base.LEAST_LOOK_SECONDS), (0, base.LAST_LOOK_SECONDS)],
+)
+def test_a_look_at_a_job_ends_with_its_watch(clock: FakeClock, left: float, seconds: float) -> None:
+    """The last look, when the time is over, has a little time of its own."""
+    seen: list[float] = []
+
+    class Watched(StubJobs):
+        def check(self, job: Job) -> Running | ImageResult:
+            seen.append(self.look_deadline().remaining)
+            return super().check(job)
+
+    job: Job = {"ends": clock.now(), "prompt": ""}
+    Watched(clock, takes=0).watch(job, Deadline.after(clock, left), started=clock.now())
+    assert seen == [pytest.approx(seconds)]
+
+
+def test_the_call_in_which_the_time_is_over_ends_soon(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=0)
+    backend.begin_watch(Deadline.after(clock, 1))
+    assert backend.ends == clock.now() + base.SYNC_LIMIT + base.RESERVE
+    backend.begin_watch(Deadline.after(clock, 0))
+    assert backend.ends == clock.now() + base.LAST_CALL_SECONDS
+    clock.sleep(base.LAST_CALL_SECONDS - 1)
+    backend.begin_watch(Deadline.after(clock, 0))
+    assert backend.ends == clock.now() + 1
+
+
+def test_a_watch_begins_before_the_first_look(clock: FakeClock) -> None:
+    """Also in a call that has lasted some time."""
+    backend = StubJobs(clock, takes=0)
+    clock.sleep(300)
+    backend.watch({"ends": 0, "prompt": ""}, Deadline.after(clock, 8), started=clock.now())
+    assert backend.look_deadline().remaining == pytest.approx(8)

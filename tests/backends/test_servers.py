@@ -11,7 +11,7 @@ import pytest
 
 from models.backends.base import Backend, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.server_pool import CallServerPool, JobServerPool, pooled
+from models.backends.server_pool import CallServerPool, JobServerPool, ServerPool, pooled
 from models.backends.servers import ASK_SECONDS, LEFT_OUT_SECONDS, PooledBackend, Standing, split_addresses
 from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
@@ -194,6 +194,26 @@ def test_a_pool_has_the_facts_of_its_service(clock: FakeClock) -> None:
 
 
 # The choice
+
+
+@pytest.mark.parametrize("question", ["sizes", "seeds", "gives", "version", "needs_prompt"])
+def test_the_server_that_leads_answers_what_a_request_depends_on(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    both = pool(clock, FIRST, SECOND)
+    assert isinstance(both, ServerPool)
+    both.lead = both.members[1]
+    for member in both.members:
+        monkeypatch.setattr(member, question, lambda about, place=member.place: (place, about))
+    assert getattr(both, question)(("about", "this")) == (1, ("about", "this"))
+
+
+def test_every_server_must_have_what_its_form_requires(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = pool(clock, FIRST, SECOND)
+    assert isinstance(both, ServerPool)
+    monkeypatch.setattr(both.members[1], "required", ("api_key",))
+    with pytest.raises(BadRequest):
+        both.require_access()
 
 
 def test_a_server_that_lacks_something_is_passed_over(clock: FakeClock, room: Room) -> None:
