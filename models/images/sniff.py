@@ -251,7 +251,7 @@ def _read_by_pillow(data: bytes) -> Header | None:
         return None
     if is_heic(data):
         size = heic_size(data)
-        return Header("image/heic", *size) if size and all(size) else None
+        return Header("image/heic", *size) if size else None
     pillow = load_pillow()
     try:
         with pillow.open(io.BytesIO(data), formats=openable()) as image:

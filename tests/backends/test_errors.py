@@ -95,6 +95,11 @@ def test_no_eight_characters_of_a_secret_survive_unless_they_are_a_word(key: str
     assert redact(f"got <{piece}>", [key]) == "got <[hidden]>"
 
 
+def test_fewer_characters_than_eight_are_no_piece_of_a_secret() -> None:
+    for said in (MARKER_KEY[:7], MARKER_KEY[-7:], MARKER_KEY[9:16]):
+        assert redact(f"got <{said}>", [MARKER_KEY]) == f"got <{said}>"
+
+
 @pytest.mark.parametrize("length", [8, 10, 12, 15, 20])
 def test_the_start_of_a_key_is_hidden_as_services_quote_it(length: int) -> None:
     for key in ("sk-abcdefghijklmnopqrst", "hf_ABCDEFGHIJKLMNOPQRST", "sk-proj-abcdefghijklmnop"):

@@ -131,3 +131,10 @@ def test_avif_has_a_decoder_of_its_own() -> None:
 
 def test_a_file_without_properties_tells_no_size() -> None:
     assert heic_size(b"\0\0\0\x10ftypheic\0\0\0\0") is None
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_side_of_no_pixels_is_no_size(side: int) -> None:
+    at = PHOTO.index(b"clap") + 4 + 8 * side
+    assert heic_size(PHOTO) is not None
+    assert heic_size(PHOTO[:at] + bytes(4) + PHOTO[at + 4 :]) is None

@@ -213,6 +213,7 @@ def test_a_long_prompt_of_dashes_is_read_in_linear_time() -> None:
         ("a fox --no text\nhats --seed 1", "a fox", {"negative_prompt": "text hats", "seed": "1"}),
         ("a fox --FORMAT JPEG", "a fox", {"output_format": "jpeg"}),
         ("a fox ---seed 1", "a fox", {"seed": "1"}),
+        ('a fox --no hats"', "a fox", {"negative_prompt": "hats"}),
         ("a fox —lens 1", "a fox —lens 1", {}),
     ],
 )

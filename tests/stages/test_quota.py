@@ -300,6 +300,16 @@ def test_without_redis_requests_are_refused_and_a_count_is_tried_again(
     assert MARKER_KEY not in caplog.text
 
 
+def test_a_count_that_failed_is_repeated_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(quota, "_LATER", (60.0,))
+    account = Account("5/day", {"IMAGE_GENERATION_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
+    account.end(Receipt(time=NOON, user="ann", model="m", backend="b", n=1).succeeded(result_of(1), 1.0))
+    gevent.sleep(0.05)
+    assert "could not be counted" not in caplog.text
+
+
 def test_a_count_that_failed_is_made_up_for(place: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quota, "_LATER", (0.0,))
     account = Account("1/day", place)
