@@ -107,6 +107,7 @@ def test_a_job_without_an_image_is_an_error(service: FakeComfyAPI) -> None:
 def test_signed_links_get_no_key(cloud: FakeComfyAPI) -> None:
     assert result_of(api_model(cloud, TXT2IMG)).images
     assert cloud.host.keys == []
+    assert not any(call.path.endswith("/content") for call in cloud.calls), "a link that works needs no asset"
 
 
 def test_an_asset_that_redirects_gets_no_key_on_the_other_host(cloud: FakeComfyAPI) -> None:
