@@ -109,7 +109,7 @@ def entry(*cards: AIModelEntity) -> llm.ImageGenerationModel:
     return llm.ImageGenerationModel(list(cards))
 
 
-def streamed(stream: bool = True, user: str | None = None, **parameters: object) -> Iterator[LLMResultChunk]:  # noqa: FBT001, FBT002
+def streamed(stream: bool = True, user: str | None = None, **parameters: object) -> Iterator[LLMResultChunk]:
     messages = [UserPromptMessage(content="a fox")]
     yield from entry().invoke("stub-model", {}, list(messages), parameters, stream=stream, user=user)
 
