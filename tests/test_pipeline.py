@@ -476,7 +476,7 @@ def test_what_a_service_refuses_has_failed(clock: FakeClock, told: list[Receipt]
 def following(backend: Backend, monkeypatch: pytest.MonkeyPatch, **node: object) -> Waiting:
     """A request whose image another one makes."""
     monkeypatch.setattr(stages, "before_service", lambda *_: [lambda *_: Following(50)])
-    outcome = call(backend).start(asked(**node))
+    outcome = call(backend).start(Asked(Conversation("a fox"), node))
     assert isinstance(outcome, Waiting)
     monkeypatch.setattr(stages, "before_service", lambda *_: [])
     return outcome
