@@ -48,7 +48,7 @@ def test_a_stream_has_them_behind_the_image() -> None:
     assert kinds == ["image", "text", "document", "text"]
 
 
-@pytest.mark.parametrize("size", [2_000_000, 3_000_000, 3_700_000, 20_000_000])
+@pytest.mark.parametrize("size", [2_000_000, 3_000_000, 3_700_000, 3_770_000, 20_000_000])
 def test_a_line_is_never_too_long(size: int) -> None:
     result = sheet(bytes(size), image=noise(900, 900))
     _, length = whole(result)
