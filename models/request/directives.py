@@ -98,7 +98,7 @@ def _unwrapped(text: str, known: Mapping[str, Rule]) -> str:
         return f"{fenced[1].strip()}\n{fenced[3].strip()}"
     for opening, closing in _WRAPPERS:
         inside = text[len(opening) : -len(closing)]
-        wrapped = text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing)
+        wrapped = text.startswith(opening) and text.endswith(closing)
         if wrapped and opening not in inside and closing not in inside and _ends_in_directives(inside, known):
             return inside.strip()
     return text
