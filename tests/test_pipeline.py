@@ -461,6 +461,18 @@ def test_a_failed_stage_is_a_refusal_and_the_service_was_not_asked(
     assert backend.given == []
 
 
+def test_a_model_that_does_not_exist_is_a_refusal_of_the_call(clock: FakeClock, told: list[Receipt]) -> None:
+    for given in (clock, None):
+        with pytest.raises(BadRequest):
+            Call.of("mine", {"backend": "nothing"}, None, given)
+    assert [(one.user, one.model, one.backend, one.outcome) for one in told] == [("", "mine", "nothing", "refused")] * 2
+    assert (told[0].time, told[0].seconds) == (clock.now(), 0)
+
+
+def test_the_user_of_a_call_may_be_unknown(clock: FakeClock) -> None:
+    assert [Call.of("preview", {}, user, clock).user for user in (None, "", "ann")] == ["", "", "ann"]
+
+
 def test_what_a_service_refuses_has_failed(clock: FakeClock, told: list[Receipt]) -> None:
     backend = Noting(clock, takes=0)
     backend.error = BadRequest("The content filter refused the prompt")
