@@ -253,3 +253,12 @@ def test_equal_forms_are_one_account(room: Room) -> None:
         with room_for_call(form, room) as call:
             forms.append(call.form)
     assert (forms[0] == forms[1], forms[0] == forms[2]) == (True, False)
+
+
+@pytest.mark.parametrize(("passed", "gets_in"), [(4.9, False), (5.0, True)])
+def test_the_room_of_a_call_counts_for_five_seconds(room: Room, watch: Watch, passed: float, *, gets_in: bool) -> None:
+    CallRoom(room, 1).take(10 * MIB)
+    watch.time += passed
+    waiting = entering(CallRoom(room, 2), 1)
+    with killed(waiting):
+        assert waiting.ready() is gets_in
