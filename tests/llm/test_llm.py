@@ -418,10 +418,13 @@ def test_a_form_that_cannot_be_made_keeps_the_parameters_of_the_card(
     def failing(*_: object) -> Backend:
         raise BadRequest("There is no model 'stub-model'")
 
+    lines: list[str] = []
+    monkeypatch.setattr(logger, "warning", lambda text, *values: lines.append(text % values))
     monkeypatch.setattr(registry, "bind", failing)
     known = card.model_copy(update={"features": features})
     schema = entry(known).get_model_schema("stub-model", {})
     assert names(schema) == ["seed", *(rule.name for rule in EVERY_MODEL)]
+    assert lines == ["the form of stub-model could not be made; only the known parameters are shown"]
     assert schema is not None
     assert schema.features == shown
 
