@@ -320,11 +320,8 @@ class Call:
                 f"The state of {backend.model.name}'s job cannot be read",
                 next_step="The plugin was replaced by another version while it ran; run it again",
             )
-        conversation, schema = (
-            Conversation(state.plan.wanted.prompt if state.plan else ""),
-            state.carried.options.schema,
-        )
-        route = ModelRoute(self.backend, self.settings, conversation, schema, state.plan) if state.plan else None
+        schema, without_images = state.carried.options.schema, Conversation("")  # the plan has the prompt
+        route = ModelRoute(self.backend, self.settings, without_images, schema, state.plan) if state.plan else None
         turn = Turn(backend, route, state.carried.receipt.time, state.until, state.ends)
         return replace(order, backend=backend, carried=state.carried), turn, state.job
 

@@ -89,7 +89,7 @@ class Turn:
 
     @property
     def _others(self) -> bool:
-        return self.route is not None and bool(self.route.plan.left)
+        return self.route is not None and self.route.left
 
     @property
     def remaining(self) -> float:
@@ -97,7 +97,7 @@ class Turn:
 
     def shared(self, request: ImageRequest) -> "tuple[Turn, ImageRequest]":
         """A service that charges has all the time for a call: one that is cut off may cost money and gives nothing."""
-        if not self._others or self.route is None:
+        if self.route is None or not self.route.left:
             return self, request
         share = self.route.share(self.remaining)
         turn = replace(self, until=min(self.ends, self.backend.clock.now() + share))

@@ -1,13 +1,15 @@
 """The model cards match the common rules, and all parameters switched on give a valid request."""
 
 import base64
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import yaml
 
 from models.backends.registry import BACKENDS
-from models.catalog import CARDS, Card, card_files, card_for, cards, service_of
+from models.catalog import CARDS, Card, Lazy, Pricing, card_files, card_for, cards, listed, nameable, service_of
+from models.entities import Price
 from models.parameters import EVERY_MODEL, read_values
 from models.request.build import build_request
 from models.request.conversation import Conversation
@@ -103,3 +105,30 @@ def test_a_card_belongs_to_its_own_backend() -> None:
     assert card_for("preview", "preview") is cards()["preview"]
     assert card_for("stability", "preview") is None
     assert card_for("preview", "no-such-model") is None
+    assert (service_of("preview"), service_of("no-such-model")) == ("preview", "")
+
+
+def test_a_card_is_read_when_it_is_asked_for_and_only_once() -> None:
+    made: list[int] = []
+
+    def make(source: int) -> int:
+        made.append(source)
+        return 10 * source
+
+    lazy = Lazy({"a": 1, "b": 2}, make)
+    assert (len(lazy), list(lazy), made) == (2, ["a", "b"], [])
+    assert (lazy["a"], lazy["a"], made) == (10, 10, [1])
+    assert "c" not in lazy
+    assert len(cards()) == len(card_files())
+
+
+def test_all_models_but_those_that_make_no_image_can_be_named() -> None:
+    assert set(listed()) - set(nameable()) == {"auto", "contact-sheet"}
+    assert nameable()[0] == "preview"
+
+
+def test_the_price_of_a_card_is_that_of_its_output_in_its_unit() -> None:
+    pricing = Pricing(input=Decimal(0), output=Decimal(3), unit=Decimal("0.01"), currency="CNY")
+    card = cards()["preview"].model_copy(update={"pricing": pricing})
+    assert card.price_per_image == Price(Decimal("0.03"), "CNY")
+    assert card.model_copy(update={"pricing": None}).price_per_image is None

@@ -135,6 +135,10 @@ def test_the_price_of_a_result_is_its_own_else_the_cards_for_each_image() -> Non
     assert own.priced(one) is own
 
 
+def test_a_kept_image_is_sent_as_bytes_unless_the_owner_says_otherwise() -> None:
+    assert Kept("p/a.png", "https://cdn.example/a.png").by_url is False
+
+
 def test_a_result_is_the_answer_of_the_asked_model() -> None:
     answered = ImageResult(images=(), backend="b", model="made-it", prompt="").answered("asked")
     assert (answered.model, answered.answered_by, answered.cached) == ("asked", "made-it", False)

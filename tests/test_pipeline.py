@@ -1,7 +1,6 @@
 """The pipeline: the same result by call and by polling, complete state, no lost result, no endless wait."""
 
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,23 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from models import stages
-from models.backends.base import Backend
+from models.backends.base import Backend, Capabilities, Job, Running
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.http import TimedOutError
-from models.entities import GeneratedImage, ImageRequest, ImageResult
+from models.clock import Deadline
+from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage
 from models.output.structured import OutputOptions
 from models.pipeline import HOLD, Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
 from models.stages.audit import Receipt
 from models.stages.carried import Carried, Following
+from models.turns import Turn
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.stubs import StubBackend, StubJobs
 
 LOST = ConnectionFailed("Asking failed", "connection lost", transient=True)
+START = FakeClock().now()
 BROKEN = ServerUnavailable("Generating failed", "out of memory")
 
 
@@ -34,6 +36,27 @@ def call(backend: Backend, **credentials: object) -> Call:
 
 def asked(prompt: str = "a fox", json_schema: object = None, **parameters: object) -> Asked:
     return Asked(Conversation(prompt), parameters, json_schema)
+
+
+class Noting(StubJobs):
+    """Keeps the requests, and raises `error` for each."""
+
+    error: ImageError | None = None
+
+    def __init__(self, clock: FakeClock, *, takes: float, able: int = 0) -> None:
+        super().__init__(clock, takes=takes)
+        self.able = Capabilities(images=able)
+        self.given: list[ImageRequest] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.able
+
+    def _submit(self, request: ImageRequest, deadline: Deadline) -> Job | ImageResult:
+        self.given.append(request)
+        if self.error:
+            raise self.error
+        return super()._submit(request, deadline)
 
 
 @pytest.fixture(autouse=True)
@@ -324,76 +347,200 @@ def test_a_request_without_a_user_is_known_by_its_receipt(clock: FakeClock, told
     assert [request.user for request in backend.asked] == [told[0].id, "u-1"]
 
 
-def test_a_polled_request_counts_what_its_stages_waited_and_one_call_does_not(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+def test_a_polled_timeout_is_below_two_hours(clock: FakeClock) -> None:
+    started = call(StubJobs(clock, takes=9000)).start(asked(timeout=9000))
+    assert isinstance(started, Waiting)
+    assert (started.state["until"], started.state["ends"]) == (clock.now() - HOLD + 6900, clock.now() - HOLD + 6900)
+    request = Noting(clock, takes=0)
+    call(request).start(asked(timeout=9000))
+    assert request.given[0].notices == ("`timeout` became 6900 seconds: Dify waits no longer.",)
+
+
+@pytest.mark.parametrize(("way", "ends"), [("start", 30), ("generate", 50)])
+def test_a_request_that_is_not_polled_has_its_time_after_the_stages(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, way: str, ends: float
 ) -> None:
+    """Stages may wait for a server of the owner; a polled request counts from its start."""
+    limits: list[float] = []
+
     def slow(request: ImageRequest, _: Carried) -> ImageRequest:
-        clock.sleep(10)
+        clock.sleep(20)
         return request
 
+    def first(route: object, backend: Backend, began: float, request: ImageRequest) -> object:
+        limits.append(began + request.timeout - START)
+        return made(route, backend, began, request)  # type: ignore[arg-type]
+
+    made = Turn.first
+    monkeypatch.setattr(Turn, "first", first)
     monkeypatch.setattr(stages, "before_service", lambda *_: [slow])
-    assert call(StubJobs(clock, takes=95)).generate(asked(timeout=100)).result.images
-    outcome, _, _ = polled(StubJobs(clock, takes=95), 100)
-    assert isinstance(outcome, ConnectionFailed)
+    getattr(call(StubJobs(clock, takes=5)), way)(asked(timeout=30))
+    assert limits == [ends]
 
 
-def test_a_request_that_waits_for_another_one_is_asked_for_by_its_timeout(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, told: list[Receipt]
+def test_stages_are_told_that_a_request_goes_on_and_that_it_ended(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is refused when the wait ends was not handed over, so that it cost nothing."""
-    monkeypatch.setattr(stages, "before_service", lambda *_: [lambda *_: Following(600)])
-    waiting = call(StubJobs(clock, takes=1)).start(asked(timeout=600))
-    assert isinstance(waiting, Waiting)
-    assert (waiting.next_check, waiting.state["job"]) == (3, None)
-    assert waiting.state["ends"] == clock.now() + 600
-
-    def refuse(*_: object) -> ImageRequest:
-        raise BadRequest("Over the limit")
-
-    monkeypatch.setattr(stages, "followed", refuse)
-    with pytest.raises(BadRequest, match="Over the limit"):
-        call(StubJobs(clock, takes=1)).check(waiting.state)
-    assert [receipt.outcome for receipt in told] == ["refused"]
-
-
-def test_a_job_that_goes_on_is_told_to_those_who_count_calls(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting: list[Receipt] = []
-    monkeypatch.setattr(stages, "tell_waiting", lambda _, receipt: waiting.append(receipt))
+    seen: list[str] = []
+    monkeypatch.setattr(stages, "renew", lambda *_: seen.append("renewed"))
+    monkeypatch.setattr(stages, "release", lambda *_: seen.append("released"))
+    monkeypatch.setattr(stages, "tell_waiting", lambda *_: seen.append("told"))
     started = call(StubJobs(clock, takes=40)).start(asked())
     assert isinstance(started, Waiting)
-    assert isinstance(call(StubJobs(clock, takes=40)).check(started.state), Waiting)
-    assert [receipt.model for receipt in waiting] == ["stub-model", "stub-model"]
+    assert seen == ["renewed", "told"]
+    clock.sleep(40)
+    call(StubJobs(clock, takes=40)).check(started.state)
+    assert seen == ["renewed", "told", "released"]
+    with pytest.raises(ServerUnavailable):
+        call(StubJobs(clock, takes=5, troubles=[BROKEN])).generate(asked())
+    assert seen == ["renewed", "told", "released", "released"]
 
 
-@pytest.mark.parametrize(
-    ("timeout", "silent", "advice"),
-    [(590, False, "Ask for less"), (590, True, "Look at it"), (589, False, "Look at it")],
-)
-def test_less_is_advised_where_more_time_would_not_help(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, timeout: float, advice: str, *, silent: bool
-) -> None:
-    def fail(*_: object) -> ImageResult:
-        raise TimedOutError("Generating failed", "no end", "Look at it", transient=silent)
+def test_only_words_that_change_are_told(clock: FakeClock) -> None:
+    class Saying(StubJobs):
+        def check(self, job: Job) -> Running | ImageResult:
+            seen = super().check(job)
+            words = ["", "queued", "queued", "", "step 1", "queued"]
+            return Running(words[self.checks - 1]) if isinstance(seen, Running) else seen
 
-    monkeypatch.setattr(StubBackend, "_generate", fail)
-    with pytest.raises(TimedOutError) as failure:
-        call(StubBackend(clock)).generate(asked(timeout=timeout))
-    assert failure.value.next_step.startswith(advice)
+    *told, done = call(Saying(clock, takes=2.3)).narrated(asked())
+    assert told == ["queued", "step 1", "queued"]
+    assert isinstance(done, Finished)
 
 
-def test_a_form_emptied_during_a_job_is_named(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("transient", [True, False])
+def test_less_is_advised_where_a_service_without_jobs_needs_all_the_time(clock: FakeClock, *, transient: bool) -> None:
+    class Late(StubBackend):
+        def _generate(self, request: ImageRequest, deadline: Deadline) -> ImageResult:
+            raise TimedOutError("Generating failed", "no reply", "Raise it", transient=transient)
+
+    for way in ("start", "generate"):
+        with pytest.raises(ConnectionFailed) as late:
+            getattr(call(Late(clock)), way)(asked())
+        assert late.value.next_step == ("Raise it" if transient else "Ask for less: fewer or smaller images")
+        with pytest.raises(ConnectionFailed) as early:
+            getattr(call(Late(clock)), way)(asked(timeout=589))
+        assert early.value.next_step == "Raise it"
+
+
+def test_a_field_that_was_emptied_while_the_job_ran_is_named(clock: FakeClock) -> None:
+    class Keyed(StubJobs):
+        required = ("api_key",)
+
     started = call(StubJobs(clock, takes=40)).start(asked())
     assert isinstance(started, Waiting)
-    monkeypatch.setattr(StubJobs, "required", ("api_key",))
-    with pytest.raises(ImageError, match="IMAGE_GENERATION_STUB_API_KEY"):
-        call(StubJobs(clock, takes=40)).check(started.state)
+    with pytest.raises(BadRequest, match="stub-model needs Stub service"):
+        call(Keyed(clock, takes=40)).check(started.state)
 
 
-def test_an_unknown_model_is_observed_at_the_time_of_the_call(clock: FakeClock, told: list[Receipt]) -> None:
-    for its_clock in (clock, None):
+def test_a_failed_stage_is_a_refusal_and_the_service_was_not_asked(
+    clock: FakeClock, told: list[Receipt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object) -> ImageRequest:
+        clock.sleep(2)
+        raise BadRequest("The prompt is not allowed")
+
+    backend = Noting(clock, takes=0)
+    monkeypatch.setattr(stages, "before_service", lambda *_: [refusing])
+    for way in ("start", "generate"):
         with pytest.raises(BadRequest):
-            Call.of("no-such-model", {}, "u-1", its_clock)
-    said = [(receipt.model, receipt.user, receipt.seconds, receipt.outcome) for receipt in told]
-    assert said == [("no-such-model", "u-1", 0, "refused")] * 2
-    assert told[0].time == clock.now()
-    assert told[1].time == pytest.approx(time.time(), abs=600)
+            getattr(replace(call(backend), user="ann"), way)(asked())
+    facts = [(one.outcome, one.user, one.model, one.backend, one.seconds) for one in told]
+    assert facts == [("refused", "ann", "stub-model", "stub_jobs", 2)] * 2
+    assert backend.given == []
+
+
+def test_a_model_that_does_not_exist_is_a_refusal_of_the_call(clock: FakeClock, told: list[Receipt]) -> None:
+    with pytest.raises(BadRequest):
+        Call.of("mine", {"backend": "nothing"}, None, clock)
+    with pytest.raises(BadRequest):
+        Call.of("mine", {"backend": "nothing"}, None)
+    assert [(one.user, one.model, one.backend, one.outcome) for one in told] == [("", "mine", "nothing", "refused")] * 2
+    assert (told[0].time, told[0].seconds) == (clock.now(), 0)
+
+
+def test_the_user_of_a_call_may_be_unknown(clock: FakeClock) -> None:
+    assert [Call.of("preview", {}, user, clock).user for user in (None, "", "ann")] == ["", "", "ann"]
+
+
+def test_what_a_service_refuses_has_failed(clock: FakeClock, told: list[Receipt]) -> None:
+    backend = Noting(clock, takes=0)
+    backend.error = BadRequest("The content filter refused the prompt")
+    for way in ("start", "generate"):
+        with pytest.raises(BadRequest):
+            getattr(call(backend), way)(asked())
+    assert [one.outcome for one in told] == ["failed", "failed"]
+
+
+# --- a request that waits for an equal one -----------------------------------------------------------------------------
+
+
+def following(backend: Backend, monkeypatch: pytest.MonkeyPatch, **node: object) -> Waiting:
+    """A request whose image another one makes."""
+    monkeypatch.setattr(stages, "before_service", lambda *_: [lambda *_: Following(50)])
+    outcome = call(backend).start(Asked(Conversation("a fox"), node))
+    assert isinstance(outcome, Waiting)
+    monkeypatch.setattr(stages, "before_service", lambda *_: [])
+    return outcome
+
+
+def test_a_request_waits_for_an_equal_one_without_a_job(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Noting(clock, takes=5)
+    waiting = following(backend, monkeypatch)
+    assert (waiting.state["job"], waiting.state["until"], waiting.state["ends"]) == (None, START + 50, START + 50)
+    assert waiting.next_check == 1
+    clock.sleep(10)
+    monkeypatch.setattr(stages, "followed", lambda *_: Following(30))
+    again = call(backend).check(waiting.state)
+    assert isinstance(again, Waiting)
+    assert (again.state["job"], again.state["ends"]) == (None, START + 30), "counted from the start of the request"
+    kept = ImageResult(images=(GeneratedImage(image_file()),), backend="kept", model="stub-model", prompt="a fox")
+    monkeypatch.setattr(stages, "followed", lambda *_: kept)
+    done = call(backend).check(again.state)
+    assert isinstance(done, Finished)
+    assert (done.result, done.duration, backend.given) == (kept.answered("stub-model"), 10, [])
+
+
+def test_a_request_is_handed_in_where_the_equal_one_failed(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Noting(clock, takes=5)
+    waiting = following(backend, monkeypatch)
+    request = ImageRequest(model="stub-model", prompt="a fox", timeout=40)
+    monkeypatch.setattr(stages, "followed", lambda *_: request)
+    outcome = call(backend).check(waiting.state)
+    assert isinstance(outcome, Waiting)
+    assert (backend.given, outcome.state["ends"]) == ([request], START + 40)
+    assert outcome.state["job"]
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_no_further_model_gets_the_images_that_a_state_does_not_hold(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, *, with_images: bool
+) -> None:
+    backend = Noting(clock, takes=5, able=1)
+    waiting = following(backend, monkeypatch, fallback="preview")
+    images = (InputImage(image_file(), "image/png"),) if with_images else ()
+    monkeypatch.setattr(
+        stages, "followed", lambda *_: ImageRequest(model="stub-model", prompt="a fox", images=images, timeout=40)
+    )
+    backend.error = RateLimited("Generating failed", "no credit")
+    if with_images:
+        with pytest.raises(RateLimited):
+            call(backend).check(waiting.state)
+    else:
+        done = call(backend).check(waiting.state)
+        assert isinstance(done, Finished)
+        assert done.result.answered_by == "preview"
+
+
+def test_a_refusal_after_the_wait_is_no_failure_of_the_service(
+    clock: FakeClock, told: list[Receipt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object) -> ImageRequest:
+        raise BadRequest("The prompt is not allowed")
+
+    backend = Noting(clock, takes=5)
+    waiting = following(backend, monkeypatch)
+    monkeypatch.setattr(stages, "followed", refusing)
+    with pytest.raises(BadRequest):
+        call(backend).check(waiting.state)
+    assert [one.outcome for one in told] == ["refused"]

@@ -220,3 +220,45 @@ def test_a_body_without_a_length_takes_what_comes(room: Room) -> None:
         for size in range(0, 5 * MIB, 64 * 1024):
             body.received(size)
         assert 4 * MIB < call.size <= 5 * MIB
+
+
+def test_a_body_takes_each_byte_once(room: Room) -> None:
+    with room_for_call("form", room) as call:
+        body, taken = Intake(0), list[int]()
+        for size in (FREE + 1, FREE + 1 + MIB, FREE + 2 + MIB):
+            body.received(size)
+            taken.append(call.size)
+        assert taken == [FREE + 1, FREE + 1, FREE + 2 + MIB]
+        known = Intake(3 * MIB)
+        for size in (FREE + 1, 3 * MIB):
+            known.received(size)
+        assert call.size == FREE + 2 + 4 * MIB
+
+
+def test_a_call_keeps_what_else_its_greenlet_hands_on(room: Room) -> None:
+    here = gevent.getcurrent()
+    before = getattr(here, "spawn_tree_locals", None)
+    here.spawn_tree_locals = {"other": 1}  # type: ignore[attr-defined]
+    try:
+        with room_for_call("form", room):
+            assert here.spawn_tree_locals["other"] == 1  # type: ignore[attr-defined]
+        assert here.spawn_tree_locals == {"other": 1}  # type: ignore[attr-defined]
+    finally:
+        here.spawn_tree_locals = before  # type: ignore[attr-defined]
+
+
+def test_equal_forms_are_one_account(room: Room) -> None:
+    forms = []
+    for form in ({"api_key": "a"}, {"api_key": "a"}, {"api_key": "b"}):
+        with room_for_call(form, room) as call:
+            forms.append(call.form)
+    assert (forms[0] == forms[1], forms[0] == forms[2]) == (True, False)
+
+
+@pytest.mark.parametrize(("passed", "gets_in"), [(4.9, False), (5.0, True)])
+def test_the_room_of_a_call_counts_for_five_seconds(room: Room, watch: Watch, passed: float, *, gets_in: bool) -> None:
+    CallRoom(room, 1).take(10 * MIB)
+    watch.time += passed
+    waiting = entering(CallRoom(room, 2), 1)
+    with killed(waiting):
+        assert waiting.ready() is gets_in

@@ -13,7 +13,7 @@ from models.backends.base import Backend, Capabilities
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ImageError, RateLimited
 from models.backends.errors import ServerUnavailable as Unavailable
 from models.clock import Deadline
-from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage
+from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, ParameterValue
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.build import Wanted
 from models.request.conversation import Conversation
@@ -263,6 +263,20 @@ def test_a_customizable_model_reaches_services_of_the_environment_only(clock: Fa
     assert "the form of stub-model does not reach the provider's settings" in " ".join(result.notices)
     with pytest.raises(ConnectionFailed, match="no environment variable fills its service"):
         Call(FailingBackend(clock, undone(UNREACHED)), Settings(own, {})).generate(request)
+
+
+@pytest.mark.parametrize(("wanted", "checkpoint"), [("automatic1111", "a.safetensors"), ("comfyui-sdxl", None)])
+def test_the_name_of_a_file_goes_to_the_model_that_it_was_given_for(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, wanted: str, checkpoint: str | None
+) -> None:
+    monkeypatch.setattr("models.backends.automatic1111.Automatic1111.learn", lambda *_: None)
+    values: dict[str, ParameterValue] = {"checkpoint": "a.safetensors"}
+    plan = RoutePlan(wanted=Wanted(model=wanted, prompt="a fox", values=values), left=("automatic1111",))
+    form = Settings({"automatic1111_base_url": "http://127.0.0.1:9"}, {})
+    backend = StubBackend(clock)
+    route = ModelRoute(backend, form, Conversation("a fox"), None, plan)
+    found = route.after(undone(UNREACHED), backend, 100, lambda candidate: candidate.request)
+    assert (found.backend.model.name, found.request.checkpoint) == ("automatic1111", checkpoint)
 
 
 # --- turns -------------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def _unwrapped(text: str, known: Mapping[str, Rule]) -> str:
         return f"{fenced[1].strip()}\n{fenced[3].strip()}"
     for opening, closing in _WRAPPERS:
         inside = text[len(opening) : -len(closing)]
-        wrapped = text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing)
+        wrapped = text.startswith(opening) and text.endswith(closing)
         if wrapped and opening not in inside and closing not in inside and _ends_in_directives(inside, known):
             return inside.strip()
     return text
@@ -195,9 +195,12 @@ def _trimmed(value: str) -> str:
 
 
 def _is_quoted(value: str) -> bool:
-    """Whether the whole is in quotation marks: `--no "{{variable}}"` may hold a text with quotes of its own."""
+    """Whether the whole is in quotation marks: `--no "{{variable}}"` may hold a text with quotes of its own.
+
+    A single straight mark counts as well: there is nothing between its ends.
+    """
     closing = _QUOTES.get(value[:1])
-    return bool(closing) and len(value) > 1 and value.endswith(str(closing))
+    return bool(closing) and value.endswith(str(closing))
 
 
 def _is_one_list(value: str, *, last: bool) -> bool:

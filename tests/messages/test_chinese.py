@@ -8,7 +8,7 @@ import pytest
 from dify_plugin.errors.model import InvokeBadRequestError, InvokeServerUnavailableError
 
 from models.backends.errors import BadRequest, host_errors
-from models.messages import say
+from models.messages import about, say
 from models.messages.catalogue import CatalogueEntry, Template, constants, entries, templates
 from models.messages.chinese import _MOST_PARTS, _Reader, composed, translated
 from models.settings import Settings
@@ -118,6 +118,49 @@ def test_a_users_text_in_a_sentence_stays_as_it_is() -> None:
     assert said == "提示词含有“the image is empty”，此处不允许使用"
 
 
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("Change the prompt and There is no prompt", "请修改提示词和没有提示词"),
+        ("Change the prompt or There is no prompt", "请修改提示词或没有提示词"),
+        ("Change the prompt and foo", "Change the prompt and foo"),
+        ("Change the prompt or foo", "Change the prompt or foo"),
+        ("Change the prompt, There is no prompt", "请修改提示词、没有提示词"),
+        ("Change the prompt, foo", "请修改提示词，foo"),
+        ("foo, Change the prompt", "foo，请修改提示词"),
+        ("Change the prompt; foo", "请修改提示词；foo"),
+        ("foo: Change the prompt", "foo：请修改提示词"),
+        ("foo: bar", "foo: bar"),
+        ("There is no prompt. Change the prompt", "没有提示词。请修改提示词"),
+        ("foo. Change the prompt", "foo. 请修改提示词"),
+        ("foo. bar", "foo. bar"),
+        ("Change the prompt.", "请修改提示词。"),
+        ("foo.", "foo."),
+        ("Change the prompt (There is no prompt)", "请修改提示词（没有提示词）"),
+        ("Change the prompt (foo)", "请修改提示词（foo）"),
+        ("foo (Change the prompt)", "foo（请修改提示词）"),
+        ("foo (bar)", "foo (bar)"),
+        ("Change the prompt (There is no prompt", "Change the prompt (There is no prompt"),
+        ("foo (a: Change the prompt", "foo (a: Change the prompt"),
+        ("a b c Change the prompt", "a b c 请修改提示词"),
+        ("a b c d Change the prompt", "a b c d Change the prompt"),
+        (
+            "my photo of a fox.png is an animation; its first frame is used",
+            "my photo of a fox.png 是动画；只使用第一帧",
+        ),
+    ],
+)
+def test_two_parts_are_joined_where_what_can_be_read_says_enough(english: str, chinese: str) -> None:
+    assert translated(english) == chinese
+
+
+@pytest.mark.parametrize(("length", "read"), [(2_000, True), (2_001, False)])
+def test_a_long_text_is_no_sentence_of_ours(length: int, read: bool) -> None:
+    around = len("The prompt contains “”, which is not allowed here")
+    text = f"The prompt contains “{'x' * (length - around)}”, which is not allowed here"
+    assert (translated(text) != text) is read
+
+
 def test_the_parts_of_an_error_are_joined_as_chinese() -> None:
     assert (
         composed("m edits images, and no image was sent", "", "Use fewer")
@@ -128,6 +171,9 @@ def test_the_parts_of_an_error_are_joined_as_chinese() -> None:
         == "通过火山方舟生成图片失败：no. 请修改提示词。"
     )
     assert composed("There is no prompt", "", "") == "没有提示词。"
+    assert composed("There is no prompt", "", "Change the prompt.") == "没有提示词。请修改提示词。"
+    assert composed("a", "b", "c") == "a：b。c。"
+    assert composed("a…", "", "") == "a…"
 
 
 @pytest.mark.parametrize(
@@ -171,6 +217,8 @@ def test_an_unforeseen_failure_is_told_in_chinese() -> None:
 def test_a_sentence_follows_the_language() -> None:
     assert say("There is no prompt", Settings(CHOSEN, {})) == "没有提示词"
     assert say("There is no prompt", Settings({}, {})) == "There is no prompt"
+    assert about("the service", "There is no prompt", Settings({}, {})) == "The service: There is no prompt"
+    assert about("the service", "没有提示词", Settings(CHOSEN, {})) == "The service：没有提示词"
     assert say("There is no prompt", Settings({}, {"IMAGE_GENERATION_LIMITS": "language zh"})) == "没有提示词"
 
 

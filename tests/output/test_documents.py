@@ -48,7 +48,7 @@ def test_a_stream_has_them_behind_the_image() -> None:
     assert kinds == ["image", "text", "document", "text"]
 
 
-@pytest.mark.parametrize("size", [2_000_000, 3_000_000, 3_700_000, 20_000_000])
+@pytest.mark.parametrize("size", [2_000_000, 3_000_000, 3_700_000, 3_770_000, 20_000_000])
 def test_a_line_is_never_too_long(size: int) -> None:
     result = sheet(bytes(size), image=noise(900, 900))
     _, length = whole(result)
@@ -95,3 +95,12 @@ def test_an_archive_goes_out_as_bytes_where_it_has_room() -> None:
     assert isinstance(content, DocumentPromptMessageContent)
     assert (content.base64_data, content.filename) == ("A" * 4000, "originals.zip")
     assert list(documents_of(image, 4499, told=True)) == []
+
+
+@pytest.mark.parametrize(("further", "documents"), [(0, 1), (40_000, 0)])
+def test_an_archive_has_the_room_that_the_image_and_its_data_uri_leave(further: int, documents: int) -> None:
+    image = noise(500, 500)
+    room = MAX_LINE - 2 * len(base64.b64encode(image)) - 45_000
+    schema = OutputSchema({"image_url": {}})
+    contents, _ = whole(sheet(bytes(room * 3 // 4 - 1000 + further), None, image), schema=schema)
+    assert len(contents) == documents

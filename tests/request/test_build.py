@@ -257,6 +257,66 @@ def test_for_inpainting_the_alpha_channel_is_the_mask_of_a_single_image() -> Non
     assert build("fill", part("a.png"), able=INPAINTER).mask is None
 
 
+@pytest.mark.parametrize(
+    ("able", "names", "kept", "mask"),
+    [
+        (INPAINTER, ["a.png", "b.png"], ["a.png"], "b.png"),
+        (Capabilities(images=3, mask=True), ["a.png", "b.png", "c.png"], ["a.png", "b.png", "c.png"], None),
+        (INPAINTER, ["mask.png"], ["mask.png"], None),
+        (Capabilities(images=2), ["a.png", "b.png"], ["a.png", "b.png"], None),
+        (Capabilities(images=2, mask=True, links=True), ["mask.png", "b.png"], ["mask.png", "b.png"], None),
+        (Capabilities(images=2, min_images=1), ["a.png"], ["a.png"], None),
+    ],
+)
+def test_which_images_are_kept_and_which_is_the_mask(
+    able: Capabilities, names: list[str], kept: list[str], mask: str | None
+) -> None:
+    """An earlier image is taken only where the turn has none."""
+    request = build("fill", *(part(name, GREY) for name in names), able=able, earlier=part("old.png"))
+    assert [image.filename for image in request.images] == kept
+    assert (request.mask.filename if request.mask else None) == mask
+
+
+@pytest.mark.parametrize(
+    ("able", "has_mask"),
+    [
+        (EDITOR, False),
+        (Capabilities(images=1, mask=True, second_image="image", alpha_is_mask=True), True),
+        (Capabilities(images=1, alpha_is_mask=True), True),
+        (Capabilities(images=1), False),
+    ],
+)
+def test_transparency_is_a_mask_where_the_model_says_so(able: Capabilities, *, has_mask: bool) -> None:
+    request = build("fill", part("a.png", HOLED), able=able)
+    assert (len(request.images), request.mask is not None) == (1, has_mask)
+
+
+def test_a_style_is_taken_in_any_case_or_told_to_be_unknown() -> None:
+    rule = RULES["style_preset"].narrowed(options=("anime", "auto"))
+    backend = StubBackend(FakeClock(), rules=(*STUB_RULES, rule))
+
+    def style(prompt: str) -> tuple[str | None, tuple[str, ...]]:
+        request = build_request(backend, Conversation(prompt), {}, timeout=60)
+        return request.style_preset, request.notices
+
+    assert style("a fox --style ANIME") == ("anime", ())
+    assert style("a fox --style auto") == ("auto", ())
+    assert style("a fox --style raw") == (None, ("`--style raw` was ignored: stub-model has no such style.",))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("a fox --ar 1:1 --width 50 --height 60", ("`--ar 1:1` lost to `--width 50`.",)),
+        ("a fox --ar 1:1 --width 50", ()),
+        ("a fox --width 50 --height 60", ()),
+        ("a fox --ar 1:1", ()),
+    ],
+)
+def test_a_ratio_loses_to_a_whole_size_only(prompt: str, told: tuple[str, ...]) -> None:
+    assert build(prompt, directives="all").notices == told
+
+
 def test_two_images_stay_two_images_for_an_editor() -> None:
     request = build("join", part("a.png"), part("b.png"), able=EDITOR)
     assert (len(request.images), request.mask) == (2, None)

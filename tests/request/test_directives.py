@@ -138,6 +138,18 @@ def test_text_in_any_quotation_marks_is_not_a_directive(quoted: str) -> None:
         ("an old house--old and grey --ar 1:1", ()),
         ("warm light—no shadows", ()),
         ("a fox — no hat", ()),
+        ("word--lens x", ()),
+        ("word—seed x", ()),
+        ("a fox —lens", ()),
+        ("a fox --lens", ("`--lens` stays in the prompt: there is no such directive.",)),
+        ("it's --seed 3 isn't", ("`--seed` stays in the prompt: directives are read at its end only.",)),
+        (
+            "a --seed b c --lens --lens",
+            (
+                "`--lens` stays in the prompt: there is no such directive.",
+                "`--seed` stays in the prompt: directives are read at its end only.",
+            ),
+        ),
     ],
 )
 def test_ignored_directives_give_a_notice(prompt: str, told: tuple[str, ...]) -> None:
@@ -215,6 +227,18 @@ def test_a_long_prompt_of_dashes_is_read_in_linear_time() -> None:
         ("a fox ---seed 1", "a fox", {"seed": "1"}),
         ('a fox --no hats"', "a fox", {"negative_prompt": "hats"}),
         ("a fox —lens 1", "a fox —lens 1", {}),
+        ("a fox (--lens 35mm --seed 3", "a fox ( --lens 35mm", {"seed": "3"}),
+        ("a fox `--seed 3 --lens 35mm`", "a fox --lens 35mm`", {"seed": "3"}),
+        ("`--seed 3`", "", {"seed": "3"}),
+        ("***", "***", {}),
+        ('""', '""', {}),
+        ('"a fox\n\nin snow --seed 3"', "a fox\n\nin snow", {"seed": "3"}),
+        ('"a fox\nin snow --seed 3 red"', '"a fox\nin snow --seed 3 red"', {}),
+        ('"a fox --seed x"', '"a fox --seed x"', {}),
+        ('"a fox --seed 3', '"a fox', {"seed": "3"}),
+        ("a fox --no x]", "a fox", {"negative_prompt": "x"}),
+        ("a fox --no hats\nboots", "a fox --no hats\nboots", {}),
+        ("a fox\n```\n--seed 3\n```\nin snow", "a fox\n```\n--seed 3\n```\nin snow", {}),
     ],
 )
 def test_values_that_are_empty_or_end_early(prompt: str, left: str, values: dict[str, object]) -> None:
@@ -229,3 +253,9 @@ def test_what_a_directive_said_is_kept_as_written() -> None:
         "details": "--details",
         "negative_prompt": "--no a, b",
     }
+
+
+def test_a_model_may_have_a_parameter_that_is_called_size() -> None:
+    own = Rule(name="size", type="string", label=Text(en_US="Size"))
+    assert dict(split_directives("a fox --size big", [own]).values) == {"size": "big"}
+    assert dict(split_directives("a fox --size 10x20", [own]).values) == {"size": "10x20"}
