@@ -155,7 +155,7 @@ class Backend(ABC):
 
     @abstractmethod
     def check_access(self) -> Sequence[str]:
-        """Check address and login without spending anything; returns notices, such as a low balance.
+        """Check address and login, after `require_access`, without spending anything; returns notices, such as a low balance.
 
         Raises ImageError when the account cannot be used, naming the form field to correct.
         """

@@ -48,7 +48,6 @@ class Ark(ArkAccount, CallBackend[SeedreamFacts]):
     @override
     def check_access(self) -> Sequence[str]:
         """The image endpoint refuses a GET by a good key as a wrong method, by a bad one as unauthorized."""
-        self.require_access()
         accept = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
         attempt, deadline = f"Checking {self.title}", self.within(PROBE_SECONDS)
         self.service.request("GET", "images/generations", attempt=attempt, deadline=deadline, accept=accept)

@@ -122,7 +122,6 @@ class Seedance(ArkAccount, TaskBackend):
 
     @override
     def check_access(self) -> Sequence[str]:
-        self.require_access()
         attempt, page = f"Checking {self.title}", {"page_num": "1", "page_size": "1"}
         self.service.request("GET", _TASKS, attempt=attempt, deadline=self.within(PROBE_SECONDS), params=page)
         return ()

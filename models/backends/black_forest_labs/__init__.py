@@ -107,7 +107,6 @@ class BlackForestLabs(TaskBackend):
 
     @override
     def check_access(self) -> Sequence[str]:
-        self.require_access()
         attempt = f"Checking {self.title}"
         reply = self.service.request("GET", "v1/credits", attempt=attempt, deadline=self.within(PROBE_SECONDS))
         credits_left = parse(reply, _Credits, attempt=attempt).credits

@@ -103,7 +103,6 @@ class Google(CallBackend[GeminiFacts]):
 
     @override
     def check_access(self) -> Sequence[str]:
-        self.require_access()
         attempt, deadline = f"Checking {self.title}", self.within(PROBE_SECONDS)
         self.service.request("GET", "v1beta/models", attempt=attempt, deadline=deadline, params={"pageSize": 1})
         return ()

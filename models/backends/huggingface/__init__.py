@@ -115,7 +115,6 @@ class HuggingFace(Backend):
     @override
     def check_access(self) -> Sequence[str]:
         """The token, and who has the model; whether the token may call providers shows at the first image."""
-        self.require_access()
         attempt, deadline = f"Checking {self.title}", self.within(PROBE_SECONDS)
         self._hub.request("GET", "api/whoami-v2", attempt=attempt, deadline=deadline)
         name, _ = self._route(ImageRequest(model=self.model.name, prompt=""), deadline)

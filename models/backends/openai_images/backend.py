@@ -233,7 +233,6 @@ class OpenAIImages(PooledBackend):
 
     @override
     def check_access(self) -> Sequence[str]:
-        self.require_access()
         check = AccessCheck(self.model, self.detector, self.chosen, self.within(PROBE_SECONDS))
         finding = check.finding()
         return check.sentences(finding, self.served_by(replace(finding, dialect=self.chosen or finding.dialect)))

@@ -151,7 +151,6 @@ class OpenRouter(CallBackend[ModelFacts]):
 
     @override
     def check_access(self) -> Sequence[str]:
-        self.require_access()
         attempt = f"Checking {self.title}"
         reply = self.service.request("GET", "key", attempt=attempt, deadline=self.within(PROBE_SECONDS))
         left = parse(reply, KeyReply, attempt=attempt).data.get("limit_remaining")
