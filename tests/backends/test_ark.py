@@ -164,7 +164,7 @@ def test_images_outside_of_the_limits_are_scaled(server: FakeArk) -> None:
 @pytest.mark.parametrize(("asked", "sent"), [("png", "png"), ("jpeg", "jpeg"), ("webp", "jpeg"), (None, "jpeg")])
 def test_a_format_that_the_service_does_not_make_is_made_from_jpeg(asked: str | None, sent: str) -> None:
     facts = SeedreamFacts(model="m", sizes=FreeSizes(), formats=True)
-    body = body_of(facts, "m", ImageRequest(model="m", prompt="p", output_format=asked, watermark=True))  # type: ignore[arg-type]
+    body = body_of(facts, "m", ImageRequest(model="m", prompt="p", output_format=asked, watermark=True))
     assert (body["output_format"], body["watermark"]) == (sent, True)
     assert "image" not in body
     assert "size" not in body

@@ -151,7 +151,7 @@ def hosted() -> Google:
     ("extra", "price"),
     [({}, "0.067"), ({"resolution": "1K"}, "0.067"), ({"resolution": "2K"}, "0.101"), ({"resolution": "9K"}, None)],
 )
-def test_an_image_has_the_price_of_its_resolution(extra: dict[str, object], price: str | None) -> None:
+def test_an_image_has_the_price_of_its_resolution(extra: dict[str, str], price: str | None) -> None:
     responses.post(f"{GEMINI}/gemini-3.1-flash-image:generateContent", json=DRAWN)
     request = replace(asking.asked(hosted(), timeout=60.0), extra=extra)
     assert hosted().invoke(request).price == (Price(Decimal(price), "USD") if price else None)
