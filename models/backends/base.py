@@ -155,7 +155,7 @@ class Backend(ABC):
 
     @abstractmethod
     def check_access(self) -> Sequence[str]:
-        """Check address and login without spending anything; returns notices, such as a low balance.
+        """Check address and login, after `require_access`, without spending anything; returns notices, such as a low balance.
 
         `probe` has made sure before that the required fields are filled.
 

@@ -1,14 +1,22 @@
 """Ark (Seedream) with a fake server over HTTP: sizes, fields of the models, partial failures, refusals."""
 
 import base64
+import io
 from collections.abc import Iterator
 
 import pytest
+import responses
+from PIL import Image
 
-from models.backends.ark import Ark
+from models.backends.ark import Ark, SeedreamFacts, body_of
+from models.backends.ark.account import ArkFault
+from models.backends.ark.seedance import Seedance
+from models.backends.base import Backend
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
 from models.catalog import cards
-from models.entities import ImageResult, InputImage
+from models.entities import ImageRequest, ImageResult, InputImage
+from models.settings import Settings
+from models.sizes import FreeSizes
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.ark import FakeArk, ark, error
@@ -134,3 +142,50 @@ def test_the_form_is_checked_without_generating(server: FakeArk) -> None:
     with pytest.raises(AuthorizationFailed):
         bound(server, key="wrong").check_access()
     assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("seedance-2.0", Seedance), ("mine", Seedance), ("Doubao-SEEDANCE-9", Seedance), ("seedream-4.5", Ark)],
+)
+def test_a_model_that_makes_videos_has_a_class_of_its_own(model: str, kind: type[Backend]) -> None:
+    form = {"backend": "ark", "api_key": "k", "remote_model": "doubao-Seedance-2" if model == "mine" else ""}
+    assert type(Ark.bind(model, Settings(form, {}))) is kind
+
+
+def test_images_outside_of_the_limits_are_scaled(server: FakeArk) -> None:
+    large, small = (InputImage(image_file(*size), "image/png") for size in ((2060, 100), (14, 28)))
+    generate(bound(server), images=(large,))
+    generate(bound(server), images=(small,))
+    sent = [Image.open(io.BytesIO(base64.b64decode(body["image"].partition(",")[2]))).size for body in server.asked]
+    assert sent == [(2048, 99), (15, 30)]
+
+
+@pytest.mark.parametrize(("asked", "sent"), [("png", "png"), ("jpeg", "jpeg"), ("webp", "jpeg"), (None, "jpeg")])
+def test_a_format_that_the_service_does_not_make_is_made_from_jpeg(asked: str | None, sent: str) -> None:
+    facts = SeedreamFacts(model="m", sizes=FreeSizes(), formats=True)
+    body = body_of(facts, "m", ImageRequest(model="m", prompt="p", output_format=asked, watermark=True))
+    assert (body["output_format"], body["watermark"]) == (sent, True)
+    assert "image" not in body
+    assert "size" not in body
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"code": "ContentSecurityDetectionError", "message": "why"}, "why"),
+        ({"code": "ContentSecurityDetectionError", "message": None}, "ContentSecurityDetectionError"),
+        ({"code": None, "message": "why"}, "why"),
+    ],
+)
+def test_a_fault_is_told_by_its_words_else_by_its_code(server: FakeArk, fault: object, said: str) -> None:
+    error = bound(server).fault("It", ArkFault.of(fault))
+    assert (error.attempted, error.said) == ("It failed", said)
+    assert ArkFault.of("no object") == ArkFault()
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_a_good_key_is_known_by_a_refusal_of_the_method(server: FakeArk, status: int) -> None:
+    with responses.RequestsMock() as mock:
+        mock.get(f"{server.url}/images/generations", status=status, json={})
+        assert bound(server).check_access() == ()

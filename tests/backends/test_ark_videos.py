@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+import responses
+from pydantic import JsonValue
 
 from models.backends.ark.seedance import Seedance
+from models.backends.base import Running
 from models.backends.errors import (
     AuthorizationFailed,
     BadRequest,
@@ -16,6 +19,7 @@ from models.backends.errors import (
 )
 from models.catalog import cards
 from models.entities import ImageResult, InputImage, Price
+from models.sizes import SeedRule
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.ark import FakeArk, ark, error
@@ -242,3 +246,85 @@ def test_the_form_is_checked_without_generating(server: FakeArk) -> None:
     with pytest.raises(AuthorizationFailed):
         seedance(server, key="wrong").check_access()
     assert server.asked == []
+
+
+# ---- one look at a task
+
+HOME_TASK = f"{CHINA}/contents/generations/tasks/t"
+FILM = f"{CHINA}/film.mp4"
+
+
+def hosted(model: str = "seedance-2.0") -> Seedance:
+    backend = asking.bound(model, {"ark_api_key": MARKER_KEY}, FakeClock())
+    assert isinstance(backend, Seedance)
+    return backend
+
+
+def job(*facts: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    tasks: list[JsonValue] = [{"id": "t", "seed": 3, "facts": one} for one in facts]
+    return {"tasks": tasks, "prompt": "a fox", "n": len(tasks), "input_images": 0, "notices": []}
+
+
+@responses.activate
+@pytest.mark.parametrize("status", ["queued", "running", "a new state"])
+def test_a_video_that_is_not_ready_tells_its_state(status: str) -> None:
+    responses.get(HOME_TASK, json={"status": status})
+    assert hosted().check(job({})) == Running(status)
+
+
+@responses.activate
+@pytest.mark.parametrize(("told", "seed"), [({}, 3), ({"seed": 0}, 0), ({"seed": 9}, 9)])
+def test_a_video_has_the_seed_that_was_used_and_may_have_no_poster(told: dict[str, object], seed: int) -> None:
+    responses.get(HOME_TASK, json={"status": "succeeded", "content": {"video_url": FILM}, **told})
+    responses.get(FILM, body=mp4())
+    result = hosted().check(job({}))
+    assert isinstance(result, ImageResult)
+    assert [(video.seed, video.poster) for video in result.images] == [(seed, None)]
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("usage", "facts", "price"),
+    [
+        ({"completion_tokens": 500_000}, [{"rate": "7"}, {"rate": "2.5"}], Price(Decimal("4.75"), "USD")),
+        ({"completion_tokens": 0}, [{"rate": "7"}], Price(Decimal(0), "USD")),
+        ({"completion_tokens": 5}, [{"rate": "7"}, {}], None),
+        ({"completion_tokens": None}, [{"rate": "7"}], None),
+        (None, [{"rate": "7"}], None),
+    ],
+)
+def test_a_price_needs_the_tokens_and_the_rate_of_every_task(
+    usage: object, facts: list[dict[str, JsonValue]], price: Price | None
+) -> None:
+    responses.get(HOME_TASK, json={"status": "succeeded", "content": {"video_url": FILM}, "usage": usage})
+    responses.get(FILM, body=mp4())
+    result = hosted().check(job(*facts))
+    assert isinstance(result, ImageResult)
+    assert result.price == price
+
+
+def test_only_models_that_take_a_seed_have_one() -> None:
+    request = asking.asked(hosted())
+    assert hosted().seeds(request) is None
+    assert hosted("seedance-1.5-pro").seeds(request) == SeedRule(highest=4_294_967_295)
+
+
+@pytest.mark.parametrize(("elapsed", "pause"), [(0.0, 2.0), (20.0, 2.0), (50.0, 5.0), (100.0, 10.0), (500.0, 10.0)])
+def test_a_video_is_looked_at_less_often_with_time(elapsed: float, pause: float) -> None:
+    assert hosted().interval(elapsed) == pause
+
+
+@responses.activate
+def test_the_form_of_a_video_model_is_checked_by_one_entry_of_the_tasks() -> None:
+    responses.get(f"{CHINA}/contents/generations/tasks?page_num=1&page_size=1", json={})
+    assert hosted().check_access() == ()
+    assert responses.calls[0].request.url == f"{CHINA}/contents/generations/tasks?page_num=1&page_size=1"
+
+
+@responses.activate
+def test_a_failure_that_may_pass_while_cancelling_is_told() -> None:
+    responses.get(HOME_TASK, status=503, json={})
+    with pytest.raises(ImageError) as caught:
+        hosted().cancel(job({}))
+    assert caught.value.transient
+    assert {call.request.method for call in responses.calls} == {"GET"}

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+import responses
 from PIL import Image
+from pydantic import JsonValue
 
+from models.backends.base import Running
 from models.backends.black_forest_labs import BlackForestLabs
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
 from models.catalog import cards
-from models.entities import ImageResult, InputImage, Price
+from models.entities import ImageRequest, ImageResult, InputImage, Price
+from models.sizes import SeedRule
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.black_forest_labs import FakeFlux, black_forest_labs
@@ -180,3 +184,107 @@ def test_the_form_is_checked_by_the_credits(server: FakeFlux) -> None:
     with pytest.raises(AuthorizationFailed):
         flux(server, "flux-2-pro", key="wrong").check_access()
     assert server.asked == []
+
+
+# ---- one task, its state and its result
+
+OWN = "https://api.eu.bfl.ai/v1/get_result?id=t"
+SAMPLE = "https://api.bfl.ai/results/t.png"
+
+
+def hosted() -> BlackForestLabs:
+    backend = asking.bound("flux-2-pro", {"bfl_api_key": MARKER_KEY}, FakeClock())
+    assert isinstance(backend, BlackForestLabs)
+    return backend
+
+
+def job(backend: BlackForestLabs, *costs: float | None) -> dict[str, JsonValue]:
+    facts = {"address": OWN, "started": backend.clock.now()}
+    tasks = [{"id": f"t{place}", "seed": 3, "facts": {**facts, "cost": cost}} for place, cost in enumerate(costs)]
+    return {"tasks": tasks, "prompt": "a fox", "n": len(costs), "input_images": 0, "notices": []}  # type: ignore[dict-item]
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("state", "progress"),
+    [
+        ({"status": "Pending"}, "running"),
+        ({"status": "Pending", "progress": 0}, "running"),
+        ({"status": "Pending", "progress": 0.4}, "running, 40%"),
+        ({"status": "Reviewing"}, "running"),
+    ],
+)
+def test_a_task_that_has_not_ended_tells_its_progress(state: object, progress: str) -> None:
+    responses.get(OWN, json=state)
+    backend = hosted()
+    assert backend.check(job(backend, 3)) == Running(progress)
+    assert responses.calls[0].request.headers["x-key"] == MARKER_KEY
+
+
+@responses.activate
+def test_a_task_may_be_unknown_for_fifteen_seconds() -> None:
+    responses.get(OWN, status=404, json={"status": "Task not found"})
+    backend, clock = hosted(), FakeClock()
+    state = job(backend, 3)
+    backend.clock = clock
+    clock.time += 15
+    assert backend.check(state) == Running("running")
+    clock.time += 0.5
+    with pytest.raises(ServerUnavailable, match="no longer has the task") as caught:
+        backend.check(state)
+    assert caught.value.next_step == "Start it again"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("state", "said"), [("Error", "boom"), ("Failed", "boom"), ("Failed", "the task failed there")]
+)
+def test_a_failure_is_told_in_the_services_words_if_there_are_any(state: str, said: str) -> None:
+    responses.get(OWN, json={"status": state, "details": "boom" if said == "boom" else None})
+    backend = hosted()
+    with pytest.raises(ServerUnavailable) as caught:
+        backend.check(job(backend, 3))
+    assert (caught.value.said, caught.value.transient) == (said, False)
+
+
+@responses.activate
+@pytest.mark.parametrize(("told", "seed"), [({}, 3), ({"seed": "9"}, 3), ({"seed": 0}, 0), ({"seed": 9}, 9)])
+def test_an_image_has_the_seed_that_was_used(told: dict[str, object], seed: int) -> None:
+    responses.get(SAMPLE, body=PHOTO.data)
+    responses.get(OWN, json={"status": "Ready", "result": {"sample": SAMPLE, **told}})
+    backend = hosted()
+    result = backend.check(job(backend, 3))
+    assert isinstance(result, ImageResult)
+    assert [image.seed for image in result.images] == [seed]
+
+
+@responses.activate
+@pytest.mark.parametrize("result", [None, {}, {"sample": None}, {"sample": 5}])
+def test_a_task_without_a_sample_is_an_error(result: object) -> None:
+    responses.get(OWN, json={"status": "Ready", "result": result})
+    backend = hosted()
+    with pytest.raises(ServerUnavailable, match="without an image"):
+        backend.check(job(backend, 3))
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("costs", "price"),
+    [((3, 4.5), Price(Decimal("0.075"), "USD")), ((0,), Price(Decimal(0), "USD")), ((3, None), None), ((None,), None)],
+)
+def test_a_price_is_told_only_if_every_task_has_one(costs: tuple[float | None, ...], price: Price | None) -> None:
+    responses.get(SAMPLE, body=PHOTO.data)
+    responses.get(OWN, json={"status": "Ready", "result": {"sample": SAMPLE}})
+    backend = hosted()
+    result = backend.check(job(backend, *costs))
+    assert isinstance(result, ImageResult)
+    assert result.price == price
+
+
+def test_a_seed_is_a_signed_number_of_32_bits() -> None:
+    assert hosted().seeds(ImageRequest(model="m", prompt="p")) == SeedRule(highest=2_147_483_647)
+
+
+def test_the_address_of_an_image_is_told_to_expire(server: FakeFlux) -> None:
+    told = "The address in `image_url` expires 10 minutes after the image was made."
+    assert told in generate(flux(server, "flux-2-pro")).notices

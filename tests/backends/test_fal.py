@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+import responses
+from pydantic import JsonValue
 
 from models.backends.base import Running
 from models.backends.errors import (
@@ -18,7 +20,7 @@ from models.catalog import cards
 from models.entities import ImageResult, InputImage
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
-from tests.servers.fal import FakeFal, fal
+from tests.servers.fal import DOCUMENT, FakeFal, fal
 
 PREDEFINED = sorted(card.model for card in cards().values() if card.backend == "fal")
 PHOTO = InputImage(image_file(64, 48), "image/png", "photo.png")
@@ -189,3 +191,134 @@ def test_the_form_is_checked_by_the_price_list(server: FakeFal) -> None:
     with pytest.raises(AuthorizationFailed):
         bound(server, "fal-flux-dev", key="wrong").check_access()
     assert server.asked == []
+
+
+# ---- one request, its state and its result
+
+OWN = "https://queue.fal.run/fal-ai/flux/requests/r"
+JOB: dict[str, JsonValue] = {
+    "tasks": [
+        {"id": "r", "seed": 3, "facts": {"status_url": f"{OWN}/status", "response_url": OWN, "cancel_url": f"{OWN}/x"}}
+    ],
+    "prompt": "a fox",
+    "n": 1,
+    "input_images": 0,
+    "notices": [],
+}
+PICTURE = {"url": "data:image/png;base64," + PHOTO.base64}
+
+
+def hosted(model: str = "fal-flux-dev") -> Fal:
+    backend = asking.bound(model, {"fal_api_key": MARKER_KEY}, FakeClock())
+    assert isinstance(backend, Fal)
+    return backend
+
+
+def ended(body: object, status: int = 200, **state: object) -> Running | ImageResult:
+    """What a look shows of a request that has ended with this result."""
+    responses.get(f"{OWN}/status", json={"status": "COMPLETED", **state})
+    responses.get(OWN, json=body, status=status)
+    return hosted().check(JOB)
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("state", "progress"),
+    [
+        ({"status": "IN_QUEUE"}, "queued"),
+        ({"status": "IN_QUEUE", "queue_position": 0}, "queued, 0 before it"),
+        ({"status": "IN_PROGRESS", "queue_position": 2}, "running"),
+    ],
+)
+def test_a_request_that_has_not_ended_tells_its_place(state: object, progress: str) -> None:
+    responses.get(f"{OWN}/status", json=state)
+    assert hosted().check(JOB) == Running(progress)
+    assert responses.calls[0].request.headers["Authorization"] == f"Key {MARKER_KEY}"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("more", "seeds", "filtered"),
+    [
+        ({"seed": 9, "has_nsfw_concepts": [False, False]}, [9, 9], 0),
+        ({"seed": "9"}, [3, 3], 0),
+        ({"seed": 0, "has_nsfw_concepts": [True, False]}, [0], 1),
+        ({"has_nsfw_concepts": [True]}, [3, 3], 0),
+        ({"has_nsfw_concepts": True}, [3, 3], 0),
+    ],
+)
+def test_images_have_their_seed_and_the_flagged_ones_are_left_out(
+    more: dict[str, object], seeds: list[int], filtered: int
+) -> None:
+    result = ended({"images": [PICTURE, PICTURE], **more})
+    assert isinstance(result, ImageResult)
+    assert [image.seed for image in result.images] == seeds
+    told = "Generating with fal failed: an image was refused by the model's safety checker. Change the prompt."
+    assert [notice for notice in result.notices if "safety" in notice] == [told] * filtered
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("status", "body", "state", "passing"),
+    [
+        (500, {"detail": "gateway"}, {}, True),
+        (503, {"detail": "gateway"}, {}, True),
+        (422, {"detail": "gateway"}, {}, False),
+        (500, {"detail": "x", "error_type": "internal_error"}, {}, False),
+        (500, {"detail": "gateway"}, {"error_type": "runner_crashed"}, False),
+        (500, {"detail": [{"type": "downstream_error"}]}, {}, False),
+    ],
+)
+def test_only_a_gateways_own_failure_may_pass(
+    status: int, body: object, state: dict[str, object], passing: bool
+) -> None:
+    with pytest.raises(ImageError) as caught:
+        ended(body, status, **state)
+    assert caught.value.transient is passing
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_a_request_that_has_ended_needs_no_cancelling(status: int) -> None:
+    responses.put(f"{OWN}/x", status=status, json={"status": "ALREADY_COMPLETED"})
+    hosted().cancel(JOB)
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_the_service_has_its_prices_and_schemas_at_other_hosts() -> None:
+    prices = "https://api.fal.ai/v1/models/pricing?endpoint_id=fal-ai%2Fflux%2Fdev"
+    responses.get(prices, json={})
+    assert hosted().check_access() == ()
+    schema = "https://fal.ai/api/openapi/queue/openapi.json?endpoint_id=acme%2Fpainter"
+    responses.get(schema, json=DOCUMENT)
+    form = {"backend": "fal", "api_key": MARKER_KEY, "remote_model": "acme/painter"}
+    backend = asking.bound("mine", form, FakeClock())
+    assert "brush" in {rule.name for rule in backend.live_form(backend.within(5.0))}
+    assert [call.request.url for call in responses.calls] == [prices, schema]
+    keys = [call.request.headers.get("Authorization") for call in responses.calls]
+    assert keys == [f"Key {MARKER_KEY}", None], "the schema is public, and at another host"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {"paths": DOCUMENT["paths"]},
+        {**DOCUMENT, "paths": {}},
+        {**DOCUMENT, "paths": {"/acme/painter": {"get": {}}}},
+    ],
+)
+def test_a_document_without_the_endpoint_gives_no_form(document: object) -> None:
+    responses.get("https://fal.ai/api/openapi/queue/openapi.json", json=document)
+    form = {"backend": "fal", "api_key": MARKER_KEY, "remote_model": "acme/painter"}
+    backend = asking.bound("mine", form, FakeClock())
+    assert "brush" not in {rule.name for rule in backend.live_form(backend.within(5.0))}
+
+
+def test_an_endpoint_for_input_images_is_used_only_with_them(server: FakeFal) -> None:
+    backend = bound(server, "fal-nano-banana")
+    generate(backend)
+    generate(backend, images=(PHOTO,))
+    assert [path for path, _ in server.asked] == ["/fal-ai/nano-banana", "/fal-ai/nano-banana/edit"]

@@ -1,9 +1,11 @@
 """Google's image models with a fake server over HTTP: bodies, drafts, refusals, prices."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+import responses
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
 from models.backends.google import Google
@@ -132,3 +134,47 @@ def test_the_form_is_checked_by_the_list_of_models(server: FakeGemini) -> None:
     with pytest.raises(AuthorizationFailed):
         bound(server, key="wrong").check_access()
     assert server.asked == []
+
+
+GEMINI = "https://generativelanguage.googleapis.com/v1beta/models"
+DRAWN = {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": PHOTO.base64}}]}}]}
+
+
+def hosted() -> Google:
+    backend = asking.bound("gemini-3.1-flash-image", {"google_api_key": MARKER_KEY}, FakeClock())
+    assert isinstance(backend, Google)
+    return backend
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("extra", "price"),
+    [({}, "0.067"), ({"resolution": "1K"}, "0.067"), ({"resolution": "2K"}, "0.101"), ({"resolution": "9K"}, None)],
+)
+def test_an_image_has_the_price_of_its_resolution(extra: dict[str, str], price: str | None) -> None:
+    responses.post(f"{GEMINI}/gemini-3.1-flash-image:generateContent", json=DRAWN)
+    request = replace(asking.asked(hosted(), timeout=60.0), extra=extra)
+    assert hosted().invoke(request).price == (Price(Decimal(price), "USD") if price else None)
+
+
+@responses.activate
+def test_the_list_for_the_check_is_short_and_the_key_is_in_its_header() -> None:
+    responses.get(f"{GEMINI}?pageSize=1", json={})
+    assert hosted().check_access() == ()
+    request = responses.calls[0].request
+    assert (request.url, request.headers["x-goog-api-key"]) == (f"{GEMINI}?pageSize=1", MARKER_KEY)
+    assert "Authorization" not in request.headers
+
+
+@responses.activate
+def test_an_overloaded_service_is_asked_three_times_in_all() -> None:
+    responses.post(
+        f"{GEMINI}/gemini-3.1-flash-image:generateContent",
+        status=503,
+        json={"error": {"code": 503, "status": "UNAVAILABLE", "message": "overloaded"}},
+    )
+    backend, clock = hosted(), FakeClock()
+    backend.clock = clock
+    with pytest.raises(ServerUnavailable, match="overloaded"):
+        generate(backend)
+    assert (len(responses.calls), clock.pauses) == (3, [2.0, 8.0])

@@ -1,12 +1,16 @@
 """Hugging Face with a fake router and Hub over HTTP: routing, bodies of the providers, refusals."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import responses
 
+from models.backends.base import Backend, Capabilities
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
-from models.backends.huggingface import HuggingFace
-from models.entities import ImageResult, InputImage
+from models.backends.huggingface import HuggingFace, Provider, body_of
+from models.entities import ImageRequest, ImageResult, InputImage
+from models.sizes import FreeSizes, SeedRule
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.huggingface import SCHNELL, FakeHub, huggingface
@@ -123,3 +127,112 @@ def test_the_form_is_checked_without_generating(server: FakeHub) -> None:
     with pytest.raises(AuthorizationFailed):
         bound(server, key="wrong").check_access()
     assert server.asked == []
+
+
+def test_the_model_is_asked_for_once_and_one_that_is_gone_is_kept_too(server: FakeHub) -> None:
+    clock = FakeClock()
+    form = {"backend": "huggingface", "base_url": server.url, "api_key": MARKER_KEY, "remote_model": "acme/unknown"}
+    with responses.RequestsMock() as mock:
+        mock.get(f"{server.url}/api/models/acme/unknown", status=404, json={})
+        for _ in range(2):
+            with pytest.raises(BadRequest, match="no provider serves it"):
+                generate_with(asking.bound("mine", form, clock))
+        assert len(mock.calls) == 1
+
+
+def generate_with(backend: Backend) -> ImageResult:
+    return backend.invoke(asking.asked(backend, timeout=60.0))
+
+
+@pytest.mark.parametrize(
+    ("remote", "images", "said", "step"),
+    [
+        (
+            "acme/nobody",
+            (),
+            "acme/nobody cannot be asked at any provider that is supported here; it is served by acme",
+            "Choose another model, or write one of fal-ai, together, nscale, replicate behind it, as in acme/nobody:fal-ai",
+        ),
+        (
+            f"{SCHNELL}:together",
+            (PHOTO,),
+            f"{SCHNELL} cannot be asked with input images at together; it is served by nscale, fal-ai, replicate",
+            f"Choose another model, or write one of fal-ai, together behind it, as in {SCHNELL}:fal-ai",
+        ),
+    ],
+)
+def test_a_route_that_does_not_exist_names_the_others(
+    server: FakeHub, remote: str, images: tuple[InputImage, ...], said: str, step: str
+) -> None:
+    with pytest.raises(BadRequest) as caught:
+        generate(bound(server, remote), images=images)
+    assert (caught.value.attempted, caught.value.next_step) == (said, step)
+
+
+WORDS = {"steps": "s", "cfg_scale": "c", "negative_prompt": "n", "seed": "r"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "parts", "body"),
+    [
+        ({}, {}, {"prompt": "p"}),
+        ({"prompt": "text", "names": WORDS}, {}, {"text": "p", "r": 0}),
+        (
+            {"names": WORDS},
+            {"steps": 4, "cfg_scale": 0.0, "negative_prompt": "x"},
+            {"prompt": "p", "s": 4, "c": 0.0, "n": "x", "r": 0},
+        ),
+        ({"names_model": True, "fixed": {"a": 1}}, {}, {"model": "o/m:1", "a": 1, "prompt": "p"}),
+        ({"inside": "input"}, {}, {"version": "o/m:1", "input": {"prompt": "p"}}),
+        ({"image": "img"}, {"images": (PHOTO, PHOTO)}, {"prompt": "p", "img": PHOTO.data_url}),
+        ({"size": "sides"}, {}, {"prompt": "p"}),
+        ({"size": "sides"}, {"width": 64, "height": 32}, {"prompt": "p", "width": 64, "height": 32}),
+        ({"size": "object"}, {"width": 64, "height": 32}, {"prompt": "p", "image_size": {"width": 64, "height": 32}}),
+        ({"size": "text"}, {"width": 64, "height": 32}, {"prompt": "p", "size": "64x32"}),
+        ({}, {"width": 64, "height": 32}, {"prompt": "p"}),
+    ],
+)
+def test_a_body_has_the_providers_names(provider: dict[str, Any], parts: dict[str, Any], body: object) -> None:
+    request = ImageRequest(**{"model": "m", "prompt": "p", **parts})
+    assert body_of(Provider(path="x", **provider), "o/m:1", request, 0) == body
+
+
+def test_a_version_is_sent_only_where_the_name_has_one() -> None:
+    assert body_of(Provider(path="x", inside="input"), "o/m", ImageRequest(model="m", prompt="p"), 0) == {
+        "input": {"prompt": "p"}
+    }
+
+
+@responses.activate
+def test_the_service_has_its_list_of_models_at_the_hub() -> None:
+    who = "https://huggingface.co/api/whoami-v2"
+    model = "https://huggingface.co/api/models/o/m?expand%5B%5D=inferenceProviderMapping"
+    responses.get(who, json={})
+    one = {"provider": "fal-ai", "providerId": "o/m"}
+    responses.get(model, json={"inferenceProviderMapping": [one]})
+    form = {"backend": "huggingface", "api_key": MARKER_KEY, "remote_model": "o/m"}
+    backend = asking.bound("mine", form, FakeClock())
+    assert list(backend.check_access()) == ["o/m is served by fal-ai."]
+    assert [call.request.url for call in responses.calls] == [who, model]
+    responses.post("https://router.huggingface.co/fal-ai/o/m", body=PHOTO.data)
+    result = backend.invoke(asking.asked(backend, n=2, seed=5, timeout=600.0))
+    assert [image.seed for image in result.images] == [5, 6]
+    sent = responses.calls[-1]
+    assert sent.request.headers["Prefer"] == "wait"
+    assert asking.sent_with(sent, "timeout") == (10.0, 300.0)
+
+
+def test_a_seed_and_a_size_have_their_limits(server: FakeHub) -> None:
+    backend, request = bound(server), ImageRequest(model="m", prompt="p")
+    assert backend.seeds(request) == SeedRule(highest=2_147_483_647)
+    assert backend.sizes(request) == FreeSizes(multiple=16, min_side=256, max_side=2048)
+    assert backend.capabilities == Capabilities(images=1)
+
+
+@responses.activate
+def test_a_version_of_a_model_is_asked_without_its_name_in_the_path() -> None:
+    mapping = {"replicate": {"providerId": "o/m:1"}}
+    responses.get("https://huggingface.co/api/models/o/m", json={"inferenceProviderMapping": mapping})
+    responses.post("https://router.huggingface.co/replicate/v1/predictions", body=PHOTO.data)
+    form = {"backend": "huggingface", "api_key": MARKER_KEY, "remote_model": "o/m"}
+    assert generate_with(asking.bound("mine", form, FakeClock())).images

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+import responses
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
 from models.backends.openrouter import ModelFacts, OpenRouter, body_of
 from models.catalog import cards
 from models.entities import ImageRequest, ImageResult, InputImage, Price
 from models.settings import Settings
+from models.sizes import SeedRule
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.openrouter import BASE, FakeOpenRouter, openrouter
@@ -241,3 +243,89 @@ def test_a_success_without_an_image_is_an_error_without_a_retry(server: FakeOpen
     with pytest.raises(ServerUnavailable, match="has no image") as caught:
         generate(predefined(server, "openrouter-gpt-image-2"))
     assert "Try again" not in str(caught.value)
+
+
+# ---- one reply
+
+IMAGES = "https://openrouter.ai/api/v1/images"
+DATA = [{"b64_json": PHOTO.base64}]
+
+
+def hosted() -> OpenRouter:
+    return _checked(asking.bound("openrouter-seedream-4.5", {"openrouter_api_key": MARKER_KEY}, FakeClock()))
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("usage", "price"),
+    [
+        ({"cost": 0.06}, Price(Decimal("0.12"), "USD")),
+        ({"cost": 1}, Price(Decimal(2), "USD")),
+        ({"cost": 0}, Price(Decimal(0), "USD")),
+        ({"cost": "0.06"}, None),
+        ({}, None),
+    ],
+)
+def test_the_costs_of_all_calls_are_the_price(usage: object, price: Price | None) -> None:
+    responses.post(IMAGES, json={"data": DATA, "usage": usage})
+    assert generate(hosted(), n=2).price == price
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("body", "error", "said", "step"),
+    [
+        (
+            {"choices": [{"message": {"content": "No."}}, {}]},
+            BadRequest,
+            "the model replied with text: No.",
+            "Change the prompt or the input images",
+        ),
+        (
+            {"choices": [{"message": {"content": ""}}]},
+            ServerUnavailable,
+            "the reply has no image",
+            "Check OpenRouter's activity page before sending it again",
+        ),
+        (
+            {"error": None, "data": []},
+            ServerUnavailable,
+            "the reply has no image",
+            "Check OpenRouter's activity page before sending it again",
+        ),
+    ],
+)
+def test_a_reply_without_an_image_says_what_it_holds(
+    body: object, error: type[ImageError], said: str, step: str
+) -> None:
+    responses.post(IMAGES, json=body)
+    with pytest.raises(error) as caught:
+        generate(hosted())
+    assert (caught.value.said, caught.value.next_step) == (said, step)
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [(None, []), (0, ["0 USD of the key's limit are left."]), (7.5, ["7.5 USD of the key's limit are left."])],
+)
+def test_the_rest_of_a_limited_key_is_told(left: float | None, said: list[str]) -> None:
+    responses.get("https://openrouter.ai/api/v1/key", json={"data": {"limit_remaining": left}})
+    assert hosted().check_access() == said
+
+
+@responses.activate
+def test_a_model_of_ones_own_has_the_parameters_in_order() -> None:
+    record = {"id": "a/b", "supported_parameters": {"seed": {}, "input_references": {}}}
+    responses.get(f"{IMAGES}/models", json={"data": [{"id": "a/c"}, record]})
+    form = {"backend": "openrouter", "api_key": MARKER_KEY, "remote_model": "a/b"}
+    backend = _checked(asking.bound("mine", form, FakeClock()))
+    common = ["aspect_ratio", "width", "height", "n", "output_format", "output_quality", "details", "timeout"]
+    assert [rule.name for rule in backend.rules()] == common
+    assert backend.seeds(asking.asked(backend)) is None
+    names = [rule.name for rule in backend.live_form(backend.within(3.0))]
+    assert names == [*common[:4], "seed", *common[4:]]
+    assert backend.capabilities.images == 8
+    assert backend.seeds(asking.asked(backend)) == SeedRule(highest=2_147_483_647)
+    responses.post(IMAGES, json={"data": DATA})
+    assert [image.seed for image in generate(backend, n=2, seed=5).images] == [5, 6]

@@ -1,8 +1,11 @@
 """Replicate with a fake server over HTTP: inputs by card and by schema, predictions, failures, cancelling."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
+import responses
+from pydantic import JsonValue
 
 from models.backends.base import Running
 from models.backends.errors import (
@@ -197,3 +200,74 @@ def test_the_form_is_checked_by_the_account(server: FakeReplicate) -> None:
     with pytest.raises(AuthorizationFailed):
         bound(server, "replicate-flux-schnell", key="wrong").check_access()
     assert server.asked == []
+
+
+# ---- one prediction
+
+HOME = "https://api.replicate.com/v1"
+JOB: dict[str, JsonValue] = {
+    "tasks": [{"id": "p", "seed": 3}],
+    "prompt": "a fox",
+    "n": 1,
+    "input_images": 0,
+    "notices": [],
+}
+
+
+def hosted(remote: str = "") -> Replicate:
+    form = {"replicate_api_key": MARKER_KEY}
+    if remote:
+        form = {"backend": "replicate", "api_key": MARKER_KEY, "remote_model": remote}
+    backend = asking.bound("m" if remote else "replicate-flux-schnell", form, FakeClock())
+    assert isinstance(backend, Replicate)
+    return backend
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("status", "logs", "progress"),
+    [
+        ("starting", None, "queued"),
+        ("starting", " 10%|#  | 1/10", "queued, 10%"),
+        ("processing", None, "running"),
+        ("processing", "none", "running"),
+        ("processing", " 10%|#   | 1/10\n 40%|####   | 4/10", "running, 40%"),
+    ],
+)
+def test_a_prediction_that_has_not_ended_tells_its_progress(status: str, logs: str | None, progress: str) -> None:
+    responses.get(f"{HOME}/predictions/p", json={"id": "p", "status": status, "logs": logs})
+    assert hosted().check(JOB) == Running(progress)
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("logs", "seed"), [(None, 3), ("no number", 3), ("Seed: 0", 0), ("seed=12", 12), ("using seed 7", 7)]
+)
+def test_an_image_has_the_seed_of_the_log_else_its_own(logs: str | None, seed: int) -> None:
+    file = f"{HOME}/file.png"
+    responses.get(file, body=PHOTO.data)
+    responses.get(f"{HOME}/predictions/p", json={"id": "p", "status": "succeeded", "output": file, "logs": logs})
+    result = hosted().check(JOB)
+    assert isinstance(result, ImageResult)
+    assert [image.seed for image in result.images] == [seed]
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("record", "version"),
+    [
+        ({"latest_version": {"id": "v9"}}, "v9"),
+        ({"latest_version": None}, "a/b"),
+        (None, "a/b"),
+    ],
+)
+def test_a_model_without_an_endpoint_is_asked_by_its_latest_version(record: object, version: str) -> None:
+    responses.get(f"{HOME}/models/a/b", json=record or {}, status=200 if record else 404)
+    responses.post(f"{HOME}/models/a/b/predictions", status=404, json={})
+    responses.post(f"{HOME}/predictions", json={"id": "p", "status": "starting"})
+    backend = hosted("a/b")
+    job = backend.submit(asking.asked(backend, timeout=2.0))
+    assert isinstance(job, dict)
+    sent = responses.calls[-1].request
+    assert json.loads(sent.body or b"")["version"] == version
+    assert sent.headers["Cancel-After"] == "5s", "the service takes no shorter life"

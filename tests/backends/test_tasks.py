@@ -14,7 +14,7 @@ from models.backends.google import GeminiFacts, GeminiReply, _refusal
 from models.backends.google import body_of as gemini_body
 from models.backends.partial import Partial
 from models.backends.reply import Reply
-from models.backends.tasks import Task, TaskBackend
+from models.backends.tasks import Task, TaskBackend, video_pause
 from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage
 from models.settings import Access
@@ -255,3 +255,47 @@ def test_a_gemini_call_has_its_body(parts: dict[str, Any], config: Any) -> None:
 def test_an_answer_without_an_image_says_why(reply: Any, kind: type[ImageError], said: str) -> None:
     error = _refusal(GeminiReply.model_validate(reply))
     assert (type(error), error.said) == (kind, said.strip())
+
+
+# --- the state of a job ---
+
+
+def test_a_job_whose_tasks_are_all_queued_is_noted_as_queued(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[object] = []
+    monkeypatch.setattr("models.backends.tasks.note_queued", noted.append)
+    for states, progress in (
+        ((Running("queued"), Running("queued, 2 before it")), "queued, 0 of 2 finished"),
+        ((Running("queued"), Running("step 1")), "step 1, 0 of 2 finished"),
+        ((Running("queued"), DONE), "queued, 1 of 2 finished"),
+    ):
+        backend = Tasks(clock, *states)
+        assert backend.check(job(backend)) == Running(progress)
+    assert noted == [clock, clock]
+
+
+def test_a_part_holds_what_failed_as_well(clock: FakeClock) -> None:
+    backend = Tasks(clock, DONE, BadRequest("It failed", "no"), Running())
+    part = backend.finished_part(job(backend))
+    assert part is not None
+    assert part.notices == ("told", "1 of 3 images came back.", "It failed: no.")
+    assert Tasks(clock, BadRequest("It failed", "no")).finished_part(job(Tasks(clock, Running()))) is None
+
+
+def test_the_same_failure_of_several_tasks_is_told_once(clock: FakeClock) -> None:
+    backend = Tasks(clock, DONE, DONE, DONE)
+    backend.tasks_at_once = 1  # type: ignore[misc]
+    backend.failing = {1: BadRequest("It failed", "no"), 2: BadRequest("It failed", "no")}
+    assert job(backend)["notices"] == ["told", "It failed: no."]
+
+
+def test_a_task_goes_on_unless_it_has_ended(clock: FakeClock) -> None:
+    for state, goes_on in ((Running(), True), (DONE, False), (BadRequest("It failed", "no"), False)):
+        assert Tasks(clock, state)._goes_on(Task(id="0"), Deadline(clock, clock.now() + 5)) is goes_on
+    passing = Tasks(clock, ConnectionFailed("It failed", "no", transient=True))
+    with pytest.raises(ConnectionFailed):
+        passing._goes_on(Task(id="0"), Deadline(clock, clock.now() + 5))
+
+
+@pytest.mark.parametrize(("elapsed", "pause"), [(0.0, 2.0), (20.0, 2.0), (30.0, 3.0), (100.0, 10.0), (900.0, 10.0)])
+def test_a_video_is_looked_at_after_a_tenth_of_its_time(elapsed: float, pause: float) -> None:
+    assert video_pause(elapsed) == pause

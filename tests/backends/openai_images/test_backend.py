@@ -16,7 +16,7 @@ from models.backends.openai_images import OpenAIImages
 from models.backends.openai_images.detect import Address, Finding, ListedModel
 from models.backends.openai_images.models import dialects
 from models.backends.reply import Reply
-from models.entities import ImageResult, InputImage
+from models.entities import ImageRequest, ImageResult, InputImage
 from tests import asking
 from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.servers.openai_images import FakeOpenAIImages, Fault
@@ -526,3 +526,163 @@ def test_a_refusal_names_the_models_that_the_server_lists(servers: Servers) -> N
     body = json.dumps({"error": {"message": "no", "code": "model_not_found"}}).encode()
     meaning = backend.explain(Reply(404, {"content-type": "application/json"}, body))
     assert "it has gpt-image-1.5" in meaning.next_step
+
+
+# ---- what is known without a request, and what is asked
+
+
+def listing(*cards: object) -> None:
+    responses.get(f"{HOME}/v1/models", json={"data": list(cards)})
+
+
+@responses.activate
+def test_a_chosen_dialect_that_reports_its_model_is_asked_before_a_request() -> None:
+    listing({"id": "sd-cpp-local"})
+    able = {"model": {"stem": "Qwen-Image"}, "samplers": ["euler"], "schedulers": ["karras"]}
+    responses.get(f"{HOME}/sdcpp/v1/capabilities", json=able)
+    backend = bound(HOME, "x", "sdcpp")
+    assert backend.finding is None
+    backend.learn(backend.within(5.0))
+    served = backend.served
+    assert served is not None
+    assert (served.samplers, served.schedulers) == (("euler",), ("karras",))
+    backend.learn(backend.within(5.0))
+    assert len(responses.calls) == 2, "it is asked once"
+
+
+@responses.activate
+def test_a_chosen_dialect_that_reports_nothing_is_not_asked(generic: OpenAIImages) -> None:
+    generic.learn(generic.within(5.0))
+    generic.live_form(generic.within(5.0))
+    assert generic.finding == Finding(dialects()["openai"])
+    assert len(responses.calls) == 0
+
+
+@responses.activate
+def test_a_chosen_dialect_stays_whatever_the_server_looks_like() -> None:
+    listing({"id": "x", "owned_by": "sglang"})
+    backend = bound(HOME, "x", "vllm_omni")
+    for _ in range(2):
+        backend.learn(backend.within(5.0))
+        assert backend.finding is not None
+        assert backend.finding.dialect.name == "vllm_omni"
+        backend = bound(HOME, "x", "vllm_omni")  # which finds the first one's answer
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_an_unreachable_server_is_no_error_for_a_chosen_dialect() -> None:
+    responses.get(f"{HOME}/v1/models", status=500)
+    backend = bound(HOME, "x", "vllm_omni")
+    backend.learn(backend.within(5.0))
+    assert backend.finding is None
+    assert backend.served is not None
+    unknown = bound(HOME, "x")
+    assert (unknown.served, unknown.capabilities.images, unknown.capabilities.mask) == (None, 16, True)
+    assert unknown.capabilities.second_image == "image"
+    with pytest.raises(ServerUnavailable):
+        unknown.learn(unknown.within(5.0))
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("dialect", "cards", "lacks"),
+    [
+        ("vllm_omni", [{"id": "a"}, {"id": "b"}], "it does not serve x"),
+        ("vllm_omni", [{"id": "a"}, {"id": "x"}], ""),
+        ("vllm_omni", [], ""),
+        ("openai", [{"id": "a"}], ""),
+        ("auto", [{"id": "a"}], ""),
+    ],
+)
+def test_only_a_server_of_exact_names_lacks_a_model_that_it_does_not_list(
+    dialect: str, cards: list[object], lacks: str
+) -> None:
+    listing(*cards)
+    backend = bound(HOME, "x", dialect)
+    standing = backend.standing(asking.asked(backend), backend.within(5.0), fresh=True)
+    assert standing.lacks == lacks
+
+
+# ---- notices and seeds
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("parts", "reported", "seeds"),
+    [
+        ({"seed": 7}, {}, [7, 8]),
+        ({"seed": 7}, {"seed": 0}, [0, 0]),
+        ({"seed": 7}, {"seed": 3}, [3, 3]),
+    ],
+)
+def test_seeds_are_the_reported_ones_else_those_asked_for(
+    parts: dict[str, object], reported: dict[str, object], seeds: list[int | None]
+) -> None:
+    answer({"data": [{"b64_json": B64}, {"b64_json": B64}], **reported})
+    responses.get(f"{HOME}/v1/models", json={})
+    result = generate(bound(HOME, "x", "sglang"), n=2, **parts)
+    assert [made.seed for made in result.images] == seeds
+
+
+@responses.activate
+@pytest.mark.parametrize("n", [1, 2])
+def test_only_several_images_of_one_seed_are_told_to_be_alike(n: int) -> None:
+    answer({"data": [{"b64_json": B64}] * n})
+    result = generate(bound(HOME, "x", "localai"), n=n, seed=5)
+    alike = [notice for notice in result.notices if "identical" in notice]
+    assert alike == ["LocalAI makes the same image for the same seed: all 2 are identical."][: n - 1]
+
+
+@responses.activate
+def test_images_of_the_requested_size_and_without_an_address_give_no_notice(generic: OpenAIImages) -> None:
+    answer({"data": [{"b64_json": B64}]})
+    assert generate(generic, width=64, height=48).notices == ()
+    assert generate(generic).notices == ()
+
+
+@responses.activate
+def test_the_sizes_that_were_made_are_named_in_order(generic: OpenAIImages) -> None:
+    wide = base64.b64encode(image_file(96, 32)).decode()
+    answer({"data": [{"b64_json": wide}, {"b64_json": B64}, {"b64_json": B64}]})
+    result = generate(generic, n=3, width=128, height=128)
+    assert result.notices == ("The requested size was 128x128; the server made 64x48, 96x32.",)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "words"),
+    [
+        ("vllm_omni", "masks on vLLM-Omni, which would ignore it"),
+        ("siliconflow", "masks on SiliconFlow"),
+    ],
+)
+def test_a_mask_is_refused_in_the_servers_own_words(dialect: str, words: str) -> None:
+    backend = bound(HOME, EDITORS[dialect], dialect)
+    with pytest.raises(BadRequest) as caught:
+        backend.check_inputs(ImageRequest(model="m", prompt="p", images=(image(),), mask=image()))
+    assert f"{caught.value}".count(words) == 1
+    assert ("ignore" in str(caught.value)) is ("ignore" in words)
+    bound(HOME, EDITORS["openai"], "openai").check_inputs(
+        ImageRequest(model="m", prompt="p", images=(image(),), mask=image())
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "dialect", "key", "headers"),
+    [
+        (HOME, "openai", "k", {"Authorization": "Bearer k"}),
+        (HOME, "azure", "k", {"api-key": "k"}),
+        (f"{HOME}/openai/deployments/d", "auto", "k", {"api-key": "k"}),
+        (HOME, "azure", "", {}),
+    ],
+)
+def test_the_key_has_the_header_of_the_service(address: str, dialect: str, key: str, headers: dict[str, str]) -> None:
+    sent = bound(address, "x", dialect, key=key).service.headers
+    assert {name: value for name, value in sent.items() if name in {"Authorization", "api-key"}} == headers
+
+
+@responses.activate
+def test_an_error_beside_an_image_is_told_in_the_words_of_the_attempt(generic: OpenAIImages) -> None:
+    answer({"data": [{"b64_json": B64}, {"error": {"message": "moderation", "code": "moderation_blocked"}}]})
+    notices = " ".join(generate(generic, n=2).notices)
+    assert "Generating with the OpenAI images API failed" in notices
