@@ -157,8 +157,6 @@ class Backend(ABC):
     def check_access(self) -> Sequence[str]:
         """Check address and login, after `require_access`, without spending anything; returns notices, such as a low balance.
 
-        `probe` has made sure before that the required fields are filled.
-
         Raises ImageError when the account cannot be used, naming the form field to correct.
         """
 
