@@ -144,13 +144,6 @@ def test_a_result_that_is_a_failure_says_why(
     assert "a secret prompt" not in str(caught.value)
 
 
-@pytest.mark.parametrize("flags", [None, "no", [True], [False, False]])
-def test_images_are_delivered_unless_each_has_a_flag_of_its_own(server: FakeFal, flags: object) -> None:
-    images = [{"url": f"{server.url}/files/r0.png"}] * 2
-    server.results.append((200, {"images": images, "seed": 1, "has_nsfw_concepts": flags}))
-    assert len(generate(bound(server, "fal-flux-dev")).images) == 2
-
-
 def test_a_blacked_out_image_is_not_a_success(server: FakeFal) -> None:
     image = {"url": f"{server.url}/files/r0.png"}
     server.results.append((200, {"images": [image], "seed": 1, "has_nsfw_concepts": [True]}))

@@ -239,16 +239,6 @@ def test_a_restricted_key_that_cannot_list_models_is_accepted(host: str, dialect
 
 
 @responses.activate
-@pytest.mark.parametrize(("model", "family"), [("gpt-image-1.5", True), ("my-painter", False)])
-def test_a_model_is_told_by_its_family_where_it_has_one(model: str, family: bool) -> None:
-    responses.get("https://gate.test/v1/models", json={"data": []})
-    responses.get("https://gate.test/v1/models", json={"data": [{"id": model}]})
-    for _ in range(2):
-        said = bound("https://gate.test", model, "openai").check_access()
-        assert any("is treated as" in sentence for sentence in said) is family
-
-
-@responses.activate
 def test_a_restricted_key_does_not_identify_an_unknown_server() -> None:
     message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
     responses.get(f"{HOME}/v1/models", status=401, json={"error": {"message": message}})
