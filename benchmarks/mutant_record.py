@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import coverage
@@ -59,20 +60,20 @@ class TestMap:
         self.failed = frozenset(_FAILED.findall(said))
         self.slow = frozenset(test for seconds, test in _DURATION.findall(said) if float(seconds) > _SLOW)
 
-    def of(self, path: str, at: int) -> list[str]:
-        """The ids of the tests: those that look closest at the line first, then those of the lines around it.
+    def of(self, places: Iterable[tuple[str, int]]) -> list[str]:
+        """The ids of the tests of these lines of files: those that look closest at one first, then those of the lines around.
 
         Lines around it count because a kept record may be older than the tree.
         """
-        file = self._files.get(path)
-        lines = self._data.contexts_by_lineno(file) if file else {}
         found: dict[str, tuple[bool, int, int]] = {}
-        for line, contexts in lines.items():
-            for context in contexts:
-                if abs(line - at) > _AROUND or not (test := _test_id(context)):
-                    continue
-                rank = test in self.slow, abs(line - at), self._reach[context]
-                found[test] = min(rank, found.get(test, rank))
+        for path, at in places:
+            file = self._files.get(path)
+            lines = self._data.contexts_by_lineno(file) if file else {}
+            for line in range(at - _AROUND, at + _AROUND + 1):
+                for context in lines.get(line, ()):
+                    if test := _test_id(context):
+                        rank = test in self.slow, abs(line - at), self._reach[context]
+                        found[test] = min(rank, found.get(test, rank))
         return sorted(found, key=found.__getitem__)[:_MOST_TESTS]
 
     def at_import(self, path: str, line: int) -> bool:

@@ -3,7 +3,7 @@
 `uv run python -m benchmarks.mutants [--count 200] [--seed 1] [--only REGEX] [--part 1/4]` prints one line per mutant and the share
 that the tests found. It copies the tree to a temporary folder, records once which test runs which line, and tries for each
 mutant the tests that reach its line, then those that mirror its module and the rules of the tree (`mutant_trials.py` says
-how). `--map FILE` keeps the record for the next run.
+how). A constant or a field of a class is reached where the modules name it. `--map FILE` keeps the record for the next run.
 
 A test that fails without any mutant finds nothing: those that fail in the record are left out, and at the end each test
 that found a mutant must pass on the unchanged tree.
@@ -16,7 +16,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from benchmarks.mutant_record import ROOT, TestMap, own_tests, record
@@ -155,8 +156,33 @@ def main() -> int:
 
 def _task(mutant: Mutant, known: TestMap) -> Task:
     further = (*own_tests(mutant.path), *(() if mutant.function else _RULES))
-    near = tuple(known.of(mutant.path, mutant.line))
+    near = tuple(known.of([*_uses(mutant), (mutant.path, mutant.line)]))
     return Task(mutant, near, further, at_import=known.at_import(mutant.path, mutant.line))
+
+
+def _uses(mutant: Mutant) -> Iterator[tuple[str, int]]:
+    """The files and lines that name what a mutant outside functions is the value of: a constant, a field of a class."""
+    source = (ROOT / mutant.path).read_bytes()
+    for name in {name for name, lines in _values(source) if mutant.line in lines and not mutant.function}:
+        files = [ROOT / mutant.path] if name.startswith("_") else sorted((ROOT / "models").rglob("*.py"))
+        for file in files:
+            for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+                if re.search(rf"\b{name}\b", line):
+                    yield str(file.relative_to(ROOT)), number
+
+
+@cache
+def _values(source: bytes) -> Sequence[tuple[str, range]]:
+    """The names that a module and its classes give to values, and the lines of each value."""
+    scopes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Module | ast.ClassDef)]
+    return [
+        (target.id, range(node.value.lineno, (node.value.end_lineno or node.value.lineno) + 1))
+        for scope in scopes
+        for node in scope.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value
+        for target in ast.walk(node)
+        if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
+    ]
 
 
 if __name__ == "__main__":
