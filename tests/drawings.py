@@ -122,6 +122,13 @@ def _cut_out(background: Colour, colour: Colour, radius: int = 11) -> Image.Imag
     return (foreground(image) or Image.new("L", image.size, 128)).convert("RGB")
 
 
+def _on_grey(width: int, height: int) -> Image.Image:
+    """A red box in the middle of a grey image of 80 by 60 pixels."""
+    image = Image.new("RGB", (80, 60), (230, 230, 226))
+    image.paste(_RED, (40 - width // 2, 30 - height // 2, 40 + width // 2, 30 + height // 2))
+    return image
+
+
 def _of_colours() -> Image.Image:
     """All hues, with the vivid ones above and a red disc in the middle."""
     hues = Image.linear_gradient("L").rotate(90).resize((90, 60))
@@ -191,7 +198,11 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
         ]
     ),
     "photos-filled": lambda: _side_by_side(
-        [filled(_photo(90, 60), _ellipse(90, 60, box)) for box in ((20, 10, 60, 50), (60, 0, 90, 60), (-9, -9, 99, 69))]
+        [
+            *(filled(_photo(90, 60), _ellipse(90, 60, box)) for box in ((20, 10, 60, 50), (60, 0, 90, 60))),
+            filled(_photo(90, 60), _ellipse(90, 60, (-9, -9, 99, 69))),
+            filled(_photo(200, 40), _ellipse(200, 40, (40, 5, 170, 36))),
+        ]
     ),
     "photos-cut-out": lambda: _side_by_side([_cut_out(*colours) for colours in _PRODUCTS[:3]]),
     "photos-cut-out-or-not": lambda: _side_by_side([_cut_out(*colours) for colours in _PRODUCTS[3:]]),
@@ -206,6 +217,9 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     "placeholder-large": lambda: _placeholder(640, 480, prompt=_LONG).crop((0, 300, 240, 480)),
     "placeholder-of-images": lambda: _placeholder(
         240, 180, prompt="at sunset", images=[_file(_photo(80, 60)), image_file(80, 40), image_file(40, 80)]
+    ),
+    "placeholder-of-many-images": lambda: _placeholder(
+        200, 160, prompt="at sunset", images=[_file(_photo(80, 60)), *(image_file(30 + 9 * n, 50) for n in range(8))]
     ),
     "placeholder-within-a-mask": lambda: _placeholder(
         240, 180, prompt="a yellow house", images=[_file(_photo(80, 60))], mask=_right_half(80, 60)
@@ -232,6 +246,9 @@ DRAWINGS: Mapping[str, Callable[[], Image.Image]] = {
     "edits-still-more": lambda: _edits(_MORE_EDITS[8:]),
     "edits-of-the-same-shape": lambda: _edits(
         ("", "improve it", "a cup", "red", "in rain", "from red to yellow"), (80, 60)
+    ),
+    "edits-of-a-large-subject": lambda: _side_by_side(
+        [_placeholder(80, 60, prompt="on a beach", images=[_file(_on_grey(*size))]) for size in ((66, 30), (24, 52))]
     ),
     "edits-of-another-shape": lambda: _edits(("extend the image", "at night", "a cat"), (108, 54)),
     "edits-within-a-mask": lambda: _edits(_MASKED, (80, 60), _right_half(80, 60)),

@@ -264,6 +264,8 @@ def test_other_formats_take_no_label() -> None:
         ('{"Label": ""}', {}),
         ('{"Other": "1"}', {}),
         ('{"AIGC": [1]}', {}),
+        ('{"AIGC": ["Label"]}', {}),
+        ('{"AIGC": "Label"}', {}),
         ("[1]", {}),
         ("{", {}),
         ("", {}),

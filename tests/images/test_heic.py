@@ -133,6 +133,12 @@ def test_a_file_without_properties_tells_no_size() -> None:
     assert heic_size(b"\0\0\0\x10ftypheic\0\0\0\0") is None
 
 
+def test_without_a_part_to_be_shown_the_size_is_that_of_the_whole() -> None:
+    at = PHOTO.index(b"ispe") + 8
+    sides = {int.from_bytes(PHOTO[at : at + 4]), int.from_bytes(PHOTO[at + 4 : at + 8])}
+    assert set(heic_size(PHOTO.replace(b"clap", b"free")) or ()) == sides
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_side_of_no_pixels_is_no_size(side: int) -> None:
     at = PHOTO.index(b"clap") + 4 + 8 * side

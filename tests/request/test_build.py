@@ -363,8 +363,9 @@ def test_a_link_without_a_host_names_the_setting_in_dify() -> None:
 
 
 def test_an_image_without_content_is_refused() -> None:
-    with pytest.raises(BadRequest, match="came without content"):
-        build("edit", image_part("", "", "a.png"), able=EDITOR)
+    for name, said in (("a.png", "a.png"), ("", "The input image")):
+        with pytest.raises(BadRequest, match=f"^{said} came without content"):
+            build("edit", image_part("", "", name), able=EDITOR)
 
 
 def test_a_data_uri_is_read_like_base64() -> None:

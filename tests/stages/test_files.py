@@ -102,6 +102,18 @@ def test_a_quality_without_effect_gives_a_notice() -> None:
     assert data_of(result) == [image_file()]
 
 
+def test_a_quality_without_effect_is_told_beside_what_a_conversion_lost() -> None:
+    lossless = OutputOptions(output_format="png", output_quality=50)
+    assert passed(lossless, image_file(kind="JPEG")).notices == (
+        "The image is a PNG, on which `output_quality` has no effect",
+    )
+    assert passed(lossless, animation("WEBP")).notices == ("The image is an animation and stays in its own format",)
+    faint = image_file(mode="RGBA", colour=(200, 30, 30, 0))
+    assert passed(OutputOptions(output_format="jpeg", output_quality=50), faint).notices == (
+        "The image lost its transparency, as JPEG has none; white shows instead",
+    )
+
+
 def test_a_file_below_the_requested_quality_is_not_re_encoded() -> None:
     data = noise(64, 64, kind="JPEG", quality=20)
     assert data_of(passed(OutputOptions(output_format="jpeg", output_quality=95), data)) == [data]
