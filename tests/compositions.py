@@ -9,7 +9,6 @@ import json
 import random
 from collections.abc import Iterable
 from functools import cache
-from itertools import cycle
 from pathlib import Path
 
 from models.backends.preview.scenes.canvas import Item, Shape
@@ -45,12 +44,13 @@ def composition(prompt: str, size: tuple[int, int]) -> str:
     return f"{checksum(stage.items)} {' '.join(map(str, numbers))}"
 
 
-def _in_turn(prompts: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
-    return list(zip(prompts, cycle(_SIZES), strict=False))
+def _sized(prompts: Iterable[str]) -> list[tuple[str, tuple[int, int]]]:
+    """Each prompt in a size of its own, which does not change with the prompts beside it."""
+    return [(prompt, _SIZES[len(prompt) % len(_SIZES)]) for prompt in prompts]
 
 
 def _everywhere(change: str) -> list[tuple[str, tuple[int, int]]]:
-    return _in_turn(change.format(word) for word in words("places"))
+    return _sized(change.format(word) for word in words("places"))
 
 
 _ORDERS = (
@@ -61,11 +61,11 @@ _ORDERS = (
     *_everywhere("a red bird and boats, {}, snow"),
     *_everywhere("a blue {} with tulips and a robot at dawn"),
     *_everywhere("{}, autumn, sunset, portrait of a man, bottles"),
-    *_in_turn(f"{place} {word}" for place in ("lake", "city", "nothing") for word in words("times")),
-    *_in_turn(f"{place}, {word}" for place in ("a house in a village", "") for word in words("weather")),
-    *_in_turn(words("subjects")),
-    *_in_turn(f"five {word}s on a table" for word in words("subjects")),
-    *_in_turn(f"{word}, nothing else" for word in words("colours")),
+    *_sized(f"{place} {word}" for place in ("lake", "city", "nothing") for word in words("times")),
+    *_sized(f"{place}, {word}" for place in ("a house in a village", "") for word in words("weather")),
+    *_sized(words("subjects")),
+    *_sized(f"five {word}s on a table" for word in words("subjects")),
+    *_sized(f"{word}, nothing else" for word in words("colours")),
 )
 COMPOSITIONS = {f"{prompt} {width}x{height}": (prompt, (width, height)) for prompt, (width, height) in _ORDERS}
 
