@@ -73,9 +73,9 @@ class _Scope:
         return self._inside[node.id]
 
     def _definition(self, node: EditorNode) -> Subgraph | None:
-        group = self.file.groups.get(group_name(node.type) or "")
-        if group:
-            return unfolded(node, group, self.info)
+        name = group_name(node.type)
+        if name in self.file.groups:
+            return unfolded(node, self.file.groups[name], self.info)
         return next((one for one in self.file.subgraphs if one.id == node.type), None)
 
     def described(self, node: EditorNode) -> str:
@@ -198,8 +198,10 @@ def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Ca
 
 
 def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) -> _Came:
-    link = scope.links.get(port.link) if port and port.link is not None else None
-    return _from_output(scope, link.origin_id, link.origin_slot, kind, seen) if link else None
+    if port is None or port.link not in scope.links:
+        return None
+    link = scope.links[port.link]
+    return _from_output(scope, link.origin_id, link.origin_slot, kind, seen)
 
 
 def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Came:

@@ -17,6 +17,8 @@ INFO = ObjectInfo.parse(
         },
         "Use": {"input": {"required": {"image": ["IMAGE"]}, "optional": {"mask": ["MASK"]}}, "output": ["IMAGE"]},
         "PreviewAny": {"input": {"required": {"source": ["*"]}}, "output": [], "output_node": True},
+        "ImageScaleBy": {"input": {"required": {"image": ["IMAGE"]}}, "output": ["IMAGE"]},
+        "Save": {"input": {"required": {"image": ["IMAGE"]}}, "output": [], "output_node": True},
     }
 )  # fmt: skip
 MAKE: dict[str, Any] = {"id": 1, "type": "Make", "widgets_values": [64, "a"]}
@@ -127,6 +129,10 @@ def test_of_several_inputs_of_a_bypassed_node_the_exact_type_is_taken() -> None:
     assert taken(port("a", 2, "MASK"), port("b", 3, "IMAGE,MASK")) == ["1", 1]
     assert taken(port("a", 2, "*"), port("b", 3, "IMAGE"), slot=1) == ["1", 1]
     assert taken(port("a", 2, "MASK"), port("b", 3, "LATENT")) is None
+    assert taken(port("c", None, "MASK"), port("a", 2, "*"), port("b", 3, "IMAGE")) == ["1", 1]
+    mixed = {"id": 5, "type": "Use", "mode": 4, "outputs": [port("MASK", kind="MASK")]}
+    for kind in ("MASK", "IMAGE,LATENT"):
+        assert image({**mixed, "inputs": [port("a", 2, kind)]}, use(), links=REROUTED) is None
 
 
 @pytest.mark.parametrize(
@@ -264,6 +270,7 @@ FIELDS = {
         ({"widgets_values": ["b", 8], "properties": {"proxyWidgets": [["-1", "n"], ["-1", "w"]]}}, 8, "b"),
         ({"widgets_values": ["b"], "properties": {"proxyWidgets": [[-1, "n"], ["7", "w"]]}}, 64, "b"),
         ({"widgets_values": ["b"], "properties": {"proxyWidgets": [["-1", "$$x"], ["-1", "n"], "odd", ["-1"]]}}, 64, "b"),
+        ({"widgets_values": ["b"], "properties": {"proxyWidgets": [["7", "w"], ["-1", "n"]]}}, 64, "b"),
         ({"widgets_values": [8, "b"], "properties": {"proxyWidgets": "odd"}}, 8, "b"),
     ],
 )  # fmt: skip
@@ -362,8 +369,8 @@ def test_values_without_a_name_are_told() -> None:
     _, notes = converted({"id": 1, "type": "Make", "widgets_values": [64, "a", "y" * 60, 5]})
     told = "node 1 (Make) has values that its definition does not name, they were left out"
     assert notes == (f"{told}: {'y' * 40}, 5",)
-    shown = {"id": 2, "type": "PreviewAny", "widgets_values": ["old"]}
-    assert converted(shown)[1] == ()
+    for kind, notes in (("PreviewAny", 0), ("ImageScaleBy", 1), ("Save", 1)):
+        assert len(converted({"id": 2, "type": kind, "widgets_values": ["old"]})[1]) == notes
 
 
 @pytest.mark.parametrize(

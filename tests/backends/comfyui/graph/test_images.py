@@ -64,9 +64,11 @@ def test_a_loader_is_known_by_our_list_or_its_name(node: NodeOf, place: str | No
     assert found(graph)[0] == ([place] if place else [])
 
 
-@pytest.mark.parametrize(("output", "taken"), [("IMAGE", True), ("STRING", False)])
-def test_a_base64_node_that_gives_something_else_is_no_loader(output: str, taken: bool) -> None:
-    graph = graph_of({"ToBase64": {"output": [output]}}, i=("ToBase64", {"image": "AAAA"}))
+@pytest.mark.parametrize(
+    ("outputs", "taken"), [(["IMAGE"], True), (["IMAGE", "MASK"], True), (["STRING"], False), ([], False)]
+)
+def test_a_base64_node_that_gives_something_else_is_no_loader(outputs: list[str], taken: bool) -> None:
+    graph = graph_of({"ToBase64": {"output": outputs}}, i=("ToBase64", {"image": "AAAA"}))
     assert base64_input(graph, graph.nodes["i"]) == ("image" if taken else None)
 
 
