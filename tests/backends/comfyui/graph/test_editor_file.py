@@ -56,7 +56,7 @@ def test_odd_lists_of_links_and_nodes_are_empty() -> None:
 
 def test_a_group_with_an_odd_node_is_refused() -> None:
     file: dict[str, Any] = {"nodes": [], "links": [], "extra": {"groupNodes": {"Mine": {"nodes": [5]}}}}
-    with pytest.raises(BadRequest, match="groupNodes.Mine.nodes.0: "):
+    with pytest.raises(BadRequest, match=r"groupNodes\.Mine\.nodes\.0: "):
         convert(file, INFO)
 
 

@@ -88,6 +88,7 @@ REROUTED = [[2, 1, 0, 5, 0, "IMAGE"], [1, 5, 0, 9, 0, "IMAGE"]]
     [
         ({"type": "Reroute", "inputs": [port("", 2, "*")]}, ["1", 0]),
         ({"type": "Reroute", "inputs": []}, None),
+        ({"type": "Reroute", "inputs": [port("", None, "*")]}, None),
         ({"type": "PrimitiveNode", "widgets_values": [5, "fixed"]}, 5),
         ({"type": "PrimitiveNode", "widgets_values": [[1, 2]]}, {"__value__": [1, 2]}),
         ({"type": "PrimitiveNode", "widgets_values": []}, None),

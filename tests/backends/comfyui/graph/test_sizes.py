@@ -168,7 +168,7 @@ def test_nothing_follows_a_placeholder() -> None:
     assert places(found) == {"width": ["l.width"], "height": ["l.height", "big.height x0.125"]}
 
 
-@pytest.mark.parametrize(("own", "followers"), [(0, 0), (1, 1), (512, 1)])
+@pytest.mark.parametrize(("own", "followers"), [(0, 0), (1, 1), (2, 1), (512, 1)])
 def test_nothing_follows_a_size_of_zero(own: int, followers: int) -> None:
     found = sizes(
         o=("SaveImage", {"images": ["big", 0]}),
