@@ -115,6 +115,7 @@ def test_a_value_is_got_by_the_name_it_was_set_under() -> None:
     assert image(other, setter, {"id": 6, "type": "GetNode", "widgets_values": ["x"]}, use(), links=links) == ["1", 0]
     titled = {**setter, "widgets_values": [], "title": "x"}
     assert image(titled, {"id": 6, "type": "GetNode", "title": "x"}, use(), links=links) == ["1", 0]
+    assert image(titled, {"id": 6, "type": "GetNode", "title": "y"}, use(), links=links) is None
     assert image(setter, {"id": 6, "type": "GetNode", "widgets_values": ["y"]}, use(), links=links) is None
 
 
