@@ -217,6 +217,7 @@ def test_a_file_of_the_input_folder_is_an_upload(key: str) -> None:
 def test_a_value_is_written_as_the_server_lists_it(asked: str, spelled: str) -> None:
     assert spec_of([["a\\b", "c/d"]]).spelled(asked) == spelled
     assert spec_of(["COMBO", {}]).spelled(asked) == asked
+    assert spec_of([["a/b", "a\\b", "c\\d", "c/d", "e"]]).spelled(asked) == asked, "listed as it is"
 
 
 @pytest.mark.parametrize(
