@@ -194,6 +194,17 @@ def test_images_of_several_sizes_keep_their_proportion() -> None:
     assert found.multiple == 16
 
 
+@pytest.mark.parametrize("base", [0, "{{width}}"])
+def test_a_second_image_has_no_proportion_to_an_unknown_size(base: object) -> None:
+    nodes: dict[str, NodeOf] = {
+        "o": ("Join", {"images": ["s", 0], "b": ["t", 0]}),
+        "t": (SAMPLER[0], {**SAMPLER[1], "latent_image": ["k", 0]}),
+        "l": ("EmptyLatentImage", {"width": base, "height": 512}),
+        "k": ("EmptyLatentImage", {"width": 256, "height": 256}),
+    }
+    assert places(sizes(**nodes)) == {"width": ["l.width", "k.width"], "height": ["l.height", "k.height x0.5"]}
+
+
 def test_one_number_for_both_sides_makes_squares() -> None:
     found = sizes(
         l=("EmptyLatentImage", {"width": ["x", 0], "height": ["x", 0], "batch_size": 1}),

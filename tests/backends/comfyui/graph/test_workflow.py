@@ -200,6 +200,7 @@ def test_tokens_of_comfyui_in_a_files_name_are_no_strange_placeholders() -> None
         (["b"], "it has b"),
         ([], "it has none"),
         ([str(n) for n in range(8)], "it has 0, 1, 2, 3, 4, 5, 6, 7"),
+        ([str(n) for n in range(9)], "it has 0, 1, 2, 3, 4, 5, 6, 7 and 1 more"),
         ([str(n) for n in range(10)], "it has 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"),
     ],
 )
