@@ -174,8 +174,9 @@ def test_a_mask_is_found_with_its_kind(nodes: dict[str, NodeOf], mask: MaskSlot 
 
 def test_a_ring_of_masks_ends() -> None:
     ring: dict[str, NodeOf] = {
-        "a": ("InvertMask", {"mask": ["i", 1]}),
-        "i": ("LoadImage", {"image": "x", "mask": ["a", 0]}),
+        "a": ("InvertMask", {"mask": ["b", 0], "masks": ["i", 1]}),
+        "b": ("GrowMask", {"mask": ["a", 0]}),
+        "i": LOAD,
     }
     _, slot, _ = found(graph_of(**ring, o=("Save", {"x": ["a", 0]})))
     assert slot is not None
