@@ -43,22 +43,22 @@ class _Value:
     value: JsonValue
 
 
-class _Scope:
-    """A canvas: the file's own, or a subgraph at the place where it is used (`outer` of `parent`)."""
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """The place where a subgraph is used: the node that stands for it, in the scope around it."""
 
-    def __init__(
-        self,
-        file: EditorFile,
-        info: ObjectInfo,
-        canvas: Canvas,
-        *,
-        parent: "_Scope | None" = None,
-        outer: EditorNode | None = None,
-    ) -> None:
-        self.file, self.info, self.canvas = file, info, canvas
-        self.parent, self.outer = parent, outer
-        self.prefix: str = f"{parent.prefix}{outer.id}:" if parent and outer else ""
-        self.depth: int = parent.depth + 1 if parent else 0
+    scope: "_Scope"
+    node: EditorNode
+    inner: Subgraph
+
+
+class _Scope:
+    """A canvas: the file's own, or a subgraph at the place where it is used."""
+
+    def __init__(self, file: EditorFile, info: ObjectInfo, canvas: Canvas, use: _Use | None = None) -> None:
+        self.file, self.info, self.canvas, self.use = file, info, canvas, use
+        self.prefix: str = f"{use.scope.prefix}{use.node.id}:" if use else ""
+        self.depth: int = use.scope.depth + 1 if use else 0
         self.nodes = {node.id: node for node in canvas.nodes}
         self.links = {link.id: link for link in canvas.links}
         self._inside: dict[str, _Scope | None] = {}
@@ -68,14 +68,14 @@ class _Scope:
             definition = self._definition(node)
             if definition and self.depth >= _DEEPEST:
                 raise _refused(f"the subgraph {definition.name or definition.id!r} contains itself")
-            found = _Scope(self.file, self.info, definition, parent=self, outer=node) if definition else None
+            found = _Scope(self.file, self.info, definition, _Use(self, node, definition)) if definition else None
             self._inside[node.id] = found
         return self._inside[node.id]
 
     def _definition(self, node: EditorNode) -> Subgraph | None:
-        group = self.file.groups.get(group_name(node.type) or "")
-        if group:
-            return unfolded(node, group, self.info)
+        name = group_name(node.type)
+        if name in self.file.groups:
+            return unfolded(node, self.file.groups[name], self.info)
         return next((one for one in self.file.subgraphs if one.id == node.type), None)
 
     def described(self, node: EditorNode) -> str:
@@ -198,8 +198,10 @@ def _follow(scope: _Scope, node: EditorNode, slot: int, port: EditorPort) -> _Ca
 
 
 def _from_input(scope: _Scope, port: EditorPort | None, kind: str, seen: _Seen) -> _Came:
-    link = scope.links.get(port.link) if port and port.link is not None else None
-    return _from_output(scope, link.origin_id, link.origin_slot, kind, seen) if link else None
+    if port is None or port.link not in scope.links:
+        return None
+    link = scope.links[port.link]
+    return _from_output(scope, link.origin_id, link.origin_slot, kind, seen)
 
 
 def _from_output(scope: _Scope, node_id: str, slot: int, kind: str, seen: _Seen) -> _Came:
@@ -248,7 +250,7 @@ def _from_setter(scope: _Scope, name: JsonValue, kind: str, seen: _Seen) -> _Cam
     for node in scope.canvas.nodes:
         if meaning_of(node.type).editor == "sets" and _set_name(node) == name:
             return _from_input(scope, next(iter(node.inputs), None), kind, seen)
-    return _from_setter(scope.parent, name, kind, seen) if scope.parent else None
+    return _from_setter(scope.use.scope, name, kind, seen) if scope.use else None
 
 
 def _bypassed(scope: _Scope, node: EditorNode, slot: int, kind: str, seen: _Seen) -> _Came:
@@ -268,17 +270,16 @@ def _agree(one: str, other: str) -> bool:
 
 def _from_outside(scope: _Scope, slot: int, kind: str, seen: _Seen) -> _Came:
     """A subgraph's own input: what is connected, or was typed, at the node that stands for it outside."""
-    if scope.parent is None or scope.outer is None or not isinstance(scope.canvas, Subgraph):
+    use = scope.use
+    if use is None or not 0 <= slot < len(use.inner.inputs):
         return None
-    if not 0 <= slot < len(scope.canvas.inputs):
+    name = use.inner.inputs[slot].name
+    port = use.node.input(name)
+    if port and port.link in use.scope.links:
+        return _from_input(use.scope, port, kind, seen)
+    if group_name(use.node.type):
         return None
-    name = scope.canvas.inputs[slot].name
-    port = scope.outer.input(name)
-    if port and port.link in scope.parent.links:
-        return _from_input(scope.parent, port, kind, seen)
-    if group_name(scope.outer.type):
-        return None
-    promoted = _promoted(scope.outer, scope.canvas).get(name)
+    promoted = _promoted(use.node, use.inner).get(name)
     return _Value(promoted) if promoted is not None else None
 
 

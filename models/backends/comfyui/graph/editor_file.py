@@ -196,7 +196,7 @@ def unfolded(node: EditorNode, group: GroupNode, info: ObjectInfo) -> Subgraph:
     shown = enumerate(_open_outputs(group, {(source, slot) for source, slot, _, _ in inner}))
     entering: list[list[Any]] = [[INPUT_SIDE, slot, *end] for slot, end in opened]
     leaving: list[list[Any]] = [[*end, OUTPUT_SIDE, slot] for slot, end in shown]
-    ends = enumerate((*inner, *entering, *leaving), start=1)
+    ends = enumerate((*inner, *entering, *leaving))
     links = [EditorLink.model_validate([number, *end]) for number, end in ends]
     return Subgraph(
         id=node.type,
@@ -257,5 +257,7 @@ def _fields(place: int, member: EditorNode, info: ObjectInfo) -> Iterator[InputS
 
 def _written(member: EditorNode, prefix: str, named: Mapping[str, JsonValue]) -> EditorNode:
     own = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
-    values = [own["value"]] if member.type == "PrimitiveNode" and own else own
-    return member.model_copy(update={"widgets_values": values}) if own else member
+    if not own:
+        return member
+    values = [own["value"]] if member.type == "PrimitiveNode" else own
+    return member.model_copy(update={"widgets_values": values})

@@ -8,6 +8,7 @@ import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Self, TypeGuard, cast
 
 from pydantic import JsonValue
@@ -290,7 +291,7 @@ class MutableGraph(dict[str, dict[str, JsonValue]]):
 
     def add(self, class_type: str, title: str, inputs: dict[str, JsonValue]) -> str:
         """Add a node under an id that no other node has; the id is returned."""
-        node = next(new for n in range(len(self) + 1) if (new := f"added:{n + 1}") not in self)
+        node = next(new for n in count(1) if (new := f"added:{n}") not in self)
         self[node] = {"inputs": inputs, "class_type": class_type, "_meta": {"title": title}}
         return node
 

@@ -160,8 +160,8 @@ def _without(raw: MutableGraph, graph: Graph, place: Target) -> Iterator[str]:
 
 
 def _is_optional(graph: Graph, node: str, name: str) -> bool:
-    spec = graph.spec(Target(node, name)) if node in graph.nodes else None
-    return not spec.required if spec else node in graph.nodes and name in graph.nodes[node].meaning.optional
+    spec = graph.spec(Target(node, name))
+    return not spec.required if spec else name in graph.nodes[node].meaning.optional
 
 
 def fill_mask(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, has_placeholder
+from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
 from models.backends.comfyui.graph.samplers import Sampler
 
@@ -112,9 +112,8 @@ def _text_inputs(node: Node, side: Side) -> tuple[str, ...]:
     known = node_knowledge().inputs
     if sided := node.first(name for name in known.prompt[side] if isinstance(node.inputs.get(name), str)):
         return (sided,)
-    if any(name.startswith("conditioning") for name in node.links()):
-        return ()
-    return tuple(name for name in known.text if _may_be_text(node, name))
+    passes_on = any(name.startswith("conditioning") for name in node.links())
+    return () if passes_on else tuple(name for name in known.text if _may_be_text(node, name))
 
 
 def _may_be_text(node: Node, name: str) -> bool:
@@ -186,4 +185,4 @@ def _first_with_text(graph: Graph, branches: list[Texts]) -> Texts:
 
 def _says_something(graph: Graph, place: Target) -> bool:
     value = graph.value_at(place)
-    return isinstance(value, str) and (bool(value.strip()) or has_placeholder(value))
+    return isinstance(value, str) and bool(value.strip())

@@ -5,6 +5,7 @@ ComfyUI server API, sections "Samplers" and "Models".
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from models.backends.comfyui.graph.graph import Findings, Graph, Link, Node, Target, is_number
 from models.backends.comfyui.graph.nodes import Side, node_knowledge
@@ -192,5 +193,5 @@ def _free_name(files: _Files, parameter: str, node: Node) -> str:
     lora = _at(files, node, "lora_name")
     if lora and parameter != "lora":
         return parameter + lora.removeprefix("lora")
-    names = (f"{parameter}_{number}" if number > 1 else parameter for number in range(1, len(files) + 2))
+    names = (f"{parameter}_{number}" if number > 1 else parameter for number in count(1))
     return next(name for name in names if name not in files)

@@ -75,10 +75,10 @@ def _start(steps: list[Node]) -> _Start:
     )
 
 
-def _input(node: Node | None, name: Dimension) -> str | None:
+def _input(node: Node, name: Dimension) -> str | None:
     known = node_knowledge().inputs
     usual = {"width": known.width, "height": known.height, "n": known.count}[name]
-    return (node.first(usual) or (node.meaning.count if name == "n" else None)) if node else None
+    return node.first(usual) or (node.meaning.count if name == "n" else None)
 
 
 def _multiple(sized: Node | None) -> int:

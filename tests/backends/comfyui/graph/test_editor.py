@@ -288,6 +288,25 @@ def test_cyclic_reroutes_and_recursive_subgraphs_end() -> None:
         convert(small([{"id": 1, "type": "sub"}], [], definitions={"subgraphs": [itself]}), recorded_info())
 
 
+@pytest.mark.parametrize("source", [[1, 77, 0, 9, 0, "IMAGE"], [1, -10, 0, 9, 0, "IMAGE"]])
+def test_a_link_from_nowhere_is_left_out(source: list[Any]) -> None:
+    assert "images" not in convert(small([SAVE], [source]), recorded_info())["9"]["inputs"]
+
+
+@pytest.mark.parametrize(("mode", "given"), [(0, {"image": "said"}), (2, {})])
+def test_a_muted_subgraph_gives_no_value(mode: int, given: dict[str, str]) -> None:
+    inner = {
+        "id": "sub",
+        "nodes": [{"id": 1, "type": "PrimitiveNode", "widgets_values": ["said"]}],
+        "links": [{"id": 1, "origin_id": 1, "origin_slot": 0, "target_id": -20, "target_slot": 0}],
+        "outputs": [{"linkIds": [1]}],
+    }
+    invert = {"id": 9, "type": "ImageInvert", "inputs": [{"name": "image", "type": "IMAGE", "link": 1}]}
+    outer = {"id": 3, "type": "sub", "mode": mode}
+    graph = small([outer, invert], [[1, 3, 0, 9, 0, "IMAGE"]], definitions={"subgraphs": [inner]})
+    assert convert(graph, recorded_info())["9"]["inputs"] == given
+
+
 @pytest.mark.parametrize("nodes", [[{"id": 1}], [3], [{"type": "SaveImage"}]])
 def test_a_broken_file_is_refused_with_a_sentence(nodes: list[Any]) -> None:
     with pytest.raises(BadRequest, match="cannot be converted"):

@@ -7,6 +7,7 @@ import pytest
 from models.backends.comfyui.graph.editor import convert
 from models.backends.comfyui.graph.editor_file import EditorNode, GroupNode, first_choices, group_name, read_values
 from models.backends.comfyui.graph.nodes import NodeClass, ObjectInfo
+from models.backends.errors import BadRequest
 
 INFO = ObjectInfo.parse(
     {
@@ -43,6 +44,22 @@ def test_values_by_name_keep_plain_ones_that_an_extension_adds() -> None:
     assert named(USE, widgets_values={"image": "a link", "text": "t"}) == {"text": "t"}
 
 
+def test_a_node_without_a_mode_always_runs() -> None:
+    assert node().mode == 0
+
+
+def test_odd_lists_of_links_and_nodes_are_empty() -> None:
+    graph, _ = convert({"nodes": [{"id": 1, "type": "Make"}], "links": 5}, INFO)
+    assert list(graph) == ["1"]
+    assert GroupNode.model_validate({"nodes": 5}).nodes == []
+
+
+def test_a_group_with_an_odd_node_is_refused() -> None:
+    file: dict[str, Any] = {"nodes": [], "links": [], "extra": {"groupNodes": {"Mine": {"nodes": [5]}}}}
+    with pytest.raises(BadRequest, match=r"groupNodes\.Mine\.nodes\.0: "):
+        convert(file, INFO)
+
+
 @pytest.mark.parametrize("values", [None, [], {}])
 def test_a_node_without_values_has_the_defaults(values: Any) -> None:
     assert named(widgets_values=values) == {"width": 64, "seed": 0}
@@ -58,6 +75,11 @@ def test_a_node_saved_with_other_fields_is_read_by_the_names_in_the_file() -> No
     fits = read_values(node(widgets_values=[8, 7], inputs=ports), MAKE)
     assert dict(fits.named) == {"width": 8, "seed": 7}
     links = [{"name": "seed", "type": "INT"}]
+    short = read_values(node(widgets_values=[7], inputs=ports[:1]), MAKE)
+    assert dict(short.named) == {"width": 7, "seed": 0}
+    part = {"name": "part", "type": "FLOAT", "widget": {"name": "part"}}
+    other = read_values(node(widgets_values=[5.5, 7], inputs=[part, ports[0]]), MAKE)
+    assert dict(other.named) == {"part": 5.5, "seed": 7}
     lost = read_values(node(widgets_values=["x", "y"], inputs=links), MAKE)
     assert (dict(lost.named), lost.left) == ({"width": 64, "seed": 0}, ("x", "y"))
 
@@ -159,11 +181,18 @@ def test_links_inside_a_group_stay_and_its_open_output_leads_out() -> None:
     assert found["5:0"] == {"width": 64, "seed": 1}
     assert found["9"] == {"image": ["5:0", 1], "text": ""}, "output 0 of the first node is used inside alone"
     assert grouped({}, slot=1)["9"]["image"] == ["5:1", 0]
+    assert grouped({"links": [[0, 0, 1, 0]]})["5:1"]["image"] == ["5:0", 0]
+
+
+def test_broken_links_inside_a_group_leave_its_input_open() -> None:
+    found = grouped({"links": [["a", 0, 1, 0], [0, 0, 1]]}, inputs=[port("image", link=3)])
+    assert found["5:1"]["image"] == ["4", 0]
 
 
 def test_an_output_that_is_used_inside_is_shown_where_the_group_says_so() -> None:
     assert grouped({"external": [[0, 0, "IMAGE"]]})["9"]["image"] == ["5:0", 0]
-    assert grouped({"external": [[0], ["a", 0]]})["9"]["image"] == ["5:0", 1]
+    assert grouped({"external": [[0, 0]]})["9"]["image"] == ["5:0", 0]
+    assert grouped({"external": [[0], ["a", 0], [[], 0]]})["9"]["image"] == ["5:0", 1]
     hidden = {"0": {"output": {"1": {"visible": False}}}}
     assert grouped({"config": hidden})["9"]["image"] == ["5:1", 0]
     shown = {"0": {"output": {"0": {"visible": True}}}}
@@ -197,3 +226,20 @@ def test_a_primitive_inside_a_group_has_its_value_outside() -> None:
     group = {"nodes": [holder, taking], "links": [[0, 0, 1, 1, 5, "STRING"], [0, 0], ["a", 0, 1, 0]]}
     assert grouped(group)["5:1"]["text"] == "own"
     assert grouped(group, widgets_values=["outer"])["5:1"]["text"] == "outer"
+    unused = {**holder, "inputs": [port("value", "STRING", widget={"name": "value"})]}
+    assert grouped({**group, "nodes": [unused, taking]}, widgets_values=["outer"])["5:1"]["text"] == "own"
+
+
+def test_a_node_of_the_editor_inside_a_group_has_no_value_outside() -> None:
+    plain = {**SECOND, "inputs": [port("image")]}
+    group = {"nodes": [{"type": "Note", "widgets_values": ["a note"]}, plain], "links": []}
+    assert grouped(group, widgets_values=["outer"])["5:1"]["text"] == "outer"
+
+
+def test_a_group_without_a_name_is_used_by_no_node() -> None:
+    file: Any = {
+        "nodes": [{"id": 4, "type": "Make"}],
+        "links": [],
+        "extra": {"groupNodes": {"": {"nodes": [FIRST, FIRST]}}},
+    }
+    assert list(convert(file, INFO)[0]) == ["4"]

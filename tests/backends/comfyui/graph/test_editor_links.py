@@ -17,6 +17,8 @@ INFO = ObjectInfo.parse(
         },
         "Use": {"input": {"required": {"image": ["IMAGE"]}, "optional": {"mask": ["MASK"]}}, "output": ["IMAGE"]},
         "PreviewAny": {"input": {"required": {"source": ["*"]}}, "output": [], "output_node": True},
+        "ImageScaleBy": {"input": {"required": {"image": ["IMAGE"]}}, "output": ["IMAGE"]},
+        "Save": {"input": {"required": {"image": ["IMAGE"]}}, "output": [], "output_node": True},
     }
 )  # fmt: skip
 MAKE: dict[str, Any] = {"id": 1, "type": "Make", "widgets_values": [64, "a"]}
@@ -86,6 +88,7 @@ REROUTED = [[2, 1, 0, 5, 0, "IMAGE"], [1, 5, 0, 9, 0, "IMAGE"]]
     [
         ({"type": "Reroute", "inputs": [port("", 2, "*")]}, ["1", 0]),
         ({"type": "Reroute", "inputs": []}, None),
+        ({"type": "Reroute", "inputs": [port("", None, "*")]}, None),
         ({"type": "PrimitiveNode", "widgets_values": [5, "fixed"]}, 5),
         ({"type": "PrimitiveNode", "widgets_values": [[1, 2]]}, {"__value__": [1, 2]}),
         ({"type": "PrimitiveNode", "widgets_values": []}, None),
@@ -112,6 +115,7 @@ def test_a_value_is_got_by_the_name_it_was_set_under() -> None:
     assert image(other, setter, {"id": 6, "type": "GetNode", "widgets_values": ["x"]}, use(), links=links) == ["1", 0]
     titled = {**setter, "widgets_values": [], "title": "x"}
     assert image(titled, {"id": 6, "type": "GetNode", "title": "x"}, use(), links=links) == ["1", 0]
+    assert image(titled, {"id": 6, "type": "GetNode", "title": "y"}, use(), links=links) is None
     assert image(setter, {"id": 6, "type": "GetNode", "widgets_values": ["y"]}, use(), links=links) is None
 
 
@@ -127,6 +131,10 @@ def test_of_several_inputs_of_a_bypassed_node_the_exact_type_is_taken() -> None:
     assert taken(port("a", 2, "MASK"), port("b", 3, "IMAGE,MASK")) == ["1", 1]
     assert taken(port("a", 2, "*"), port("b", 3, "IMAGE"), slot=1) == ["1", 1]
     assert taken(port("a", 2, "MASK"), port("b", 3, "LATENT")) is None
+    assert taken(port("c", None, "MASK"), port("a", 2, "*"), port("b", 3, "IMAGE")) == ["1", 1]
+    mixed = {"id": 5, "type": "Use", "mode": 4, "outputs": [port("MASK", kind="MASK")]}
+    for kind in ("MASK", "IMAGE,LATENT"):
+        assert image({**mixed, "inputs": [port("a", 2, kind)]}, use(), links=REROUTED) is None
 
 
 @pytest.mark.parametrize(
@@ -264,6 +272,7 @@ FIELDS = {
         ({"widgets_values": ["b", 8], "properties": {"proxyWidgets": [["-1", "n"], ["-1", "w"]]}}, 8, "b"),
         ({"widgets_values": ["b"], "properties": {"proxyWidgets": [[-1, "n"], ["7", "w"]]}}, 64, "b"),
         ({"widgets_values": ["b"], "properties": {"proxyWidgets": [["-1", "$$x"], ["-1", "n"], "odd", ["-1"]]}}, 64, "b"),
+        ({"widgets_values": ["b"], "properties": {"proxyWidgets": [["7", "w"], ["-1", "n"]]}}, 64, "b"),
         ({"widgets_values": [8, "b"], "properties": {"proxyWidgets": "odd"}}, 8, "b"),
     ],
 )  # fmt: skip
@@ -362,8 +371,11 @@ def test_values_without_a_name_are_told() -> None:
     _, notes = converted({"id": 1, "type": "Make", "widgets_values": [64, "a", "y" * 60, 5]})
     told = "node 1 (Make) has values that its definition does not name, they were left out"
     assert notes == (f"{told}: {'y' * 40}, 5",)
-    shown = {"id": 2, "type": "PreviewAny", "widgets_values": ["old"]}
-    assert converted(shown)[1] == ()
+
+
+@pytest.mark.parametrize(("kind", "told"), [("PreviewAny", False), ("ImageScaleBy", True), ("Save", True)])
+def test_the_text_that_a_node_showed_last_is_not_told(kind: str, told: bool) -> None:
+    assert bool(converted({"id": 2, "type": kind, "widgets_values": ["old"]})[1]) is told
 
 
 @pytest.mark.parametrize(

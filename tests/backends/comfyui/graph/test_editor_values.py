@@ -143,6 +143,7 @@ CFG = spec("cfg", "FLOAT", default=7.0)
         ([STEPS], [], Reading(SLIPPED_IN, {"steps": 20})),
         ([STEPS, WORDS], [30], Reading(SLIPPED_IN, {"steps": 30, "words": ""})),
         ([STEPS], [None], Reading(SLIPPED_IN + SLIPPED_IN, {"steps": 20})),
+        ([STEPS, WORDS], [None, "a"], Reading(2 * UNUSUAL, {"steps": 20, "words": "a"})),
         ([STEPS], [30, "mine"], Reading(NAMELESS, {"steps": 30}, left=("mine",))),
         ([STEPS], ["mine", 30], Reading(NAMELESS, {"steps": 30}, left=("mine",))),
         ([STEPS, MODE, CFG], [30, 6.5], Reading(ABSENT, {"steps": 30, "mode": "fast", "cfg": 6.5})),

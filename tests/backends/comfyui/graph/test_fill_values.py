@@ -80,6 +80,12 @@ def test_a_draft_without_a_size_halves_the_steps_alone() -> None:
     assert fill(extra={"draft": False}).notices == ()
 
 
+def test_a_draft_leaves_a_size_of_zero_to_the_workflow() -> None:
+    filled = fill(graph(l=("EmptyLatentImage", {"width": 0, "height": 0, "batch_size": 1})), extra={"draft": True})
+    assert (inputs(filled, "l")["width"], inputs(filled, "l")["height"]) == (0, 0)
+    assert filled.notices == ("Draft: 10 steps instead of 20",)
+
+
 @pytest.mark.parametrize(
     ("asked", "node", "name", "value"),
     [
@@ -88,7 +94,7 @@ def test_a_draft_without_a_size_halves_the_steps_alone() -> None:
         ({"negative_prompt": "other"}, "n", "text", "other"),
         ({"negative_prompt": ""}, "n", "text", "own negative "),
         ({"width": 512}, "l", "width", 512),
-        ({"width": 520}, "l", "width", 520),
+        ({"width": 515}, "l", "width", 515),
         ({"n": 3}, "l", "batch_size", 3),
         ({"steps": 30}, "s", "steps", 30),
         ({"cfg_scale": 1.0}, "s", "cfg", 1.0),
@@ -169,6 +175,12 @@ def test_the_seed_that_was_put_in_is_reported(seeds: tuple[int, ...], reported: 
 def test_a_placeholder_is_replaced(text: Any, asked: dict[str, Any], value: object) -> None:
     filled = fill(graph(x=("Mine", {"value": text})), **asked)
     assert inputs(filled, "x")["value"] == value
+
+
+@pytest.mark.parametrize("own", ["{{image}}", "sub/{{image}}"])
+def test_the_placeholder_of_an_image_that_is_fixed_stays(own: str) -> None:
+    found = graph(titles={"x": "fixed: logo"}, x=("LoadImage", {"image": own}))
+    assert inputs(fill(found), "x") == {"image": own}
 
 
 def test_every_placeholder_without_a_value_is_named_once() -> None:
@@ -332,8 +344,14 @@ def test_a_token_in_a_file_name_is_filled(prefix: str, name: str) -> None:
 
 
 def test_only_prefixes_have_tokens() -> None:
-    found = graph(o=("SaveImage", {"images": ["s", 0], "name": "%date:yyyy%", "my_prefix": "%date:yyyy%"}))
-    assert inputs(fill(found), "o") == {"images": ["s", 0], "name": "%date:yyyy%", "my_prefix": "2026"}
+    own = {"images": ["s", 0], "name": "%date:yyyy%", "my_prefix": "%date:yyyy%", "prefix_length": 5}
+    assert inputs(fill(graph(o=("SaveImage", own))), "o") == {**own, "my_prefix": "2026"}
+
+
+def test_a_date_is_that_of_today_where_none_is_given() -> None:
+    found = graph(o=("SaveImage", {"images": ["s", 0], "filename_prefix": "%date:yyyy%"}))
+    filled = Workflow(found).filled(ImageRequest(model="m", prompt="a fox"))
+    assert int(inputs(filled, "o")["filename_prefix"]) >= NOW.year
 
 
 def test_a_prefix_of_the_request_gets_dates_alone() -> None:
@@ -361,3 +379,13 @@ def test_a_list_of_sizes_says_custom_for_a_size_of_the_request(choices: list[str
     assert inputs(fill(found, width=640), "l")["resolution"] == written
     assert inputs(fill(found), "l")["resolution"] == "512 x 512"
     assert "resolution" not in inputs(fill(width=640), "l")
+    without = {name: value for name, value in loader.items() if name != "resolution"}
+    sized = graph(info, l=("easy comfyLoader", without))
+    assert inputs(fill(sized, width=640), "l") == {**without, "empty_latent_width": 640}
+
+
+def test_a_size_that_is_written_as_text_says_custom_too() -> None:
+    info = {"easy comfyLoader": {"input": {"required": {"resolution": ["STRING"]}}}}
+    loader = {"resolution": "512 x 512", "empty_latent_width": 512, "empty_latent_height": 512}
+    found = graph(info, l=("easy comfyLoader", loader))
+    assert inputs(fill(found, width=640), "l")["resolution"] == "width x height (custom)"

@@ -65,6 +65,13 @@ def test_a_node_with_odd_parts_has_no_inputs_and_no_title(broken: dict[str, Any]
     assert Graph.of({"1": {"class_type": "A", **broken}}).nodes["1"] == Node("1", "A", {}, "")
 
 
+def test_graphs_of_the_same_nodes_are_equal_whatever_their_order_and_definitions() -> None:
+    nodes: dict[str, Any] = {"1": ("A", {}), "2": ("B", {"x": ["1", 0]}), "3": ("C", {"x": ["1", 0]})}
+    graph, turned = graph_of(**nodes), graph_of({"A": {}}, **dict(reversed(nodes.items())))
+    assert graph == turned
+    assert repr(turned) == f"Graph(nodes={turned.nodes!r})"
+
+
 CHAIN = graph_of(
     load=("Loader", {}),
     left=("Pass", {"a": ["load", 0], "b": ["load", 1]}),
@@ -230,6 +237,7 @@ def test_places_with_the_value_of_the_first_are_set_together() -> None:
 def test_an_added_node_has_an_id_of_its_own_and_stands_before_all_users() -> None:
     raw = CHAIN.raw()
     assert raw.add("Note", "Mine", {}) == "added:1"
+    assert graph_of().raw().add("Note", "Mine", {}) == "added:1"
     raw.insert_after(Link("load", 0), "Repeat", "Twice", {"samples": ["load", 0]})
     assert raw["added:2"] == {"inputs": {"samples": ["load", 0]}, "class_type": "Repeat", "_meta": {"title": "Twice"}}
     assert raw.inputs("left") == {"a": ["added:2", 0], "b": ["load", 1]}

@@ -192,6 +192,12 @@ def test_a_fresh_node_has_the_default_or_the_first_choice(entry: Any, default: o
     assert spec_of(entry).default == default
 
 
+@pytest.mark.parametrize("options", [None, "odd", [], [5, {"key": "b", "inputs": {"required": {"x": ["INT"]}}}]])
+def test_a_choice_that_is_not_listed_brings_no_inputs(options: Any) -> None:
+    combo = InputSpec("mode", "COMFY_DYNAMICCOMBO_V3", required=True, options={"options": options})
+    assert combo.inner("a") == ()
+
+
 @pytest.mark.parametrize(("value", "number"), [(5, 5.0), (0.5, 0.5), (True, None), ("5", None), (None, None)])
 def test_a_bound_is_a_number(value: Any, number: float | None) -> None:
     assert spec_of(["INT", {"max": value}]).number("max") == number
@@ -211,6 +217,7 @@ def test_a_file_of_the_input_folder_is_an_upload(key: str) -> None:
 def test_a_value_is_written_as_the_server_lists_it(asked: str, spelled: str) -> None:
     assert spec_of([["a\\b", "c/d"]]).spelled(asked) == spelled
     assert spec_of(["COMBO", {}]).spelled(asked) == asked
+    assert spec_of([["a/b", "a\\b", "c\\d", "c/d", "e"]]).spelled(asked) == asked, "listed as it is"
 
 
 @pytest.mark.parametrize(

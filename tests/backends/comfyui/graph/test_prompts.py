@@ -46,6 +46,8 @@ def test_each_side_has_its_text() -> None:
     [
         (("Passes", {"conditioning": ["p", 0]}), ["p.text"]),
         (("Passes", {"conditioning": ["p", 0], "negative": ["n", 0]}), ["p.text"]),
+        (("Passes", {"conditioning": ["n", 0], "positive": ["p", 0]}), ["p.text"]),
+        (("Passes", {"pipe": ["t", 0], "basic_pipe": ["p", 0]}), None),
         (("Passes", {"cond_a": ["p", 0], "strength": 1.0}), ["p.text"]),
         (("Passes", {"pos_x": ["p", 0], "neg_x": ["n", 0]}), ["p.text"]),
         (("Passes", {"anything": ["p", 0]}), ["p.text"]),
@@ -96,6 +98,22 @@ def test_what_cannot_be_decided_is_told(sides: dict[str, NodeOf], said: str) -> 
     found = prompts(**sides)
     assert found.ambiguous == {"prompt": said}
     assert "prompt" not in found.places
+
+
+def test_a_text_input_that_holds_a_number_is_told() -> None:
+    found = prompts(p=("CLIPTextEncode", {"text": 5}))
+    assert found.ambiguous["prompt"].startswith("the text of node p (CLIPTextEncode) is put together")
+
+
+def test_a_negative_side_that_is_switched_off_in_one_place_alone_stays_unclear() -> None:
+    found = prompts(
+        s=sampler(negative=("x", 0), latent_image=["a", 0]),
+        a=sampler(negative=("z", 0)),
+        x=("Mystery", {}),
+        z=("ConditioningZeroOut", {}),
+    )
+    said = "the negative side leads to node x (Mystery), whose text input is not known"
+    assert (found.ambiguous, found.missing) == ({"negative_prompt": said}, {})
 
 
 def test_at_most_six_candidates_are_named() -> None:

@@ -128,14 +128,55 @@ def test_what_repeats_or_enlarges_the_size_follows_it() -> None:
     }
 
 
-@pytest.mark.parametrize(("own", "followers"), [(0, 0), (1, 1), (512, 1)])
+def test_a_size_that_a_linked_number_sets_follows_too() -> None:
+    found = sizes(
+        o=("SaveImage", {"images": ["big", 0]}),
+        big=("ImageScale", {"image": ["s", 0], "width": ["v", 0], "height": "{{tall}}"}),
+        v=("PrimitiveInt", {"value": 1024}),
+    )
+    assert places(found) == {**OWN, "width": ["l.width", "v.value x2"]}
+
+
+def test_a_node_that_several_outputs_share_follows_once() -> None:
+    big: NodeOf = ("ImageScale", {"image": ["l", 0], "width": 1024, "height": 0})
+    graph = graph_of(l=LATENT, big=big, o=("Save", {"images": ["big", 0]}), q=("Save", {"images": ["big", 0]}))
+    found = find_sizes(graph, ["o", "q"], [Link("l", 0)])
+    assert places(found)["width"] == ["l.width", "big.width x2"]
+
+
+def test_a_node_with_a_width_alone_does_not_set_the_size() -> None:
+    found = sizes(l=("Mine", {"width": 512}))
+    assert found.found.missing["width"] == "node l (Mine) has no such field that is known"
+
+
+def test_a_repeated_image_has_its_own_size() -> None:
+    found = sizes(
+        s=(SAMPLER[0], {**SAMPLER[1], "latent_image": ["r", 0]}),
+        r=("RepeatLatentBatch", {"samples": ["l", 0], "amount": 3}),
+        l=("LoadImage", {"image": "a.png"}),
+    )
+    assert places(found) == {"n": ["r.amount"]}
+    assert found.found.missing["width"] == "it comes from the image of node l (LoadImage)"
+
+
+def test_nothing_follows_a_placeholder() -> None:
+    found = sizes(
+        o=("SaveImage", {"images": ["big", 0]}),
+        l=("EmptyLatentImage", {"width": "{{width}}", "height": 8}),
+        big=("ImageScale", {"image": ["s", 0], "width": 1024, "height": 1}),
+    )
+    assert places(found) == {"width": ["l.width"], "height": ["l.height", "big.height x0.125"]}
+
+
+@pytest.mark.parametrize(("own", "followers"), [(0, 0), (1, 1), (2, 1), (512, 1)])
 def test_nothing_follows_a_size_of_zero(own: int, followers: int) -> None:
     found = sizes(
         o=("SaveImage", {"images": ["big", 0]}),
         l=("EmptyLatentImage", {"width": own, "height": 8}),
         big=("ImageScale", {"image": ["s", 0], "width": 1024, "height": 0}),
     )
-    assert len(places(found)["width"]) == 1 + followers
+    share = f" x{1024 // own}" if own else ""
+    assert places(found)["width"] == ["l.width", f"big.width{share}"][: 1 + followers]
 
 
 def test_images_of_several_sizes_keep_their_proportion() -> None:
@@ -151,6 +192,17 @@ def test_images_of_several_sizes_keep_their_proportion() -> None:
         "n": ["l.batch_size", "k.batch_size"],
     }
     assert found.multiple == 16
+
+
+@pytest.mark.parametrize("base", [0, "{{width}}"])
+def test_a_second_image_has_no_proportion_to_an_unknown_size(base: object) -> None:
+    nodes: dict[str, NodeOf] = {
+        "o": ("Join", {"images": ["s", 0], "b": ["t", 0]}),
+        "t": (SAMPLER[0], {**SAMPLER[1], "latent_image": ["k", 0]}),
+        "l": ("EmptyLatentImage", {"width": base, "height": 512}),
+        "k": ("EmptyLatentImage", {"width": 256, "height": 256}),
+    }
+    assert places(sizes(**nodes)) == {"width": ["l.width", "k.width"], "height": ["l.height", "k.height x0.5"]}
 
 
 def test_one_number_for_both_sides_makes_squares() -> None:

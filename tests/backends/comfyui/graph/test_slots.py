@@ -203,6 +203,33 @@ def test_a_title_names_a_value(title: str, inputs: dict[str, Any], expected: dic
     assert slots.notes == ((told,) if unclear else ())
 
 
+def test_the_title_of_a_loader_names_no_parameter() -> None:
+    slots = named("input:style", {"image": "a.png"}, kind="LoadImage")
+    assert (slots.found, slots.notes) == ({}, ())
+
+
+def test_a_text_with_other_braces_is_not_replaced() -> None:
+    slots = slots_of(x=("Partner", {"prompt": "{{a b}}"}))
+    assert slots.missing["prompt"] == "node x (Partner) is filled by other placeholders or titles"
+
+
+def test_a_number_behind_two_settings_belongs_to_the_first() -> None:
+    sampler = {"model": ["m", 0], "positive": ["p", 0], "seed": ["v", 0], "steps": ["v", 0], "cfg": ["v", 0]}
+    slots = slots_of(x=("KSampler", sampler), p=("CLIPTextEncode", {"text": "a"}), v=("PrimitiveInt", {"value": 8}))
+    assert places_of(slots) == {"prompt": ["p.text"], "steps": ["v.value"], "filename_prefix": ["o.filename_prefix"]}
+    told = "node v (PrimitiveInt) sets it together with `steps`"
+    assert (slots.missing["seed"], slots.missing["cfg_scale"]) == (told, told)
+
+
+@pytest.mark.parametrize(
+    ("second", "places"),
+    [("out", ["o.filename_prefix", "q.filename_prefix"]), ("other", ["o.filename_prefix"]), (5, ["o.filename_prefix"])],
+)
+def test_outputs_with_the_same_prefix_are_named_together(second: object, places: list[str]) -> None:
+    slots = slots_of(x=("Partner", {}), q=("SaveImage", {"images": ["x", 0], "filename_prefix": second}))
+    assert places_of(slots) == {"filename_prefix": places}
+
+
 def test_a_placeholder_wins_over_a_title() -> None:
     graph = graph_of(x=("Mine", {"value": "{{style|ink}}"}), y=("Mine", {"value": "anime"}))
     raw = graph.raw()
@@ -267,6 +294,7 @@ def placeholder(text: str, kind: str = "INT", **options: Any) -> Slot:
         ("{{thing}}", "INT", {}, ("int", None)),
         ("{{thing}}", "STRING", {"default": 9}, ("text", None)),
         ("a {{thing}}", "INT", {"default": 9}, ("text", None)),
+        ("a {{steps}}", "INT", {"default": 9}, ("int", None)),
         (" {{ thing | a b }} ", "STRING", {}, ("text", "a b")),
         ("{{thing}}{{thing|b}}", "STRING", {}, ("text", "b")),
     ],

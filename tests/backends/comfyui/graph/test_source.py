@@ -172,6 +172,11 @@ def test_a_graph_is_found_inside_a_request_body(body: Any) -> None:
     assert read_source(json.dumps(body)) == Source(api=SMALL)
 
 
+def test_only_an_object_is_read_where_a_body_holds_text() -> None:
+    with pytest.raises(BadRequest, match="no node with a `class_type`"):
+        read_source(json.dumps({"workflow": json.dumps([SMALL])}))
+
+
 def test_a_graph_deeper_than_a_request_body_is_not_looked_for() -> None:
     with pytest.raises(BadRequest, match="no node with a `class_type`"):
         read_source(json.dumps({"a": {"b": {"c": {"d": {"e": SMALL}}}}}))
@@ -186,7 +191,7 @@ def test_the_classes_inside_subgraphs_and_groups_are_named_once() -> None:
     editor: dict[str, Any] = {
         "nodes": [{"type": "B"}, {"type": "A"}, {"id": 5}, 7],
         "definitions": {"subgraphs": [{"nodes": [{"type": "C"}, {"type": "B"}]}]},
-        "extra": {"groupNodes": {"x": {"nodes": [{"type": "D"}]}}, "nodes": "none"},
+        "extra": {"groupNodes": {"x": {"nodes": [{"type": "D"}]}}, "nodes": 5},
         "links": [],
     }
     assert read_source(json.dumps(editor)).classes == ("B", "A", "C", "D")
