@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from models.backends.base import Backend, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
@@ -47,7 +48,7 @@ class Machine:
     jobs: int = 0
     checked: int = 0
     form: tuple[Rule, ...] = ()
-    pause: Callable[[], None] = lambda: None
+    pause: Callable[[], object] = lambda: None
     fresh: Standing | None = None
 
 
@@ -288,6 +289,19 @@ def test_a_dead_server_is_asked_again_once_in_a_while_only(clock: FakeClock, roo
         gevent.sleep(0)
         clock.time += LEFT_OUT_SECONDS / 10
     assert room[FIRST].asked == 3
+
+
+def test_a_dead_server_is_asked_again_by_one_of_several_requests(clock: FakeClock, room: Room) -> None:
+    room[FIRST].told = unreachable()
+    chosen(pool(clock, FIRST, SECOND))
+    clock.time += LEFT_OUT_SECONDS
+    answered = Event()
+    room[FIRST].pause = answered.wait
+    for _ in range(3):
+        chosen(pool(clock, FIRST, SECOND))
+        gevent.sleep(0)
+    assert room[FIRST].asked == 2
+    answered.set()
 
 
 def test_servers_that_were_left_out_are_asked_before_a_request_fails(clock: FakeClock, room: Room) -> None:
