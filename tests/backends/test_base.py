@@ -353,3 +353,39 @@ def test_a_model_is_bound_by_its_name_or_the_one_in_its_form() -> None:
     given = bound("mine", {"backend": "openai_images", "remote_model": "gpt-image-1"})
     assert (given.model.name, given.model.remote) == ("mine", "gpt-image-1")
     assert isinstance(given.clock, SystemClock)
+
+
+LOST = ConnectionFailed("Asking failed", "the connection was lost", transient=True)
+
+
+def test_a_watch_goes_on_after_an_error_that_passes(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=100, troubles=[LOST])
+    job = backend.submit(request(timeout=200.0))
+    assert isinstance(job, dict)
+    assert isinstance(backend.watch(job, Deadline.after(clock, 200), started=clock.now()), ImageResult)
+
+
+def test_a_watch_ends_in_an_outage_and_with_a_lasting_error(clock: FakeClock) -> None:
+    seen: list[Running] = []
+    backend = StubJobs(clock, takes=500, troubles=[LOST] * 500)
+    backend.on_progress = seen.append
+    began = clock.now()
+    job = backend.submit(request(timeout=500.0))
+    assert isinstance(job, dict)
+    assert backend.watch(job, Deadline.after(clock, 500), started=began) == Running()
+    assert clock.now() - began == pytest.approx(60, abs=1)
+    assert set(seen) == {Running()}
+    with pytest.raises(ConnectionFailed, match="the state of the job could not be read"):
+        backend.give_up(job, Running())
+    refused = StubJobs(clock, takes=500, troubles=[BadRequest("Asking failed")])
+    with pytest.raises(BadRequest):
+        refused.watch(job, Deadline.after(clock, 500), started=began)
+
+
+def test_the_pauses_of_a_watch_grow_with_the_age_of_the_job(clock: FakeClock) -> None:
+    """Also where another call has started it."""
+    backend = StubJobs(clock, takes=1.0)
+    job = backend.submit(request(timeout=60.0))
+    assert isinstance(job, dict)
+    backend.watch(job, Deadline.after(clock, 60), started=clock.now() - 150)
+    assert clock.pauses[0] == 1.0

@@ -25,7 +25,7 @@ from models.backends.http import (
     without_nulls,
 )
 from models.backends.network_errors import host_of, silence
-from models.backends.public_adapter import is_public_ip
+from models.backends.public_adapter import is_public_ip, public_adapter
 from models.backends.reply import Explanation
 from models.clock import Deadline
 from models.room import Intake
@@ -415,3 +415,14 @@ def test_an_error_of_the_network_is_told_with_and_without_its_reason(
     with pytest.raises(ConnectionFailed) as failure:
         ask(clock, retries=ONCE)
     assert failure.value.said == said
+
+
+@pytest.mark.parametrize(("public", "hosts", "each"), [(False, 64, 256), (True, 16, 32)])
+def test_the_connections_to_the_last_hosts_are_kept(public: bool, hosts: int, each: int) -> None:
+    adapter: Any = public_adapter.__wrapped__() if public else _session.__wrapped__().get_adapter("https://a.example")
+    pools = adapter.poolmanager
+    first, *others = (pools.connection_from_host(f"{number}.example") for number in range(hosts))
+    assert pools.connection_pool_kw["maxsize"] == each
+    assert pools.connection_from_host("0.example") is first
+    pools.connection_from_host("one-more.example")
+    assert pools.connection_from_host("1.example") is not others[0]
