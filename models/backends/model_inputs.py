@@ -88,7 +88,7 @@ def read_schema(properties: Schema, required: Sequence[str] = (), definitions: S
         image=image,
         images=(int(known[image].get("maxItems") or _MOST_IMAGES) if several else 1) if image else 0,
         several=several,
-        min_images=int(image in required) if image else 0,
+        min_images=int(image in required),
         mask=mask,
     )
     return ModelForm(inputs, tuple(_rules(known, inputs)))

@@ -167,9 +167,9 @@ class ServerPool(Backend):
         return self.model.access.where("base_url")
 
     def _none_took_it(self, failures: Mapping[int, ImageError]) -> ImageError:
-        errors = list(failures.values())
-        if isinstance(errors[0], BadRequest) and len({str(error) for error in errors}) == 1:
-            return errors[0]  # the request itself is at fault
+        first = next(iter(failures.values()))
+        if isinstance(first, BadRequest) and len({str(error) for error in failures.values()}) == 1:
+            return first  # the request itself is at fault
         headline = f"None of the {len(self.members)} servers in {self._field} could take the request"
         return self._joined(headline, failures, lambda error: error.said or error.attempted)
 
@@ -232,7 +232,7 @@ class JobServerPool(ServerPool, JobBackend):
         """The server that has the job. Raises ServerUnavailable where the list has become shorter."""
         place = job.get("server", 0)
         if not isinstance(place, int) or place >= len(self.members):
-            raise server_is_gone(self.members[0])
+            raise server_is_gone(self)
         return self._for_this_call(_with_jobs(self.members[place]))
 
 
@@ -280,4 +280,4 @@ def _with_jobs(member: PooledBackend) -> JobBackend:
 def _with_choices_of(rule: Rule, forms: Sequence[Sequence[Rule]]) -> Rule:
     offered = [option for form in forms for one in form if one.name == rule.name for option in one.options]
     options = tuple(dict.fromkeys(offered))
-    return rule if options == rule.options else rule.narrowed(options=options, default=rule.default)
+    return rule.narrowed(options=options, default=rule.default)

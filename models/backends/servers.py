@@ -227,7 +227,7 @@ def in_parallel[A, R](work: Callable[[A], R], items: Sequence[A]) -> list[R | Im
             return error
 
     outcomes: list[R | ImageError] = []
-    for outcome in Pool(max(1, len(items))).map(attempt, items):
+    for outcome in Pool().map(attempt, items):
         if isinstance(outcome, Exception) and not isinstance(outcome, ImageError):
             raise outcome
         outcomes.append(outcome)

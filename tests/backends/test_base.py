@@ -1,6 +1,7 @@
 """The template of every backend: what it accepts, how long it waits, what it says."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from models.backends import base
 from models.backends.base import Backend, Capabilities, Job, Running
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, ServerUnavailable
+from models.backends.http import basic_auth, bearer_auth
 from models.backends.partial import Partial
 from models.backends.registry import BACKENDS, is_filled
 from models.catalog import cards
-from models.clock import Deadline
+from models.clock import Deadline, SystemClock
 from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, Price
-from models.settings import Settings
+from models.settings import Access, Settings
 from tests.asking import bound
 from tests.fakes import FakeClock, image_file
 from tests.stubs import StubBackend, StubJobs
@@ -287,3 +289,103 @@ def test_a_watch_begins_before_the_first_look(clock: FakeClock) -> None:
     clock.sleep(300)
     backend.watch({"ends": 0, "prompt": ""}, Deadline.after(clock, 8), started=clock.now())
     assert backend.look_deadline().remaining == pytest.approx(8)
+
+
+class Located(StubBackend):
+    home = "https://api.stub.example"
+
+    def headers(self) -> dict[str, str]:
+        return {"X-Client": "plugin"}
+
+
+def located(clock: FakeClock, **form: Any) -> Backend:
+    backend = Located(clock)
+    backend.model = replace(backend.model, access=Access(prefix="stub", **form))
+    return backend
+
+
+@pytest.mark.parametrize(
+    ("form", "login"),
+    [
+        ({"api_key": "k", "username": "u", "password": "p"}, bearer_auth("k")),
+        ({"username": "u", "password": "p"}, basic_auth("u", "p")),
+        ({"base_url": "https://a:b@h"}, basic_auth("a", "b")),
+        ({"base_url": "https://a:b@h", "username": "u"}, basic_auth("u", "b")),
+        ({"base_url": "https://a:b@h", "password": "p"}, basic_auth("a", "p")),
+        ({}, {}),
+    ],
+)
+def test_the_login_of_the_form_wins_over_that_of_the_address(
+    clock: FakeClock, form: dict[str, str], login: dict[str, str]
+) -> None:
+    assert located(clock, **form).service.headers == {"X-Client": "plugin", **login}
+
+
+def test_the_service_is_at_the_address_of_the_form_or_at_home(clock: FakeClock) -> None:
+    assert located(clock).service.base_url == "https://api.stub.example"
+    named = located(clock, base_url="gpu:7860").service
+    assert (named.base_url, named.name, named.secrets) == ("http://gpu:7860", "Stub", ())
+    secret = located(clock, base_url="http://a:hidden@gpu").service
+    assert (secret.base_url, secret.secrets) == ("http://gpu", ("hidden",))
+
+
+def test_a_job_is_waited_for_in_one_call_or_checked_by_others(clock: FakeClock) -> None:
+    polled, waited = StubJobs(clock, takes=0), StubJobs(clock, takes=0)
+    assert not polled.free_to_cancel
+    polled.submit(request(timeout=60.0))
+    waited.invoke(request(timeout=60.0))
+    assert (polled.in_one_call, waited.in_one_call) == (False, True)
+
+
+def test_a_model_without_a_card_has_no_price_and_no_bounds(clock: FakeClock) -> None:
+    plain = StubBackend(clock)
+    assert (Backend.rules(plain), Backend.sizes(plain, request()), Backend.seeds(plain, request())) == ((), None, None)
+    assert plain.price_per_image is None
+    assert plain.needs_prompt({})
+    assert (plain.findings(), plain.live_form(plain.within(1)), plain.more_time) == ((), plain.rules(), "")
+    assert Capabilities() == Capabilities(
+        images=0, min_images=0, mask=False, second_image="mask", alpha_is_mask=False, links=False
+    )
+
+
+def test_a_model_is_bound_by_its_name_or_the_one_in_its_form() -> None:
+    assert bound("mine", {"backend": "comfyui"}).model.remote == "mine"
+    given = bound("mine", {"backend": "openai_images", "remote_model": "gpt-image-1"})
+    assert (given.model.name, given.model.remote) == ("mine", "gpt-image-1")
+    assert isinstance(given.clock, SystemClock)
+
+
+LOST = ConnectionFailed("Asking failed", "the connection was lost", transient=True)
+
+
+def test_a_watch_goes_on_after_an_error_that_passes(clock: FakeClock) -> None:
+    backend = StubJobs(clock, takes=100, troubles=[LOST])
+    job = backend.submit(request(timeout=200.0))
+    assert isinstance(job, dict)
+    assert isinstance(backend.watch(job, Deadline.after(clock, 200), started=clock.now()), ImageResult)
+
+
+def test_a_watch_ends_in_an_outage_and_with_a_lasting_error(clock: FakeClock) -> None:
+    seen: list[Running] = []
+    backend = StubJobs(clock, takes=500, troubles=[LOST] * 500)
+    backend.on_progress = seen.append
+    began = clock.now()
+    job = backend.submit(request(timeout=500.0))
+    assert isinstance(job, dict)
+    assert backend.watch(job, Deadline.after(clock, 500), started=began) == Running()
+    assert clock.now() - began == pytest.approx(60, abs=1)
+    assert set(seen) == {Running()}
+    with pytest.raises(ConnectionFailed, match="the state of the job could not be read"):
+        backend.give_up(job, Running())
+    refused = StubJobs(clock, takes=500, troubles=[BadRequest("Asking failed")])
+    with pytest.raises(BadRequest):
+        refused.watch(job, Deadline.after(clock, 500), started=began)
+
+
+def test_the_pauses_of_a_watch_grow_with_the_age_of_the_job(clock: FakeClock) -> None:
+    """Also where another call has started it."""
+    backend = StubJobs(clock, takes=1.0)
+    job = backend.submit(request(timeout=60.0))
+    assert isinstance(job, dict)
+    backend.watch(job, Deadline.after(clock, 60), started=clock.now() - 150)
+    assert clock.pauses[0] == 1.0

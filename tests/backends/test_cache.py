@@ -55,3 +55,27 @@ def test_no_login_is_stored(clock: FakeClock) -> None:
     kept = ServerCache[int](seconds=30)
     kept.put(service(clock, key="sk-MARKER"), 1)
     assert "sk-MARKER" not in repr(kept._kept)
+
+
+def test_the_cache_can_forget_one_address(clock: FakeClock) -> None:
+    kept = ServerCache[int](seconds=30)
+    for url in ("http://gpu", "http://other"):
+        kept.put(service(clock, url), 1)
+    cache.clear_all("http://gpu")
+    assert [kept.get(service(clock, url)) for url in ("http://gpu", "http://other")] == [None, 1]
+
+
+def test_what_was_cleared_is_not_shown_again_by_another_clock(clock: FakeClock) -> None:
+    kept = ServerCache[int](seconds=30)
+    kept.put(service(clock), 1)
+    later = FakeClock(time=clock.time + 31)
+    assert kept.get(service(later)) is None
+    kept.clear()
+    assert kept.get(service(clock)) is None
+
+
+def test_a_cache_keeps_512_values(clock: FakeClock) -> None:
+    kept = ServerCache[int](seconds=30)
+    for number in range(513):
+        kept.put(service(clock), number, number)
+    assert [kept.get(service(clock), number) for number in (0, 1, 512)] == [None, 1, 512]

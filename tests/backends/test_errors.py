@@ -1,9 +1,11 @@
 """Error messages and the redaction of secrets."""
 
+import logging
 import re
 import string
 
 import pytest
+from dify_plugin.config.logger_format import plugin_logger_handler
 from dify_plugin.errors.model import InvokeError
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -13,7 +15,9 @@ from models.backends.errors import (
     BadRequest,
     ImageError,
     RateLimited,
+    ServerUnavailable,
     class_for_status,
+    logger,
     redact,
     shorten,
     unsupported,
@@ -140,6 +144,8 @@ def test_text_without_a_secret_is_untouched(text: str) -> None:
 def test_a_short_password_is_hidden_and_a_tiny_one_does_not_hide_letters() -> None:
     assert redact("login pass1 failed", ["pass1"]) == "login [hidden] failed"
     assert redact("a cat sat", ["a"]) == "a cat sat"
+    assert redact("pass failed for pas", ["pass", "pas"]) == "[hidden] failed for pas", "from four characters on"
+    assert redact("aaaaa", ["aaaa"]) == "[hidden]", "also where it overlaps itself"
 
 
 def test_a_password_is_hidden_as_a_whole_only() -> None:
@@ -165,3 +171,51 @@ def test_values_of_credential_headers_are_hidden(header: str) -> None:
     assert "abc" not in shown
     assert "eHg" not in shown
     assert shown.endswith("to the service")
+
+
+@pytest.mark.parametrize(("length", "hidden"), [(19, False), (20, True)])
+def test_pieces_of_twenty_characters_and_more_are_hidden(length: int, hidden: bool) -> None:
+    """A shorter secret is a password, which nobody quotes in part."""
+    secret = "q7w8e9r0t1y2u3i4o5p6"[:length]
+    assert redact(f"got <{secret[3:12]}>", [secret]) == ("got <[hidden]>" if hidden else f"got <{secret[3:12]}>")
+    assert redact(f"got <{secret}>", [secret]) == "got <[hidden]>"
+
+
+@pytest.mark.parametrize(
+    ("said", "hidden"),
+    [("checkpoints-202", False), ("checkpoints-2026", True), ("checkpointloader", False)],
+)
+def test_words_of_more_than_fifteen_characters_are_a_secret_if_they_are_joined(said: str, hidden: bool) -> None:
+    keys = ["prod-checkpoints-2026", "my-checkpointloader-key"]
+    assert redact(f"got <{said}>", keys) == ("got <[hidden]>" if hidden else f"got <{said}>")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (0, ServerUnavailable),
+        (399, ServerUnavailable),
+        (400, BadRequest),
+        (404, BadRequest),
+        (499, BadRequest),
+        (500, ServerUnavailable),
+        (599, ServerUnavailable),
+    ],
+)
+def test_a_status_that_names_no_fault_of_the_request_is_the_services(status: int, kind: type[ImageError]) -> None:
+    assert class_for_status(status) is kind
+
+
+def test_an_error_promises_nothing_unless_it_is_said() -> None:
+    plain = ServerUnavailable("Painting failed")
+    assert (plain.undone, plain.transient, plain.in_flight, plain.made) == (False, False, False, None)
+    refused = RateLimited("Painting failed")
+    assert refused.undone
+    assert refused.in_doubt() is refused
+    assert not refused.undone
+    assert RateLimited.undone
+
+
+def test_what_is_noted_stands_in_the_hosts_log_once() -> None:
+    assert plugin_logger_handler in logger.handlers
+    assert (logger.propagate, logger.level) == (False, logging.INFO)

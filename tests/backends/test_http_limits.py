@@ -5,13 +5,18 @@ from typing import Any
 import pytest
 import requests
 import responses
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
 from models.backends.http import (
     MAX_REPLY_BYTES,
+    ONCE,
     REPEATED,
     Service,
     TimedOutError,
+    TooLargeError,
     _sendable,
     _session,
     join_url,
@@ -20,8 +25,10 @@ from models.backends.http import (
     without_nulls,
 )
 from models.backends.network_errors import host_of, silence
-from models.backends.public_adapter import is_public_ip
+from models.backends.public_adapter import is_public_ip, public_adapter
+from models.backends.reply import Explanation
 from models.clock import Deadline
+from models.room import Intake
 from tests.asking import sent_with
 from tests.fakes import FakeClock
 
@@ -305,3 +312,117 @@ def test_all_requests_share_their_connections_and_no_cookies() -> None:
         pool = adapter.poolmanager.connection_pool_kw
         assert pool["maxsize"] == 256
     assert _session().cookies.get_policy().is_not_allowed("a.example")  # type: ignore[attr-defined]
+
+
+def explained(**parts: Any) -> Any:
+    return lambda _: Explanation(**{"error": ServerUnavailable, "said": "no", **parts})
+
+
+@responses.activate
+def test_a_promised_refusal_without_a_wait_has_the_planned_ones(clock: FakeClock) -> None:
+    responses.post(f"{URL}/x", status=500)
+    unbilled = service(clock, explain=explained(retry_after=0.0))
+    with pytest.raises(ServerUnavailable) as failure:
+        unbilled.request("POST", "x", attempt="Painting", deadline=Deadline.after(clock, 60))
+    assert (clock.pauses, failure.value.undone) == ([1.0, 4.0], True)
+
+
+@responses.activate
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_request_that_is_sent_once_obeys_no_named_wait(clock: FakeClock, method: str) -> None:
+    responses.add(method, f"{URL}/x", status=503, headers={"Retry-After": "3"})
+    with pytest.raises(ServerUnavailable):
+        ask(clock, method, retries=ONCE)
+    assert (len(responses.calls), clock.pauses) == (1, [])
+
+
+@responses.activate
+def test_the_start_of_a_long_refusal_is_read(clock: FakeClock) -> None:
+    responses.get(f"{URL}/x", status=400)
+    asked = service(clock, explain=explained(said=" " * 19_999 + "xy"))
+    with pytest.raises(ServerUnavailable) as failure:
+        asked.request("GET", "x", attempt="Painting", deadline=Deadline.after(clock, 60), retries=ONCE)
+    assert (failure.value.said, failure.value.next_step) == ("x", ServerUnavailable.advice)
+
+
+@responses.activate
+def test_a_long_reply_is_read_in_pieces(clock: FakeClock) -> None:
+    body = bytes(range(256)) * 1000
+    responses.get(f"{URL}/x", body=body)
+    assert ask(clock, max_bytes=len(body)).body == body
+    with pytest.raises(TooLargeError):
+        ask(clock, max_bytes=len(body) - 1)
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("said", "most", "length"),
+    [("100000", 10**6, 100_000), ("100000", 5000, 5000), ("-5", 5000, 0), ("many", 5000, 0), (None, 5000, 0)],
+)
+def test_room_is_taken_for_the_length_that_a_reply_names(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, said: str | None, most: int, length: int
+) -> None:
+    taken: list[int] = []
+
+    class Noting(Intake):
+        def __init__(self, expected: int) -> None:
+            taken.append(expected)
+            super().__init__(0)
+
+        def received(self, size: int) -> None:
+            taken.append(size)
+
+    monkeypatch.setattr("models.backends.http.Intake", Noting)
+    monkeypatch.setattr("models.backends.http.MAX_REPLY_BYTES", most)
+    body = bytes(100_000)
+    responses.get(
+        f"{URL}/x",
+        body=body,
+        headers={} if said is None else {"Content-Length": said},
+        auto_calculate_content_length=False,
+    )
+    ask(clock, brings_result=True)
+    assert (taken[0], taken[-1]) == (length, len(body))
+    taken.clear()
+    ask(clock)
+    assert taken == []
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (requests.ConnectionError(), "the connection to api.example was lost"),
+        (requests.exceptions.SSLError(), "no secure connection to api.example could be made"),
+        (
+            requests.ConnectionError(ReadTimeoutError(HTTPConnectionPool("api.example"), "", "silent")),
+            "api.example did not reply in time",
+        ),
+        (
+            requests.ConnectionError(
+                MaxRetryError(
+                    HTTPConnectionPool("api.example"), "", NewConnectionError(HTTPConnection("api.example"), "no")
+                )
+            ),
+            "api.example could not be reached",
+        ),
+    ],
+)
+def test_an_error_of_the_network_is_told_with_and_without_its_reason(
+    clock: FakeClock, error: Exception, said: str
+) -> None:
+    responses.get(f"{URL}/x", body=error)
+    with pytest.raises(ConnectionFailed) as failure:
+        ask(clock, retries=ONCE)
+    assert failure.value.said == said
+
+
+@pytest.mark.parametrize(("public", "hosts", "each"), [(False, 64, 256), (True, 16, 32)])
+def test_the_connections_to_the_last_hosts_are_kept(public: bool, hosts: int, each: int) -> None:
+    adapter: Any = public_adapter.__wrapped__() if public else _session.__wrapped__().get_adapter("https://a.example")
+    pools = adapter.poolmanager
+    first, *others = (pools.connection_from_host(f"{number}.example") for number in range(hosts))
+    assert pools.connection_pool_kw["maxsize"] == each
+    assert pools.connection_from_host("0.example") is first
+    pools.connection_from_host("one-more.example")
+    assert pools.connection_from_host("1.example") is not others[0]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import responses
 
+from models.backends import images as door
 from models.backends.errors import BadRequest, ServerUnavailable
-from models.backends.http import MIB, Service
+from models.backends.http import MAX_REPLY_BYTES, MIB, Service
 from models.backends.images import (
     FoundImage,
     ImageFetcher,
@@ -27,8 +28,10 @@ from models.backends.images import (
 )
 from models.backends.reply import Reply
 from models.clock import Deadline
+from models.entities import POSTER, SideFile
 from tests.asking import sent_with
 from tests.fakes import FakeClock, image_file
+from tests.video_files import mp4
 
 PNG = image_file()
 DATA = "data:image/png;base64,AAAA"
@@ -325,3 +328,75 @@ def test_the_parts_of_messages_are_looked_for_eight_levels_deep(levels: int, cou
 
 def test_an_empty_revised_prompt_is_none() -> None:
     assert fetcher().image(FoundImage(PNG, revised_prompt=""), None).revised_prompt is None
+
+
+@responses.activate
+def test_a_video_may_be_larger_than_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.backends.images.is_public", lambda _: True)
+    most: list[int] = []
+    download = door.download_result
+
+    def noting(url: str, **parts: Any) -> Reply:
+        most.append(parts["max_bytes"])
+        return download(url, **parts)
+
+    monkeypatch.setattr(door, "download_result", noting)
+    responses.get(LINK, body=PNG)
+    responses.get("https://cdn.example/v.mp4", body=mp4())
+    fetcher().image(FoundImage(address=LINK), None)
+    assert fetcher().video("https://cdn.example/v.mp4", 7).seed == 7
+    assert most == [64 * MIB, MAX_REPLY_BYTES]
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_redirect_of_a_file_is_followed(clock: FakeClock, status: int) -> None:
+    responses.get("https://a.example/0", status=status, headers={"Location": "/1"})
+    responses.get("https://a.example/1", body=PNG)
+    reply = fetch(clock)
+    assert (reply.body, reply.url) == (PNG, "https://a.example/1")
+
+
+@responses.activate
+@pytest.mark.parametrize("redirected", [True, False])
+def test_a_services_own_address_may_lead_to_a_file_server(monkeypatch: pytest.MonkeyPatch, redirected: bool) -> None:
+    monkeypatch.setattr("models.backends.images.is_public", lambda _: True)
+    responses.get("https://api.example/a.png", status=302, headers={"Location": LINK})
+    responses.get(LINK, body=PNG)
+    if not redirected:
+        with pytest.raises(ServerUnavailable, match=r"the address redirects to cdn\.example"):
+            fetcher().image(FoundImage(address="https://api.example/a.png"), None)
+        return
+    image = fetcher(redirected=True).image(FoundImage(address="https://api.example/a.png"), None)
+    assert (image.data, image.url) == (PNG, LINK)
+    assert ["Authorization" in call.request.headers for call in responses.calls] == [True, False]
+
+
+@responses.activate
+@pytest.mark.parametrize(("address", "results"), [("https://api.example/a.png", [True]), (LINK, [True])])
+def test_a_file_is_read_when_there_is_room_for_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, results: list[bool]
+) -> None:
+    monkeypatch.setattr("models.backends.images.is_public", lambda _: True)
+    asked: list[object] = []
+    request = Service.request
+
+    def noting(service: Service, *place: Any, **parts: Any) -> Reply:
+        asked.append(parts["brings_result"])
+        return request(service, *place, **parts)
+
+    monkeypatch.setattr(Service, "request", noting)
+    responses.get(address, body=PNG)
+    fetcher().image(FoundImage(address=address), None)
+    assert asked == results
+    responses.get("https://a.example/0", body=PNG)
+    fetch(FakeClock())
+    assert asked == [*results, False], "an input image"
+
+
+@responses.activate
+def test_the_poster_of_a_video_is_a_file_beside_it() -> None:
+    responses.get("https://api.example/v.mp4", body=mp4())
+    address = "https://api.example/v.mp4"
+    assert fetcher().video(address, None, PNG).side_files == (SideFile(POSTER, PNG),)
+    assert fetcher().video(address, None).side_files == ()

@@ -28,6 +28,19 @@ def test_an_outage_lasts_after_a_minute_and_ends_with_an_answer(clock: FakeClock
     assert outage.lasting
     outage.end()
     assert not outage.lasting
+    assert OUTAGE_LIMIT == 60.0
+
+
+def test_an_outage_began_with_its_first_error(clock: FakeClock) -> None:
+    outage = met(clock, LOST)
+    clock.sleep(40)
+    outage.met(LOST, clock.now())
+    assert not outage.lasting
+    clock.sleep(20)
+    assert outage.lasting
+    outage.end()
+    outage.met(LOST, clock.now())
+    assert not outage.lasting
 
 
 def test_a_lasting_error_is_raised(clock: FakeClock) -> None:
@@ -42,6 +55,7 @@ def test_the_cause_is_told_rather_than_the_silence_after_it(
     clock: FakeClock, errors: tuple[ImageError, ...], told: ImageError
 ) -> None:
     reason = met(clock, *errors).reason("Generating", "Painter", "`painter_base_url`")
+    assert type(reason) is (ConnectionFailed if told is SILENT else type(told))
     assert told.said in reason.said
     assert "`painter_base_url`" in reason.next_step
     assert not isinstance(reason, TimedOutError), "whose advice is more time"

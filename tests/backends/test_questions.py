@@ -1,11 +1,13 @@
 """Answers that come after the check which asked for them."""
 
+import gevent
 import pytest
 
 from models.backends.errors import ServerUnavailable
 from models.backends.http import Service, TimedOutError
-from models.backends.questions import answered
+from models.backends.questions import answered, optional
 from models.clock import Deadline
+from tests.fakes import FakeClock
 from tests.servers.simulated import ORIGIN, SimulatedClock, simulated
 
 
@@ -51,3 +53,28 @@ def test_an_error_is_raised_where_it_is_waited_for_and_then_asked_again() -> Non
 
     with simulated(clock, lambda _: None):
         assert clock.run(work) == 7
+
+
+def test_a_limit_of_the_caller_is_not_taken_for_the_questions(clock: FakeClock) -> None:
+    service = Service(name="Painter", base_url=ORIGIN, clock=clock)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.001):
+        answered(service, "state", lambda _: gevent.sleep(5), Deadline.after(clock, 10))
+
+
+def test_a_server_that_failed_is_not_asked_for_what_can_be_left_out(clock: FakeClock) -> None:
+    """For twenty seconds."""
+    service = Service(name="Painter", base_url=ORIGIN, clock=clock)
+    asked: list[float] = []
+
+    def fails() -> str:
+        asked.append(clock.now())
+        raise ServerUnavailable("Asking failed")
+
+    began = clock.now()
+    assert optional(service, lambda: "list", "none") == "list"
+    for _ in range(4):
+        assert optional(service, fails, "none") == "none"
+        clock.sleep(10)
+    assert asked == [began, began + 20]
+    other = Service(name="Painter", base_url="http://other", clock=clock)
+    assert optional(other, lambda: "list", "none") == "list"

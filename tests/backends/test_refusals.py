@@ -8,7 +8,7 @@ from string import Formatter
 import pytest
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
-from models.backends.refusals import Fault, RefusalTable
+from models.backends.refusals import Fault, RefusalRow, RefusalTable
 from models.backends.registry import BACKENDS
 from models.backends.reply import Explanation, Reply
 from models.settings import Access
@@ -168,3 +168,10 @@ def test_every_row_has_a_condition_and_a_next_step_with_known_fields(path: Path)
         places = {name for _, name, _, _ in Formatter().parse(row.next_step) if name}
         assert row.next_step
         assert places <= known | OWN_WORDS.get(path.parent.name, set())
+
+
+@pytest.mark.parametrize("condition", ["words", "params"])
+@pytest.mark.parametrize(("place", "found"), [(4999, True), (5000, False)])
+def test_words_are_looked_for_in_the_first_5000_characters(condition: str, place: int, found: bool) -> None:
+    row = RefusalRow.model_validate({"error": "bad_request", "next_step": "x", condition: ["!"]})
+    assert row.fits(Fault(said="a" * place + "!")) is found

@@ -65,6 +65,9 @@ def test_retry_after_is_read_in_seconds(value: str, seconds: float | None) -> No
         ("Sun, 13 Sep 2020 12:26:40 GMT", "Sun, 13 Sep 2020 12:26:47 GMT", 7.0),  # a server six years behind
         ("Fri, 27 Nov 2026 01:00:09 GMT", "Fri, 27 Nov 2026 01:00:07 GMT", 0.0),
         ("Fri, 27 Nov 2026 01:00:00 -0000", "Fri, 27 Nov 2026 01:00:07 GMT", 7.0),
+        ("Fri, 27 Nov 2026 01:00:00 GMT", "Fri, 27 Nov 2026 01:00:07 -0000", 7.0),
+        ("Fri, 27 Nov 2026 02:00:00 +0100", "Fri, 27 Nov 2026 01:00:07 GMT", 7.0),
+        ("Fri, 27 Nov 2026 01:00:00 GMT", "Fri, 27 Nov 2026 02:00:07 +0100", 7.0),
         ("", "Fri, 27 Nov 2026 01:00:07 GMT", None),
         ("Fri, 27 Nov 2026 01:00:00 GMT", "Fri, 99 Nov 2026 01:00:07 GMT", None),
     ],
@@ -147,3 +150,24 @@ def test_any_bytes_are_a_reply_with_words(body: bytes) -> None:
     assert said_by(reply(body)).startswith("HTTP 400")
     with pytest.raises(ServerUnavailable):
         parse(reply(body, 200), Answer, attempt="Painting")
+
+
+def test_a_page_for_browsers_is_not_quoted() -> None:
+    assert said_by(reply(b"Bad gateway", 502, content_type="text/html; charset=utf-8")) == "HTTP 502"
+    assert said_by(reply(b"Bad gateway", 502, content_type="text/plain")) == "HTTP 502, Bad gateway"
+    assert said_by(reply({"message": "no"}, 502, content_type="text/html")) == "HTTP 502, no"
+
+
+def test_the_first_three_faults_of_a_reply_are_described() -> None:
+    class Four(BaseModel):
+        a: int
+        b: list[int]
+        c: int
+        d: int
+
+    with pytest.raises(ServerUnavailable) as failure:
+        parse(reply({"b": ["x"]}, 200), Four, attempt="Painting")
+    assert failure.value.said == (
+        "the reply was not understood (a: Field required; b.0: Input should be a valid integer, unable to parse string as an "
+        "integer; c: Field required)"
+    )

@@ -34,7 +34,7 @@ def test_the_shortest_queue_goes_first_and_loading_counts_as_a_job(clock: FakeCl
 
 def test_jobs_that_a_report_does_not_hold_are_added(clock: FakeClock) -> None:
     record = ServerRecord()
-    assert record.unreported(clock.now()) == 0
+    assert (record.used, record.unreported(clock.now())) == (0.0, 0)
     with record.handing_over(clock):
         assert (record.underway, record.used, record.unreported(clock.now() + 5)) == (1, clock.now(), 1)
     assert (record.underway, record.unreported(clock.now()), record.unreported(clock.now() + 0.1)) == (0, 1, 0)

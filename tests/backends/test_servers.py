@@ -8,11 +8,19 @@ from typing import ClassVar
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from models.backends.base import Backend, Capabilities, Job, JobBackend, Model, Running
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
-from models.backends.server_pool import CallServerPool, JobServerPool, ServerPool, pooled
-from models.backends.servers import ASK_SECONDS, LEFT_OUT_SECONDS, PooledBackend, Standing, split_addresses
+from models.backends.server_pool import CallServerPool, JobServerPool, ServerPool, pooled, version_of
+from models.backends.servers import (
+    ASK_SECONDS,
+    LEFT_OUT_SECONDS,
+    PooledBackend,
+    Standing,
+    record_of,
+    split_addresses,
+)
 from models.clock import Deadline
 from models.entities import GeneratedImage, ImageRequest, ImageResult
 from models.parameters import RULES, Rule
@@ -25,17 +33,22 @@ FIRST, SECOND, THIRD = "http://gpu1:1", "http://gpu2:2", "http://gpu3:3"
 
 @dataclass
 class Machine:
-    """What a simulated server says and does. `told` fails a question, `given` a job, `before` a job's preparation."""
+    """What a simulated server says and does. `told` fails a question, `given` a job, `before` a job's preparation.
+
+    `asked`, and `afresh` of them without what is cached; `left` is the time for the last one.
+    """
 
     standing: Standing = field(default_factory=Standing)
     told: ImageError | None = None
     given: ImageError | None = None
     before: ImageError | None = None
     asked: int = 0
+    afresh: int = 0
+    left: float = 0.0
     jobs: int = 0
     checked: int = 0
     form: tuple[Rule, ...] = ()
-    pause: Callable[[], None] = lambda: None
+    pause: Callable[[], object] = lambda: None
     fresh: Standing | None = None
 
 
@@ -64,13 +77,15 @@ class RoomBackend(PooledBackend):
 
     def standing(self, request: ImageRequest, deadline: Deadline, *, fresh: bool) -> Standing:
         self.machine.asked += 1
-        assert deadline.remaining <= ASK_SECONDS
+        self.machine.afresh += fresh
+        self.machine.left = deadline.remaining
         self.machine.pause()
         if self.machine.told:
             raise self.machine.told
         return self.machine.fresh if fresh and self.machine.fresh else self.machine.standing
 
     def learn(self, deadline: Deadline) -> None:
+        self.machine.left = deadline.remaining
         if self.machine.told:
             raise self.machine.told
 
@@ -171,6 +186,9 @@ def test_one_address_makes_no_pool_and_asks_nothing_more(clock: FakeClock, room:
     assert type(backend) is RoomBackend
     assert chosen(backend) == FIRST
     assert room[FIRST].asked == 0
+    alone = pool(clock, FIRST, kind=RoomJobs)
+    assert isinstance(alone, RoomJobs)
+    assert alone.submit(asked()) == {"server": 0}
 
 
 def test_a_service_without_lists_keeps_its_field_as_it_is(clock: FakeClock) -> None:
@@ -260,7 +278,7 @@ def test_a_dead_server_is_left_out_and_asked_again_beside_a_later_request(clock:
     clock.time += LEFT_OUT_SECONDS
     assert chosen(pool(clock, FIRST, SECOND)) == SECOND, "no request waits for it"
     gevent.sleep(0)
-    assert room[FIRST].asked == 2
+    assert (room[FIRST].asked, room[FIRST].afresh) == (2, 0)
     assert chosen(pool(clock, FIRST, SECOND)) == FIRST
 
 
@@ -271,6 +289,19 @@ def test_a_dead_server_is_asked_again_once_in_a_while_only(clock: FakeClock, roo
         gevent.sleep(0)
         clock.time += LEFT_OUT_SECONDS / 10
     assert room[FIRST].asked == 3
+
+
+def test_a_dead_server_is_asked_again_by_one_of_several_requests(clock: FakeClock, room: Room) -> None:
+    room[FIRST].told = unreachable()
+    chosen(pool(clock, FIRST, SECOND))
+    clock.time += LEFT_OUT_SECONDS
+    answered = Event()
+    room[FIRST].pause = answered.wait
+    for _ in range(3):
+        chosen(pool(clock, FIRST, SECOND))
+        gevent.sleep(0)
+    assert room[FIRST].asked == 2
+    answered.set()
 
 
 def test_servers_that_were_left_out_are_asked_before_a_request_fails(clock: FakeClock, room: Room) -> None:
@@ -284,6 +315,10 @@ def test_servers_that_were_left_out_are_asked_before_a_request_fails(clock: Fake
 def test_a_job_that_did_not_arrive_goes_to_the_next_server(clock: FakeClock, room: Room) -> None:
     room[FIRST].given = unreachable()
     assert chosen(pool(clock, FIRST, SECOND)) == SECOND
+    room[FIRST].given = None
+    clock.time += 1
+    assert chosen(pool(clock, FIRST, SECOND)) == SECOND
+    assert room[FIRST].asked == 1, "it is left out for a while"
 
 
 def test_a_job_that_may_have_arrived_goes_nowhere_else(clock: FakeClock, room: Room) -> None:
@@ -320,6 +355,51 @@ def test_what_every_server_refuses_alike_is_said_once(clock: FakeClock, room: Ro
     with pytest.raises(BadRequest) as failure:
         chosen(pool(clock, FIRST, SECOND))
     assert str(failure.value) == "The parameter `steps` cannot be 0. Give more."
+    room[SECOND].before = BadRequest("The parameter `n` cannot be 0", next_step="Give more")
+    with pytest.raises(BadRequest, match=r"None of the 2 servers .*: gpu1:1: The .*`steps`.*; gpu2:2: The .*`n`"):
+        chosen(pool(clock, FIRST, SECOND))
+    for address in (FIRST, SECOND):
+        room[address].before = unreachable()
+    with pytest.raises(ConnectionFailed, match="None of the 2 servers"):
+        chosen(pool(clock, FIRST, SECOND))
+
+
+def test_the_reasons_of_all_servers_find_room_in_the_sentence(clock: FakeClock, room: Room) -> None:
+    for address in (FIRST, SECOND, THIRD):
+        room[address].before = BadRequest("It failed", f"{address} {'x' * 600}")
+    with pytest.raises(BadRequest) as failure:
+        chosen(pool(clock))
+    assert [(len(reason), reason[-1]) for reason in failure.value.said.split("; ")] == [(198, "…")] * 3
+
+
+def test_a_server_has_three_seconds_to_answer_or_what_is_left_of_the_job(clock: FakeClock, room: Room) -> None:
+    backend = pool(clock, FIRST, SECOND)
+    backend.invoke(asked())
+    assert (room[FIRST].left, room[SECOND].left, room[FIRST].afresh) == (3.0, 3.0, 0)
+    backend.invoke(replace(asked(), timeout=2))
+    assert room[FIRST].left == 2.0
+    assert ASK_SECONDS == 3.0
+
+
+def test_what_is_known_of_a_server_is_forgotten_after_a_day_without_use(clock: FakeClock) -> None:
+    backend = pool(clock, FIRST)
+    assert isinstance(backend, RoomBackend)
+    record = record_of(backend)
+    assert record.used == 0.0
+    for _ in range(2):
+        clock.time += 24 * 3600 - 1
+        assert record_of(backend) is record
+    clock.time += 24 * 3600
+    assert record_of(backend) is not record
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [("gpu1", "gpu1"), ("http://me:secret@gpu1:1/x", "gpu1:1"), ("http:///x", "http:///x")]
+)
+def test_an_address_is_shown_without_its_scheme_and_login(clock: FakeClock, address: str, shown: str) -> None:
+    backend = pool(clock, address)
+    assert isinstance(backend, RoomBackend)
+    assert backend.shown == shown
 
 
 def test_a_busy_server_is_not_left_out_and_names_the_class(clock: FakeClock, room: Room) -> None:
@@ -366,8 +446,53 @@ def test_a_job_stays_at_its_server_in_every_process(clock: FakeClock, room: Room
 def test_a_job_whose_server_left_the_list_is_told(clock: FakeClock) -> None:
     backend = pool(clock, FIRST, SECOND, kind=RoomJobs)
     assert isinstance(backend, JobServerPool)
-    with pytest.raises(ServerUnavailable, match="no longer in the list"):
-        backend.check({"server": 2})
+    for place in (2, "1"):
+        with pytest.raises(ServerUnavailable) as failure:
+            backend.check({"server": place})
+        assert str(failure.value) == (
+            "The job of m was given to a server that is no longer in the list. Run it again; put new addresses at the end of "
+            "“Base URL” (base_url) in the model's settings, and take one out when its jobs have ended."
+        )
+
+
+@pytest.mark.parametrize(
+    ("question", "about"), [("finished_part", ()), ("give_up", (Running("step 3"),)), ("watch", ("until",))]
+)
+def test_the_server_of_a_job_answers_what_is_asked_about_it(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, question: str, about: tuple[object, ...]
+) -> None:
+    both = pool(clock, FIRST, SECOND, kind=RoomJobs)
+    assert isinstance(both, JobServerPool)
+    for place, member in enumerate(both.members):
+        monkeypatch.setattr(member, question, lambda *given, place=place, **more: (place, *given, *more.items()))
+    more = {"started": 5.0} if question == "watch" else {}
+    for job, place in (({"server": 1}, 1), ({"server": 0}, 0), ({}, 0)):
+        assert getattr(both, question)(job, *about, **more) == (place, job, *about, *more.items())
+
+
+@pytest.mark.parametrize("step", ["submit", "check"])
+def test_a_server_works_as_the_call_was_set_up(clock: FakeClock, room: Room, step: str) -> None:
+    room[FIRST].standing = Standing(waiting=9)
+    both = pool(clock, FIRST, SECOND, kind=RoomJobs)
+    assert isinstance(both, JobServerPool)
+    told: list[Running] = []
+    both.on_progress, both.more_time, both.ends, both.in_one_call = told.append, "Wait", clock.now() + 100, True
+    if step == "submit":
+        both.submit(asked())
+    else:
+        both.check({"server": 1})
+    member = both.members[1]
+    assert isinstance(member, RoomJobs)
+    assert (member.more_time, member.ends, member.in_one_call) == ("Wait", clock.now() + 100, True)
+    member.on_progress(Running("step 3"))
+    assert told == [Running("step 3")]
+
+
+def test_one_of_several_versions_is_the_servers_to_name(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RoomBackend, "version", lambda *_: "canary")
+    for backend in (pool(clock, FIRST), pool(clock, FIRST, SECOND)):
+        assert version_of(backend, asked()) == "canary"
+    assert version_of(StubBackend(clock), asked()) is None
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -399,6 +524,17 @@ def test_a_form_offers_the_choices_of_all_servers(clock: FakeClock, room: Room) 
     assert form.options == ("a", "b", "c")
 
 
+def test_a_form_has_the_parameters_of_the_first_server_that_answers(clock: FakeClock, room: Room) -> None:
+    models, styles = (RULES[name].narrowed(options=("a", "b"), default="a") for name in ("checkpoint", "style_preset"))
+    room[FIRST].told = unreachable()
+    room[SECOND].form, room[THIRD].form = (RULES["steps"], models), (models.narrowed(options=("c",)), styles)
+    form = pool(clock).live_form(Deadline.after(clock, 3))
+    assert form == (RULES["steps"], models.narrowed(options=("a", "b", "c"), default="a"))
+    for address in (SECOND, THIRD):
+        room[address].told = unreachable()
+    assert pool(clock).live_form(Deadline.after(clock, 3)) == ()
+
+
 def test_what_a_request_depends_on_is_learned_from_a_server_that_answers(clock: FakeClock, room: Room) -> None:
     room[FIRST].told = unreachable()
     backend = pool(clock, FIRST, SECOND)
@@ -406,6 +542,15 @@ def test_what_a_request_depends_on_is_learned_from_a_server_that_answers(clock: 
     room[SECOND].told = unreachable()
     with pytest.raises(ConnectionFailed, match="None of the 2 servers"):
         backend.learn(Deadline.after(clock, 30))
+
+
+def test_each_server_that_is_learned_from_has_its_share_of_the_time(clock: FakeClock, room: Room) -> None:
+    room[FIRST].told = room[SECOND].told = unreachable()
+    backend = pool(clock)
+    assert isinstance(backend, ServerPool)
+    backend.learn(Deadline.after(clock, 30))
+    assert [room[address].left for address in (FIRST, SECOND, THIRD)] == [10.0, 15.0, 30.0]
+    assert backend.lead is backend.members[2]
 
 
 def test_the_server_that_failed_last_is_asked_last(clock: FakeClock, room: Room) -> None:
@@ -429,9 +574,11 @@ def test_saving_probes_every_address_and_names_the_one_that_fails(clock: FakeClo
     told: list[str] = []
     with pytest.raises(ConnectionFailed) as failure:
         told.extend(pool(clock).probe())
+    assert told == ["gpu1:1: it works", "gpu3:3: it works"]
     assert str(failure.value) == (
         "1 of the 3 addresses in “Base URL” (base_url) in the model's settings cannot be used: gpu2:2: Generating failed: gpu "
         "could not be reached. Check the address."
     )
     room[SECOND].told = None
+    assert pool(clock).check_access() == ["it works"] * 3
     assert list(pool(clock).probe()) == [f"gpu{n}:{n}: it works" for n in (1, 2, 3)]

@@ -299,3 +299,24 @@ def test_a_task_goes_on_unless_it_has_ended(clock: FakeClock) -> None:
 @pytest.mark.parametrize(("elapsed", "pause"), [(0.0, 2.0), (20.0, 2.0), (30.0, 3.0), (100.0, 10.0), (900.0, 10.0)])
 def test_a_video_is_looked_at_after_a_tenth_of_its_time(elapsed: float, pause: float) -> None:
     assert video_pause(elapsed) == pause
+
+
+def test_steps_with_tasks_have_their_time(clock: FakeClock) -> None:
+    """A look, and two minutes to fetch the images; four seconds for each step with a job that is given up."""
+    left: list[float] = []
+
+    class Timed(Tasks):
+        def _images(self, task: Task, reply: Reply, deadline: Deadline) -> Partial:
+            left.append(deadline.remaining)
+            return super()._images(task, reply, deadline)
+
+        def _stop(self, task: Task, deadline: Deadline) -> None:
+            left.append(deadline.remaining)
+
+    backend = Timed(clock, DONE)
+    started = job(backend)
+    backend.check(started)
+    backend.finished_part(started)
+    backend.cancel(started)
+    assert left == [120.0, 4.0, 4.0]
+    assert TaskBackend.tasks_at_once == 4

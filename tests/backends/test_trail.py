@@ -2,6 +2,7 @@
 
 import gevent
 import pytest
+import responses
 
 from models.backends.http import Service
 from models.backends.trail import CallTrail, HttpCall, begin_trail
@@ -88,3 +89,24 @@ def test_comfyui_tells_of_its_queue() -> None:
             seen.append(trail.queued_at is not None)
         server.engine.gate.set()
     assert seen == [False, True]
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("url", "port"), [("https://a.example", 443), ("http://a.example", 80), ("https://a.example:8443", 8443)]
+)
+def test_a_request_has_the_port_of_its_scheme(clock: FakeClock, url: str, port: int) -> None:
+    responses.get(f"{url}/x/{MARKER_KEY}", json={})
+    trail = begin_trail()
+    ask(url, clock)
+    assert [(call.host, call.port) for call in trail.calls] == [("a.example", port)]
+
+
+def test_a_trail_leaves_what_else_its_greenlets_share() -> None:
+    def begun() -> object:
+        here = gevent.getcurrent()
+        here.spawn_tree_locals = {"mine": 5}  # type: ignore[attr-defined]
+        begin_trail()
+        return here.spawn_tree_locals["mine"]  # type: ignore[attr-defined]
+
+    assert gevent.spawn(begun).get() == 5

@@ -174,8 +174,8 @@ class ServerLists:
         """The names for a form. Never raises: a server that does not answer is left alone for a while, and the last names
         known are given."""
         names = optional(self.service, lambda: self.get(name, fresh=fresh) or (), None)
-        if names is None:
-            _, names = _KEPT.get(self.service, name) or (0, None)
+        if names is None and (kept := _KEPT.get(self.service, name)):
+            names = kept[1]
         return names or ()
 
     def _lock(self, name: str) -> BoundedSemaphore:
