@@ -11,7 +11,9 @@ from tests.fakes import FakeClock
 from tests.servers.simulated import ORIGIN, SimulatedClock, simulated
 
 
-def test_a_late_answer_belongs_to_the_next_check() -> None:
+@pytest.mark.parametrize("pause", [1.5, 4.0])
+def test_a_late_answer_belongs_to_the_next_check(pause: float) -> None:
+    """Whether it comes while that check waits, or between the two."""
     clock, asked = SimulatedClock(), []
     service = Service(name="Painter", base_url=ORIGIN, clock=clock, settings="`painter_base_url`")
 
@@ -27,7 +29,7 @@ def test_a_late_answer_belongs_to_the_next_check() -> None:
                 seen.append(answered(service, "state", slow, Deadline.after(clock, 1)))
             except TimedOutError as late:
                 seen.append(late.transient)
-            clock.sleep(1.5)
+            clock.sleep(pause)
         return seen
 
     with simulated(clock, lambda _: None):
