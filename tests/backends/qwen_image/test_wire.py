@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image.models import Prices, QwenModel, family_of, model_for
-from models.backends.qwen_image.wire import Plan, plan
+from models.backends.qwen_image import QwenImage
+from models.backends.qwen_image.models import Prices, QwenModel, family_of, is_known, model_for
+from models.backends.qwen_image.wire import Plan, StudioFailure, plan
 from models.entities import GeneratedImage, ImageRequest, InputImage, Price
 from models.sizes import FreeSizes
 from tests.asking import asked, bound
@@ -64,6 +65,12 @@ def test_older_tasks_send_the_negative_prompt_next_to_the_prompt() -> None:
         "input": {"prompt": "paper-cut fox", "negative_prompt": "text"},
         "parameters": {"size": "1328*1328", "n": 1, "prompt_extend": False, "watermark": True, "seed": 42},
     }
+
+
+@pytest.mark.parametrize(("model", "images"), [("qwen-image-plus", ()), ("wan2.5-i2i-preview", (WIDE,))])
+def test_an_empty_negative_prompt_is_not_sent(model: str, images: tuple[InputImage, ...]) -> None:
+    body = sent(planned(model, images=images))
+    assert "negative_prompt" not in {**body["input"], **body["parameters"]}
 
 
 def test_images_keep_their_order_and_come_before_the_instruction() -> None:
@@ -237,6 +244,10 @@ def test_a_mask_that_the_function_ignores_is_not_sent_and_gives_a_notice() -> No
     assert made.notices == ("The mask was not used: `expand` does not read one, `description_edit_with_mask` would.",)
 
 
+def test_a_mask_that_is_used_gives_no_notice() -> None:
+    assert planned("wanx2.1-imageedit", images=(WIDE,), mask=WIDE).notices == ()
+
+
 def test_inpainting_without_a_mask_is_refused() -> None:
     with pytest.raises(BadRequest, match="needs a mask, and none was sent"):
         wan(extra={"edit_function": "description_edit_with_mask"})
@@ -352,6 +363,29 @@ def test_an_unknown_model_uses_the_format_of_the_most_similar_one(unknown: str, 
     facts = model_for(unknown)
     assert facts.sizes == model_for(family).sizes
     assert (facts.jobs, facts.prices) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("remote", "like"),
+    [("qwen-image-2.0", ""), ("qwen-image-2.0-2026-03-03", ""), ("qwen-image-4.0", "qwen-image-2.0")],
+)
+def test_only_an_unknown_model_is_asked_like_another(remote: str, like: str) -> None:
+    found = bound("own", {"backend": "qwen_image", "remote_model": remote})
+    assert isinstance(found, QwenImage)
+    assert (is_known(remote), found.like) == (not like, like)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (StudioFailure(code="Busy", message="no", request_id="r-1"), "no (Busy, request r-1)"),
+        (StudioFailure(code="Busy", request_id="r-1"), "Busy, request r-1"),
+        (StudioFailure(code="Busy"), "Busy"),
+        (StudioFailure(), ""),
+    ],
+)
+def test_a_failure_says_its_message_or_else_its_code(failure: StudioFailure, words: str) -> None:
+    assert failure.words == words
 
 
 def test_a_misspelt_fact_in_a_card_is_an_error() -> None:
