@@ -104,3 +104,17 @@ def test_a_refused_key_without_a_code_has_the_same_next_step() -> None:
     asked = RefusalContext(account, "qwen-image-2.0", ("beijing",), 120)
     reply = Reply(401, {"content-type": "application/json"}, b'{"message": "Unauthorized"}')
     assert explain(asked, reply).next_step == key_advice(account)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(2, 30.0), (30, 15.0), (59, 15.0), (60, None), (120, None)])
+def test_a_model_with_a_limit_per_minute_waits_longer(rate: int, seconds: float | None) -> None:
+    reply = Reply(429, {"content-type": "application/json"}, b'{"code": "Throttling.RateQuota", "message": "slow"}')
+    waits = explain(RefusalContext(read_account(access()), "qwen-image-2.0", ("beijing",), rate), reply).retry_after
+    assert waits is not None
+    assert (waits if waits >= 15 else None) == seconds
+
+
+def test_a_token_plan_key_at_its_own_address_is_not_sent_elsewhere() -> None:
+    url = "https://token-plan.cn-beijing.maas.aliyuncs.com/api/v1"
+    advice = key_advice(read_account(Access(api_key="sk-sp-1", base_url=url)))
+    assert advice.startswith("Key, address and model must belong to the same region")

@@ -376,6 +376,12 @@ def test_the_price_follows_size_and_input_images(
     assert result.price == Price(Decimal(price), "CNY")
 
 
+def test_a_synchronous_call_is_charged_for_its_input_images(beijing: FakeModelStudio, clock: FakeClock) -> None:
+    beijing.key = f"sk-sp-{MARKER_KEY}"
+    found = backend(beijing, clock, "qwen-image-3.0", dashscope_base_url="", dashscope_api_key=beijing.key)
+    assert found.invoke(ask(found, images=(PHOTO, PHOTO))).price == Price(Decimal("0.22"), "CNY")
+
+
 def test_singapore_has_its_own_prices(beijing: FakeModelStudio, clock: FakeClock) -> None:
     found = backend(beijing, clock, dashscope_base_url="", dashscope_region="singapore")
     assert found.invoke(ask(found)).price == Price(Decimal("0.256873"), "CNY")

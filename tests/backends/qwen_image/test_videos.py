@@ -385,6 +385,7 @@ def test_a_video_that_cannot_be_had_is_told_as_made(
     [
         ("wan2.6-t2v", "wan2.5-t2v-preview"),
         ("wan2.8-i2v-flash", "wan2.7-i2v"),
+        ("wan2.7-t2v-flash", "wan2.7-t2v"),
         ("wanx2.1-i2v-turbo", "wan2.2-i2v-plus"),
         ("wanx2.1-kf2v-plus", "wan2.2-kf2v-flash"),
         ("wan3.5-video", "wan3.0-video"),

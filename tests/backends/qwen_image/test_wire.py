@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backends.errors import BadRequest
-from models.backends.qwen_image.models import Prices, QwenModel, family_of, model_for
+from models.backends.qwen_image import QwenImage
+from models.backends.qwen_image.models import Prices, QwenModel, family_of, is_known, model_for
 from models.backends.qwen_image.wire import Plan, StudioFailure, plan
 from models.entities import GeneratedImage, ImageRequest, InputImage, Price
 from models.sizes import FreeSizes
@@ -64,6 +65,12 @@ def test_older_tasks_send_the_negative_prompt_next_to_the_prompt() -> None:
         "input": {"prompt": "paper-cut fox", "negative_prompt": "text"},
         "parameters": {"size": "1328*1328", "n": 1, "prompt_extend": False, "watermark": True, "seed": 42},
     }
+
+
+@pytest.mark.parametrize(("model", "images"), [("qwen-image-plus", ()), ("wan2.5-i2i-preview", (WIDE,))])
+def test_an_empty_negative_prompt_is_not_sent(model: str, images: tuple[InputImage, ...]) -> None:
+    body = sent(planned(model, images=images))
+    assert "negative_prompt" not in {**body["input"], **body["parameters"]}
 
 
 def test_images_keep_their_order_and_come_before_the_instruction() -> None:
@@ -190,11 +197,6 @@ def test_a_mask_means_inpainting() -> None:
     }
 
 
-def test_a_mask_that_is_read_gives_no_notice() -> None:
-    mask = InputImage(image_file(1600, 800, mode="L", colour=255), "image/png")
-    assert planned("wanx2.1-imageedit", images=(WIDE,), mask=mask).notices == ()
-
-
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -257,6 +259,10 @@ def test_a_mask_that_the_function_ignores_is_not_sent_and_gives_a_notice() -> No
     made = planned("wanx2.1-imageedit", images=(WIDE,), mask=WIDE, extra={"edit_function": "expand", "top_scale": 1.5})
     assert "mask_image_url" not in sent(made)["input"]
     assert made.notices == ("The mask was not used: `expand` does not read one, `description_edit_with_mask` would.",)
+
+
+def test_a_mask_that_is_used_gives_no_notice() -> None:
+    assert planned("wanx2.1-imageedit", images=(WIDE,), mask=WIDE).notices == ()
 
 
 def test_inpainting_without_a_mask_is_refused() -> None:
@@ -374,6 +380,16 @@ def test_an_unknown_model_uses_the_format_of_the_most_similar_one(unknown: str, 
     facts = model_for(unknown)
     assert facts.sizes == model_for(family).sizes
     assert (facts.jobs, facts.prices) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("remote", "like"),
+    [("qwen-image-2.0", ""), ("qwen-image-2.0-2026-03-03", ""), ("qwen-image-4.0", "qwen-image-2.0")],
+)
+def test_only_an_unknown_model_is_asked_like_another(remote: str, like: str) -> None:
+    found = bound("own", {"backend": "qwen_image", "remote_model": remote})
+    assert isinstance(found, QwenImage)
+    assert (is_known(remote), found.like) == (not like, like)
 
 
 def test_a_misspelt_fact_in_a_card_is_an_error() -> None:
