@@ -390,6 +390,31 @@ def test_a_file_of_exactly_the_limit_keeps_its_bytes(room: int, kept: bool) -> N
     assert (notices == ()) is kept
 
 
+@pytest.mark.parametrize(
+    ("data", "how"),
+    [
+        (noise(60, 40, compress_level=0), "compressed again as PNG without loss"),
+        (noise(60, 40, kind="WEBP", lossless=True), "saved as WebP with quality 90"),
+        (noise(60, 40, kind="JPEG", quality=100), "saved as JPEG with quality 90"),
+    ],
+)
+def test_only_a_png_that_is_too_large_is_saved_without_loss(data: bytes, how: str) -> None:
+    _, notices = fit(read_input(data, "a"), InputLimits(max_bytes=len(data) - 1))
+    assert notices == (f"a was {how}, as the service takes at most 0.0 MB",)
+
+
+def test_an_animation_in_a_format_of_the_service_becomes_a_still() -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    still, notices = fit(read_input(saved(frames[0], "PNG", save_all=True, append_images=frames[1:]), "a.png"), ANY)
+    assert not getattr(opened(still), "is_animated", False)
+    assert notices == ("a.png is an animation; its first frame is used",)
+
+
+def test_without_limits_one_pixel_is_enough() -> None:
+    image = read_input(image_file(5, 1))
+    assert fit(image, ANY) == (image, ())
+
+
 def test_a_cover_has_exactly_its_size() -> None:
     made = cover(read_input(image_file(40, 30, kind="JPEG"), "a.jpg"), (16, 16))
     assert (opened(made).size, opened(made).format, made.mime_type, made.filename) == (
