@@ -80,7 +80,7 @@ def is_animated(image: Image.Image) -> bool:
 def _read_frames(image: Image.Image) -> None:
     if not is_animated(image):
         return
-    frames = MAX_PIXELS // max(1, image.width * image.height)
+    frames = MAX_PIXELS // (image.width * image.height)
     for number in range(1, min(frames, getattr(image, "n_frames", 1))):
         image.seek(number)
         image.load()
@@ -138,7 +138,7 @@ def encode(image: Image.Image, kind: Kind, quality: int | None = None, *, lossle
     match kind:
         case "png":
             # Level 9 takes ten times as long as 3 for a few per cent.
-            image.save(out, "PNG", compress_level=3, icc_profile=profile or None)
+            image.save(out, "PNG", compress_level=3, icc_profile=profile)
         case "jpeg":
             flatten(image).save(out, "JPEG", quality=quality or DEFAULT_QUALITY, icc_profile=profile)
         case "webp" if lossless:
@@ -181,7 +181,7 @@ def fit_file(
     image = decode(data)
     lossy = image.format in _LOSSY
     wanted = KINDS.get(output_format or "") or ("jpeg" if lossy and not has_alpha(image) else "webp")
-    lossless_size = 0 if lossy or wanted == "jpeg" else len(data)
+    lossless_size = 0 if lossy else len(data)
     label = label_of(data)
     room = len(label.packet) + _LABEL_FRAME if label else 0
     keeps = room <= max_bytes // 2

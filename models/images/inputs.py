@@ -183,7 +183,7 @@ def _format_for(image: Image.Image, own: Kind | None, limits: InputLimits) -> Ki
     """The file's own format where the service takes it, else PNG for drawings and alpha and JPEG for photos."""
     exact = image.mode == "RGBA" or own == "png"
     wishes: tuple[Kind, ...] = ("png", "webp", "jpeg") if exact else ("jpeg", "webp", "png")
-    if own is not None and own in limits.formats and not (own == "jpeg" and image.mode == "RGBA"):
+    if own is not None and own in limits.formats:
         return own
     return next(kind for kind in wishes if kind in limits.formats)
 

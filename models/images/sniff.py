@@ -247,7 +247,7 @@ def truncated() -> BrokenImageError:
 
 
 def _read_by_pillow(data: bytes) -> Header | None:
-    if not data[:4].startswith((b"BM", b"II", b"MM")) and data[4:8] != b"ftyp":
+    if not data.startswith((b"BM", b"II", b"MM")) and data[4:8] != b"ftyp":
         return None
     if is_heic(data):
         size = heic_size(data)

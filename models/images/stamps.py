@@ -164,7 +164,7 @@ def _logo_tile(data: bytes, size: tuple[int, int]) -> Image.Image:
 def _stack(canvas: Image.Image, tiles: Sequence[Image.Image], position: Position, bottom: int) -> None:
     """The tiles one below the other, at one side or corner of the image."""
     margin = gap = round(min(canvas.size) * _MARGIN)
-    height = sum(tile.height for tile in tiles) + gap * max(0, len(tiles) - 1)
+    height = sum(tile.height for tile in tiles) + gap * (len(tiles) - 1)
     vertical, horizontal = position.partition("-")[0], position.rpartition("-")[2]
     top = {"top": margin, "bottom": canvas.height - margin - bottom - height}.get(
         vertical, (canvas.height - height) // 2

@@ -301,6 +301,32 @@ def test_only_well_formed_packets_without_entities_are_read(packet: bytes, reada
     assert ai_label._readable(packet) == (packet.decode() if readable else "")
 
 
+@pytest.mark.parametrize(("room", "kept"), [(1, True), (0, False)])
+def test_a_packet_grows_by_less_than_32000_bytes(room: int, kept: bool) -> None:
+    data = with_packet(FILES["png"], OTHERS.encode())
+    added = len(packet_of(labelled(data, "", "", edited=False)[0])) - len(OTHERS)
+    made, _ = labelled(data, "x" * (32_000 - added - room), "", edited=False)
+    assert (b"dc:format" in packet_of(made)) is kept
+
+
+def test_a_packet_that_would_be_no_xml_with_its_label_is_replaced() -> None:
+    data = with_packet(FILES["png"], b"<x><!-- </rdf:RDF> --></x>")
+    made, _ = labelled(data, "A--B", "1", edited=False)
+    assert packet_of(made).startswith(b"<?xpacket")
+    assert aigc(made)["ContentProducer"] == "A--B"
+
+
+def test_a_label_is_written_as_it_is_read_by_people() -> None:
+    assert '"ContentProducer": "北京"'.encode() in AILabel({"ContentProducer": "北京"}).packet
+    assert b"DigitalSourceType" not in AILabel({"Label": "1"}).packet
+    assert b"AIGC>" not in AILabel(source_type=GENERATED).packet
+
+
+def test_a_hostile_source_type_is_cut() -> None:
+    label = label_of(with_packet(FILES["png"], AILabel(source_type="Algorithmic" + "x" * 2_000).packet))
+    assert label == AILabel(source_type="Algorithmic" + "x" * 989)
+
+
 @pytest.mark.parametrize(("kind", "kept"), [(GENERATED, True), ("http://x/digitalCapture", False)])
 def test_only_a_source_type_of_an_algorithm_is_a_label(kind: str, kept: bool) -> None:
     packet = AILabel(source_type=kind).packet

@@ -6,7 +6,7 @@ import gevent
 import pytest
 from PIL import Image
 
-from models.images import in_thread
+from models.images import codec, in_thread
 from models.images.codec import decode, encodable, encode, flatten, has_alpha, is_animated, plain
 from models.images.sniff import BrokenImageError, Kind
 from tests.fakes import image_file, noise
@@ -63,6 +63,58 @@ def test_an_rgb_profile_is_kept_and_a_cmyk_profile_is_not() -> None:
     assert decode(kept).info["icc_profile"] == profile
     inks = image_file(kind="TIFF", mode="CMYK", colour=(0, 0, 0, 0), icc_profile=profile)
     assert not decode(encode(plain(decode(inks)), "jpeg")).info.get("icc_profile")
+
+
+def test_the_profile_of_an_opaque_image_stays_without_its_alpha() -> None:
+    profile = b"profile" * 20
+    image = plain(decode(image_file(mode="RGBA", colour=(1, 2, 3, 255), icc_profile=profile)))
+    assert (image.mode, image.info["icc_profile"]) == ("RGB", profile)
+
+
+def test_a_png_is_compressed_by_level_3_and_a_lossless_webp_by_the_fast_method() -> None:
+    image = decode(noise(64, 64)).resize((256, 256), Image.Resampling.BICUBIC)
+    assert encode(image, "png") == saved(image, "PNG", compress_level=3) != saved(image, "PNG", compress_level=4)
+    lossless = saved(image, "WEBP", lossless=True, quality=20, method=0)
+    assert encode(image, "webp", lossless=True) == lossless != saved(image, "WEBP", lossless=True, quality=20, method=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("image file is truncated (3 bytes not processed)"), "the file ends in the middle of the image"),
+        (EOFError("no more data"), "the file ends in the middle of the image"),
+        (RuntimeError("Invalid image"), "the file is damaged (Invalid image)"),
+    ],
+)
+def test_what_a_decoder_meets_is_damage_or_an_early_end(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(BrokenImageError) as refused:
+        decode(image_file())
+    assert str(refused.value) == said
+
+
+def test_an_animation_shows_its_first_frame_after_all_were_read() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    for kind in ("GIF", "PNG", "WEBP"):
+        image = decode(saved(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_so_many_frames_are_read_as_an_image_has_pixels_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third frame is damaged."""
+    frames = [Image.effect_noise((60, 60), 90) for _ in range(3)]
+    whole = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    damaged = whole[: len(whole) * 5 // 6]
+    monkeypatch.setattr(codec, "MAX_PIXELS", 2 * 60 * 60)
+    decode(damaged)
+    monkeypatch.setattr(codec, "MAX_PIXELS", 3 * 60 * 60)
+    with pytest.raises(BrokenImageError):
+        decode(damaged)
 
 
 def test_a_huge_colour_profile_is_dropped() -> None:
@@ -143,9 +195,10 @@ def test_one_pixel_that_is_not_opaque_is_transparency(alpha: int, transparent: b
     ("brightest", "other", "expected"), [(65_535, 25_700, 100), (256, 100, 0), (255, 100, 100), (514, 257, 1)]
 )
 def test_grey_of_more_than_8_bits_is_scaled(brightest: int, other: int, expected: int) -> None:
-    image = Image.new("I", (2, 1), brightest)
-    image.putpixel((0, 0), other)
-    assert plain(image).getpixel((0, 0)) == (expected,) * 3
+    for mode in ("I", "F"):
+        image = Image.new(mode, (2, 1), brightest)
+        image.putpixel((0, 0), other)
+        assert plain(image).getpixel((0, 0)) == (expected,) * 3
 
 
 def test_transparency_becomes_white_on_flat_images() -> None:

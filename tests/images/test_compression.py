@@ -11,7 +11,7 @@ from models.images import codec
 from models.images.ai_label import label_of, labelled
 from models.images.codec import decode, fit_file, squeezed
 from models.images.sniff import Kind
-from tests.fakes import noise
+from tests.fakes import image_file, noise
 
 NOISE = decode(noise(300, 300))
 
@@ -119,6 +119,9 @@ def test_a_limit_that_is_met_exactly_is_met() -> None:
     whole = squeezed(NOISE, 0, 10**9, "jpeg", 90)[0]
     assert squeezed(NOISE, 0, len(whole), "jpeg", 90) == (whole, "saved as JPEG with quality 90")
     assert squeezed(NOISE, 0, len(whole) - 1, "jpeg", 90)[1] == "saved as JPEG with quality 80"
+    lossless = codec.encode(NOISE, "webp", lossless=True)
+    assert squeezed(NOISE, 1, len(lossless), "webp", 90) == (lossless, "saved as WebP without loss")
+    assert squeezed(NOISE, 1, len(lossless) - 1, "webp", 90)[1] == "saved as WebP with quality 90"
 
 
 @pytest.mark.parametrize(("height", "kind"), [(3000, "WebP"), (3001, "PNG")])
@@ -129,7 +132,8 @@ def test_webp_without_loss_ends_at_four_and_a_half_million_pixels(height: int, k
 
 @pytest.mark.parametrize(("size", "sampled"), [((2047, 3000), False), ((2048, 2048), True), ((3000, 2100), True)])
 def test_big_images_are_judged_by_a_mosaic_from_all_over(size: tuple[int, int], sampled: bool) -> None:
-    image = Image.linear_gradient("L").resize(size)
+    down = Image.linear_gradient("L")
+    image = Image.merge("LA", (down, down.transpose(Image.Transpose.TRANSPOSE))).resize(size)
     sample = codec._sample(image)
     assert (sample is not image) is sampled
     if sampled:
@@ -138,7 +142,7 @@ def test_big_images_are_judged_by_a_mosaic_from_all_over(size: tuple[int, int], 
         assert [sample.getpixel(at) for at in corners] == [
             image.getpixel((x and size[0] - 1, y and size[1] - 1)) for x, y in corners
         ]
-        assert sample.getpixel((256, 256)) == image.getpixel(((size[0] - 256) // 3, (size[1] - 256) // 3))
+        assert sample.getpixel((256, 512)) == image.getpixel(((size[0] - 256) // 3, (size[1] - 256) * 2 // 3))
 
 
 def test_a_prediction_counts_the_share_of_the_sample() -> None:
@@ -174,6 +178,29 @@ def test_a_file_without_room_for_its_label_says_so() -> None:
     data, told = codec.fit_file(labelled_file(), 1_500, None, None)
     assert told[0] == "lost its AI label for want of room"
     assert label_of(data) is None
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, True), (-1, False)])
+def test_a_label_may_take_half_of_the_room(room: int, kept: bool) -> None:
+    """With a hundred bytes around its packet."""
+    data = labelled_file()
+    label = label_of(data)
+    assert label is not None
+    most = 2 * (len(label.packet) + 100) + room
+    made, _ = fit_file(data, most, None, None)
+    assert len(made) <= most
+    assert label_of(made) == (label if kept else None)
+
+
+@pytest.mark.parametrize(("mode", "colour", "made"), [("RGB", (1, 2, 3), "JPEG"), ("RGBA", (1, 2, 3, 9), "WEBP")])
+def test_a_lossy_file_with_transparency_becomes_webp(mode: str, colour: object, made: str) -> None:
+    data, _ = fit_file(image_file(kind="AVIF", mode=mode, colour=colour), 10_000, None, None)
+    assert opened(data).format == made
+
+
+def test_a_strip_that_webp_cannot_hold_stays_png() -> None:
+    what = squeezed(Image.new("RGB", (17_000, 3)), 1, 10_000, "webp", None)[1]
+    assert what == "compressed again as PNG without loss"
 
 
 def test_an_animation_that_is_made_to_fit_says_so() -> None:

@@ -9,17 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.backends.errors import BadRequest
-from models.entities import ImageRequest, InputImage
+from models.entities import InputImage
 from models.images.inputs import (
     InputLimits,
-    alpha_mask,
-    as_alpha,
     cover,
     fit,
-    fitted,
-    hard_edged,
-    laid_on,
-    looks_like_mask,
     mask_of,
     read_input,
     size_of,
@@ -245,40 +239,6 @@ def test_sides_always_hold(width: int, height: int, low: int, high: int, kind: s
     assert len(fitted.data) <= 50_000
 
 
-def half_transparent() -> InputImage:
-    source = Image.new("RGBA", (4, 2), (9, 9, 9, 255))
-    source.paste((9, 9, 9, 0), (0, 0, 2, 2))
-    return read_input(saved(source, "PNG"), "a.png")
-
-
-def values(mask: InputImage) -> list[object]:
-    image = opened(mask)
-    return [image.getpixel((x, 0)) for x in range(image.width)]
-
-
-def test_transparency_becomes_a_mask() -> None:
-    mask = alpha_mask(half_transparent())
-    assert mask is not None
-    assert opened(mask).mode == "L"
-    assert values(mask) == [255, 255, 0, 0]
-    assert alpha_mask(read_input(image_file())) is None
-    assert alpha_mask(read_input(image_file(mode="RGBA", colour=(1, 2, 3, 255)))) is None
-
-
-def test_masks_are_converted_between_conventions() -> None:
-    mask = mask_of(half_transparent())
-    assert [value[3] for value in values(as_alpha(mask)) if isinstance(value, tuple)] == [0, 0, 255, 255]
-    assert values(mask_of(as_alpha(mask))) == values(mask)
-    assert mask.filename == "a.png"
-
-
-def test_a_mask_is_scaled_to_its_image() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    photo = read_input(image_file(40, 30, kind="JPEG", exif=exif))
-    assert opened(laid_on(mask_of(half_transparent()), photo)[0]).size == (30, 40)
-
-
 @pytest.mark.parametrize(
     ("filename", "renamed"),
     [("photo.jpg", "photo.png"), ("a.b.jpg", "a.b.png"), ("photo", "photo.png"), ("", ""), (".jpg", ".png")],
@@ -293,49 +253,6 @@ def test_a_file_without_a_name_is_the_input_image_and_a_long_name_is_cut() -> No
         with pytest.raises(BadRequest) as refused:
             read_input(b"", name)
         assert str(refused.value).startswith(f"{shown} cannot be used: the file is empty. ")
-
-
-@pytest.mark.parametrize(("grey", "hard"), [(127, 0), (128, 255), (0, 0), (255, 255)])
-def test_a_hard_edge_is_at_middle_grey(grey: int, hard: int) -> None:
-    mask = read_input(image_file(4, 2, mode="L", colour=grey))
-    assert values(hard_edged(mask)) == [hard] * 4
-
-
-@pytest.mark.parametrize(
-    ("mask_size", "image_size", "told"),
-    [
-        ((100, 100), (50, 50), False),
-        ((100, 100), (101, 100), False),
-        ((100, 100), (51, 50), True),
-        ((100, 100), (102, 100), True),
-        ((100, 100), (100, 102), True),
-        ((200, 100), (100, 100), True),
-    ],
-)
-def test_a_mask_of_another_shape_is_stretched_and_told(
-    mask_size: tuple[int, int], image_size: tuple[int, int], told: bool
-) -> None:
-    mask, image = read_input(image_file(*mask_size)), read_input(image_file(*image_size))
-    laid, notices = laid_on(mask, image)
-    assert opened(laid).size == image_size
-    sizes = [f"{width}×{height}" for width, height in (mask_size, image_size)]
-    assert notices == ((f"The mask of {sizes[0]} was stretched over the image of {sizes[1]}.",) if told else ())
-
-
-@pytest.mark.parametrize(
-    ("colour", "mode", "looks"),
-    [
-        ((100, 100, 100), "RGB", True),
-        ((100, 103, 100), "RGB", True),
-        ((100, 104, 104), "RGB", False),
-        ((100, 100, 104), "RGB", False),
-        (7, "L", True),
-        ((200, 30, 30, 254), "RGBA", True),
-        ((200, 30, 30, 255), "RGBA", False),
-    ],
-)
-def test_grey_or_transparent_images_look_like_masks(colour: object, mode: str, looks: bool) -> None:
-    assert looks_like_mask(read_input(image_file(mode=mode, colour=colour))) is looks
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -390,6 +307,31 @@ def test_a_file_of_exactly_the_limit_keeps_its_bytes(room: int, kept: bool) -> N
     assert (notices == ()) is kept
 
 
+@pytest.mark.parametrize(
+    ("data", "how"),
+    [
+        (noise(60, 40, compress_level=0), "compressed again as PNG without loss"),
+        (noise(60, 40, kind="WEBP", lossless=True), "saved as WebP with quality 90"),
+        (noise(60, 40, kind="JPEG", quality=100), "saved as JPEG with quality 90"),
+    ],
+)
+def test_only_a_png_that_is_too_large_is_saved_without_loss(data: bytes, how: str) -> None:
+    _, notices = fit(read_input(data, "a"), InputLimits(max_bytes=len(data) - 1))
+    assert notices == (f"a was {how}, as the service takes at most 0.0 MB",)
+
+
+def test_an_animation_in_a_format_of_the_service_becomes_a_still() -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    still, notices = fit(read_input(saved(frames[0], "PNG", save_all=True, append_images=frames[1:]), "a.png"), ANY)
+    assert not getattr(opened(still), "is_animated", False)
+    assert notices == ("a.png is an animation; its first frame is used",)
+
+
+def test_without_limits_one_pixel_is_enough() -> None:
+    image = read_input(image_file(5, 1))
+    assert fit(image, ANY) == (image, ())
+
+
 def test_a_cover_has_exactly_its_size() -> None:
     made = cover(read_input(image_file(40, 30, kind="JPEG"), "a.jpg"), (16, 16))
     assert (opened(made).size, opened(made).format, made.mime_type, made.filename) == (
@@ -398,15 +340,3 @@ def test_a_cover_has_exactly_its_size() -> None:
         "image/png",
         "a.jpg",
     )
-
-
-def test_the_mask_of_a_request_follows_its_first_image() -> None:
-    image, mask = (
-        read_input(image_file(400, 200), "a.png"),
-        read_input(image_file(40, 40, mode="L", colour=255), "m.png"),
-    )
-    request = fitted(ImageRequest(model="m", prompt="", images=(image, image), mask=mask), InputLimits(max_side=100))
-    assert [opened(one).size for one in (*request.images, *filter(None, [request.mask]))] == [(100, 50)] * 3
-    assert len(request.notices) == 3
-    assert fitted(ImageRequest(model="m", prompt="", mask=mask), InputLimits()).mask is mask
-    assert fitted(ImageRequest(model="m", prompt="", images=(image,)), InputLimits()).mask is None

@@ -174,6 +174,7 @@ def test_valid_checksums_alone_do_not_pass_a_png(
         check_whole(changed(change))
 
 
+@pytest.mark.usefixtures("no_decoding")
 def test_several_chunks_of_image_data_are_one_stream() -> None:
     split = changed(
         lambda kind, content: [(kind, content[:9]), (kind, content[9:])] if kind == b"IDAT" else [(kind, content)]
@@ -181,10 +182,51 @@ def test_several_chunks_of_image_data_are_one_stream() -> None:
     check_whole(split)
 
 
+def test_the_compressed_data_must_be_enough_for_the_rows_of_the_header() -> None:
+    """Deflate makes at most 1032 bytes out of one, and each of these rows has three."""
+    compressed = sum(len(content) for kind, content in chunks(SAMPLES["PNG"]) if kind == b"IDAT")
+    sides = (1).to_bytes(4) + (344 * compressed + 1).to_bytes(4)
+    with pytest.raises(BROKEN):
+        check_whole(changed(lambda kind, content: [(kind, sides + content[8:] if kind == b"IHDR" else content)]))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "APNG"])
+def test_a_wrong_checksum_is_told_by_its_chunk(kind: str) -> None:
+    """Metadata of a still image may be damaged, as decoders show it all the same."""
+    whole, text = png(*chunks(SAMPLES[kind])), b"\0\0\0\4teXta\0bcWRNG"
+    at = whole.index(b"IDAT") - 4
+    damaged = whole[:at] + text + whole[at:-12] + whole[-12:-4] + b"SUMS"
+    with pytest.raises(BrokenImageError) as refused:
+        check_whole(damaged)
+    assert str(refused.value) == f"the file is damaged (the checksum of its {'teXt' if kind == 'APNG' else 'IEND'})"
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The files that are given to a decoder, which takes each of them."""
+    files: list[bytes] = []
+    monkeypatch.setattr(codec, "decode", files.append)
+    return files
+
+
+def test_an_animation_without_any_frame_is_decoded(decoded: list[bytes]) -> None:
+    check_whole(changed(lambda kind, content: [] if kind in {b"fcTL", b"fdAT"} else [(kind, content)], "APNG"))
+    check_whole(changed(lambda kind, content: [] if kind == b"fcTL" else [(kind, content)], "APNG"))
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize(("most", "decodings"), [(4, 0), (3, 1)])
+def test_a_file_of_too_many_parts_is_decoded(
+    decoded: list[bytes], monkeypatch: pytest.MonkeyPatch, most: int, decodings: int
+) -> None:
+    assert integrity._MOST_PARTS == 10_000
+    monkeypatch.setattr(integrity, "_MOST_PARTS", most)
+    check_whole(SAMPLES["palette PNG"])
+    assert len(decoded) == decodings
+
+
 @pytest.mark.parametrize("lost", [b"fcTL", b"fdAT"])
-def test_an_animation_without_a_frame_is_refused(lost: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[bytes] = []
-    monkeypatch.setattr(codec, "decode", decoded.append)
+def test_an_animation_without_a_frame_is_refused(lost: bytes, decoded: list[bytes]) -> None:
     last = [content for kind, content in chunks(SAMPLES["APNG"]) if kind == lost][-1]
     check_whole(changed(lambda kind, content: [] if content == last else [(kind, content)], "APNG"))
     assert len(decoded) == 1
@@ -274,6 +316,26 @@ def test_so_much_compressed_data_can_hold_all_pixels(header: bytes, compressed: 
         assert integrity._could_fill(header, [b"IHDR", b"PLTE", b"IDAT"], compressed)
 
 
+BITS = {
+    (0, 1): 1, (0, 2): 2, (0, 4): 4, (0, 8): 8, (0, 16): 16,  # grey
+    (2, 8): 24, (2, 16): 48,
+    (3, 1): 1, (3, 2): 2, (3, 4): 4, (3, 8): 8,  # of a palette
+    (4, 8): 16, (4, 16): 32,  # grey with alpha
+    (6, 8): 32, (6, 16): 64,
+}  # fmt: skip
+"""Of one pixel, for each kind of colour and depth that PNG knows."""
+
+
+@pytest.mark.parametrize("colour", range(8))
+def test_each_kind_of_colour_has_its_depths_and_its_bytes(colour: int) -> None:
+    for depth in range(18):
+        header, bits = header_of(1032, 8, depth, colour), BITS.get((colour, depth))
+        enough = [
+            integrity._could_fill(header, [b"PLTE"], compressed) for compressed in (bits or 1000, (bits or 1) - 1)
+        ]
+        assert enough == [bits is not None, False], depth
+
+
 @pytest.mark.parametrize(
     ("tag", "sign", "size", "whole"),
     [
@@ -303,6 +365,8 @@ def test_blocks_of_a_gif_are_followed_to_their_end() -> None:
     assert integrity._after_sub_blocks(b"", 0) == 1
     gif = b"GIF89a\1\0\1\0\0\0\0"
     assert not integrity._gif(gif + b"\0\x21\xf9\1a\0\x2c\0\0\0\0\1\0\1\0\0\2\1a\0\x3b")
+    tables = b"GIF89a\1\0\1\0\x81\0\0" + b"\x22" * 12
+    assert not integrity._gif(tables + b"\x2c\0\0\0\0\1\0\1\0\x80" + b"\x22" * 6 + b"\2\1a\0\x3b")
     with pytest.raises(BrokenImageError, match="no block begins where one should"):
         integrity._gif(gif + b"\x22")
     with pytest.raises(BrokenImageError, match="in the middle of the image"):

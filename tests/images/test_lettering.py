@@ -111,5 +111,6 @@ def test_fonts_of_the_machine_are_tried_with_sans_serif_ones_first(
     monkeypatch.setattr(lettering, "_MACHINE_FONTS", (str(tmp_path),))
     found = lettering._machine_fonts.__wrapped__()
     assert [Path(path).name for path in found] == ["b-Sans.TTF", "c-sans.ttc", "a-serif.otf", "d.ttf"]
+    assert lettering._MOST_FONTS == 400
     monkeypatch.setattr(lettering, "_MOST_FONTS", 2)
     assert len(lettering._machine_fonts.__wrapped__()) == 2

@@ -84,6 +84,24 @@ def test_a_file_that_is_drawn_anew_has_quality_95_unless_another_was_asked_for(a
     assert cut == encode(decode(data), "jpeg", used)
 
 
+def test_the_frames_have_quality_95_unless_another_was_asked_for() -> None:
+    file = DecodedFile.of(animation("WEBP"))
+    usual, best, worst = (file.redrawn(speckled, quality)[0] for quality in (None, 95, 1))
+    assert usual == best
+    assert len(worst) < len(best)
+
+
+def speckled(canvas: Image.Image) -> tuple[str, ...]:
+    canvas.paste(Image.radial_gradient("L").resize(canvas.size))
+    return ()
+
+
+def test_a_still_of_an_animation_that_was_drawn_anew_is_its_first_frame() -> None:
+    file = DecodedFile.of(animation("PNG"))
+    file.redrawn(dotted, None)
+    assert file.still().getpixel((24, 16)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("kind", "made"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("GIF", "png"), ("BMP", "png")]
 )

@@ -20,6 +20,8 @@ from models.images.sniff import (
     describe,
     is_video,
     jpeg_segments,
+    load_pillow,
+    openable,
     sniff,
     sniff_within_limits,
 )
@@ -103,6 +105,8 @@ def test_the_most_bytes_and_pixels_that_are_taken(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OversizedImageError) as refused:
         check_pixels(8192, 8193)
     assert str(refused.value) == "the image has 8192×8193 pixels, more than the 67 megapixels taken"
+    with pytest.raises(OversizedImageError, match="the image has 8193×8192 pixels"):
+        sniff_within_limits(b"GIF89a" + struct.pack("<HH", 8193, 8192))
     data = image_file()
     monkeypatch.setattr(sniffing, "MAX_BYTES", len(data))
     assert sniff_within_limits(data).pixels == 64 * 48
@@ -192,6 +196,45 @@ def test_the_segments_of_a_jpeg() -> None:
     for cut in (3, 5, 7, 20, 27):
         with pytest.raises(BrokenImageError, match="the file ends in the middle of the image"):
             list(jpeg_segments(data[:cut]))
+
+
+@pytest.mark.parametrize(
+    ("end", "segments", "whole"),
+    [
+        (b"", [(0xE0, 6, 6)], False),
+        (b"x", [(0xE0, 6, 6)], False),
+        (b"\xff", [(0xE0, 6, 6)], False),
+        (b"xx", [(0xE0, 6, 6)], True),
+        (b"\xff\xe1", [(0xE0, 6, 6)], False),
+        (b"\xff\xe1\0\1", [(0xE0, 6, 6)], True),
+        (b"\xff\xe1\0\2", [(0xE0, 6, 6), (0xE1, 10, 10)], False),
+        (b"\xff\xe1\0\4ab", [(0xE0, 6, 6), (0xE1, 10, 12)], False),
+        (b"\xff\xe1\0\4a", [(0xE0, 6, 6)], False),
+    ],
+)
+def test_the_segments_of_a_jpeg_that_ends_too_early_or_otherwise(
+    end: bytes, segments: list[tuple[int, int, int]], whole: bool
+) -> None:
+    read = jpeg_segments(b"\xff\xd8\xff\xe0\0\2" + end)
+    assert [next(read) for _ in segments] == segments
+    if whole:
+        assert list(read) == []
+    else:
+        with pytest.raises(BrokenImageError, match="the file ends in the middle of the image"):
+            next(read)
+
+
+@pytest.mark.parametrize(("before", "found"), [(1999, True), (2000, False)])
+def test_the_size_of_a_jpeg_is_among_its_first_2000_segments(before: int, found: bool) -> None:
+    data = b"\xff\xd8" + b"\xff\xe0\0\2" * before + b"\xff\xc0\0\x08\x08\0\x09\0\7\0"
+    assert _sniffed(data) == (Header("image/jpeg", 7, 9) if found else None)
+
+
+def test_only_decoders_that_are_there_and_not_that_of_heic_may_open_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = load_pillow().OPEN
+    monkeypatch.setitem(known, "HEIF", known["PNG"])
+    monkeypatch.delitem(known, "AVIF")
+    assert openable() == ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 
 
 @pytest.mark.parametrize("length", [0, 1, 999_995, 999_996, 999_997, 999_998, 1_000_000, 2_500_000])

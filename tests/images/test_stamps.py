@@ -2,6 +2,7 @@
 
 import io
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import zxingcpp
@@ -228,6 +229,21 @@ def test_a_code_needs_two_pixels_for_each_module(sizes: tuple[tuple[int, int], .
         after, told = drawn(Layer((QRStamp("abc"),), "center"), paper(size))
         assert [code.text for code in zxingcpp.read_barcodes(after)] == (["abc"] if fitting else [])
         assert told == (() if fitting else ("has no room for a QR code of 58 pixels; the stamp was left out",))
+
+
+@pytest.mark.parametrize("position", get_args(Position.__value__))
+def test_a_stamp_as_large_as_its_image_is_inside_it_at_every_position(position: Position) -> None:
+    before = paper((58, 58), "black")
+    in_the_middle, _ = drawn(Layer((QRStamp("abc"),), "center"), before)
+    assert drawn(Layer((QRStamp("abc"),), position), before) == (in_the_middle, ())
+
+
+def test_a_text_has_room_where_it_fits_exactly() -> None:
+    width, height = stamps._text_tile("A", (100, 100)).size
+    assert stamps._text_tile("A", (width, height)).size == (width, height)
+    for size in ((width - 1, height), (width, height - 1)):
+        with pytest.raises(stamps.NoRoomError, match="the text “A”"):
+            stamps._text_tile("A", size)
 
 
 @pytest.mark.parametrize(("height", "fitting"), [(120, 6), (111, 6), (110, 5)])

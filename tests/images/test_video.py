@@ -8,7 +8,7 @@ from models.images import video
 from models.images.sniff import BrokenImageError, is_video
 from models.images.video import EXTENSIONS, video_header, without_metadata
 from tests.fakes import image_file
-from tests.video_files import EVERY_KIND, WORKFLOW, box, mp4, webm
+from tests.video_files import EVERY_KIND, WORKFLOW, box, element, mp4, webm
 
 
 @pytest.mark.parametrize(("mime_type", "data"), EVERY_KIND.items(), ids=EVERY_KIND)
@@ -48,6 +48,23 @@ def test_large_boxes_and_a_last_box_without_a_size_are_read() -> None:
     large = whole[:at] + (1).to_bytes(4) + b"mdat" + (22).to_bytes(8) + b"frames"
     last = whole[:at] + (0).to_bytes(4) + b"mdat" + b"frames"
     assert video_header(large) == video_header(last) == video_header(whole)
+    start, end = whole.index(b"moov") - 4, at
+    movie = (1).to_bytes(4) + b"moov" + (end - start + 8).to_bytes(8) + whole[start + 8 : end]
+    assert video_header(whole[:start] + movie + whole[end:]) == video_header(whole)
+    with pytest.raises(BrokenImageError, match="in the middle of the video"):
+        video_header(whole[:at] + (1).to_bytes(4) + b"mdat" + (2**56 + 22).to_bytes(8) + b"frames")
+
+
+@pytest.mark.parametrize("side", [b"\xb0\x40\x02", b"\xba\x40\x02"])
+def test_a_track_needs_both_of_its_sides(side: bytes) -> None:
+    whole = webm()
+    assert side in whole
+    with pytest.raises(BrokenImageError, match="no video track"):
+        video_header(whole.replace(side, b"\xbf\x40\x02"))
+
+
+def test_nothing_behind_the_segment_is_read() -> None:
+    assert video_header(webm() + b"\0") == video_header(webm())
 
 
 @pytest.mark.parametrize("data", [*EVERY_KIND.values(), webm(live=True)])
@@ -121,3 +138,7 @@ def test_exactly_the_most_parts_are_read(monkeypatch: pytest.MonkeyPatch) -> Non
     for count in (5, 6):
         with pytest.raises(BrokenImageError, match="too many"):
             list(video._boxes(box(b"free", b"") * count, 0, 8 * count))
+    assert len(list(video._elements(element(0xEC, b"") * 4, 0, 12))) == 4
+    for count in (5, 6):
+        with pytest.raises(BrokenImageError, match="too many"):
+            list(video._elements(element(0xEC, b"") * count, 0, 3 * count))

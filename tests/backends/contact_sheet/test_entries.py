@@ -45,6 +45,12 @@ def test_images_of_the_conversation_come_first_and_have_their_names() -> None:
     )
 
 
+def test_captions_and_titles_have_at_most_200_characters() -> None:
+    title, entries = read_entries(f"{'t' * 201}\n![{'c' * 201}]({A})", (InputImage(b"1", "image/png", "tea"),))
+    assert title == "t" * 200
+    assert [entry.caption for entry in entries] == ["tea", "c" * 200]
+
+
 @given(st.text(alphabet="![]()<> \n\"'ah:/.\\", max_size=200))
 def test_any_text_is_read(text: str) -> None:
     title, entries = read_entries(text, ())

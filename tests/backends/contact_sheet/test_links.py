@@ -1,6 +1,7 @@
 """Which links of a prompt are followed, and how far."""
 
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,6 +118,46 @@ def test_a_dead_link_of_dify_says_why() -> None:
         server.get(f"http://api:5001/files/tools/{ID}.png", status=403)
         said = refusal(f"http://api:5001/files/tools/{ID}.png{SIGNED}")
     assert "the address replied with HTTP 403. Dify's own links work for 300 seconds" in said
+
+
+def test_a_dify_that_cannot_be_reached_is_not_told_to_have_expired_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionFailed("The link", "no connection", "Check the address")
+
+    monkeypatch.setattr(links, "download", fail)
+    for address in (f"http://api:5001/files/tools/{ID}.png{SIGNED}", "https://a.example/1.png"):
+        with pytest.raises(ConnectionFailed) as refused:
+            fetcher().fetch(address)
+        assert refused.value.next_step == "Check the address"
+
+
+def test_a_file_has_20_seconds_and_24_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def download(address: str, **options: Any) -> SimpleNamespace:
+        asked.append(options)
+        return SimpleNamespace(body=b"x")
+
+    monkeypatch.setattr(links, "download", download)
+    one = fetcher("10.0.0.7")
+    assert one.fetch("https://a.example/1.png") == one.fetch("http://10.0.0.7/1.png") == b"x"
+    assert [options["deadline"].remaining for options in asked] == [20, 20]
+    assert [(options["max_bytes"], options["redirects"]) for options in asked] == [(25_165_824, 0)] * 2
+    assert [options["allow_private"] for options in asked] == [False, True]
+    assert links.LARGEST_TOGETHER == 100_663_296
+
+
+@pytest.mark.parametrize(("most", "taken"), [(4, True), (3, False)])
+def test_the_bytes_of_all_files_count_together(monkeypatch: pytest.MonkeyPatch, most: int, taken: bool) -> None:
+    monkeypatch.setattr(links, "LARGEST_TOGETHER", most)
+    monkeypatch.setattr(links, "download", lambda *_, **__: SimpleNamespace(body=b"ab"))
+    one = fetcher()
+    one.fetch("https://a.example/1.png")
+    if taken:
+        assert one.fetch("https://a.example/2.png") == b"ab"
+    else:
+        with pytest.raises(BadRequest, match="MiB together"):
+            one.fetch("https://a.example/2.png")
 
 
 def test_bytes_are_limited_for_each_file_and_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,18 @@
 import base64
 import io
 import math
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import gevent
 import pytest
 import responses
 from dify_plugin.entities.model.message import ImagePromptMessageContent, UserPromptMessage
 from PIL import Image
 
+from models.backends.contact_sheet import sheet
 from models.backends.contact_sheet.links import LinkFetcher
 from models.backends.contact_sheet.sheet import SheetCell, drawn_sheet
 from models.backends.errors import BadRequest
@@ -20,7 +23,7 @@ from models.pipeline import Asked, Call
 from models.request.conversation import Conversation, read_conversation
 from tests.asking import asked, bound
 from tests.drawings import drawings_of, looks_as_before
-from tests.fakes import image_file
+from tests.fakes import image_file, noise
 
 HOSTS = {"limits": "hosts files.internal"}
 BASE = "http://files.internal"
@@ -137,6 +140,53 @@ def test_without_images_the_request_is_refused(prompt: str) -> None:
 def test_too_many_images_are_refused() -> None:
     with pytest.raises(BadRequest, match="61 images were given; a sheet holds 60"):
         packed(links(61), {})
+
+
+def test_sixty_images_are_one_sheet() -> None:
+    backend = bound("contact-sheet", {})
+    images = tuple(InputImage(image_file(8, 8), "image/png", "a.png") for _ in range(60))
+    assert len(backend.invoke(asked(backend, "", images=images, extra={"cell_size": 96})).images) == 1
+
+
+def test_six_links_are_fetched_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most = 0, 0
+
+    def fetch(fetcher: LinkFetcher, address: str) -> bytes:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        gevent.sleep(0)
+        running -= 1
+        return photo(1)
+
+    monkeypatch.setattr(LinkFetcher, "fetch", fetch)
+    packed(links(8), {})
+    assert most == 6
+
+
+@pytest.mark.parametrize(
+    ("parameters", "usual"),
+    [({"cell_size": 384}, True), ({"output_quality": 88}, True), ({"output_quality": 89}, False)],
+)
+def test_a_sheet_has_cells_of_384_pixels_and_quality_88(parameters: Mapping[str, object], usual: bool) -> None:
+    files = {"/0.png": noise(400, 400)}
+    made, other = (packed(links(1), files, HOSTS, **wish).images[0].data for wish in (parameters, {}))
+    assert (opened(made).tobytes() == opened(other).tobytes()) is usual
+
+
+def test_smaller_cells_than_asked_for_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheet, "_LARGEST_SHEET", 40_000)
+    result = packed(links(1), {"/0.png": photo(0)}, cell_size=400)
+    assert len(result.notices) == 1
+    assert re.fullmatch(r"`cell_size` became \d+: a sheet has at most 16 megapixels\.", result.notices[0])
+
+
+def test_nothing_has_to_be_checked_and_no_text_is_needed() -> None:
+    backend = bound("contact-sheet", {})
+    assert backend.check_access() == ()
+    assert backend.needs_prompt({}) is False
+    assert backend.capabilities.images == 60
+    assert backend.capabilities.links
 
 
 def test_other_models_never_see_the_links() -> None:
