@@ -29,7 +29,7 @@ def answered[T](service: Service, question: str, ask: Callable[[Deadline], T], u
 
     Raises what `ask` raises, and TimedOutError when there is no answer by `until`.
     """
-    asked: gevent.Greenlet[[], T | Exception] | None = _ASKED.get(service, question)
+    asked: gevent.Greenlet[..., T | Exception] | None = _ASKED.get(service, question)
     if asked is None:  # one that has its answer counts as false
         asked = gevent.spawn(_caught, ask, service)
     _ASKED.put(service, asked, question)
