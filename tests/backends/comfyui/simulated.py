@@ -1,0 +1,68 @@
+"""ComfyUI as its client shows it, without a connection, and history entries as it writes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.backends.comfyui.client import Accepted, FileRef, HistoryEntry, PromptRequest, Queue, Refused
+from models.backends.errors import ImageError
+from models.backends.http import Service
+from models.clock import Deadline
+from tests.fakes import image_file
+
+PNG = image_file()
+
+
+def saved(*names: str, node: str = "9") -> HistoryEntry:
+    return HistoryEntry.model_validate({"outputs": {node: {"images": [{"filename": name} for name in names]}}})
+
+
+FAILED = HistoryEntry.model_validate(
+    {"status": {"messages": [["execution_error", {"exception_message": "bad secret-key"}]]}}
+)
+
+
+@dataclass
+class SimulatedServer:
+    """ComfyUI as its client shows it. `fails` are raised by submissions, in order; None lets one pass."""
+
+    service: Service
+    fails: list[ImageError | Refused | None] = field(default_factory=list)
+    submitted: list[PromptRequest] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+    history: dict[str, HistoryEntry] = field(default_factory=dict)
+    files: dict[str, bytes | None] = field(default_factory=dict)
+    looks: int = 0
+    silent: ImageError | None = None
+    removed: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    cancels: bool = False
+
+    def submit(self, request: PromptRequest, *, deadline: Deadline) -> Accepted | Refused:
+        self.submitted.append(request)
+        failure = self.fails.pop(0) if self.fails else None
+        if isinstance(failure, ImageError):
+            raise failure
+        return failure or Accepted(prompt_id=request.prompt_id)
+
+    def entry(self, prompt_id: str, *, deadline: Deadline) -> HistoryEntry | None:
+        return self.history.get(prompt_id)
+
+    def queue(self, *, deadline: Deadline) -> Queue:
+        self.looks += 1
+        if self.silent:
+            raise self.silent
+        waiting = [[number, name] for number, name in enumerate(self.pending)]
+        return Queue.model_validate({"queue_running": [[0, one] for one in self.running], "queue_pending": waiting})
+
+    def view(self, file: FileRef, *, deadline: Deadline) -> bytes | None:
+        return self.files.get(file.filename, PNG)
+
+    def cancel(self, prompt_id: str, *, deadline: Deadline) -> bool:
+        return self.cancels
+
+    def remove_pending(self, ids: Sequence[str], *, deadline: Deadline) -> None:
+        self.removed += list(ids)
+
+    def interrupt(self, prompt_id: str, *, deadline: Deadline) -> None:
+        self.stopped.append(prompt_id)
