@@ -1,12 +1,23 @@
 """ComfyUI as its client shows it, without a connection, and history entries as it writes them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.backends.comfyui.client import Accepted, FileRef, HistoryEntry, PromptRequest, Queue, Refused
+from pydantic import JsonValue
+
+from models.backends.comfyui.client import (
+    Accepted,
+    FileRef,
+    HistoryEntry,
+    PromptRequest,
+    Queue,
+    Refused,
+    SystemStats,
+)
 from models.backends.errors import ImageError
 from models.backends.http import Service
 from models.clock import Deadline
+from models.entities import InputImage
 from tests.fakes import image_file
 
 PNG = image_file()
@@ -23,7 +34,8 @@ FAILED = HistoryEntry.model_validate(
 
 @dataclass
 class SimulatedServer:
-    """ComfyUI as its client shows it. `fails` are raised by submissions, in order; None lets one pass."""
+    """ComfyUI as its client shows it. `fails` are raised by submissions, in order; None lets one pass. `silent` is raised
+    by questions about the queue, `dumb` by those about a node class, which `asked` names."""
 
     service: Service
     fails: list[ImageError | Refused | None] = field(default_factory=list)
@@ -37,6 +49,10 @@ class SimulatedServer:
     removed: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     cancels: bool = False
+    nodes: dict[str, JsonValue] = field(default_factory=dict)
+    dumb: ImageError | None = None
+    asked: list[str] = field(default_factory=list)
+    uploaded: list[InputImage] = field(default_factory=list)
 
     def submit(self, request: PromptRequest, *, deadline: Deadline) -> Accepted | Refused:
         self.submitted.append(request)
@@ -66,3 +82,19 @@ class SimulatedServer:
 
     def interrupt(self, prompt_id: str, *, deadline: Deadline) -> None:
         self.stopped.append(prompt_id)
+
+    def queue_length(self, *, deadline: Deadline) -> int:
+        return len(self.running) + len(self.pending)
+
+    def node(self, class_type: str, *, deadline: Deadline) -> Mapping[str, JsonValue]:
+        self.asked.append(class_type)
+        if self.dumb:
+            raise self.dumb
+        return {class_type: self.nodes[class_type]} if class_type in self.nodes else {}
+
+    def upload(self, image: InputImage, *, deadline: Deadline) -> str:
+        self.uploaded.append(image)
+        return f"dify/{len(self.uploaded)}.png"
+
+    def stats(self, *, deadline: Deadline) -> SystemStats:
+        return SystemStats.model_validate({"system": {"comfyui_version": "0.10.0"}})
