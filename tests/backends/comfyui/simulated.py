@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -49,7 +50,7 @@ class SimulatedServer:
     removed: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     cancels: bool = False
-    nodes: dict[str, JsonValue] = field(default_factory=dict)
+    nodes: dict[str, Any] = field(default_factory=dict)
     dumb: ImageError | None = None
     asked: list[str] = field(default_factory=list)
     uploaded: list[InputImage] = field(default_factory=list)

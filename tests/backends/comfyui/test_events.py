@@ -173,7 +173,8 @@ def test_a_silence_within_the_time_ends_with_a_poll_and_the_time_without_one(clo
 
 def test_an_end_at_the_last_moment_is_still_fetched(clock: FakeClock) -> None:
     wait = Wait(clock, [Running(), DONE])
-    wait.events.acts = [lambda: (clock.sleep(10), wait.over())]
+    wait.events.acts = [lambda: clock.sleep(10)]
+    wait.polls.entries[wait.polls.state.ids[0]] = HistoryEntry()
     assert wait.until(10.0) is DONE
 
 
@@ -228,7 +229,7 @@ def test_an_outage_of_a_minute_ends_the_wait_and_an_answer_ends_the_outage(clock
     wait.says[:] = [Running(), DONE]
     wait.events.behind = True
     assert wait.until(300.0) is DONE
-    assert (wait.outage.since, wait.outage.error) == (None, None)
+    assert wait.outage == Outage(clock)
 
 
 def test_an_error_that_will_not_pass_ends_the_wait(clock: FakeClock) -> None:
