@@ -55,6 +55,11 @@ class SimulatedServer:
     asked: list[str] = field(default_factory=list)
     uploaded: list[InputImage] = field(default_factory=list)
 
+    def refuse(self, faults: dict[str, Any]) -> None:
+        """Refuse the next submission for the faults of these nodes."""
+        error = {"type": "prompt_outputs_failed_validation", "message": "m"}
+        self.fails.append(Refused.model_validate({"error": error, "node_errors": faults}))
+
     def submit(self, request: PromptRequest, *, deadline: Deadline) -> Accepted | Refused:
         self.submitted.append(request)
         failure = self.fails.pop(0) if self.fails else None

@@ -8,8 +8,7 @@ import pytest
 
 from models.backends.base import Job, Running
 from models.backends.comfyui import ComfyUI
-from models.backends.comfyui import backend as backend_module
-from models.backends.comfyui.events import Event, EventSocket, NoSocketError
+from models.backends.comfyui.events import Event, EventSocket
 from models.backends.comfyui.state import JobState
 from models.backends.errors import BadRequest, ConnectionFailed, ServerUnavailable
 from models.backends.http import Service
@@ -18,34 +17,11 @@ from models.clock import Deadline
 from models.entities import ImageResult, InputImage
 from tests.asking import asked
 from tests.backends.comfyui.graphs import FIXTURES
-from tests.backends.comfyui.jobs import Graph, backend_for, sampled
+from tests.backends.comfyui.jobs import Graph, edited, sampled, without_socket
 from tests.backends.comfyui.simulated import FAILED, PNG, SimulatedServer, saved
 from tests.fakes import FakeClock
 
 PHOTO = InputImage(PNG, "image/png")
-CHECKPOINT = "tiny-random-sd15.safetensors"
-
-
-@pytest.fixture
-def server(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> SimulatedServer:
-    """The server of every backend in the test, with the recorded node definitions."""
-    simulated = SimulatedServer(Service(name="ComfyUI", base_url="http://comfy.test", clock=clock))
-    simulated.nodes = json.loads((FIXTURES / "object_info_selected.json").read_text("utf-8"))
-    read = json.loads((FIXTURES / "object_info_from_source.json").read_text("utf-8"))
-    simulated.nodes |= read["classes"]
-    simulated.nodes["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [[CHECKPOINT], {}]
-    monkeypatch.setattr(backend_module, "ComfyUIClient", lambda _: simulated)
-    return simulated
-
-
-def no_socket(_: Service, __: str) -> EventSocket:
-    raise NoSocketError(forbidden=True)
-
-
-def comfy(clock: FakeClock, graph: Graph, **form: str) -> ComfyUI:
-    backend = backend_for("http://comfy.test", graph, clock, **form)
-    backend.open_socket = no_socket
-    return backend
 
 
 def submitted(backend: ComfyUI, **parts: Any) -> Job:
@@ -58,41 +34,30 @@ def soon(clock: FakeClock, seconds: float = 60.0) -> Deadline:
     return Deadline.after(clock, seconds)
 
 
-def edited(*, masked: bool = False) -> Graph:
-    graph = sampled()
-    graph["10"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
-    graph["11"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["10", 0], "vae": ["4", 2]}}
-    if masked:
-        graph["12"] = {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["11", 0], "mask": ["13", 0]}}
-        graph["13"] = {"class_type": "LoadImageMask", "inputs": {"image": "mask.png", "channel": "red"}}
-    graph["3"]["inputs"]["latent_image"] = ["12" if masked else "11", 0]
-    return graph
-
-
 # --- one of several servers ---
 
 
-def test_a_standing_tells_the_queue_and_what_is_lacking(server: SimulatedServer, clock: FakeClock) -> None:
-    server.running, server.pending = ["a"], ["b", "c"]
-    backend = comfy(clock, sampled())
+def test_a_standing_tells_the_queue_and_what_is_lacking(simulated: SimulatedServer, clock: FakeClock) -> None:
+    simulated.running, simulated.pending = ["a"], ["b", "c"]
+    backend = without_socket(clock, sampled())
     assert backend.standing(asked(backend), soon(clock), fresh=False) == Standing("", False, 3)
-    other = comfy(clock, sampled(ckpt_name="other.safetensors"))
+    other = without_socket(clock, sampled(ckpt_name="other.safetensors"))
     standing = other.standing(asked(other), soon(clock), fresh=False)
     assert "other.safetensors" in standing.lacks
     assert standing.waiting == 3
 
 
-def test_a_server_that_does_not_tell_its_nodes_lacks_nothing(server: SimulatedServer, clock: FakeClock) -> None:
-    server.dumb = ConnectionFailed("x", "off")
-    backend = comfy(clock, sampled(ckpt_name="other.safetensors"))
+def test_a_server_that_does_not_tell_its_nodes_lacks_nothing(simulated: SimulatedServer, clock: FakeClock) -> None:
+    simulated.dumb = ConnectionFailed("x", "off")
+    backend = without_socket(clock, sampled(ckpt_name="other.safetensors"))
     assert backend.standing(asked(backend), soon(clock), fresh=True) == Standing("", False, 0)
 
 
-def test_only_a_fresh_standing_asks_for_the_nodes_again(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, sampled())
+def test_only_a_fresh_standing_asks_for_the_nodes_again(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, sampled())
     for fresh, times in ((False, 1), (False, 1), (True, 2)):
         backend.standing(asked(backend), soon(clock), fresh=fresh)
-        assert server.asked.count("KSampler") == times
+        assert simulated.asked.count("KSampler") == times
 
 
 @pytest.mark.parametrize(
@@ -103,36 +68,36 @@ def test_only_a_fresh_standing_asks_for_the_nodes_again(server: SimulatedServer,
     ],
 )
 def test_a_standing_needs_no_upload(
-    server: SimulatedServer, clock: FakeClock, graph: Graph, parts: dict[str, Any]
+    simulated: SimulatedServer, clock: FakeClock, graph: Graph, parts: dict[str, Any]
 ) -> None:
-    backend = comfy(clock, graph)
+    backend = without_socket(clock, graph)
     request = asked(backend, **parts)
     assert backend.standing(request, soon(clock), fresh=False) == Standing("", False, 0)
-    assert server.uploaded == []
+    assert simulated.uploaded == []
 
 
-def test_the_files_of_the_last_job_count_as_loaded(server: SimulatedServer, clock: FakeClock) -> None:
-    backend, other = comfy(clock, sampled()), comfy(clock, sampled(ckpt_name="other.safetensors"))
+def test_the_files_of_the_last_job_count_as_loaded(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend, other = without_socket(clock, sampled()), without_socket(clock, sampled(ckpt_name="other.safetensors"))
     submitted(backend)
     assert backend.standing(asked(backend), soon(clock), fresh=False).loaded
     assert not other.standing(asked(other), soon(clock), fresh=False).loaded
 
 
-def test_a_job_that_was_not_taken_loads_nothing(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, sampled())
-    server.fails = [BadRequest("x", "no")]
+def test_a_job_that_was_not_taken_loads_nothing(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, sampled())
+    simulated.fails = [BadRequest("x", "no")]
     with pytest.raises(BadRequest):
         submitted(backend)
     assert backend.handed_over
     assert not backend.standing(asked(backend), soon(clock), fresh=False).loaded
 
 
-def test_a_request_that_cannot_be_filled_is_not_handed_over(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, edited())
-    request = replace(asked(comfy(clock, sampled())), model=backend.model.name)
+def test_a_request_that_cannot_be_filled_is_not_handed_over(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, edited())
+    request = replace(asked(without_socket(clock, sampled())), model=backend.model.name)
     with pytest.raises(BadRequest):
         backend.submit(request)
-    assert (backend.handed_over, server.submitted) == (False, [])
+    assert (backend.handed_over, simulated.submitted) == (False, [])
 
 
 # --- the job ---
@@ -147,26 +112,26 @@ def test_a_request_that_cannot_be_filled_is_not_handed_over(server: SimulatedSer
     ],
 )
 def test_a_state_holds_what_the_request_asked_for(
-    server: SimulatedServer, clock: FakeClock, extra: dict[str, Any], kept: bool, front: bool
+    simulated: SimulatedServer, clock: FakeClock, extra: dict[str, Any], kept: bool, front: bool
 ) -> None:
-    backend = comfy(clock, sampled())
+    backend = without_socket(clock, sampled())
     state = JobState.load(submitted(backend, extra=extra, notices=("one", "one")))
     assert (state.prompt, state.keep_workflow, state.front, state.version, state.server) == (
         "a fox", kept, front, "main", 0,
     )  # fmt: skip
     assert state.notices == ["one"]
-    (sent,) = server.submitted
+    (sent,) = simulated.submitted
     assert sent.prompt["6"]["inputs"]["text"] == "a fox"  # type: ignore[index, call-overload]
     assert sent.front is (True if front else None)
 
 
-def test_cookies_of_a_balancer_go_with_the_job(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, sampled())
+def test_cookies_of_a_balancer_go_with_the_job(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, sampled())
     backend.cookies["worker"] = "2"
     job = submitted(backend)
     assert job["cookies"] == {"worker": "2"}
-    other = comfy(clock, sampled())
-    server.running = JobState.load(job).ids
+    other = without_socket(clock, sampled())
+    simulated.running = JobState.load(job).ids
     other.check(job)
     assert other.service.cookies == {"worker": "2"}
     other.cookies["session"] = "new"
@@ -174,20 +139,20 @@ def test_cookies_of_a_balancer_go_with_the_job(server: SimulatedServer, clock: F
     assert job["cookies"] == {"worker": "2", "session": "new"}
 
 
-def test_a_job_of_another_place_in_the_list_is_gone(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, sampled())
+def test_a_job_of_another_place_in_the_list_is_gone(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, sampled())
     job = {**submitted(backend), "server": 1}
     with pytest.raises(ServerUnavailable, match="no longer in the list"):
         backend.check(job)
 
 
-def test_a_job_is_running_until_the_history_has_it(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, sampled())
+def test_a_job_is_running_until_the_history_has_it(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, sampled())
     job = submitted(backend, seed=7, n=2, notices=("one",))
     (name,) = JobState.load(job).ids
-    server.pending = ["other", name]
+    simulated.pending = ["other", name]
     assert backend.check(job) == Running("queued 2nd")
-    server.history[name] = saved("a.png", "b.png")
+    simulated.history[name] = saved("a.png", "b.png")
     result = backend.check(job)
     assert isinstance(result, ImageResult)
     assert [(image.data, image.seed) for image in result.images] == [(PNG, 7), (PNG, 7)]
@@ -196,32 +161,32 @@ def test_a_job_is_running_until_the_history_has_it(server: SimulatedServer, cloc
 
 @pytest.mark.parametrize(("entries", "images"), [([saved("a.png"), None], 1), ([None, None], 0), ([FAILED, None], 0)])
 def test_a_part_of_a_job_has_an_image_or_is_none(
-    server: SimulatedServer, clock: FakeClock, entries: list[Any], images: int
+    simulated: SimulatedServer, clock: FakeClock, entries: list[Any], images: int
 ) -> None:
-    backend = comfy(clock, edited())
+    backend = without_socket(clock, edited())
     job = submitted(backend, images=(PHOTO,), n=2)
     names = JobState.load(job).ids
     assert len(names) == 2
-    server.history = {name: entry for name, entry in zip(names, entries, strict=True) if entry}
+    simulated.history = {name: entry for name, entry in zip(names, entries, strict=True) if entry}
     part = backend.finished_part(job)
     assert (len(part.images) if part else 0) == images
     assert (part is None) is (images == 0)
 
 
-def test_a_job_is_cancelled_by_its_ids(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, sampled())
+def test_a_job_is_cancelled_by_its_ids(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, sampled())
     job = submitted(backend)
     backend.cancel(job)
-    assert server.removed == JobState.load(job).ids
+    assert simulated.removed == JobState.load(job).ids
 
 
-def test_input_images_are_uploaded_in_order_and_the_mask_last(server: SimulatedServer, clock: FakeClock) -> None:
-    backend = comfy(clock, edited(masked=True))
+def test_input_images_are_uploaded_in_order_and_the_mask_last(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, edited(masked=True))
     backend.submit(asked(backend, images=(PHOTO,), mask=PHOTO))
-    assert len(server.uploaded) == 2
-    assert server.uploaded[0] == PHOTO
-    assert '"dify/1.png"' in json.dumps(server.submitted[0].prompt)
-    assert '"dify/2.png"' in json.dumps(server.submitted[0].prompt)
+    assert len(simulated.uploaded) == 2
+    assert simulated.uploaded[0] == PHOTO
+    assert '"dify/1.png"' in json.dumps(simulated.submitted[0].prompt)
+    assert '"dify/2.png"' in json.dumps(simulated.submitted[0].prompt)
 
 
 # --- keys, the editor's graph and the second workflow ---
@@ -234,38 +199,42 @@ def keyed(key: str) -> Graph:
 
 
 @pytest.mark.parametrize("percent", ["0", "100"])
-def test_keys_come_from_the_workflow_that_the_job_runs(server: SimulatedServer, clock: FakeClock, percent: str) -> None:
+def test_keys_come_from_the_workflow_that_the_job_runs(
+    simulated: SimulatedServer, clock: FakeClock, percent: str
+) -> None:
     second = {"canary_workflow": json.dumps(keyed("of-the-second")), "canary_percent": percent}
-    backend = comfy(clock, keyed("of-the-first"), **second)
+    backend = without_socket(clock, keyed("of-the-first"), **second)
     job = submitted(backend)
     used = "of-the-second" if percent == "100" else "of-the-first"
-    assert server.submitted[0].prompt["3"]["inputs"]["api_key"] == used  # type: ignore[index, call-overload]
+    assert simulated.submitted[0].prompt["3"]["inputs"]["api_key"] == used  # type: ignore[index, call-overload]
     assert used not in json.dumps(job)
     assert job["version"] == ("canary" if percent == "100" else "main")
 
 
-def test_a_job_whose_second_workflow_was_taken_out_goes_on(server: SimulatedServer, clock: FakeClock) -> None:
+def test_a_job_whose_second_workflow_was_taken_out_goes_on(simulated: SimulatedServer, clock: FakeClock) -> None:
     second = {"canary_workflow": json.dumps(keyed("of-the-second")), "canary_percent": "100"}
-    job = submitted(comfy(clock, keyed("of-the-first"), **second))
-    alone = comfy(clock, keyed("of-the-first"))
-    server.history[JobState.load(job).ids[0]] = saved("a.png")
+    job = submitted(without_socket(clock, keyed("of-the-first"), **second))
+    alone = without_socket(clock, keyed("of-the-first"))
+    simulated.history[JobState.load(job).ids[0]] = saved("a.png")
     assert isinstance(alone.check(job), ImageResult)
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_editors_graph_is_embedded_only_on_request(server: SimulatedServer, clock: FakeClock, kept: bool) -> None:
+def test_the_editors_graph_is_embedded_only_on_request(
+    simulated: SimulatedServer, clock: FakeClock, kept: bool
+) -> None:
     editor = json.loads((FIXTURES / "workflows" / "ui" / "node_titles.ui.json").read_text("utf-8"))
-    backend = comfy(clock, editor)
+    backend = without_socket(clock, editor)
     submitted(backend, extra={"embed_workflow": kept})
-    extra = server.submitted[0].extra_data
+    extra = simulated.submitted[0].extra_data
     assert ("extra_pnginfo" in extra) is kept
     if kept:
         assert extra["extra_pnginfo"] == {"workflow": editor}
 
 
-def test_the_account_key_goes_with_a_pasted_workflow(server: SimulatedServer, clock: FakeClock) -> None:
-    submitted(comfy(clock, sampled(), comfy_account_api_key="account-key"))
-    assert server.submitted[0].extra_data["api_key_comfy_org"] == "account-key"
+def test_the_account_key_goes_with_a_pasted_workflow(simulated: SimulatedServer, clock: FakeClock) -> None:
+    submitted(without_socket(clock, sampled(), comfy_account_api_key="account-key"))
+    assert simulated.submitted[0].extra_data["api_key_comfy_org"] == "account-key"
 
 
 # --- the socket ---
@@ -299,27 +268,29 @@ def with_socket(backend: ComfyUI, socket: EventSocket) -> list[str]:
     return opened
 
 
-def test_a_job_that_is_polled_opens_no_socket_when_it_is_submitted(server: SimulatedServer, clock: FakeClock) -> None:
-    backend, socket = comfy(clock, sampled()), Told(clock)
+def test_a_job_that_is_polled_opens_no_socket_when_it_is_submitted(
+    simulated: SimulatedServer, clock: FakeClock
+) -> None:
+    backend, socket = without_socket(clock, sampled()), Told(clock)
     opened = with_socket(backend, socket)
     submitted(backend)
     assert opened == []
 
 
-def test_a_job_in_one_call_has_its_socket_before_it_is_submitted(server: SimulatedServer, clock: FakeClock) -> None:
-    backend, socket = comfy(clock, sampled()), Told(clock)
+def test_a_job_in_one_call_has_its_socket_before_it_is_submitted(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend, socket = without_socket(clock, sampled()), Told(clock)
     opened = with_socket(backend, socket)
-    server.fails = [BadRequest("x", "no")]
+    simulated.fails = [BadRequest("x", "no")]
     with pytest.raises(BadRequest):
         backend.invoke(asked(backend))
-    assert opened == [server.submitted[0].client_id]
+    assert opened == [simulated.submitted[0].client_id]
     assert socket.closed == 1, "the next socket needs the id"
 
 
-def test_progress_names_nodes_by_their_titles_else_by_their_class(server: SimulatedServer, clock: FakeClock) -> None:
-    job, backend = submitted(comfy(clock, sampled())), comfy(clock, sampled())
+def test_progress_names_nodes_by_their_titles_else_by_their_class(simulated: SimulatedServer, clock: FakeClock) -> None:
+    job, backend = submitted(without_socket(clock, sampled())), without_socket(clock, sampled())
     (name,) = JobState.load(job).ids
-    server.running = [name]
+    simulated.running = [name]
     told: list[str] = []
     backend.on_progress = lambda running: told.append(running.progress)
     socket = Told(clock, *(Event(type="executing", prompt_id=name, node=node) for node in ("6", "5", "99")))
