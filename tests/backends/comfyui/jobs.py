@@ -8,14 +8,17 @@ from typing import Any
 
 from models.backends.base import Job
 from models.backends.comfyui import ComfyUI
-from models.backends.comfyui.events import Event, EventSocket, open_socket
+from models.backends.comfyui.events import Event, EventSocket, NoSocketError, open_socket
 from models.backends.http import Service
 from models.clock import Clock
 from models.entities import ImageResult
 from tests.asking import asked, bound
+from tests.fakes import FakeClock
 from tests.servers.comfyui import ComfyUIServer
 
 type Graph = dict[str, dict[str, Any]]
+
+CHECKPOINT = "tiny-random-sd15.safetensors"
 
 TXT2IMG: Graph = {
     "3": {
@@ -36,7 +39,7 @@ TXT2IMG: Graph = {
     },
     "4": {
         "class_type": "CheckpointLoaderSimple",
-        "inputs": {"ckpt_name": "tiny-random-sd15.safetensors"},
+        "inputs": {"ckpt_name": CHECKPOINT},
         "_meta": {"title": "Load Checkpoint"},
     },
     "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
@@ -56,6 +59,18 @@ def sampled(**changes: Any) -> Graph:
     graph: Graph = json.loads(json.dumps(TXT2IMG))
     for node in graph.values():
         node["inputs"].update({name: value for name, value in changes.items() if name in node["inputs"]})
+    return graph
+
+
+def edited(*, masked: bool = False) -> Graph:
+    """TXT2IMG of an input image, and a mask."""
+    graph = sampled()
+    graph["10"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    graph["11"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["10", 0], "vae": ["4", 2]}}
+    if masked:
+        graph["12"] = {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["11", 0], "mask": ["13", 0]}}
+        graph["13"] = {"class_type": "LoadImageMask", "inputs": {"image": "mask.png", "channel": "red"}}
+    graph["3"]["inputs"]["latent_image"] = ["12" if masked else "11", 0]
     return graph
 
 
@@ -93,6 +108,17 @@ def backend_for(server: ComfyUIServer | str, graph: Graph, clock: Clock | None =
     url = server if isinstance(server, str) else server.url
     credentials = {"backend": "comfyui", "base_url": url, "workflow": json.dumps(graph), **form}
     return comfyui("my-workflow", credentials, clock)
+
+
+def no_socket(_: Service, __: str) -> EventSocket:
+    raise NoSocketError(forbidden=True)
+
+
+def without_socket(clock: FakeClock, graph: Graph, **form: str) -> ComfyUI:
+    """`backend_for` an address that is not asked, on a simulated clock."""
+    backend = backend_for("http://comfy.test", graph, clock, **form)
+    backend.open_socket = no_socket
+    return backend
 
 
 def invoked(backend: ComfyUI, prompt: str = "a red fox", **parts: Any) -> ImageResult:

@@ -2,18 +2,24 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from models.backends.comfyui import ComfyUI
-from models.backends.comfyui.canary import version_for
+from models.backends.comfyui.canary import Translation, read_percent, takes_inputs, version_for
+from models.backends.comfyui.graph import Workflow
 from models.backends.comfyui.state import JobState
 from models.backends.errors import BadRequest, ServerUnavailable
 from models.clock import Deadline
-from models.entities import ImageResult, InputImage
+from models.entities import ImageRequest, ImageResult, InputImage
+from models.parameters import MAX_SEED
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
+from models.settings import Access
 from tests.asking import asked
+from tests.backends.comfyui.graphs import recorded_info
 from tests.backends.comfyui.jobs import Graph, HurriedClock, backend_for, comfyui, failing, invoked, sampled, slow
 from tests.fakes import image_file
 from tests.servers.comfyui import ComfyUIServer, wait_until
@@ -59,7 +65,118 @@ def test_another_model_draws_anew() -> None:
     assert sum(one == other for one, other in drawn) == pytest.approx(len(USERS) / 2, abs=150)
 
 
-# The second workflow
+# What the second workflow takes of a request
+
+PHOTO = InputImage(image_file(), "image/png")
+
+
+def editing(*, masked: bool = False) -> Workflow:
+    """A workflow that needs one image, and can take a mask."""
+    graph = sampled()
+    graph["10"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+    graph["11"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["10", 0], "vae": ["4", 2]}}
+    graph["12"] = {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["11", 0], "mask": ["10", 1]}}
+    graph["3"]["inputs"]["latent_image"] = ["12" if masked else "11", 0]
+    return Workflow.load(json.dumps(graph))
+
+
+def drawing(**changes: Any) -> Workflow:
+    return Workflow.load(json.dumps(sampled(**changes)))
+
+
+def wanted(**parts: Any) -> ImageRequest:
+    return ImageRequest(**{"model": "poster", "prompt": "a fox", **parts})
+
+
+@pytest.mark.parametrize(
+    ("workflow", "parts", "takes"),
+    [
+        (drawing(), {}, True),
+        (drawing(), {"images": (PHOTO,)}, False),
+        (editing(), {}, False),
+        (editing(), {"images": (PHOTO,)}, True),
+        (editing(), {"images": (PHOTO, PHOTO)}, False),
+        (editing(), {"images": (PHOTO,), "mask": PHOTO}, False),
+        (editing(masked=True), {"images": (PHOTO,), "mask": PHOTO}, True),
+        (editing(masked=True), {"mask": PHOTO}, False),
+        (drawing(), {"seeds": (MAX_SEED,)}, True),
+        (drawing(), {"seeds": (MAX_SEED + 1,)}, False),
+    ],
+)
+def test_images_mask_and_seed_must_fit_the_second_workflow(
+    workflow: Workflow, parts: dict[str, Any], takes: bool
+) -> None:
+    assert takes_inputs(workflow, wanted(**parts)) is takes
+
+
+WHY_NOT = "The second workflow did not use `{}`: it has no such parameter"
+
+
+@pytest.mark.parametrize(
+    ("parts", "changed", "notices"),
+    [
+        ({}, {}, ()),
+        ({"steps": 9}, {"steps": None}, (WHY_NOT.format("steps"),)),
+        ({"steps": 4}, {"steps": None}, ()),
+        ({"negative_prompt": "dark"}, {"negative_prompt": ""}, (WHY_NOT.format("negative_prompt"),)),
+        ({"negative_prompt": "text"}, {"negative_prompt": ""}, ()),
+        ({"extra": {"filename_prefix": "mine"}}, {}, ()),
+        ({"extra": {"filename_prefix": "fox"}}, {"extra": {}}, ()),
+        ({"extra": {"draft": True, "embed_workflow": True, "priority": "high"}}, {}, ()),
+        ({"seeds": (7,), "n": 2, "output_format": "webp", "output_quality": 50}, {}, ()),
+    ],
+)
+def test_what_the_second_workflow_cannot_take_is_left_out(
+    parts: dict[str, Any], changed: dict[str, Any], notices: tuple[str, ...]
+) -> None:
+    """The first has steps and a negative prompt, the second has neither; a default of the form is left out silently."""
+    both = Translation(drawing(), Workflow.load(json.dumps(slow())))
+    request = wanted(**parts)
+    assert both.of(request) == replace(request, **changed, notices=notices)
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept", "notices"),
+    [
+        (9, 9, ()),
+        (99_999, None, ("The second workflow did not use `steps`: 99999 is not a value of its own (",)),
+    ],
+)
+def test_a_value_is_checked_against_the_second_workflows_own_bounds(
+    steps: int, kept: int | None, notices: tuple[str, ...]
+) -> None:
+    told = Translation(drawing(), drawing().known(recorded_info())).of(wanted(steps=steps))
+    assert told.steps == kept
+    assert len(told.notices) == len(notices)
+    assert all(notice.startswith(start) for notice, start in zip(told.notices, notices, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("second", "asked_for", "size", "notices"),
+    [
+        (drawing(width=128, height=96), (64, 64), None, ("The second workflow's own size applies: 128×96",)),
+        (drawing(), (64, 64), None, ()),
+        (editing(), (64, 64), None, ()),
+        (drawing(width=128, height=96), (80, 64), (80, 64), ()),
+        (drawing(width=128, height=96), (None, None), None, ()),
+    ],
+)
+def test_the_first_workflows_own_size_becomes_that_of_the_second(
+    second: Workflow, asked_for: tuple[int | None, int | None], size: tuple[int, int] | None, notices: tuple[str, ...]
+) -> None:
+    width, height = asked_for
+    told = Translation(drawing(), second).of(wanted(width=width, height=height))
+    assert (told.size, told.notices) == (size, notices)
+
+
+@pytest.mark.parametrize(
+    ("written", "percent"), [("", 0), ("0", 0), ("0.5", 0.5), ("20%", 20), ("20 %", 20), ("100", 100), ("%", 0)]
+)
+def test_a_share_is_a_number_from_0_to_100(written: str, percent: float) -> None:
+    assert read_percent(Access(canary_percent=written)) == percent
+
+
+# The second workflow at work
 
 
 def test_the_second_workflow_runs_with_its_own_values_where_the_form_was_left_alone(server: ComfyUIServer) -> None:

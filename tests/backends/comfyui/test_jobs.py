@@ -1,87 +1,29 @@
 """A job's submissions: queued, looked for, lost, repeated, fetched and cancelled, with a simulated server and clock."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from models.backends.base import Running
-from models.backends.comfyui.client import Accepted, FileRef, HistoryEntry, PromptRequest, Queue, Refused
+from models.backends.comfyui.client import HistoryEntry, Refused
 from models.backends.comfyui.jobs import JobTracker, queued
 from models.backends.comfyui.state import JobState
 from models.backends.errors import BadRequest, ConnectionFailed, ImageError, RateLimited, ServerUnavailable
 from models.backends.http import Service
 from models.backends.partial import Partial
 from models.clock import Deadline
-from tests.fakes import FakeClock, image_file
+from tests.backends.comfyui.simulated import FAILED, PNG, SimulatedServer, saved
+from tests.fakes import FakeClock
 
-PNG = image_file()
 GRAPH: Any = {"9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "out", "api_key": "secret-key"}}}
 
 
-def saved(*names: str, node: str = "9") -> HistoryEntry:
-    return HistoryEntry.model_validate({"outputs": {node: {"images": [{"filename": name} for name in names]}}})
-
-
-FAILED = HistoryEntry.model_validate(
-    {"status": {"messages": [["execution_error", {"exception_message": "bad secret-key"}]]}}
-)
-
-
-@dataclass
-class Server:
-    """ComfyUI as its client shows it. `fails` are raised by submissions, in order; None lets one pass."""
-
-    service: Service
-    fails: list[ImageError | Refused | None] = field(default_factory=list)
-    submitted: list[PromptRequest] = field(default_factory=list)
-    running: list[str] = field(default_factory=list)
-    pending: list[str] = field(default_factory=list)
-    history: dict[str, HistoryEntry] = field(default_factory=dict)
-    files: dict[str, bytes | None] = field(default_factory=dict)
-    looks: int = 0
-    silent: ImageError | None = None
-    removed: list[str] = field(default_factory=list)
-    stopped: list[str] = field(default_factory=list)
-    cancels: bool = False
-
-    def submit(self, request: PromptRequest, *, deadline: Deadline) -> Accepted | Refused:
-        self.submitted.append(request)
-        failure = self.fails.pop(0) if self.fails else None
-        if isinstance(failure, ImageError):
-            raise failure
-        return failure or Accepted(prompt_id=request.prompt_id)
-
-    def entry(self, prompt_id: str, *, deadline: Deadline) -> HistoryEntry | None:
-        return self.history.get(prompt_id)
-
-    def queue(self, *, deadline: Deadline) -> Queue:
-        self.looks += 1
-        if self.silent:
-            raise self.silent
-        waiting = [[number, name] for number, name in enumerate(self.pending)]
-        return Queue.model_validate({"queue_running": [[0, one] for one in self.running], "queue_pending": waiting})
-
-    def view(self, file: FileRef, *, deadline: Deadline) -> bytes | None:
-        return self.files.get(file.filename, PNG)
-
-    def cancel(self, prompt_id: str, *, deadline: Deadline) -> bool:
-        return self.cancels
-
-    def remove_pending(self, ids: Sequence[str], *, deadline: Deadline) -> None:
-        self.removed += list(ids)
-
-    def interrupt(self, prompt_id: str, *, deadline: Deadline) -> None:
-        self.stopped.append(prompt_id)
-
-
 @pytest.fixture
-def server(clock: FakeClock) -> Server:
-    return Server(Service(name="ComfyUI", base_url="http://comfy.test", clock=clock))
+def server(clock: FakeClock) -> SimulatedServer:
+    return SimulatedServer(Service(name="ComfyUI", base_url="http://comfy.test", clock=clock))
 
 
-def tracked(server: Server, clock: FakeClock, count: int = 1, **changes: Any) -> JobTracker:
+def tracked(server: SimulatedServer, clock: FakeClock, count: int = 1, **changes: Any) -> JobTracker:
     state = JobState.of([(GRAPH, number) for number in range(1, count + 1)], prompt="x", keep_workflow=True)
     given: dict[str, Any] = {
         "state": state,
@@ -118,7 +60,7 @@ def lost(*, in_flight: bool = False) -> ConnectionFailed:
     ],
 )
 def test_a_submission_has_its_keys_and_its_place(
-    server: Server, clock: FakeClock, workflow: Any, account_key: str, front: bool, extra: Any, first: Any
+    server: SimulatedServer, clock: FakeClock, workflow: Any, account_key: str, front: bool, extra: Any, first: Any
 ) -> None:
     job = tracked(server, clock, workflow=workflow, account_key=account_key)
     job.state.front = front
@@ -141,7 +83,7 @@ def test_a_submission_has_its_keys_and_its_place(
     ],
 )
 def test_a_lost_reply_is_looked_for_before_anything_is_sent_again(
-    server: Server, clock: FakeClock, error: ImageError, again: bool, looks: int, pauses: list[float]
+    server: SimulatedServer, clock: FakeClock, error: ImageError, again: bool, looks: int, pauses: list[float]
 ) -> None:
     server.fails = [error]
     job = tracked(server, clock)
@@ -153,21 +95,23 @@ def test_a_lost_reply_is_looked_for_before_anything_is_sent_again(
     assert (len(server.submitted), server.looks, clock.pauses) == (1 + again, looks, pauses)
 
 
-def test_a_job_that_arrived_is_not_sent_again(server: Server, clock: FakeClock) -> None:
+def test_a_job_that_arrived_is_not_sent_again(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     server.fails, server.pending = [lost()], [job.state.ids[0]]
     submit(job, clock)
     assert (len(server.submitted), server.looks) == (1, 1)
 
 
-def test_a_server_that_cannot_say_whether_it_arrived_leaves_the_doubt(server: Server, clock: FakeClock) -> None:
+def test_a_server_that_cannot_say_whether_it_arrived_leaves_the_doubt(
+    server: SimulatedServer, clock: FakeClock
+) -> None:
     server.fails, server.silent = [lost()], ConnectionFailed("x", "off")
     with pytest.raises(ConnectionFailed, match="lost"):
         submit(tracked(server, clock), clock)
     assert len(server.submitted) == 1
 
 
-def test_a_refusal_hides_the_keys_and_left_nothing_behind(server: Server, clock: FakeClock) -> None:
+def test_a_refusal_hides_the_keys_and_left_nothing_behind(server: SimulatedServer, clock: FakeClock) -> None:
     server.fails = [Refused.model_validate({"error": {"type": "x", "message": "bad secret-key"}})]
     with pytest.raises(BadRequest) as refusal:
         submit(tracked(server, clock), clock)
@@ -177,7 +121,7 @@ def test_a_refusal_hides_the_keys_and_left_nothing_behind(server: Server, clock:
 
 @pytest.mark.parametrize(("failing", "undone"), [(0, True), (1, False)])
 def test_where_one_of_several_fails_the_others_are_cancelled(
-    server: Server, clock: FakeClock, failing: int, undone: bool
+    server: SimulatedServer, clock: FakeClock, failing: int, undone: bool
 ) -> None:
     refused = BadRequest("x", "no")
     refused.undone = True
@@ -192,7 +136,7 @@ def test_where_one_of_several_fails_the_others_are_cancelled(
 # --- looking ---
 
 
-def test_the_queue_is_read_every_five_seconds(server: Server, clock: FakeClock) -> None:
+def test_the_queue_is_read_every_five_seconds(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     server.pending = ["other", job.state.ids[0]]
     assert job.poll() == Running("queued 2nd")
@@ -206,7 +150,7 @@ def test_the_queue_is_read_every_five_seconds(server: Server, clock: FakeClock) 
     assert (job.poll(), job.place) == (Running("running"), 0)
 
 
-def test_a_finished_job_is_fetched_with_its_seed(server: Server, clock: FakeClock) -> None:
+def test_a_finished_job_is_fetched_with_its_seed(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     server.history[job.state.ids[0]] = saved("a.png", "b.png")
     made = job.poll()
@@ -216,7 +160,7 @@ def test_a_finished_job_is_fetched_with_its_seed(server: Server, clock: FakeCloc
     assert server.looks == 0
 
 
-def test_a_lost_job_is_sent_again_when_the_second_look_misses_it_too(server: Server, clock: FakeClock) -> None:
+def test_a_lost_job_is_sent_again_when_the_second_look_misses_it_too(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     assert job.poll() == Running("running")
     assert (job.state.submissions[0].missing, len(server.submitted)) == (True, 0)
@@ -233,7 +177,7 @@ def test_a_lost_job_is_sent_again_when_the_second_look_misses_it_too(server: Ser
     assert len(server.submitted) == 1
 
 
-def test_a_job_that_shows_up_again_is_not_sent_again(server: Server, clock: FakeClock) -> None:
+def test_a_job_that_shows_up_again_is_not_sent_again(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     job.poll()
     server.running = [job.state.ids[0]]
@@ -241,7 +185,7 @@ def test_a_job_that_shows_up_again_is_not_sent_again(server: Server, clock: Fake
     assert (job.state.submissions[0].missing, server.submitted) == (False, [])
 
 
-def test_a_lost_job_that_is_refused_now_is_told(server: Server, clock: FakeClock) -> None:
+def test_a_lost_job_that_is_refused_now_is_told(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     server.fails = [Refused.model_validate({"error": {"type": "x", "message": "no image"}})]
     job.poll()
@@ -253,7 +197,9 @@ def test_a_lost_job_that_is_refused_now_is_told(server: Server, clock: FakeClock
 
 
 @pytest.mark.parametrize("transient", [True, False])
-def test_a_failed_look_ends_the_job_unless_it_may_pass(server: Server, clock: FakeClock, transient: bool) -> None:
+def test_a_failed_look_ends_the_job_unless_it_may_pass(
+    server: SimulatedServer, clock: FakeClock, transient: bool
+) -> None:
     job = tracked(server, clock)
     server.silent = ServerUnavailable("x", "no", transient=transient)
     if transient:
@@ -265,7 +211,7 @@ def test_a_failed_look_ends_the_job_unless_it_may_pass(server: Server, clock: Fa
         assert ended.failures == (server.silent,)
 
 
-def test_the_first_failure_ends_the_job_and_stops_the_rest(server: Server, clock: FakeClock) -> None:
+def test_the_first_failure_ends_the_job_and_stops_the_rest(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock, 3)
     done, failed, waiting = job.state.ids
     server.history, server.pending = {done: saved("a.png"), failed: FAILED}, [waiting]
@@ -275,7 +221,7 @@ def test_the_first_failure_ends_the_job_and_stops_the_rest(server: Server, clock
     assert server.removed == [waiting]
 
 
-def test_a_single_job_that_failed_has_no_rest(server: Server, clock: FakeClock) -> None:
+def test_a_single_job_that_failed_has_no_rest(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     server.history = {job.state.ids[0]: FAILED}
     assert isinstance(job.poll(), Partial)
@@ -289,7 +235,9 @@ def test_a_single_job_that_failed_has_no_rest(server: Server, clock: FakeClock) 
         (saved("a.flac"), "The workflow also made sound files, which are not delivered: a.flac"),
     ],
 )
-def test_a_job_without_an_image_is_a_failure(server: Server, clock: FakeClock, entry: HistoryEntry, said: str) -> None:
+def test_a_job_without_an_image_is_a_failure(
+    server: SimulatedServer, clock: FakeClock, entry: HistoryEntry, said: str
+) -> None:
     job = tracked(server, clock)
     server.history = {job.state.ids[0]: entry}
     ended = job.poll()
@@ -297,7 +245,7 @@ def test_a_job_without_an_image_is_a_failure(server: Server, clock: FakeClock, e
     assert [failure.said for failure in ended.failures] == [said]
 
 
-def test_a_deleted_image_is_saved_again_under_another_name(server: Server, clock: FakeClock) -> None:
+def test_a_deleted_image_is_saved_again_under_another_name(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock)
     first = job.state.ids[0]
     server.history, server.files = {first: saved("gone.png")}, {"gone.png": None}
@@ -312,7 +260,7 @@ def test_a_deleted_image_is_saved_again_under_another_name(server: Server, clock
     assert [failure.said for failure in ended.failures] == ["gone.png was made and then deleted on the server"]
 
 
-def test_what_is_finished_of_an_abandoned_job_is_fetched(server: Server, clock: FakeClock) -> None:
+def test_what_is_finished_of_an_abandoned_job_is_fetched(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock, 3)
     done, empty, _ = job.state.ids
     server.history = {done: saved("a.png"), empty: HistoryEntry()}
@@ -323,7 +271,7 @@ def test_what_is_finished_of_an_abandoned_job_is_fetched(server: Server, clock: 
 # --- cancelling ---
 
 
-def test_waiting_jobs_are_removed_and_the_own_running_one_is_stopped(server: Server, clock: FakeClock) -> None:
+def test_waiting_jobs_are_removed_and_the_own_running_one_is_stopped(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock, 3)
     running, waiting, done = job.state.ids
     server.running, server.pending, server.history = [running], [waiting], {done: saved("a.png")}
@@ -332,20 +280,20 @@ def test_waiting_jobs_are_removed_and_the_own_running_one_is_stopped(server: Ser
     assert (server.removed, server.stopped) == ([running, waiting], [running])
 
 
-def test_a_newer_server_cancels_in_one_step(server: Server, clock: FakeClock) -> None:
+def test_a_newer_server_cancels_in_one_step(server: SimulatedServer, clock: FakeClock) -> None:
     server.cancels = True
     tracked(server, clock).cancel()
     assert (server.removed, server.stopped, server.looks) == ([], [], 0)
 
 
-def test_another_users_job_is_never_stopped(server: Server, clock: FakeClock) -> None:
+def test_another_users_job_is_never_stopped(server: SimulatedServer, clock: FakeClock) -> None:
     server.running = ["other"]
     job = tracked(server, clock)
     job.cancel()
     assert (server.removed, server.stopped) == (job.state.ids, [])
 
 
-def test_a_rest_that_cannot_be_cancelled_is_told(server: Server, clock: FakeClock) -> None:
+def test_a_rest_that_cannot_be_cancelled_is_told(server: SimulatedServer, clock: FakeClock) -> None:
     job = tracked(server, clock, 2)
     server.history = {job.state.ids[0]: FAILED}
     server.silent = ServerUnavailable("Asking", "off")

@@ -198,6 +198,8 @@ def test_three_faults_are_told(count: int, more: str) -> None:
         ({"type": "missing_node_type", "message": "m", "extra_info": {"node_id": "3"}}, 'the server does not have node 3 (KSampler "Main")'),
         ({"type": "invalid_prompt", "message": "m", "details": "Node ID '#99'"}, "m: Node ID '#99'"),
         ({"type": "other", "message": "m", "details": "Node ID '#3'"}, "m: Node ID '#3'"),
+        ({"type": "invalid_prompt", "message": "m", "details": "no id"}, "m: no id"),
+        ({"type": "missing_node_type", "message": "m", "details": "'#4'", "extra_info": {"node_id": "3"}}, 'the server does not have node 3 (KSampler "Main")'),
         ({"type": "other", "message": "m"}, "m"),
         ({"type": "other", "message": "Node type KSampler not found."}, 'the server does not have node 3 (KSampler "Main")'),
         ({"type": "other", "message": "A KSampler input is too large"}, "A KSampler input is too large"),

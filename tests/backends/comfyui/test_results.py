@@ -10,7 +10,14 @@ from pydantic import JsonValue
 
 from models.backends.comfyui.client import FileRef, RunStatus
 from models.backends.comfyui.graph import folder_of, package_of
-from models.backends.comfyui.results import black_images, failed_run, read_outputs, without_workflow
+from models.backends.comfyui.results import (
+    DeletedFileError,
+    OutputFiles,
+    black_images,
+    failed_run,
+    read_outputs,
+    without_workflow,
+)
 from models.backends.errors import BadRequest
 from models.entities import GeneratedImage
 from tests.backends.comfyui.jobs import TXT2IMG
@@ -141,3 +148,56 @@ def test_a_webp_with_an_empty_header_is_left_to_the_check_of_images() -> None:
     body = b"WEBP" + b"VP8X" + bytes(4) + frame
     data = b"RIFF" + len(body).to_bytes(4, "little") + body
     assert without_workflow(data) == data
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return kind + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
+
+
+def webp(*chunks: bytes) -> bytes:
+    body = b"WEBP" + b"".join(chunks)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_a_webp_keeps_every_other_chunk_and_its_padding(size: int) -> None:
+    header = bytes([0x08 | 0x10, 0, 0, 0, 63, 0, 0, 47, 0, 0])
+    frame, own = image_file(kind="WEBP")[12:], chunk(b"OWN ", b"x" * size)
+    data = webp(chunk(b"VP8X", header), own, frame, chunk(b"EXIF", b"prompt:{}"))
+    assert without_workflow(data) == webp(chunk(b"VP8X", bytes([0x10]) + header[1:]), own, frame)
+
+
+def test_only_the_text_chunks_of_comfyui_leave_a_png() -> None:
+    texts = PngInfo()
+    for kind in ("prompt", "workflow"):
+        texts.add_text(kind, "{}", zip=True)
+    texts.add_text("parameters", "steps: 4")
+    bare, full = PngInfo(), image_file(pnginfo=texts)
+    bare.add_text("parameters", "steps: 4")
+    assert without_workflow(full) == image_file(pnginfo=bare)
+
+
+@pytest.mark.parametrize(("count", "notice"), [(1, "The image is completely"), (2, "2 of the 2 images are completely")])
+def test_black_images_are_counted(count: int, notice: str) -> None:
+    black = GeneratedImage(image_file(colour=(0, 0, 0)))
+    assert next(black_images([black] * count)).startswith(notice)
+
+
+@pytest.mark.parametrize("colour", [1, 2, 255])
+def test_the_darkest_grey_is_not_black(colour: int) -> None:
+    assert list(black_images([GeneratedImage(image_file(colour=colour, mode="L"))])) == []
+
+
+@pytest.mark.parametrize(
+    "outputs", [{"1": None}, {"1": {"images": None}}, {"1": {"images": [None, {}]}}, {"1": {"images": "a.png"}}]
+)
+def test_outputs_without_files_are_none(outputs: JsonValue) -> None:
+    assert read_outputs(outputs, ["1"]) == OutputFiles((), one_batch=False)  # type: ignore[arg-type]
+
+
+def test_a_file_that_was_deleted_is_a_failure_of_the_run() -> None:
+    gone = DeletedFileError("a.png")
+    assert (gone.filename, gone.said, gone.next_step) == (
+        "a.png", "a.png was made and then deleted on the server", "Try again with another seed",
+    )  # fmt: skip
+    assert str(gone).startswith("Generating with ComfyUI failed: a.png was made")

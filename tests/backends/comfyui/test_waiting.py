@@ -151,14 +151,23 @@ def test_a_silence_ends_the_listening(clock: FakeClock, silence: float, until: f
     assert listen(opened(events), clock, silence, until) == heard
 
 
-def test_events_of_the_job_renew_the_patience_and_others_do_not(clock: FakeClock) -> None:
-    source = wire(clock, STATUS)
+@pytest.mark.parametrize(("job", "waits"), [("job", [3.0, 3.0]), ("other", [3.0, 2.0])])
+def test_events_of_the_job_renew_the_patience_and_others_do_not(clock: FakeClock, job: str, waits: list[float]) -> None:
+    class Slow(Wire):
+        """A message takes a second."""
+
+        def next(self, seconds: float) -> Event | None:
+            said = super().next(seconds)
+            clock.time += 1 if said else 0
+            return said
+
+    source = Slow(None, [STATUS], clock)  # type: ignore[arg-type]
     events, _ = stream(clock, source)
     opened(events)
     source.waits.clear()
-    source.says = [Event(type="progress", prompt_id="other", value=1, max=4), None]
-    assert listen(events, clock) == 3.0
-    assert source.waits == [3.0, 3.0]
+    source.says = [Event(type="progress", prompt_id=job, value=1, max=4), None]
+    assert listen(events, clock) == 1.0 + waits[-1]
+    assert source.waits == waits
 
 
 def test_a_lost_socket_ends_the_listening_at_once(clock: FakeClock) -> None:
@@ -331,7 +340,7 @@ ABNF = websocket.ABNF
     ("outcome", "event"),
     [
         ((ABNF.OPCODE_TEXT, json.dumps({"type": "status"}).encode()), STATUS),
-        ((ABNF.OPCODE_BINARY, b"preview"), UNKNOWN),
+        ((ABNF.OPCODE_BINARY, b'{"type": "status"}'), UNKNOWN),
         (websocket.WebSocketTimeoutException(), None),
     ],
 )
