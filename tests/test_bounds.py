@@ -10,11 +10,6 @@ import pytest
 
 from models import images, pipeline, redis_client, routing
 from models.backends.base import SYNC_LIMIT
-from models.backends.comfyui import backend as comfyui
-from models.backends.comfyui import client as comfyui_client
-from models.backends.comfyui import events, jobs, model_workflow, results, workflow_backend
-from models.backends.comfyui.api_v2 import backend as comfy_api
-from models.backends.comfyui.api_v2 import client as comfy_api_client
 from models.images import ai_label, codec, inputs, integrity, lettering, metadata, sniff, video
 from models.output import delivery, documents
 from models.request import conversation
@@ -41,29 +36,6 @@ SECONDS: dict[ModuleType, dict[str, object]] = {
         "_SECONDS": (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120),
         "_LOG_SECONDS": 60,
     },
-    comfyui: {"PROBE_SECONDS": 6},
-    comfyui_client: {"_SUBMIT_SECONDS": 30},
-    events: {
-        "OPEN_TIMEOUT": 5,
-        "CLOSE_TIMEOUT": 0.5,
-        "FIRST_MESSAGE_SECONDS": 2,
-        "REOPEN_SECONDS": 5,
-        "SETTLE_SECONDS": 0.5,
-        "WORTH_SECONDS": 2,
-        "SILENCE_SECONDS": 1,
-    },
-    jobs: {
-        "REQUEST_SECONDS": 30,
-        "FETCH_SECONDS": 120,
-        "LAST_FETCH_SECONDS": 5,
-        "CANCEL_SECONDS": 4,
-        "ARRIVAL_SECONDS": (0, 0.5, 1, 2, 4),
-        "QUEUE_SECONDS": 5,
-    },
-    model_workflow: {"QUICK_SECONDS": 3},
-    workflow_backend: {"FINDINGS_SECONDS": 9, "CHECK_SECONDS": 30},
-    comfy_api: {"_PROBE_SECONDS": 6},
-    comfy_api_client: {"_SUBMIT_SECONDS": 60},
 }
 SIZES: dict[ModuleType, dict[str, object]] = {
     pipeline: {"_MOST_CHECKS": 220},
@@ -90,14 +62,6 @@ SIZES: dict[ModuleType, dict[str, object]] = {
         "_MOST_NOTICES": 20,
         "_EXACT": 9_007_199_254_740_992,
     },
-    comfyui_client: {
-        "_MAX_IMAGE_BYTES": 134_217_728,
-        "_MAX_QUEUE_BYTES": 67_108_864,
-        "_MAX_ENTRY_BYTES": 16_777_216,
-    },
-    jobs: {"MAX_TRIES": 2},
-    model_workflow: {"_AT_ONCE": 8},
-    results: {"_BLACK_PIXELS_PER_BYTE": 50, "_SMALL_FILE": 20_000, "_SHOWN_FAULTS": 3},
     documents: {"_AROUND": 500},
     sniff: {"MAX_PIXELS": 67_108_864, "MAX_BYTES": 134_217_728, "_MOST_SEGMENTS": 2000, "_WINDOW": 1_000_000},
     integrity: {"_MOST_PARTS": 10_000, "_BEST_DEFLATE": 1032},

@@ -44,7 +44,7 @@ class SimulatedServer:
     running: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     history: dict[str, HistoryEntry] = field(default_factory=dict)
-    files: dict[str, bytes | None] = field(default_factory=dict)
+    files: dict[str, bytes | ImageError | None] = field(default_factory=dict)
     looks: int = 0
     silent: ImageError | None = None
     removed: list[str] = field(default_factory=list)
@@ -53,6 +53,7 @@ class SimulatedServer:
     nodes: dict[str, Any] = field(default_factory=dict)
     dumb: ImageError | None = None
     asked: list[str] = field(default_factory=list)
+    dropped: dict[str, Any] = field(default_factory=dict)
     uploaded: list[InputImage] = field(default_factory=list)
 
     def refuse(self, faults: dict[str, Any]) -> None:
@@ -65,7 +66,7 @@ class SimulatedServer:
         failure = self.fails.pop(0) if self.fails else None
         if isinstance(failure, ImageError):
             raise failure
-        return failure or Accepted(prompt_id=request.prompt_id)
+        return failure or Accepted.model_validate({"prompt_id": request.prompt_id, "node_errors": self.dropped})
 
     def entry(self, prompt_id: str, *, deadline: Deadline) -> HistoryEntry | None:
         return self.history.get(prompt_id)
@@ -78,7 +79,10 @@ class SimulatedServer:
         return Queue.model_validate({"queue_running": [[0, one] for one in self.running], "queue_pending": waiting})
 
     def view(self, file: FileRef, *, deadline: Deadline) -> bytes | None:
-        return self.files.get(file.filename, PNG)
+        said = self.files.get(file.filename, PNG)
+        if isinstance(said, ImageError):
+            raise said
+        return said
 
     def cancel(self, prompt_id: str, *, deadline: Deadline) -> bool:
         return self.cancels

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from PIL.PngImagePlugin import PngInfo
 
 from models.backends.base import Running
+from models.backends.comfyui import jobs
 from models.backends.comfyui.client import HistoryEntry, Refused
 from models.backends.comfyui.jobs import JobTracker, queued
 from models.backends.comfyui.state import JobState
@@ -13,7 +15,7 @@ from models.backends.http import Service
 from models.backends.partial import Partial
 from models.clock import Deadline
 from tests.backends.comfyui.simulated import FAILED, PNG, SimulatedServer, saved
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, image_file
 
 GRAPH: Any = {"9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "out", "api_key": "secret-key"}}}
 
@@ -95,9 +97,12 @@ def test_a_lost_reply_is_looked_for_before_anything_is_sent_again(
     assert (len(server.submitted), server.looks, clock.pauses) == (1 + again, looks, pauses)
 
 
-def test_a_job_that_arrived_is_not_sent_again(server: SimulatedServer, clock: FakeClock) -> None:
+@pytest.mark.parametrize("where", ["running", "pending", "history"])
+def test_a_job_that_arrived_is_not_sent_again(server: SimulatedServer, clock: FakeClock, where: str) -> None:
     job = tracked(server, clock)
-    server.fails, server.pending = [lost()], [job.state.ids[0]]
+    (name,) = job.state.ids
+    server.fails = [lost()]
+    setattr(server, where, {name: saved("a.png")} if where == "history" else [name])
     submit(job, clock)
     assert (len(server.submitted), server.looks) == (1, 1)
 
@@ -219,6 +224,7 @@ def test_the_first_failure_ends_the_job_and_stops_the_rest(server: SimulatedServ
     assert isinstance(ended, Partial)
     assert (len(ended.images), [one.said for one in ended.failures]) == (1, ["the job: bad [hidden]"])
     assert server.removed == [waiting]
+    assert server.looks == 1, "for the cancelling: a job that failed is not looked for in the queue"
 
 
 def test_a_single_job_that_failed_has_no_rest(server: SimulatedServer, clock: FakeClock) -> None:
@@ -266,6 +272,149 @@ def test_what_is_finished_of_an_abandoned_job_is_fetched(server: SimulatedServer
     server.history = {done: saved("a.png"), empty: HistoryEntry()}
     part = job.finished()
     assert (len(part.images), len(part.failures)) == (1, 1)
+
+
+def test_a_deleted_image_without_a_name_to_change_is_a_failure(server: SimulatedServer, clock: FakeClock) -> None:
+    graph: Any = {"9": {"class_type": "SaveImage", "inputs": {}}}
+    state = JobState.of([(graph, 1)], prompt="x", keep_workflow=True)
+    job = tracked(server, clock, state=state)
+    server.history, server.files = {state.ids[0]: saved("gone.png")}, {"gone.png": None}
+    ended = job.poll()
+    assert isinstance(ended, Partial)
+    assert [failure.said for failure in ended.failures] == ["gone.png was made and then deleted on the server"]
+    assert server.submitted == []
+
+
+def test_a_deleted_image_is_saved_again_although_the_queue_cannot_be_read(
+    server: SimulatedServer, clock: FakeClock
+) -> None:
+    job = tracked(server, clock, 2)
+    server.history, server.files = {job.state.ids[0]: saved("gone.png")}, {"gone.png": None}
+    server.silent = ServerUnavailable("x", "no")
+    assert job.poll() == Running("saving again")
+    assert (job.seen, job.state.submissions[0].tries) == (Running("saving again"), 2)
+
+
+@pytest.mark.parametrize("transient", [True, False])
+def test_an_image_that_cannot_be_fetched_is_tried_again_where_that_helps(
+    server: SimulatedServer, clock: FakeClock, transient: bool
+) -> None:
+    job = tracked(server, clock)
+    trouble = ServerUnavailable("x", "no", transient=transient)
+    server.history, server.files = {job.state.ids[0]: saved("a.png")}, {"a.png": trouble}
+    if transient:
+        with pytest.raises(ServerUnavailable):
+            job.poll()
+    else:
+        ended = job.poll()
+        assert isinstance(ended, Partial)
+        assert (ended.images, ended.failures) == ((), (trouble,))
+
+
+@pytest.mark.parametrize(
+    ("seed", "entry", "notices"),
+    [
+        (5, saved("a.png"), []),
+        (5, saved("a.png", "b.png"), ["The 2 images come from one batch with the seed 5"]),
+        (None, saved("a.png", "b.png"), []),
+        (
+            5,
+            HistoryEntry(outputs={**saved("a.png").outputs, **saved("b.png", node="10").outputs}),
+            [],
+        ),
+        (
+            5,
+            saved("a.png", "b.flac"),
+            ["The workflow also made sound files, which are not delivered: b.flac"],
+        ),
+    ],
+)
+def test_a_batch_is_told_with_its_seed(
+    server: SimulatedServer, clock: FakeClock, seed: int | None, entry: HistoryEntry, notices: list[str]
+) -> None:
+    state = JobState.of([(GRAPH, seed)], prompt="x", keep_workflow=True)
+    job = tracked(server, clock, state=state)
+    server.history = {state.ids[0]: entry}
+    ended = job.poll()
+    assert isinstance(ended, Partial)
+    assert {image.seed for image in ended.images} == {seed}
+    assert state.notices == notices
+
+
+def test_a_black_image_is_told(server: SimulatedServer, clock: FakeClock) -> None:
+    job = tracked(server, clock)
+    server.history = {job.state.ids[0]: saved("a.png")}
+    server.files = {"a.png": image_file(colour=(0, 0, 0))}
+    job.poll()
+    assert [notice[:31] for notice in job.state.notices] == ["The image is completely black: "]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_workflow_leaves_the_image_unless_it_is_wanted(
+    server: SimulatedServer, clock: FakeClock, kept: bool
+) -> None:
+    texts = PngInfo()
+    texts.add_text("prompt", "KSampler")
+    state = JobState.of([(GRAPH, 1)], prompt="x", keep_workflow=kept)
+    job = tracked(server, clock, state=state)
+    server.history, server.files = {state.ids[0]: saved("a.png")}, {"a.png": image_file(pnginfo=texts)}
+    ended = job.poll()
+    assert isinstance(ended, Partial)
+    assert (b"KSampler" in ended.images[0].data) is kept
+
+
+def test_a_job_that_waits_in_the_queue_is_noted_until_it_runs(
+    server: SimulatedServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[FakeClock] = []
+    monkeypatch.setattr(jobs, "note_queued", noted.append)
+    job = tracked(server, clock)
+    server.running = job.state.ids
+    job.poll()
+    assert noted == []
+    clock.time += 5
+    server.running, server.pending = [], job.state.ids
+    job.poll()
+    assert noted == [clock]
+
+
+def test_the_place_is_that_of_the_first_submission_that_is_found(server: SimulatedServer, clock: FakeClock) -> None:
+    job = tracked(server, clock, 3)
+    server.pending = ["other", job.state.ids[2], job.state.ids[1]]
+    assert job.poll() == Running("queued 3rd")
+    assert job.place == 3
+    assert [one.missing for one in job.state.submissions] == [True, False, False]
+    assert job.queue_polled is None, "the one that is missing is looked for at once"
+
+
+def test_parts_that_the_server_left_out_are_told_without_keys(server: SimulatedServer, clock: FakeClock) -> None:
+    server.dropped = {"9": {"class_type": "SaveImage", "errors": [{"message": "bad secret-key"}]}}
+    job = tracked(server, clock)
+    submit(job, clock)
+    assert job.state.notices == ["The server left out a part of the workflow: node 9 (SaveImage): bad [hidden]"]
+
+
+def test_the_rest_of_a_job_that_ended_is_not_cancelled(server: SimulatedServer, clock: FakeClock) -> None:
+    job = tracked(server, clock, 2)
+    done, failed = job.state.ids
+    server.history = {done: saved("a.png"), failed: FAILED}
+    assert isinstance(job.poll(), Partial)
+    assert (server.removed, server.looks) == ([], 0)
+
+
+def test_time_is_bounded_for_each_step(server: SimulatedServer, clock: FakeClock) -> None:
+    given: list[float] = []
+
+    def within(seconds: float) -> Deadline:
+        given.append(seconds)
+        return Deadline.after(clock, seconds)
+
+    job = tracked(server, clock, within=within)
+    job.cancel()
+    job.finished()
+    server.history = {job.state.ids[0]: saved("a.png")}
+    job.poll()
+    assert given == [jobs.CANCEL_SECONDS, jobs.LAST_FETCH_SECONDS, jobs.FETCH_SECONDS]
 
 
 # --- cancelling ---
