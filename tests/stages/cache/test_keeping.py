@@ -51,7 +51,7 @@ def keep(settings: Settings, clock: FakeClock) -> Callable[..., ImageResult]:
     return run
 
 
-def test_the_service_s_images_and_notices_are_kept_with_the_price(
+def test_the_services_images_and_notices_are_kept_with_the_price(
     keep: Callable[..., ImageResult], shelf: Shelf, clock: FakeClock
 ) -> None:
     assert keep(MADE, DONE) is DONE
