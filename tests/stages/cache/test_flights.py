@@ -54,7 +54,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         seen.append(seconds)
         _pause(0)
 
-    monkeypatch.setattr(flights.gevent, "sleep", sleep)
+    monkeypatch.setattr(gevent, "sleep", sleep)
     return seen
 
 

@@ -96,8 +96,9 @@ def test_the_versions_of_a_model_are_two() -> None:
 
 
 def test_the_order_of_a_services_own_parameters_does_not_count() -> None:
-    one, other = {"loras": "x", "tiling": True}, {"tiling": True, "loras": "x"}
-    assert exact(replace(REQUEST, extra=one)) == exact(replace(REQUEST, extra=other))
+    one = replace(REQUEST, extra={"loras": "x", "tiling": True})
+    other = replace(REQUEST, extra={"tiling": True, "loras": "x"})
+    assert exact(one) == exact(other)
 
 
 def test_the_input_mask_counts_by_content() -> None:
