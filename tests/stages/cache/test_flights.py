@@ -7,7 +7,6 @@ import gevent
 import pytest
 
 from models.backends.errors import logger
-from models.stages.cache import flights
 from models.stages.cache.fault import CacheFaultError
 from models.stages.cache.flights import land, lead, wait
 
