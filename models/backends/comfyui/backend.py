@@ -81,6 +81,8 @@ class ComfyUI(WorkflowBackend):
         # Uploaded images have names that no server knows yet; only that there are some counts here.
         images, mask = ["image.png"] * len(request.images), "mask.png" if request.mask else None
         graph = workflow.known(info).filled(replace(request, n=1), images=images, mask=mask).graph
+        if info:  # a mask, for example, adds nodes
+            info = self._installed(Workflow(Graph.of(graph)).classes, deadline, fresh=False)
         lacking = Workflow(Graph.of(graph, info)).lacking() if info else ()
         return Standing("; ".join(lacking), _LAST_FILES.get(self.service) == model_files(graph), waiting)
 

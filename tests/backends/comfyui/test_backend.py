@@ -76,6 +76,17 @@ def test_a_standing_needs_no_upload(
     assert simulated.uploaded == []
 
 
+def test_a_node_that_a_mask_adds_is_known_too(simulated: SimulatedServer, clock: FakeClock) -> None:
+    """The mask of the workflow is the input image's own; one that was sent is loaded by a node of its own."""
+    graph = edited(masked=True)
+    graph["12"]["inputs"]["mask"] = ["10", 1]
+    del graph["13"]
+    backend = without_socket(clock, graph)
+    request = asked(backend, images=(PHOTO,), mask=PHOTO)
+    assert backend.standing(request, soon(clock), fresh=False).lacks == ""
+    assert simulated.asked.count("LoadImageMask") == 1
+
+
 def test_the_files_of_the_last_job_count_as_loaded(simulated: SimulatedServer, clock: FakeClock) -> None:
     backend, other = without_socket(clock, sampled()), without_socket(clock, sampled(ckpt_name="other.safetensors"))
     submitted(backend)
