@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gevent
@@ -310,6 +310,32 @@ def test_what_answers_without_a_socket_is_not_tried_again(
         0,
         True,
     )
+
+
+class Handshake:
+    """A connection as the library opens it."""
+
+    def __init__(self, headers: dict[str, str] | None) -> None:
+        self.headers = headers
+
+    def __call__(self, *_: Any, **__: Any) -> "Handshake":
+        return self
+
+    def getheaders(self) -> dict[str, str] | None:
+        return self.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [(None, {"old": "1"}), ({}, {"old": "1"}), ({"set-cookie": "worker=2; Path=/"}, {"old": "1", "worker": "2"})],
+)
+def test_the_cookies_of_a_handshake_are_kept(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str] | None, kept: dict[str, str]
+) -> None:
+    monkeypatch.setattr(websocket, "create_connection", Handshake(headers))
+    balanced = replace(service(clock), cookies={"old": "1"})
+    open_socket(balanced, "a")
+    assert balanced.cookies == kept
 
 
 class Raw:
