@@ -102,6 +102,14 @@ def test_a_socket_is_tried_again_after_five_seconds(clock: FakeClock) -> None:
     assert len(asked) == 2
 
 
+def test_a_socket_that_opens_later_may_have_missed_something(clock: FakeClock) -> None:
+    events, _ = stream(clock, wire(clock, STATUS))
+    events.behind = False
+    events.open()
+    gevent.sleep(0)
+    assert (events.connected, events.behind) == (True, True)
+
+
 def test_a_forbidden_socket_is_left_alone_for_a_minute_by_all_jobs(clock: FakeClock) -> None:
     opened(stream(clock, refuses(forbidden=True))[0])
     clock.time += 59
