@@ -4,6 +4,7 @@ Each was measured, is promised in docs/ or follows from a limit of the host or o
 the host's 600 seconds, its 5 MB and its 256 MiB. To change one is a decision about all of them.
 """
 
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -82,6 +83,46 @@ SIZES: dict[ModuleType, dict[str, object]] = {
     },
 }
 
+MEASURES: dict[str, dict[str, object]] = {
+    "entities": {"_LONG": 1000000},
+    "images.codec": {"_LARGEST_PROFILE": 65536, "_SAMPLE_SIDE": 1024, "_TILES": 4},
+    "images.heic": {"_CHUNK": 1048576},
+    "images.heic_decoder": {"SECONDS": 60, "MEMORY": 2147483648, "MAX_PIXELS": 67108864},
+    "images.inputs": {"_MIDDLE_GREY": 128, "_SAME_SHAPE": 1.02},
+    "images.redraw": {"FINE_QUALITY": 95, "_MOST_ANIMATED": 33554432, "_FRAME_MILLISECONDS": 100},
+    "images.stamps": {
+        "_MARGIN": 0.03,
+        "_TEXT": 0.05,
+        "_SMALLEST_TEXT": 9,
+        "_WIDEST_TEXT": 0.9,
+        "_MOST_LINES": 4,
+        "_QR": 0.24,
+        "_QUIET": 4,
+        "_LEAST_MODULE": 2,
+        "_LOGO": (0.28, 0.16),
+        "_LABEL": 0.05,
+        "_CAPITALS": 0.7,
+        "_PANE": 0.75,
+    },
+    "llm.llm": {"CONTEXT_SIZE": 10000, "FORM_SECONDS": 3.0},
+    "messages.catalogue": {"_MOST_READINGS": 60},
+    "messages.chinese": {"_LONGEST": 2000, "_MOST_PARTS": 400, "_FEW_LETTERS": 7, "_LEAST_SAID": 10, "_MOST_WORDS": 3},
+    "output.videos": {"_LONGEST_URL": 8000},
+    "parameters": {"MAX_SEED": 9007199254740991},
+    "room": {"FREE": 131072},
+    "sizes": {"ONE_MEGAPIXEL": 1048576, "_REACH": 3, "_SAME_SHAPE": 1.05},
+    "stages.stamp": {
+        "_MOST_STAMPS": 6,
+        "_LONGEST_TEXT": 300,
+        "_LARGEST_LOGO": 4194304,
+        "_LOGO_SECONDS": 10.0,
+        "_LOGO_KEPT": 3600.0,
+    },
+    "stages.variants": {"MOST": 12, "SMALLEST": 16, "LARGEST": 4096},
+    "translation": {"_LISTED": 12},
+}
+"""By the module's name: shares, weights and usual values."""
+
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
@@ -90,6 +131,14 @@ SIZES: dict[ModuleType, dict[str, object]] = {
 )
 def test_a_number_is_that_of_the_table(module: object, name: str, value: object) -> None:
     assert getattr(module, name) == value
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [(module, *pair) for module, numbers in MEASURES.items() for pair in numbers.items()],
+)
+def test_a_measure_is_that_of_the_table(module: str, name: str, value: object) -> None:
+    assert getattr(import_module(f"models.{module}"), name) == value
 
 
 def test_a_request_of_590_seconds_ends_before_the_hosts_600() -> None:

@@ -81,6 +81,7 @@ def test_an_unknown_entry_lists_the_known_ones() -> None:
     said = refusal("images 4, photos 5")
     assert said.startswith("“photos 5” in “Limits” (limits) in the provider's settings is not a limit.")
     assert "`images 4`" in said
+    assert refusal("x" * 81).startswith(f"“{'x' * 80}” in ")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_headers_are_pairs_or_a_json_object(text: str) -> None:
         ("Cookie: a=1; b=2", {"Cookie": "a=1; b=2"}),
         ("X-Address: http://a:1/b", {"X-Address": "http://a:1/b"}),
         ('{"X-Number": 4}', {"X-Number": "4"}),
+        ("X-A: a; X-B: c=d", {"X-A": "a", "X-B": "c=d"}),
     ],
 )
 def test_header_values_keep_their_separators(text: str, headers: dict[str, str]) -> None:
@@ -100,6 +101,39 @@ def test_invalid_headers_are_refused_without_quoting_values(text: str) -> None:
 def test_secret_fields_of_the_forms_are_the_secrets_of_the_code(form: dict[str, dict[str, object]]) -> None:
     drawn = {variable for variable, field in form.items() if field["type"] == "secret-input"}
     assert drawn == {variable for variable in form if variable.endswith(SECRET_ENDINGS)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("q=0.8", "`headers` has no header name before the value of pair 1"),
+        ("X-A: b; word", "`headers` has no header name before the value of pair 2"),
+        ("X-A: \x07", "The value of X-A in `headers` has characters that no header can carry"),
+        ('{"X-A": null}', "The value of X-A in `headers` is neither text nor a number"),
+    ],
+)
+def test_a_message_on_headers_names_the_pair(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match="headers") as refused:
+        read_headers(text)
+    assert str(refused.value) == said
+
+
+def test_the_words_of_headers_that_cannot_be_read_are_secret() -> None:
+    found = set(Settings({"backend": "comfyui", "headers": "Bad Name: k1;k2"}, {}).secrets)
+    assert found == {"Bad Name: k1;k2", "Bad", "Name", "k1", "k2"}
+
+
+def test_the_secrets_of_one_service_are_its_keys_and_header_values() -> None:
+    access = Access(api_key="k1", password="p1", comfy_account_api_key="k2", headers={"X-Id": "t-7", "X-Team": "art"})
+    assert access.secrets == ("k1", "p1", "k2", "t-7")
+    assert Access(headers={"Authorization": "Basic abc"}).secrets == ("Basic abc", "abc")
+    assert Access().secrets == ()
+
+
+def test_the_state_is_in_the_named_folder_else_in_the_plugins() -> None:
+    assert Settings({}, {"IMAGE_GENERATION_STATE_DIR": " /srv/state "}).state_folder == Path("/srv/state")
+    for environment in ({}, {"IMAGE_GENERATION_STATE_DIR": " "}):
+        assert Settings({}, environment).state_folder == Path(__file__).parents[1]
 
 
 def test_secrets_come_from_the_form_and_the_environment() -> None:
@@ -136,6 +170,8 @@ def test_a_field_is_named_by_its_label_and_its_variable() -> None:
     assert access.where("api_key") == "“Stability AI API key” (stability_api_key) in the provider's settings"
     own = Access.read(Settings({"backend": "stability"}, {}), "stability")
     assert own.where("api_key") == "“API key” (api_key) in the model's settings"
+    assert access.where("no_such_field") == "the environment variable IMAGE_GENERATION_STABILITY_NO_SUCH_FIELD"
+    assert own.where("no_such_field") == "`no_such_field` in the model's settings"
     assert field_words("no_such_field", custom=False) == "`no_such_field`"
 
 
@@ -180,6 +216,7 @@ def test_another_key_or_address_is_another_account(name: str, custom: bool) -> N
     one, other, same = (Settings({**form, name: value}, {}).fingerprint for value in ("a", "b", " a "))
     assert one == same != other
     assert one != Settings(form, {}).fingerprint
+    assert len(one) == 32
 
 
 @pytest.mark.parametrize("name", ["limits", "moderation_api_key", "webhook_url", "waiting", "remote_model"])

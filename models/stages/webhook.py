@@ -160,10 +160,10 @@ def _secret(settings: Settings) -> str:
     text, where = settings.text(SECRET), settings.where(SECRET)
     bare = text.removeprefix("whsec_")
     try:
-        size = len(base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True))
+        usable = len(base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)) >= _SHORTEST
     except binascii.Error:
-        size = 0
-    if size < _SHORTEST:
+        usable = False
+    if not usable:
         raise BadRequest(
             f"The webhook has no usable secret in {where}" if text else "The webhook has no secret",
             next_step=f"Write `whsec_` and the base64 of at least {_SHORTEST} random bytes into {where}",

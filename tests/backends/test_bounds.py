@@ -106,11 +106,55 @@ SIZES: dict[str, dict[str, object]] = {
     },
     "trail": {"_MOST": 100},
 }
+MEASURES: dict[str, dict[str, object]] = {
+    "automatic1111.build": {
+        "_IMG2IMG_DENOISING": 0.75,
+        "_HIRES_DENOISING": 0.7,
+        "_OUTPAINT_DENOISING": 0.8,
+        "_FORGE_DISTILLED_CFG": 3.5,
+    },
+    "automatic1111.images": {"_DEFAULT_UPSCALING": 2.0, "_OVERLAP": 8},
+    "comfyui.graph.editor_file": {"_NESTED": 8},
+    "comfyui.graph.editor_values": {
+        "_MOST": 150,
+        "_SLIPPED_IN": 0.5,
+        "_UNUSUAL": 1.0,
+        "ABSENT": 3.0,
+        "_NAMELESS": 4.0,
+        "_WRONG": 6.0,
+    },
+    "comfyui.graph.fill": {"_DRAFT_SIDE": 0.7071067811865476},
+    "comfyui.graph.prompts": {"_SHOWN": 6},
+    "comfyui.graph.sizes": {"_USUAL_MULTIPLE": 8, "_LATENT_MULTIPLE": 16},
+    "comfyui.graph.workflow": {"_DRAWN_SEEDS": 2147483647, "_SHOWN_CHOICES": 8},
+    "contact_sheet.gallery": {"_NAME_LENGTH": 60},
+    "contact_sheet.sheet": {
+        "_WANTED_SHAPE": 1.4,
+        "_NARROWEST": 0.4,
+        "_WIDEST": 2.5,
+        "_GAP": 0.05,
+        "_CAPTION_LINES": 2,
+        "_TITLE_LINES": 2,
+        "_SMALLEST_TEXT": 10,
+    },
+    "errors": {"_SHORTEST_SECRET": 4, "_SHORTEST_KEY": 20, "_SHORTEST_PIECE": 8, "_LONGEST_PHRASE": 15},
+    "openai_images.models": {"_LARGEST_DRAWN": 2147483647, "_LARGEST_CFG": 20, "_FORM_STEPS": 30, "_FORM_CFG": 5.0},
+    "qwen_image.account": {"_FAST": 60},
+    "qwen_image.wire": {"NEGATIVE_PROMPT_CHARACTERS": 500, "_WIDE_PER_TOKEN": 1.8, "_NARROW_PER_TOKEN": 4.5},
+    "replicate": {"_SHORTEST_LIFE": 5},
+    "stability.models": {"DEFAULT_STRENGTH": 0.6},
+}
+"""Shares, weights and usual values."""
 
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
-    [(module, *pair) for table in (SECONDS, SIZES) for module, numbers in table.items() for pair in numbers.items()],
+    [
+        (module, *pair)
+        for table in (SECONDS, SIZES, MEASURES)
+        for module, numbers in table.items()
+        for pair in numbers.items()
+    ],
 )
 def test_a_number_is_that_of_the_table(module: str, name: str, value: object) -> None:
     assert getattr(import_module(f"models.backends.{module}"), name) == value

@@ -4,16 +4,18 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from models.backends.errors import AuthorizationFailed, BadRequest, ImageError, RateLimited, ServerUnavailable
-from models.entities import ImageRequest
+from models.entities import GeneratedImage, ImageRequest, ImageResult, Kept, Price
 from models.pipeline import Asked, Call, Finished, Waiting
 from models.request.conversation import Conversation
 from models.settings import Settings
-from models.stages.audit import AuditLog, Receipt
-from tests.fakes import MARKER_KEY, FakeClock
+from models.stages.audit import AuditLog, Receipt, record
+from tests.fakes import MARKER_KEY, FakeClock, image_file
 from tests.stubs import StubBackend
 
 FIELDS = {
@@ -122,6 +124,8 @@ def test_a_model_that_cannot_be_bound_is_logged(
         Call.of("no-such-model", values, "user-7", clock)
     line = the_line(caplog)
     assert (line["model"], line["outcome"], line["user"]) == ("no-such-model", "refused", "user-7")
+    assert (line["n"], line["cached"]) == (0, False)
+    assert "prompt" not in line
     assert line["backend"] == values.get("backend", "")
 
 
@@ -192,3 +196,68 @@ def test_a_log_error_does_not_fail_the_request(
     monkeypatch.setattr("models.stages.audit.json.dumps", broken)
     AuditLog("hash", ())(Receipt(time=clock.time, user="", model="m", backend="b"))
     assert "could not be written" in caplog.text
+
+
+ASKED = Receipt(time=100.0, user="ann", model="m", backend="b")
+MADE = ImageResult(images=(GeneratedImage(image_file(40, 30)),), backend="b", model="other", prompt="a fox")
+
+
+@pytest.mark.parametrize(("seed", "written"), [(None, None), (0, "0"), (2**60, str(2**60))])
+def test_a_receipt_has_what_was_asked_for(seed: int | None, written: str | None) -> None:
+    request = ImageRequest(model="m", prompt="a fox", asked_seed=seed, seeds=() if seed is None else (seed,), n=3)
+    found = ASKED.of(replace(request, width=64, height=32))
+    assert found == replace(ASKED, prompt="a fox", seed=written, width=64, height=32, n=3)
+
+
+@pytest.mark.parametrize(("drawn", "written"), [(None, "5"), (0, "0"), (7, "7")])
+def test_a_receipt_has_what_was_made(drawn: int | None, written: str) -> None:
+    images = (GeneratedImage(image_file(40, 30), seed=drawn), GeneratedImage(image_file(20, 20), seed=9))
+    made = replace(MADE, images=images, price=Price(Decimal("0.10"), "EUR"), cached=True)
+    facts = {"width": 40, "height": 30, "n": 2, "price": "0.10", "currency": "EUR", "cached": True}
+    assert replace(ASKED, seed="5").made(made) == replace(ASKED, answered_by="other", seed=written, **facts)  # type: ignore[arg-type]
+
+
+def test_an_image_is_at_its_kept_address_before_the_services_own() -> None:
+    kept, own = Kept("a.png", "https://cdn/a.png"), "https://service/1.png"
+    images = [
+        GeneratedImage(image_file(), url=own, kept=kept),
+        GeneratedImage(image_file(), url=own, kept=Kept("b.png", "")),
+        GeneratedImage(image_file(), url=own),
+        GeneratedImage(image_file(), kept=kept),
+        GeneratedImage(image_file()),
+    ]
+    done = ASKED.succeeded(replace(MADE, images=tuple(images)), 1.23456)
+    assert done.image_urls == ("https://cdn/a.png", own, own, "https://cdn/a.png")
+    assert (done.outcome, done.seconds) == ("succeeded", 1.235)
+
+
+@pytest.mark.parametrize(
+    ("error", "handed_over", "outcome"),
+    [
+        (BadRequest("x"), False, "refused"),
+        (RateLimited("x"), False, "refused"),
+        (ServerUnavailable("x"), False, "failed"),
+        (BadRequest("x"), True, "failed"),
+        (KeyError("x"), False, "failed"),
+    ],
+)
+def test_a_request_is_refused_until_a_service_has_it(error: Exception, handed_over: bool, outcome: str) -> None:
+    done = ASKED.failed(error, 102.34567, handed_over=handed_over)
+    assert (done.outcome, done.seconds, done.answered_by) == (outcome, 2.346, None)
+
+
+def test_images_of_a_failure_are_in_its_receipt() -> None:
+    error = ServerUnavailable("x")
+    error.made = MADE
+    done = ASKED.failed(error, 101.0, handed_over=True)
+    assert (done.answered_by, done.n, done.width) == ("other", 1, 40)
+
+
+@pytest.mark.parametrize(("prompt", "length"), [("x" * 20_000, 20_000), ("x" * 20_001, 20_000)])
+def test_the_beginning_of_a_prompt_is_written_down(prompt: str, length: int) -> None:
+    assert record(replace(ASKED, prompt=prompt), "text", ())["prompt"] == "x" * length
+
+
+def test_only_a_model_with_two_workflows_names_its_version() -> None:
+    assert "version" not in record(ASKED, "none", ())
+    assert record(replace(ASKED, version="canary"), "none", ())["version"] == "canary"

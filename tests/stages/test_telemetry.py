@@ -174,6 +174,35 @@ def test_a_request_is_a_span_with_its_http_requests_below(export: OtlpExport, re
     assert (post.failed, get.failed) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "port", "failed"),
+    [(399, "", None, None), (400, "", 80, "400"), (200, "ReadTimeout", 443, "ReadTimeout"), (None, "", None, None)],
+)
+def test_an_http_request_failed_by_its_error_or_its_status(
+    export: OtlpExport, receiver: Script, status: int | None, error: str, port: int | None, failed: str | None
+) -> None:
+    call = HttpCall("GET", "cdn.example", port, 1_790_000_003.0, 1_790_000_003.5, status, error)
+    export.report(RequestFacts(SUCCEEDED, (call,), finished=False))
+    export.flush()
+    (span,) = spans(receiver.seen)
+    known = {"server.port": port, "http.response.status_code": status, "error.type": failed}
+    assert span.attributes == {
+        "http.request.method": "GET",
+        "server.address": "cdn.example",
+        **{name: value for name, value in known.items() if value is not None},
+    }
+    assert (span.failed, span.began, span.ended) == (failed is not None, call.began, call.ended)
+
+
+def test_what_is_not_known_or_not_delivered_is_not_counted(export: OtlpExport, receiver: Script) -> None:
+    export.report(RequestFacts(replace(SUCCEEDED, outcome="failed", price=None), ()))
+    export.report(RequestFacts(replace(SUCCEEDED, outcome="failed", seconds=None, price="0.5", currency=None), ()))
+    export.report(RequestFacts(SUCCEEDED, (), finished=False))
+    export.flush()
+    seen = {point.name: (point.total, point.count) for point in points(receiver.seen)}
+    assert seen == {"gen_ai.client.operation.duration": (3.5, 1), "image_generation.cost": (0.5, 1)}
+
+
 def test_the_sampler_leaves_out_whole_requests(receiver: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
@@ -372,6 +401,8 @@ def test_another_protocol_is_warned_of(protocol: str, warned: bool, caplog: pyte
     logger.removeHandler(caplog.handler)
     said = f"telemetry: OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}; this plugin sends http/protobuf"
     assert (said in caplog.messages) is warned
+    sdk = logging.getLogger("opentelemetry")
+    assert (sdk.propagate, [handler.level for handler in sdk.handlers]) == (False, [logging.WARNING])
 
 
 def test_a_warning_of_the_sdk_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:

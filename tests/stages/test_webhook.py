@@ -106,6 +106,13 @@ def test_the_body_is_the_receipt_with_the_kept_address_and_no_bytes(receiver: Sc
     assert base64.b64encode(image_file())[:40] not in seen.body
 
 
+def test_an_event_without_a_duration_has_the_time_of_its_start(receiver: Script, clock: FakeClock) -> None:
+    told(receiver.url, clock, replace(receipt(clock), prompt="一只狐狸"))
+    moment = datetime.fromtimestamp(clock.time, UTC)
+    assert verified(receiver.seen[0])["timestamp"] == moment.isoformat(timespec="milliseconds")
+    assert "一只狐狸".encode() in receiver.seen[0].body
+
+
 def test_an_image_that_nobody_keeps_has_no_address(receiver: Script, clock: FakeClock) -> None:
     told(receiver.url, clock, succeeded(clock))
     data = verified(receiver.seen[0])["data"]

@@ -23,7 +23,7 @@ from models.pipeline import Asked, Call
 from models.request.conversation import Conversation, read_conversation
 from tests.asking import asked, bound
 from tests.drawings import drawings_of, looks_as_before
-from tests.fakes import image_file, noise
+from tests.fakes import image_file
 
 HOSTS = {"limits": "hosts files.internal"}
 BASE = "http://files.internal"
@@ -164,14 +164,13 @@ def test_six_links_are_fetched_beside_each_other(monkeypatch: pytest.MonkeyPatch
     assert most == 6
 
 
-@pytest.mark.parametrize(
-    ("parameters", "usual"),
-    [({"cell_size": 384}, True), ({"output_quality": 88}, True), ({"output_quality": 89}, False)],
-)
-def test_a_sheet_has_cells_of_384_pixels_and_quality_88(parameters: Mapping[str, object], usual: bool) -> None:
-    files = {"/0.png": noise(400, 400)}
-    made, other = (packed(links(1), files, HOSTS, **wish).images[0].data for wish in (parameters, {}))
-    assert (opened(made).tobytes() == opened(other).tobytes()) is usual
+def test_a_sheet_has_cells_of_384_pixels_and_quality_88() -> None:
+    usual = packed(links(1), {"/0.png": photo(0)}).images[0]
+    chosen = packed(links(1), {"/0.png": photo(0)}, cell_size=384).images[0]
+    assert usual.data == chosen.data
+    alike = image_file(kind="JPEG", quality=88)
+    tables = [Image.open(io.BytesIO(data)).quantization for data in (usual.data, alike)]  # type: ignore[attr-defined]
+    assert tables[0] == tables[1]
 
 
 def test_smaller_cells_than_asked_for_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ def test_two_models_of_one_account_are_two() -> None:
     ]
     assert len({exact(REQUEST, **form) for form in forms}) == 3
     assert exact(REQUEST, limits="account a", storage_url="s3://x") == exact(REQUEST, limits="account a")
+    assert exact(REQUEST, limits="account a", region="x") == exact(REQUEST, limits="account a")
 
 
 def test_the_versions_of_a_model_are_two() -> None:
@@ -94,8 +95,20 @@ def test_the_versions_of_a_model_are_two() -> None:
     assert len({key_of(REQUEST, settings, version).exact for version in (None, "main", "canary")}) == 3
 
 
+def test_the_order_of_a_services_own_parameters_does_not_count() -> None:
+    one = replace(REQUEST, extra={"loras": "x", "tiling": True})
+    other = replace(REQUEST, extra={"tiling": True, "loras": "x"})
+    assert exact(one) == exact(other)
+
+
+def test_the_input_mask_counts_by_content() -> None:
+    masked = [replace(REQUEST, mask=InputImage(data, "image/png")) for data in (PNG, OTHER)]
+    assert len({exact(request) for request in (REQUEST, *masked)}) == 3
+
+
 def test_no_name_shows_an_account_or_a_prompt() -> None:
     key = key_of(REQUEST, Settings({"limits": "account sk-marker"}, {}))
+    assert len(key.account) == 32
     assert all(
         set(part) <= set("0123456789abcdef") for part in (key.account, key.exact, key.similar, key.near, key.bag)
     )
@@ -106,6 +119,8 @@ def test_an_entry_comes_back_as_it_was() -> None:
     images = (GeneratedImage(PNG, seed=2**60, revised_prompt="图", kept=kept), GeneratedImage(OTHER))
     entry = CachedResult(1.5, "b", "m", images, ("A notice.",), Price(Decimal("0.03"), "CNY"))
     assert CachedResult.decoded(entry.encoded()) == entry
+    plain = CachedResult(1.5, "b", "m", images)
+    assert CachedResult.decoded(plain.encoded()) == plain
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=3))
@@ -118,6 +133,11 @@ def test_a_changed_or_cut_entry_is_none(place: int, change: bytes) -> None:
             CachedResult.decoded(whole[:at] + change + whole[at + len(change) :])
     with pytest.raises(UnreadableEntryError):
         CachedResult.decoded(whole[:at])
+
+
+def test_the_numbers_of_a_meaning_are_kept_with_five_digits() -> None:
+    (found,) = decoded_neighbours(encoded_neighbours([Neighbour("a", "bag", (0.1234567, -0.00001))]))
+    assert found.vector == (0.12346, -0.00001)
 
 
 def test_neighbours_that_cannot_be_read_are_none() -> None:

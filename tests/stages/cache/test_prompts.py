@@ -10,9 +10,9 @@ import responses
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from requests import PreparedRequest
+from requests import ConnectTimeout, PreparedRequest
 
-from models.backends.errors import AuthorizationFailed, BadRequest
+from models.backends.errors import AuthorizationFailed, BadRequest, ConnectionFailed, ServerUnavailable
 from models.pipeline import Asked, Call, Finished
 from models.request.conversation import Conversation
 from models.settings import Settings
@@ -140,6 +140,13 @@ def test_saving_a_form_asks_the_endpoint() -> None:
         ("don’t, it's", ("dont", "its")),
         ("50% grey #1 & co", ("50% grey #1 & co",)),
         ("at -5 degrees; well-known", ("at -5 degrees well known",)),
+        ("-5", ("-5",)),
+        ("snow at -5", ("snow at -5",)),
+        ("b-5 bombers", ("b 5 bombers",)),
+        ("a fox -", ("a fox",)),
+        ("a\u200b fox\u00ad", ("a fox",)),
+        ("Ａ ＦＯＸ", ("a fox",)),
+        ("a 2:3 fox", ("a 2:3 fox",)),
         ("狐狸 雪地、 猫", ("狐狸雪地", "猫")),
         ("", ()),
         (",,", ()),
@@ -159,6 +166,10 @@ def test_the_canonical_form_of_a_prompt(prompt: str, form: tuple[str, ...]) -> N
         ("b, 2", True),
         ("b, without a hat", True),
         ("猫，红色", True),
+        ("猫，粉色", True),
+        ("猫，红", True),
+        ("b, two", True),
+        ("b, 1/2", True),
         ("猫，狐狸", False),
     ],
 )
@@ -177,6 +188,29 @@ def test_what_must_be_equal_where_meaning_decides() -> None:
     assert found.places == guards("left of").places
     assert all((found.numbers, found.colours, found.places))
     assert guards("a fox") == type(found)((), (), (), (), ())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negated"),
+    [
+        ("No hats. A fox without a tail, in snow! A dog", ("no hats", "without a tail in snow")),
+        ("A fox. 没有帽子。一只狗", ("没有帽子",)),
+        ("a nothingness, a knot", ()),
+    ],
+)
+def test_a_negation_counts_to_the_end_of_its_sentence(prompt: str, negated: tuple[str, ...]) -> None:
+    assert guards(prompt).negated == negated
+
+
+def test_numbers_and_colours_are_told_apart() -> None:
+    found = guards("第一 2 red 粉红 foxes")
+    assert (found.numbers, found.colours) == (("first", "2"), ("red", "pink"))
+
+
+def test_many_quoted_texts_are_told_apart() -> None:
+    texts = [f"text {number}" for number in range(300)]
+    assert guards(" ".join(f"“{text}”" for text in texts)).quoted == tuple(texts)
+    assert canonical(" ".join(f"“{text}”" for text in texts)) == (" ".join(f"“{text}”" for text in texts),)
 
 
 def test_the_words_of_a_prompt_without_their_order() -> None:
@@ -204,6 +238,29 @@ def test_the_nearest_meaning_counts_from_the_threshold_on() -> None:
 def test_the_address_of_the_endpoint(field: str, base: str, authorization: str | None) -> None:
     service = Meaning.read(Settings({"embedding_url": field}, {})).service
     assert (service.base_url, service.headers.get("Authorization")) == (base, authorization)
+
+
+@responses.activate
+@pytest.mark.parametrize(("took", "pauses"), [(4.0, [0.5]), (4.5, [])])
+def test_an_endpoint_that_is_not_there_is_asked_again_within_five_seconds(took: float, pauses: list[float]) -> None:
+    clock = FakeClock()
+
+    def late(_: PreparedRequest) -> tuple[int, dict[str, str], str]:
+        clock.time += took
+        raise ConnectTimeout
+
+    responses.add_callback(responses.POST, f"{BASE}/embeddings", late)
+    with pytest.raises(ConnectionFailed):
+        Meaning.read(Settings({"embedding_url": BASE}, {}), clock).vector("a fox")
+    assert clock.pauses == pauses
+
+
+@responses.activate
+@pytest.mark.parametrize("reply", [{"data": []}, {"data": [{"embedding": [1.0]}]}])
+def test_a_reply_without_a_vector_is_refused(reply: dict[str, object]) -> None:
+    responses.add(responses.POST, f"{BASE}/embeddings", json=reply)
+    with pytest.raises(ServerUnavailable, match="Asking the embeddings endpoint"):
+        Meaning.read(Settings({"embedding_url": BASE}, {}), FakeClock()).vector("a fox")
 
 
 @responses.activate
