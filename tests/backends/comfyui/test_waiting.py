@@ -1,6 +1,7 @@
 """The wait for a job's end: sockets that open, drop, stay silent or are forbidden, on a simulated clock."""
 
 import json
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import gevent
 import pytest
 import websocket
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from models.backends.comfyui.events import (
     UNKNOWN,
@@ -318,6 +320,18 @@ def test_what_answers_without_a_socket_is_not_tried_again(
         0,
         True,
     )
+
+
+@pytest.mark.parametrize(("own", "used"), [("/etc/own.pem", "/etc/own.pem"), ("", DEFAULT_CA_BUNDLE_PATH)])
+def test_a_socket_trusts_the_certificates_of_the_http_requests(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, own: str, used: str
+) -> None:
+    refusing = Refuses(OSError())
+    monkeypatch.setattr(websocket, "create_connection", refusing)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", own)
+    with pytest.raises(NoSocketError):
+        open_socket(service(clock), "a")
+    assert refusing.asked["sslopt"] == {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": used}
 
 
 class Handshake:
