@@ -140,7 +140,7 @@ class JobTracker:
                 self._cancel_rest()
                 finished = self._collected()
                 return finished if isinstance(finished, Running) else finished + Partial(failures=(error,))
-        if self._failed and waiting:
+        if self._failed:
             self._cancel_rest()
         return self.seen if waiting and not self._failed else self._collected()
 

@@ -115,11 +115,10 @@ def _files(output: JsonValue) -> Iterator[FileRef]:
     kinds = output.values() if isinstance(output, dict) else ()
     for entries in kinds:
         for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and entry.get("filename"):
-                try:
-                    yield FileRef.model_validate(entry)
-                except ValidationError:
-                    continue  # an extension's own format: not a file for `/view`
+            try:
+                yield FileRef.model_validate(entry)
+            except ValidationError:
+                continue  # an extension's own format: not a file for `/view`
 
 
 def _suffix(file: NamedFile) -> str:

@@ -298,6 +298,15 @@ def test_a_job_in_one_call_has_its_socket_before_it_is_submitted(simulated: Simu
     assert socket.closed == 1, "the next socket needs the id"
 
 
+def test_a_job_without_a_socket_is_polled_at_the_pace_of_its_age(simulated: SimulatedServer, clock: FakeClock) -> None:
+    backend = without_socket(clock, sampled())
+    job = submitted(backend)
+    simulated.running = JobState.load(job).ids
+    backend.watch(job, soon(clock, 1.5), started=clock.now() - 3)
+    assert clock.pauses[0] == pytest.approx(backend.interval(3))
+    assert backend.interval(3) < 1.5, "else the end of the watch would decide"
+
+
 def test_progress_names_nodes_by_their_titles_else_by_their_class(simulated: SimulatedServer, clock: FakeClock) -> None:
     job, backend = submitted(without_socket(clock, sampled())), without_socket(clock, sampled())
     (name,) = JobState.load(job).ids

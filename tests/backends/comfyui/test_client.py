@@ -21,8 +21,10 @@ from models.backends.comfyui.client import (
     RunStatus,
 )
 from models.backends.errors import ImageError, ServerUnavailable
+from models.backends.http import TimedOutError
 from models.clock import Deadline, SystemClock
 from models.entities import InputImage
+from models.room import MIB, CallRoom, Room, room_for_call
 from tests.backends.comfyui.jobs import backend_for, slow
 from tests.fakes import FakeClock
 
@@ -226,3 +228,16 @@ def test_only_an_output_stays_on_the_server(kind: str | None, saved: bool) -> No
 def test_a_reply_is_not_changed_after_it_was_read(reply: BaseModel) -> None:
     with pytest.raises(ValueError, match="frozen"):
         setattr(reply, next(iter(type(reply).model_fields)), "other")
+
+
+@responses.activate
+def test_a_file_waits_for_room_and_a_question_does_not(client: ComfyUIClient, clock: FakeClock) -> None:
+    responses.get(f"{URL}/view", body=b"x" * MIB)
+    responses.get(f"{URL}/history/p", json={})
+    room = Room(2 * MIB)
+    CallRoom(room, 0).take(2 * MIB)  # of another call
+    soon = Deadline.after(clock, 0.2)
+    with room_for_call("form", room):
+        assert client.entry("p", deadline=soon) is None
+        with pytest.raises(TimedOutError):
+            client.view(FileRef(filename="a.png"), deadline=soon)

@@ -1,13 +1,15 @@
 """The wait for a job's end: sockets that open, drop, stay silent or are forbidden, on a simulated clock."""
 
 import json
+import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gevent
 import pytest
 import websocket
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from models.backends.comfyui.events import (
     UNKNOWN,
@@ -100,6 +102,14 @@ def test_a_socket_is_tried_again_after_five_seconds(clock: FakeClock) -> None:
     clock.time += 0.1
     opened(events)
     assert len(asked) == 2
+
+
+def test_a_socket_that_opens_later_may_have_missed_something(clock: FakeClock) -> None:
+    events, _ = stream(clock, wire(clock, STATUS))
+    events.behind = False
+    events.open()
+    gevent.sleep(0)
+    assert (events.connected, events.behind) == (True, True)
 
 
 def test_a_forbidden_socket_is_left_alone_for_a_minute_by_all_jobs(clock: FakeClock) -> None:
@@ -310,6 +320,44 @@ def test_what_answers_without_a_socket_is_not_tried_again(
         0,
         True,
     )
+
+
+@pytest.mark.parametrize(("own", "used"), [("/etc/own.pem", "/etc/own.pem"), ("", DEFAULT_CA_BUNDLE_PATH)])
+def test_a_socket_trusts_the_certificates_of_the_http_requests(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, own: str, used: str
+) -> None:
+    refusing = Refuses(OSError())
+    monkeypatch.setattr(websocket, "create_connection", refusing)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", own)
+    with pytest.raises(NoSocketError):
+        open_socket(service(clock), "a")
+    assert refusing.asked["sslopt"] == {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": used}
+
+
+class Handshake:
+    """A connection as the library opens it."""
+
+    def __init__(self, headers: dict[str, str] | None) -> None:
+        self.headers = headers
+
+    def __call__(self, *_: Any, **__: Any) -> "Handshake":
+        return self
+
+    def getheaders(self) -> dict[str, str] | None:
+        return self.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [(None, {"old": "1"}), ({}, {"old": "1"}), ({"set-cookie": "worker=2; Path=/"}, {"old": "1", "worker": "2"})],
+)
+def test_the_cookies_of_a_handshake_are_kept(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str] | None, kept: dict[str, str]
+) -> None:
+    monkeypatch.setattr(websocket, "create_connection", Handshake(headers))
+    balanced = replace(service(clock), cookies={"old": "1"})
+    open_socket(balanced, "a")
+    assert balanced.cookies == kept
 
 
 class Raw:

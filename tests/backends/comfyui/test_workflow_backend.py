@@ -228,6 +228,17 @@ def test_definitions_that_are_at_hand_sharpen_the_graph_and_are_not_asked_for(
     assert simulated.asked == []
 
 
+def test_definitions_that_a_form_was_learned_with_are_kept(simulated: SimulatedServer, clock: FakeClock) -> None:
+    """Some may have left the cache since."""
+    simulated.nodes["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [["sub\\fox.safetensors"], {}]
+    backend = without_socket(clock, sampled(ckpt_name="sub/fox.safetensors"))
+    backend.learn(backend.within(5))
+    clock.time += 301
+    assert backend.definitions.fetched(["SaveImage"], backend.within(5)).classes.keys() == {"SaveImage"}
+    backend.submit(asked(backend))
+    assert sent(simulated)["4"]["inputs"]["ckpt_name"] == "sub\\fox.safetensors"
+
+
 # --- when a form is saved or shown ---
 
 

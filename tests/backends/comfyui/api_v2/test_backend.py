@@ -324,3 +324,15 @@ def with_prompt() -> bytes:
     texts = PngInfo()
     texts.add_text("prompt", "KSampler")
     return image_file(pnginfo=texts)
+
+
+@responses.activate
+@pytest.mark.parametrize(("content_type", "what"), [("video/mp4", "video"), ("image/png", "image")])
+def test_a_file_that_is_gone_was_asked_for_once(backend: ComfyAPI, content_type: str, what: str) -> None:
+    job = order(backend)
+    address = f"{API}/assets/a/content"
+    says("succeeded", outputs=[output("a.png", content_type=content_type, id="a", url=address)])
+    responses.get(address, status=404)
+    with pytest.raises(ServerUnavailable, match=f"(?i)fetching the {what}"):
+        backend.check(job)
+    assert [call.request.url for call in responses.calls].count(address) == 1
