@@ -9,6 +9,9 @@ from models.backends.comfyui.graph.graph import Graph
 from models.backends.comfyui.graph.nodes import ObjectInfo
 from models.backends.comfyui.graph.workflow import Workflow
 
+type NodeOf = tuple[str, dict[str, Any]]
+"""The class of a node and its inputs."""
+
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "comfyui"
 WORKFLOWS = FIXTURES / "workflows"
 
@@ -31,7 +34,7 @@ def case_info() -> ObjectInfo:
     return ObjectInfo.parse(json.loads((FIXTURES / "cases" / "object_info.json").read_text("utf-8")))
 
 
-def graph_of(info: Any = None, **nodes: tuple[str, dict[str, Any]]) -> Graph:
+def graph_of(info: Any = None, **nodes: NodeOf) -> Graph:
     """A graph of `id=(class, inputs)`; `info` are definitions as a server gives them."""
     raw: Any = {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
     return Graph.of(raw, ObjectInfo.parse(info) if info else None)

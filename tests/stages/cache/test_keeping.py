@@ -12,10 +12,9 @@ from models.entities import GeneratedImage, ImageResult, Kept, Price
 from models.settings import Settings
 from models.stages.cache.entries import CachedResult, Neighbour, decoded_neighbours, encoded_neighbours
 from models.stages.cache.keeping import CacheKeeping, release, renew
-from models.stages.cache.key import account_name
 from models.stages.cache.leases import leases_of
 from models.stages.cache.note import CacheNote
-from models.stages.cache.shelf import Shelf, shelf_of
+from models.stages.cache.shelf import Shelf
 from models.stages.carried import Carried
 from tests.asking import carried
 from tests.fakes import FakeClock, image_file
@@ -25,16 +24,6 @@ IMAGE = GeneratedImage(image_file(), seed=7)
 MADE = ImageResult(images=(IMAGE,), backend="b", model="m", prompt="a fox", notices=("Mine.", "The request's."))
 DONE = replace(MADE, images=(replace(IMAGE, data=b"finished", kept=Kept("a.png", "https://cdn/a.png")),))
 NOTE = CacheNote(name="entry", model="m", n=1, told=["The request's."])
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings({}, {"IMAGE_GENERATION_STATE_DIR": str(tmp_path)})
-
-
-@pytest.fixture
-def shelf(settings: Settings, clock: FakeClock) -> Shelf:
-    return shelf_of(settings, account_name(settings), clock)
 
 
 @pytest.fixture

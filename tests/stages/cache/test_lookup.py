@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -10,11 +9,11 @@ from models.backends.errors import ConnectionFailed, ServerUnavailable
 from models.entities import GeneratedImage, ImageRequest, ImageResult, InputImage, Price
 from models.settings import Settings
 from models.stages.cache.entries import CachedResult
-from models.stages.cache.key import account_name, key_of
+from models.stages.cache.key import key_of
 from models.stages.cache.leases import leases_of
 from models.stages.cache.lookup import CacheLookup, resumed
 from models.stages.cache.note import CacheNote, dumped
-from models.stages.cache.shelf import Shelf, shelf_of
+from models.stages.cache.shelf import Shelf
 from models.stages.carried import Carried, Following
 from tests.asking import carried
 from tests.fakes import FakeClock, image_file
@@ -22,16 +21,6 @@ from tests.fakes import FakeClock, image_file
 REQUEST = ImageRequest(model="m", prompt="A fox", cache="exact", timeout=60.0, notices=("Told.",))
 IMAGE = GeneratedImage(image_file(), seed=7)
 DAY = 86_400.0
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings({}, {"IMAGE_GENERATION_STATE_DIR": str(tmp_path)})
-
-
-@pytest.fixture
-def shelf(settings: Settings, clock: FakeClock) -> Shelf:
-    return shelf_of(settings, account_name(settings), clock)
 
 
 def at(clock: FakeClock, *, polled: bool = False) -> Carried:

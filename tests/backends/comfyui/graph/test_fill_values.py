@@ -10,9 +10,7 @@ from models.backends.comfyui.graph.graph import Graph
 from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from models.entities import ImageRequest
-from tests.backends.comfyui.graphs import graph_of
-
-type NodeOf = tuple[str, dict[str, Any]]
+from tests.backends.comfyui.graphs import NodeOf, graph_of
 
 KSAMPLER: dict[str, Any] = {
     "model": ["m", 0],

@@ -15,10 +15,8 @@ from models.backends.comfyui.graph.images import (
 )
 from models.backends.errors import BadRequest
 from models.entities import InputImage
-from tests.backends.comfyui.graphs import graph_of
+from tests.backends.comfyui.graphs import NodeOf, graph_of
 from tests.fakes import image_file
-
-type NodeOf = tuple[str, dict[str, Any]]
 
 OPAQUE = InputImage(image_file(), "image/png")
 CLEAR = InputImage(image_file(mode="RGBA", colour=(1, 2, 3, 0)), "image/png")

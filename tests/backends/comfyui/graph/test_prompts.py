@@ -7,9 +7,7 @@ import pytest
 from models.backends.comfyui.graph.graph import Findings, Target
 from models.backends.comfyui.graph.prompts import find_prompts
 from models.backends.comfyui.graph.samplers import find_samplers, first_samplers
-from tests.backends.comfyui.graphs import graph_of
-
-type NodeOf = tuple[str, dict[str, Any]]
+from tests.backends.comfyui.graphs import NodeOf, graph_of
 
 FOX: NodeOf = ("CLIPTextEncode", {"text": "a fox", "clip": ["c", 0]})
 BLUR: NodeOf = ("CLIPTextEncode", {"text": "blur", "clip": ["c", 0]})

@@ -7,9 +7,7 @@ import pytest
 from models.backends.comfyui.graph.graph import Link, Target
 from models.backends.comfyui.graph.samplers import find_samplers, first_samplers
 from models.backends.comfyui.graph.sizes import Sizes, find_sizes
-from tests.backends.comfyui.graphs import graph_of
-
-type NodeOf = tuple[str, dict[str, Any]]
+from tests.backends.comfyui.graphs import NodeOf, graph_of
 
 LATENT: NodeOf = ("EmptyLatentImage", {"width": 512, "height": 768, "batch_size": 1})
 SAMPLER: NodeOf = (

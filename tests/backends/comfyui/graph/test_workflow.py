@@ -10,9 +10,7 @@ from models.backends.comfyui.graph.workflow import Workflow
 from models.backends.errors import BadRequest
 from models.parameters import RULES, Rule
 from models.sizes import FreeSizes
-from tests.backends.comfyui.graphs import graph_of, recorded_info, text_of, workflow
-
-type NodeOf = tuple[str, dict[str, Any]]
+from tests.backends.comfyui.graphs import NodeOf, graph_of, recorded_info, text_of, workflow
 
 SAMPLER: dict[str, Any] = {
     "model": ["m", 0],
